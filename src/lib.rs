@@ -1,0 +1,10 @@
+//! MocaFileLog: log messages over HTTP into plain text files, on disk before the answer.
+//!
+//! # Layout
+//! A request walks through these rooms, top to bottom; dependencies point the same way only.
+//! - [`record`]: what a record is and how it stands in a file as one line.
+//!
+//! `record` and `config` do no network I/O and know none of the others (`config` knows [`record::Level`]);
+//! `store` knows nothing of HTTP; `http` knows nothing of systemd; the programs in `src/bin` wire them up.
+
+pub mod record;

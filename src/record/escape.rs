@@ -1,0 +1,296 @@
+//! One line per record whatever a client sends: escaping that can be undone exactly.
+//!
+//! Three places, one mechanism: the message of a text line, its fields (which also give up the characters of the
+//! grammar, so that none can forge another), and strings of a JSON line. What is written holds no control character
+//! but TAB (none at all in JSON), no C1 control, no U+2028 and no U+2029, and every text has exactly one escaped
+//! form: reading back refuses all others.
+
+use std::fmt;
+
+/// How many bytes are looked at together; a compiler turns a block's test into a few vector instructions.
+const BLOCK: usize = 32;
+
+/// Appends `text` as it would stand in a line's message.
+pub fn escape_into(out: &mut Vec<u8>, text: &str) {
+    MESSAGE.escape_into(out, text);
+}
+
+/// Shows a text as it would stand in a line's message: for everything a client can put into any other log.
+#[derive(Debug, Clone, Copy)]
+pub struct Escaped<'a>(pub &'a str);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut rest = self.0;
+        loop {
+            let (clean, stop) = rest.split_at(MESSAGE.clean_len(rest.as_bytes()));
+            f.write_str(clean)?;
+            let mut chars = stop.chars();
+            let Some(special) = chars.next() else { return Ok(()) };
+            let form = MESSAGE.form(special);
+            f.write_str(std::str::from_utf8(form.as_bytes()).map_err(|_| fmt::Error)?)?;
+            rest = chars.as_str();
+        }
+    }
+}
+
+/// The message of a text line.
+pub(super) static MESSAGE: Place = Place::new(Notation::Text, [b'\\'; 3]);
+/// Client, key or route of a text line.
+pub(super) static FIELD: Place = Place::new(Notation::Text, [b'|', b'<', b'>']);
+/// The inside of a string of a JSON line.
+pub(super) static JSON: Place = Place::new(Notation::Json, [b'"'; 3]);
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Notation {
+    Text,
+    Json,
+}
+
+/// Where an escaped text stands, which decides what is escaped and how.
+pub(super) struct Place {
+    notation: Notation,
+    /// escaped here beyond what is escaped everywhere
+    extra: [u8; 3],
+    /// the control character that may stand as it is, or a byte that is none
+    kept: u8,
+    /// bytes that need a second look: [`Self::stops`] of each
+    table: [bool; 256],
+}
+
+/// One escaped character.
+struct Form {
+    bytes: [u8; 8],
+    len: usize,
+}
+
+impl Place {
+    const fn new(notation: Notation, extra: [u8; 3]) -> Self {
+        let kept = match notation {
+            Notation::Text => b'\t',
+            Notation::Json => u8::MAX,
+        };
+        let mut place = Self { notation, extra, kept, table: [false; 256] };
+        let mut byte: u8 = 0;
+        loop {
+            place.table[byte as usize] = place.stops(byte);
+            if byte == u8::MAX {
+                return place;
+            }
+            byte += 1;
+        }
+    }
+
+    /// Whether a byte is, or may begin, an escaped character: C1 controls begin with C2, U+2028 and U+2029 with E2.
+    /// Without branches, so that whole blocks are tested at once.
+    #[inline(always)]
+    const fn stops(&self, byte: u8) -> bool {
+        let [one, two, three] = self.extra;
+        ((byte < 0x20) & (byte != self.kept))
+            | (byte == b'\\')
+            | (byte == 0x7f)
+            | (byte == 0xc2)
+            | (byte == 0xe2)
+            | (byte == one)
+            | (byte == two)
+            | (byte == three)
+    }
+
+    /// How many bytes of UTF-8 stand before the first character to escape.
+    #[inline]
+    fn clean_len(&self, text: &[u8]) -> usize {
+        let mut at = 0;
+        loop {
+            while let Some(block) = text.get(at..at + BLOCK)
+                && !block.iter().fold(false, |found, byte| found | self.stops(*byte))
+            {
+                at += BLOCK;
+            }
+            let rest = text.get(at..).unwrap_or_default();
+            let Some(found) = rest.iter().position(|byte| self.table[usize::from(*byte)]) else {
+                return text.len();
+            };
+            at += found;
+            match rest.get(found..) {
+                Some([0xc2, second, ..]) if !matches!(second, 0x80..=0x9f) => at += 2,
+                Some([0xe2, second, third, ..]) if (*second, third & 0xfe) != (0x80, 0xa8) => at += 3,
+                _ => return at,
+            }
+        }
+    }
+
+    /// Appends `text` in its escaped form.
+    #[inline]
+    pub(super) fn escape_into(&self, out: &mut Vec<u8>, text: &str) {
+        let mut rest = text;
+        loop {
+            let (clean, stop) = rest.split_at(self.clean_len(rest.as_bytes()));
+            out.extend_from_slice(clean.as_bytes());
+            let mut chars = stop.chars();
+            let Some(special) = chars.next() else { return };
+            out.extend_from_slice(self.form(special).as_bytes());
+            rest = chars.as_str();
+        }
+    }
+
+    /// Restores what stands before the first character that cannot stand in this place (a quote in JSON, `|` in a
+    /// field, anything this module would not have written), and returns it with the text from there on.
+    pub(super) fn unescape<'a>(&self, escaped: &'a str) -> (String, &'a str) {
+        let mut text = String::new();
+        let mut rest = escaped;
+        loop {
+            let (clean, stop) = rest.split_at(self.clean_len(rest.as_bytes()));
+            text.push_str(clean);
+            let Some((special, after)) = self.unescape_one(stop) else { return (text, stop) };
+            text.push(special);
+            rest = after;
+        }
+    }
+
+    fn unescape_one<'a>(&self, escaped: &'a str) -> Option<(char, &'a str)> {
+        let after = escaped.strip_prefix('\\')?;
+        let special = match (after.as_bytes().first()?, self.notation) {
+            (b'n', _) => '\n',
+            (b'r', _) => '\r',
+            (b't', Notation::Json) => '\t',
+            (b'u', Notation::Text) => {
+                let (hex, _) = after.strip_prefix("u{")?.split_once('}')?;
+                char::from_u32(u32::from_str_radix(hex, 16).ok()?)?
+            }
+            (b'u', Notation::Json) => char::from_u32(u32::from_str_radix(after.get(1..5)?, 16).ok()?)?,
+            (other, _) => char::from(*other),
+        };
+        // the one form of each character: no other spelling, and none of a character that needs no escape
+        if self.clean_len(special.encode_utf8(&mut [0; 4]).as_bytes()) != 0 {
+            return None;
+        }
+        let after = escaped.as_bytes().strip_prefix(self.form(special).as_bytes())?;
+        Some((special, escaped.get(escaped.len() - after.len()..)?))
+    }
+
+    fn form(&self, special: char) -> Form {
+        let letter = match (special, self.notation) {
+            ('\\', _) => b'\\',
+            ('\n', _) => b'n',
+            ('\r', _) => b'r',
+            ('\t', Notation::Json) => b't',
+            ('"', Notation::Json) => b'"',
+            _ => return self.long_form(special),
+        };
+        Form { bytes: [b'\\', letter, 0, 0, 0, 0, 0, 0], len: 2 }
+    }
+
+    /// By number, for what has no letter.
+    #[cold]
+    fn long_form(&self, special: char) -> Form {
+        let mut form = Form { bytes: *b"\\u\0\0\0\0\0\0", len: 2 };
+        match self.notation {
+            Notation::Text => special.escape_unicode().skip(2).for_each(|digit| form.push(digit as u8)),
+            Notation::Json => {
+                for shift in [12, 8, 4, 0] {
+                    form.push(b"0123456789abcdef"[(special as usize >> shift) & 0xf]);
+                }
+            }
+        }
+        form
+    }
+}
+
+impl Form {
+    fn push(&mut self, byte: u8) {
+        if let Some(slot) = self.bytes.get_mut(self.len) {
+            *slot = byte;
+            self.len += 1;
+        }
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn escaped(place: &Place, text: &str) -> String {
+        let mut out = Vec::new();
+        place.escape_into(&mut out, text);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn the_forms() {
+        for (text, message, field, json) in [
+            ("plain äöü €", "plain äöü €", "plain äöü €", "plain äöü €"),
+            ("a\\b\nc\rd\te", r"a\\b\nc\rd	e", r"a\\b\nc\rd	e", r"a\\b\nc\rd\te"),
+            ("\0\x1b\x7f", r"\u{0}\u{1b}\u{7f}", r"\u{0}\u{1b}\u{7f}", r"\u0000\u001b\u007f"),
+            ("\u{80}\u{9f}\u{a0}", "\\u{80}\\u{9f}\u{a0}", "\\u{80}\\u{9f}\u{a0}", "\\u0080\\u009f\u{a0}"),
+            (
+                "\u{2027}\u{2028}\u{2029}\u{202a}\u{2068}",
+                "\u{2027}\\u{2028}\\u{2029}\u{202a}\u{2068}",
+                "\u{2027}\\u{2028}\\u{2029}\u{202a}\u{2068}",
+                "\u{2027}\\u2028\\u2029\u{202a}\u{2068}",
+            ),
+            ("<a|b>", "<a|b>", r"\u{3c}a\u{7c}b\u{3e}", "<a|b>"),
+            ("\"q\"", "\"q\"", "\"q\"", r#"\"q\""#),
+        ] {
+            for (place, form) in [(&MESSAGE, message), (&FIELD, field), (&JSON, json)] {
+                assert_eq!(escaped(place, text), form);
+                assert_eq!(place.unescape(form), (text.to_owned(), ""));
+            }
+            assert_eq!(Escaped(text).to_string(), message);
+        }
+    }
+
+    #[test]
+    fn every_character_at_every_offset_of_a_block() {
+        let pads: Vec<String> = (0..=2 * BLOCK).map(|n| "x".repeat(n)).collect();
+        for special in (0..=0x100).chain(0x2020..=0x2030).filter_map(char::from_u32) {
+            for place in [&MESSAGE, &FIELD, &JSON] {
+                for pad in &pads {
+                    let text = format!("{pad}{special}{pad}");
+                    let form = escaped(place, &text);
+                    assert!(form.bytes().all(|b| b >= 0x20 && b != 0x7f || b == place.kept), "{special:?}");
+                    assert_eq!(place.unescape(&form), (text, ""));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn only_the_one_form_is_read_back() {
+        for wrong in [
+            "\\",
+            "\\x",
+            "\\t",
+            "\\u",
+            "\\u{",
+            "\\u{}",
+            "\\u{41}",
+            "\\u{00}",
+            "\\u{1B}",
+            "\\u{+1}",
+            "\\u{a}",
+            "\\u{5c}",
+            "\\u{7c}",
+            "\\u{d800}",
+            "\\u{110000}",
+            "\\u{fffffffff}",
+            "\\é",
+            "\n",
+            "\u{85}",
+            "\u{2028}",
+            "\\\"",
+            "\\u001b",
+        ] {
+            assert_eq!(MESSAGE.unescape(wrong), (String::new(), wrong));
+        }
+        for wrong in
+            ["\"", "\\/", "\\b", "\\u", "\\u00", "\\u00é", "\\u000a", "\\u001B", "\\u+01b", "\\ud800", "\t"]
+        {
+            assert_eq!(JSON.unescape(wrong), (String::new(), wrong));
+        }
+        assert_eq!(FIELD.unescape("a|b"), ("a".to_owned(), "|b"));
+    }
+}

@@ -1,0 +1,256 @@
+//! The line grammar: how a record stands in a file, written and read back.
+//!
+//! Text form: `[LEVEL](TIME)<CLIENT|KEY|ROUTE|PID|SEQ>MESSAGE`; JSON form: one object with always the same members in
+//! the same order. Both promise: one record is one line, reading gives every field back exactly, and every line that
+//! can be read would be written with the same bytes. Anything else is a foreign line and an error, never a panic.
+
+use super::escape::{FIELD, JSON, MESSAGE, Place};
+use super::stamp::{self, STAMP_LEN};
+use super::{Level, LineFormat, Stamp, Time};
+
+/// What every JSON line begins with; the time follows.
+const JSON_START: &str = "{\"time\":\"";
+
+/// What a line is written from.
+#[derive(Debug, Clone, Copy)]
+pub struct Line<'a> {
+    /// its severity
+    pub level: Level,
+    /// when the record was accepted
+    pub stamp: &'a Stamp,
+    /// the client's address
+    pub client: &'a str,
+    /// the name of the key
+    pub key: &'a str,
+    /// the route by which it came
+    pub route: &'a str,
+    /// the process that stored it
+    pub pid: u32,
+    /// its number among the records of that process, from 1
+    pub seq: u64,
+    /// what the client said
+    pub message: &'a str,
+}
+
+/// A record read back from its line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// when it was accepted
+    pub time: Time,
+    /// its severity
+    pub level: Level,
+    /// the client's address
+    pub client: String,
+    /// the name of the key
+    pub key: String,
+    /// the route by which it came
+    pub route: String,
+    /// the process that stored it
+    pub pid: u32,
+    /// its number among the records of that process
+    pub seq: u64,
+    /// what the client said
+    pub message: String,
+}
+
+/// Why bytes are no line of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum LineError {
+    /// no text at all
+    #[error(
+        "not a line of this log: not UTF-8 from byte {at} on; the file was changed or written by another program"
+    )]
+    NotUtf8 {
+        /// the first byte that is not UTF-8
+        at: usize,
+    },
+    /// not the grammar
+    #[error(
+        "not a line of this log: {expected} expected at byte {at}; the file was changed or written by another program"
+    )]
+    Foreign {
+        /// where reading stopped
+        at: usize,
+        /// what should have been there
+        expected: &'static str,
+    },
+}
+
+/// Appends exactly one line, its `\n` included.
+pub fn write_line(out: &mut Vec<u8>, format: LineFormat, line: &Line<'_>) {
+    let texts = line.client.len() + line.key.len() + line.route.len() + line.message.len();
+    out.reserve(texts + 192);
+    match format {
+        LineFormat::Text => write_text(out, line),
+        LineFormat::Json => write_json(out, line),
+    }
+    out.push(b'\n');
+}
+
+fn write_text(out: &mut Vec<u8>, line: &Line<'_>) {
+    let mut number = itoa::Buffer::new();
+    out.push(b'[');
+    out.extend_from_slice(line.level.as_str().as_bytes());
+    out.extend_from_slice(b"](");
+    out.extend_from_slice(line.stamp.as_bytes());
+    out.extend_from_slice(b")<");
+    for field in [line.client, line.key, line.route] {
+        FIELD.escape_into(out, field);
+        out.push(b'|');
+    }
+    out.extend_from_slice(number.format(line.pid).as_bytes());
+    out.push(b'|');
+    out.extend_from_slice(number.format(line.seq).as_bytes());
+    out.push(b'>');
+    MESSAGE.escape_into(out, line.message);
+}
+
+fn write_json(out: &mut Vec<u8>, line: &Line<'_>) {
+    let mut number = itoa::Buffer::new();
+    out.extend_from_slice(JSON_START.as_bytes());
+    out.extend_from_slice(&line.stamp.rfc3339());
+    out.extend_from_slice(b"\",\"level\":\"");
+    out.extend_from_slice(line.level.as_str().as_bytes());
+    for (name, text) in [
+        ("\",\"message\":\"", line.message),
+        ("\",\"client\":\"", line.client),
+        ("\",\"key\":\"", line.key),
+        ("\",\"route\":\"", line.route),
+    ] {
+        out.extend_from_slice(name.as_bytes());
+        JSON.escape_into(out, text);
+    }
+    out.extend_from_slice(b"\",\"pid\":");
+    out.extend_from_slice(number.format(line.pid).as_bytes());
+    out.extend_from_slice(b",\"seq\":");
+    out.extend_from_slice(number.format(line.seq).as_bytes());
+    out.push(b'}');
+}
+
+/// Reads a line of either form, without its `\n`.
+///
+/// # Errors
+/// When `line` is not exactly what [`write_line`] would have written.
+pub fn parse_line(line: &[u8]) -> Result<Record, LineError> {
+    let text = std::str::from_utf8(line).map_err(|error| LineError::NotUtf8 { at: error.valid_up_to() })?;
+    let mut reader = Reader { whole: text.len(), rest: text };
+    if text.starts_with('{') { reader.json() } else { reader.text() }
+}
+
+/// Only the time of a line of either form, in microseconds since the epoch; looks no further than the time.
+/// `None` for what is no line of ours up to there.
+#[must_use]
+pub fn parse_time(line: &[u8]) -> Option<i64> {
+    let (from, separator) = match line.first()? {
+        b'{' => (line.strip_prefix(JSON_START.as_bytes())?, b'T'),
+        _ => {
+            let level = line.strip_prefix(b"[")?;
+            (
+                Level::ALL
+                    .iter()
+                    .find_map(|name| level.strip_prefix(name.as_str().as_bytes())?.strip_prefix(b"]("))?,
+                b' ',
+            )
+        }
+    };
+    stamp::parse(from.first_chunk()?, separator).map(|time| time.micros)
+}
+
+/// What of a line is still to be read.
+struct Reader<'a> {
+    whole: usize,
+    rest: &'a str,
+}
+
+impl Reader<'_> {
+    fn text(&mut self) -> Result<Record, LineError> {
+        self.expect("[")?;
+        let level = self.level()?;
+        self.expect("](")?;
+        let time = self.time(b' ')?;
+        self.expect(")<")?;
+        let client = self.string(&FIELD);
+        self.expect("|")?;
+        let key = self.string(&FIELD);
+        self.expect("|")?;
+        let route = self.string(&FIELD);
+        self.expect("|")?;
+        let pid = self.number()?;
+        self.expect("|")?;
+        let seq = self.number()?;
+        self.expect(">")?;
+        let message = self.string(&MESSAGE);
+        self.end()?;
+        Ok(Record { time, level, client, key, route, pid, seq, message })
+    }
+
+    fn json(&mut self) -> Result<Record, LineError> {
+        self.expect(JSON_START)?;
+        let time = self.time(b'T')?;
+        self.expect("\",\"level\":\"")?;
+        let level = self.level()?;
+        self.expect("\",\"message\":\"")?;
+        let message = self.string(&JSON);
+        self.expect("\",\"client\":\"")?;
+        let client = self.string(&JSON);
+        self.expect("\",\"key\":\"")?;
+        let key = self.string(&JSON);
+        self.expect("\",\"route\":\"")?;
+        let route = self.string(&JSON);
+        self.expect("\",\"pid\":")?;
+        let pid = self.number()?;
+        self.expect(",\"seq\":")?;
+        let seq = self.number()?;
+        self.expect("}")?;
+        self.end()?;
+        Ok(Record { time, level, client, key, route, pid, seq, message })
+    }
+
+    fn expect(&mut self, literal: &'static str) -> Result<(), LineError> {
+        self.rest = self.rest.strip_prefix(literal).ok_or_else(|| self.foreign(literal))?;
+        Ok(())
+    }
+
+    fn level(&mut self) -> Result<Level, LineError> {
+        let found =
+            Level::ALL.into_iter().find_map(|level| Some((level, self.rest.strip_prefix(level.as_str())?)));
+        let (level, rest) = found.ok_or_else(|| self.foreign("a level"))?;
+        self.rest = rest;
+        Ok(level)
+    }
+
+    fn time(&mut self, separator: u8) -> Result<Time, LineError> {
+        let text = self.rest.as_bytes().first_chunk::<STAMP_LEN>();
+        let time =
+            text.and_then(|text| stamp::parse(text, separator)).ok_or_else(|| self.foreign("a time"))?;
+        self.rest = self.rest.get(STAMP_LEN..).unwrap_or_default();
+        Ok(time)
+    }
+
+    fn string(&mut self, place: &Place) -> String {
+        let (text, rest) = place.unescape(self.rest);
+        self.rest = rest;
+        text
+    }
+
+    fn number<N: std::str::FromStr>(&mut self) -> Result<N, LineError> {
+        let len = self.rest.bytes().take_while(u8::is_ascii_digit).count();
+        let (digits, rest) = self.rest.split_at(len);
+        let canonical = digits == "0" || !digits.starts_with('0');
+        let number = digits.parse().ok().filter(|_| canonical).ok_or_else(|| self.foreign("a number"))?;
+        self.rest = rest;
+        Ok(number)
+    }
+
+    fn end(&self) -> Result<(), LineError> {
+        if self.rest.is_empty() { Ok(()) } else { Err(self.foreign("nothing more, or an escaped character")) }
+    }
+
+    fn foreign(&self, expected: &'static str) -> LineError {
+        LineError::Foreign { at: self.whole - self.rest.len(), expected }
+    }
+}
+
+#[cfg(test)]
+#[path = "line_tests.rs"]
+mod tests;

@@ -1,0 +1,21 @@
+//! What a record is and how it stands in the file: levels, the line grammar, the clock of a file.
+
+mod escape;
+mod level;
+mod line;
+mod stamp;
+
+pub use escape::{Escaped, escape_into};
+pub use level::{Level, UnknownLevel};
+pub use line::{Line, LineError, Record, parse_line, parse_time, write_line};
+pub use stamp::{Clock, STAMP_LEN, Stamp, Time};
+
+/// How a record stands in the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LineFormat {
+    /// `[LEVEL](TIME)<CLIENT|KEY|ROUTE|PID|SEQ>MESSAGE`
+    #[default]
+    Text,
+    /// one JSON object a line
+    Json,
+}

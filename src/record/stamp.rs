@@ -1,0 +1,297 @@
+//! The clock of a log file: microseconds, local time with its offset, never backwards within the file.
+//!
+//! A stamp is always 32 bytes, `2026-11-23 05:02:29.805789+00:00`, and gives its instant back exactly; therefore a
+//! file can be bisected by time. Years 1 to 9999; instants beyond stand at the edge.
+
+use std::time::SystemTime;
+
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::{Offset, TimeZone};
+
+/// Bytes of a stamp's text.
+pub const STAMP_LEN: usize = 32;
+
+/// 0001-01-02 and 9999-12-30, both UTC: whatever the offset, the year has four digits and is not 0.
+const EARLIEST: i64 = -62_135_510_400 * MICROS;
+const LATEST: i64 = 253_402_128_000 * MICROS;
+const MICROS: i64 = 1_000_000;
+/// The largest whole-minute offset that [`Offset`] can hold.
+const MAX_OFFSET: i32 = (25 * 60 + 59) * 60;
+
+/// An instant and the offset under which it was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Time {
+    /// microseconds since the epoch
+    pub micros: i64,
+    /// seconds east of UTC, whole minutes
+    pub offset: i32,
+}
+
+/// An instant with its text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    micros: i64,
+    text: [u8; STAMP_LEN],
+}
+
+/// The clock of one file.
+#[derive(Debug)]
+pub struct Clock {
+    zone: TimeZone,
+    last: i64,
+    /// the second that `face` shows
+    second: i64,
+    face: [u8; STAMP_LEN],
+}
+
+impl Clock {
+    /// A clock that shows the time of `zone` ([`TimeZone::system`] for a server).
+    #[must_use]
+    pub fn new(zone: TimeZone) -> Self {
+        let second = EARLIEST.div_euclid(MICROS);
+        let face = face(second, zone_offset(&zone, second));
+        Self { zone, last: EARLIEST, second, face }
+    }
+
+    /// The time of now, or the last one given where the system's clock was set back.
+    pub fn stamp(&mut self) -> Stamp {
+        self.stamp_at(now_micros())
+    }
+
+    /// As [`Self::stamp`] when the system's clock shows `micros`.
+    pub fn stamp_at(&mut self, micros: i64) -> Stamp {
+        self.not_before(micros);
+        let second = self.last.div_euclid(MICROS);
+        // looked up anew each second: that is how a change to or from summer time is met on the second
+        if second != self.second {
+            self.face = face(second, zone_offset(&self.zone, second));
+            self.second = second;
+        }
+        Stamp { micros: self.last, text: with_fraction(self.face, self.last) }
+    }
+
+    /// Gives no stamp before `micros` from now on: the time of the last line of a file that is opened again.
+    pub fn not_before(&mut self, micros: i64) {
+        self.last = self.last.max(micros.min(LATEST));
+    }
+}
+
+impl Stamp {
+    /// Microseconds since the epoch.
+    #[must_use]
+    pub fn micros(&self) -> i64 {
+        self.micros
+    }
+
+    /// `2026-11-23 05:02:29.805789+00:00`
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; STAMP_LEN] {
+        &self.text
+    }
+
+    /// The same by RFC 3339: `2026-11-23T05:02:29.805789+00:00`
+    #[must_use]
+    pub fn rfc3339(&self) -> [u8; STAMP_LEN] {
+        let mut text = self.text;
+        text[10] = b'T';
+        text
+    }
+}
+
+impl std::fmt::Display for Stamp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(std::str::from_utf8(&self.text).map_err(|_| std::fmt::Error)?)
+    }
+}
+
+impl From<Time> for Stamp {
+    fn from(time: Time) -> Self {
+        let micros = time.micros.clamp(EARLIEST, LATEST);
+        let face = face(micros.div_euclid(MICROS), whole_minutes(time.offset));
+        Self { micros, text: with_fraction(face, micros) }
+    }
+}
+
+/// Reads the 32 bytes of a stamp back; `separator` stands between date and time.
+pub(super) fn parse(text: &[u8; STAMP_LEN], separator: u8) -> Option<Time> {
+    let shape = [(4, b'-'), (7, b'-'), (10, separator), (13, b':'), (16, b':'), (19, b'.'), (29, b':')];
+    if shape.iter().any(|(at, byte)| text[*at] != *byte) {
+        return None;
+    }
+    let number = |from: usize, to: usize| {
+        text[from..to].iter().try_fold(0_i32, |sum, byte| match byte {
+            b'0'..=b'9' => Some(sum * 10 + i32::from(byte - b'0')),
+            _ => None,
+        })
+    };
+    let small = |from: usize| number(from, from + 2).and_then(|n| i8::try_from(n).ok());
+    let year = i16::try_from(number(0, 4)?).ok()?;
+    let civil = DateTime::new(year, small(5)?, small(8)?, small(11)?, small(14)?, small(17)?, 0).ok()?;
+    let fraction = number(20, 26)?;
+    let (hours, minutes) = (number(27, 29)?, number(30, 32)?);
+    let east = (hours * 60 + minutes) * 60;
+    let offset = match text[26] {
+        b'+' => east,
+        b'-' if east != 0 => -east,
+        _ => return None,
+    };
+    if minutes > 59 {
+        return None;
+    }
+    let second = Offset::from_seconds(offset).ok()?.to_timestamp(civil).ok()?.as_second();
+    let micros = second * MICROS + i64::from(fraction);
+    (EARLIEST..=LATEST).contains(&micros).then_some(Time { micros, offset })
+}
+
+fn now_micros() -> i64 {
+    match SystemTime::now().duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(since) => i64::try_from(since.as_micros()).unwrap_or(i64::MAX),
+        Err(before) => i64::try_from(before.duration().as_micros()).map_or(i64::MIN, |micros| -micros),
+    }
+}
+
+fn zone_offset(zone: &TimeZone, second: i64) -> i32 {
+    whole_minutes(zone.to_offset(Timestamp::from_second(second).unwrap_or_default()).seconds())
+}
+
+/// The text has no room for an offset's seconds; local time is shown under the rounded one, so nothing is lost.
+fn whole_minutes(offset: i32) -> i32 {
+    let offset = offset.clamp(-MAX_OFFSET, MAX_OFFSET);
+    (offset + 30).div_euclid(60) * 60
+}
+
+/// The text of a whole second.
+fn face(second: i64, offset: i32) -> [u8; STAMP_LEN] {
+    let east = Offset::from_seconds(offset).unwrap_or(Offset::UTC);
+    let civil = east.to_datetime(Timestamp::from_second(second).unwrap_or_default());
+    let mut text = *b"0000-00-00 00:00:00.000000+00:00";
+    let year = civil.year().unsigned_abs();
+    two_digits(&mut text, 0, year / 100);
+    two_digits(&mut text, 2, year % 100);
+    for (at, number) in
+        [(5, civil.month()), (8, civil.day()), (11, civil.hour()), (14, civil.minute()), (17, civil.second())]
+    {
+        two_digits(&mut text, at, u16::from(number.unsigned_abs()));
+    }
+    if offset < 0 {
+        text[26] = b'-';
+    }
+    let minutes = offset.unsigned_abs() / 60;
+    two_digits(&mut text, 27, (minutes / 60) as u16);
+    two_digits(&mut text, 30, (minutes % 60) as u16);
+    text
+}
+
+fn with_fraction(mut text: [u8; STAMP_LEN], micros: i64) -> [u8; STAMP_LEN] {
+    let fraction = micros.rem_euclid(MICROS) as u32;
+    two_digits(&mut text, 20, (fraction / 10_000) as u16);
+    two_digits(&mut text, 22, (fraction / 100 % 100) as u16);
+    two_digits(&mut text, 24, (fraction % 100) as u16);
+    text
+}
+
+fn two_digits(text: &mut [u8; STAMP_LEN], at: usize, number: u16) {
+    text[at] = b'0' + (number / 10) as u8;
+    text[at + 1] = b'0' + (number % 10) as u8;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn berlin() -> TimeZone {
+        TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap()
+    }
+
+    #[test]
+    fn the_text() {
+        let mut clock = Clock::new(TimeZone::UTC);
+        let stamp = clock.stamp_at(1_795_410_149_805_789);
+        assert_eq!(stamp.to_string(), "2026-11-23 05:02:29.805789+00:00");
+        assert_eq!(&stamp.rfc3339(), b"2026-11-23T05:02:29.805789+00:00");
+        assert_eq!(stamp.micros(), 1_795_410_149_805_789);
+        assert_eq!(clock.stamp_at(1_795_410_149_805_790).to_string(), "2026-11-23 05:02:29.805790+00:00");
+        assert_eq!(clock.stamp_at(1_795_410_150_000_001).to_string(), "2026-11-23 05:02:30.000001+00:00");
+    }
+
+    #[test]
+    fn summer_time_ends_on_the_second() {
+        let mut clock = Clock::new(berlin());
+        let change = 1_792_890_000 * MICROS;
+        assert_eq!(clock.stamp_at(change - 1).to_string(), "2026-10-25 02:59:59.999999+02:00");
+        assert_eq!(clock.stamp_at(change).to_string(), "2026-10-25 02:00:00.000000+01:00");
+    }
+
+    #[test]
+    fn never_back_and_not_before_the_last_line() {
+        let mut clock = Clock::new(TimeZone::UTC);
+        let first = clock.stamp_at(5 * MICROS);
+        assert_eq!(clock.stamp_at(4 * MICROS), first);
+        clock.not_before(7 * MICROS + 3);
+        assert_eq!(clock.stamp_at(6 * MICROS).to_string(), "1970-01-01 00:00:07.000003+00:00");
+        clock.not_before(0);
+        assert_eq!(clock.stamp_at(0).micros(), 7 * MICROS + 3);
+        assert!(clock.stamp().micros() > 1_700_000_000 * MICROS);
+        assert_eq!(clock.stamp_at(i64::MAX).to_string(), "9999-12-30 00:00:00.000000+00:00");
+        assert_eq!(Clock::new(berlin()).stamp_at(i64::MIN).to_string(), "0001-01-02 01:00:00.000000+01:00");
+    }
+
+    #[test]
+    fn offsets_with_seconds_are_rounded_and_keep_the_instant() {
+        for (seconds, text) in
+            [(1_172, "+00:20"), (-1_172, "-00:20"), (20_700, "+05:45"), (29, "+00:00"), (-29, "+00:00")]
+        {
+            let mut clock = Clock::new(TimeZone::fixed(Offset::from_seconds(seconds).unwrap()));
+            let stamp = clock.stamp_at(123_456_789);
+            assert!(stamp.to_string().ends_with(text), "{stamp}");
+            assert_eq!(parse(stamp.as_bytes(), b' ').unwrap().micros, 123_456_789);
+        }
+    }
+
+    #[test]
+    fn foreign_texts_are_refused() {
+        for wrong in [
+            b"2026-11-23T05:02:29.805789+00:00",
+            b"2026-02-29 05:02:29.805789+00:00",
+            b"2026-11-23 24:02:29.805789+00:00",
+            b"2026-11-23 05:02:60.805789+00:00",
+            b"2026-11-23 05:02:29.80578x+00:00",
+            b"2026-11-23 05:02:29.805789-00:00",
+            b"2026-11-23 05:02:29.805789+00:60",
+            b"2026-11-23 05:02:29.805789+26:00",
+            b"2026-11-23 05:02:29,805789+00:00",
+            b"0000-11-23 05:02:29.805789+00:00",
+            b"-999-11-23 05:02:29.805789+00:00",
+            b"2026-11-23 05:02:29.805789*00:00",
+        ] {
+            assert_eq!(parse(wrong, b' '), None, "{}", String::from_utf8_lossy(wrong));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn monotonic_and_read_back(readings in prop::collection::vec(any::<i64>().prop_map(|n| n / 37), 1..50), zone in -93_599..93_599) {
+            for zone in [berlin(), TimeZone::fixed(Offset::from_seconds(zone).unwrap())] {
+                let mut clock = Clock::new(zone);
+                let mut last = i64::MIN;
+                for reading in &readings {
+                    let stamp = clock.stamp_at(*reading);
+                    prop_assert!(stamp.micros() >= last);
+                    last = stamp.micros();
+                    let time = parse(stamp.as_bytes(), b' ').unwrap();
+                    prop_assert_eq!(time.micros, stamp.micros());
+                    prop_assert_eq!(parse(&stamp.rfc3339(), b'T'), Some(time));
+                    prop_assert_eq!(Stamp::from(time), stamp);
+                }
+            }
+        }
+
+        #[test]
+        fn any_time_has_a_stamp(micros: i64, offset: i32) {
+            let stamp = Stamp::from(Time { micros, offset });
+            prop_assert_eq!(parse(stamp.as_bytes(), b' ').unwrap().micros, stamp.micros());
+        }
+    }
+}
