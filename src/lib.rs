@@ -3,8 +3,10 @@
 //! # Layout
 //! A request walks through these rooms, top to bottom; dependencies point the same way only.
 //! - [`record`]: what a record is and how it stands in a file as one line.
+//! - [`config`]: the configuration files, validated with the exact place of each finding.
 //!
 //! `record` and `config` do no network I/O and know none of the others (`config` knows [`record::Level`]);
 //! `store` knows nothing of HTTP; `http` knows nothing of systemd; the programs in `src/bin` wire them up.
 
+pub mod config;
 pub mod record;

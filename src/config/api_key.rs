@@ -1,0 +1,367 @@
+//! `api_key.json`: who may write what, from where and how fast.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use percent_encoding::percent_decode_str;
+use serde::Deserialize;
+use serde::de::{Deserializer, Error};
+use sha2::{Digest, Sha256};
+
+use super::document::{Document, Step, Vocabulary, options_of};
+use super::finding::Finding;
+use super::value::{Element, List, Object, OneOrMany, Pairs, Scalar, Text, TextOrNull};
+use super::value::{Zero, boolean, object, scalar, seconds, secret, text};
+use super::{IpSet, RateLimits};
+
+/// SHA-256 of a key. Keys are looked up and compared by it only, so no comparison depends on a secret's bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct KeyDigest([u8; 32]);
+
+/// One entry of `api_key.json`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KeyEntry {
+    /// of `key`, which stands in clear or as `sha256:HEX`
+    pub digest: KeyDigest,
+    /// what stands in the log's KEY field: `name`, else the first 8 hex digits of the digest
+    pub name: String,
+    /// false (default): the key is refused
+    pub status: bool,
+    /// in order; default `["/"]`
+    pub allowed_path: Vec<AllowedPath>,
+    /// exact header values; names in lower case
+    pub required_headers: Vec<(String, String)>,
+    /// parameters that must be there with this value
+    pub required_args: Vec<(String, ArgValue)>,
+    /// `None` = any address
+    pub ip: Option<IpSet>,
+    /// empty = none
+    pub rate: RateLimits,
+    /// the answer to an accepted request waits this long
+    pub delay: Duration,
+    /// free text
+    pub info: Option<String>,
+}
+
+/// An entry of `allowed_path`: `PATH` or `PATH:RATE`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AllowedPath {
+    /// normalised: starts with `/`, no empty, `.` or `..` segments, no trailing slash but for `/` itself
+    pub path: String,
+    /// per key, path and client address; empty = none
+    pub rate: RateLimits,
+}
+
+/// The value that a required argument must have; numbers and texts compare by their text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ArgValue {
+    /// null: the parameter must be there
+    Present,
+    /// string, number, or `true`/`false`, as text
+    Text(String),
+}
+
+impl std::fmt::Debug for KeyDigest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("KeyDigest(…)")
+    }
+}
+
+/// A text that is not the 64 hexadecimal digits of a SHA-256.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("expected the 64 hexadecimal digits of a SHA-256")]
+pub struct NotADigest;
+
+impl KeyDigest {
+    /// The digest of a key as a client sends it.
+    #[must_use]
+    pub fn of(key: &str) -> Self {
+        Self(Sha256::digest(key.as_bytes()).into())
+    }
+
+    /// The digest written as hexadecimal digits.
+    ///
+    /// # Errors
+    /// When these are not exactly 64 hexadecimal digits.
+    pub fn from_hex(hex: &str) -> Result<Self, NotADigest> {
+        let mut bytes = [0; 32];
+        if hex.len() != 64 || !hex.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Err(NotADigest);
+        }
+        for (index, byte) in bytes.iter_mut().enumerate() {
+            let digits = hex.get(2 * index..2 * index + 2).ok_or(NotADigest)?;
+            *byte = u8::from_str_radix(digits, 16).map_err(|_| NotADigest)?;
+        }
+        Ok(Self(bytes))
+    }
+
+    /// The digest itself.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// All 64 hexadecimal digits, as they stand behind `sha256:` in `api_key.json`.
+    #[must_use]
+    pub fn to_hex(&self) -> String {
+        hex(&self.0)
+    }
+
+    /// The first 8 hexadecimal digits: enough to tell keys apart in a log, nothing to use one with.
+    #[must_use]
+    pub fn short(&self) -> String {
+        hex(&self.0[..4])
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl KeyEntry {
+    /// An entry that names nothing but its key: not online, and once it is, allowed everywhere and unlimited.
+    #[must_use]
+    pub fn new(digest: KeyDigest) -> Self {
+        Self {
+            digest,
+            name: digest.short(),
+            status: false,
+            allowed_path: vec![AllowedPath { path: "/".to_owned(), rate: RateLimits::default() }],
+            required_headers: Vec::new(),
+            required_args: Vec::new(),
+            ip: None,
+            rate: RateLimits::default(),
+            delay: Duration::ZERO,
+            info: None,
+        }
+    }
+}
+
+pub(super) const FILE: &str = "api_key.json";
+
+/// What the original shipped with: as good as no key.
+const WELL_KNOWN: &str = "mochimochi";
+
+const VOCABULARY: Vocabulary = Vocabulary {
+    siblings: |path| match path {
+        [Step::Index(_), Step::Name(_)] => options_of::<Written>(),
+        [Step::Index(_), Step::Name(required), ..] if required == "required" => options_of::<Required>(),
+        _ => &[],
+    },
+    pointless: &[],
+};
+
+/// Reads the text of `api_key.json`.
+pub(super) fn read(source: &str, warnings: &mut Vec<Finding>) -> Result<Vec<KeyEntry>, Finding> {
+    let document = Document::json(FILE, source)?;
+    let Entries(entries) = document.read(&VOCABULARY, warnings)?;
+    let well_known = KeyDigest::of(WELL_KNOWN);
+    let mut first = HashMap::new();
+    for (index, entry) in entries.iter().enumerate() {
+        let mut warn = |message: String, remedy: &str| {
+            let path = [Step::Index(index), Step::Name("key".to_owned())];
+            warnings.push(document.finding(&path, message).with_remedy(remedy));
+        };
+        if let Some(earlier) = first.get(&entry.digest) {
+            warn(
+                format!("the same key as [{earlier}], which is the one that counts"),
+                "remove one of the two",
+            );
+        } else {
+            first.insert(entry.digest, index);
+        }
+        if entry.digest == well_known && entry.status {
+            warn(
+                "this key is in every copy of the documentation".to_owned(),
+                "replace it by one of your own",
+            );
+        }
+    }
+    Ok(entries)
+}
+
+struct Entries(Vec<KeyEntry>);
+
+impl<'de> Deserialize<'de> for Entries {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let entries = Vec::<Object<Written>>::deserialize(deserializer)?;
+        Ok(Self(entries.into_iter().map(|Object(entry)| entry.into()).collect()))
+    }
+}
+
+/// An entry as it stands in the file.
+#[derive(Deserialize)]
+struct Written {
+    #[serde(deserialize_with = "key")]
+    key: KeyDigest,
+    #[serde(default, deserialize_with = "name")]
+    name: Option<String>,
+    #[serde(default, deserialize_with = "boolean")]
+    status: bool,
+    #[serde(default = "everywhere")]
+    allowed_path: List<AllowedPath>,
+    #[serde(default, deserialize_with = "object")]
+    required: Required,
+    #[serde(default, deserialize_with = "ip")]
+    ip: Option<IpSet>,
+    #[serde(default, deserialize_with = "rate")]
+    rate: RateLimits,
+    #[serde(default, deserialize_with = "delay")]
+    delay: Duration,
+    #[serde(default, deserialize_with = "info")]
+    info: Option<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Required {
+    headers: Pairs<http::HeaderName, Text>,
+    args: Pairs<String, TextOrNull>,
+}
+
+impl From<Written> for KeyEntry {
+    fn from(written: Written) -> Self {
+        let Required { headers: Pairs(headers), args: Pairs(args) } = written.required;
+        Self {
+            digest: written.key,
+            name: written.name.unwrap_or_else(|| written.key.short()),
+            status: written.status,
+            allowed_path: written.allowed_path.0,
+            required_headers: headers.into_iter().map(|(name, value)| (name.to_string(), value.0)).collect(),
+            required_args: args
+                .into_iter()
+                .map(|(name, value)| (name, value.0.map_or(ArgValue::Present, ArgValue::Text)))
+                .collect(),
+            ip: written.ip,
+            rate: written.rate,
+            delay: written.delay,
+            info: written.info,
+        }
+    }
+}
+
+fn everywhere() -> List<AllowedPath> {
+    List(vec![AllowedPath { path: "/".to_owned(), rate: RateLimits::default() }])
+}
+
+fn key<'de, D: Deserializer<'de>>(deserializer: D) -> Result<KeyDigest, D::Error> {
+    let expected = "a key of 1 to 1024 characters, or `sha256:` and 64 hexadecimal digits";
+    secret(deserializer, expected, |value| match value {
+        Scalar::Text(key) => match key.strip_prefix("sha256:") {
+            Some(hex) => KeyDigest::from_hex(hex).ok(),
+            None => (1..=1024).contains(&key.chars().count()).then(|| KeyDigest::of(key)),
+        },
+        _ => None,
+    })
+}
+
+fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let expected = "a name of 1 to 64 characters without control characters, `|`, `<` and `>`";
+    text(deserializer, expected, |name| {
+        let separates = |c: char| c.is_control() || matches!(c, '|' | '<' | '>' | '\u{2028}' | '\u{2029}');
+        let valid = (1..=64).contains(&name.chars().count()) && !name.contains(separates);
+        valid.then(|| Some(name.to_owned()))
+    })
+}
+
+fn ip<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<IpSet>, D::Error> {
+    let mut any = false;
+    let mut set = IpSet::default();
+    for entry in OneOrMany::deserialize(deserializer)?.0 {
+        match entry {
+            Source::Any => any = true,
+            Source::Network(network) => set.insert_network(network),
+        }
+    }
+    Ok((!any).then_some(set))
+}
+
+enum Source {
+    Any,
+    Network(IpNet),
+}
+
+impl Element for Source {
+    const EXPECTED: &'static str = "an IP address, a network such as 10.0.0.0/8, or *";
+
+    fn read(text: &str) -> Option<Self> {
+        if text == "*" { Some(Self::Any) } else { IpNet::read(text).map(Self::Network) }
+    }
+}
+
+fn rate<'de, D: Deserializer<'de>>(deserializer: D) -> Result<RateLimits, D::Error> {
+    let written: RateText = RateText::deserialize(deserializer)?;
+    written.0.parse().map_err(|why| D::Error::custom(format_args!("invalid rate {:?}: {why}", written.0)))
+}
+
+struct RateText(String);
+
+impl<'de> Deserialize<'de> for RateText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        text(deserializer, "a rate limit such as `60/second`, or `*` for none", |rate| {
+            Some(Self(rate.to_owned()))
+        })
+    }
+}
+
+fn delay<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    seconds(deserializer, Zero::Allowed, 3600)
+}
+
+fn info<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    scalar(deserializer, "a string or null", |value| match value {
+        Scalar::Null => Some(None),
+        Scalar::Text(info) => Some(Some(info.to_owned())),
+        _ => None,
+    })
+}
+
+impl Element for AllowedPath {
+    const EXPECTED: &'static str =
+        "PATH or PATH:RATE such as `/moca-file-log/sample1:60/second`, a colon of the path written as %3A";
+
+    fn read(text: &str) -> Option<Self> {
+        let (path, rate) = match text.rsplit_once(':') {
+            Some((path, rate)) => (path, rate.parse().ok()?),
+            None => (text, RateLimits::default()),
+        };
+        let path = percent_decode_str(path.strip_prefix('/')?).decode_utf8().ok()?;
+        let mut segments = Vec::new();
+        for segment in path.split('/') {
+            match segment {
+                "" | "." => {}
+                ".." => drop(segments.pop()),
+                segment => segments.push(segment),
+            }
+        }
+        Some(Self { path: format!("/{}", segments.join("/")), rate })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digests() {
+        let digest = KeyDigest::of("abc");
+        let hex = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(digest.to_hex(), hex);
+        assert_eq!(digest.short(), "ba7816bf");
+        assert_eq!(KeyDigest::from_hex(&hex.to_uppercase()), Ok(digest));
+        assert_eq!(digest.as_bytes()[..2], [0xba, 0x78]);
+        for wrong in ["", &hex[1..], &format!("{hex}0"), &hex.replace('b', "g"), &hex.replacen("ba", "+a", 1)]
+        {
+            assert_eq!(KeyDigest::from_hex(wrong), Err(NotADigest), "{wrong}");
+        }
+        assert_eq!(format!("{digest:?}"), "KeyDigest(…)");
+    }
+
+    #[test]
+    fn a_bare_entry_is_off_and_open() {
+        let entry = KeyEntry::new(KeyDigest::of("abc"));
+        assert!(!entry.status && entry.ip.is_none() && entry.rate.is_empty());
+        assert_eq!((entry.name.as_str(), entry.allowed_path[0].path.as_str()), ("ba7816bf", "/"));
+    }
+}

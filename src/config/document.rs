@@ -1,0 +1,359 @@
+//! One configuration file as a text: read into its type, with the place of everything that is wrong or unknown.
+
+use std::collections::HashSet;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::finding::{Finding, near_miss};
+use super::jsonc;
+
+/// A file whose syntax is right.
+pub(super) struct Document<'t> {
+    pub(super) file: &'static str,
+    /// as written, without a byte order mark
+    source: &'t str,
+    /// what the parser reads; every byte has its place in `source`
+    text: String,
+    syntax: Syntax,
+}
+
+#[derive(Clone, Copy)]
+enum Syntax {
+    Json,
+    Toml,
+}
+
+/// Where an option stands, from the outermost value inwards.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Step {
+    Name(String),
+    Index(usize),
+}
+
+/// What a file may hold beside the options that count.
+pub(super) struct Vocabulary {
+    /// the options that are known at the place of an unknown one
+    pub(super) siblings: fn(&[Step]) -> &'static [&'static str],
+    /// options that are accepted and change nothing, and why
+    pub(super) pointless: &'static [(&'static str, &'static str)],
+}
+
+impl<'t> Document<'t> {
+    /// A JSON file; comments and trailing commas are tolerated.
+    pub(super) fn json(file: &'static str, source: &'t str) -> Result<Self, Finding> {
+        let source = source.strip_prefix('\u{feff}').unwrap_or(source);
+        let document = Self { file, source, text: jsonc::blank(source), syntax: Syntax::Json };
+        if document.text.trim().is_empty() {
+            return Err(
+                Finding::of_file(file, "the file is empty").with_remedy("write JSON, or remove the file")
+            );
+        }
+        document.check_json_syntax()?;
+        Ok(document)
+    }
+
+    /// A TOML file.
+    pub(super) fn toml(file: &'static str, source: &'t str) -> Result<Self, Finding> {
+        let source = source.strip_prefix('\u{feff}').unwrap_or(source);
+        match toml::de::DeTable::parse(source) {
+            Ok(_) => Ok(Self { file, source, text: source.to_owned(), syntax: Syntax::Toml }),
+            Err(error) => {
+                let finding = Finding::of_file(file, format!("not valid TOML: {}", error.message()));
+                Err(finding.at(source, error.span().map_or(0, |span| span.start)))
+            }
+        }
+    }
+
+    /// Reads the whole document, and adds a warning for each option that nothing reads.
+    pub(super) fn read<T: DeserializeOwned>(
+        &self,
+        vocabulary: &Vocabulary,
+        warnings: &mut Vec<Finding>,
+    ) -> Result<T, Finding> {
+        let mut unknown = Vec::new();
+        let mut note = |path: serde_ignored::Path<'_>| unknown.push(steps_of_ignored(&path));
+        let read = match self.syntax {
+            Syntax::Json => {
+                let mut json = serde_json::Deserializer::from_str(&self.text);
+                serde_path_to_error::deserialize(serde_ignored::Deserializer::new(&mut json, &mut note))
+                    .map_err(|error| {
+                        (steps_of_error(error.path()), without_place(&error.inner().to_string()))
+                    })
+            }
+            Syntax::Toml => toml::Deserializer::parse(&self.text)
+                .map_err(|error| (Vec::new(), error.message().to_owned()))
+                .and_then(|toml| {
+                    serde_path_to_error::deserialize(serde_ignored::Deserializer::new(toml, &mut note))
+                        .map_err(|error| (steps_of_error(error.path()), error.inner().message().to_owned()))
+                }),
+        };
+        let value = read.map_err(|(path, message)| {
+            self.finding(&path, message.replace("missing field", "missing option"))
+        })?;
+        // each is looked up in the text anew: a file of nothing else must not take minutes
+        for path in unknown.iter().take(MOST_UNKNOWN) {
+            warnings.push(self.unknown(path, vocabulary));
+        }
+        if let Some(more) = unknown.len().checked_sub(MOST_UNKNOWN + 1) {
+            let message = format!("{} more unknown options, ignored", more + 1);
+            warnings.push(Finding::of_file(self.file, message));
+        }
+        for (option, why) in vocabulary.pointless {
+            let path = [Step::Name((*option).to_owned())];
+            let known = (vocabulary.siblings)(&path).contains(option);
+            if known && self.offset(&path).is_some() {
+                warnings.push(self.finding(&path, (*why).to_owned()));
+            }
+        }
+        Ok(value)
+    }
+
+    /// A finding about the value at `path`.
+    pub(super) fn finding(&self, path: &[Step], message: impl Into<String>) -> Finding {
+        let finding = Finding::of_option(self.file, display(path), message);
+        match self.offset(path) {
+            Some(offset) => finding.at(self.source, offset),
+            None => finding,
+        }
+    }
+
+    fn unknown(&self, path: &[Step], vocabulary: &Vocabulary) -> Finding {
+        let Some(Step::Name(name)) = path.last() else { return self.finding(path, "this is not used") };
+        if let Some((_, why)) = vocabulary.pointless.iter().find(|(option, _)| option == name) {
+            return self.finding(path, *why);
+        }
+        let known = (vocabulary.siblings)(path);
+        let finding = self.finding(path, "unknown option, ignored");
+        match known.iter().find(|option| option.eq_ignore_ascii_case(name)) {
+            Some(option) => finding.with_remedy(format!("options are written in lower case: `{option}`")),
+            None => match near_miss(name, known) {
+                Some(option) => finding.with_remedy(format!("did you mean `{option}`?")),
+                None => finding,
+            },
+        }
+    }
+
+    /// Well-formed, one value, and no option named twice.
+    fn check_json_syntax(&self) -> Result<(), Finding> {
+        let mut json = serde_json::Deserializer::from_str(&self.text);
+        let mut track = serde_path_to_error::Track::new();
+        let checked = Distinct::deserialize(serde_path_to_error::Deserializer::new(&mut json, &mut track));
+        checked.and_then(|Distinct| json.end()).map_err(|error| {
+            let line_start = match error.line() {
+                0 | 1 => 0,
+                line => self.text.match_indices('\n').nth(line - 2).map_or(0, |(newline, _)| newline + 1),
+            };
+            let mut offset = (line_start + error.column().saturating_sub(1)).min(self.text.len());
+            while !self.source.is_char_boundary(offset) {
+                offset -= 1;
+            }
+            let what = if error.is_data() { "" } else { "not valid JSON: " };
+            let message = format!("{what}{}", without_place(&error.to_string()));
+            let path = display(&steps_of_error(&track.path()));
+            Finding::of_option(self.file, path, message).at(self.source, offset)
+        })
+    }
+
+    /// Where the value at `path` starts. Names are followed anew for each finding: findings are rare.
+    fn offset(&self, path: &[Step]) -> Option<usize> {
+        match self.syntax {
+            Syntax::Toml => {
+                let table = toml::de::DeTable::parse(self.source).ok()?;
+                let (name, value) = match path {
+                    [Step::Name(wanted), ..] => {
+                        table.get_ref().iter().find(|(name, _)| name.get_ref() == wanted)?
+                    }
+                    _ => return Some(0),
+                };
+                match (path.get(1), value.get_ref()) {
+                    (Some(&Step::Index(index)), toml::de::DeValue::Array(list)) => {
+                        Some(list.get(index)?.span().start)
+                    }
+                    _ => Some(name.span().start),
+                }
+            }
+            Syntax::Json => {
+                let mut value: &RawValue = serde_json::from_str(&self.text).ok()?;
+                for step in path {
+                    value = match step {
+                        Step::Name(name) => {
+                            let members: Members<'_> = serde_json::from_str(value.get()).ok()?;
+                            members.0.into_iter().find(|(member, _)| member == name)?.1
+                        }
+                        Step::Index(index) => {
+                            serde_json::from_str::<Vec<&RawValue>>(value.get()).ok()?.get(*index).copied()?
+                        }
+                    };
+                }
+                // both are slices of the same text
+                (value.get().as_ptr() as usize).checked_sub(self.text.as_ptr() as usize)
+            }
+        }
+    }
+}
+
+/// So many unknown options of a file are named one by one.
+const MOST_UNKNOWN: usize = 100;
+
+/// The names that `T`, a struct, reads.
+pub(super) fn options_of<T: DeserializeOwned>() -> &'static [&'static str] {
+    let mut names: &'static [&'static str] = &[];
+    // the probe answers with an error on purpose: the names are what counts
+    let _refused = T::deserialize(Probe(&mut names)).is_err();
+    names
+}
+
+/// The path as people write it: `sample1.rotate.keep`, `[2].ip[0]`.
+pub(super) fn display(path: &[Step]) -> String {
+    let mut text = String::new();
+    for step in path {
+        match step {
+            Step::Name(name) if text.is_empty() => text.push_str(name),
+            Step::Name(name) => text.extend([".", name]),
+            Step::Index(index) => text.push_str(&format!("[{index}]")),
+        }
+    }
+    text
+}
+
+fn steps_of_error(path: &serde_path_to_error::Path) -> Vec<Step> {
+    use serde_path_to_error::Segment;
+    let step = |segment: &Segment| match segment {
+        Segment::Seq { index } => Some(Step::Index(*index)),
+        Segment::Map { key } => Some(Step::Name(key.clone())),
+        Segment::Enum { .. } | Segment::Unknown => None,
+    };
+    path.iter().filter_map(step).collect()
+}
+
+fn steps_of_ignored(path: &serde_ignored::Path<'_>) -> Vec<Step> {
+    use serde_ignored::Path;
+    let (parent, step) = match path {
+        Path::Root => return Vec::new(),
+        Path::Seq { parent, index } => (parent, Some(Step::Index(*index))),
+        Path::Map { parent, key } => (parent, Some(Step::Name(key.clone()))),
+        Path::Some { parent } | Path::NewtypeStruct { parent } | Path::NewtypeVariant { parent } => {
+            (parent, None)
+        }
+    };
+    let mut steps = steps_of_ignored(parent);
+    steps.extend(step);
+    steps
+}
+
+/// The parser's message without its own ` at line 1 column 2`.
+fn without_place(message: &str) -> String {
+    message.rfind(" at line ").map_or(message, |end| &message[..end]).to_owned()
+}
+
+/// Any JSON value in which no object names an option twice.
+struct Distinct;
+
+impl<'de> Deserialize<'de> for Distinct {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Self)
+    }
+}
+
+impl<'de> Visitor<'de> for Distinct {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_unit<E>(self) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self, A::Error> {
+        while list.next_element::<Self>()?.is_some() {}
+        Ok(self)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self, A::Error> {
+        let mut names = HashSet::new();
+        while let Some(name) = map.next_key::<String>()? {
+            if names.contains(&name) {
+                return Err(A::Error::custom(format_args!("`{name}` stands here twice, expected it once")));
+            }
+            names.insert(name);
+            map.next_value::<Self>()?;
+        }
+        Ok(self)
+    }
+}
+
+/// The members of one object with their texts.
+struct Members<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Collect;
+        impl<'de> Visitor<'de> for Collect {
+            type Value = Members<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+        deserializer.deserialize_map(Collect)
+    }
+}
+
+/// Notes which fields a struct asks for.
+struct Probe<'n>(&'n mut &'static [&'static str]);
+
+impl<'de> Deserializer<'de> for Probe<'_> {
+    type Error = serde::de::value::Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Self::Error> {
+        Err(Self::Error::custom("a probe holds nothing"))
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        *self.0 = fields;
+        self.deserialize_any(visitor)
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
+        newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+    }
+}

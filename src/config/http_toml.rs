@@ -1,0 +1,231 @@
+//! `http.toml`: sizes, times and proxies of HTTP; the variables of Sanic's server configuration in lower case, and ours.
+
+use std::time::Duration;
+
+use std::num::NonZeroU32;
+
+use http::HeaderName;
+use serde::Deserialize;
+use serde::de::Deserializer;
+
+use super::IpSet;
+use super::document::{Document, Step, Vocabulary, options_of};
+use super::finding::Finding;
+use super::value::{
+    Scalar, Zero, boolean, header_name, integer, scalar, seconds, secret, some_boolean, text,
+};
+
+/// `http.toml`; an absent file means all defaults.
+#[derive(Clone, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct HttpSettings {
+    /// bytes of a body (default 100,000,000)
+    #[serde(deserialize_with = "bytes")]
+    pub request_max_size: u64,
+    /// chunks of a body that may wait (default 100); accepted: bodies are bounded in bytes instead
+    #[serde(deserialize_with = "count")]
+    pub request_buffer_queue_size: u64,
+    /// from the first byte to the end of the body (default 60 s)
+    #[serde(deserialize_with = "time")]
+    pub request_timeout: Duration,
+    /// to the first byte of the answer (default 60 s)
+    #[serde(deserialize_with = "time")]
+    pub response_timeout: Duration,
+    /// default true
+    #[serde(deserialize_with = "boolean")]
+    pub keep_alive: bool,
+    /// between requests (default 5 s)
+    #[serde(deserialize_with = "time")]
+    pub keep_alive_timeout: Duration,
+    /// default 2^20
+    #[serde(deserialize_with = "bytes")]
+    pub websocket_max_size: u64,
+    /// default 32
+    #[serde(deserialize_with = "count")]
+    pub websocket_max_queue: u64,
+    /// default 2^16
+    #[serde(deserialize_with = "bytes")]
+    pub websocket_read_limit: u64,
+    /// default 2^16
+    #[serde(deserialize_with = "bytes")]
+    pub websocket_write_limit: u64,
+    /// default 20 s; zero = none
+    #[serde(deserialize_with = "time_or_none")]
+    pub websocket_ping_interval: Duration,
+    /// default 20 s; zero = none
+    #[serde(deserialize_with = "time_or_none")]
+    pub websocket_ping_timeout: Duration,
+    /// default 15 s
+    #[serde(deserialize_with = "time_or_none")]
+    pub graceful_shutdown_timeout: Duration,
+    /// `None` = not named; `server.json` decides when it names it, else off
+    #[serde(deserialize_with = "some_boolean")]
+    pub access_log: Option<bool>,
+    /// RFC 7239; a secret
+    #[serde(deserialize_with = "forwarded_secret")]
+    pub forwarded_secret: Option<String>,
+    /// entries of `forwarded_for_header` that proxies of ours wrote
+    #[serde(deserialize_with = "optional_count")]
+    pub proxies_count: Option<NonZeroU32>,
+    /// default `x-forwarded-for`
+    #[serde(deserialize_with = "header")]
+    pub forwarded_for_header: HeaderName,
+    /// default none
+    #[serde(deserialize_with = "optional_header")]
+    pub real_ip_header: Option<HeaderName>,
+    /// threads that serve connections (default 1, at most 64)
+    #[serde(deserialize_with = "workers")]
+    pub workers: NonZeroU32,
+    /// default 20,000
+    #[serde(deserialize_with = "count_of_32_bits")]
+    pub max_connections: u32,
+    /// default none
+    #[serde(deserialize_with = "optional_count")]
+    pub max_connections_per_ip: Option<NonZeroU32>,
+    /// bytes of all bodies together (default 128 MB = 128,000,000)
+    #[serde(deserialize_with = "bytes")]
+    pub max_body_memory: u64,
+    /// silence inside a body (default 30 s)
+    #[serde(deserialize_with = "time")]
+    pub body_timeout: Duration,
+    /// who may send proxy headers; `None` = any peer, empty = nobody
+    #[serde(deserialize_with = "trusted_proxies")]
+    pub trusted_proxies: Option<IpSet>,
+    /// bytes of a request's header section (default 16 KiB)
+    #[serde(deserialize_with = "header_bytes")]
+    pub max_header_size: u64,
+    /// header fields of a request (default 100)
+    #[serde(deserialize_with = "headers")]
+    pub max_headers: u32,
+    /// searches at once (default 16)
+    #[serde(deserialize_with = "count_of_32_bits")]
+    pub max_searches: u32,
+}
+
+impl std::fmt::Debug for HttpSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("HttpSettings { … }")
+    }
+}
+
+impl Default for HttpSettings {
+    fn default() -> Self {
+        Self {
+            request_max_size: 100_000_000,
+            request_buffer_queue_size: 100,
+            request_timeout: Duration::from_secs(60),
+            response_timeout: Duration::from_secs(60),
+            keep_alive: true,
+            keep_alive_timeout: Duration::from_secs(5),
+            websocket_max_size: 1 << 20,
+            websocket_max_queue: 32,
+            websocket_read_limit: 1 << 16,
+            websocket_write_limit: 1 << 16,
+            websocket_ping_interval: Duration::from_secs(20),
+            websocket_ping_timeout: Duration::from_secs(20),
+            graceful_shutdown_timeout: Duration::from_secs(15),
+            access_log: None,
+            forwarded_secret: None,
+            proxies_count: None,
+            forwarded_for_header: HeaderName::from_static("x-forwarded-for"),
+            real_ip_header: None,
+            workers: NonZeroU32::MIN,
+            max_connections: 20_000,
+            max_connections_per_ip: None,
+            max_body_memory: 128_000_000,
+            body_timeout: Duration::from_secs(30),
+            trusted_proxies: None,
+            max_header_size: 16 << 10,
+            max_headers: 100,
+            max_searches: 16,
+        }
+    }
+}
+
+pub(super) const FILE: &str = "http.toml";
+
+const VOCABULARY: Vocabulary = Vocabulary {
+    siblings: |path| match path {
+        [Step::Name(_)] => options_of::<HttpSettings>(),
+        _ => &[],
+    },
+    pointless: &[("request_buffer_queue_size", "bodies are bounded in bytes instead; this changes nothing")],
+};
+
+/// A time beyond which clocks would have to be mistrusted.
+const YEAR: u64 = 365 * 86_400;
+
+/// Reads the text of `http.toml`.
+pub(super) fn read(source: &str, warnings: &mut Vec<Finding>) -> Result<HttpSettings, Finding> {
+    let document = Document::toml(FILE, source)?;
+    let settings: HttpSettings = document.read(&VOCABULARY, warnings)?;
+    if settings.max_body_memory < settings.request_max_size {
+        let path = [Step::Name("max_body_memory".to_owned())];
+        let (all, one) = (settings.max_body_memory, settings.request_max_size);
+        let message = format!("all bodies together may hold {all} bytes, fewer than the {one} of one body");
+        warnings.push(document.finding(&path, message).with_remedy("lower request_max_size or raise this"));
+    }
+    Ok(settings)
+}
+
+fn bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    integer(deserializer, "bytes", 1..=i64::MAX as u64)
+}
+
+fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    integer(deserializer, "a count", 1..=i64::MAX as u64)
+}
+
+fn count_of_32_bits<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    integer(deserializer, "a count", 1..=u64::from(u32::MAX))
+}
+
+fn optional_count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<NonZeroU32>, D::Error> {
+    integer(deserializer, "a count (0 = none)", 0..=u64::from(u32::MAX)).map(NonZeroU32::new)
+}
+
+fn workers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<NonZeroU32, D::Error> {
+    integer(deserializer, "a count", 1..=64).map(|count| NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN))
+}
+
+/// No request fits into less than a few hundred bytes; no client sends megabytes.
+fn header_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    integer(deserializer, "bytes", 256..=16 << 20)
+}
+
+/// As many as a map of headers can hold.
+fn headers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    integer(deserializer, "a count", 1..=24_576)
+}
+
+fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    seconds(deserializer, Zero::Refused, YEAR)
+}
+
+fn time_or_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    seconds(deserializer, Zero::Allowed, YEAR)
+}
+
+fn forwarded_secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    secret(deserializer, "a text, or false for none", |value| match value {
+        Scalar::Bool(false) | Scalar::Text("") => Some(None),
+        Scalar::Text(secret) => Some(Some(secret.to_owned())),
+        _ => None,
+    })
+}
+
+fn header<'de, D: Deserializer<'de>>(deserializer: D) -> Result<HeaderName, D::Error> {
+    text(deserializer, "the name of an HTTP header", header_name)
+}
+
+fn optional_header<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<HeaderName>, D::Error> {
+    scalar(deserializer, "the name of an HTTP header, or false for none", |value| match value {
+        Scalar::Bool(false) | Scalar::Text("") => Some(None),
+        Scalar::Text(name) => header_name(name).map(Some),
+        _ => None,
+    })
+}
+
+fn trusted_proxies<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<IpSet>, D::Error> {
+    IpSet::deserialize(deserializer).map(Some)
+}

@@ -1,0 +1,368 @@
+//! `log.json`: the logs that exist, where each listens, and how its lines are kept.
+
+use std::borrow::Borrow;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::num::NonZeroU64;
+use std::path::{Component, Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::de::Deserializer;
+
+use super::document::{Document, Step, Vocabulary, options_of};
+use super::finding::Finding;
+use super::units;
+use super::value::{Name, Object, Pairs, Scalar, boolean, integer, scalar, text};
+use crate::record::{Level, LineFormat};
+
+/// The name of a log: 1 to 200 bytes, any text without `/`, control characters, and not `.` or `..`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LogName(String);
+
+/// One entry of `log.json`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct LogEntry {
+    /// false: the log is not started (default true)
+    #[serde(default = "yes", deserialize_with = "boolean")]
+    pub status: bool,
+    /// the address to listen on: an IP address or a host name
+    #[serde(deserialize_with = "host")]
+    pub host: String,
+    /// the TCP port
+    #[serde(deserialize_with = "port")]
+    pub port: u16,
+    /// listen on IPv6 (`::` = dual-stack)
+    #[serde(default, deserialize_with = "boolean")]
+    pub use_ipv6: bool,
+    /// relative to the log directory, or absolute
+    #[serde(deserialize_with = "file")]
+    pub file: PathBuf,
+    /// records below it are accepted and not stored
+    #[serde(default = "lowest", deserialize_with = "level")]
+    pub level: Level,
+    /// how a line looks
+    #[serde(default, deserialize_with = "format")]
+    pub format: LineFormat,
+    /// what an answer 200 means
+    #[serde(default, deserialize_with = "durability")]
+    pub durability: Durability,
+    /// rotation and retention; `None` = the file grows for ever
+    #[serde(default, deserialize_with = "rotate")]
+    pub rotate: Option<Rotate>,
+}
+
+/// What an answer 200 means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// `fdatasync` returned
+    #[default]
+    Disk,
+    /// `write(2)` completed
+    Os,
+}
+
+/// `rotate` of a log: at least one of its options is given.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(default)]
+pub struct Rotate {
+    /// rotate before the active file passes this many uncompressed bytes
+    #[serde(deserialize_with = "some_size")]
+    pub max_size: Option<NonZeroU64>,
+    /// rotate every hour, day or week (of the server's zone)
+    #[serde(deserialize_with = "every")]
+    pub every: Option<Every>,
+    /// how many rotated segments are kept
+    #[serde(deserialize_with = "count")]
+    pub keep: Option<u64>,
+    /// retire segments whose newest record is older
+    #[serde(deserialize_with = "age")]
+    pub max_age: Option<Duration>,
+    /// bytes on disk, the active file included
+    #[serde(deserialize_with = "some_size")]
+    pub max_total: Option<NonZeroU64>,
+    /// refuse records (503) when the file system has fewer bytes left
+    #[serde(deserialize_with = "size")]
+    pub min_free: Option<u64>,
+    /// how rotated segments are compressed
+    #[serde(deserialize_with = "compression")]
+    pub compress: Compression,
+}
+
+/// A calendar rhythm of rotation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Every {
+    /// `hour`
+    Hour,
+    /// `day`
+    Day,
+    /// `week`
+    Week,
+}
+
+/// Compression of rotated segments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Compression {
+    /// plain text (also `null`)
+    #[default]
+    None,
+    /// `zstd`
+    Zstd,
+    /// `gzip`
+    Gzip,
+}
+
+impl LogName {
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A text that cannot name a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("expected the name of a log: 1 to 200 bytes without `/` and control characters, not `.` or `..`")]
+pub struct NotALogName;
+
+impl TryFrom<String> for LogName {
+    type Error = NotALogName;
+
+    fn try_from(name: String) -> Result<Self, NotALogName> {
+        let valid = (1..=200).contains(&name.len())
+            && !name.contains(|c: char| c == '/' || c.is_control())
+            && !matches!(name.as_str(), "." | "..");
+        if valid { Ok(Self(name)) } else { Err(NotALogName) }
+    }
+}
+
+impl FromStr for LogName {
+    type Err = NotALogName;
+
+    fn from_str(name: &str) -> Result<Self, NotALogName> {
+        Self::try_from(name.to_owned())
+    }
+}
+
+impl fmt::Display for LogName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Borrow<str> for LogName {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Name for LogName {
+    const EXPECTED: &'static str = "the name of a log: 1 to 200 bytes without `/`, not `.` or `..`";
+
+    fn read(text: &str) -> Option<Self> {
+        text.parse().ok()
+    }
+}
+
+pub(super) const FILE: &str = "log.json";
+
+const VOCABULARY: Vocabulary = Vocabulary {
+    siblings: |path| match path {
+        [Step::Name(_), Step::Name(_)] => options_of::<LogEntry>(),
+        [Step::Name(_), Step::Name(rotate), ..] if rotate == "rotate" => options_of::<Rotate>(),
+        _ => &[],
+    },
+    pointless: &[
+        ("google_spread_sheets_auth", "records are not copied to Google Sheets; this changes nothing"),
+        ("spread_sheets_key", "records are not copied to Google Sheets; this changes nothing"),
+    ],
+};
+
+/// Reads the text of `log.json`.
+pub(super) fn read(
+    source: &str,
+    warnings: &mut Vec<Finding>,
+) -> Result<BTreeMap<LogName, LogEntry>, Finding> {
+    let document = Document::json(FILE, source)?;
+    let Pairs(logs) = document.read::<Pairs<LogName, Object<LogEntry>>>(&VOCABULARY, warnings)?;
+    let logs: Vec<_> = logs.into_iter().map(|(name, Object(log))| (name, log)).collect();
+    let place = |name: &LogName, option: &str| [Step::Name(name.to_string()), Step::Name(option.to_owned())];
+    for (index, (name, log)) in logs.iter().enumerate() {
+        if log.use_ipv6 && log.host.parse::<std::net::Ipv4Addr>().is_ok() {
+            let message =
+                format!("true, but host `{}` is an IPv4 address, expected an IPv6 address", log.host);
+            return Err(document
+                .finding(&place(name, "use_ipv6"), message)
+                .with_remedy("`::` listens on both"));
+        }
+        for (other_name, other) in &logs[..index] {
+            if log.status && other.status && same_address(log, other) {
+                let message = format!("port {} of this host is taken by log `{other_name}`", log.port);
+                let remedy = "give each log its own port, or set `status` of one to false";
+                return Err(document.finding(&place(name, "port"), message).with_remedy(remedy));
+            }
+            // components: `./a.log` is `a.log`
+            if log.file.components().filter(named).eq(other.file.components().filter(named)) {
+                let message = format!("log `{other_name}` has the same file, expected one of its own");
+                return Err(document.finding(&place(name, "file"), message));
+            }
+        }
+    }
+    if logs.is_empty() {
+        warnings.push(Finding::of_file(FILE, "no log is configured"));
+    }
+    Ok(logs.into_iter().collect())
+}
+
+fn named(component: &Component<'_>) -> bool {
+    *component != Component::CurDir
+}
+
+/// Whether one of the two could not bind. A wildcard takes its port on every address of its family, `::` on all.
+fn same_address(a: &LogEntry, b: &LogEntry) -> bool {
+    let covers = |wide: &LogEntry, other: &LogEntry| match (wide.host.as_str(), other.host.parse::<IpAddr>())
+    {
+        ("::", Ok(_)) | ("0.0.0.0", Ok(IpAddr::V4(_))) => true,
+        (host, Ok(address)) => host.parse() == Ok(address),
+        (host, Err(_)) => host.eq_ignore_ascii_case(&other.host),
+    };
+    a.port == b.port && (covers(a, b) || covers(b, a))
+}
+
+const fn yes() -> bool {
+    true
+}
+
+const fn lowest() -> Level {
+    Level::Debug
+}
+
+fn host<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let expected = "a host name or an IP address without brackets, such as 127.0.0.1, :: or localhost";
+    text(deserializer, expected, |host| {
+        let name = |host: &str| {
+            (1..=253).contains(&host.len())
+                && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'))
+                && host.bytes().any(|b| !matches!(b, b'0'..=b'9' | b'.'))
+        };
+        (host.parse::<IpAddr>().is_ok() || name(host)).then(|| host.to_owned())
+    })
+}
+
+fn port<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16, D::Error> {
+    integer(deserializer, "a port", 1..=65_535)
+}
+
+fn file<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
+    let expected = "the path of a file, absolute or inside the log directory (no `..`)";
+    text(deserializer, expected, |text| {
+        let path = Path::new(text);
+        let valid = path.file_name().is_some()
+            && !text.ends_with('/')
+            && !text.ends_with("/.")
+            && !text.contains('\0')
+            && !path.components().any(|component| component == Component::ParentDir);
+        valid.then(|| path.to_owned())
+    })
+}
+
+fn level<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Level, D::Error> {
+    let expected = "a level: 0 to 4 or one of debug, info, warning, error, critical";
+    scalar(deserializer, expected, |value| match value {
+        Scalar::Integer(number) => Level::from_number(number).ok(),
+        Scalar::Text(name) if !name.starts_with(|c: char| c.is_ascii_digit()) => name.parse().ok(),
+        _ => None,
+    })
+}
+
+fn format<'de, D: Deserializer<'de>>(deserializer: D) -> Result<LineFormat, D::Error> {
+    text(deserializer, "`text` or `json`", |format| match format {
+        "text" => Some(LineFormat::Text),
+        "json" => Some(LineFormat::Json),
+        _ => None,
+    })
+}
+
+fn durability<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Durability, D::Error> {
+    text(deserializer, "`disk` or `os`", |durability| match durability {
+        "disk" => Some(Durability::Disk),
+        "os" => Some(Durability::Os),
+        _ => None,
+    })
+}
+
+/// Null and an object without options mean the same: no rotation.
+fn rotate<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Rotate>, D::Error> {
+    let rotate = Option::<Object<Rotate>>::deserialize(deserializer)?;
+    Ok(rotate.map(|Object(rotate)| rotate).filter(|rotate| *rotate != Rotate::default()))
+}
+
+fn every<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Every>, D::Error> {
+    scalar(deserializer, "`hour`, `day`, `week` or null", |value| match value {
+        Scalar::Null => Some(None),
+        Scalar::Text("hour") => Some(Some(Every::Hour)),
+        Scalar::Text("day") => Some(Some(Every::Day)),
+        Scalar::Text("week") => Some(Some(Every::Week)),
+        _ => None,
+    })
+}
+
+fn compression<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Compression, D::Error> {
+    scalar(deserializer, "`zstd`, `gzip`, `none` or null", |value| match value {
+        Scalar::Null | Scalar::Text("none") => Some(Compression::None),
+        Scalar::Text("zstd") => Some(Compression::Zstd),
+        Scalar::Text("gzip") => Some(Compression::Gzip),
+        _ => None,
+    })
+}
+
+fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    scalar(deserializer, "a count, an integer from 0, or null", |value| match value {
+        Scalar::Null => Some(None),
+        Scalar::Integer(count) => Some(Some(count)),
+        _ => None,
+    })
+}
+
+fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    scalar(deserializer, "a size such as 4096, `10MB` or `1GiB`, or null", |value| match value {
+        Scalar::Null => Some(None),
+        Scalar::Integer(bytes) => Some(Some(bytes)),
+        Scalar::Text(text) => units::size(text).map(Some),
+        _ => None,
+    })
+}
+
+fn some_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<NonZeroU64>, D::Error> {
+    scalar(deserializer, "a size above 0 such as 4096, `10MB` or `1GiB`, or null", |value| match value {
+        Scalar::Null => Some(None),
+        Scalar::Integer(bytes) => NonZeroU64::new(bytes).map(Some),
+        Scalar::Text(text) => units::size(text).and_then(NonZeroU64::new).map(Some),
+        _ => None,
+    })
+}
+
+fn age<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    scalar(deserializer, "an age such as `45s`, `90m`, `12h`, `30d` or `2w`, or null", |value| match value {
+        Scalar::Null => Some(None),
+        Scalar::Text(text) => units::age(text).map(Some),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names() {
+        for good in ["sample1", "the name of log", "日本", "a.b", "...", &"x".repeat(200)] {
+            assert_eq!(good.parse::<LogName>().unwrap().to_string(), good);
+        }
+        for bad in ["", ".", "..", "a/b", "a\nb", "a\u{85}", &"x".repeat(201)] {
+            assert_eq!(bad.parse::<LogName>(), Err(NotALogName), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Options that are read and validated but change nothing in this version: who sets one is told so.
+
+use super::finding::Finding;
+use super::{Files, HttpSettings, LogEntry, http_toml, log_json, server};
+
+/// A warning for each option of this log, and of the files that all logs share, that is set to something other than
+/// its default and not in force yet.
+#[must_use]
+pub fn not_in_force(log: &LogEntry, files: &Files) -> Vec<Finding> {
+    let (server, http) = (&files.server, &files.http);
+    let usual = HttpSettings::default();
+    let access_log_file = if server.access_log.is_some() { server::FILE } else { http_toml::FILE };
+    let table = [
+        (log.rotate.is_some(), log_json::FILE, "rotate", "the file grows for ever"),
+        (server.debug, server::FILE, "debug", "refusals are not explained"),
+        (
+            server.access_log.or(http.access_log) == Some(true),
+            access_log_file,
+            "access_log",
+            "none is written",
+        ),
+        (server.auto_reload, server::FILE, "auto_reload", "restart after an update"),
+        (
+            server.rate_limiter_redis_storage.is_some(),
+            server::FILE,
+            "rate_limiter_redis_storage",
+            "limits are kept in the memory of each instance",
+        ),
+        (server.pyjs_secret.is_some(), server::FILE, "pyjs_secret", "encrypted bodies are refused"),
+        (
+            http.websocket_max_size != usual.websocket_max_size,
+            http_toml::FILE,
+            "websocket_max_size",
+            NO_WEBSOCKETS,
+        ),
+        (
+            http.websocket_max_queue != usual.websocket_max_queue,
+            http_toml::FILE,
+            "websocket_max_queue",
+            NO_WEBSOCKETS,
+        ),
+        (
+            http.websocket_read_limit != usual.websocket_read_limit,
+            http_toml::FILE,
+            "websocket_read_limit",
+            NO_WEBSOCKETS,
+        ),
+        (
+            http.websocket_write_limit != usual.websocket_write_limit,
+            http_toml::FILE,
+            "websocket_write_limit",
+            NO_WEBSOCKETS,
+        ),
+        (
+            http.websocket_ping_interval != usual.websocket_ping_interval,
+            http_toml::FILE,
+            "websocket_ping_interval",
+            NO_WEBSOCKETS,
+        ),
+        (
+            http.websocket_ping_timeout != usual.websocket_ping_timeout,
+            http_toml::FILE,
+            "websocket_ping_timeout",
+            NO_WEBSOCKETS,
+        ),
+        (http.workers != usual.workers, http_toml::FILE, "workers", "one thread serves all connections"),
+        (http.max_searches != usual.max_searches, http_toml::FILE, "max_searches", "there are no searches"),
+    ];
+    let set = table.into_iter().filter(|(set, ..)| *set);
+    set.map(|(_, file, option, instead)| {
+        Finding::of_option(file, option, format!("valid, but not in force in this version: {instead}"))
+    })
+    .collect()
+}
+
+const NO_WEBSOCKETS: &str = "there are no WebSockets";
+
+#[cfg(test)]
+mod tests {
+    use super::super::Sources;
+    use super::*;
+
+    fn options(log: &str, server: &str, http: &str) -> Vec<String> {
+        let log = format!(r#"{{"a": {{"host": "h", "port": 1, "file": "a"{log}}}}}"#);
+        let sources = Sources {
+            log: Some(log),
+            server: Some(server.to_owned()),
+            http: Some(http.to_owned()),
+            ..Sources::default()
+        };
+        let files = Files::parse(&sources).unwrap_or_else(|errors| panic!("{errors:?}")).files;
+        let log = files.logs.values().next().unwrap();
+        not_in_force(log, &files).into_iter().map(|f| format!("{} {}", f.file, f.path)).collect()
+    }
+
+    #[test]
+    fn defaults_are_not_mentioned() {
+        assert_eq!(options("", "{}", ""), [""; 0]);
+        let written = "websocket_max_size = 1048576\nworkers = 1\naccess_log = false\n";
+        let server = r#"{"debug": false, "access_log": false, "pyjs_secret": null}"#;
+        assert_eq!(options(r#", "rotate": {}"#, server, written), [""; 0]);
+    }
+
+    #[test]
+    fn everything_else_is() {
+        let server = r#"{"debug": true, "access_log": true, "auto_reload": true, "pyjs_secret": "0123456789abcdef",
+            "rate_limiter_redis_storage": "redis://h"}"#;
+        let http = "websocket_max_size = 1\nwebsocket_max_queue = 1\nwebsocket_read_limit = 1\n\
+            websocket_write_limit = 1\nwebsocket_ping_interval = 1\nwebsocket_ping_timeout = 1\nworkers = 2\n\
+            max_searches = 1\naccess_log = false\n";
+        let all = options(r#", "rotate": {"keep": 3}"#, server, http);
+        assert_eq!(all.len(), 14, "{all:?}");
+        assert!(all.contains(&"server.json access_log".to_owned()), "{all:?}");
+        assert_eq!(options("", "{}", "access_log = true"), ["http.toml access_log"]);
+        assert_eq!(options("", r#"{"access_log": false}"#, "access_log = true"), [""; 0]);
+    }
+}

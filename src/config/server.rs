@@ -1,0 +1,318 @@
+//! `server.json`: TLS, headers and CORS, what is logged about requests, where shared limits live.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::header;
+use http::{HeaderName, HeaderValue};
+use serde::Deserialize;
+use serde::de::{Deserializer, Error};
+
+use super::Origins;
+use super::document::{Document, Step, Vocabulary, options_of};
+use super::finding::Finding;
+use super::value::{Element, HeaderText, Name, Object, OneOrMany, Pairs, Scalar};
+use super::value::{boolean, integer, scalar, secret, some_boolean};
+
+/// `server.json`; an absent file means all defaults.
+#[derive(Clone, PartialEq)]
+pub struct Server {
+    /// both files or none
+    pub tls: Option<Tls>,
+    /// explain refusals (default false)
+    pub debug: bool,
+    /// write the access log; `None` = not named here, `http.toml` decides
+    pub access_log: Option<bool>,
+    /// 10 debug, 20 info (default), 30 warning, 40 error, 50 critical
+    pub log_level: u8,
+    /// restart when the installed program changes (default false)
+    pub auto_reload: bool,
+    /// length of the accept queue (default 100)
+    pub backlog: u32,
+    /// on every answer, in the order of the file; names and values are valid HTTP
+    pub headers: Vec<(http::HeaderName, http::HeaderValue)>,
+    /// the six `access_control_*` options
+    pub cors: Cors,
+    /// accepted: every file is streamed
+    pub stream_large_files: bool,
+    /// `redis://`, `rediss://`, `redis+unix://`; validated; a secret when it holds a password
+    pub rate_limiter_redis_storage: Option<String>,
+    /// exactly 16 characters (16 bytes)
+    pub pyjs_secret: Option<[u8; 16]>,
+}
+
+/// Certificate chain and private key, PEM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// relative to the configuration directory, or absolute
+    pub cert: PathBuf,
+    /// relative to the configuration directory, or absolute
+    pub key: PathBuf,
+}
+
+/// What browsers of other origins may do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cors {
+    /// `access_control_allowed_credentials`
+    pub credentials: bool,
+    /// `access_control_allowed_origins`
+    pub origins: Origins,
+    /// `access_control_allowed_methods`, joined by `, `
+    pub methods: http::HeaderValue,
+    /// `access_control_allow_headers`: a string, or a list joined by `, `
+    pub headers: http::HeaderValue,
+    /// `access_control_max_age`
+    pub max_age: Duration,
+    /// `access_control_expose_headers`
+    pub expose_headers: http::HeaderValue,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Server { … }")
+    }
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Written::default().into()
+    }
+}
+
+pub(super) const FILE: &str = "server.json";
+
+const VOCABULARY: Vocabulary = Vocabulary {
+    siblings: |path| match path {
+        [Step::Name(_)] => options_of::<Written>(),
+        [Step::Name(ssl), ..] if ssl == "ssl" => options_of::<Ssl>(),
+        _ => &[],
+    },
+    pointless: &[],
+};
+
+/// Reads the text of `server.json`.
+pub(super) fn read(source: &str, warnings: &mut Vec<Finding>) -> Result<Server, Finding> {
+    let document = Document::json(FILE, source)?;
+    let server = Server::from(document.read::<Object<Written>>(&VOCABULARY, warnings)?.0);
+    if server.cors.credentials && server.cors.origins.any {
+        let path = [Step::Name("access_control_allowed_origins".to_owned())];
+        let message =
+            "origins that are admitted by `*` alone are answered without `Access-Control-Allow-Credentials`";
+        let remedy =
+            "list the origins that need credentials, or set access_control_allowed_credentials to false";
+        warnings.push(document.finding(&path, message).with_remedy(remedy));
+    }
+    if server.stream_large_files {
+        let path = [Step::Name("stream_large_files".to_owned())];
+        warnings.push(document.finding(&path, "files of every size are streamed; this changes nothing"));
+    }
+    Ok(server)
+}
+
+/// The file as it stands.
+#[derive(Deserialize)]
+#[serde(default)]
+struct Written {
+    #[serde(deserialize_with = "tls")]
+    ssl: Option<Tls>,
+    #[serde(deserialize_with = "boolean")]
+    debug: bool,
+    #[serde(deserialize_with = "some_boolean")]
+    access_log: Option<bool>,
+    #[serde(deserialize_with = "log_level")]
+    log_level: u8,
+    #[serde(deserialize_with = "boolean")]
+    auto_reload: bool,
+    #[serde(deserialize_with = "backlog")]
+    backlog: u32,
+    headers: Pairs<AnswerHeader, HeaderText>,
+    #[serde(deserialize_with = "boolean")]
+    access_control_allowed_credentials: bool,
+    access_control_allowed_origins: Origins,
+    #[serde(deserialize_with = "tokens")]
+    access_control_allowed_methods: HeaderValue,
+    #[serde(deserialize_with = "tokens")]
+    access_control_allow_headers: HeaderValue,
+    #[serde(deserialize_with = "max_age")]
+    access_control_max_age: Duration,
+    #[serde(deserialize_with = "tokens")]
+    access_control_expose_headers: HeaderValue,
+    #[serde(deserialize_with = "boolean")]
+    stream_large_files: bool,
+    #[serde(deserialize_with = "redis")]
+    rate_limiter_redis_storage: Option<String>,
+    #[serde(deserialize_with = "pyjs_secret")]
+    pyjs_secret: Option<[u8; 16]>,
+}
+
+impl Default for Written {
+    fn default() -> Self {
+        let local = ["https://localhost", "http://localhost", "https://127.0.0.1", "http://127.0.0.1"];
+        Self {
+            ssl: None,
+            debug: false,
+            access_log: None,
+            log_level: 20,
+            auto_reload: false,
+            backlog: 100,
+            headers: Pairs::default(),
+            access_control_allowed_credentials: true,
+            access_control_allowed_origins: Origins::from_texts(local).unwrap_or_else(|_| Origins::none()),
+            access_control_allowed_methods: HeaderValue::from_static(
+                "GET, HEAD, POST, OPTIONS, PUT, PATCH, DELETE",
+            ),
+            access_control_allow_headers: HeaderValue::from_static("*"),
+            access_control_max_age: Duration::from_secs(600),
+            access_control_expose_headers: HeaderValue::from_static("*"),
+            stream_large_files: false,
+            rate_limiter_redis_storage: None,
+            pyjs_secret: None,
+        }
+    }
+}
+
+impl From<Written> for Server {
+    fn from(written: Written) -> Self {
+        let Pairs(headers) = written.headers;
+        Self {
+            tls: written.ssl,
+            debug: written.debug,
+            access_log: written.access_log,
+            log_level: written.log_level,
+            auto_reload: written.auto_reload,
+            backlog: written.backlog,
+            headers: headers.into_iter().map(|(name, value)| (name.0, value.0)).collect(),
+            cors: Cors {
+                credentials: written.access_control_allowed_credentials,
+                origins: written.access_control_allowed_origins,
+                methods: written.access_control_allowed_methods,
+                headers: written.access_control_allow_headers,
+                max_age: written.access_control_max_age,
+                expose_headers: written.access_control_expose_headers,
+            },
+            stream_large_files: written.stream_large_files,
+            rate_limiter_redis_storage: written.rate_limiter_redis_storage,
+            pyjs_secret: written.pyjs_secret,
+        }
+    }
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Ssl {
+    #[serde(deserialize_with = "path")]
+    cert: Option<PathBuf>,
+    #[serde(deserialize_with = "path")]
+    key: Option<PathBuf>,
+}
+
+fn tls<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Tls>, D::Error> {
+    match Option::<Object<Ssl>>::deserialize(deserializer)?.map(|Object(ssl)| ssl).unwrap_or_default() {
+        Ssl { cert: Some(cert), key: Some(key) } => Ok(Some(Tls { cert, key })),
+        Ssl { cert: None, key: None } => Ok(None),
+        Ssl { cert: Some(_), .. } => Err(D::Error::custom("`cert` without `key`, expected both or none")),
+        Ssl { key: Some(_), .. } => Err(D::Error::custom("`key` without `cert`, expected both or none")),
+    }
+}
+
+fn path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
+    scalar(deserializer, "the path of a PEM file, or null", |value| match value {
+        Scalar::Null => Some(None),
+        Scalar::Text(path) if !path.is_empty() && !path.contains('\0') => Some(Some(PathBuf::from(path))),
+        _ => None,
+    })
+}
+
+fn log_level<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u8, D::Error> {
+    scalar(deserializer, "a level: 10, 20, 30, 40 or 50", |value| match value {
+        Scalar::Integer(level @ (10 | 20 | 30 | 40 | 50)) => u8::try_from(level).ok(),
+        _ => None,
+    })
+}
+
+fn backlog<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    integer(deserializer, "a number of connections", 1..=i32::MAX as u64)
+}
+
+fn max_age<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    integer(deserializer, "seconds", 0..=u64::from(u32::MAX)).map(Duration::from_secs)
+}
+
+/// A header that the configuration may put on every answer.
+#[derive(PartialEq)]
+struct AnswerHeader(HeaderName);
+
+impl Name for AnswerHeader {
+    const EXPECTED: &'static str = "the name of an HTTP header other than those of the message's own framing";
+
+    fn read(text: &str) -> Option<Self> {
+        // these say where an answer ends; a second opinion would split it
+        let framing = [
+            header::CONNECTION,
+            header::CONTENT_LENGTH,
+            header::TRANSFER_ENCODING,
+            header::TRAILER,
+            header::UPGRADE,
+        ];
+        HeaderName::read(text).filter(|name| !framing.contains(name)).map(Self)
+    }
+}
+
+/// A method or the name of a header, or `*`.
+struct Token(String);
+
+impl Element for Token {
+    const EXPECTED: &'static str = "a name as in HTTP, or *";
+
+    fn read(text: &str) -> Option<Self> {
+        let valid = |name: &str| http::Method::from_bytes(name.as_bytes()).is_ok();
+        // a text may hold several: "GET, POST"
+        text.split(',').all(|name| valid(name.trim())).then(|| Self(text.trim().to_owned()))
+    }
+}
+
+fn tokens<'de, D: Deserializer<'de>>(deserializer: D) -> Result<HeaderValue, D::Error> {
+    let OneOrMany(tokens) = OneOrMany::deserialize(deserializer)?;
+    let names: Vec<String> = tokens.into_iter().map(|Token(name)| name).collect();
+    HeaderValue::try_from(names.join(", ")).map_err(D::Error::custom)
+}
+
+fn redis<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let expected = "redis://HOST[:PORT][/DB], rediss://HOST[:PORT][/DB], redis+unix:///SOCKET, or null";
+    secret(deserializer, expected, |value| match value {
+        Scalar::Null => Some(None),
+        Scalar::Text(url) if is_redis_url(url) => Some(Some(url.to_owned())),
+        _ => None,
+    })
+}
+
+fn is_redis_url(url: &str) -> bool {
+    if url.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        return false;
+    }
+    let before_query = |rest: &'_ str| rest.split('?').next().unwrap_or_default().to_owned();
+    if let Some(socket) = url.strip_prefix("redis+unix://") {
+        let socket = before_query(socket);
+        return socket.starts_with('/') && socket.len() > 1;
+    }
+    let Some(rest) = url.strip_prefix("redis://").or_else(|| url.strip_prefix("rediss://")) else {
+        return false;
+    };
+    let rest = before_query(rest.rsplit_once('@').map_or(rest, |(_user, rest)| rest));
+    let (address, database) = rest.split_once('/').unwrap_or((&rest, ""));
+    let (host, port) = match address.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, port.parse().ok()),
+        _ => (address, Some(6379)),
+    };
+    !host.is_empty()
+        && port.is_some_and(|port: u16| port != 0)
+        && (database.is_empty() || database.parse::<u32>().is_ok())
+}
+
+fn pyjs_secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<[u8; 16]>, D::Error> {
+    secret(deserializer, "exactly 16 ASCII characters, or null", |value| match value {
+        Scalar::Null => Some(None),
+        Scalar::Text(secret) if secret.is_ascii() => secret.as_bytes().try_into().ok().map(Some),
+        _ => None,
+    })
+}

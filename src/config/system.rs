@@ -1,0 +1,194 @@
+//! `system.json`: maintenance, referer, required headers, denial-of-service detection, the root password.
+
+use std::num::NonZeroU64;
+
+use argon2::PasswordHash;
+use http::HeaderName;
+use serde::Deserialize;
+use serde::de::Deserializer;
+
+use super::document::{Document, Step, Vocabulary, options_of};
+use super::finding::Finding;
+use super::value::{Object, Pairs, Scalar, TextOrNull, boolean, integer, object, secret};
+use super::{IpSet, Origins};
+
+/// `system.json`; an absent file means all defaults, with the root routes closed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct System {
+    /// default false
+    pub maintenance_mode: bool,
+    /// who is served in maintenance; default empty
+    pub maintenance_mode_whitelist: IpSet,
+    /// `referer.allowed_referer`; default any
+    pub allowed_referer: Origins,
+    /// `referer.force`: a request without a Referer is refused
+    pub force_referer: bool,
+    /// `force_headers`
+    pub force_headers: Vec<RequiredHeader>,
+    /// requests a second by one client address; `None` = off (0 in the file)
+    pub dos_detect: Option<NonZeroU64>,
+    /// unknown keys from one address before it is blocked; `None` = never (0 or absent)
+    pub block_ip_when_received_invalid_system_auth: Option<NonZeroU64>,
+    /// closed when absent, null or empty
+    pub root_pass: RootPassword,
+}
+
+/// A header that every request must carry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequiredHeader {
+    /// the name
+    pub name: http::HeaderName,
+    /// `None` = any value
+    pub value: Option<String>,
+}
+
+/// The root password. Its `Debug` shows the kind only.
+#[derive(Clone, PartialEq, Eq)]
+pub enum RootPassword {
+    /// no password opens the root routes
+    Closed,
+    /// compared in constant time
+    Clear(String),
+    /// an Argon2id PHC string, valid
+    Argon2id(String),
+}
+
+impl std::fmt::Debug for RootPassword {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Closed => "Closed",
+            Self::Clear(_) => "Clear(…)",
+            Self::Argon2id(_) => "Argon2id(…)",
+        })
+    }
+}
+
+impl Default for System {
+    fn default() -> Self {
+        Written::default().into()
+    }
+}
+
+pub(super) const FILE: &str = "system.json";
+
+/// What the original shipped with: as good as no password.
+const WELL_KNOWN: &str = "mochimochi";
+
+const VOCABULARY: Vocabulary = Vocabulary {
+    siblings: |path| match path {
+        [Step::Name(_)] => options_of::<Written>(),
+        [Step::Name(referer), ..] if referer == "referer" => options_of::<Referer>(),
+        _ => &[],
+    },
+    pointless: &[
+        ("__access_token__", "the configuration is changed in its files only; this changes nothing"),
+        ("__private__", "the configuration is changed in its files only; this changes nothing"),
+    ],
+};
+
+/// Reads the text of `system.json`.
+pub(super) fn read(source: &str, warnings: &mut Vec<Finding>) -> Result<System, Finding> {
+    let document = Document::json(FILE, source)?;
+    let system = System::from(document.read::<Object<Written>>(&VOCABULARY, warnings)?.0);
+    if system.root_pass == RootPassword::Clear(WELL_KNOWN.to_owned()) {
+        let path = [Step::Name("root_pass".to_owned())];
+        let message = "this password is in every copy of the documentation";
+        warnings.push(document.finding(&path, message).with_remedy("replace it by one of your own"));
+    }
+    Ok(system)
+}
+
+/// The file as it stands.
+#[derive(Deserialize)]
+#[serde(default)]
+struct Written {
+    #[serde(deserialize_with = "boolean")]
+    maintenance_mode: bool,
+    maintenance_mode_whitelist: IpSet,
+    #[serde(deserialize_with = "object")]
+    referer: Referer,
+    force_headers: Pairs<HeaderName, TextOrNull>,
+    #[serde(deserialize_with = "threshold")]
+    dos_detect: Option<NonZeroU64>,
+    #[serde(deserialize_with = "threshold")]
+    block_ip_when_received_invalid_system_auth: Option<NonZeroU64>,
+    #[serde(deserialize_with = "root_pass")]
+    root_pass: RootPassword,
+}
+
+#[derive(Deserialize)]
+#[serde(default)]
+struct Referer {
+    allowed_referer: Origins,
+    #[serde(deserialize_with = "boolean")]
+    force: bool,
+}
+
+impl Default for Referer {
+    fn default() -> Self {
+        Self { allowed_referer: Origins::all(), force: false }
+    }
+}
+
+impl Default for Written {
+    fn default() -> Self {
+        Self {
+            maintenance_mode: false,
+            maintenance_mode_whitelist: IpSet::default(),
+            referer: Referer::default(),
+            force_headers: Pairs::default(),
+            dos_detect: NonZeroU64::new(5000),
+            block_ip_when_received_invalid_system_auth: None,
+            root_pass: RootPassword::Closed,
+        }
+    }
+}
+
+impl From<Written> for System {
+    fn from(written: Written) -> Self {
+        let Pairs(headers) = written.force_headers;
+        Self {
+            maintenance_mode: written.maintenance_mode,
+            maintenance_mode_whitelist: written.maintenance_mode_whitelist,
+            allowed_referer: written.referer.allowed_referer,
+            force_referer: written.referer.force,
+            force_headers: headers
+                .into_iter()
+                .map(|(name, TextOrNull(value))| RequiredHeader { name, value })
+                .collect(),
+            dos_detect: written.dos_detect,
+            block_ip_when_received_invalid_system_auth: written.block_ip_when_received_invalid_system_auth,
+            root_pass: written.root_pass,
+        }
+    }
+}
+
+fn threshold<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<NonZeroU64>, D::Error> {
+    integer(deserializer, "a count (0 = off)", 0..=u64::MAX).map(NonZeroU64::new)
+}
+
+fn root_pass<'de, D: Deserializer<'de>>(deserializer: D) -> Result<RootPassword, D::Error> {
+    let expected =
+        "a password of at most 1024 characters, an Argon2id hash ($argon2id$…, whole and valid), or null";
+    secret(deserializer, expected, |value| match value {
+        Scalar::Null | Scalar::Text("") => Some(RootPassword::Closed),
+        Scalar::Text(hash) if hash.starts_with("$argon2") => {
+            is_argon2id(hash).then(|| RootPassword::Argon2id(hash.to_owned()))
+        }
+        // no request can carry a longer one
+        Scalar::Text(password) if password.chars().count() <= 1024 => {
+            Some(RootPassword::Clear(password.to_owned()))
+        }
+        _ => None,
+    })
+}
+
+/// Whether a password can be checked against it.
+fn is_argon2id(text: &str) -> bool {
+    PasswordHash::new(text).is_ok_and(|hash| {
+        hash.algorithm == argon2::ARGON2ID_IDENT
+            && hash.salt.is_some()
+            && hash.hash.is_some()
+            && argon2::Params::try_from(&hash).is_ok()
+    })
+}

@@ -1,0 +1,56 @@
+//! Files on disk: absent, unreadable, of the wrong kind.
+
+use std::fs;
+
+use super::super::load;
+use super::LOG;
+
+fn directory() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("log.json"), LOG).unwrap();
+    fs::write(dir.path().join("api_key.json"), "[]").unwrap();
+    dir
+}
+
+#[test]
+fn a_directory_is_loaded() {
+    let dir = directory();
+    fs::write(dir.path().join("ip_blacklist.json"), "[\"10.0.0.1\"]").unwrap();
+    let loaded = load(dir.path()).unwrap();
+    assert_eq!((loaded.warnings.len(), loaded.files.logs.len(), loaded.files.blacklist.len()), (0, 1, 1));
+    fs::write(dir.path().join("sanic.json"), "{}").unwrap();
+    assert!(load(dir.path()).unwrap().warnings[0].to_string().contains("http.toml"));
+}
+
+#[test]
+fn log_json_has_to_exist() {
+    let dir = tempfile::tempdir().unwrap();
+    let errors = load(dir.path()).unwrap_err();
+    assert_eq!((errors.len(), errors[0].file), (1, "log.json"));
+    assert!(errors[0].message.contains("missing"));
+    assert!(load(&dir.path().join("none")).is_err());
+}
+
+#[test]
+fn what_cannot_be_read_is_said_once_and_beside_the_others() {
+    let dir = directory();
+    fs::remove_file(dir.path().join("log.json")).unwrap();
+    fs::create_dir(dir.path().join("log.json")).unwrap();
+    fs::write(dir.path().join("server.json"), "{").unwrap();
+    fs::write(dir.path().join("system.json"), b"{\n \"root_pass\": \"\xff\"}").unwrap();
+    std::os::unix::fs::symlink("nowhere", dir.path().join("http.toml")).unwrap();
+    let errors = load(dir.path()).unwrap_err();
+    let shown: Vec<_> = errors.iter().map(ToString::to_string).collect();
+    assert_eq!(errors.len(), 4, "{shown:?}");
+    assert!(shown[0].contains("log.json is a directory, expected a text file"), "{shown:?}");
+    assert!(shown[1].starts_with("system.json:2:16: byte 18 is not UTF-8"), "{shown:?}");
+    assert!(shown[2].starts_with("http.toml: ") && shown[2].contains("cannot be read"), "{shown:?}");
+    assert!(shown[3].starts_with("server.json:1:"), "{shown:?}");
+}
+
+#[test]
+fn a_device_is_no_file() {
+    let dir = directory();
+    std::os::unix::fs::symlink("/dev/zero", dir.path().join("system.json")).unwrap();
+    assert!(load(dir.path()).unwrap_err()[0].message.contains("not a regular file"));
+}

@@ -1,0 +1,51 @@
+//! The files as a whole: what is read, what is refused and where, and that no text breaks the reader.
+
+mod defaults;
+mod directory;
+mod properties;
+mod refusals;
+mod warnings;
+mod watching;
+
+use super::{Files, Finding, Loaded, Sources};
+
+const LOG: &str = r#"{"sample1": {"host": "127.0.0.1", "port": 5700, "file": "sample1.log"}}"#;
+
+/// A configuration that is in order but for one file.
+fn with(file: &str, text: &str) -> Sources {
+    let mut sources =
+        Sources { log: Some(LOG.to_owned()), api_key: Some("[]".to_owned()), ..Sources::default() };
+    let slot = match file {
+        "log.json" => &mut sources.log,
+        "api_key.json" => &mut sources.api_key,
+        "server.json" => &mut sources.server,
+        "system.json" => &mut sources.system,
+        "ip_blacklist.json" => &mut sources.ip_blacklist,
+        "http.toml" => &mut sources.http,
+        other => panic!("no file {other}"),
+    };
+    *slot = Some(text.to_owned());
+    sources
+}
+
+fn parse(file: &str, text: &str) -> Result<Loaded, Vec<Finding>> {
+    Files::parse(&with(file, text))
+}
+
+/// The files, with no warning at all.
+fn accepted(file: &str, text: &str) -> Files {
+    let loaded = parse(file, text).unwrap_or_else(|errors| panic!("{file} {text}: {errors:?}"));
+    assert_eq!(loaded.warnings, [], "{file} {text}");
+    loaded.files
+}
+
+/// The only error.
+fn refused(file: &str, text: &str) -> Finding {
+    match parse(file, text) {
+        Ok(loaded) => panic!("accepted: {file} {text}: {:?}", loaded.files),
+        Err(mut errors) => {
+            assert_eq!(errors.len(), 1, "{errors:?}");
+            errors.remove(0)
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! Changes of a real directory, made the ways that people and programs make them.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use tokio::time::timeout;
+
+use super::super::{Watcher, load};
+use super::LOG;
+
+/// Longer than the promise, for machines that are busy with other tests.
+const SOON: Duration = Duration::from_secs(5);
+
+fn run(test: impl AsyncFnOnce(&Path)) {
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(test(dir.path()));
+}
+
+/// A directory `conf` with a `log.json`, and its watcher.
+fn watched(root: &Path) -> (std::path::PathBuf, Watcher) {
+    let conf = root.join("conf");
+    fs::create_dir(&conf).unwrap();
+    fs::write(conf.join("log.json"), LOG).unwrap();
+    let watcher = Watcher::new(&conf).unwrap();
+    (conf, watcher)
+}
+
+async fn notices(watcher: &mut Watcher, what: &str) {
+    match timeout(SOON, watcher.changed()).await {
+        Ok(changed) => changed.unwrap(),
+        Err(_) => panic!("not noticed: {what}"),
+    }
+}
+
+async fn stays_quiet(watcher: &mut Watcher, what: &str) {
+    assert!(timeout(Duration::from_millis(600), watcher.changed()).await.is_err(), "noticed: {what}");
+}
+
+#[test]
+fn writing_in_place_renaming_and_removing() {
+    run(async |root| {
+        let (conf, mut watcher) = watched(root);
+        let start = Instant::now();
+        fs::write(conf.join("log.json"), "{}").unwrap();
+        notices(&mut watcher, "write in place").await;
+        assert!(start.elapsed() >= Duration::from_millis(200), "the burst is waited for");
+        stays_quiet(&mut watcher, "nothing").await;
+
+        fs::write(conf.join(".log.json.tmp"), LOG).unwrap();
+        fs::rename(conf.join(".log.json.tmp"), conf.join("log.json")).unwrap();
+        notices(&mut watcher, "write and rename").await;
+        stays_quiet(&mut watcher, "one change, told once").await;
+
+        let sed = Command::new("sed").args(["-i", "s/5700/5701/"]).arg(conf.join("log.json")).status();
+        assert!(sed.unwrap().success());
+        notices(&mut watcher, "sed -i").await;
+        assert_eq!(load(&conf).unwrap().files.logs["sample1"].port, 5701);
+
+        fs::remove_file(conf.join("log.json")).unwrap();
+        notices(&mut watcher, "remove").await;
+        fs::write(conf.join("http.toml"), "").unwrap();
+        notices(&mut watcher, "a new file").await;
+        fs::set_permissions(conf.join("http.toml"), fs::Permissions::from_mode(0o600)).unwrap();
+        notices(&mut watcher, "chmod").await;
+    });
+}
+
+#[test]
+fn reading_is_no_change() {
+    run(async |root| {
+        let (conf, mut watcher) = watched(root);
+        assert!(load(&conf).is_ok());
+        fs::read_dir(&conf).unwrap().for_each(drop);
+        fs::write(root.join("a file beside the directory"), "").unwrap();
+        stays_quiet(&mut watcher, "a read").await;
+    });
+}
+
+#[test]
+fn a_burst_that_does_not_end_is_told_within_a_second() {
+    run(async |root| {
+        let (conf, mut watcher) = watched(root);
+        let start = Instant::now();
+        let writer = async {
+            loop {
+                fs::write(conf.join("log.json"), LOG).unwrap();
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::select! {
+            () = writer => {}
+            changed = watcher.changed() => changed.unwrap(),
+        }
+        let elapsed = start.elapsed();
+        assert!(elapsed >= Duration::from_millis(700) && elapsed < Duration::from_secs(3), "{elapsed:?}");
+    });
+}
+
+#[test]
+fn giving_up_loses_nothing() {
+    run(async |root| {
+        let (conf, mut watcher) = watched(root);
+        fs::write(conf.join("log.json"), "{}").unwrap();
+        assert!(timeout(Duration::from_millis(50), watcher.changed()).await.is_err());
+        notices(&mut watcher, "the change whose event was taken already").await;
+    });
+}
+
+#[test]
+fn the_directory_is_replaced() {
+    run(async |root| {
+        let (conf, mut watcher) = watched(root);
+        let new = root.join("new");
+        fs::create_dir(&new).unwrap();
+        fs::rename(&conf, root.join("old")).unwrap();
+        fs::rename(&new, &conf).unwrap();
+        notices(&mut watcher, "another directory in its place").await;
+        fs::write(conf.join("log.json"), LOG).unwrap();
+        notices(&mut watcher, "a write in the new one").await;
+        fs::write(root.join("old/log.json"), LOG).unwrap();
+        stays_quiet(&mut watcher, "a write in the old one").await;
+
+        fs::remove_dir_all(&conf).unwrap();
+        notices(&mut watcher, "removed").await;
+        stays_quiet(&mut watcher, "still gone").await;
+        fs::create_dir(&conf).unwrap();
+        notices(&mut watcher, "made again").await;
+        fs::write(conf.join("log.json"), LOG).unwrap();
+        notices(&mut watcher, "a write in the one made again").await;
+    });
+}
+
+#[test]
+fn a_parent_is_replaced() {
+    run(async |root| {
+        let (conf, mut watcher) = watched(root);
+        let above = root.to_owned();
+        let away = above.with_extension("away");
+        fs::rename(&above, &away).unwrap();
+        fs::create_dir_all(&conf).unwrap();
+        fs::write(conf.join("log.json"), LOG).unwrap();
+        notices(&mut watcher, "its parent in another place").await;
+        fs::write(conf.join("log.json"), "{}").unwrap();
+        notices(&mut watcher, "a write").await;
+        fs::remove_dir_all(away).unwrap();
+    });
+}
+
+#[test]
+fn a_mounted_config_map_is_swapped() {
+    run(async |root| {
+        let conf = root.join("conf");
+        fs::create_dir_all(conf.join("..1")).unwrap();
+        fs::write(conf.join("..1/log.json"), LOG).unwrap();
+        symlink("..1", conf.join("..data")).unwrap();
+        symlink("..data/log.json", conf.join("log.json")).unwrap();
+        let mut watcher = Watcher::new(&conf).unwrap();
+        for version in 2..5 {
+            let version = conf.join(format!("..{version}"));
+            fs::create_dir(&version).unwrap();
+            fs::write(version.join("log.json"), "{}").unwrap();
+            symlink(version.file_name().unwrap(), conf.join("..data_tmp")).unwrap();
+            fs::rename(conf.join("..data_tmp"), conf.join("..data")).unwrap();
+            notices(&mut watcher, "..data swapped").await;
+            fs::write(version.join("log.json"), LOG).unwrap();
+            notices(&mut watcher, "a write in the version that counts").await;
+        }
+    });
+}
+
+#[test]
+fn symlinked_files_and_directories() {
+    run(async |root| {
+        let (conf, _) = watched(root);
+        for name in ["elsewhere", "v1", "v2"] {
+            fs::create_dir(root.join(name)).unwrap();
+        }
+        fs::write(root.join("elsewhere/real.json"), "[]").unwrap();
+        symlink("../elsewhere/real.json", conf.join("api_key.json")).unwrap();
+        fs::write(root.join("v1/system.json"), "{}").unwrap();
+        fs::write(root.join("v2/system.json"), "{}").unwrap();
+        symlink("v1", root.join("current")).unwrap();
+        symlink(root.join("current/system.json"), conf.join("system.json")).unwrap();
+        symlink("conf", root.join("link")).unwrap();
+        let mut watcher = Watcher::new(root.join("link")).unwrap();
+
+        fs::write(root.join("elsewhere/real.json"), "[ ]").unwrap();
+        notices(&mut watcher, "a write through to the target").await;
+        fs::write(root.join("elsewhere/other.json"), "[ ]").unwrap();
+        stays_quiet(&mut watcher, "a file beside the target").await;
+        symlink("v2", root.join("tmp")).unwrap();
+        fs::rename(root.join("tmp"), root.join("current")).unwrap();
+        notices(&mut watcher, "a link on the way").await;
+        fs::write(root.join("v2/system.json"), "{ }").unwrap();
+        notices(&mut watcher, "behind the new link").await;
+
+        fs::create_dir(root.join("other")).unwrap();
+        symlink("other", root.join("tmp")).unwrap();
+        fs::rename(root.join("tmp"), root.join("link")).unwrap();
+        notices(&mut watcher, "the directory's own link").await;
+        fs::write(root.join("other/log.json"), LOG).unwrap();
+        notices(&mut watcher, "in the other directory").await;
+    });
+}
+
+#[test]
+fn links_in_a_circle_and_missing_directories() {
+    run(async |root| {
+        let (conf, _) = watched(root);
+        symlink("server.json", conf.join("server.json")).unwrap();
+        assert!(Watcher::new(&conf).is_ok());
+        assert!(Watcher::new(root.join("none")).is_err());
+        assert!(Watcher::new(conf.join("log.json")).is_err());
+    });
+}

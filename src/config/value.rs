@@ -1,0 +1,392 @@
+//! The building blocks of every file's types: values that say what was expected of them, lists, and objects with
+//! free names. All checks happen while reading, so that a refusal knows its place.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue};
+use serde::Deserialize;
+use serde::de::value::{MapAccessDeserializer, StrDeserializer};
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Unexpected, Visitor};
+
+/// A value that holds no others.
+pub(super) enum Scalar<'a> {
+    Null,
+    Bool(bool),
+    Integer(u64),
+    Negative(i64),
+    Float(f64),
+    Text(&'a str),
+}
+
+/// Reads a scalar by `read`; what it does not take is refused in words.
+pub(super) fn scalar<'de, D, T, F>(deserializer: D, expected: &str, read: F) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    F: FnOnce(Scalar<'_>) -> Option<T>,
+{
+    deserializer.deserialize_any(ScalarVisitor { expected, secret: false, read })
+}
+
+/// As [`scalar`], but no refusal repeats what stands there.
+pub(super) fn secret<'de, D, T, F>(deserializer: D, expected: &str, read: F) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    F: FnOnce(Scalar<'_>) -> Option<T>,
+{
+    deserializer.deserialize_any(ScalarVisitor { expected, secret: true, read })
+}
+
+/// Reads a text by `read`.
+pub(super) fn text<'de, D, T, F>(deserializer: D, expected: &str, read: F) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    F: FnOnce(&str) -> Option<T>,
+{
+    scalar(deserializer, expected, |value| match value {
+        Scalar::Text(text) => read(text),
+        _ => None,
+    })
+}
+
+/// `true` or `false`, and nothing else.
+pub(super) fn boolean<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    scalar(deserializer, "true or false", |value| match value {
+        Scalar::Bool(value) => Some(value),
+        _ => None,
+    })
+}
+
+/// As [`boolean`], for an option whose absence means something else than `false`.
+pub(super) fn some_boolean<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<bool>, D::Error> {
+    boolean(deserializer).map(Some)
+}
+
+/// An integer in `range`, converted to the type of the option.
+pub(super) fn integer<'de, D, T>(
+    deserializer: D,
+    what: &str,
+    range: RangeInclusive<u64>,
+) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: TryFrom<u64>,
+{
+    let expected = match *range.end() {
+        u64::MAX => format!("{what}, an integer from {}", range.start()),
+        end => format!("{what}, an integer from {} to {end}", range.start()),
+    };
+    scalar(deserializer, &expected, |value| match value {
+        Scalar::Integer(number) if range.contains(&number) => T::try_from(number).ok(),
+        _ => None,
+    })
+}
+
+/// Which times make sense.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Zero {
+    Allowed,
+    Refused,
+}
+
+/// Seconds, with or without a fraction, up to `most`.
+pub(super) fn seconds<'de, D>(deserializer: D, zero: Zero, most: u64) -> Result<Duration, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    let expected = match zero {
+        Zero::Allowed => format!("seconds, a number from 0 to {most}"),
+        Zero::Refused => format!("seconds, a number above 0, at most {most}"),
+    };
+    scalar(deserializer, &expected, |value| {
+        let time = match value {
+            Scalar::Integer(seconds) => Duration::from_secs(seconds),
+            Scalar::Float(seconds) => Duration::try_from_secs_f64(seconds).ok()?,
+            _ => return None,
+        };
+        (time <= Duration::from_secs(most) && (zero == Zero::Allowed || !time.is_zero())).then_some(time)
+    })
+}
+
+/// The name of a header.
+pub(super) fn header_name(text: &str) -> Option<HeaderName> {
+    HeaderName::from_bytes(text.as_bytes()).ok()
+}
+
+struct ScalarVisitor<'e, F> {
+    expected: &'e str,
+    secret: bool,
+    read: F,
+}
+
+impl<F> ScalarVisitor<'_, F> {
+    fn take<T, E: Error>(self, value: Scalar<'_>, found: Unexpected<'_>) -> Result<T, E>
+    where
+        F: FnOnce(Scalar<'_>) -> Option<T>,
+    {
+        let Self { expected, secret, read } = self;
+        read(value).ok_or_else(|| match found {
+            _ if secret => E::custom(format_args!("invalid value, expected {expected}")),
+            Unexpected::Str(text) => E::invalid_value(Unexpected::Str(&clipped(text)), &expected),
+            found => E::invalid_value(found, &expected),
+        })
+    }
+}
+
+/// Enough of a text to recognise it.
+fn clipped(text: &str) -> String {
+    match text.char_indices().nth(60) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+impl<'de, T, F: FnOnce(Scalar<'_>) -> Option<T>> Visitor<'de> for ScalarVisitor<'_, F> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.expected)
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<T, E> {
+        self.take(Scalar::Null, Unexpected::Other("null"))
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<T, E> {
+        self.take(Scalar::Bool(value), Unexpected::Bool(value))
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<T, E> {
+        self.take(Scalar::Integer(value), Unexpected::Unsigned(value))
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<T, E> {
+        let scalar = u64::try_from(value).map_or(Scalar::Negative(value), Scalar::Integer);
+        self.take(scalar, Unexpected::Signed(value))
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<T, E> {
+        self.take(Scalar::Float(value), Unexpected::Float(value))
+    }
+
+    fn visit_str<E: Error>(self, value: &str) -> Result<T, E> {
+        self.take(Scalar::Text(value), Unexpected::Str(value))
+    }
+}
+
+/// A struct that is written as an object only: on its own it could be written as a list of its values too.
+pub(super) struct Object<T>(pub(super) T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(ObjectVisitor(PhantomData)).map(Self)
+    }
+}
+
+/// As [`Object`], without the wrapper.
+pub(super) fn object<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
+    Object::deserialize(deserializer).map(|Object(value)| value)
+}
+
+struct ObjectVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map))
+    }
+}
+
+/// What a list can hold: a text of one kind.
+pub(super) trait Element: Sized {
+    /// in words
+    const EXPECTED: &'static str;
+
+    /// `None` = not of this kind
+    fn read(text: &str) -> Option<Self>;
+}
+
+/// A list of such texts.
+pub(super) struct List<T>(pub(super) Vec<T>);
+
+/// Such a text, or a list of them.
+pub(super) struct OneOrMany<T>(pub(super) Vec<T>);
+
+impl<'de, T: Element> Deserialize<'de> for List<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ListVisitor { one: false, of: PhantomData }).map(Self)
+    }
+}
+
+impl<'de, T: Element> Deserialize<'de> for OneOrMany<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ListVisitor { one: true, of: PhantomData }).map(Self)
+    }
+}
+
+struct ListVisitor<T> {
+    one: bool,
+    of: PhantomData<T>,
+}
+
+impl<'de, T: Element> Visitor<'de> for ListVisitor<T> {
+    type Value = Vec<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let or_one = if self.one { ", or one alone" } else { "" };
+        write!(f, "a list, each {}{or_one}", T::EXPECTED)
+    }
+
+    fn visit_str<E: Error>(self, value: &str) -> Result<Vec<T>, E> {
+        if !self.one {
+            return Err(E::invalid_type(Unexpected::Str(&clipped(value)), &self));
+        }
+        ElementOf::deserialize(StrDeserializer::new(value)).map(|ElementOf(element)| vec![element])
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<T>, A::Error> {
+        let mut elements = Vec::new();
+        while let Some(ElementOf(element)) = list.next_element()? {
+            elements.push(element);
+        }
+        Ok(elements)
+    }
+}
+
+struct ElementOf<T>(T);
+
+impl<'de, T: Element> Deserialize<'de> for ElementOf<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        text(deserializer, T::EXPECTED, T::read).map(Self)
+    }
+}
+
+/// What the names of an object with free names can be.
+pub(super) trait Name: Sized + PartialEq {
+    /// in words
+    const EXPECTED: &'static str;
+
+    /// `None` = not of this kind
+    fn read(text: &str) -> Option<Self>;
+}
+
+impl Name for String {
+    const EXPECTED: &'static str = "a name";
+
+    fn read(text: &str) -> Option<Self> {
+        Some(text.to_owned())
+    }
+}
+
+impl Name for HeaderName {
+    const EXPECTED: &'static str = "the name of an HTTP header";
+
+    fn read(text: &str) -> Option<Self> {
+        header_name(text)
+    }
+}
+
+/// An object with free names, in its order.
+pub(super) struct Pairs<N, V>(pub(super) Vec<(N, V)>);
+
+impl<N, V> Default for Pairs<N, V> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<'de, N: Name, V: Deserialize<'de>> Deserialize<'de> for Pairs<N, V> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(PairsVisitor(PhantomData))
+    }
+}
+
+struct PairsVisitor<N, V>(PhantomData<(N, V)>);
+
+impl<'de, N: Name, V: Deserialize<'de>> Visitor<'de> for PairsVisitor<N, V> {
+    type Value = Pairs<N, V>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "an object, each name {}", N::EXPECTED)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut pairs = Vec::new();
+        while let Some(name) = map.next_key::<String>()? {
+            pairs.push(map.next_value_seed(PairSeed { name: &name, before: &pairs, of: PhantomData })?);
+        }
+        Ok(Pairs(pairs))
+    }
+}
+
+/// Checks the name where the path already holds it.
+struct PairSeed<'a, N, V> {
+    name: &'a str,
+    before: &'a [(N, V)],
+    of: PhantomData<V>,
+}
+
+impl<'de, N: Name, V: Deserialize<'de>> DeserializeSeed<'de> for PairSeed<'_, N, V> {
+    type Value = (N, V);
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(N, V), D::Error> {
+        let name = N::read(self.name).ok_or_else(|| {
+            D::Error::custom(format_args!("invalid name {:?}, expected {}", clipped(self.name), N::EXPECTED))
+        })?;
+        if self.before.iter().any(|(other, _)| *other == name) {
+            return Err(D::Error::custom("this name stands here twice, expected it once"));
+        }
+        Ok((name, V::deserialize(deserializer)?))
+    }
+}
+
+/// A string, a number, `true` or `false` as its text, or null.
+pub(super) struct TextOrNull(pub(super) Option<String>);
+
+impl<'de> Deserialize<'de> for TextOrNull {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        scalar(deserializer, "a string, a number, true, false or null", |value| match value {
+            Scalar::Null => Some(Self(None)),
+            value => as_text(&value).map(|text| Self(Some(text))),
+        })
+    }
+}
+
+/// A string, a number, `true` or `false` as its text.
+pub(super) struct Text(pub(super) String);
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        scalar(deserializer, "a string, a number, true or false", |value| as_text(&value).map(Self))
+    }
+}
+
+/// The value of a header.
+pub(super) struct HeaderText(pub(super) HeaderValue);
+
+impl<'de> Deserialize<'de> for HeaderText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        scalar(deserializer, "the value of an HTTP header: printable ASCII, or a number", |value| {
+            HeaderValue::try_from(as_text(&value)?).ok().filter(|value| value.to_str().is_ok()).map(Self)
+        })
+    }
+}
+
+fn as_text(value: &Scalar<'_>) -> Option<String> {
+    match value {
+        Scalar::Null => None,
+        Scalar::Bool(value) => Some(value.to_string()),
+        Scalar::Integer(number) => Some(number.to_string()),
+        Scalar::Negative(number) => Some(number.to_string()),
+        // as JSON writes it: 1.0 keeps its fraction
+        Scalar::Float(number) => serde_json::Number::from_f64(*number).map(|number| number.to_string()),
+        Scalar::Text(text) => Some((*text).to_owned()),
+    }
+}
