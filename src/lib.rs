@@ -2,6 +2,7 @@
 //!
 //! # Layout
 //! A request walks through these rooms, top to bottom; dependencies point the same way only.
+//! - [`store`]: the file engine; an answer is sent only after it says that a record is durable.
 //! - [`record`]: what a record is and how it stands in a file as one line.
 //! - [`config`]: the configuration files, validated with the exact place of each finding.
 //!
@@ -10,3 +11,4 @@
 
 pub mod config;
 pub mod record;
+pub mod store;

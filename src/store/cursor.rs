@@ -1,0 +1,98 @@
+//! Cursors: opaque names of positions in a log. A position is a count of bytes that only grows, through clears and
+//! restarts; an epoch counts the times the file was replaced from outside, so that no byte of another file is ever
+//! taken for the one a cursor was given for.
+
+use data_encoding::BASE64URL_NOPAD;
+use sha2::{Digest, Sha256};
+
+/// A position in a log: right after a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Cursor {
+    /// incarnation of the file
+    pub epoch: u32,
+    /// bytes
+    pub position: u64,
+}
+
+/// The secret of one log that makes its cursors recognisable: another log's or an altered one is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CursorKey(pub(super) [u8; 16]);
+
+/// A text that is no cursor of this log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a cursor of this log")]
+pub struct CursorError;
+
+const CHECK_LEN: usize = 6;
+
+impl CursorKey {
+    fn check(&self, body: &[u8]) -> [u8; CHECK_LEN] {
+        let digest = Sha256::new().chain_update(self.0).chain_update(body).finalize();
+        let mut check = [0; CHECK_LEN];
+        check.copy_from_slice(&digest[..CHECK_LEN]);
+        check
+    }
+
+    /// The text form: 24 characters, safe in URLs and headers.
+    #[must_use]
+    pub fn encode(&self, cursor: Cursor) -> String {
+        let mut bytes = Vec::with_capacity(18);
+        bytes.extend_from_slice(&cursor.epoch.to_be_bytes());
+        bytes.extend_from_slice(&cursor.position.to_be_bytes());
+        let check = self.check(&bytes);
+        bytes.extend_from_slice(&check);
+        BASE64URL_NOPAD.encode(&bytes)
+    }
+
+    /// Reads the text form back.
+    ///
+    /// # Errors
+    /// When the text was not made by [`encode`](Self::encode) with the same key.
+    pub fn decode(&self, text: &str) -> Result<Cursor, CursorError> {
+        let bytes = BASE64URL_NOPAD.decode(text.as_bytes()).map_err(|_| CursorError)?;
+        let (body, check) = bytes.split_at_checked(12).ok_or(CursorError)?;
+        if check != self.check(body) {
+            return Err(CursorError);
+        }
+        let (epoch, position) = body.split_at(4);
+        Ok(Cursor {
+            epoch: u32::from_be_bytes(epoch.try_into().map_err(|_| CursorError)?),
+            position: u64::from_be_bytes(position.try_into().map_err(|_| CursorError)?),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn text_form_round_trips(epoch: u32, position: u64, key: [u8; 16]) {
+            let (key, cursor) = (CursorKey(key), Cursor { epoch, position });
+            prop_assert_eq!(key.decode(&key.encode(cursor)), Ok(cursor));
+        }
+
+        #[test]
+        fn altered_text_is_refused(position: u64, at in 0_usize..24, with in "[A-Za-z0-9_-]") {
+            let key = CursorKey([7; 16]);
+            let text = key.encode(Cursor { epoch: 1, position });
+            let mut altered = text.clone();
+            altered.replace_range(at..=at, &with);
+            prop_assume!(altered != text);
+            prop_assert_eq!(key.decode(&altered), Err(CursorError));
+        }
+
+        #[test]
+        fn any_text_is_read_or_refused(text in ".*") {
+            prop_assert!(CursorKey([7; 16]).decode(&text).is_err());
+        }
+    }
+
+    #[test]
+    fn another_logs_cursor_is_refused() {
+        let text = CursorKey([1; 16]).encode(Cursor { epoch: 0, position: 9 });
+        assert_eq!(CursorKey([2; 16]).decode(&text), Err(CursorError));
+    }
+}

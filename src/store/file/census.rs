@@ -1,0 +1,69 @@
+//! Counting the lines that are already there. A large file is counted beside the service, not before it starts.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use super::view::View;
+
+const BLOCK: usize = 1024 * 1024;
+
+/// Below this a count is quicker than a thread.
+const INLINE: u64 = 4 * BLOCK as u64;
+
+/// Adds the lines in `from..to` of the published file to its count; in the background when they are many.
+pub(super) fn count_lines(view: &Arc<View>, from: u64, to: u64) {
+    if from >= to {
+        return;
+    }
+    let seen = {
+        let mut published = view.lock();
+        published.counting += 1;
+        published.clone()
+    };
+    let job = Count { view: Arc::clone(view), file: seen.file, generation: seen.generation };
+    if to - from <= INLINE {
+        job.run(from, to);
+        return;
+    }
+    let spawned = std::thread::Builder::new().name("census".into()).spawn(move || job.run(from, to));
+    if let Err(error) = spawned {
+        log::warn!("can't count the lines of the log in the background: {error}");
+    }
+}
+
+struct Count {
+    view: Arc<View>,
+    file: Arc<File>,
+    generation: u64,
+}
+
+impl Count {
+    fn run(&self, from: u64, to: u64) {
+        if let Err(error) = self.count(from, to) {
+            log::warn!("can't count the lines of the log: {error}");
+        }
+    }
+
+    fn count(&self, mut at: u64, to: u64) -> io::Result<()> {
+        let mut block = vec![0; BLOCK.min((to - at) as usize)];
+        while at < to {
+            let want = block.len().min((to - at) as usize);
+            let part = &mut block[..want];
+            self.file.read_exact_at(part, at)?;
+            let lines = memchr::memchr_iter(b'\n', part).count() as u64;
+            at += want as u64;
+            let mut published = self.view.lock();
+            if published.generation != self.generation {
+                return Ok(());
+            }
+            published.count += lines;
+        }
+        let mut published = self.view.lock();
+        if published.generation == self.generation {
+            published.counting = published.counting.saturating_sub(1);
+        }
+        Ok(())
+    }
+}

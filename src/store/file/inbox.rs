@@ -1,0 +1,166 @@
+//! The batch in hand: appends are written as lines straight into one buffer, in the order in which they arrive, while
+//! the batch before is on its way to the disk. Bounded in bytes.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::oneshot;
+
+use super::super::commit::{Group, Ticket};
+use super::super::{Entry, Full, Settings, Source, StoreError};
+use crate::config::Durability;
+use crate::record::{Clock, Line, LineFormat, write_line};
+
+/// What is done between batches, in order with them.
+#[derive(Debug)]
+pub(super) enum Command {
+    /// look whether somebody else touched the file
+    Verify(oneshot::Sender<Result<(), StoreError>>),
+    Clear(oneshot::Sender<Result<(), StoreError>>),
+    Reconfigure(Settings, oneshot::Sender<Result<(), StoreError>>),
+    Close(oneshot::Sender<Result<(), StoreError>>),
+}
+
+/// What the committer takes away at once: first the lines, then the commands.
+#[derive(Debug)]
+pub(super) struct Batch {
+    pub(super) lines: Vec<u8>,
+    pub(super) records: u64,
+    pub(super) group: Arc<Group>,
+    pub(super) durability: Durability,
+    pub(super) commands: Vec<Command>,
+}
+
+#[derive(Debug)]
+pub(super) struct Inbox(Mutex<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    lines: Vec<u8>,
+    records: u64,
+    group: Arc<Group>,
+    commands: Vec<Command>,
+    /// the buffer of the batch before, to be used again
+    spare: Vec<u8>,
+    clock: Clock,
+    /// records stored by this process
+    seq: u64,
+    pid: u32,
+    format: LineFormat,
+    durability: Durability,
+    capacity: usize,
+    closed: bool,
+}
+
+/// A buffer that grew beyond this is not kept.
+const KEPT: usize = 1024 * 1024;
+
+/// About what stands before a message.
+const PREFIX: usize = 128;
+
+impl Inbox {
+    pub(super) fn new(clock: Clock, settings: &Settings, capacity: usize) -> Self {
+        Self(Mutex::new(Inner {
+            lines: Vec::new(),
+            records: 0,
+            group: Arc::default(),
+            commands: Vec::new(),
+            spare: Vec::new(),
+            clock,
+            seq: 0,
+            pid: std::process::id(),
+            format: settings.format,
+            durability: settings.durability,
+            capacity,
+            closed: false,
+        }))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Appends the entries and tells whether they are the first of their batch, so that the committer must be woken.
+    pub(super) fn push(&self, source: &Source<'_>, entries: &[Entry<'_>]) -> Result<(Ticket, bool), Full> {
+        let mut inner = self.lock();
+        let inner = &mut *inner;
+        if inner.closed {
+            let group = Arc::new(Group::default());
+            group.complete(Err(StoreError::Closed));
+            return Ok((Ticket::new(group, 0), false));
+        }
+        // One append larger than the queue must get through some time: it may be alone in it.
+        let incoming: usize = entries.iter().map(|entry| entry.message.len() + PREFIX).sum();
+        if !inner.lines.is_empty() && inner.lines.len() + incoming > inner.capacity {
+            return Err(Full);
+        }
+        let first = inner.records == 0 && inner.commands.is_empty();
+        for entry in entries {
+            inner.seq += 1;
+            let stamp = inner.clock.stamp();
+            let line = Line {
+                level: entry.level,
+                stamp: &stamp,
+                client: source.client,
+                key: source.key,
+                route: source.route,
+                pid: inner.pid,
+                seq: inner.seq,
+                message: entry.message,
+            };
+            write_line(&mut inner.lines, inner.format, &line);
+        }
+        inner.records += entries.len() as u64;
+        let ticket = Ticket::new(Arc::clone(&inner.group), inner.lines.len() as u64);
+        Ok((ticket, first))
+    }
+
+    /// Puts a command behind the lines of the batch in hand. After a close nobody obeys: the command is dropped, and
+    /// who waits for its reply learns that.
+    pub(super) fn command(&self, command: Command) {
+        let mut inner = self.lock();
+        if inner.closed {
+            return;
+        }
+        if matches!(command, Command::Close(_)) {
+            inner.closed = true;
+        }
+        inner.commands.push(command);
+    }
+
+    /// Takes the batch in hand, if there is anything in it.
+    pub(super) fn take(&self) -> Option<Batch> {
+        let mut inner = self.lock();
+        if inner.records == 0 && inner.commands.is_empty() {
+            return None;
+        }
+        let spare = std::mem::take(&mut inner.spare);
+        Some(Batch {
+            lines: std::mem::replace(&mut inner.lines, spare),
+            records: std::mem::take(&mut inner.records),
+            group: std::mem::take(&mut inner.group),
+            durability: inner.durability,
+            commands: std::mem::take(&mut inner.commands),
+        })
+    }
+
+    /// Gives the buffer of a finished batch back.
+    pub(super) fn recycle(&self, mut lines: Vec<u8>) {
+        if lines.capacity() <= KEPT {
+            lines.clear();
+            self.lock().spare = lines;
+        }
+    }
+
+    /// The sequence number and clock of records that were not stored are not taken back: a gap in SEQ shows where
+    /// records were refused.
+    pub(super) fn apply(&self, settings: &Settings) {
+        let mut inner = self.lock();
+        inner.format = settings.format;
+        inner.durability = settings.durability;
+    }
+
+    /// Gives no time before `micros`, that of a line which is in the file already.
+    pub(super) fn not_before(&self, micros: i64) {
+        self.lock().clock.not_before(micros);
+    }
+}

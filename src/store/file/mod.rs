@@ -1,0 +1,231 @@
+//! The engine that keeps a log as one plain text file: `inbox` takes records, `committer` writes them in groups
+//! through `writer`, `view` is what `reader` may see; `recovery`, `state` and `census` make the file whole, known and
+//! counted when it is opened.
+
+mod census;
+mod committer;
+mod inbox;
+mod place;
+mod reader;
+mod recovery;
+mod state;
+mod view;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::future::Future;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+use futures_util::{FutureExt, StreamExt};
+use jiff::tz::TimeZone;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::timeout;
+
+use self::committer::Committer;
+use self::inbox::{Command, Inbox};
+use self::reader::{FileBytes, blocking};
+use self::view::View;
+use self::writer::LogFile;
+use super::{
+    Cursor, CursorKey, Details, Entry, Full, LogStore, Settings, Snapshot, Source, StoreError, Ticket,
+};
+use crate::record::{Clock, Stamp, parse_line};
+
+/// A log kept as one plain text file.
+#[derive(Debug, Clone)]
+pub struct FileStore {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    inbox: Inbox,
+    /// there is something in the inbox
+    work: Notify,
+    /// there is room in the inbox
+    room: Arc<Notify>,
+    view: Arc<View>,
+    key: CursorKey,
+    /// when a failure was last reported, Unix seconds
+    complained: AtomicI64,
+}
+
+/// How long a read waits to learn whether somebody touched the file.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// One complaint about a failing disk in this many seconds.
+const COMPLAIN_EVERY: i64 = 10;
+
+impl Shared {
+    fn recycle_and_make_room(&self, lines: Vec<u8>) {
+        self.inbox.recycle(lines);
+        self.room.notify_waiters();
+    }
+
+    fn complain(&self, error: &io::Error) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
+        if now - self.complained.swap(now, Ordering::Relaxed) >= COMPLAIN_EVERY {
+            log::error!(MOCA_EVENT = "write-failed"; "can't write the log, clients are told to come back: {error}");
+        } else {
+            self.complained.store(now, Ordering::Relaxed);
+        }
+    }
+}
+
+impl FileStore {
+    /// Opens or creates the file, makes it whole, and returns the store with the future that does its writing: it
+    /// must run on the same runtime as the appends, and ends after [`LogStore::close`]. `state_path` is the file in
+    /// the state directory that belongs to this log; `queue` bounds the lines that wait, in bytes.
+    ///
+    /// # Errors
+    /// When the file or its state can't be opened, created or repaired.
+    pub fn open(
+        settings: &Settings,
+        state_path: &Path,
+        queue: usize,
+    ) -> io::Result<(Self, impl Future<Output = ()> + Send + use<>)> {
+        let mut file = LogFile::open(&settings.path, state_path)?;
+        let key = CursorKey(file.identity().ok_or_else(|| io::Error::other("the state has no identity"))?);
+        let mut clock = Clock::new(TimeZone::system());
+        clock.not_before(file.take_newest().unwrap_or(i64::MIN));
+        let shared = Arc::new(Shared {
+            inbox: Inbox::new(clock, settings, queue),
+            work: Notify::new(),
+            room: Arc::default(),
+            view: file.view(),
+            key,
+            complained: AtomicI64::new(0),
+        });
+        let committer = Committer::new(Arc::clone(&shared), file)?;
+        Ok((Self { shared }, committer.run()))
+    }
+
+    fn command(
+        &self,
+        command: impl FnOnce(oneshot::Sender<Result<(), StoreError>>) -> Command,
+    ) -> BoxFuture<'static, Result<(), StoreError>> {
+        let (reply, done) = oneshot::channel();
+        self.shared.inbox.command(command(reply));
+        self.shared.work.notify_one();
+        done.map(|outcome| outcome.unwrap_or(Err(StoreError::Closed))).boxed()
+    }
+
+    /// The file as it is, not as it was left: somebody may have moved or truncated it since. A disk that hangs is not
+    /// waited for.
+    async fn source(&self) -> FileBytes {
+        // What went wrong shows when the file is read.
+        drop(timeout(LOOK, self.command(Command::Verify)).await);
+        FileBytes { view: Arc::clone(&self.shared.view), seen: self.shared.view.get() }
+    }
+}
+
+impl LogStore for FileStore {
+    fn try_append(&self, source: &Source<'_>, entries: &[Entry<'_>]) -> Result<Ticket, Full> {
+        let (ticket, first) = self.shared.inbox.push(source, entries)?;
+        if first {
+            self.shared.work.notify_one();
+        }
+        Ok(ticket)
+    }
+
+    fn room(&self) -> BoxFuture<'static, ()> {
+        Arc::clone(&self.shared.room).notified_owned().boxed()
+    }
+
+    fn stored(&self) -> u64 {
+        self.shared.view.lock().stored
+    }
+
+    fn end(&self) -> Cursor {
+        self.shared.view.lock().end()
+    }
+
+    fn cursor_key(&self) -> CursorKey {
+        self.shared.key
+    }
+
+    fn details(&self) -> BoxFuture<'_, Details> {
+        async move {
+            let source = self.source().await;
+            let seen = source.seen.clone();
+            let ends = blocking(move || Ok(source.ends())).await.unwrap_or_default();
+            Details {
+                count: seen.count,
+                counting: seen.counting > 0,
+                size: seen.len,
+                oldest: ends.0,
+                newest: ends.1,
+            }
+        }
+        .boxed()
+    }
+
+    fn snapshot(&self) -> BoxFuture<'_, Result<Snapshot, StoreError>> {
+        async move {
+            let bytes = self.source().await;
+            let seen = &bytes.seen;
+            Ok(Snapshot {
+                // The epoch and the end change with every line and every clear: no two states share them. What a
+                // clear leaves has the same end as what it removed, so the length counts as well.
+                etag: format!("\"{:x}-{:x}-{:x}\"", seen.epoch, seen.end().position, seen.len),
+                len: seen.len,
+                modified: seen.modified,
+                end: seen.end(),
+                bytes: Box::new(bytes),
+            })
+        }
+        .boxed()
+    }
+
+    fn latest(&self, limit: usize) -> BoxStream<'static, Result<Vec<String>, StoreError>> {
+        let this = self.clone();
+        StreamExt::boxed(async move { reader::latest(this.source().await, limit) }.flatten_stream())
+    }
+
+    fn clear(&self) -> BoxFuture<'static, Result<(), StoreError>> {
+        self.command(Command::Clear)
+    }
+
+    fn reconfigure(&self, settings: Settings) -> BoxFuture<'static, Result<(), StoreError>> {
+        self.command(|reply| Command::Reconfigure(settings, reply))
+    }
+
+    fn close(&self) -> BoxFuture<'static, Result<(), StoreError>> {
+        self.command(Command::Close)
+    }
+}
+
+/// A line is at most this long: 8192 characters of 8 escaped bytes each, and what stands before them.
+const LINE_MAX: u64 = 128 * 1024;
+
+impl FileBytes {
+    /// Times of the first and the last line.
+    fn ends(&self) -> (Option<String>, Option<String>) {
+        let len = self.seen.len.min(LINE_MAX);
+        let time = |line: &[u8]| {
+            let stamp = Stamp::from(parse_line(line).ok()?.time);
+            String::from_utf8(stamp.rfc3339().to_vec()).ok()
+        };
+        let mut head = vec![0; len as usize];
+        let mut tail = vec![0; len as usize];
+        let read = self
+            .view
+            .read_exact_at(&self.seen, &mut head, 0)
+            .and_then(|()| self.view.read_exact_at(&self.seen, &mut tail, self.seen.len - len));
+        if read.is_err() {
+            return (None, None);
+        }
+        let first = head.split(|byte| *byte == b'\n').next().and_then(time);
+        tail.pop();
+        let last = tail.rsplit(|byte| *byte == b'\n').next().and_then(time);
+        (first, last)
+    }
+}

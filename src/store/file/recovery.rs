@@ -1,0 +1,165 @@
+//! Making a file whole: what stands after the last line end was never acknowledged. It is kept aside in
+//! `FILE.torn`, never silently dropped, and then cut off.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::ops::Range;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use super::state::out_of_space;
+
+const BLOCK: u64 = 64 * 1024;
+
+/// Cuts a torn last line off and returns how many bytes were kept aside.
+///
+/// Safe to interrupt anywhere: the bytes are on disk in `FILE.torn` before the file is cut.
+pub(super) fn cut_torn_tail(file: &File, path: &Path) -> io::Result<u64> {
+    let len = file.metadata()?.len();
+    let whole = end_of_last_line(file, len)?;
+    if whole == len {
+        return Ok(0);
+    }
+    match keep_aside(file, path, whole..len) {
+        Ok(()) => {}
+        Err(error) if out_of_space(&error) => return cut_first(file, path, whole..len),
+        Err(error) => return Err(error),
+    }
+    file.set_len(whole)?;
+    file.sync_all()?;
+    Ok(len - whole)
+}
+
+fn keep_aside(file: &File, path: &Path, torn: Range<u64>) -> io::Result<()> {
+    let aside_path = torn_path(path);
+    let aside = OpenOptions::new().append(true).create(true).mode(0o640).open(&aside_path)?;
+    let before = aside.metadata()?.len();
+    let outcome =
+        copy(file, &aside, torn).and_then(|()| aside.sync_all()).and_then(|()| sync_folder(&aside_path));
+    if outcome.is_err() {
+        // A part of a copy is in nobody's way but the next one's.
+        aside.set_len(before)?;
+    }
+    outcome
+}
+
+fn copy(file: &File, mut aside: &File, torn: Range<u64>) -> io::Result<()> {
+    let mut at = torn.start;
+    let mut block = vec![0; BLOCK as usize];
+    while at < torn.end {
+        let want = BLOCK.min(torn.end - at) as usize;
+        let got = file.read_at(&mut block[..want], at)?;
+        if got == 0 {
+            break;
+        }
+        aside.write_all(&block[..got])?;
+        at += got as u64;
+    }
+    aside.write_all(b"\n")
+}
+
+/// On a full disk the cut itself makes the room to keep what was cut: block by block from the end, each to where it
+/// belongs. If not even that succeeds, the journal says how much is lost.
+fn cut_first(file: &File, path: &Path, torn: Range<u64>) -> io::Result<u64> {
+    let aside = OpenOptions::new().write(true).create(true).truncate(false).mode(0o640).open(torn_path(path));
+    let kept_before = aside.as_ref().ok().and_then(|aside| Some(aside.metadata().ok()?.len()));
+    let mut lost = 0;
+    let mut end = torn.end;
+    while end > torn.start {
+        let start = torn.start.max(end.saturating_sub(BLOCK));
+        let mut block = vec![0; (end - start) as usize];
+        file.read_exact_at(&mut block, start)?;
+        if end == torn.end {
+            block.push(b'\n');
+        }
+        file.set_len(start)?;
+        file.sync_all()?;
+        let kept = match (&aside, kept_before) {
+            (Ok(aside), Some(before)) => aside.write_all_at(&block, before + (start - torn.start)).is_ok(),
+            _ => false,
+        };
+        if !kept {
+            lost += end - start;
+        }
+        end = start;
+    }
+    if let Ok(aside) = &aside {
+        aside.sync_all()?;
+    }
+    if lost > 0 {
+        log::error!(
+            "{lost} bytes of a torn line could not be kept aside: no room for {}",
+            torn_path(path).display()
+        );
+    }
+    Ok(torn.end - torn.start - lost)
+}
+
+/// Where torn bytes of a log are kept.
+pub(super) fn torn_path(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".torn");
+    PathBuf::from(name)
+}
+
+/// Makes a new directory entry durable.
+pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => File::open(folder)?.sync_all(),
+        _ => File::open(".")?.sync_all(),
+    }
+}
+
+fn end_of_last_line(file: &File, len: u64) -> io::Result<u64> {
+    let mut block = vec![0; BLOCK as usize];
+    let mut end = len;
+    while end > 0 {
+        let start = end.saturating_sub(BLOCK);
+        let part = &mut block[..(end - start) as usize];
+        file.read_exact_at(part, start)?;
+        if let Some(at) = memchr::memrchr(b'\n', part) {
+            return Ok(start + at as u64 + 1);
+        }
+        end = start;
+    }
+    Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn recover(content: &[u8]) -> (Vec<u8>, Vec<u8>) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.log");
+        std::fs::write(&path, content).unwrap();
+        let file = OpenOptions::new().read(true).append(true).open(&path).unwrap();
+        cut_torn_tail(&file, &path).unwrap();
+        (std::fs::read(&path).unwrap(), std::fs::read(torn_path(&path)).unwrap_or_default())
+    }
+
+    #[test]
+    fn torn_tails_longer_than_a_block() {
+        for torn in [1, BLOCK as usize - 1, BLOCK as usize, 3 * BLOCK as usize + 7] {
+            let mut content = b"one\ntwo\n".to_vec();
+            content.extend(std::iter::repeat_n(b'x', torn));
+            let (whole, aside) = recover(&content);
+            assert_eq!(whole, b"one\ntwo\n");
+            assert_eq!(aside.len(), torn + 1);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_byte_is_in_the_file_or_aside(content in proptest::collection::vec(prop_oneof![Just(b'\n'), any::<u8>()], 0..300)) {
+            let (whole, aside) = recover(&content);
+            prop_assert!(whole.is_empty() || whole.ends_with(b"\n"));
+            let mut all = whole;
+            if !aside.is_empty() {
+                all.extend_from_slice(&aside[..aside.len() - 1]);
+            }
+            prop_assert_eq!(all, content);
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! What must be known of a log beyond its lines: its identity, where its positions start, and how many lines were
+//! counted up to where. Kept in one small file of two slots that are overwritten in turn, so that a torn write leaves
+//! the other slot, and so that a new state needs no free space: a log on a full disk can still be cleared.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+
+use data_encoding::HEXLOWER;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::place::Fingerprint;
+use super::recovery::sync_folder;
+
+const SLOT_LEN: usize = 1024;
+const CHECK_LEN: usize = 16;
+
+/// The state of a log, see [`StateFile`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct State {
+    /// counts the writes of this file; the higher slot is the valid one
+    revision: u64,
+    /// secret identity of the log, 32 hex digits
+    pub(super) identity: String,
+    /// incarnation of the file
+    pub(super) epoch: u32,
+    /// position of the file's first byte
+    pub(super) base: u64,
+    /// device and inode of the file
+    pub(super) dev: u64,
+    /// see `dev`
+    pub(super) ino: u64,
+    /// how much of the file is covered by `count`
+    pub(super) len: u64,
+    /// lines in the first `len` bytes; `None` = not counted yet
+    pub(super) count: Option<u64>,
+    /// how the file begins
+    pub(super) head: Fingerprint,
+    /// a clear up to this position was begun
+    pub(super) clearing_to: Option<u64>,
+}
+
+impl State {
+    /// The state of a log that was never seen before.
+    pub(super) fn fresh() -> io::Result<Self> {
+        let mut identity = [0; 16];
+        getrandom::fill(&mut identity).map_err(|error| io::Error::other(error.to_string()))?;
+        Ok(Self {
+            revision: 0,
+            identity: HEXLOWER.encode(&identity),
+            epoch: 0,
+            base: 0,
+            dev: 0,
+            ino: 0,
+            len: 0,
+            count: Some(0),
+            head: Fingerprint::default(),
+            clearing_to: None,
+        })
+    }
+
+    pub(super) fn identity_bytes(&self) -> Option<[u8; 16]> {
+        HEXLOWER.decode(self.identity.as_bytes()).ok()?.try_into().ok()
+    }
+}
+
+/// The file that holds a [`State`].
+#[derive(Debug)]
+pub(super) struct StateFile {
+    /// `None`: there was no room for it; the state lives in memory only
+    file: Option<File>,
+    state: State,
+    /// the state in memory could not be written
+    unsettled: bool,
+}
+
+impl StateFile {
+    /// Opens or creates the file. A file without a valid slot is as good as none: the log itself is the truth, only
+    /// old cursors are lost. A full disk does not stop the start: the state then lives in memory.
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        let opened =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
+        let file = match opened {
+            Err(error) if out_of_space(&error) => None,
+            other => Some(other?),
+        };
+        let newest = file
+            .iter()
+            .flat_map(|file| (0..2).filter_map(|slot| read_slot(file, slot)))
+            .max_by_key(|state| state.revision);
+        let known = newest.is_some();
+        let state = newest.map_or_else(State::fresh, Ok)?;
+        let mut this = Self { file, state, unsettled: false };
+        if !known {
+            // Both slots, so that later writes never need space.
+            match this.write().and_then(|()| this.write()).and_then(|()| sync_folder(path)) {
+                Err(error) if out_of_space(&error) => {
+                    log::warn!("no room for {}: cursors will not outlive this process", path.display());
+                    this.file = None;
+                }
+                other => other?,
+            }
+        }
+        Ok(this)
+    }
+
+    /// From now on writing fails, as on a broken disk; or works again.
+    #[cfg(test)]
+    pub(super) fn break_down(&mut self, path: &Path, broken: bool) {
+        self.file = OpenOptions::new().read(true).write(!broken).open(path).ok();
+    }
+
+    pub(super) const fn get(&self) -> &State {
+        &self.state
+    }
+
+    /// Changes the state and writes it; synced when `durable`. When writing fails the change stays in memory, and
+    /// [`Self::settle`] must succeed before anything relies on it.
+    pub(super) fn update(&mut self, durable: bool, change: impl FnOnce(&mut State)) -> io::Result<()> {
+        change(&mut self.state);
+        self.unsettled = true;
+        self.write()?;
+        match &self.file {
+            Some(file) if durable => file.sync_data()?,
+            _ => {}
+        }
+        self.unsettled = false;
+        Ok(())
+    }
+
+    /// Changes the state in memory only, to be written by [`Self::settle`].
+    pub(super) fn revise(&mut self, change: impl FnOnce(&mut State)) {
+        change(&mut self.state);
+        self.unsettled = true;
+    }
+
+    pub(super) const fn is_settled(&self) -> bool {
+        !self.unsettled
+    }
+
+    /// Writes what could not be written before.
+    pub(super) fn settle(&mut self) -> io::Result<()> {
+        if self.unsettled { self.update(true, |_| ()) } else { Ok(()) }
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        self.state.revision += 1;
+        let body = serde_json::to_vec(&self.state)?;
+        let mut slot = vec![b' '; SLOT_LEN];
+        let text_len = CHECK_LEN + 1 + body.len();
+        if text_len >= SLOT_LEN {
+            return Err(io::Error::other("state too large for its slot"));
+        }
+        slot[..CHECK_LEN].copy_from_slice(check(&body).as_bytes());
+        slot[CHECK_LEN + 1..text_len].copy_from_slice(&body);
+        slot[SLOT_LEN - 1] = b'\n';
+        match &self.file {
+            Some(file) => file.write_all_at(&slot, (self.state.revision % 2) * SLOT_LEN as u64),
+            None => Ok(()),
+        }
+    }
+}
+
+/// No space, no quota left.
+pub(super) fn out_of_space(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+fn check(body: &[u8]) -> String {
+    HEXLOWER.encode(&Sha256::digest(body)[..CHECK_LEN / 2])
+}
+
+fn read_slot(file: &File, slot: u64) -> Option<State> {
+    let mut bytes = [0; SLOT_LEN];
+    file.read_exact_at(&mut bytes, slot * SLOT_LEN as u64).ok()?;
+    let body = bytes[CHECK_LEN + 1..].trim_ascii();
+    (bytes.get(..CHECK_LEN)? == check(body).as_bytes()).then_some(())?;
+    serde_json::from_slice(body).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_torn_slot_leaves_the_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log.state");
+        let mut file = StateFile::open(&path).unwrap();
+        file.update(true, |state| state.base = 1).unwrap();
+        let before = file.get().clone();
+        file.update(true, |state| state.base = 2).unwrap();
+        let torn_slot = file.get().revision % 2;
+        file.file.as_ref().unwrap().write_all_at(b"####", torn_slot * SLOT_LEN as u64 + 40).unwrap();
+        assert_eq!(StateFile::open(&path).unwrap().get(), &before);
+    }
+
+    #[test]
+    fn garbage_is_as_good_as_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log.state");
+        std::fs::write(&path, vec![0xff; 5000]).unwrap();
+        let first = StateFile::open(&path).unwrap().get().clone();
+        assert_eq!(StateFile::open(&path).unwrap().get(), &first, "the identity is kept from then on");
+    }
+}

@@ -1,0 +1,370 @@
+//! The active file as its only writer sees it: opens and repairs it, appends batches whole or not at all, notices
+//! when somebody moved, deleted, truncated or extended it, and clears it.
+//!
+//! All calls block; the committer decides on which thread they run.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use super::super::commit::Placed;
+use super::census::count_lines;
+use super::place::{Fingerprint, at_path, open_or_create};
+use super::recovery::{cut_torn_tail, torn_path};
+use super::state::StateFile;
+use super::view::{Published, View};
+use crate::record::parse_time;
+
+/// How many bytes may be written before the count of lines is noted down, which bounds the counting after a crash.
+const CHECKPOINT: u64 = 64 * 1024 * 1024;
+
+/// The last line is looked for in this much of the file's end.
+const TAIL: u64 = 256 * 1024;
+
+/// One warning about another program's doings in this time.
+const WARN_EVERY: Duration = Duration::from_secs(10);
+
+/// The active file.
+#[derive(Debug)]
+pub(super) struct LogFile {
+    path: PathBuf,
+    file: Arc<File>,
+    /// 0 before the file was adopted
+    ino: u64,
+    dev: u64,
+    /// bytes that are whole lines of ours or were adopted; the file's length unless somebody else touched it
+    len: u64,
+    /// a failed write left bytes behind `len` that could not be cut off yet
+    dirty: bool,
+    state: StateFile,
+    view: Arc<View>,
+    /// `len` when the count was noted down last
+    checkpoint: u64,
+    /// time of the last line of a file that was adopted, until the clock knows it
+    newest: Option<i64>,
+    warned: Option<Instant>,
+}
+
+impl LogFile {
+    /// Opens or creates the file at `path` and makes it whole. `state_path` lies in the state directory.
+    pub(super) fn open(path: &Path, state_path: &Path) -> io::Result<Self> {
+        let file = Arc::new(open_or_create(path).map_err(|error| at_path(&error, path))?);
+        let mut state = StateFile::open(state_path).map_err(|error| at_path(&error, state_path))?;
+        finish_clear(&mut state, &file)?;
+        let view = Arc::new(View::new(Published {
+            file: Arc::clone(&file),
+            generation: 0,
+            epoch: state.get().epoch,
+            base: state.get().base,
+            len: 0,
+            count: 0,
+            counting: 0,
+            stored: 0,
+            modified: SystemTime::now(),
+        }));
+        let mut this = Self {
+            path: path.to_owned(),
+            file,
+            ino: 0,
+            dev: 0,
+            len: 0,
+            dirty: false,
+            state,
+            view,
+            checkpoint: 0,
+            newest: None,
+            warned: None,
+        };
+        this.adopt()?;
+        Ok(this)
+    }
+
+    pub(super) fn view(&self) -> Arc<View> {
+        Arc::clone(&self.view)
+    }
+
+    pub(super) fn identity(&self) -> Option<[u8; 16]> {
+        self.state.get().identity_bytes()
+    }
+
+    /// Appends `bytes`, which are `records` whole lines, and syncs them when `sync`. On an error nothing of them is
+    /// left in the file, or will be before the next append succeeds.
+    pub(super) fn commit(&mut self, bytes: &[u8], records: u64, sync: bool) -> io::Result<Placed> {
+        self.verify()?;
+        self.append(bytes, records, sync)
+    }
+
+    /// As [`Self::commit`] for a file that [is undisturbed](Self::is_undisturbed).
+    pub(super) fn append(&mut self, bytes: &[u8], records: u64, sync: bool) -> io::Result<Placed> {
+        let written = (&*self.file).write_all(bytes);
+        let outcome = if sync { written.and_then(|()| self.file.sync_data()) } else { written };
+        if let Err(error) = outcome {
+            self.dirty = true;
+            if let Err(undo) = self.undo() {
+                log::error!("can't cut a failed write off {}: {undo}", self.path.display());
+            }
+            return Err(error);
+        }
+        let placed;
+        {
+            let mut published = self.view.lock();
+            placed = Placed { epoch: published.epoch, position: published.base + self.len };
+            self.len += bytes.len() as u64;
+            published.len = self.len;
+            published.count += records;
+            published.stored += records;
+            published.modified = SystemTime::now();
+        }
+        if self.state.get().head.is_empty() {
+            self.note_head(sync);
+        }
+        if self.len - self.checkpoint >= CHECKPOINT {
+            self.note_count(false);
+        }
+        Ok(placed)
+    }
+
+    /// Removes every line. Interrupted anywhere, the next start finishes it.
+    pub(super) fn clear(&mut self) -> io::Result<()> {
+        self.verify()?;
+        let end = self.view.lock().end().position;
+        if let Err(error) = self.state.update(true, |state| state.clearing_to = Some(end)) {
+            // It may stand on the disk all the same: it is taken back before anything else is appended.
+            self.state.revise(|state| state.clearing_to = None);
+            return Err(error);
+        }
+        // Readers first: from here on what they read may be gone.
+        self.view.lock().generation += 1;
+        if let Err(error) = self.file.set_len(0).and_then(|()| self.file.sync_all()) {
+            self.state.revise(|state| state.clearing_to = None);
+            self.adopt()?;
+            return Err(error);
+        }
+        self.len = 0;
+        self.checkpoint = 0;
+        {
+            let mut published = self.view.lock();
+            (published.base, published.len, published.count, published.counting) = (end, 0, 0, 0);
+            published.modified = SystemTime::now();
+        }
+        self.state.update(true, |state| {
+            (state.base, state.len, state.count) = (end, 0, Some(0));
+            state.head = Fingerprint::default();
+            state.clearing_to = None;
+        })
+    }
+
+    /// Goes on in another file; on an error the old one stays.
+    pub(super) fn move_to(&mut self, path: &Path) -> io::Result<()> {
+        if path == self.path {
+            return Ok(());
+        }
+        let file = open_or_create(path).map_err(|error| at_path(&error, path))?;
+        if let Err(error) = self.sync() {
+            // A file that fails must not hold the log back from one that works.
+            log::warn!("can't sync {} before leaving it: {error}", self.path.display());
+        }
+        let old_file = std::mem::replace(&mut self.file, Arc::new(file));
+        let old_path = std::mem::replace(&mut self.path, path.to_owned());
+        let outcome = self.adopt();
+        match outcome {
+            Ok(()) => self.dirty = false,
+            Err(_) => (self.file, self.path) = (old_file, old_path),
+        }
+        outcome
+    }
+
+    /// Makes everything durable and notes the count down.
+    pub(super) fn sync(&mut self) -> io::Result<()> {
+        self.undo()?;
+        self.file.sync_all()?;
+        self.note_count(true);
+        self.state.settle()
+    }
+
+    /// Syncs for the last time and lets the file go, for another process to write it.
+    pub(super) fn close(&mut self) -> io::Result<()> {
+        let synced = self.sync();
+        // Readers may hold the file open for a while; its lock ends here.
+        self.file.unlock()?;
+        synced
+    }
+
+    /// Whether the file is as this writer left it, so that an append needs nothing that could wait for a disk.
+    pub(super) fn is_undisturbed(&self) -> bool {
+        !self.dirty
+            && self.state.is_settled()
+            && fs::metadata(&self.path)
+                .is_ok_and(|meta| (meta.dev(), meta.ino(), meta.size()) == (self.dev, self.ino, self.len))
+    }
+
+    /// Time of the last line of a file that was adopted since the last call, microseconds since the epoch.
+    pub(super) fn take_newest(&mut self) -> Option<i64> {
+        self.newest.take()
+    }
+
+    /// Makes sure that the next bytes go to the end of the file that is at the path, and that readers see that file.
+    pub(super) fn verify(&mut self) -> io::Result<()> {
+        let at_path = match fs::metadata(&self.path) {
+            Ok(meta) => Some(meta),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        let ours = |meta: &fs::Metadata| (meta.dev(), meta.ino()) == (self.dev, self.ino);
+        if at_path.as_ref().is_some_and(ours) {
+            self.undo()?;
+            // A state on disk that still says "clearing" would take new records away at the next start.
+            self.state.settle()?;
+            let size = self.file.metadata()?.size();
+            if size == self.len {
+                return Ok(());
+            }
+            self.warn(&format!("was changed by another program ({size} bytes instead of {})", self.len));
+            return self.adopt();
+        }
+        let what = if at_path.is_some() { "replaced" } else { "moved or deleted" };
+        let file = open_or_create(&self.path)?;
+        self.warn(&format!("was {what} by another program: going on in a new file"));
+        // What could not be undone stays with the file that is gone.
+        self.dirty = false;
+        self.file = Arc::new(file);
+        self.adopt()?;
+        self.state.settle()
+    }
+
+    fn undo(&mut self) -> io::Result<()> {
+        if self.dirty {
+            // Shorter, it was truncated by somebody else meanwhile: `set_len` would fill it up with zeros.
+            if self.file.metadata()?.size() > self.len {
+                self.file.set_len(self.len)?;
+            }
+            self.dirty = false;
+        }
+        Ok(())
+    }
+
+    /// Takes the open file as it is: cuts a torn tail, decides whether it continues what is known, publishes it, and
+    /// counts what was not counted.
+    fn adopt(&mut self) -> io::Result<()> {
+        let torn =
+            cut_torn_tail(&self.file, &self.path).map_err(|error| at_path(&error, &torn_path(&self.path)))?;
+        if torn > 0 {
+            log::warn!("kept a torn line of {torn} bytes aside: {}", torn_path(&self.path).display());
+        }
+        let meta = self.file.metadata()?;
+        let len = meta.size();
+        let known = self.state.get().clone();
+        let at_start = self.ino == 0;
+        let known_len = if at_start { known.len } else { self.len };
+        let continues = (known.dev, known.ino) == (meta.dev(), meta.ino())
+            && len >= known_len
+            && known.head.continues_in(&self.file, len);
+        (self.dev, self.ino, self.len, self.dirty) = (meta.dev(), meta.ino(), len, false);
+        self.checkpoint = len;
+        let counted_to;
+        {
+            let mut published = self.view.lock();
+            let end = published.end().position.max(known.base + known.len);
+            published.file = Arc::clone(&self.file);
+            published.len = len;
+            published.modified = meta.modified().unwrap_or_else(|_| SystemTime::now());
+            if continues && !at_start {
+                // Bytes that were published are still what they were: readers and cursors go on.
+                counted_to = known_len;
+            } else {
+                published.generation += 1;
+                published.counting = 0;
+                (counted_to, published.count) = match known.count {
+                    Some(count) if continues => (known.len, count),
+                    _ => (0, 0),
+                };
+                // A log that was never seen before has no cursors that could mean something else.
+                if !continues && known.ino != 0 {
+                    published.base = end;
+                    published.epoch += 1;
+                }
+            }
+        }
+        let (seen, head) = (self.view.get(), Fingerprint::of(&self.file, len)?);
+        let noted = self.state.update(true, |state| {
+            (state.epoch, state.base, state.dev, state.ino) = (seen.epoch, seen.base, meta.dev(), meta.ino());
+            state.head = head;
+            if !continues || at_start {
+                (state.len, state.count) = (counted_to, Some(seen.count));
+            }
+        });
+        if let Err(error) = noted {
+            log::warn!("can't note the state of {}: {error}", self.path.display());
+        }
+        count_lines(&self.view, counted_to, len);
+        self.newest = self.newest_time();
+        Ok(())
+    }
+
+    /// Time of the last line that is one of ours.
+    fn newest_time(&self) -> Option<i64> {
+        let seen = self.view.get();
+        let want = seen.len.min(TAIL);
+        let mut tail = vec![0; want as usize];
+        self.view.read_exact_at(&seen, &mut tail, seen.len - want).ok()?;
+        tail.rsplit(|byte| *byte == b'\n').find_map(parse_time)
+    }
+
+    fn note_head(&mut self, durable: bool) {
+        let noted = Fingerprint::of(&self.file, self.len)
+            .and_then(|head| self.state.update(durable, |state| state.head = head));
+        if let Err(error) = noted {
+            log::warn!("can't note how {} begins: {error}", self.path.display());
+        }
+    }
+
+    /// A count that is not noted down costs time after a crash, nothing else: so an error is only logged.
+    fn note_count(&mut self, durable: bool) {
+        let seen = self.view.get();
+        self.checkpoint = self.len;
+        if seen.counting > 0 {
+            return;
+        }
+        let noted =
+            self.state.update(durable, |state| (state.len, state.count) = (seen.len, Some(seen.count)));
+        if let Err(error) = noted {
+            log::warn!("can't note the number of lines of {}: {error}", self.path.display());
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn state(&mut self) -> &mut StateFile {
+        &mut self.state
+    }
+
+    fn warn(&mut self, what: &str) {
+        if self.warned.is_none_or(|at| at.elapsed() > WARN_EVERY) {
+            self.warned = Some(Instant::now());
+            log::warn!(MOCA_EVENT = "file-changed"; "{} {what}", self.path.display());
+        }
+    }
+}
+
+/// Finishes a clear that was interrupted. A file that is longer than what was to be cleared holds lines that came
+/// later: those stay, with everything before them.
+fn finish_clear(state: &mut StateFile, file: &File) -> io::Result<()> {
+    let known = state.get();
+    let Some(to) = known.clearing_to else { return Ok(()) };
+    let meta = file.metadata()?;
+    let same = (known.dev, known.ino) == (meta.dev(), meta.ino());
+    if same && meta.size() > to.saturating_sub(known.base) {
+        return state.update(true, |state| state.clearing_to = None);
+    }
+    if same {
+        file.set_len(0)?;
+        file.sync_all()?;
+    }
+    state.update(true, |state| {
+        (state.base, state.len, state.count) = (to, 0, Some(0));
+        state.head = Fingerprint::default();
+        state.clearing_to = None;
+    })
+}

@@ -1,0 +1,188 @@
+//! Where records live. [`LogStore`] is the seam between the service and an engine; [`FileStore`] is the engine
+//! that keeps a log as one plain text file.
+//!
+//! What every engine promises: an append completes only when its records have reached what
+//! [`Durability`](crate::config::Durability) names, or says that nothing was stored; positions only grow, and a
+//! [`Cursor`] names the same byte until that byte is cleared; readers see whole, durable lines only.
+
+mod commit;
+mod cursor;
+mod file;
+
+pub use commit::Ticket;
+pub use cursor::{Cursor, CursorError, CursorKey};
+pub use file::FileStore;
+
+use std::io;
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+
+use crate::config::Durability;
+use crate::record::{Level, LineFormat};
+
+/// One message to store; the engine adds time, process and sequence number.
+#[derive(Debug, Clone, Copy)]
+pub struct Entry<'a> {
+    /// how severe
+    pub level: Level,
+    /// any text
+    pub message: &'a str,
+}
+
+/// Who sent the entries of one append, and through which route.
+#[derive(Debug, Clone, Copy)]
+pub struct Source<'a> {
+    /// the client's address
+    pub client: &'a str,
+    /// the key's name
+    pub key: &'a str,
+    /// the route
+    pub route: &'a str,
+}
+
+/// What of the configuration steers a store. All of it can change while the store is open.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// the active file
+    pub path: PathBuf,
+    /// how new lines look
+    pub format: LineFormat,
+    /// what a completed append means
+    pub durability: Durability,
+}
+
+/// Why nothing was stored, read or cleared. Every variant is a temporary state: the same request may succeed later.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// a write, sync or truncation failed and was undone
+    #[error("the log can't be written: {0}")]
+    Write(String),
+    /// a read failed
+    #[error("the log can't be read: {0}")]
+    Read(String),
+    /// the service is stopping
+    #[error("the log is closed")]
+    Closed,
+}
+
+impl StoreError {
+    fn write(error: &io::Error) -> Self {
+        Self::Write(error.to_string())
+    }
+
+    fn read(error: &io::Error) -> Self {
+        Self::Read(error.to_string())
+    }
+}
+
+/// The queue is full: wait for [`LogStore::room`], then try again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Full;
+
+/// A completed append.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Saved {
+    /// right after the last record
+    pub cursor: Cursor,
+}
+
+/// Size and age of a log; taken without touching its lines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Details {
+    /// lines; a lower bound while `counting`
+    pub count: u64,
+    /// the lines that were there at the start are still being counted
+    pub counting: bool,
+    /// bytes of all lines
+    pub size: u64,
+    /// time of the first line, RFC 3339
+    pub oldest: Option<String>,
+    /// time of the last line, RFC 3339
+    pub newest: Option<String>,
+}
+
+/// The whole log as it stood at one moment.
+pub struct Snapshot {
+    /// identifies this state of this file: changes when lines are added or cleared
+    pub etag: String,
+    /// bytes
+    pub len: u64,
+    /// when the last line was added
+    pub modified: std::time::SystemTime,
+    /// where the log ends
+    pub end: Cursor,
+    /// reads a part of it
+    pub bytes: Box<dyn ByteSource>,
+}
+
+/// Bytes of one snapshot.
+pub trait ByteSource: Send + Sync {
+    /// Streams the bytes `range` in constant memory. The stream fails when the log is cleared meanwhile: it never
+    /// gives bytes of another time as if they were these.
+    fn stream(&self, range: std::ops::Range<u64>) -> BoxStream<'static, Result<Bytes, StoreError>>;
+}
+
+/// An engine that keeps one log.
+pub trait LogStore: Send + Sync + 'static {
+    /// Puts `entries` into the batch in hand, in order and all or nothing. The ticket completes when they are durable.
+    ///
+    /// # Errors
+    /// [`Full`] when the bounded queue has no room; nothing was taken then.
+    fn try_append(&self, source: &Source<'_>, entries: &[Entry<'_>]) -> Result<Ticket, Full>;
+
+    /// Completes when the queue may have room again.
+    fn room(&self) -> BoxFuture<'static, ()>;
+
+    /// Records stored since the store was opened.
+    fn stored(&self) -> u64;
+
+    /// Where the log ends now.
+    fn end(&self) -> Cursor;
+
+    /// The cursor for a position of a completed append.
+    fn cursor_key(&self) -> CursorKey;
+
+    /// Size and age.
+    fn details(&self) -> BoxFuture<'_, Details>;
+
+    /// The log as it stands now, to be read in any order and more than once.
+    fn snapshot(&self) -> BoxFuture<'_, Result<Snapshot, StoreError>>;
+
+    /// The latest `limit` lines, newest first, in blocks of lines without their line ends; reads from the end of the
+    /// file only what it gives.
+    fn latest(&self, limit: usize) -> BoxStream<'static, Result<Vec<String>, StoreError>>;
+
+    /// Removes every line, after everything appended before has completed.
+    fn clear(&self) -> BoxFuture<'static, Result<(), StoreError>>;
+
+    /// Applies other settings after everything appended before has completed. On failure the old ones stay.
+    fn reconfigure(&self, settings: Settings) -> BoxFuture<'static, Result<(), StoreError>>;
+
+    /// Completes everything appended, syncs, and stops.
+    fn close(&self) -> BoxFuture<'static, Result<(), StoreError>>;
+}
+
+/// Stores `entries`, waiting for room and for durability.
+///
+/// # Errors
+/// When nothing was stored.
+pub async fn append(
+    store: &dyn LogStore,
+    source: &Source<'_>,
+    entries: &[Entry<'_>],
+) -> Result<Saved, StoreError> {
+    loop {
+        if let Ok(ticket) = store.try_append(source, entries) {
+            return ticket.await;
+        }
+        // Listening before trying once more: room that appears in between is not missed.
+        let room = store.room();
+        match store.try_append(source, entries) {
+            Ok(ticket) => return ticket.await,
+            Err(Full) => room.await,
+        }
+    }
+}
