@@ -2,6 +2,7 @@
 //!
 //! # Layout
 //! A request walks through these rooms, top to bottom; dependencies point the same way only.
+//! - [`guard`]: who may do what, from where, how fast.
 //! - [`store`]: the file engine; an answer is sent only after it says that a record is durable.
 //! - [`record`]: what a record is and how it stands in a file as one line.
 //! - [`config`]: the configuration files, validated with the exact place of each finding.
@@ -10,5 +11,6 @@
 //! `store` knows nothing of HTTP; `http` knows nothing of systemd; the programs in `src/bin` wire them up.
 
 pub mod config;
+pub mod guard;
 pub mod record;
 pub mod store;

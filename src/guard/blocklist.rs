@@ -1,0 +1,270 @@
+//! Addresses that were blocked while the service ran, kept across restarts in `NAME.blocked.json`.
+//!
+//! The list is bounded (the oldest leave). Looking an address up never waits for the disk; while nothing is blocked
+//! it takes no lock at all.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::io;
+use std::net::IpAddr;
+use std::ops::Bound;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
+
+use super::state;
+
+/// An address that is blocked, and since when and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlockedEntry {
+    /// never an IPv4-mapped IPv6 address
+    pub address: IpAddr,
+    /// seconds since 1970-01-01 UTC
+    pub since: u64,
+    /// in words, at most 200 characters
+    pub reason: String,
+}
+
+/// How many addresses the list holds.
+const CAP: usize = 100_000;
+/// Longest reason, in characters.
+const LONGEST_REASON: usize = 200;
+/// How many entries are copied under one lock when the list is written.
+const COPIED_AT_ONCE: usize = 1024;
+
+pub(super) struct BlockList {
+    path: PathBuf,
+    cap: usize,
+    /// how many entries there are: none is the common case, and then nobody takes the lock
+    len: AtomicUsize,
+    entries: RwLock<Entries>,
+    /// grows with every change
+    version: AtomicU64,
+    /// the version on disk; held while writing
+    written: Mutex<u64>,
+    /// wakes who writes the list
+    pub(super) changed: Notify,
+}
+
+#[derive(Default)]
+struct Entries {
+    by_address: HashMap<IpAddr, u64>,
+    /// in the order in which they came
+    by_age: BTreeMap<u64, BlockedEntry>,
+    next: u64,
+}
+
+impl Entries {
+    fn insert(&mut self, mut entry: BlockedEntry, cap: usize) -> bool {
+        entry.address = entry.address.to_canonical();
+        if self.by_address.contains_key(&entry.address) {
+            return false;
+        }
+        while self.by_age.len() >= cap {
+            let Some((_, oldest)) = self.by_age.pop_first() else { break };
+            self.by_address.remove(&oldest.address);
+        }
+        self.by_address.insert(entry.address, self.next);
+        self.by_age.insert(self.next, entry);
+        self.next += 1;
+        true
+    }
+}
+
+impl BlockList {
+    /// Reads the list; a file that cannot be used is moved aside.
+    pub(super) fn open(path: PathBuf) -> Self {
+        Self::with_cap(path, CAP)
+    }
+
+    fn with_cap(path: PathBuf, cap: usize) -> Self {
+        let read = match fs::read(&path) {
+            Ok(bytes) => {
+                serde_json::from_slice::<Vec<BlockedEntry>>(&bytes).map_err(|error| error.to_string())
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(error.to_string()),
+        };
+        let entries = read.unwrap_or_else(|why| {
+            state::move_aside(&path, &why);
+            Vec::new()
+        });
+        let mut list = Entries::default();
+        for entry in entries {
+            list.insert(entry, cap);
+        }
+        Self {
+            path,
+            cap,
+            len: AtomicUsize::new(list.by_age.len()),
+            entries: RwLock::new(list),
+            version: AtomicU64::new(0),
+            written: Mutex::new(0),
+            changed: Notify::new(),
+        }
+    }
+
+    pub(super) fn contains(&self, address: IpAddr) -> bool {
+        self.len.load(Ordering::Acquire) != 0
+            && self.entries.read().unwrap_or_else(PoisonError::into_inner).by_address.contains_key(&address)
+    }
+
+    /// False when it was blocked already.
+    pub(super) fn block(&self, address: IpAddr, reason: &str) -> bool {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let reason = reason.chars().take(LONGEST_REASON).collect();
+        self.change(|entries| entries.insert(BlockedEntry { address, since, reason }, self.cap))
+    }
+
+    /// False when it was not blocked.
+    pub(super) fn unblock(&self, address: IpAddr) -> bool {
+        self.change(|entries| {
+            let age = entries.by_address.remove(&address.to_canonical());
+            age.and_then(|age| entries.by_age.remove(&age)).is_some()
+        })
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Entries) -> bool) -> bool {
+        let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
+        if !change(&mut entries) {
+            return false;
+        }
+        self.len.store(entries.by_age.len(), Ordering::Release);
+        self.version.fetch_add(1, Ordering::AcqRel);
+        drop(entries);
+        self.changed.notify_one();
+        true
+    }
+
+    /// All entries, the oldest first.
+    pub(super) fn entries(&self) -> Vec<BlockedEntry> {
+        let mut copy = Vec::new();
+        let mut next = Bound::Unbounded;
+        loop {
+            // A few at a time: who wants to block somebody meanwhile does not wait for a long copy.
+            let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+            let mut rest = entries.by_age.range((next, Bound::Unbounded)).take(COPIED_AT_ONCE);
+            let Some((age, entry)) = rest.next() else { return copy };
+            copy.push(entry.clone());
+            next = Bound::Excluded(*age);
+            for (age, entry) in rest {
+                copy.push(entry.clone());
+                next = Bound::Excluded(*age);
+            }
+        }
+    }
+
+    /// Writes the list if it changed since it was written last. Blocks.
+    ///
+    /// # Errors
+    /// Those of the file system; the file is as it was then.
+    pub(super) fn write(&self) -> io::Result<()> {
+        let mut written: MutexGuard<'_, u64> = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        // Read before the copy: a change during it makes one more write, never one too few.
+        let version = self.version.load(Ordering::Acquire);
+        if *written != version {
+            state::replace(&self.path, &serde_json::to_vec(&self.entries())?)?;
+            *written = version;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn addresses(list: &BlockList) -> Vec<String> {
+        list.entries().iter().map(|entry| entry.address.to_string()).collect()
+    }
+
+    #[test]
+    fn blocked_and_unblocked() {
+        let dir = tempfile::tempdir().unwrap();
+        let list = BlockList::open(dir.path().join("a.blocked.json"));
+        assert!(!list.contains(ip("192.0.2.1")));
+        assert!(list.block(ip("::ffff:192.0.2.1"), &"x".repeat(500)));
+        assert!(!list.block(ip("192.0.2.1"), "again"));
+        assert!(list.contains(ip("192.0.2.1")) && !list.contains(ip("192.0.2.2")));
+        let entry = list.entries().remove(0);
+        assert_eq!((entry.address, entry.reason.len()), (ip("192.0.2.1"), 200));
+        assert!(entry.since > 1_700_000_000);
+        assert!(list.unblock(ip("::ffff:192.0.2.1")) && !list.unblock(ip("192.0.2.1")));
+        assert!(!list.contains(ip("192.0.2.1")) && list.entries().is_empty());
+    }
+
+    #[test]
+    fn the_oldest_leave() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.blocked.json");
+        let list = BlockList::with_cap(path.clone(), 3);
+        for n in 1..=5 {
+            list.block(IpAddr::from([192, 0, 2, n]), "");
+        }
+        assert_eq!(addresses(&list), ["192.0.2.3", "192.0.2.4", "192.0.2.5"]);
+        assert!(!list.contains(ip("192.0.2.2")));
+        list.write().unwrap();
+        assert_eq!(addresses(&BlockList::with_cap(path, 2)), ["192.0.2.4", "192.0.2.5"]);
+    }
+
+    #[test]
+    fn kept_across_restarts() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.blocked.json");
+        let list = BlockList::open(path.clone());
+        list.write().unwrap();
+        assert!(!path.exists(), "nothing changed, nothing written");
+        for n in 0..3_000_u32 {
+            list.block(IpAddr::V4((0x0a00_0000 + n).into()), "many");
+        }
+        list.block(ip("2001:db8::1"), "one");
+        list.write().unwrap();
+        let again = BlockList::open(path.clone());
+        assert_eq!(again.entries(), list.entries());
+        assert_eq!(again.entries().len(), 3_001);
+        assert!(again.contains(ip("2001:db8::1")));
+        let text = fs::read_to_string(path).unwrap();
+        assert!(text.starts_with(r#"[{"address":"10.0.0.0","since":"#), "{text:.80}");
+    }
+
+    #[test]
+    fn a_broken_file_is_moved_aside() {
+        for (content, name) in
+            [("[{]", "a"), ("{}", "b"), (r#"[{"address":"x","since":1,"reason":""}]"#, "c")]
+        {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join(name);
+            fs::write(&path, content).unwrap();
+            let list = BlockList::open(path.clone());
+            assert!(list.entries().is_empty() && !path.exists());
+            assert_eq!(fs::read_to_string(dir.path().join(format!("{name}.broken"))).unwrap(), content);
+            list.block(ip("192.0.2.1"), "");
+            list.write().unwrap();
+            assert!(BlockList::open(path).contains(ip("192.0.2.1")));
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("folder");
+        fs::create_dir(&path).unwrap();
+        assert!(BlockList::open(path).entries().is_empty(), "unreadable");
+    }
+
+    #[test]
+    fn a_failed_write_is_made_up_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("later").join("a");
+        let list = BlockList::open(path.clone());
+        list.block(ip("192.0.2.1"), "");
+        assert!(list.write().is_err());
+        fs::create_dir(dir.path().join("later")).unwrap();
+        list.write().unwrap();
+        assert!(path.exists());
+    }
+}

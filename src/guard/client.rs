@@ -1,0 +1,308 @@
+//! Who a request comes from: the peer, or, behind proxies that may say so, the address they report.
+//!
+//! Headers are only believed when an option names them and the peer may send them (`trusted_proxies`). Whatever
+//! cannot be read as an address means the peer's own: nobody gets rid of an address by sending nonsense.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
+
+use http::HeaderMap;
+use http::header::FORWARDED;
+
+use super::forwarded::{self, Search};
+use crate::config::HttpSettings;
+
+/// The address that rules, limits and lines know a client by.
+///
+/// Shown without brackets and without a port; the admin socket is shown as `local`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ClientAddr {
+    /// An IP address. [`ClientAddr::from`] turns IPv4-mapped IPv6 addresses into IPv4 ones.
+    Ip(IpAddr),
+    /// The Unix socket for the operator. No list of addresses and no state of maintenance applies to it.
+    Local,
+}
+
+impl ClientAddr {
+    /// Whether it is this machine: `127.0.0.0/8`, `::1`, or the admin socket.
+    #[must_use]
+    pub const fn is_loopback(&self) -> bool {
+        match self {
+            Self::Ip(address) => address.to_canonical().is_loopback(),
+            Self::Local => true,
+        }
+    }
+}
+
+impl From<IpAddr> for ClientAddr {
+    fn from(address: IpAddr) -> Self {
+        Self::Ip(address.to_canonical())
+    }
+}
+
+impl fmt::Display for ClientAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(address) => address.to_canonical().fmt(f),
+            Self::Local => f.pad("local"),
+        }
+    }
+}
+
+/// The client's address: `peer`, or what a trusted proxy reports.
+///
+/// In this order, the first that is configured and present decides, as in Sanic:
+/// 1. `forwarded_secret`: the rightmost element of `Forwarded` (RFC 7239) with this secret; its `for`
+/// 2. `real_ip_header`: its last line
+/// 3. `proxies_count`: the entry that far from the right in `forwarded_for_header`, all of its lines joined
+///
+/// An unparsable, obfuscated (`_hidden`, `unknown`) or missing address, and too few entries, mean `peer`.
+#[must_use]
+pub fn client_addr(peer: ClientAddr, headers: &HeaderMap, http: &HttpSettings) -> ClientAddr {
+    let ClientAddr::Ip(peer_ip) = peer else { return peer };
+    let own = ClientAddr::from(peer_ip);
+    let nothing_configured =
+        http.forwarded_secret.is_none() && http.real_ip_header.is_none() && http.proxies_count.is_none();
+    if nothing_configured || !http.trusted_proxies.as_ref().is_none_or(|trusted| trusted.contains(peer_ip)) {
+        return own;
+    }
+    reported(headers, http).and_then(|text| address(&text)).map_or(own, ClientAddr::from)
+}
+
+/// The text that stands where the client's address is expected.
+fn reported<'h>(headers: &'h HeaderMap, http: &HttpSettings) -> Option<Cow<'h, [u8]>> {
+    if let Some(secret) = http.forwarded_secret.as_deref().filter(|secret| !secret.is_empty()) {
+        let lines = headers.get_all(FORWARDED).iter().map(http::HeaderValue::as_bytes);
+        match forwarded::node(lines, secret.as_bytes()) {
+            Search::Found(node) => return node,
+            Search::Nothing => {}
+        }
+    }
+    let real_ip = http.real_ip_header.as_ref().and_then(|name| {
+        let last = headers.get_all(name).iter().next_back()?.as_bytes().trim_ascii();
+        (!last.is_empty()).then_some(last)
+    });
+    if let Some(text) = real_ip {
+        return Some(Cow::Borrowed(text));
+    }
+    // Bytes, not text: one odd byte in an entry of the client's must not hide what a proxy wrote behind it.
+    let steps = usize::try_from(http.proxies_count?.get()).ok()?.checked_sub(1)?;
+    headers
+        .get_all(&http.forwarded_for_header)
+        .iter()
+        .rev()
+        .flat_map(|line| line.as_bytes().rsplit(|&byte| byte == b','))
+        .map(<[u8]>::trim_ascii)
+        .filter(|entry| !entry.is_empty())
+        .nth(steps)
+        .map(Cow::Borrowed)
+}
+
+/// An address as proxies write it: bare, with a port, bracketed, or any of these as a quoted string.
+fn address(text: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(text).ok()?.trim_ascii();
+    let text = text.strip_prefix('"').and_then(|inner| inner.strip_suffix('"')).unwrap_or(text);
+    if let Some(bracketed) = text.strip_prefix('[') {
+        let (address, port) = bracketed.split_once(']')?;
+        let port_is_valid = port.is_empty() || port.strip_prefix(':').is_some_and(is_port);
+        return port_is_valid.then(|| address.parse::<Ipv6Addr>().ok()).flatten().map(IpAddr::V6);
+    }
+    text.parse().ok().or_else(|| {
+        let (address, port) = text.split_once(':')?;
+        is_port(port).then(|| address.parse().ok().map(IpAddr::V4)).flatten()
+    })
+}
+
+/// RFC 7239, section 6: up to five digits, or an obfuscated one such as `_p80`.
+fn is_port(port: &str) -> bool {
+    match port.strip_prefix('_') {
+        Some(hidden) => {
+            !hidden.is_empty()
+                && hidden.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+        }
+        None => (1..=5).contains(&port.len()) && port.bytes().all(|b| b.is_ascii_digit()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use http::{HeaderName, HeaderValue};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::config::IpSet;
+    use crate::guard::testing;
+
+    fn ip(text: &str) -> ClientAddr {
+        ClientAddr::from(text.parse::<IpAddr>().unwrap())
+    }
+
+    fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
+        let line = |&(name, value): &(&'static str, &str)| {
+            (HeaderName::from_static(name), HeaderValue::from_bytes(value.as_bytes()).unwrap())
+        };
+        let mut map = HeaderMap::new();
+        for (name, value) in lines.iter().map(line) {
+            map.append(name, value);
+        }
+        map
+    }
+
+    fn counting(count: u32) -> HttpSettings {
+        HttpSettings { proxies_count: NonZeroU32::new(count), ..testing::http() }
+    }
+
+    fn everything() -> HttpSettings {
+        HttpSettings {
+            forwarded_secret: Some("s3cret".to_owned()),
+            real_ip_header: Some(HeaderName::from_static("x-real-ip")),
+            ..counting(1)
+        }
+    }
+
+    const PEER: &str = "192.0.2.1";
+
+    fn seen(lines: &[(&'static str, &str)], http: &HttpSettings) -> String {
+        client_addr(ip(PEER), &headers(lines), http).to_string()
+    }
+
+    #[test]
+    fn shown_without_brackets_and_unmapped() {
+        assert_eq!(ip("::1").to_string(), "::1");
+        assert_eq!(ip("::ffff:203.0.113.7").to_string(), "203.0.113.7");
+        assert_eq!(ClientAddr::Ip("::ffff:203.0.113.7".parse().unwrap()).to_string(), "203.0.113.7");
+        assert_eq!(ClientAddr::Local.to_string(), "local");
+        assert!(ip("::ffff:127.0.0.1").is_loopback() && ip("::1").is_loopback());
+        assert!(ClientAddr::Local.is_loopback() && !ip(PEER).is_loopback());
+    }
+
+    #[test]
+    fn unconfigured_headers_are_ignored() {
+        let all = [
+            ("forwarded", "for=9.9.9.9;secret=s3cret"),
+            ("x-real-ip", "9.9.9.9"),
+            ("x-forwarded-for", "9.9.9.9"),
+        ];
+        assert_eq!(seen(&all, &testing::http()), PEER);
+        assert_eq!(seen(&all, &everything()), "9.9.9.9");
+    }
+
+    #[test]
+    fn only_trusted_peers_may_report() {
+        let all = [
+            ("forwarded", "for=9.9.9.9;secret=s3cret"),
+            ("x-real-ip", "9.9.9.9"),
+            ("x-forwarded-for", "9.9.9.9"),
+        ];
+        let trusting =
+            |list: &[&str]| HttpSettings { trusted_proxies: IpSet::from_texts(list).ok(), ..everything() };
+        assert_eq!(seen(&all, &trusting(&["192.0.2.0/24"])), "9.9.9.9");
+        assert_eq!(seen(&all, &trusting(&["192.0.3.0/24"])), PEER);
+        assert_eq!(seen(&all, &trusting(&[])), PEER);
+        assert_eq!(client_addr(ClientAddr::Local, &headers(&all), &everything()), ClientAddr::Local);
+    }
+
+    #[test]
+    fn the_entry_that_our_own_proxy_wrote() {
+        let line = [("x-forwarded-for", "6.6.6.6, 1.1.1.1,2.2.2.2")];
+        assert_eq!(seen(&line, &counting(1)), "2.2.2.2");
+        assert_eq!(seen(&line, &counting(2)), "1.1.1.1");
+        assert_eq!(seen(&line, &counting(3)), "6.6.6.6");
+        assert_eq!(seen(&line, &counting(4)), PEER, "fewer entries than proxies");
+        assert_eq!(seen(&[], &counting(1)), PEER);
+        let lines = [
+            ("x-forwarded-for", "6.6.6.6"),
+            ("x-forwarded-for", "1.1.1.1, , "),
+            ("x-forwarded-for", "2.2.2.2"),
+        ];
+        assert_eq!(seen(&lines, &counting(2)), "1.1.1.1", "lines are joined, empty entries do not count");
+        assert_eq!(seen(&lines, &counting(3)), "6.6.6.6");
+        assert_eq!(seen(&[("x-forwarded-for", "\u{fc}ber, 1.1.1.1")], &counting(1)), "1.1.1.1");
+    }
+
+    #[test]
+    fn the_header_has_the_configured_name() {
+        let named =
+            HttpSettings { forwarded_for_header: HeaderName::from_static("x-clients"), ..counting(1) };
+        assert_eq!(seen(&[("x-clients", "1.1.1.1"), ("x-forwarded-for", "2.2.2.2")], &named), "1.1.1.1");
+    }
+
+    #[test]
+    fn spellings_of_an_address() {
+        for (text, expected) in [
+            ("1.1.1.1", "1.1.1.1"),
+            ("1.1.1.1:4711", "1.1.1.1"),
+            ("2001:db8::1", "2001:db8::1"),
+            ("[2001:db8::1]", "2001:db8::1"),
+            ("[2001:DB8::1]:4711", "2001:db8::1"),
+            ("\"[2001:db8::1]:_p\"", "2001:db8::1"),
+            ("\"1.1.1.1\"", "1.1.1.1"),
+            ("::ffff:1.1.1.1", "1.1.1.1"),
+            ("[::ffff:1.1.1.1]:1", "1.1.1.1"),
+            ("unknown", PEER),
+            ("_hidden", PEER),
+            ("localhost", PEER),
+            ("1.1.1", PEER),
+            ("1.1.1.1:", PEER),
+            ("1.1.1.1:x", PEER),
+            ("1.1.1.1:123456", PEER),
+            ("[1.1.1.1]", PEER),
+            ("[::1", PEER),
+            ("[::1]x", PEER),
+            ("fe80::1%eth0", PEER),
+            ("\"", PEER),
+        ] {
+            assert_eq!(seen(&[("x-forwarded-for", text)], &counting(1)), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_order_of_the_options() {
+        let http = everything();
+        let forwarded = ("forwarded", "for=1.1.1.1;secret=s3cret");
+        let (real, list) = (("x-real-ip", "2.2.2.2"), ("x-forwarded-for", "3.3.3.3"));
+        assert_eq!(seen(&[list, real, forwarded], &http), "1.1.1.1");
+        assert_eq!(seen(&[list, real, ("forwarded", "for=1.1.1.1;secret=guess")], &http), "2.2.2.2");
+        assert_eq!(seen(&[list, real], &http), "2.2.2.2");
+        assert_eq!(seen(&[list, ("x-real-ip", "")], &http), "3.3.3.3");
+        assert_eq!(seen(&[list], &http), "3.3.3.3");
+        assert_eq!(seen(&[list, real, ("forwarded", "for=_x;secret=s3cret")], &http), PEER);
+        assert_eq!(seen(&[list, real, ("forwarded", "secret=s3cret")], &http), PEER);
+        assert_eq!(seen(&[list, ("x-real-ip", "nonsense")], &http), PEER);
+        assert_eq!(seen(&[real, ("x-real-ip", "4.4.4.4")], &http), "4.4.4.4");
+    }
+
+    fn lines() -> impl Strategy<Value = Vec<(&'static str, Vec<u8>)>> {
+        let name = prop_oneof![Just("forwarded"), Just("x-real-ip"), Just("x-forwarded-for")];
+        let piece = prop_oneof![
+            Just("for=".as_bytes().to_vec()),
+            Just(b"secret=s3cret".to_vec()),
+            Just(b"9.9.9.9".to_vec()),
+            Just(b"\"[2001:db8::9]:1\"".to_vec()),
+            prop::sample::select(b",;=\"\\[]: \t".to_vec()).prop_map(|byte| vec![byte]),
+            prop::collection::vec(any::<u8>(), 0..6),
+        ];
+        let value = prop::collection::vec(piece, 0..8).prop_map(|pieces| pieces.concat());
+        prop::collection::vec((name, value), 0..6)
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics_and_never_believes_an_untrusted_peer(lines in lines(), count in 0_u32..4, nobody: bool) {
+            let mut map = HeaderMap::new();
+            for (name, value) in lines {
+                if let Ok(value) = HeaderValue::from_bytes(&value) {
+                    map.append(HeaderName::from_static(name), value);
+                }
+            }
+            let believing = HttpSettings { proxies_count: NonZeroU32::new(count), ..everything() };
+            let _address = client_addr(ip(PEER), &map, &believing);
+            let others = if nobody { IpSet::default() } else { IpSet::from_texts(["10.0.0.0/8", "::/0"]).unwrap() };
+            let doubting = HttpSettings { trusted_proxies: Some(others), ..believing };
+            prop_assert_eq!(client_addr(ip(PEER), &map, &doubting), ip(PEER));
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! What a key itself demands of a request: status, address, path, headers, arguments.
+
+use std::borrow::Cow;
+
+use http::HeaderMap;
+use subtle::ConstantTimeEq;
+
+use super::{ClientAddr, Key, PathRule, Refusal, headers};
+use crate::config::ArgValue;
+
+/// Longest key that is looked at, in characters (code points).
+const LONGEST_KEY: usize = 1024;
+
+/// The key that a request presents, if it can be one at all.
+pub(super) fn presentable(presented: Option<&str>) -> Option<&str> {
+    presented
+        .filter(|key| !key.is_empty() && (key.len() <= LONGEST_KEY || key.chars().nth(LONGEST_KEY).is_none()))
+}
+
+/// `status` → `ip` → `allowed_path` → `required.headers`.
+pub(super) fn check(
+    key: &Key,
+    client: &ClientAddr,
+    paths: &[&str],
+    request: &HeaderMap,
+) -> Result<PathRule, Refusal> {
+    let entry = &key.entry;
+    if !entry.status {
+        return Err(Refusal::KeyOffline);
+    }
+    if let (Some(allowed), ClientAddr::Ip(address)) = (&entry.ip, client)
+        && !allowed.contains(*address)
+    {
+        return Err(Refusal::AddressNotAllowed(*client));
+    }
+    let admits = |allowed: &str| paths.iter().any(|path| is_below(allowed, path));
+    let rule = entry.allowed_path.iter().position(|allowed| admits(&allowed.path));
+    let rule = rule.map(PathRule).ok_or(Refusal::PathNotAllowed)?;
+    let has_all = key
+        .required_headers
+        .iter()
+        .all(|(name, value)| name.as_ref().is_some_and(|name| headers::has(request, name, value)));
+    if has_all { Ok(rule) } else { Err(Refusal::MissingRequiredHeader) }
+}
+
+/// Whether `path` is `allowed` or below it, segment by segment.
+fn is_below(allowed: &str, path: &str) -> bool {
+    let below = path.strip_prefix(allowed.strip_suffix('/').unwrap_or(allowed));
+    below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// `required.args`; `value_of` gives a parameter's value as text.
+pub(super) fn check_args<'a>(
+    key: &Key,
+    value_of: &dyn Fn(&str) -> Option<Cow<'a, str>>,
+) -> Result<(), Refusal> {
+    let has_all = key.entry.required_args.iter().all(|(name, required)| {
+        value_of(name).is_some_and(|value| match required {
+            ArgValue::Present => true,
+            ArgValue::Text(text) => value.as_bytes().ct_eq(text.as_bytes()).into(),
+        })
+    });
+    if has_all { Ok(()) } else { Err(Refusal::MissingRequiredArgument) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use http::{HeaderName, HeaderValue};
+
+    use super::*;
+    use crate::config::{AllowedPath, IpSet, KeyDigest, KeyEntry, RateLimits};
+
+    fn online() -> KeyEntry {
+        KeyEntry { status: true, ..KeyEntry::new(KeyDigest::of("k")) }
+    }
+
+    fn with_paths(paths: &[&str]) -> KeyEntry {
+        let allowed_path = paths
+            .iter()
+            .map(|path| AllowedPath { path: (*path).to_owned(), rate: RateLimits::default() })
+            .collect();
+        KeyEntry { allowed_path, ..online() }
+    }
+
+    fn from(address: &str) -> ClientAddr {
+        ClientAddr::from(address.parse::<IpAddr>().unwrap())
+    }
+
+    const PATHS: [&str; 2] = ["/moca-file-log/save-log", "/moca-file-log/a/save-log"];
+
+    fn outcome(entry: KeyEntry, client: &str, paths: &[&str]) -> Result<PathRule, Refusal> {
+        check(&Key::new(entry), &from(client), paths, &HeaderMap::new())
+    }
+
+    #[test]
+    fn what_can_be_a_key() {
+        let long = "ü".repeat(1024);
+        assert_eq!(presentable(Some(&long)), Some(long.as_str()));
+        assert_eq!(presentable(Some("k")), Some("k"));
+        for missing in [None, Some(""), Some(&*"k".repeat(1025)), Some(&*"ü".repeat(1025))] {
+            assert_eq!(presentable(missing), None);
+        }
+    }
+
+    #[test]
+    fn a_key_is_off_unless_it_says_so() {
+        assert_eq!(outcome(KeyEntry::new(KeyDigest::of("k")), "192.0.2.1", &PATHS), Err(Refusal::KeyOffline));
+        assert_eq!(outcome(online(), "192.0.2.1", &PATHS), Ok(PathRule(0)));
+    }
+
+    #[test]
+    fn addresses() {
+        let entry = KeyEntry { ip: IpSet::from_texts(["192.0.2.0/24", "::1"]).ok(), ..online() };
+        for good in ["192.0.2.9", "::1", "::ffff:192.0.2.9"] {
+            assert_eq!(outcome(entry.clone(), good, &PATHS), Ok(PathRule(0)), "{good}");
+        }
+        for bad in ["192.0.3.9", "::2", "127.0.0.1"] {
+            let refusal = Refusal::AddressNotAllowed(from(bad));
+            assert_eq!(outcome(entry.clone(), bad, &PATHS), Err(refusal), "{bad}");
+        }
+        let nobody = KeyEntry { ip: Some(IpSet::default()), ..online() };
+        assert!(outcome(nobody.clone(), "192.0.2.9", &PATHS).is_err());
+        let local = check(&Key::new(nobody), &ClientAddr::Local, &PATHS, &HeaderMap::new());
+        assert_eq!(local, Ok(PathRule(0)), "the admin socket has no address");
+    }
+
+    #[test]
+    fn paths_on_segment_boundaries_in_both_forms() {
+        for (allowed, path, expected) in [
+            (&["/"][..], "/anything", Some(0)),
+            (&["/"], "/", Some(0)),
+            (&["/a/save-log"], "/a/save-log", Some(0)),
+            (&["/a/save-log"], "/a/save-log/", Some(0)),
+            (&["/a"], "/a/save-log", Some(0)),
+            (&["/a/save-log"], "/a/save-logs", None),
+            (&["/a/save-log"], "/a/save-lo", None),
+            (&["/a/save-log"], "/a", None),
+            (&["/a"], "/b/a", None),
+            (&["/A"], "/a", None),
+            (&["/b", "/a", "/"], "/a/x", Some(1)),
+            (&["/", "/a"], "/a/x", Some(0)),
+            (&[], "/a", None),
+        ] {
+            let expected = expected.map(PathRule).ok_or(Refusal::PathNotAllowed);
+            assert_eq!(outcome(with_paths(allowed), "192.0.2.1", &[path]), expected, "{allowed:?} {path}");
+        }
+        for form in PATHS {
+            assert_eq!(outcome(with_paths(&["/x", form]), "192.0.2.1", &PATHS), Ok(PathRule(1)), "{form}");
+        }
+        assert_eq!(outcome(online(), "192.0.2.1", &[]), Err(Refusal::PathNotAllowed));
+    }
+
+    #[test]
+    fn required_headers() {
+        let required =
+            |name: &str| KeyEntry { required_headers: vec![(name.to_owned(), "Yes".to_owned())], ..online() };
+        let mut request = HeaderMap::new();
+        request.insert(HeaderName::from_static("x-app"), HeaderValue::from_static("Yes"));
+        let check = |name, request: &HeaderMap| {
+            check(&Key::new(required(name)), &from("192.0.2.1"), &PATHS, request).map(|_| ())
+        };
+        assert_eq!(check("x-app", &request), Ok(()));
+        assert_eq!(check("x-other", &request), Err(Refusal::MissingRequiredHeader));
+        assert_eq!(check("not a name", &request), Err(Refusal::MissingRequiredHeader));
+        request.insert(HeaderName::from_static("x-app"), HeaderValue::from_static("yes"));
+        assert_eq!(check("x-app", &request), Err(Refusal::MissingRequiredHeader));
+    }
+
+    #[test]
+    fn required_arguments() {
+        let entry = KeyEntry {
+            required_args: vec![
+                ("n".to_owned(), ArgValue::Text("1".to_owned())),
+                ("any".to_owned(), ArgValue::Present),
+            ],
+            ..online()
+        };
+        let key = Key::new(entry);
+        let with = |args: &[(&'static str, &'static str)]| {
+            let find = |name: &str| args.iter().find(|(n, _)| *n == name).map(|&(_, v)| Cow::Borrowed(v));
+            check_args(&key, &find)
+        };
+        assert_eq!(with(&[("n", "1"), ("any", "")]), Ok(()));
+        for wrong in
+            [&[("n", "1")][..], &[("any", "")], &[("n", "2"), ("any", "")], &[("n", "1.0"), ("any", "")]]
+        {
+            assert_eq!(with(wrong), Err(Refusal::MissingRequiredArgument), "{wrong:?}");
+        }
+        assert_eq!(check_args(&Key::new(online()), &|_| None), Ok(()));
+    }
+
+    #[test]
+    fn the_order() {
+        let mut entry = KeyEntry {
+            status: false,
+            ip: Some(IpSet::default()),
+            required_headers: vec![("x-app".to_owned(), "1".to_owned())],
+            ..with_paths(&["/other"])
+        };
+        let client = "192.0.2.1";
+        assert_eq!(outcome(entry.clone(), client, &PATHS), Err(Refusal::KeyOffline));
+        entry.status = true;
+        assert_eq!(outcome(entry.clone(), client, &PATHS), Err(Refusal::AddressNotAllowed(from(client))));
+        entry.ip = None;
+        assert_eq!(outcome(entry.clone(), client, &PATHS), Err(Refusal::PathNotAllowed));
+        entry.allowed_path = online().allowed_path;
+        assert_eq!(outcome(entry, client, &PATHS), Err(Refusal::MissingRequiredHeader));
+    }
+}

@@ -1,0 +1,159 @@
+//! What a key has left: the `RateLimit` and `RateLimit-Policy` headers of the IETF draft
+//! (draft-ietf-httpapi-ratelimit-headers), as structured fields (RFC 9651).
+
+use std::cmp::Reverse;
+use std::fmt::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderValue;
+
+/// Where the limits of one request stand, the tightest first; empty when nothing limits it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Quota {
+    limits: Vec<LimitState>,
+}
+
+/// Where one limit stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LimitState {
+    /// the quoted name (an `sf-string`), unique among the limits of a key
+    pub name: Arc<str>,
+    /// how many are accepted in a window
+    pub amount: u64,
+    /// the length of the window
+    pub window: Duration,
+    /// how many more are accepted until `reset`
+    pub remaining: u64,
+    /// until the window closes
+    pub reset: Duration,
+}
+
+/// The largest integer of a structured field.
+const LARGEST: u64 = 999_999_999_999_999;
+
+impl Quota {
+    pub(super) fn new(mut limits: Vec<LimitState>) -> Self {
+        limits.sort_by_key(|limit| (limit.remaining, Reverse(limit.reset)));
+        Self { limits }
+    }
+
+    /// Whether nothing limits the request; then no header says anything.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.limits.is_empty()
+    }
+
+    /// The limits, the tightest (fewest left, then the longest wait) first.
+    #[must_use]
+    pub fn limits(&self) -> &[LimitState] {
+        &self.limits
+    }
+
+    /// The value of `RateLimit`: `"NAME";r=REMAINING;t=SECONDS`, seconds rounded up.
+    #[must_use]
+    pub fn rate_limit(&self) -> Option<HeaderValue> {
+        self.header(|limit| [('r', limit.remaining), ('t', seconds_up(limit.reset))])
+    }
+
+    /// The value of `RateLimit-Policy`: `"NAME";q=AMOUNT;w=SECONDS`.
+    #[must_use]
+    pub fn rate_limit_policy(&self) -> Option<HeaderValue> {
+        self.header(|limit| [('q', limit.amount), ('w', seconds_up(limit.window))])
+    }
+
+    fn header(&self, parameters: impl Fn(&LimitState) -> [(char, u64); 2]) -> Option<HeaderValue> {
+        if self.is_empty() {
+            return None;
+        }
+        let mut text = String::with_capacity(self.limits.len() * 40);
+        for limit in &self.limits {
+            if !text.is_empty() {
+                text.push_str(", ");
+            }
+            text.push_str(&limit.name);
+            for (name, value) in parameters(limit) {
+                write!(text, ";{name}={}", value.min(LARGEST)).ok()?;
+            }
+        }
+        HeaderValue::try_from(text).ok()
+    }
+}
+
+/// Whole seconds, rounded up: who waits that long does not come too early.
+pub(super) const fn seconds_up(duration: Duration) -> u64 {
+    duration.as_secs().saturating_add(if duration.subsec_nanos() > 0 { 1 } else { 0 })
+}
+
+/// `text` as an `sf-string`. It can hold ASCII only: everything else, and `%`, is percent-encoded.
+pub(super) fn sf_string(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    for byte in text.bytes() {
+        match byte {
+            b'"' | b'\\' => quoted.extend(['\\', char::from(byte)]),
+            b'%' | ..=0x1f | 0x7f.. => {
+                let digit = |half: u8| char::from(b"0123456789ABCDEF"[usize::from(half & 15)]);
+                quoted.extend(['%', digit(byte >> 4), digit(byte)]);
+            }
+            plain => quoted.push(char::from(plain)),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn limit(name: &str, amount: u64, window: u64, remaining: u64, reset_ms: u64) -> LimitState {
+        let (window, reset) = (Duration::from_secs(window), Duration::from_millis(reset_ms));
+        LimitState { name: sf_string(name).into(), amount, window, remaining, reset }
+    }
+
+    #[test]
+    fn headers_with_the_tightest_first() {
+        let quota = Quota::new(vec![
+            limit("web-1000/3600", 1000, 3600, 5, 1_000),
+            limit("web-60/60", 60, 60, 0, 1_001),
+            limit("web-9/99", 9, 99, 0, 90_000),
+        ]);
+        assert_eq!(
+            quota.rate_limit().unwrap(),
+            r#""web-9/99";r=0;t=90, "web-60/60";r=0;t=2, "web-1000/3600";r=5;t=1"#
+        );
+        assert_eq!(
+            quota.rate_limit_policy().unwrap(),
+            r#""web-9/99";q=9;w=99, "web-60/60";q=60;w=60, "web-1000/3600";q=1000;w=3600"#
+        );
+        assert_eq!(quota.limits().len(), 3);
+    }
+
+    #[test]
+    fn no_limits_no_headers() {
+        assert!(Quota::default().is_empty());
+        assert_eq!((Quota::default().rate_limit(), Quota::default().rate_limit_policy()), (None, None));
+    }
+
+    #[test]
+    fn numbers_that_a_structured_field_can_hold() {
+        let quota = Quota::new(vec![limit("a", u64::MAX, 1, u64::MAX, 0)]);
+        assert_eq!(quota.rate_limit().unwrap(), r#""a";r=999999999999999;t=0"#);
+    }
+
+    #[test]
+    fn names_of_any_text() {
+        assert_eq!(sf_string(r#"a "b" \ c%"#), r#""a \"b\" \\ c%25""#);
+        assert_eq!(sf_string("ü\n\u{7f}"), r#""%C3%BC%0A%7F""#);
+    }
+
+    proptest! {
+        #[test]
+        fn any_name_makes_a_header(name in any::<String>()) {
+            prop_assert!(Quota::new(vec![limit(&name, 1, 1, 1, 1)]).rate_limit().is_some());
+        }
+    }
+}

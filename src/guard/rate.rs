@@ -1,0 +1,152 @@
+//! The limits of keys: never more than N accepted in one window, counted from its first hit.
+//!
+//! A request spends all of its limits or none: what one limit refuses costs the others nothing, and a refused hit
+//! neither spends nor prolongs anything. The windows outlive a reload as long as the limit's text means the same.
+
+use std::fmt::Write;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use sha2::{Digest, Sha256};
+
+use super::windows::Windows;
+use super::{ClientAddr, Key, LimitState, PathRule, Quota, Refusal, quota};
+use crate::config::{KeyEntry, RateLimit};
+
+/// One limit of a key, ready to be counted.
+pub(super) struct Limit {
+    id: LimitId,
+    name: Arc<str>,
+    amount: u64,
+    window: Duration,
+}
+
+/// Half of a SHA-256 over key, path and limit: the same after every reload, and small.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct LimitId([u8; 16]);
+
+/// The windows of all keys.
+pub(super) struct Rates {
+    windows: Mutex<Tables>,
+}
+
+/// Two tables, so that any number of addresses can never push out the windows of the keys themselves.
+struct Tables {
+    of_keys: Windows<LimitId>,
+    of_clients: Windows<(LimitId, ClientAddr)>,
+}
+
+/// Open windows in each table: some 150 bytes each.
+const CAP: usize = 100_000;
+
+/// The limits that `rate` and each `allowed_path` make. Equal limits of one list count once.
+pub(super) fn limits_of(entry: &KeyEntry) -> (Vec<Limit>, Vec<Vec<Limit>>) {
+    let of_paths: usize = entry.allowed_path.iter().map(|path| path.rate.as_slice().len()).sum();
+    // A single limit has the key's own name; only where there are more must they be told apart.
+    let alone = entry.rate.as_slice().len() + of_paths == 1;
+    let own = limits(entry, None, entry.rate.as_slice(), alone);
+    let by_path = entry.allowed_path.iter();
+    let by_path = by_path.map(|path| limits(entry, Some(&path.path), path.rate.as_slice(), alone)).collect();
+    (own, by_path)
+}
+
+fn limits(entry: &KeyEntry, path: Option<&str>, limits: &[RateLimit], alone: bool) -> Vec<Limit> {
+    let mut ready: Vec<Limit> = Vec::with_capacity(limits.len());
+    for limit in limits {
+        let id = LimitId::new(entry, path, limit);
+        if ready.iter().any(|other| other.id == id) {
+            continue;
+        }
+        let window = limit.window();
+        let mut name = entry.name.clone();
+        if !alone {
+            // Writing to a String cannot fail.
+            let (amount, seconds) = (limit.amount, window.as_secs());
+            let _infallible = match path {
+                Some(path) => write!(name, "-{path}-{amount}/{seconds}"),
+                None => write!(name, "-{amount}/{seconds}"),
+            };
+        }
+        ready.push(Limit { id, name: quota::sf_string(&name).into(), amount: limit.amount, window });
+    }
+    ready
+}
+
+impl LimitId {
+    fn new(entry: &KeyEntry, path: Option<&str>, limit: &RateLimit) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(entry.digest.as_bytes());
+        hash.update(limit.amount.to_be_bytes());
+        hash.update(limit.window().as_secs().to_be_bytes());
+        // Everything so far has a fixed length, and a path starts with `/`: no two limits hash the same bytes.
+        hash.update(path.unwrap_or_default().as_bytes());
+        let digest: [u8; 32] = hash.finalize().into();
+        let mut half = [0; 16];
+        half.copy_from_slice(&digest[..16]);
+        Self(half)
+    }
+}
+
+impl Rates {
+    pub(super) fn new() -> Self {
+        Self::with_cap(CAP)
+    }
+
+    fn with_cap(cap: usize) -> Self {
+        Self { windows: Mutex::new(Tables { of_keys: Windows::new(cap), of_clients: Windows::new(cap) }) }
+    }
+
+    /// See [`super::Guard::spend`].
+    pub(super) fn spend(
+        &self,
+        key: &Key,
+        rule: PathRule,
+        client: ClientAddr,
+        now: Instant,
+    ) -> Result<Quota, Refusal> {
+        let of_path = key.path_limits.get(rule.0).map(Vec::as_slice).unwrap_or_default();
+        if of_path.is_empty() && key.own_limits.is_empty() {
+            return Ok(Quota::default());
+        }
+        let mut states = Vec::with_capacity(of_path.len() + key.own_limits.len());
+        let mut wait: Option<Duration> = None;
+        let mut tables = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
+        let path_counts = of_path
+            .iter()
+            .map(|limit| (limit, tables.of_clients.count(&(limit.id, client), limit.window, now)));
+        let own_counts =
+            key.own_limits.iter().map(|limit| (limit, tables.of_keys.count(&limit.id, limit.window, now)));
+        for (limit, count) in path_counts.chain(own_counts) {
+            let remaining = limit.amount.saturating_sub(count.hits);
+            if remaining == 0 {
+                wait = wait.max(Some(count.closes_in));
+            }
+            states.push(LimitState {
+                name: Arc::clone(&limit.name),
+                amount: limit.amount,
+                window: limit.window,
+                remaining,
+                reset: count.closes_in,
+            });
+        }
+        if let Some(retry_after) = wait {
+            drop(tables);
+            return Err(Refusal::TooManyRequests { retry_after, quota: Quota::new(states) });
+        }
+        for limit in of_path {
+            tables.of_clients.hit((limit.id, client), limit.window, now);
+        }
+        for limit in &key.own_limits {
+            tables.of_keys.hit(limit.id, limit.window, now);
+        }
+        drop(tables);
+        for state in &mut states {
+            state.remaining -= 1;
+        }
+        Ok(Quota::new(states))
+    }
+}
+
+#[cfg(test)]
+#[path = "rate_tests.rs"]
+mod tests;

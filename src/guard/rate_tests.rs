@@ -1,0 +1,203 @@
+//! Rate limits against a simple model, and the details of their headers.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::config::{AllowedPath, KeyDigest};
+
+fn key(name: &str, rate: &str, path_rates: &[&str]) -> Key {
+    let allowed_path = path_rates
+        .iter()
+        .enumerate()
+        .map(|(n, rate)| AllowedPath { path: format!("/{n}"), rate: rate.parse().unwrap() })
+        .collect();
+    Key::new(KeyEntry {
+        name: name.to_owned(),
+        rate: rate.parse().unwrap(),
+        allowed_path,
+        ..KeyEntry::new(KeyDigest::of(name))
+    })
+}
+
+fn client(n: u8) -> ClientAddr {
+    ClientAddr::from(IpAddr::from([192, 0, 2, n]))
+}
+
+const ANY: PathRule = PathRule(0);
+
+fn accepted(outcome: &Result<Quota, Refusal>) -> bool {
+    outcome.is_ok()
+}
+
+#[test]
+fn no_limit_costs_nothing() {
+    let (rates, key) = (Rates::new(), key("a", "*", &["*"]));
+    assert_eq!(rates.spend(&key, ANY, client(1), Instant::now()), Ok(Quota::default()));
+    assert_eq!(rates.windows.lock().unwrap().of_keys.sizes(), (0, 0));
+}
+
+#[test]
+fn a_steady_sender_below_its_limit_is_never_refused() {
+    // The original refused such a sender for ever after the first N hits.
+    let (rates, key, start) = (Rates::new(), key("a", "60 per second", &[]), Instant::now());
+    for n in 0..1_000 {
+        let now = start + Duration::from_millis(100) * n;
+        assert!(accepted(&rates.spend(&key, ANY, client(1), now)), "{n}");
+    }
+}
+
+#[test]
+fn refused_hits_prolong_nothing() {
+    let (rates, key, start) = (Rates::new(), key("a", "3 per 2 seconds", &[]), Instant::now());
+    let outcomes: Vec<_> = (0..20)
+        .map(|n| accepted(&rates.spend(&key, ANY, client(1), start + Duration::from_millis(200) * n)))
+        .collect();
+    let expected: Vec<_> = (0..20).map(|n| n % 10 < 3).collect();
+    assert_eq!(outcomes, expected);
+}
+
+#[test]
+fn what_one_limit_refuses_costs_the_others_nothing() {
+    let (rates, now) = (Rates::new(), Instant::now());
+    let key = key("a", "3/hour", &["1/minute", "*"]);
+    assert!(accepted(&rates.spend(&key, PathRule(0), client(1), now)));
+    for _ in 0..50 {
+        assert!(!accepted(&rates.spend(&key, PathRule(0), client(1), now)));
+    }
+    assert!(accepted(&rates.spend(&key, PathRule(0), client(2), now)), "path rates are per client");
+    assert!(accepted(&rates.spend(&key, PathRule(1), client(1), now)), "and per path");
+    assert!(!accepted(&rates.spend(&key, PathRule(1), client(3), now)), "the key's own is for all");
+    // The other way round: refused by the key's own limit, the path's window was not even opened.
+    let state = rates.spend(&key, PathRule(0), client(9), now).unwrap_err();
+    let path = state.quota().unwrap().limits().iter().find(|limit| limit.amount == 1).unwrap();
+    assert_eq!(path.remaining, 1);
+}
+
+#[test]
+fn zero_is_always_refused() {
+    let (rates, key, now) = (Rates::new(), key("a", "0/minute", &[]), Instant::now());
+    let refusal = rates.spend(&key, ANY, client(1), now).unwrap_err();
+    assert_eq!(refusal.retry_after(), Some(Duration::from_secs(60)));
+    assert_eq!(refusal.quota().unwrap().rate_limit().unwrap(), r#""a";r=0;t=60"#);
+}
+
+#[test]
+fn who_waits_as_told_is_accepted() {
+    let (rates, key, now) = (Rates::new(), key("a", "1/minute;2/hour", &[]), Instant::now());
+    assert!(accepted(&rates.spend(&key, ANY, client(1), now)));
+    let later = now + Duration::from_millis(500);
+    let wait = rates.spend(&key, ANY, client(1), later).unwrap_err().retry_after().unwrap();
+    assert_eq!(wait.as_secs(), 60);
+    assert!(accepted(&rates.spend(&key, ANY, client(1), later + wait)));
+    let wait = rates.spend(&key, ANY, client(1), later + wait).unwrap_err().retry_after().unwrap();
+    assert_eq!(wait.as_secs(), 3600 - 60, "the longest of the limits that refuse");
+}
+
+#[test]
+fn a_window_survives_a_reload_while_the_limit_means_the_same() {
+    let (rates, now) = (Rates::new(), Instant::now());
+    assert!(accepted(&rates.spend(&key("a", "1/minute", &[]), ANY, client(1), now)));
+    assert!(!accepted(&rates.spend(&key("a", "1 per 1 MINUTE", &[]), ANY, client(1), now)));
+    assert!(accepted(&rates.spend(&key("a", "2/minute", &[]), ANY, client(1), now)));
+    assert!(accepted(&rates.spend(&key("b", "1/minute", &[]), ANY, client(1), now)));
+}
+
+#[test]
+fn equal_limits_count_once() {
+    let (rates, key, now) = (Rates::new(), key("a", "2/minute,2 per minute", &[]), Instant::now());
+    assert!(accepted(&rates.spend(&key, ANY, client(1), now)));
+    assert!(accepted(&rates.spend(&key, ANY, client(1), now)));
+    assert!(!accepted(&rates.spend(&key, ANY, client(1), now)));
+}
+
+#[test]
+fn headers() {
+    let (rates, now) = (Rates::new(), Instant::now());
+    let one = rates.spend(&key("web", "10/minute", &[]), ANY, client(1), now).unwrap();
+    assert_eq!(one.rate_limit().unwrap(), r#""web";r=9;t=60"#);
+    assert_eq!(one.rate_limit_policy().unwrap(), r#""web";q=10;w=60"#);
+    let several = key("two", "100/hour,10/minute", &["10/minute"]);
+    let several = rates.spend(&several, ANY, client(1), now).unwrap();
+    assert_eq!(
+        several.rate_limit().unwrap(),
+        r#""two-/0-10/60";r=9;t=60, "two-10/60";r=9;t=60, "two-100/3600";r=99;t=3600"#
+    );
+}
+
+#[test]
+fn any_number_of_clients_stays_bounded_and_spares_the_keys_own_windows() {
+    let rates = Rates::with_cap(50);
+    let (key, now) = (key("a", "1000/hour", &["1/day"]), Instant::now());
+    for n in 0..1_000_u32 {
+        let client = ClientAddr::from(IpAddr::V4(n.into()));
+        assert!(accepted(&rates.spend(&key, ANY, client, now + Duration::from_millis(1) * n)));
+    }
+    let now = now + Duration::from_secs(1);
+    assert!(!accepted(&rates.spend(&key, ANY, client(1), now)), "a thousand were counted");
+    let tables = rates.windows.lock().unwrap();
+    assert_eq!((tables.of_keys.sizes().0, tables.of_clients.sizes().0), (1, 50));
+}
+
+/// The windows of one limit as a list of their accepted hits.
+#[derive(Default)]
+struct Model(HashMap<(usize, u8), Vec<Instant>>);
+
+impl Model {
+    /// The hits of the window that is open at `now`.
+    fn open(&mut self, id: (usize, u8), window: Duration, now: Instant) -> &mut Vec<Instant> {
+        let hits = self.0.entry(id).or_default();
+        if hits.first().is_some_and(|&first| now >= first + window) {
+            hits.clear();
+        }
+        hits
+    }
+}
+
+proptest! {
+    #[test]
+    fn like_a_simple_model(
+        limits in prop::collection::vec((0_u64..5, 1_u64..4), 0..4),
+        path_limits in prop::collection::vec((1_u64..4, 1_u64..4), 0..3),
+        hits in prop::collection::vec((0_u8..3, 0_u64..1_500), 0..200),
+    ) {
+        let text = |limits: &[(u64, u64)]| match limits {
+            [] => "*".to_owned(),
+            some => some.iter().map(|(n, s)| format!("{n}/{s}second")).collect::<Vec<_>>().join(","),
+        };
+        let (mut limits, mut path_limits) = (limits, path_limits);
+        let mut seen = std::collections::HashSet::new();
+        limits.retain(|limit| seen.insert(*limit));
+        seen.clear();
+        path_limits.retain(|limit| seen.insert(*limit));
+        let key = key("k", &text(&limits), &[&text(&path_limits)]);
+        let (rates, mut model, mut now) = (Rates::new(), Model::default(), Instant::now());
+        for (who, pause) in hits {
+            now += Duration::from_millis(pause);
+            let all: Vec<_> = limits.iter().enumerate().map(|(n, limit)| ((n, 0), limit))
+                .chain(path_limits.iter().enumerate().map(|(n, limit)| ((100 + n, who), limit)))
+                .map(|(id, &(amount, seconds))| (id, amount, Duration::from_secs(seconds)))
+                .collect();
+            let fits = all.iter().all(|&(id, amount, window)| (model.open(id, window, now).len() as u64) < amount);
+            if fits {
+                for &(id, _, window) in &all {
+                    model.open(id, window, now).push(now);
+                }
+            }
+            let outcome = rates.spend(&key, ANY, client(who), now);
+            prop_assert_eq!(accepted(&outcome), fits);
+            let quota = match &outcome {
+                Ok(quota) => quota,
+                Err(refusal) => refusal.quota().unwrap(),
+            };
+            let mut left: Vec<u64> = all.iter()
+                .map(|&(id, amount, window)| amount - (model.open(id, window, now).len() as u64).min(amount))
+                .collect();
+            left.sort_unstable();
+            let shown: Vec<u64> = quota.limits().iter().map(|limit| limit.remaining).collect();
+            prop_assert_eq!(shown, left);
+        }
+    }
+}

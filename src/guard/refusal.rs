@@ -1,0 +1,182 @@
+//! Every way to be refused, with the words for the client and for the metrics.
+
+use std::time::Duration;
+
+use http::StatusCode;
+
+use super::{ClientAddr, Quota};
+
+/// Why a request is refused. `Display` is the `detail` of the answer, word for word.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// 401: no key, an empty one, or one of more than 1024 characters
+    #[error("Missing API-KEY.")]
+    MissingKey,
+    /// 401: a key that is not in `api_key.json`
+    #[error("Unknown API-KEY.")]
+    UnknownKey,
+    /// 403: the key's `status` is false
+    #[error("Your API-KEY is not online.")]
+    KeyOffline,
+    /// 403: none of the key's `allowed_path` admits the path
+    #[error("Your API-KEY can't access to this path.")]
+    PathNotAllowed,
+    /// 403: the client is not in the key's `ip`
+    #[error("Your API-KEY can't use from this ip address. ({0})")]
+    AddressNotAllowed(ClientAddr),
+    /// 403: one of the key's `required.headers` is missing or different
+    #[error("Missing required header.")]
+    MissingRequiredHeader,
+    /// 403: one of the key's `required.args` is missing or different
+    #[error("Missing required argument.")]
+    MissingRequiredArgument,
+    /// 403: a wrong root password, none, or none is configured
+    #[error("Invalid root password.")]
+    InvalidRootPassword,
+    /// 403: no `Referer`, and `referer.force`
+    #[error("Missing referer.")]
+    MissingReferer,
+    /// 403: a `Referer` of an origin that is not in `allowed_referer`
+    #[error("Invalid referer.")]
+    InvalidReferer,
+    /// 403: one of `force_headers` is missing or different
+    #[error("Missing required header, your request was blocked.")]
+    MissingForcedHeader,
+    /// 403: the client's address is blocked
+    #[error("Your access was blocked by ip filter.")]
+    Blocked,
+    /// 429
+    #[error("Too many requests.")]
+    TooManyRequests {
+        /// until one more can be accepted; the window's length when the limit is zero
+        retry_after: Duration,
+        /// the limits of the key; empty when it was not a key's limit
+        quota: Quota,
+    },
+    /// 503
+    #[error("MocaSystem is currently undergoing maintenance.")]
+    Maintenance,
+}
+
+/// Nobody knows how long maintenance takes; a minute keeps clients from hammering and from giving up.
+const MAINTENANCE_RETRY: Duration = Duration::from_secs(60);
+
+impl Refusal {
+    /// The status of the answer; 401 needs `WWW-Authenticate`.
+    #[must_use]
+    pub const fn status(&self) -> StatusCode {
+        match self {
+            Self::MissingKey | Self::UnknownKey => StatusCode::UNAUTHORIZED,
+            Self::KeyOffline
+            | Self::PathNotAllowed
+            | Self::AddressNotAllowed(_)
+            | Self::MissingRequiredHeader
+            | Self::MissingRequiredArgument
+            | Self::InvalidRootPassword
+            | Self::MissingReferer
+            | Self::InvalidReferer
+            | Self::MissingForcedHeader
+            | Self::Blocked => StatusCode::FORBIDDEN,
+            Self::TooManyRequests { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::Maintenance => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// A short word for metrics: lower case and `_` only, never anything of the client's.
+    #[must_use]
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::MissingKey => "missing_key",
+            Self::UnknownKey => "unknown_key",
+            Self::KeyOffline => "key_offline",
+            Self::PathNotAllowed => "path_not_allowed",
+            Self::AddressNotAllowed(_) => "address_not_allowed",
+            Self::MissingRequiredHeader => "missing_required_header",
+            Self::MissingRequiredArgument => "missing_required_argument",
+            Self::InvalidRootPassword => "invalid_root_password",
+            Self::MissingReferer => "missing_referer",
+            Self::InvalidReferer => "invalid_referer",
+            Self::MissingForcedHeader => "missing_forced_header",
+            Self::Blocked => "blocked",
+            Self::TooManyRequests { .. } => "too_many_requests",
+            Self::Maintenance => "maintenance",
+        }
+    }
+
+    /// What `Retry-After` says, in whole seconds (rounded up, at least one). `None` = no such header.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::TooManyRequests { retry_after, .. } => {
+                Some(Duration::from_secs(super::quota::seconds_up(*retry_after).max(1)))
+            }
+            Self::Maintenance => Some(MAINTENANCE_RETRY),
+            _ => None,
+        }
+    }
+
+    /// Where the key's limits stand, for the headers of a 429.
+    #[must_use]
+    pub const fn quota(&self) -> Option<&Quota> {
+        match self {
+            Self::TooManyRequests { quota, .. } => Some(quota),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    fn all() -> Vec<(Refusal, u16, &'static str)> {
+        let client = ClientAddr::Ip("::ffff:203.0.113.7".parse().unwrap());
+        let retry_after = Duration::from_millis(1_200);
+        vec![
+            (Refusal::MissingKey, 401, "Missing API-KEY."),
+            (Refusal::UnknownKey, 401, "Unknown API-KEY."),
+            (Refusal::KeyOffline, 403, "Your API-KEY is not online."),
+            (Refusal::PathNotAllowed, 403, "Your API-KEY can't access to this path."),
+            (
+                Refusal::AddressNotAllowed(client),
+                403,
+                "Your API-KEY can't use from this ip address. (203.0.113.7)",
+            ),
+            (Refusal::MissingRequiredHeader, 403, "Missing required header."),
+            (Refusal::MissingRequiredArgument, 403, "Missing required argument."),
+            (Refusal::InvalidRootPassword, 403, "Invalid root password."),
+            (Refusal::MissingReferer, 403, "Missing referer."),
+            (Refusal::InvalidReferer, 403, "Invalid referer."),
+            (Refusal::MissingForcedHeader, 403, "Missing required header, your request was blocked."),
+            (Refusal::Blocked, 403, "Your access was blocked by ip filter."),
+            (Refusal::TooManyRequests { retry_after, quota: Quota::default() }, 429, "Too many requests."),
+            (Refusal::Maintenance, 503, "MocaSystem is currently undergoing maintenance."),
+        ]
+    }
+
+    #[test]
+    fn the_words_of_each() {
+        let mut reasons = HashSet::new();
+        for (refusal, status, detail) in all() {
+            assert_eq!(refusal.status().as_u16(), status, "{detail}");
+            assert_eq!(refusal.to_string(), detail);
+            assert!(reasons.insert(refusal.reason()), "{detail}");
+            assert!(refusal.reason().bytes().all(|b| b.is_ascii_lowercase() || b == b'_'));
+            assert_eq!(refusal.retry_after().is_some(), status == 429 || status == 503, "{detail}");
+            assert_eq!(refusal.quota().is_some(), status == 429, "{detail}");
+        }
+    }
+
+    #[test]
+    fn waiting_is_in_whole_seconds_and_never_nothing() {
+        let waits = |millis| {
+            let retry_after = Duration::from_millis(millis);
+            Refusal::TooManyRequests { retry_after, quota: Quota::default() }.retry_after()
+        };
+        assert_eq!(waits(0), Some(Duration::from_secs(1)));
+        assert_eq!(waits(1_200), Some(Duration::from_secs(2)));
+        assert_eq!(waits(3_000), Some(Duration::from_secs(3)));
+    }
+}

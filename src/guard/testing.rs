@@ -1,0 +1,28 @@
+//! Configurations for tests: everything at its default.
+
+use crate::config::{Files, HttpSettings, Sources, System};
+
+pub(super) fn files() -> Files {
+    parsed("", "", "")
+}
+
+pub(super) fn system() -> System {
+    files().system
+}
+
+pub(super) fn http() -> HttpSettings {
+    files().http
+}
+
+/// The files with these texts; empty = there is no such file.
+pub(super) fn parsed(api_key: &str, system: &str, http: &str) -> Files {
+    let file = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    let sources = Sources {
+        log: file("{}"),
+        api_key: file(api_key),
+        system: file(system),
+        http: file(http),
+        ..Sources::default()
+    };
+    Files::parse(&sources).unwrap().files
+}

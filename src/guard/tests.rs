@@ -1,0 +1,210 @@
+//! The steps of a request together: their order, what outlives a reload and a restart, what costs nothing.
+
+use std::num::NonZeroU64;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue};
+
+use super::*;
+use crate::config::{Files, IpSet, KeyEntry, RequiredHeader, System};
+
+const CLIENT: &str = "192.0.2.1";
+
+fn client(text: &str) -> ClientAddr {
+    ClientAddr::from(text.parse::<IpAddr>().unwrap())
+}
+
+fn guard() -> (tempfile::TempDir, Guard) {
+    let dir = tempfile::tempdir().unwrap();
+    let guard = Guard::open(&dir.path().join("state"), &"a".parse().unwrap()).unwrap();
+    (dir, guard)
+}
+
+fn files() -> Files {
+    let key = KeyEntry { status: true, ..KeyEntry::new(KeyDigest::of("k")) };
+    Files { keys: vec![key], ..testing::files() }
+}
+
+fn rules_of(system: System) -> Rules {
+    Rules::new(&Files { system, ..files() })
+}
+
+#[test]
+fn is_shared_by_threads() {
+    fn shared<T: Send + Sync + 'static>(_value: &T) {}
+    let (_dir, guard) = guard();
+    shared(&guard);
+    shared(&Rules::new(&files()));
+    shared(&Refusal::Maintenance);
+}
+
+#[test]
+fn the_state_directory_is_created_or_the_error_says_which() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    assert!(Guard::open(&dir.path().join("a/b/c"), &"a".parse().unwrap()).is_ok());
+    let error = Guard::open(&file.join("state"), &"a".parse().unwrap()).err().unwrap().to_string();
+    assert!(error.starts_with("the state directory /") && error.contains("/file/state"), "{error}");
+}
+
+#[test]
+fn block_list_before_flood_before_maintenance() {
+    let ((_dir, guard), now) = (guard(), Instant::now());
+    let system = System { maintenance_mode: true, dos_detect: NonZeroU64::new(2), ..testing::system() };
+    let rules = rules_of(system);
+    let client = client(CLIENT);
+    let check = || guard.check_address(&rules, &client, now);
+    assert_eq!([check(), check()], [Err(Refusal::Maintenance), Err(Refusal::Maintenance)]);
+    assert_eq!(check(), Err(Refusal::Blocked), "requests in maintenance count as well");
+    assert_eq!(check(), Err(Refusal::Blocked));
+    guard.unblock(CLIENT.parse().unwrap());
+    assert_eq!(check(), Err(Refusal::Maintenance));
+}
+
+#[test]
+fn the_whitelist_of_maintenance_protects_from_no_block() {
+    let ((_dir, guard), now) = (guard(), Instant::now());
+    let whitelist = IpSet::from_texts([CLIENT]).unwrap();
+    let rules = rules_of(System {
+        maintenance_mode: true,
+        maintenance_mode_whitelist: whitelist,
+        ..testing::system()
+    });
+    assert_eq!(guard.check_address(&rules, &client(CLIENT), now), Ok(()));
+    guard.block(CLIENT.parse().unwrap(), "by hand");
+    assert_eq!(guard.check_address(&rules, &client(CLIENT), now), Err(Refusal::Blocked));
+}
+
+#[test]
+fn headers_of_every_request() {
+    let (_dir, guard) = guard();
+    let required = RequiredHeader { name: HeaderName::from_static("x-app"), value: None };
+    let rules = rules_of(System { force_headers: vec![required], ..testing::system() });
+    let mut headers = HeaderMap::new();
+    assert_eq!(guard.check_headers(&rules, &headers), Err(Refusal::MissingForcedHeader));
+    headers.insert("x-app", HeaderValue::from_static(""));
+    assert_eq!(guard.check_headers(&rules, &headers), Ok(()));
+}
+
+#[test]
+fn keys_known_unknown_and_missing() {
+    let ((_dir, guard), now) = (guard(), Instant::now());
+    let system =
+        System { block_ip_when_received_invalid_system_auth: NonZeroU64::new(2), ..testing::system() };
+    let rules = rules_of(system);
+    let client = client(CLIENT);
+    let find = |key: Option<&str>| {
+        guard.find_key(&rules, key, &client, now).map(|key| key.entry.digest == KeyDigest::of("k"))
+    };
+    assert_eq!(find(Some("k")), Ok(true));
+    for _ in 0..10 {
+        assert_eq!(find(None), Err(Refusal::MissingKey));
+        assert_eq!(find(Some("")), Err(Refusal::MissingKey));
+        assert_eq!(find(Some(&"k".repeat(1025))), Err(Refusal::MissingKey));
+    }
+    assert_eq!([find(Some("x")), find(Some("K"))], [Err(Refusal::UnknownKey), Err(Refusal::UnknownKey)]);
+    assert_eq!(guard.check_address(&rules, &client, now), Ok(()), "a missing key is not an unknown one");
+    assert_eq!(find(Some("k ")), Err(Refusal::UnknownKey));
+    assert_eq!(guard.check_address(&rules, &client, now), Err(Refusal::Blocked));
+    assert_eq!(guard.blocked().len(), 1);
+}
+
+#[test]
+fn a_request_from_its_address_to_its_quota() {
+    let ((_dir, guard), now) = (guard(), Instant::now());
+    let mut files = files();
+    files.keys[0].name = "web".to_owned();
+    files.keys[0].rate = "2/minute".parse().unwrap();
+    let (client, headers) = (client(CLIENT), HeaderMap::new());
+    let request = |rules: &Rules| {
+        guard.check_address(rules, &client, now)?;
+        guard.check_headers(rules, &headers)?;
+        let key = guard.find_key(rules, Some("k"), &client, now)?;
+        let rule = guard.check_key(key, &client, &["/moca-file-log/save-log"], &headers)?;
+        guard.check_args(key, &|_| None)?;
+        guard.spend(key, rule, &client, now)
+    };
+    assert_eq!(request(&Rules::new(&files)).unwrap().rate_limit().unwrap(), r#""web";r=1;t=60"#);
+    // A reload keeps the window.
+    assert_eq!(request(&Rules::new(&files)).unwrap().rate_limit().unwrap(), r#""web";r=0;t=60"#);
+    let refusal = request(&Rules::new(&files)).unwrap_err();
+    assert_eq!(refusal.retry_after(), Some(Duration::from_secs(60)));
+    // Refused earlier, nothing is spent.
+    files.keys[0].rate = "1/minute".parse().unwrap();
+    files.keys[0].status = false;
+    assert_eq!(request(&Rules::new(&files)), Err(Refusal::KeyOffline));
+    files.keys[0].status = true;
+    assert!(request(&Rules::new(&files)).is_ok());
+}
+
+#[test]
+fn as_the_files_say() {
+    let ((_dir, guard), now) = (guard(), Instant::now());
+    let files = testing::parsed(
+        r#"[{"key": "k", "status": true, "name": "web", "allowed_path": ["/moca-file-log/a/save-log:1/minute"],
+             "ip": ["203.0.113.0/24"], "rate": "100/day", "required": {"args": {"n": 1}}}]"#,
+        r#"{"force_headers": {"X-App": null}, "referer": {"force": true, "allowed_referer": ["http://localhost"]}}"#,
+        "proxies_count = 1\ntrusted_proxies = [\"192.0.2.0/24\"]\n",
+    );
+    let rules = Rules::new(&files);
+    let mut headers = HeaderMap::new();
+    for (name, value) in
+        [("x-app", "1"), ("referer", "http://localhost:80/"), ("x-forwarded-for", "1.1.1.1, 203.0.113.7")]
+    {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    let reported = client_addr(client(CLIENT), &headers, &files.http);
+    assert_eq!(reported, client("203.0.113.7"));
+    guard.check_address(&rules, &reported, now).unwrap();
+    guard.check_headers(&rules, &headers).unwrap();
+    let key = guard.find_key(&rules, Some("k"), &reported, now).unwrap();
+    let paths = ["/moca-file-log/save-log", "/moca-file-log/a/save-log"];
+    let rule = guard.check_key(key, &reported, &paths, &headers).unwrap();
+    assert_eq!(guard.check_args(key, &|_| Some("2".into())), Err(Refusal::MissingRequiredArgument));
+    guard.check_args(key, &|name| (name == "n").then(|| "1".into())).unwrap();
+    let quota = guard.spend(key, rule, &reported, now).unwrap();
+    assert_eq!(
+        quota.rate_limit_policy().unwrap(),
+        r#""web-/moca-file-log/a/save-log-1/60";q=1;w=60, "web-100/86400";q=100;w=86400"#
+    );
+    assert_eq!(guard.spend(key, rule, &reported, now).unwrap_err().reason(), "too_many_requests");
+}
+
+#[test]
+fn blocked_addresses_and_maintenance_outlive_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || Guard::open(dir.path(), &"a/b".replace('/', "%").parse().unwrap()).unwrap();
+    let first = open();
+    assert!(first.block(CLIENT.parse().unwrap(), "by hand") && !first.block(CLIENT.parse().unwrap(), ""));
+    first.persist_now().unwrap();
+    first.maintenance().set_by_signal(true).unwrap();
+    let second = open();
+    assert_eq!(second.blocked(), first.blocked());
+    assert_eq!(second.blocked()[0].reason, "by hand");
+    assert!(second.maintenance().is_on(&Rules::new(&files())));
+    let mut names: Vec<_> =
+        std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["a%25b.blocked.json", "a%25b.maintenance"]);
+}
+
+#[test]
+fn changes_reach_the_disk_by_themselves() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let guard = Arc::new(Guard::open(dir.path(), &"a".parse().unwrap()).unwrap());
+    guard.block(CLIENT.parse().unwrap(), "before");
+    let own = Arc::clone(&guard);
+    runtime.block_on(async move {
+        let writer = tokio::spawn(async move { own.persist().await });
+        for _ in 0..500 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            if !Guard::open(dir.path(), &"a".parse().unwrap()).unwrap().blocked().is_empty() {
+                writer.abort();
+                return;
+            }
+        }
+        panic!("not written within five seconds");
+    });
+}
