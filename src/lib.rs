@@ -2,6 +2,7 @@
 //!
 //! # Layout
 //! A request walks through these rooms, top to bottom; dependencies point the same way only.
+//! - [`http`]: listener, connection policy, warp routes, parameters, answers.
 //! - [`guard`]: who may do what, from where, how fast.
 //! - [`store`]: the file engine; an answer is sent only after it says that a record is durable.
 //! - [`record`]: what a record is and how it stands in a file as one line.
@@ -12,5 +13,6 @@
 
 pub mod config;
 pub mod guard;
+pub mod http;
 pub mod record;
 pub mod store;

@@ -1,0 +1,18 @@
+//! `clear-logs`: removes every line, after everything acknowledged before it.
+
+use super::answer::{self, Answer};
+use super::call::Call;
+use super::read::authorize;
+
+/// Clears the log.
+pub(super) async fn clear_logs(call: &Call) -> Answer {
+    authorize(call).await?;
+    if !call.is_head() {
+        call.app.store.clear().await?;
+        log::warn!(
+            MOCA_EVENT = "cleared", MOCA_CLIENT = call.client.to_string().as_str();
+            "the log was cleared over HTTP"
+        );
+    }
+    Ok(answer::success())
+}

@@ -1,0 +1,95 @@
+//! HTTP: from an accepted connection to an answer. Knows nothing of systemd.
+//!
+//! A request goes through `listener` (sockets, how many connections) → `connection` (one connection, its times) →
+//! `stream` (its bytes) → `service` (the order of the checks) → `call` (an admitted request: body, parameters, rest of
+//! the key's checks) → `routes` and a handler (`save`, `read`, `download`, `clear`) → the store → the answer.
+
+mod admin;
+mod answer;
+mod body;
+mod call;
+mod clear;
+mod connection;
+mod download;
+mod json;
+mod listener;
+mod multipart;
+mod params;
+mod peer;
+mod phase;
+mod policy;
+mod problem;
+mod read;
+mod route;
+mod routes;
+mod save;
+mod service;
+mod stream;
+
+pub use listener::{Listeners, Socket};
+pub use policy::Policy;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Instant;
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+
+use crate::config::LogName;
+use crate::guard::Guard;
+use crate::store::LogStore;
+
+/// What all connections of an instance share.
+pub struct App {
+    /// the name of the log
+    pub name: LogName,
+    /// where records go
+    pub store: Arc<dyn LogStore>,
+    /// who may do what
+    pub guard: Arc<Guard>,
+    /// what the operator wants to know of the process
+    pub vitals: Vitals,
+    policy: ArcSwap<Policy>,
+    budget: Arc<body::Budget>,
+}
+
+/// The state of the process.
+pub struct Vitals {
+    /// where it listens
+    addresses: Vec<String>,
+    started: Instant,
+    connections: AtomicUsize,
+    /// why the configuration files as they are now are not in force
+    pub reload_refused: ArcSwapOption<String>,
+}
+
+impl App {
+    /// An instance of the log `name`.
+    #[must_use]
+    pub fn new(
+        name: LogName,
+        store: Arc<dyn LogStore>,
+        guard: Arc<Guard>,
+        policy: Policy,
+        addresses: Vec<String>,
+    ) -> Self {
+        let vitals = Vitals {
+            addresses,
+            started: Instant::now(),
+            connections: AtomicUsize::new(0),
+            reload_refused: ArcSwapOption::empty(),
+        };
+        Self { name, store, guard, vitals, policy: ArcSwap::from_pointee(policy), budget: Arc::default() }
+    }
+
+    /// Puts another configuration into force, for the requests that begin from now on.
+    pub fn apply(&self, policy: Policy) {
+        self.policy.store(Arc::new(policy));
+    }
+
+    /// The configuration in force.
+    #[must_use]
+    pub fn policy(&self) -> Arc<Policy> {
+        self.policy.load_full()
+    }
+}

@@ -1,0 +1,299 @@
+//! The parameters of a request and where they come from, in order of precedence: JSON body, query, form, headers.
+
+use std::borrow::Cow;
+
+use http::HeaderMap;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+
+use super::json::{self, BatchEntry, Object, Value};
+use super::problem::Problem;
+use crate::record::Level;
+
+/// Characters (code points) of a message.
+const MESSAGE_MAX: usize = 8192;
+/// Entries of a batch.
+const BATCH_MAX: usize = 1024;
+/// Fields of a query or form.
+pub(super) const FIELDS_MAX: usize = 256;
+
+/// What a body is, by its content type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum BodyKind {
+    Json,
+    Form,
+    Multipart,
+    /// no content type: JSON when it is a JSON object, nothing otherwise
+    Unnamed,
+    /// a type that holds no parameters
+    Other,
+}
+
+impl BodyKind {
+    /// By `Content-Type`; its parameters (`; charset=…`) do not matter.
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        let Some(value) = headers.get(CONTENT_TYPE) else { return Self::Unnamed };
+        // By far the most frequent one first.
+        if value == "application/json" {
+            return Self::Json;
+        }
+        let text = value.to_str().unwrap_or_default();
+        let essence = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        match essence.as_str() {
+            "" => Self::Unnamed,
+            "application/json" | "text/json" => Self::Json,
+            "application/x-www-form-urlencoded" => Self::Form,
+            "multipart/form-data" => Self::Multipart,
+            other if other.starts_with("application/") && other.ends_with("+json") => Self::Json,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// Names and values.
+pub(super) type Fields<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Params<'a> {
+    json: Option<Object<'a>>,
+    query: Fields<'a>,
+    form: Fields<'a>,
+    headers: &'a HeaderMap,
+}
+
+impl<'a> Params<'a> {
+    /// Those of the query and the headers, for what is decided before the body is read.
+    pub(super) fn without_body(query: Option<&'a str>, headers: &'a HeaderMap) -> Result<Self, Problem> {
+        Ok(Self {
+            json: None,
+            query: fields(query.unwrap_or_default().as_bytes())?,
+            form: Vec::new(),
+            headers,
+        })
+    }
+
+    /// Adds those of the body. `multipart` are the parts of a multipart body.
+    pub(super) fn with_body(mut self, kind: BodyKind, body: &'a [u8]) -> Result<Self, Problem> {
+        match kind {
+            BodyKind::Json if !body.is_empty() => self.json = Some(parse_json(body)?),
+            BodyKind::Unnamed if !body.is_empty() => {
+                self.json = std::str::from_utf8(body).ok().and_then(|text| Object::parse(text).ok());
+            }
+            BodyKind::Form => self.form = fields(body)?,
+            _ => {}
+        }
+        Ok(self)
+    }
+
+    /// Adds the parts of a multipart form.
+    pub(super) fn with_parts(mut self, parts: Fields<'a>) -> Self {
+        self.form = parts;
+        self
+    }
+
+    fn get(&self, name: &str, header: Option<&'static str>) -> Option<Value<'_>> {
+        self.json
+            .as_ref()
+            .and_then(|json| json.get(name))
+            .or_else(|| field(&self.query, name))
+            .or_else(|| field(&self.form, name))
+            .or_else(|| self.header(header?))
+    }
+
+    fn header(&self, name: &'static str) -> Option<Value<'_>> {
+        let value = self.headers.get(name).filter(|value| !value.is_empty())?;
+        Some(Value::Text(String::from_utf8_lossy(value.as_bytes())))
+    }
+
+    /// The key, from wherever it stands. A number is taken as its text.
+    pub(super) fn api_key(&self) -> Option<Cow<'_, str>> {
+        let named = self.get("api_key", Some("api-key")).or_else(|| self.header("x-api-key"));
+        match named {
+            Some(value) => secret(value),
+            None => bearer(self.headers).map(Cow::Borrowed),
+        }
+    }
+
+    /// The key, where the body names one and nothing stronger does.
+    pub(super) fn key_in_body(&self) -> Option<Cow<'_, str>> {
+        let in_json = self.json.as_ref().and_then(|json| json.get("api_key"));
+        let in_form = || field(&self.form, "api_key").filter(|_| field(&self.query, "api_key").is_none());
+        in_json.or_else(in_form).and_then(secret)
+    }
+
+    pub(super) fn root_pass(&self) -> Option<Cow<'_, str>> {
+        self.get("root_pass", Some("root-pass")).and_then(secret)
+    }
+
+    /// The value of any parameter as text, for what keys require.
+    pub(super) fn text(&self, name: &str) -> Option<Cow<'_, str>> {
+        let header = match name {
+            "api_key" => Some("api-key"),
+            "root_pass" => Some("root-pass"),
+            "level" => Some("level"),
+            "message" => Some("message"),
+            _ => None,
+        };
+        Some(match self.get(name, header)? {
+            Value::Text(text) => text,
+            Value::Number(text) | Value::Other(text) => Cow::Borrowed(text),
+        })
+    }
+
+    /// Absent = [`Level::Info`].
+    pub(super) fn level(&self) -> Result<Level, Problem> {
+        match self.get("level", Some("level")) {
+            None => Ok(Level::default()),
+            Some(value) => json::level_of(&value)
+                .map_err(|why| Problem::bad_request("level parameter format error.").because(why)),
+        }
+    }
+
+    /// At most 8192 characters; `msg` where there is no `message`.
+    pub(super) fn message(&self) -> Result<Cow<'_, str>, Problem> {
+        let value = self.get("message", Some("message")).or_else(|| self.get("msg", None));
+        let message = match value {
+            Some(value) => json::message_of(value),
+            None => Err("message is missing"),
+        };
+        message
+            .and_then(|message| message_fits(&message).map(|()| message))
+            .map_err(|why| Problem::bad_request("message parameter format error.").because(why))
+    }
+
+    /// At most 1024 entries; a list, or its JSON text.
+    pub(super) fn logs(&'a self) -> Result<Batch<'a>, Problem> {
+        let text = match self.get("logs", None) {
+            Some(Value::Text(text)) => text,
+            Some(Value::Number(text) | Value::Other(text)) => Cow::Borrowed(text),
+            None => return Err(logs_error("logs is missing")),
+        };
+        Ok(Batch(text))
+    }
+}
+
+/// The text of a batch, which its entries borrow.
+#[derive(Debug)]
+pub(super) struct Batch<'a>(Cow<'a, str>);
+
+impl Batch<'_> {
+    /// All of the entries, or the first thing that is wrong with them.
+    pub(super) fn entries(&self) -> Result<Vec<BatchEntry<'_>>, Problem> {
+        json::parse_batch(&self.0, BATCH_MAX, message_fits).map_err(logs_error)
+    }
+}
+
+fn logs_error(why: impl std::fmt::Display) -> Problem {
+    Problem::bad_request(format!("logs parameter format error. {why}"))
+}
+
+fn message_fits(message: &str) -> Result<(), &'static str> {
+    // Never more characters than bytes: most messages need no counting.
+    if message.len() > MESSAGE_MAX && message.chars().nth(MESSAGE_MAX).is_some() {
+        return Err("message is longer than 8192 characters");
+    }
+    Ok(())
+}
+
+fn parse_json(body: &[u8]) -> Result<Object<'_>, Problem> {
+    let text = std::str::from_utf8(body)
+        .map_err(|error| not_json(format!("byte {} is not UTF-8", error.valid_up_to())))?;
+    Object::parse(text).map_err(|error| not_json(describe(&error)))
+}
+
+fn not_json(why: String) -> Problem {
+    Problem::bad_request("The body must be a JSON object.").because(why)
+}
+
+/// serde's words for a wrong type quote the value, which may be a secret.
+fn describe(error: &serde_json::Error) -> String {
+    match error.classify() {
+        serde_json::error::Category::Data => {
+            format!("not a JSON object at line {} column {}", error.line(), error.column())
+        }
+        _ => error.to_string(),
+    }
+}
+
+fn secret(value: Value<'_>) -> Option<Cow<'_, str>> {
+    match value {
+        Value::Text(text) => Some(text),
+        Value::Number(text) => Some(Cow::Borrowed(text)),
+        Value::Other(_) => None,
+    }
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim()).filter(|token| !token.is_empty())
+}
+
+/// Blank values count as absent; of repeated names the first counts.
+fn field<'p>(fields: &'p Fields<'_>, name: &str) -> Option<Value<'p>> {
+    let (_, value) = fields.iter().find(|(field, value)| field == name && !value.is_empty())?;
+    Some(Value::Text(Cow::Borrowed(value)))
+}
+
+fn fields(text: &[u8]) -> Result<Fields<'_>, Problem> {
+    if text.is_empty() {
+        return Ok(Vec::new());
+    }
+    let fields: Fields<'_> = form_urlencoded::parse(text).take(FIELDS_MAX + 1).collect();
+    if fields.len() > FIELDS_MAX {
+        return Err(Problem::bad_request(format!("More than {FIELDS_MAX} parameters.")));
+    }
+    Ok(fields)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn message(query: &str, kind: BodyKind, body: &str, headers: &HeaderMap) -> Option<String> {
+        let params =
+            Params::without_body(Some(query), headers).unwrap().with_body(kind, body.as_bytes()).unwrap();
+        params.message().ok().map(Cow::into_owned)
+    }
+
+    #[test]
+    fn precedence() {
+        let mut headers = HeaderMap::new();
+        let none = headers.clone();
+        headers.insert("message", "h".parse().unwrap());
+        let json = r#"{"message":"j"}"#;
+        assert_eq!(message("message=q", BodyKind::Json, json, &headers).as_deref(), Some("j"));
+        assert_eq!(message("message=q", BodyKind::Unnamed, json, &headers).as_deref(), Some("j"));
+        assert_eq!(message("message=q", BodyKind::Other, json, &headers).as_deref(), Some("q"));
+        assert_eq!(
+            message("message=q", BodyKind::Json, r#"{"message":null}"#, &headers).as_deref(),
+            Some("q")
+        );
+        assert_eq!(message("message=q", BodyKind::Form, "message=f", &headers).as_deref(), Some("q"));
+        assert_eq!(message("message=", BodyKind::Form, "message=f", &headers).as_deref(), Some("f"));
+        assert_eq!(message("", BodyKind::Form, "msg=f", &headers).as_deref(), Some("h"));
+        assert_eq!(message("msg=a+b%26", BodyKind::Form, "", &none).as_deref(), Some("a b&"));
+        assert_eq!(message("", BodyKind::Json, r#"{"message":""}"#, &headers).as_deref(), Some(""));
+        assert_eq!(message("", BodyKind::Json, "", &none), None);
+    }
+
+    #[test]
+    fn messages_are_counted_in_characters() {
+        assert!(message_fits(&"あ".repeat(MESSAGE_MAX)).is_ok());
+        assert!(message_fits(&"あ".repeat(MESSAGE_MAX + 1)).is_err());
+        assert!(message_fits(&"a".repeat(MESSAGE_MAX + 1)).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn any_body_is_read_or_refused(query in ".{0,40}", body: Vec<u8>) {
+            let headers = HeaderMap::new();
+            for kind in [BodyKind::Json, BodyKind::Form, BodyKind::Unnamed, BodyKind::Other] {
+                if let Ok(params) = Params::without_body(Some(&query), &headers).unwrap().with_body(kind, &body) {
+                    drop((params.api_key(), params.root_pass(), params.level(), params.message()));
+                    drop(params.logs().map(|batch| batch.entries().is_ok()));
+                }
+            }
+        }
+    }
+}

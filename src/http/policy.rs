@@ -1,0 +1,109 @@
+//! The configuration as a request needs it: built once at each reload, shared by every request that runs under it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{self, HeaderName, HeaderValue};
+use http::{HeaderMap, Response};
+
+use super::phase::Limits;
+use super::route::{METHODS, Route};
+use crate::config::{Files, KeyDigest, KeyEntry, LogEntry, LogName};
+use crate::guard::{Key, Rules};
+
+/// See the module.
+pub struct Policy {
+    /// this log's entry of `log.json`
+    pub log: LogEntry,
+    /// all files
+    pub files: Files,
+    pub(super) rules: Rules,
+    pub(super) limits: Limits,
+    /// stands for the key of whoever speaks on the admin socket
+    pub(super) operator: Arc<Key>,
+    /// `Server` and the configured headers, on every answer
+    fixed: Vec<(HeaderName, HeaderValue)>,
+    /// the two paths of each keyed route
+    paths: Vec<[String; 2]>,
+}
+
+impl Policy {
+    /// The policy of the log `name`, whose entry is `log`.
+    #[must_use]
+    pub fn new(name: &LogName, log: LogEntry, files: Files) -> Self {
+        let mut fixed = files.server.headers.clone();
+        if !fixed.iter().any(|(name, _)| name == header::SERVER) {
+            let server = concat!("MocaFileLog(", env!("CARGO_PKG_VERSION"), ")");
+            fixed.push((header::SERVER, HeaderValue::from_static(server)));
+        }
+        Self {
+            rules: Rules::new(&files),
+            limits: Limits::new(&files.http),
+            operator: Arc::new(Key::new(KeyEntry {
+                name: "operator".into(),
+                ..KeyEntry::new(KeyDigest::of("operator"))
+            })),
+            paths: Route::keyed().iter().map(|route| route.paths(name)).collect(),
+            fixed,
+            log,
+            files,
+        }
+    }
+
+    /// The rules of the guard.
+    #[must_use]
+    pub const fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    pub(super) fn paths(&self, route: Route) -> [&str; 2] {
+        match self.paths.get(route as usize) {
+            Some([short, long]) => [short, long],
+            None => ["/", "/"],
+        }
+    }
+
+    /// Puts on an answer what stands on every answer: `Server`, configured headers, CORS for `origin`.
+    pub(super) fn dress<B>(&self, response: &mut Response<B>, origin: Option<&HeaderValue>) {
+        let headers = response.headers_mut();
+        for (name, value) in &self.fixed {
+            headers.insert(name.clone(), value.clone());
+        }
+        self.allow_origin(headers, origin);
+    }
+
+    /// The Origin is echoed on an exact match only; `*` never stands together with credentials.
+    fn allow_origin(&self, headers: &mut HeaderMap, origin: Option<&HeaderValue>) {
+        let cors = &self.files.server.cors;
+        if !cors.origins.list.is_empty() {
+            headers.append(header::VARY, HeaderValue::from_static("Origin"));
+        }
+        let Some(origin) = origin else { return };
+        let listed = origin.to_str().is_ok_and(|text| cors.origins.names(text));
+        if listed {
+            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+            if cors.credentials {
+                let value = HeaderValue::from_static("true");
+                headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, value);
+            }
+        } else if cors.origins.any {
+            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+        } else {
+            return;
+        }
+        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, cors.expose_headers.clone());
+    }
+
+    /// The answer to a preflight (Fetch standard, CORS-preflight request), which carries no key.
+    pub(super) fn preflight(&self) -> Response<Bytes> {
+        let cors = &self.files.server.cors;
+        let mut response = Response::new(Bytes::from_static(b"allowed."));
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, super::answer::TEXT);
+        headers.insert(header::ALLOW, HeaderValue::from_static(METHODS));
+        headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, cors.methods.clone());
+        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, cors.headers.clone());
+        headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from(cors.max_age.as_secs()));
+        response
+    }
+}

@@ -1,0 +1,153 @@
+//! Refusals and failures as `application/problem+json` (RFC 9457). A problem says what the client did or what state
+//! the service is in; it never carries a secret, a path of this machine or a piece of code.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{self, HeaderName, HeaderValue};
+use http::{Response, StatusCode};
+use serde::Serialize;
+
+use super::policy::Policy;
+use crate::guard::Refusal;
+use crate::store::StoreError;
+
+/// An answer that is not a success.
+#[derive(Debug, Clone)]
+pub(super) struct Problem {
+    status: StatusCode,
+    detail: Cow<'static, str>,
+    /// more for a person; clients match on `detail`
+    reason: Option<String>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// When to come back after a temporary failure whose end nobody knows.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("application/problem+json");
+
+#[derive(Serialize)]
+struct Document<'a> {
+    r#type: &'static str,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+}
+
+impl Problem {
+    pub(super) fn new(status: StatusCode, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { status, detail: detail.into(), reason: None, headers: Vec::new() }
+    }
+
+    pub(super) fn bad_request(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, detail)
+    }
+
+    pub(super) fn request_timeout() -> Self {
+        Self::new(StatusCode::REQUEST_TIMEOUT, "The request did not arrive in time.").closing()
+    }
+
+    pub(super) fn too_large(limit: u64) -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, format!("The body is larger than {limit} bytes."))
+    }
+
+    pub(super) fn overloaded(detail: &'static str) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, detail).retry_after(RETRY_AFTER)
+    }
+
+    pub(super) fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    pub(super) fn because(mut self, reason: impl Into<String>) -> Self {
+        self.reason = Some(reason.into());
+        self
+    }
+
+    pub(super) fn closing(self) -> Self {
+        self.with(header::CONNECTION, HeaderValue::from_static("close"))
+    }
+
+    pub(super) fn retry_after(self, after: Duration) -> Self {
+        // Rounded up: a client that comes back a moment too early is refused again.
+        let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+        self.with(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)))
+    }
+
+    fn body(&self) -> Vec<u8> {
+        let document = Document {
+            r#type: "about:blank",
+            title: self.status.canonical_reason().unwrap_or("Error"),
+            status: self.status.as_u16(),
+            detail: &self.detail,
+            reason: self.reason.as_deref(),
+        };
+        serde_json::to_vec(&document).unwrap_or_default()
+    }
+
+    pub(super) fn into_response(self) -> Response<Bytes> {
+        let mut response = Response::new(Bytes::from(self.body()));
+        *response.status_mut() = self.status;
+        response.headers_mut().insert(header::CONTENT_TYPE, MEDIA_TYPE);
+        response.headers_mut().extend(self.headers.into_iter().map(|(name, value)| (Some(name), value)));
+        response
+    }
+
+    /// The whole answer as bytes, for a connection whose request never became one; it is closed afterwards.
+    pub(super) fn into_raw(self, policy: &Policy) -> Vec<u8> {
+        let status = self.status;
+        let mut response = self.into_response();
+        policy.dress(&mut response, None);
+        let date = httpdate::fmt_http_date(std::time::SystemTime::now());
+        let mut raw = format!(
+            "HTTP/1.1 {} {}\r\nconnection: close\r\ncontent-length: {}\r\ndate: {date}\r\n",
+            status.as_u16(),
+            status.canonical_reason().unwrap_or("Error"),
+            response.body().len()
+        )
+        .into_bytes();
+        for (name, value) in response.headers() {
+            if name != header::CONNECTION {
+                raw.extend_from_slice(name.as_str().as_bytes());
+                raw.extend_from_slice(b": ");
+                raw.extend_from_slice(value.as_bytes());
+                raw.extend_from_slice(b"\r\n");
+            }
+        }
+        raw.extend_from_slice(b"\r\n");
+        raw.extend_from_slice(response.body());
+        raw
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        let status = refusal.status();
+        let mut problem = Self::new(status, refusal.to_string());
+        if status == StatusCode::UNAUTHORIZED {
+            let challenge = HeaderValue::from_static("Bearer realm=\"MocaFileLog\"");
+            problem = problem.with(header::WWW_AUTHENTICATE, challenge);
+        }
+        match refusal.retry_after() {
+            Some(after) => problem.retry_after(after),
+            None => problem,
+        }
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        // Shippers drop what is answered 500 or 507 and bring back what is answered 503. What the disk said is for
+        // the operator, in the journal.
+        Self::overloaded(match error {
+            StoreError::Write(_) => "The log can't be written at the moment.",
+            StoreError::Read(_) => "The log can't be read at the moment.",
+            StoreError::Closed => "The service is stopping.",
+        })
+    }
+}

@@ -1,0 +1,121 @@
+//! `details`, `get-logs` and `get-latest-logs`: the log as an operator reads it, in constant memory.
+
+use std::io::Write;
+
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
+use serde_json::{Value, json};
+
+use super::answer::{self, Answer, JSON, TEXT};
+use super::call::Call;
+use crate::config::{Durability, LogEntry};
+use crate::record::LineFormat;
+use crate::store::{Details, StoreError};
+
+/// How many lines `get-latest-logs` gives.
+const LATEST: usize = 1024;
+
+/// Name of the header that says where a read stopped.
+pub(super) const CURSOR: &str = "moca-cursor";
+
+/// Size and settings of the log; the first eight names in the order that clients of the seed know.
+pub(super) async fn details(call: &Call) -> Answer {
+    authorize(call).await?;
+    let found = call.app.store.details().await;
+    Ok(answer::json(describe(call.app.name.as_str(), &call.policy.log, &found)))
+}
+
+fn describe(name: &str, log: &LogEntry, found: &Details) -> Vec<u8> {
+    // Two decimals of a mebibyte, as ever.
+    let mebibytes = (found.size as f64 / 1024.0 / 1024.0 * 100.0).round() / 100.0;
+    let format = match log.format {
+        LineFormat::Text => "text",
+        LineFormat::Json => "json",
+    };
+    let durability = match log.durability {
+        Durability::Disk => "disk",
+        Durability::Os => "os",
+    };
+    let fields: [(&str, Value); 14] = [
+        ("name", json!(name)),
+        ("host", json!(log.host)),
+        ("port", json!(log.port)),
+        ("use_ipv6", json!(log.use_ipv6)),
+        ("file", json!(log.file.to_string_lossy())),
+        ("count", json!(found.count)),
+        ("size", json!(found.size)),
+        ("size(MB)", json!(mebibytes)),
+        ("level", json!(log.level as u8)),
+        ("format", json!(format)),
+        ("durability", json!(durability)),
+        ("oldest", json!(found.oldest)),
+        ("newest", json!(found.newest)),
+        ("counting", json!(found.counting)),
+    ];
+    let mut body = Vec::with_capacity(384);
+    for (index, (name, value)) in fields.iter().enumerate() {
+        let begin = if index == 0 { '{' } else { ',' };
+        // Writing into a vector can't fail.
+        drop(write!(body, "{begin}{}:{value}", json!(name)));
+    }
+    body.push(b'}');
+    body
+}
+
+/// All lines, oldest first.
+pub(super) async fn get_logs(call: &Call) -> Answer {
+    authorize(call).await?;
+    let snapshot = call.app.store.snapshot().await?;
+    let mut response = warp::reply::Response::new(Bytes::new().into());
+    if !call.is_head() {
+        response = streaming(snapshot.bytes.stream(0..snapshot.len));
+    }
+    response.headers_mut().insert(CONTENT_TYPE, TEXT);
+    response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(snapshot.len));
+    cursor_header(call, &mut response, snapshot.end);
+    Ok(response)
+}
+
+/// The latest 1024 lines as a JSON array, newest first.
+pub(super) async fn get_latest_logs(call: &Call) -> Answer {
+    authorize(call).await?;
+    let end = call.app.store.end();
+    let mut separator = None;
+    let blocks = call.app.store.latest(LATEST).map(move |block| {
+        let mut text = Vec::new();
+        for line in block? {
+            text.extend(separator.replace(b','));
+            serde_json::to_writer(&mut text, &line).map_err(|error| StoreError::Read(error.to_string()))?;
+        }
+        Ok(Bytes::from(text))
+    });
+    let bracket = |text: &'static [u8]| stream::once(std::future::ready(Ok(Bytes::from_static(text))));
+    let array = bracket(b"[").chain(blocks).chain(bracket(b"]"));
+    let mut response = streaming(array);
+    response.headers_mut().insert(CONTENT_TYPE, JSON);
+    cursor_header(call, &mut response, end);
+    Ok(response)
+}
+
+/// What reading needs: key and root password; the body holds nothing else yet.
+pub(super) async fn authorize(call: &Call) -> Result<(), super::problem::Problem> {
+    let input = call.input().await?;
+    let params = call.params(&input)?;
+    call.authorize(&params).await.map(|_| ())
+}
+
+/// A stream as an answer. Its failure breaks the connection off: half a log must not look like a whole one.
+pub(super) fn streaming(
+    blocks: impl futures_util::Stream<Item = Result<Bytes, StoreError>> + Send + 'static,
+) -> warp::reply::Response {
+    let blocks = sync_wrapper::SyncStream::new(blocks);
+    warp::reply::Reply::into_response(warp::reply::stream(blocks))
+}
+
+pub(super) fn cursor_header(call: &Call, response: &mut warp::reply::Response, cursor: crate::store::Cursor) {
+    let text = call.app.store.cursor_key().encode(cursor);
+    if let Ok(value) = HeaderValue::from_str(&text) {
+        response.headers_mut().insert(CURSOR, value);
+    }
+}

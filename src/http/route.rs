@@ -1,0 +1,129 @@
+//! Which route a request means, in both URL forms: `/moca-file-log/ROUTE` and `/moca-file-log/NAME/ROUTE`.
+
+use http::Method;
+use percent_encoding::percent_decode_str;
+
+use crate::config::LogName;
+
+/// The routes of a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Route {
+    SaveLog,
+    SaveLogs,
+    Details,
+    GetLogs,
+    GetLatestLogs,
+    DownloadLogs,
+    ClearLogs,
+    Status,
+    AdminStatus,
+    AdminBlocked,
+}
+
+/// What every route of the log answers, for `Allow`.
+pub(super) const METHODS: &str = "GET, POST, HEAD, OPTIONS";
+
+const PREFIX: &str = "moca-file-log";
+
+impl Route {
+    const NAMED: [Self; 7] = [
+        Self::SaveLog,
+        Self::SaveLogs,
+        Self::Details,
+        Self::GetLogs,
+        Self::GetLatestLogs,
+        Self::DownloadLogs,
+        Self::ClearLogs,
+    ];
+
+    /// As it stands in the URL and in the lines of the log.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::SaveLog => "save-log",
+            Self::SaveLogs => "save-logs",
+            Self::Details => "details",
+            Self::GetLogs => "get-logs",
+            Self::GetLatestLogs => "get-latest-logs",
+            Self::DownloadLogs => "download-logs",
+            Self::ClearLogs => "clear-logs",
+            Self::Status => "status",
+            Self::AdminStatus => "admin/status",
+            Self::AdminBlocked => "admin/blocked",
+        }
+    }
+
+    /// The route at this undecoded path of the log `log`, one trailing slash accepted.
+    pub(super) fn of(path: &str, log: &LogName) -> Option<Self> {
+        let path = path.strip_prefix('/')?;
+        let path = path.strip_suffix('/').unwrap_or(path);
+        let Some((first, rest)) = path.split_once('/') else {
+            return is(path, Self::Status.name()).then_some(Self::Status);
+        };
+        if !is(first, PREFIX) {
+            return None;
+        }
+        let route = match rest.split_once('/') {
+            None => rest,
+            Some((name, route)) if is(name, log.as_str()) => route,
+            Some(_) => return None,
+        };
+        Self::NAMED.into_iter().find(|candidate| is(route, candidate.name()))
+    }
+
+    /// The routes that only the admin socket has.
+    pub(super) fn of_admin(path: &str) -> Option<Self> {
+        let path = path.strip_prefix('/')?;
+        [Self::AdminStatus, Self::AdminBlocked].into_iter().find(|route| route.name() == path)
+    }
+
+    /// The decoded path in both its forms, for the rules of keys.
+    pub(super) fn paths(self, log: &LogName) -> [String; 2] {
+        [format!("/{PREFIX}/{}", self.name()), format!("/{PREFIX}/{}/{}", log.as_str(), self.name())]
+    }
+
+    /// All routes that need a key.
+    pub(super) const fn keyed() -> [Self; 7] {
+        Self::NAMED
+    }
+
+    /// Behind the root password.
+    pub(super) const fn needs_root(self) -> bool {
+        !matches!(self, Self::SaveLog | Self::SaveLogs | Self::Status)
+    }
+
+    /// Whether the route answers this method.
+    pub(super) fn allows(self, method: &Method) -> bool {
+        matches!(*method, Method::GET | Method::POST | Method::HEAD | Method::OPTIONS)
+            || (self == Self::AdminBlocked && *method == Method::DELETE)
+    }
+}
+
+fn is(segment: &str, name: &str) -> bool {
+    segment == name || (segment.contains('%') && percent_decode_str(segment).eq(name.bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(path: &str) -> Option<Route> {
+        Route::of(path, &"a b/é".replace('/', "-").parse().unwrap())
+    }
+
+    #[test]
+    fn both_forms_and_one_trailing_slash() {
+        for route in Route::NAMED {
+            assert_eq!(of(&format!("/moca-file-log/{}", route.name())), Some(route));
+            assert_eq!(of(&format!("/moca-file-log/a%20b-%C3%A9/{}/", route.name())), Some(route));
+            assert_eq!(of(&format!("/moca-file-log/other/{}", route.name())), None);
+            assert_eq!(of(&format!("/moca-file-log/{}//", route.name())), None);
+            assert_eq!(of(&format!("//moca-file-log/{}", route.name())), None);
+        }
+        assert_eq!(of("/status"), Some(Route::Status));
+        assert_eq!(of("/status/"), Some(Route::Status));
+        assert_eq!(of("/moca-file-log/status"), None);
+        for path in ["", "/", "*", "/moca-file-log", "/moca-file-log/", "/moca-file-log/save-log%00"] {
+            assert_eq!(of(path), None, "{path}");
+        }
+    }
+}

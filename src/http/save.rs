@@ -1,0 +1,55 @@
+//! `save-log` and `save-logs`: a request becomes durable lines.
+
+use std::sync::Arc;
+
+use super::answer::{self, Answer};
+use super::call::Call;
+use crate::guard::Key;
+use crate::record::Level;
+use crate::store::{Cursor, Entry, Source, append};
+
+/// Stores one record.
+pub(super) async fn save_log(call: &Call) -> Answer {
+    let input = call.input().await?;
+    let params = call.params(&input)?;
+    let key = call.authorize(&params).await?;
+    let message = params.message()?;
+    let entry = Entry { level: params.level()?, message: &message };
+    save(call, &key, vec![entry]).await
+}
+
+/// Stores a batch, all or nothing.
+pub(super) async fn save_logs(call: &Call) -> Answer {
+    let input = call.input().await?;
+    let params = call.params(&input)?;
+    let key = call.authorize(&params).await?;
+    let batch = params.logs()?;
+    let entries = batch.entries()?;
+    let entries = entries.iter().map(|entry| Entry { level: entry.level, message: &entry.message }).collect();
+    save(call, &key, entries).await
+}
+
+async fn save(call: &Call, key: &Arc<Key>, mut entries: Vec<Entry<'_>>) -> Answer {
+    let all = entries.len();
+    let least: Level = call.policy.log.level;
+    entries.retain(|entry| entry.level >= least);
+    let store = &*call.app.store;
+    let cursor = if entries.is_empty() || call.is_head() {
+        store.end()
+    } else {
+        let client = call.client.to_string();
+        let source = Source { client: &client, key: &key.entry.name, route: call.route.name() };
+        append(store, &source, &entries).await?.cursor
+    };
+    let saved = if call.is_head() { 0 } else { entries.len() };
+    Ok(if answer::wants_json(&call.parts.headers) {
+        saved_as_json(call, saved, all - entries.len(), cursor)
+    } else {
+        answer::success()
+    })
+}
+
+fn saved_as_json(call: &Call, saved: usize, filtered: usize, cursor: Cursor) -> warp::reply::Response {
+    let cursor = call.app.store.cursor_key().encode(cursor);
+    answer::json(format!("{{\"saved\":{saved},\"filtered\":{filtered},\"cursor\":\"{cursor}\"}}"))
+}

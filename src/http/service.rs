@@ -1,0 +1,278 @@
+//! One request, in the order of the contract: block list → DoS count → maintenance → known route and method → required
+//! headers → referer → key → (body → parameters → root password → handler). A refused caller learns the refusal only.
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::header::{self, HeaderName, HeaderValue};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Incoming;
+use tokio::time::timeout;
+use tower_service::Service;
+
+use super::App;
+use super::answer;
+use super::call::Call;
+use super::phase::{ConnState, Expired, Phase};
+use super::policy::Policy;
+use super::problem::Problem;
+use super::route::{METHODS, Route};
+use crate::guard::{ClientAddr, Quota, client_addr};
+
+/// The warp service behind the checks.
+pub(super) trait Handlers:
+    Service<Request<Empty<Bytes>>, Response = warp::reply::Response, Error = Infallible, Future: Send>
+    + Clone
+    + Send
+    + Sync
+    + 'static
+{
+}
+
+impl<T> Handlers for T where
+    T: Service<Request<Empty<Bytes>>, Response = warp::reply::Response, Error = Infallible, Future: Send>
+        + Clone
+        + Send
+        + Sync
+        + 'static
+{
+}
+
+/// An answer's body. Dropping it, sent or not, ends the request.
+pub(super) struct AnswerBody<B> {
+    inner: B,
+    state: Arc<ConnState>,
+}
+
+impl<B> Drop for AnswerBody<B> {
+    fn drop(&mut self) {
+        self.state.enter(Phase::Idle);
+    }
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Body for AnswerBody<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        Pin::new(&mut self.inner).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+/// The body type of warp's answers, which has no public name.
+pub(super) type WarpBody = <warp::reply::Response as HasBody>::Body;
+
+pub(super) trait HasBody {
+    type Body;
+}
+
+impl<B> HasBody for Response<B> {
+    type Body = B;
+}
+
+/// Answers one request.
+pub(super) async fn answer<H: Handlers>(
+    app: Arc<App>,
+    state: Arc<ConnState>,
+    peer: ClientAddr,
+    handlers: H,
+    request: Request<Incoming>,
+) -> Result<Response<AnswerBody<WarpBody>>, Infallible> {
+    state.request_begins(!request.body().is_end_stream());
+    let policy = app.policy();
+    let origin = request.headers().get(header::ORIGIN).cloned();
+    // Whoever asks first whether to send a body is not told to send it when nobody reads it.
+    let expects = request.headers().contains_key(header::EXPECT);
+    let (mut response, quota) = match check(&app, &policy, &state, peer, request) {
+        Checked::Answer { response, quota, body } => {
+            if state.has_unread_body() && !expects {
+                drain(body, &state).await;
+            }
+            (response, quota)
+        }
+        Checked::Call(call) => {
+            let mut handlers = handlers;
+            let mut inner = Request::new(Empty::new());
+            inner.extensions_mut().insert(Arc::clone(&call));
+            let response = overdue(&state, handlers.call(inner)).await;
+            (response, call.quota().cloned())
+        }
+    };
+    policy.dress(&mut response, origin.as_ref());
+    if let Some(quota) = quota {
+        rate_limit_headers(response.headers_mut(), &quota);
+    }
+    if state.has_unread_body() {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    state.enter(Phase::Answering);
+    Ok(response.map(|inner| AnswerBody { inner, state }))
+}
+
+/// Waits for the handler, but not past the time that an answer may take: the connection's timer tells.
+async fn overdue(
+    state: &ConnState,
+    handler: impl Future<Output = Result<warp::reply::Response, Infallible>>,
+) -> warp::reply::Response {
+    let mut handler = pin!(handler);
+    poll_fn(|cx| match handler.as_mut().poll(cx) {
+        Poll::Ready(Ok(response)) => Poll::Ready(response),
+        Poll::Pending if state.is_expired(Expired::Answer) => {
+            let problem = Problem::overloaded("The answer was not ready in time.");
+            Poll::Ready(problem.into_response().map(Into::into))
+        }
+        Poll::Pending => Poll::Pending,
+    })
+    .await
+}
+
+enum Checked {
+    /// `body`: what the client sends that nobody reads
+    Answer {
+        response: warp::reply::Response,
+        quota: Option<Quota>,
+        body: Option<Incoming>,
+    },
+    Call(Arc<Call>),
+}
+
+impl Checked {
+    fn refused(problem: Problem, body: Incoming) -> Self {
+        Self::Answer { response: problem.into_response().map(Into::into), quota: None, body: Some(body) }
+    }
+}
+
+impl From<Problem> for Checked {
+    fn from(problem: Problem) -> Self {
+        Self::Answer { response: problem.into_response().map(Into::into), quota: None, body: None }
+    }
+}
+
+/// A body so small that it is as good as here is read and dropped, so that the connection can be used again: a client
+/// that is told to come back later must not connect anew each time.
+async fn drain(body: Option<Incoming>, state: &ConnState) {
+    const SMALL: u64 = 64 * 1024;
+    const PATIENCE: Duration = Duration::from_millis(200);
+    let Some(body) = body.filter(|body| body.size_hint().exact().is_some_and(|len| len <= SMALL)) else {
+        return;
+    };
+    if matches!(timeout(PATIENCE, body.collect()).await, Ok(Ok(_))) {
+        state.body_read();
+    }
+}
+
+/// A path as it may stand in an answer: nobody needs sixteen kilobytes of it back.
+fn shown(path: &str) -> String {
+    const MOST: usize = 200;
+    match path.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}…", path.get(..end).unwrap_or_default()),
+        None => path.to_owned(),
+    }
+}
+
+fn check(
+    app: &Arc<App>,
+    policy: &Arc<Policy>,
+    state: &Arc<ConnState>,
+    peer: ClientAddr,
+    request: Request<Incoming>,
+) -> Checked {
+    let rules = &policy.rules;
+    let client = client_addr(peer, request.headers(), &policy.files.http);
+    if let Err(refusal) = app.guard.check_address(rules, &client, Instant::now()) {
+        return Checked::refused(refusal.into(), request.into_body());
+    }
+    if let Err(problem) = well_formed(&request, state, policy) {
+        return problem.into();
+    }
+    let (parts, body) = request.into_parts();
+    let admin = || (client == ClientAddr::Local).then(|| Route::of_admin(parts.uri.path())).flatten();
+    let Some(route) = Route::of(parts.uri.path(), &app.name).or_else(admin) else {
+        return Problem::new(StatusCode::NOT_FOUND, format!("Requested URL {} not found", parts.uri.path()))
+            .into();
+    };
+    if !route.allows(&parts.method) {
+        let detail = format!("Method {} not allowed for URL {}", parts.method, shown(parts.uri.path()));
+        let problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail)
+            .with(header::ALLOW, HeaderValue::from_static(METHODS));
+        return Checked::refused(problem, body);
+    }
+    if parts.method == Method::OPTIONS {
+        return Checked::Answer {
+            response: policy.preflight().map(Into::into),
+            quota: None,
+            body: Some(body),
+        };
+    }
+    if route == Route::Status {
+        let text = concat!("MocaFileLog(", env!("CARGO_PKG_VERSION"), ") is working...");
+        let response = answer::text(Bytes::from_static(text.as_bytes()));
+        return Checked::Answer { response, quota: None, body: Some(body) };
+    }
+    // What browsers and proxies must send is no matter of the operator's own socket.
+    if client != ClientAddr::Local
+        && let Err(refusal) = app.guard.check_headers(rules, &parts.headers)
+    {
+        return Checked::refused(refusal.into(), body);
+    }
+    let call =
+        Call::admit(Arc::clone(app), Arc::clone(policy), Arc::clone(state), client, route, parts, body);
+    match call {
+        Ok(call) => Checked::Call(Arc::new(call)),
+        Err(refused) => Checked::Answer {
+            response: refused.problem.into_response().map(Into::into),
+            quota: refused.quota,
+            body: refused.body,
+        },
+    }
+}
+
+/// What hyper lets pass but a server must not (RFC 9112, section 6.1: request smuggling), and the size of the head.
+fn well_formed(request: &Request<Incoming>, state: &ConnState, policy: &Policy) -> Result<(), Problem> {
+    let headers = request.headers();
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        // hyper takes Content-Length out where both stand, so the head is looked at as it came. One that can't be
+        // seen, because it came in a row with another request, is refused: nobody pipelines chunked bodies.
+        if state.head_names(b"content-length") != Some(false) {
+            let detail = "Content-Length together with Transfer-Encoding.";
+            return Err(Problem::bad_request(detail).closing());
+        }
+    }
+    state.forget_head();
+    // RFC 9112, section 3.2.
+    if request.version() == Version::HTTP_11 && headers.get_all(header::HOST).iter().count() != 1 {
+        return Err(Problem::bad_request("Exactly one Host is needed.").closing());
+    }
+    let length: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    if length as u64 > policy.files.http.max_header_size {
+        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        return Err(Problem::new(status, "The header section is too large.").closing());
+    }
+    Ok(())
+}
+
+/// `RateLimit` and `RateLimit-Policy` (IETF draft-ietf-httpapi-ratelimit-headers).
+fn rate_limit_headers(headers: &mut HeaderMap, quota: &Quota) {
+    const LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+    const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+    headers.extend(quota.rate_limit().map(|value| (LIMIT, value)));
+    headers.extend(quota.rate_limit_policy().map(|value| (POLICY, value)));
+}

@@ -1,0 +1,186 @@
+//! The byte stream of a connection: tells the connection's phase what goes in and out, gives the refusals that hyper
+//! writes by itself the form of ours, and lets a refused client finish speaking so that it can read why.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use http::StatusCode;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::App;
+use super::phase::{ConnState, Expired, Phase};
+use super::problem::Problem;
+
+/// See the module.
+pub(super) struct ConnStream<S> {
+    inner: S,
+    state: Arc<ConnState>,
+    app: Arc<App>,
+    /// bytes that go out instead of those hyper wrote, and how many of them are out
+    instead: Option<(Vec<u8>, usize)>,
+    half_closed: bool,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> ConnStream<S> {
+    pub(super) const fn new(inner: S, state: Arc<ConnState>, app: Arc<App>) -> Self {
+        Self { inner, state, app, instead: None, half_closed: false }
+    }
+
+    fn refusal(&self, status: StatusCode) -> Vec<u8> {
+        let policy = self.app.policy();
+        let http = &policy.files.http;
+        let status = match status {
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => self.state.why_too_large(),
+            other => other,
+        };
+        let problem = match status {
+            StatusCode::PAYLOAD_TOO_LARGE => Problem::too_large(http.request_max_size),
+            StatusCode::REQUEST_TIMEOUT => Problem::request_timeout(),
+            StatusCode::URI_TOO_LONG => Problem::new(status, "The request target is too long."),
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
+                Problem::new(status, "The header section is too large.")
+            }
+            _ => Problem::new(StatusCode::BAD_REQUEST, "Malformed HTTP request."),
+        };
+        problem.into_raw(&policy)
+    }
+
+    fn poll_instead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some((bytes, written)) = &mut self.instead {
+            if *written == bytes.len() {
+                self.instead = None;
+                break;
+            }
+            let count = ready!(Pin::new(&mut self.inner).poll_write(cx, &bytes[*written..]))?;
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            *written += count;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Whether what is written now answers a head for which no service was called. The bytes alone do not tell: a log
+    /// may hold any text.
+    fn is_hypers_own(&self) -> bool {
+        let between = matches!(self.state.phase(), Phase::New | Phase::Head | Phase::Idle);
+        between && self.state.is_flushed()
+    }
+
+    fn note_write<T>(&self, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        match &outcome {
+            Poll::Pending => self.state.write_blocked(),
+            Poll::Ready(_) => self.state.written(),
+        }
+        outcome
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for ConnStream<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.state.is_expired(Expired::Head) {
+            if self.instead.is_none() {
+                self.instead = Some((self.refusal(StatusCode::REQUEST_TIMEOUT), 0));
+            }
+            ready!(self.poll_instead(cx))?;
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
+        if buf.filled().len() > before {
+            self.state.received(&buf.filled()[before..]);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ConnStream<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if self.is_hypers_own() && self.instead.is_none() {
+            self.instead = bare_refusal(buf).map(|status| (self.refusal(status), 0));
+        }
+        if self.instead.is_some() {
+            let outcome = self.poll_instead(cx).map_ok(|()| buf.len());
+            return self.note_write(outcome);
+        }
+        let outcome = Pin::new(&mut self.inner).poll_write(cx, buf);
+        self.note_write(outcome)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if self.is_hypers_own()
+            && let Some(first) = bufs.iter().find(|buf| !buf.is_empty())
+        {
+            return self.poll_write(cx, first);
+        }
+        let outcome = Pin::new(&mut self.inner).poll_write_vectored(cx, bufs);
+        self.note_write(outcome)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let outcome = Pin::new(&mut self.inner).poll_flush(cx);
+        if matches!(outcome, Poll::Ready(Ok(()))) && self.state.phase() == Phase::Idle {
+            self.state.flushed();
+        }
+        self.note_write(outcome)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.half_closed {
+            ready!(Pin::new(&mut self.inner).poll_shutdown(cx))?;
+            self.half_closed = true;
+            if self.state.has_unread_body() || self.state.phase() == Phase::Head {
+                self.state.enter(Phase::Lingering);
+            }
+        }
+        // Closing a socket with unread bytes in it resets the connection, and the client would lose our answer.
+        let mut scratch = [0; 16 * 1024];
+        while self.state.phase() == Phase::Lingering {
+            let mut buf = ReadBuf::new(&mut scratch);
+            match ready!(Pin::new(&mut self.inner).poll_read(cx, &mut buf)) {
+                Ok(()) if !buf.filled().is_empty() => {
+                    self.state.received(buf.filled());
+                }
+                _ => break,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// The status of an answer without body or type: hyper's refusal of a malformed head.
+fn bare_refusal(bytes: &[u8]) -> Option<StatusCode> {
+    let status = bytes.strip_prefix(b"HTTP/1.1 ").or_else(|| bytes.strip_prefix(b"HTTP/1.0 "))?.get(..3)?;
+    let status = StatusCode::from_bytes(status).ok().filter(StatusCode::is_client_error)?;
+    let bare = memchr::memmem::find(bytes, b"content-type").is_none();
+    bare.then_some(status)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_bare_errors_are_replaced() {
+        let bare =
+            b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+        assert_eq!(bare_refusal(bare).map(|status| status.as_u16()), Some(431));
+        assert_eq!(bare_refusal(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"), None);
+        assert_eq!(bare_refusal(b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\n\r\n"), None);
+        assert_eq!(bare_refusal(b"HTTP"), None);
+    }
+}
