@@ -7,12 +7,16 @@
 //! - [`store`]: the file engine; an answer is sent only after it says that a record is durable.
 //! - [`record`]: what a record is and how it stands in a file as one line.
 //! - [`config`]: the configuration files, validated with the exact place of each finding.
+//! - [`systemd`]: passed sockets, readiness, watchdog, journal, signals.
 //!
 //! `record` and `config` do no network I/O and know none of the others (`config` knows [`record::Level`]);
 //! `store` knows nothing of HTTP; `http` knows nothing of systemd; the programs in `src/bin` wire them up.
 
 pub mod config;
+pub mod exit;
 pub mod guard;
+pub mod hooks;
 pub mod http;
 pub mod record;
 pub mod store;
+pub mod systemd;

@@ -1,0 +1,151 @@
+//! The life of an instance: open, say ready, obey signals and changed files, drain, close.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use moca_file_log::config::LogName;
+use moca_file_log::exit::Exit;
+use moca_file_log::guard::{Guard, state_file};
+use moca_file_log::hooks;
+use moca_file_log::http::{App, Listeners};
+use moca_file_log::store::{FileStore, LogStore, Settings};
+use moca_file_log::systemd::{self, Notifier, Signal, journal};
+use tokio::sync::mpsc;
+use tokio::time::interval;
+
+use super::listen::sockets;
+use super::reload::Reloader;
+use super::{Failure, Places, Start, create_directory, load, policy};
+
+/// Lines that wait for the disk, in bytes.
+const QUEUE: usize = 8 * 1024 * 1024;
+
+/// Serves until a signal ends it.
+pub(crate) async fn serve(start: Start) -> Result<(), Failure> {
+    let Start { name, places, passed } = start;
+    let notifier = Notifier::from_env();
+    // Handlers first: before they are in place, a maintenance signal would kill the process.
+    let mut signals = systemd::listen()
+        .map_err(|error| Failure::new(Exit::OsErr, format!("can't listen to signals: {error}")))?;
+    // What is ordered while the hooks run is done after them, but for the order to stop.
+    let mut early = Vec::new();
+    tokio::select! {
+        outcome = startup_hooks(&places, &name) => outcome?,
+        () = stop(&mut signals, &mut early) => return Ok(()),
+    }
+    // Read after the hooks: to prepare the configuration is what many of them are for.
+    let (log, files, warnings) = load(&places, &name)?;
+    journal::set_level(journal::level_filter(files.server.log_level));
+    warnings.iter().for_each(|warning| log::warn!("{warning}"));
+    // The port before the files: a second process of the same log must not touch them.
+    let sockets = sockets(passed, &log, files.server.backlog)?;
+    create_directory(&places.logs)?;
+    create_directory(&places.state)?;
+    let guard = Guard::open(&places.state, &name)
+        .map_err(|error| Failure::new(Exit::IoErr, format!("can't open the state: {error}")))?;
+    let guard = Arc::new(guard);
+    let settings =
+        Settings { path: places.logs.join(&log.file), format: log.format, durability: log.durability };
+    let state_path = state_file(&places.state, &name, "state");
+    let (store, committer) = FileStore::open(&settings, &state_path, QUEUE)
+        .map_err(|error| Failure::new(Exit::CantCreate, format!("can't open the log: {error}")))?;
+    let committer = tokio::spawn(committer);
+    let store: Arc<dyn LogStore> = Arc::new(store);
+    let app = Arc::new(App::new(
+        name.clone(),
+        Arc::clone(&store),
+        Arc::clone(&guard),
+        policy(&name, &log, &files),
+        sockets.shown.clone(),
+    ));
+    let listeners = Listeners::new(Arc::clone(&app));
+    sockets.sockets.into_iter().for_each(|socket| listeners.serve(socket));
+    let persisting = tokio::spawn({
+        let guard = Arc::clone(&guard);
+        async move { guard.persist().await }
+    });
+    let config_dir = places.config.clone();
+    let reloader = Reloader::new(places, Arc::clone(&app), notifier.clone());
+    log::info!(MOCA_EVENT = "started"; "serving {} on {}", name.as_str(), sockets.shown.join(", "));
+    notifier.ready(&reloader.status());
+    // A task of its own: however long a reload waits for a disk, signals are obeyed and the watchdog is fed.
+    let (orders, received) = mpsc::unbounded_channel();
+    let keeper = tokio::spawn(reloader.keep(received));
+    for order in early.drain(..) {
+        obey(&orders, order);
+    }
+    let mut watchdog = notifier.watchdog_interval().map(interval);
+    loop {
+        let order = tokio::select! {
+            signal = signals.next() => match signal {
+                Some(Signal::Stop) | None => break,
+                Some(signal) => signal,
+            },
+            () = tick(&mut watchdog) => {
+                notifier.watchdog();
+                continue;
+            }
+        };
+        obey(&orders, order);
+    }
+    keeper.abort();
+
+    let patience = app.policy().files.http.graceful_shutdown_timeout;
+    notifier.stopping();
+    notifier.extend_timeout(patience + Duration::from_secs(10));
+    log::info!(MOCA_EVENT = "stopping"; "stopping: {} connections are open", listeners.open());
+    let cut = tokio::select! {
+        cut = listeners.stop(patience) => cut,
+        // Asked twice, it does not wait for clients any more.
+        () = stop(&mut signals, &mut early) => listeners.open(),
+    };
+    if cut > 0 {
+        log::warn!("{cut} connections were cut after graceful_shutdown_timeout");
+    }
+    let closed = store.close().await;
+    // It ends with the store.
+    drop(committer.await);
+    persisting.abort();
+    if let Err(error) = guard.persist_now() {
+        log::error!("can't keep the blocked addresses: {error}");
+    }
+    let atexit = move || hooks::run_atexit(&config_dir, name.as_str());
+    // Their failure is logged; it changes nothing any more.
+    drop(tokio::task::spawn_blocking(atexit).await);
+    log::info!(MOCA_EVENT = "stopped"; "stopped");
+    closed.map_err(|error| Failure::new(Exit::IoErr, error.to_string()))
+}
+
+async fn startup_hooks(places: &Places, name: &LogName) -> Result<(), Failure> {
+    let (directory, name) = (places.config.clone(), name.clone());
+    let ran = tokio::task::spawn_blocking(move || hooks::run_startup(&directory, name.as_str())).await;
+    match ran {
+        Ok(outcome) => outcome.map_err(|error| Failure::new(Exit::Unavailable, error.to_string())),
+        Err(error) => Err(Failure::new(Exit::Software, error.to_string())),
+    }
+}
+
+fn obey(orders: &mpsc::UnboundedSender<Signal>, order: Signal) {
+    if orders.send(order).is_err() {
+        log::error!("{order:?} can't be obeyed: the task that reloads has ended");
+    }
+}
+
+/// Waits for the order to stop; others are put down in `early`.
+async fn stop(signals: &mut (impl futures_util::Stream<Item = Signal> + Unpin), early: &mut Vec<Signal>) {
+    while let Some(signal) = signals.next().await {
+        match signal {
+            Signal::Stop => return,
+            other => early.push(other),
+        }
+    }
+    std::future::pending::<()>().await;
+}
+
+async fn tick(interval: &mut Option<tokio::time::Interval>) {
+    match interval {
+        Some(interval) => drop(interval.tick().await),
+        None => std::future::pending().await,
+    }
+}

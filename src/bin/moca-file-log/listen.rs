@@ -1,0 +1,78 @@
+//! The sockets of an instance: those that systemd passed, or one bound to the address of `log.json`.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+
+use moca_file_log::config::LogEntry;
+use moca_file_log::exit::Exit;
+use moca_file_log::http::Socket;
+use moca_file_log::systemd::{Listener, PassedSocket};
+use nix::sys::socket::{setsockopt, sockopt::Ipv6V6Only};
+use tokio::net::{TcpListener, TcpSocket, UnixListener};
+
+use super::Failure;
+
+/// The sockets, and their addresses as a person would write them.
+pub(crate) struct Sockets {
+    pub(crate) sockets: Vec<Socket>,
+    pub(crate) shown: Vec<String>,
+}
+
+/// Takes the passed sockets or binds one.
+pub(crate) fn sockets(passed: Vec<PassedSocket>, log: &LogEntry, backlog: u32) -> Result<Sockets, Failure> {
+    if passed.is_empty() {
+        let listener = bind(log, backlog)?;
+        let shown = vec![shown(&listener)];
+        return Ok(Sockets { sockets: vec![Socket::Tcp { listener, belongs_to_us: true }], shown });
+    }
+    let unusable =
+        |error: std::io::Error| Failure::new(Exit::OsErr, format!("a passed socket is unusable: {error}"));
+    let mut all = Sockets { sockets: Vec::new(), shown: Vec::new() };
+    for socket in passed {
+        let socket = match socket.listener {
+            Listener::Tcp(listener) => {
+                let listener = TcpListener::from_std(listener).map_err(unusable)?;
+                all.shown.push(shown(&listener));
+                Socket::Tcp { listener, belongs_to_us: false }
+            }
+            Listener::Unix(listener) => {
+                let path =
+                    listener.local_addr().ok().and_then(|address| Some(address.as_pathname()?.to_owned()));
+                all.shown.extend(path.map(|path| format!("unix:{}", path.display())));
+                Socket::Unix(UnixListener::from_std(listener).map_err(unusable)?)
+            }
+        };
+        all.sockets.push(socket);
+    }
+    Ok(all)
+}
+
+fn shown(listener: &TcpListener) -> String {
+    listener.local_addr().map_or_else(|_| "an unknown address".into(), |address| format!("http://{address}"))
+}
+
+fn bind(log: &LogEntry, backlog: u32) -> Result<TcpListener, Failure> {
+    let place = format!("{}:{}", log.host, log.port);
+    let failure = |what: &str, error: std::io::Error| {
+        Failure::new(Exit::Unavailable, format!("can't {what} {place}: {error}"))
+    };
+    let candidates: Vec<SocketAddr> = (log.host.trim_matches(['[', ']']), log.port)
+        .to_socket_addrs()
+        .map_err(|error| failure("resolve", error))?
+        .filter(|address| address.is_ipv6() == log.use_ipv6 || log.host.parse::<std::net::IpAddr>().is_ok())
+        .collect();
+    let Some(address) = candidates.first().copied() else {
+        let family = if log.use_ipv6 { "IPv6" } else { "IPv4" };
+        let message = format!("{} has no {family} address; see use_ipv6 in log.json", log.host);
+        return Err(Failure::new(Exit::Config, message));
+    };
+    let socket = if address.is_ipv6() { TcpSocket::new_v6() } else { TcpSocket::new_v4() };
+    let socket = socket.map_err(|error| failure("open a socket for", error))?;
+    // A restart must not wait for connections of the last run to time out.
+    socket.set_reuseaddr(true).map_err(|error| failure("prepare", error))?;
+    if address.is_ipv6() {
+        // `::` serves IPv4 as well, whatever the system's default is.
+        setsockopt(&socket, Ipv6V6Only, &false).map_err(|error| failure("prepare", error.into()))?;
+    }
+    socket.bind(address).map_err(|error| failure("listen on", error))?;
+    socket.listen(backlog).map_err(|error| failure("listen on", error))
+}

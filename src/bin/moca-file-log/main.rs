@@ -1,0 +1,173 @@
+//! The server of one log: `moca-file-log NAME`.
+//!
+//! Under systemd it serves the sockets that were passed to it, elsewhere it binds the address of `log.json` itself.
+//! What can go wrong before the first request ends in one clear line and an exit status of `sysexits.h`.
+
+mod instance;
+mod listen;
+mod reload;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Parser;
+use moca_file_log::config::{self, Files, Finding, LogEntry, LogName};
+use moca_file_log::exit::Exit;
+use moca_file_log::http;
+use moca_file_log::systemd::{self, PassedSocket, journal};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+/// Serves one log over HTTP: what it acknowledges is on disk.
+#[derive(Debug, Parser)]
+#[command(name = "moca-file-log", version = concat!("(", env!("CARGO_PKG_VERSION"), ")"))]
+struct Arguments {
+    /// The name of the log in log.json
+    name: String,
+    /// Where log.json and the other configuration files are [default: $CONFIGURATION_DIRECTORY or ./configs]
+    #[arg(long, value_name = "DIR")]
+    config_dir: Option<PathBuf>,
+    /// What relative log files are relative to [default: $LOGS_DIRECTORY or ./client_logs]
+    #[arg(long, value_name = "DIR")]
+    log_dir: Option<PathBuf>,
+    /// Where the service keeps what it must remember [default: $STATE_DIRECTORY or ./state]
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+}
+
+/// Where things are.
+#[derive(Debug, Clone)]
+struct Places {
+    config: PathBuf,
+    logs: PathBuf,
+    state: PathBuf,
+}
+
+/// What is known before the configuration is read.
+struct Start {
+    name: LogName,
+    places: Places,
+    passed: Vec<PassedSocket>,
+}
+
+/// Why the service does not start: one line, and a status for scripts.
+#[derive(Debug)]
+struct Failure {
+    exit: Exit,
+    message: String,
+}
+
+impl Failure {
+    fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self { exit, message: message.into() }
+    }
+}
+
+fn main() -> ExitCode {
+    // Before anything starts a thread or opens a descriptor.
+    let passed = systemd::passed();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Nothing can be said when even the terminal is gone.
+            drop(error.print());
+            return if error.use_stderr() { Exit::Usage.into() } else { ExitCode::SUCCESS };
+        }
+    };
+    if let Err(error) = journal::init(&arguments.name, log::LevelFilter::Info) {
+        eprintln!("moca-file-log: {error}");
+        return Exit::Software.into();
+    }
+    let outcome = passed
+        .map_err(|error| Failure::new(Exit::OsErr, error.to_string()))
+        .and_then(|passed| prepare(&arguments, passed))
+        .and_then(run);
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            log::error!(MOCA_EVENT = "start-failed"; "{}", failure.message);
+            failure.exit.into()
+        }
+    }
+}
+
+fn prepare(arguments: &Arguments, passed: Vec<PassedSocket>) -> Result<Start, Failure> {
+    let place = |given: &Option<PathBuf>, variable: &str, fallback: &str| {
+        // systemd separates several directories by colons; the first one is ours.
+        let from_systemd =
+            || std::env::var_os(variable).and_then(|value| std::env::split_paths(&value).next());
+        given.clone().or_else(from_systemd).unwrap_or_else(|| PathBuf::from(fallback))
+    };
+    let places = Places {
+        config: place(&arguments.config_dir, "CONFIGURATION_DIRECTORY", "configs"),
+        logs: place(&arguments.log_dir, "LOGS_DIRECTORY", "client_logs"),
+        state: place(&arguments.state_dir, "STATE_DIRECTORY", "state"),
+    };
+    let name: LogName = arguments.name.parse().map_err(|error| {
+        Failure::new(Exit::Usage, format!("{:?} is no name of a log: {error}", arguments.name))
+    })?;
+    Ok(Start { name, places, passed })
+}
+
+/// The configuration of the log `name`: its entry, all files, and what is worth a warning in them.
+fn load(places: &Places, name: &LogName) -> Result<(LogEntry, Files, Vec<Finding>), Failure> {
+    let loaded = config::load(&places.config).map_err(|findings| {
+        let lines: Vec<String> = findings.iter().map(ToString::to_string).collect();
+        Failure::new(Exit::Config, lines.join("\n"))
+    })?;
+    let log_json = places.config.join("log.json");
+    let log_json = log_json.display();
+    let Some(log) = loaded.files.logs.get(name).cloned() else {
+        let known: Vec<&str> = loaded.files.logs.keys().map(LogName::as_str).collect();
+        let message = format!("unknown log \"{name}\": {log_json} has {}", known.join(", "));
+        return Err(Failure::new(Exit::Config, message));
+    };
+    if !log.status {
+        let message = format!("the log \"{name}\" is switched off: \"status\": false in {log_json}");
+        return Err(Failure::new(Exit::Config, message));
+    }
+    if let Some(tls) = &loaded.files.server.tls {
+        let (cert, key) = (tls.cert.display(), tls.key.display());
+        let message =
+            format!("server.json: ssl: can't use {cert} and {key}: this version does not serve HTTPS");
+        return Err(Failure::new(Exit::Config, message));
+    }
+    let mut warnings = loaded.warnings;
+    warnings.extend(config::not_in_force(&log, &loaded.files));
+    Ok((log, loaded.files, warnings))
+}
+
+fn run(start: Start) -> Result<(), Failure> {
+    // A mistake is told before a hook does anything.
+    load(&start.places, &start.name)?;
+    raise_descriptor_limit();
+    // One thread serves and writes: a record then never waits for another thread to wake up. Readers and slow hashes
+    // have a small pool beside it.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(8)
+        .build()
+        .map_err(|error| Failure::new(Exit::OsErr, format!("can't start the event loop: {error}")))?;
+    let outcome = runtime.block_on(instance::serve(start));
+    runtime.shutdown_background();
+    outcome
+}
+
+/// Every connection is a descriptor; the soft limit is a default for programs that use select(2).
+fn raise_descriptor_limit() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(error) = raised {
+        log::warn!("can't raise the limit of open files: {error}");
+    }
+}
+
+/// Creates a directory that the service needs; systemd has done it already where it starts us.
+fn create_directory(path: &Path) -> Result<(), Failure> {
+    std::fs::create_dir_all(path)
+        .map_err(|error| Failure::new(Exit::CantCreate, format!("can't create {}: {error}", path.display())))
+}
+
+/// The policy of an instance under these files.
+fn policy(name: &LogName, log: &LogEntry, files: &Files) -> http::Policy {
+    http::Policy::new(name, log.clone(), files.clone())
+}
