@@ -1,0 +1,312 @@
+//! A raw HTTP/1.1 client: one connection, every byte under the test's control.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// Longer than any answer may take, so that a hanging server fails a test instead of stopping the run.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// One connection to the server, kept open between requests.
+pub(crate) struct Conn {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+/// An answer, its body decoded from chunks.
+#[derive(Clone)]
+pub(crate) struct Response {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Conn {
+    pub(crate) fn open(address: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        Ok(Self { stream, buffer: Vec::new() })
+    }
+
+    pub(crate) fn request(
+        &mut self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Response {
+        self.try_request(method, target, headers, body)
+            .unwrap_or_else(|error| panic!("{method} {target}: no answer: {error}"))
+    }
+
+    pub(crate) fn try_request(
+        &mut self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> io::Result<Response> {
+        self.send(method, target, headers, body)?;
+        self.receive(method)
+    }
+
+    pub(crate) fn get(&mut self, target: &str) -> Response {
+        self.request("GET", target, &[], b"")
+    }
+
+    pub(crate) fn post_json(&mut self, target: &str, body: &Value) -> Response {
+        let json = [("Content-Type", "application/json")];
+        self.request("POST", target, &json, body.to_string().as_bytes())
+    }
+
+    pub(crate) fn send(
+        &mut self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> io::Result<()> {
+        let mut bytes = format!("{method} {target} HTTP/1.1\r\nHost: log.test\r\n").into_bytes();
+        for (name, value) in headers {
+            bytes.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
+        }
+        let length_is_given = headers.iter().any(|(name, _)| {
+            name.eq_ignore_ascii_case("content-length") || name.eq_ignore_ascii_case("transfer-encoding")
+        });
+        if !length_is_given && (method == "POST" || !body.is_empty()) {
+            bytes.extend_from_slice(format!("Content-Length: {}\r\n", body.len()).as_bytes());
+        }
+        bytes.extend_from_slice(b"\r\n");
+        bytes.extend_from_slice(body);
+        self.send_raw(&bytes)
+    }
+
+    pub(crate) fn send_raw(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.write_all(bytes)
+    }
+
+    pub(crate) fn receive(&mut self, method: &str) -> io::Result<Response> {
+        let mut body = Vec::new();
+        let mut response = self.receive_streamed(method, |piece| body.extend_from_slice(piece))?;
+        response.body = body;
+        Ok(response)
+    }
+
+    /// Hands the body over piece by piece; the returned answer's own body stays empty.
+    pub(crate) fn receive_streamed(
+        &mut self,
+        method: &str,
+        mut sink: impl FnMut(&[u8]),
+    ) -> io::Result<Response> {
+        let response = loop {
+            let head = self.read_head()?;
+            // an interim answer is not the answer
+            if head.status >= 200 {
+                break head;
+            }
+        };
+        let chunked = response.header("transfer-encoding").is_some_and(|v| v.eq_ignore_ascii_case("chunked"));
+        let length = response.header("content-length").map(|v| v.parse::<u64>().expect("content-length"));
+        if method == "HEAD" || response.status == 204 || response.status == 304 {
+            return Ok(response);
+        }
+        if chunked {
+            loop {
+                let line = self.read_line()?;
+                let digits = line.split(';').next().unwrap_or_default().trim();
+                let size = u64::from_str_radix(digits, 16).map_err(|_| {
+                    io::Error::new(io::ErrorKind::InvalidData, format!("chunk size {line:?}"))
+                })?;
+                self.read_exactly(size, &mut sink)?;
+                if size == 0 {
+                    while !self.read_line()?.is_empty() {}
+                    break;
+                }
+                self.read_line()?;
+            }
+        } else if let Some(length) = length {
+            self.read_exactly(length, &mut sink)?;
+        } else {
+            loop {
+                if !self.buffer.is_empty() {
+                    sink(&self.buffer);
+                    self.buffer.clear();
+                }
+                if self.fill()? == 0 {
+                    break;
+                }
+            }
+        }
+        Ok(response)
+    }
+
+    /// Everything until the server closes the connection; a reset counts as a close.
+    pub(crate) fn read_to_end(&mut self) -> Vec<u8> {
+        loop {
+            match self.fill() {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(error) if is_timeout(&error) => panic!("the server does not close the connection"),
+                Err(_) => break,
+            }
+        }
+        std::mem::take(&mut self.buffer)
+    }
+
+    /// Whether the server closes within this time, without a byte of an answer that nobody asked for.
+    pub(crate) fn is_closed_within(&mut self, limit: Duration) -> bool {
+        let until = Instant::now() + limit;
+        self.set_read_timeout(limit);
+        let closed = match self.fill() {
+            Ok(0) => true,
+            Ok(_) => panic!("unexpected bytes: {:?}", String::from_utf8_lossy(&self.buffer)),
+            Err(error) => !is_timeout(&error),
+        };
+        closed && Instant::now() < until + Duration::from_millis(500)
+    }
+
+    /// Whether nothing at all comes for this long.
+    pub(crate) fn is_silent_for(&mut self, time: Duration) -> bool {
+        self.set_read_timeout(time);
+        let silent = self.fill().is_err_and(|error| is_timeout(&error));
+        self.set_read_timeout(PATIENCE);
+        silent
+    }
+
+    pub(crate) fn set_read_timeout(&self, limit: Duration) {
+        self.stream.set_read_timeout(Some(limit)).expect("set the read timeout");
+    }
+
+    /// Says "no more from me", and still listens.
+    pub(crate) fn half_close(&self) {
+        self.stream.shutdown(Shutdown::Write).expect("shut down the sending half");
+    }
+
+    fn read_head(&mut self) -> io::Result<Response> {
+        let status_line = self.read_line()?;
+        let status = status_line
+            .strip_prefix("HTTP/1.1 ")
+            .or_else(|| status_line.strip_prefix("HTTP/1.0 "))
+            .and_then(|rest| rest.get(..3))
+            .and_then(|code| code.parse().ok())
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("status {status_line:?}")))?;
+        let mut headers = Vec::new();
+        loop {
+            let line = self.read_line()?;
+            if line.is_empty() {
+                return Ok(Response { status, headers, body: Vec::new() });
+            }
+            let (name, value) = line
+                .split_once(':')
+                .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("header {line:?}")))?;
+            headers.push((name.to_owned(), value.trim().to_owned()));
+        }
+    }
+
+    /// The next line as it comes, be it of an interim answer.
+    pub(crate) fn read_line(&mut self) -> io::Result<String> {
+        loop {
+            if let Some(end) = self.buffer.windows(2).position(|pair| pair == b"\r\n") {
+                let line = String::from_utf8_lossy(&self.buffer[..end]).into_owned();
+                self.buffer.drain(..end + 2);
+                return Ok(line);
+            }
+            if self.fill()? == 0 {
+                let cut = if self.buffer.is_empty() { "closed before an answer" } else { "cut in an answer" };
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, cut));
+            }
+        }
+    }
+
+    fn read_exactly(&mut self, length: u64, sink: &mut impl FnMut(&[u8])) -> io::Result<()> {
+        let mut missing = length;
+        while missing > 0 {
+            if self.buffer.is_empty() && self.fill()? == 0 {
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "cut in a body"));
+            }
+            let piece = usize::try_from(missing).unwrap_or(usize::MAX).min(self.buffer.len());
+            sink(&self.buffer[..piece]);
+            self.buffer.drain(..piece);
+            missing -= piece as u64;
+        }
+        Ok(())
+    }
+
+    fn fill(&mut self) -> io::Result<usize> {
+        let mut piece = [0; 65536];
+        let count = self.stream.read(&mut piece)?;
+        self.buffer.extend_from_slice(&piece[..count]);
+        Ok(count)
+    }
+}
+
+impl Response {
+    /// The first header of this name.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+    }
+
+    /// A header that must be there.
+    pub(crate) fn expect_header(&self, name: &str) -> &str {
+        self.header(name).unwrap_or_else(|| panic!("no header {name}: {self:?}"))
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("not JSON ({error}): {self:?}"))
+    }
+
+    /// Asserts the plain answer to what was done.
+    pub(crate) fn success(&self) {
+        assert_eq!(self.status, 200, "{self:?}");
+        assert_eq!(self.text(), "success.", "{self:?}");
+        assert!(self.expect_header("content-type").starts_with("text/plain"), "{self:?}");
+    }
+
+    /// Asserts an error in the form of RFC 9457 and gives its `detail`.
+    pub(crate) fn problem(&self, status: u16) -> String {
+        assert_eq!(self.status, status, "{self:?}");
+        assert!(self.expect_header("content-type").starts_with("application/problem+json"), "{self:?}");
+        let problem = self.json();
+        assert_eq!(problem["status"], status, "{self:?}");
+        for member in ["type", "title", "detail"] {
+            assert!(problem[member].as_str().is_some_and(|text| !text.is_empty()), "{member}: {self:?}");
+        }
+        problem["detail"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Asserts an error with exactly this text.
+    pub(crate) fn refused(&self, status: u16, detail: &str) {
+        assert_eq!(self.problem(status), detail, "{self:?}");
+    }
+
+    /// Asserts a 401 with its challenge and exactly this text.
+    pub(crate) fn unauthorized(&self, detail: &str) {
+        self.refused(401, detail);
+        assert!(!self.expect_header("www-authenticate").is_empty(), "{self:?}");
+    }
+
+    /// Asserts a whole number of seconds to wait, and gives it.
+    pub(crate) fn retry_after(&self) -> u64 {
+        let text = self.expect_header("retry-after");
+        text.parse().unwrap_or_else(|_| panic!("Retry-After in seconds: {self:?}"))
+    }
+}
+
+impl std::fmt::Debug for Response {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let text: String = self.text().chars().take(600).collect();
+        write!(f, "{} {:?} {} bytes: {text:?}", self.status, self.headers, self.body.len())
+    }
+}
+
+pub(crate) fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+}

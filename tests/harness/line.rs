@@ -1,0 +1,95 @@
+//! Reads the lines of a log as the contract describes them, without a byte of the server's own code.
+
+/// A line of the text form, taken apart.
+#[derive(Debug, Clone)]
+pub(crate) struct Line {
+    pub(crate) level: String,
+    pub(crate) time: String,
+    pub(crate) client: String,
+    pub(crate) key: String,
+    pub(crate) route: String,
+    pub(crate) pid: u32,
+    pub(crate) seq: u64,
+    /// as it stands in the file
+    pub(crate) escaped: String,
+    /// as it was sent
+    pub(crate) message: String,
+}
+
+impl Line {
+    /// Panics where the line breaks the grammar.
+    pub(crate) fn parse(line: &str) -> Self {
+        Self::try_parse(line).unwrap_or_else(|why| panic!("not a whole line ({why}): {line:?}"))
+    }
+
+    /// `[LEVEL](TIME)<CLIENT|KEY|ROUTE|PID|SEQ>MESSAGE`
+    pub(crate) fn try_parse(line: &str) -> Result<Self, &'static str> {
+        let rest = line.strip_prefix('[').ok_or("no [")?;
+        let (level, rest) = rest.split_once("](").ok_or("no level")?;
+        if !["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"].contains(&level) {
+            return Err("unknown level");
+        }
+        let (time, rest) = rest.split_once(")<").ok_or("no time")?;
+        if !is_time(time) {
+            return Err("malformed time");
+        }
+        let (fields, escaped) = rest.split_once('>').ok_or("no fields")?;
+        let fields: Vec<&str> = fields.split('|').collect();
+        let [client, key, route, pid, seq] = fields[..] else { return Err("not five fields") };
+        Ok(Self {
+            level: level.to_owned(),
+            time: time.to_owned(),
+            client: client.to_owned(),
+            key: key.to_owned(),
+            route: route.to_owned(),
+            pid: pid.parse().map_err(|_| "pid")?,
+            seq: seq.parse().map_err(|_| "seq")?,
+            escaped: escaped.to_owned(),
+            message: unescape(escaped)?,
+        })
+    }
+}
+
+/// `2026-11-23 05:02:29.805789+00:00`
+fn is_time(text: &str) -> bool {
+    let pattern = "dddd-dd-dd dd:dd:dd.ddddddsdd:dd";
+    text.len() == pattern.len()
+        && text.chars().zip(pattern.chars()).all(|(c, p)| match p {
+            'd' => c.is_ascii_digit(),
+            's' => c == '+' || c == '-',
+            _ => c == p,
+        })
+}
+
+/// Undoes `\\`, `\n`, `\r` and `\u{HEX}`; anything that should have been escaped is an error.
+fn unescape(text: &str) -> Result<String, &'static str> {
+    let mut message = String::with_capacity(text.len());
+    let mut rest = text.chars();
+    while let Some(c) = rest.next() {
+        if must_be_escaped(c) {
+            return Err("a control character stands unescaped");
+        }
+        if c != '\\' {
+            message.push(c);
+            continue;
+        }
+        match rest.next() {
+            Some('\\') => message.push('\\'),
+            Some('n') => message.push('\n'),
+            Some('r') => message.push('\r'),
+            Some('u') => {
+                let digits: String = rest.by_ref().take_while(|&c| c != '}').collect();
+                let digits = digits.strip_prefix('{').ok_or("\\u without {")?;
+                let code = u32::from_str_radix(digits, 16).map_err(|_| "\\u without hex digits")?;
+                message.push(char::from_u32(code).ok_or("\\u of no character")?);
+            }
+            _ => return Err("unknown escape"),
+        }
+    }
+    Ok(message)
+}
+
+/// C0 but TAB, DEL, C1, and the two Unicode line ends.
+pub(crate) fn must_be_escaped(c: char) -> bool {
+    (c.is_control() && c != '\t') || c == '\u{2028}' || c == '\u{2029}'
+}

@@ -1,0 +1,71 @@
+//! What the black-box tests share: the real server in directories of its own, a raw HTTP client, and a reader of
+//! log lines that owes nothing to the code under test.
+#![allow(dead_code, unused_imports, reason = "each test crate uses its own part of the harness")]
+
+mod conn;
+mod line;
+mod server;
+mod setup;
+
+pub(crate) use conn::{Conn, Response, is_timeout};
+pub(crate) use line::{Line, must_be_escaped};
+pub(crate) use server::{Server, route};
+pub(crate) use setup::{KEY, ROOT, Setup, free_port};
+
+use std::time::{Duration, Instant};
+
+/// Polls until the condition holds; panics when it does not within the limit.
+pub(crate) fn eventually(what: &str, limit: Duration, mut condition: impl FnMut() -> bool) {
+    let until = Instant::now() + limit;
+    while !condition() {
+        assert!(Instant::now() < until, "not within {limit:?}: {what}");
+        std::thread::sleep(Duration::from_millis(15));
+    }
+}
+
+/// For what a machine may lack (root, mounts, strace): a failure where everything must run, else a note.
+pub(crate) fn cannot_run(why: &str) {
+    assert!(std::env::var_os("CI").is_none(), "cannot run here: {why}");
+    eprintln!("skipped: {why}");
+}
+
+/// How much slower than the promised machine this one may be.
+pub(crate) fn slowness() -> u32 {
+    if std::env::var_os("MOCA_SLOW_MACHINE").is_some() { 20 } else { 1 }
+}
+
+/// Raises the soft limit of open files to the hard one, for this process and the servers it starts.
+pub(crate) fn raise_file_limit(wanted: u64) -> bool {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return false };
+    if soft < wanted && setrlimit(Resource::RLIMIT_NOFILE, hard.min(wanted.max(soft)), hard).is_err() {
+        return false;
+    }
+    getrlimit(Resource::RLIMIT_NOFILE).is_ok_and(|(soft, _)| soft >= wanted)
+}
+
+/// The parameter form of a text in a query or an urlencoded body.
+pub(crate) fn encode(text: &str) -> String {
+    let mut encoded = String::new();
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
+}
+
+/// `a=1&b=2`
+pub(crate) fn encode_pairs(pairs: &[(&str, &str)]) -> String {
+    let pairs: Vec<String> = pairs.iter().map(|(k, v)| format!("{}={}", encode(k), encode(v))).collect();
+    pairs.join("&")
+}
+
+/// Lower-case hex of SHA-256.
+pub(crate) fn sha256_hex(text: &str) -> String {
+    use sha2::Digest;
+    let digest = sha2::Sha256::digest(text.as_bytes());
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}

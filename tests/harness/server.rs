@@ -1,0 +1,329 @@
+//! The running server: its process, what it tells the service manager, its files.
+
+use std::net::SocketAddr;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ExitStatus};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+
+use super::{Conn, KEY, Line, ROOT, Response, Setup, encode_pairs, eventually, is_timeout};
+
+/// A server that said READY. Dropping it kills it.
+pub(crate) struct Server {
+    setup: Setup,
+    child: Option<Child>,
+    notes: Notes,
+    ready_after: Duration,
+}
+
+impl Server {
+    pub(super) fn start(setup: Setup) -> Self {
+        let notes = Notes::listen(&setup.root.path().join("notify.sock"));
+        let mut server = Self { setup, child: None, notes, ready_after: Duration::ZERO };
+        server.start_again();
+        server
+    }
+
+    /// Starts the program in the same directories.
+    pub(crate) fn start_again(&mut self) {
+        assert!(self.child.is_none(), "the server still runs");
+        let heard_before = self.notes.all().len();
+        let socket = self.setup.notify.then(|| self.notes.path.clone());
+        let started = Instant::now();
+        self.child = Some(self.setup.command(socket.as_deref()).spawn().expect("spawn the server"));
+        loop {
+            let ready = if self.setup.notify {
+                self.notes.all().iter().skip(heard_before).any(|note| note.lines().any(|l| l == "READY=1"))
+            } else {
+                Conn::open(self.address()).is_ok()
+            };
+            if ready {
+                self.ready_after = started.elapsed();
+                return;
+            }
+            let child = self.child.as_mut().expect("a child");
+            if let Some(status) = child.try_wait().expect("wait for the server") {
+                self.child = None;
+                panic!("the server ended before it was ready: {status}\n{}", self.stderr());
+            }
+            if started.elapsed() > Duration::from_secs(10) {
+                panic!("not ready in 10 s\n{}", self.stderr());
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// SIGTERM, and the exit status.
+    pub(crate) fn stop(&mut self) -> ExitStatus {
+        self.signal(Signal::SIGTERM);
+        self.wait_for_exit(Duration::from_secs(20))
+    }
+
+    /// A stop that must succeed, and a start in the same directories.
+    pub(crate) fn restart(&mut self) {
+        let status = self.stop();
+        assert!(status.success(), "{status}\n{}", self.stderr());
+        self.start_again();
+    }
+
+    pub(crate) fn kill9(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().expect("kill the server");
+            child.wait().expect("reap the server");
+        }
+    }
+
+    pub(crate) fn wait_for_exit(&mut self, limit: Duration) -> ExitStatus {
+        let until = Instant::now() + limit;
+        loop {
+            let child = self.child.as_mut().expect("a running server");
+            if let Some(status) = child.try_wait().expect("wait for the server") {
+                self.child = None;
+                return status;
+            }
+            assert!(Instant::now() < until, "still running after {limit:?}\n{}", self.stderr());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.pid()).expect("a process id"));
+        kill(pid, signal).expect("send a signal");
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.as_ref().expect("a running server").id()
+    }
+
+    /// From the start of the process to READY.
+    pub(crate) fn ready_after(&self) -> Duration {
+        self.ready_after
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.setup.address()
+    }
+
+    pub(crate) fn admin_socket(&self) -> PathBuf {
+        self.setup.admin_socket()
+    }
+
+    pub(crate) fn connect(&self) -> Conn {
+        Conn::open(self.address()).expect("connect to the server")
+    }
+
+    pub(crate) fn request(
+        &self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Response {
+        self.connect().request(method, target, headers, body)
+    }
+
+    pub(crate) fn get(&self, target: &str) -> Response {
+        self.connect().get(target)
+    }
+
+    /// GET with headers.
+    pub(crate) fn get_with(&self, target: &str, headers: &[(&str, &str)]) -> Response {
+        self.request("GET", target, headers, b"")
+    }
+
+    /// GET of a route with the key and the root password.
+    pub(crate) fn root_get(&self, name: &str) -> Response {
+        self.get_with(&route(name), &[("API-KEY", KEY), ("ROOT-PASS", ROOT)])
+    }
+
+    pub(crate) fn post_json(&self, target: &str, body: &Value) -> Response {
+        self.connect().post_json(target, body)
+    }
+
+    pub(crate) fn post_form(&self, target: &str, pairs: &[(&str, &str)]) -> Response {
+        let form = [("Content-Type", "application/x-www-form-urlencoded")];
+        self.request("POST", target, &form, encode_pairs(pairs).as_bytes())
+    }
+
+    /// `save-log` with a JSON body that holds the key and these parameters.
+    pub(crate) fn save_with(&self, parameters: &Value) -> Response {
+        let mut body = parameters.clone();
+        body["api_key"] = json!(KEY);
+        self.post_json(&route("save-log"), &body)
+    }
+
+    /// Saves a message that must be accepted.
+    pub(crate) fn save(&self, message: &str) {
+        self.save_with(&json!({"message": message})).success();
+    }
+
+    /// `save-logs` with the key.
+    pub(crate) fn save_batch(&self, logs: &Value) -> Response {
+        self.post_json(&route("save-logs"), &json!({"api_key": KEY, "logs": logs}))
+    }
+
+    /// Whatever happened before: the next request is served and its record stands in the file.
+    pub(crate) fn assert_alive(&self) {
+        self.save("still alive");
+        assert_eq!(self.messages().last().map(String::as_str), Some("still alive"));
+    }
+
+    /// Every message to the service manager, oldest first.
+    pub(crate) fn notes(&self) -> Vec<String> {
+        self.notes.all()
+    }
+
+    /// Every STATUS text, oldest first.
+    pub(crate) fn statuses(&self) -> Vec<String> {
+        let notes = self.notes.all();
+        notes
+            .iter()
+            .flat_map(|n| n.lines())
+            .filter_map(|l| l.strip_prefix("STATUS="))
+            .map(str::to_owned)
+            .collect()
+    }
+
+    /// The STATUS in force.
+    pub(crate) fn status_text(&self) -> String {
+        self.statuses().pop().unwrap_or_default()
+    }
+
+    pub(crate) fn log_path(&self) -> PathBuf {
+        self.setup.log_path()
+    }
+
+    /// The lines of the file, which must end with a line end.
+    pub(crate) fn log_lines(&self) -> Vec<String> {
+        lines_of(&self.log_path())
+    }
+
+    pub(crate) fn parsed(&self) -> Vec<Line> {
+        self.log_lines().iter().map(|line| Line::parse(line)).collect()
+    }
+
+    /// The messages of the file as they were sent.
+    pub(crate) fn messages(&self) -> Vec<String> {
+        self.parsed().into_iter().map(|line| line.message).collect()
+    }
+
+    pub(crate) fn stderr(&self) -> String {
+        std::fs::read_to_string(self.setup.root.path().join("stderr.txt")).unwrap_or_default()
+    }
+
+    pub(crate) fn config_path(&self, name: &str) -> PathBuf {
+        self.setup.config_dir().join(name)
+    }
+
+    pub(crate) fn root_dir(&self) -> &Path {
+        self.setup.root.path()
+    }
+
+    /// Writes a configuration file in place, as `>` of a shell does.
+    pub(crate) fn edit(&self, name: &str, text: &str) {
+        std::fs::write(self.config_path(name), text).expect("write a configuration file");
+    }
+
+    /// Replaces a configuration file by a rename, as most editors do.
+    pub(crate) fn replace(&self, name: &str, text: &str) {
+        let temporary = self.config_path(&format!(".{name}.swp"));
+        std::fs::write(&temporary, text).expect("write a temporary file");
+        std::fs::rename(&temporary, self.config_path(name)).expect("rename a file");
+    }
+
+    /// Changes one option of a configuration file that is a JSON object, in place.
+    pub(crate) fn set(&self, file: &str, pointer: &str, value: Value) {
+        let text = std::fs::read_to_string(self.config_path(file)).expect("read a configuration file");
+        let mut content: Value = serde_json::from_str(&text).expect("JSON");
+        let (parent, option) = pointer.rsplit_once('/').expect("a pointer");
+        content.pointer_mut(parent).expect("the parent")[option] = value;
+        self.edit(file, &serde_json::to_string_pretty(&content).expect("JSON"));
+    }
+
+    /// The most memory that the process ever held, in bytes.
+    pub(crate) fn memory_peak(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("read /proc");
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("VmHWM");
+        let kilobytes = line.split_whitespace().nth(1).and_then(|n| n.parse::<u64>().ok());
+        kilobytes.expect("a number") * 1024
+    }
+
+    /// Waits until a plain GET of `/status` answers so.
+    pub(crate) fn wait_for_status(&self, code: u16) {
+        eventually(&format!("/status answers {code}"), Duration::from_secs(3), || {
+            self.get("/status").status == code
+        });
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().ok();
+            child.wait().ok();
+        }
+        if std::thread::panicking() {
+            eprintln!("--- stderr of the server ---\n{}", self.stderr());
+        }
+    }
+}
+
+/// The short form of a route's URL.
+pub(crate) fn route(name: &str) -> String {
+    format!("/moca-file-log/{name}")
+}
+
+/// The lines of a file that must be whole: UTF-8, and a line end after the last one.
+fn lines_of(path: &Path) -> Vec<String> {
+    let bytes = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let text = String::from_utf8(bytes).expect("a log in UTF-8");
+    let last: String = text.lines().last().unwrap_or_default().chars().take(120).collect();
+    assert!(text.is_empty() || text.ends_with('\n'), "a torn last line: {last:?}");
+    text.split_terminator('\n').map(str::to_owned).collect()
+}
+
+/// The service manager's end of NOTIFY_SOCKET.
+struct Notes {
+    path: PathBuf,
+    heard: Arc<Mutex<Vec<String>>>,
+    over: Arc<AtomicBool>,
+}
+
+impl Notes {
+    fn listen(path: &Path) -> Self {
+        let socket = UnixDatagram::bind(path).expect("bind the notify socket");
+        socket.set_read_timeout(Some(Duration::from_millis(200))).expect("set the read timeout");
+        let notes = Self { path: path.to_owned(), heard: Arc::default(), over: Arc::default() };
+        let (heard, over) = (Arc::clone(&notes.heard), Arc::clone(&notes.over));
+        std::thread::spawn(move || {
+            let mut datagram = [0; 4096];
+            while !over.load(Ordering::Relaxed) {
+                match socket.recv(&mut datagram) {
+                    Ok(length) => {
+                        let note = String::from_utf8_lossy(&datagram[..length]).into_owned();
+                        heard.lock().unwrap_or_else(PoisonError::into_inner).push(note);
+                    }
+                    Err(error) if is_timeout(&error) => {}
+                    Err(_) => return,
+                }
+            }
+        });
+        notes
+    }
+
+    fn all(&self) -> Vec<String> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Drop for Notes {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,361 @@
+//! What a server is started with: its configuration files, its directories, its surroundings.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::{Map, Value, json};
+
+use super::Server;
+
+/// The key and the root password of every server that a test does not configure otherwise.
+pub(crate) const KEY: &str = "test-key";
+pub(crate) const ROOT: &str = "root-pass";
+
+/// A server that is not yet started. Every setter takes and gives it, so that a test reads as one sentence.
+pub(crate) struct Setup {
+    pub(super) root: tempfile::TempDir,
+    pub(super) name: String,
+    pub(super) port: u16,
+    pub(super) notify: bool,
+    entry: Map<String, Value>,
+    other_logs: Map<String, Value>,
+    keys: Value,
+    server: Map<String, Value>,
+    system: Map<String, Value>,
+    blacklist: Value,
+    http: String,
+    log_dir: PathBuf,
+    environment: Vec<(String, String)>,
+    flags: Vec<String>,
+    passed: Option<TcpListener>,
+    admin: Option<UnixListener>,
+}
+
+impl Setup {
+    pub(crate) fn new() -> Self {
+        let root = tempfile::tempdir().expect("a temporary directory");
+        let port = free_port();
+        let entry = json!({
+            "host": "127.0.0.1", "port": port, "use_ipv6": false, "file": "sample1.log", "level": 0,
+            "durability": "os",
+        });
+        let Value::Object(entry) = entry else { unreachable!() };
+        let system = Map::from_iter([("root_pass".to_owned(), json!(ROOT))]);
+        let log_dir = root.path().join("log");
+        Self {
+            root,
+            name: "sample1".to_owned(),
+            port,
+            notify: true,
+            entry,
+            other_logs: Map::new(),
+            keys: json!([{"key": KEY, "status": true}]),
+            server: Map::new(),
+            system,
+            blacklist: json!([]),
+            http: String::new(),
+            log_dir,
+            environment: Vec::new(),
+            flags: Vec::new(),
+            passed: None,
+            admin: None,
+        }
+    }
+
+    /// The name of the log that is served.
+    pub(crate) fn named(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.name);
+        self
+    }
+
+    /// An option of the served log in `log.json`; null takes it away.
+    pub(crate) fn log(mut self, option: &str, value: Value) -> Self {
+        if value.is_null() {
+            self.entry.remove(option);
+        } else {
+            self.entry.insert(option.to_owned(), value);
+        }
+        self
+    }
+
+    /// One more entry of `log.json`.
+    pub(crate) fn other_log(mut self, name: &str, entry: Value) -> Self {
+        self.other_logs.insert(name.to_owned(), entry);
+        self
+    }
+
+    /// The whole of `api_key.json`.
+    pub(crate) fn keys(mut self, keys: Value) -> Self {
+        self.keys = keys;
+        self
+    }
+
+    /// One more key, whose other options are given as an object.
+    pub(crate) fn key(mut self, key: &str, options: &Value) -> Self {
+        let mut entry = options.clone();
+        entry["key"] = json!(key);
+        if entry.get("status").is_none() {
+            entry["status"] = json!(true);
+        }
+        self.keys.as_array_mut().expect("a list of keys").push(entry);
+        self
+    }
+
+    /// An option of `server.json`.
+    pub(crate) fn server(mut self, option: &str, value: Value) -> Self {
+        self.server.insert(option.to_owned(), value);
+        self
+    }
+
+    /// An option of `system.json`.
+    pub(crate) fn system(mut self, option: &str, value: Value) -> Self {
+        self.system.insert(option.to_owned(), value);
+        self
+    }
+
+    /// Takes an option of `system.json` away.
+    pub(crate) fn without_system(mut self, option: &str) -> Self {
+        self.system.remove(option);
+        self
+    }
+
+    /// The whole of `ip_blacklist.json`.
+    pub(crate) fn blacklist(mut self, blacklist: Value) -> Self {
+        self.blacklist = blacklist;
+        self
+    }
+
+    /// A line of `http.toml`.
+    pub(crate) fn http(mut self, line: &str) -> Self {
+        self.http.push_str(line);
+        self.http.push('\n');
+        self
+    }
+
+    /// Lets a request name its own client address, as a proxy would.
+    pub(crate) fn posed(self) -> Self {
+        self.http("real_ip_header = \"X-Real-IP\"")
+    }
+
+    /// An extra file of the configuration directory.
+    pub(crate) fn config_file(self, name: &str, text: &str) -> Self {
+        let path = self.config_dir().join(name);
+        std::fs::create_dir_all(self.config_dir()).expect("create the configuration directory");
+        std::fs::write(&path, text).expect("write a configuration file");
+        let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&path, executable).expect("set the mode");
+        self
+    }
+
+    pub(crate) fn durability(self, durability: &str) -> Self {
+        self.log("durability", json!(durability))
+    }
+
+    /// Puts the log somewhere else than into the temporary directory.
+    pub(crate) fn log_dir(mut self, path: &Path) -> Self {
+        path.clone_into(&mut self.log_dir);
+        self
+    }
+
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    pub(crate) fn flag(mut self, flag: &str) -> Self {
+        self.flags.push(flag.to_owned());
+        self
+    }
+
+    /// Starts without a service manager: nobody hears READY.
+    pub(crate) fn without_notify(mut self) -> Self {
+        self.notify = false;
+        self
+    }
+
+    /// Where the configuration that a test wrote itself lets the server listen.
+    pub(crate) fn on_port(mut self, port: u16) -> Self {
+        self.port = port;
+        self
+    }
+
+    /// Passes this listening socket as systemd does.
+    pub(crate) fn passing(mut self, listener: TcpListener) -> Self {
+        self.passed = Some(listener);
+        self
+    }
+
+    /// Passes an admin socket as well, at `admin.sock` in the test's folder.
+    pub(crate) fn with_admin_socket(mut self) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("bind");
+        self.admin = Some(UnixListener::bind(self.admin_socket()).expect("bind the admin socket"));
+        self.passing(listener)
+    }
+
+    pub(crate) fn admin_socket(&self) -> PathBuf {
+        self.root.path().join("admin.sock")
+    }
+
+    pub(crate) fn config_dir(&self) -> PathBuf {
+        self.root.path().join("config")
+    }
+
+    pub(crate) fn state_dir(&self) -> PathBuf {
+        self.root.path().join("state")
+    }
+
+    pub(crate) fn log_path(&self) -> PathBuf {
+        self.log_dir.join(self.entry["file"].as_str().expect("file"))
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Where clients find the server.
+    pub(crate) fn address(&self) -> SocketAddr {
+        let passed = self.passed.as_ref().map(|listener| listener.local_addr().expect("an address"));
+        passed.unwrap_or_else(|| {
+            let host: Option<IpAddr> = self.entry["host"].as_str().and_then(|host| host.parse().ok());
+            let host = host.filter(|host| !host.is_unspecified());
+            SocketAddr::new(host.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)), self.port)
+        })
+    }
+
+    pub(crate) fn start(self) -> Server {
+        self.prepare();
+        Server::start(self)
+    }
+
+    /// For a server that must refuse to start: its exit status and what it said.
+    pub(crate) fn start_expect_failure(self) -> (i32, String) {
+        self.prepare();
+        let output_path = self.root.path().join("stderr.txt");
+        let mut child = self.command(None).spawn().expect("spawn the server");
+        let until = Instant::now() + Duration::from_secs(10);
+        let status = loop {
+            if let Some(status) = child.try_wait().expect("wait for the server") {
+                break status;
+            }
+            if Instant::now() > until {
+                child.kill().expect("kill the server");
+                child.wait().expect("reap the server");
+                panic!("the server did not refuse to start");
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        };
+        let stderr = std::fs::read_to_string(output_path).expect("read stderr");
+        (status.code().expect("an exit status, not a signal"), stderr)
+    }
+
+    /// Like [`Setup::start_expect_failure`], for the sysexits of a refused configuration or surrounding.
+    pub(crate) fn start_refused(self) -> String {
+        let (code, stderr) = self.start_expect_failure();
+        assert!((64..=78).contains(&code), "exit status {code} is none of sysexits: {stderr}");
+        assert!(!stderr.trim().is_empty(), "refused without a word");
+        assert!(!stderr.contains("panicked"), "{stderr}");
+        stderr
+    }
+
+    /// Writes the configuration and makes the directories.
+    fn prepare(&self) {
+        for directory in [&self.config_dir(), &self.log_dir, &self.state_dir()] {
+            std::fs::create_dir_all(directory).expect("create a directory");
+        }
+        let mut logs = self.other_logs.clone();
+        logs.insert(self.name.clone(), Value::Object(self.entry.clone()));
+        self.write_unless_there("log.json", &pretty(&Value::Object(logs)));
+        self.write_unless_there("api_key.json", &pretty(&self.keys));
+        self.write_unless_there("server.json", &pretty(&Value::Object(self.server.clone())));
+        self.write_unless_there("system.json", &pretty(&Value::Object(self.system.clone())));
+        self.write_unless_there("ip_blacklist.json", &pretty(&self.blacklist));
+        self.write_unless_there("http.toml", &self.http);
+    }
+
+    /// A file that the test wrote itself stays as it is.
+    fn write_unless_there(&self, name: &str, text: &str) {
+        let path = self.config_dir().join(name);
+        if !path.exists() {
+            std::fs::write(path, text).expect("write a configuration file");
+        }
+    }
+
+    pub(super) fn command(&self, notify_socket: Option<&Path>) -> Command {
+        let program = env!("CARGO_BIN_EXE_moca-file-log");
+        let mut command = if let Some(listener) = &self.passed {
+            let listener = OwnedFd::from(listener.try_clone().expect("duplicate the listener"));
+            // the passed sockets must be descriptors 3 and 4 and LISTEN_PID the server's own id, which `exec` keeps
+            let (count, admin) = if self.admin.is_some() { (2, " 4<&1") } else { (1, "") };
+            let script = format!(
+                "export LISTEN_FDS={count} LISTEN_PID=$$; exec \"$0\" \"$@\" 3<&0{admin} 0</dev/null 1>&2"
+            );
+            let mut shell = Command::new("sh");
+            shell.arg("-c").arg(script).arg(program).stdin(Stdio::from(listener));
+            shell
+        } else {
+            let mut command = Command::new(program);
+            command.stdin(Stdio::null());
+            command
+        };
+        // what the surroundings of the test run may hold must not reach the server
+        for name in [
+            "NOTIFY_SOCKET",
+            "LISTEN_FDS",
+            "LISTEN_PID",
+            "LISTEN_FDNAMES",
+            "WATCHDOG_USEC",
+            "WATCHDOG_PID",
+            "JOURNAL_STREAM",
+            "CONFIGURATION_DIRECTORY",
+            "LOGS_DIRECTORY",
+            "STATE_DIRECTORY",
+            "RUNTIME_DIRECTORY",
+        ] {
+            command.env_remove(name);
+        }
+        command.arg(&self.name);
+        command.arg("--config-dir").arg(self.config_dir());
+        command.arg("--log-dir").arg(&self.log_dir);
+        command.arg("--state-dir").arg(self.state_dir());
+        command.args(&self.flags);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        if let Some(socket) = notify_socket {
+            command.env("NOTIFY_SOCKET", socket);
+        }
+        let output = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.root.path().join("stderr.txt"))
+            .expect("open the file for stderr");
+        match &self.admin {
+            Some(admin) => {
+                command.stdout(OwnedFd::from(admin.try_clone().expect("duplicate the admin socket")))
+            }
+            None => command.stdout(output.try_clone().expect("duplicate a file")),
+        };
+        command.stderr(output);
+        command
+    }
+}
+
+/// A port below the range that the kernel gives to clients, free now and not given to another test.
+pub(crate) fn free_port() -> u16 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let first = std::process::id().wrapping_mul(131);
+    loop {
+        let offset = first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000;
+        let port = 10_000 + u16::try_from(offset).unwrap_or_default();
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+fn pretty(value: &Value) -> String {
+    serde_json::to_string_pretty(value).expect("JSON")
+}

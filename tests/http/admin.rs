@@ -1,0 +1,71 @@
+//! The admin socket: no key and no password for whoever may speak on it, and what only it has.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Server, Setup, route};
+
+fn ask(server: &Server, method: &str, target: &str, body: &str) -> (u16, String) {
+    let mut stream = UnixStream::connect(server.admin_socket()).unwrap();
+    let length = body.len();
+    let head = format!(
+        "{method} {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.write_all(body.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head[9..12].parse().unwrap(), body.to_owned())
+}
+
+#[test]
+fn the_operator_needs_no_key_and_no_password() {
+    let server = Setup::new().with_admin_socket().system("maintenance_mode", json!(true)).start();
+    server.wait_for_status(503);
+    let (status, body) = ask(&server, "POST", &route("save-log"), r#"{"message":"by hand"}"#);
+    assert_eq!((status, body.as_str()), (200, "success."));
+    let (status, body) = ask(&server, "GET", &route("get-logs"), "");
+    assert_eq!(status, 200);
+    assert!(body.contains("<local|operator|save-log|") && body.ends_with(">by hand\n"), "{body}");
+    assert_eq!(ask(&server, "POST", &route("clear-logs"), "").0, 200);
+    assert!(server.messages().is_empty());
+}
+
+#[test]
+fn the_state_of_the_instance() {
+    let server = Setup::new().with_admin_socket().start();
+    ask(&server, "POST", &route("save-log"), r#"{"message":"m"}"#);
+    let (status, body) = ask(&server, "GET", "/admin/status", "");
+    let found: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(status, 200);
+    assert_eq!(found["name"], "sample1");
+    assert_eq!((&found["records"], &found["count"], &found["blocked"]), (&json!(1), &json!(1), &json!(0)));
+    assert_eq!(found["maintenance"], json!({"on": false, "by_signal": false, "by_file": false}));
+    assert_eq!(found["reload_refused"], Value::Null);
+    assert!(found["addresses"].as_array().unwrap().len() == 2, "{found}");
+}
+
+#[test]
+fn addresses_are_blocked_and_let_in_again() {
+    let server = Setup::new().with_admin_socket().start();
+    let blocked = || serde_json::from_str::<Value>(&ask(&server, "GET", "/admin/blocked", "").1).unwrap();
+    assert_eq!(blocked(), json!([]));
+    assert_eq!(ask(&server, "POST", "/admin/blocked", r#"{"address":"127.0.0.1"}"#).1, r#"{"changed":true}"#);
+    assert_eq!(server.get("/status").status, 403);
+    assert_eq!(blocked()[0]["address"], "127.0.0.1");
+    assert_eq!(ask(&server, "DELETE", "/admin/blocked?address=127.0.0.1", "").1, r#"{"changed":true}"#);
+    assert_eq!(server.get("/status").status, 200);
+    assert_eq!(ask(&server, "DELETE", "/admin/blocked?address=127.0.0.1", "").1, r#"{"changed":false}"#);
+    assert_eq!(ask(&server, "POST", "/admin/blocked", r#"{"address":"nonsense"}"#).0, 400);
+}
+
+#[test]
+fn over_tcp_there_is_no_admin() {
+    let server = Setup::new().with_admin_socket().start();
+    for target in ["/admin/status", "/admin/blocked"] {
+        server.get(target).problem(404);
+    }
+}

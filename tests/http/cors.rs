@@ -1,0 +1,155 @@
+//! What browsers of other origins are told, and the headers that stand on every answer.
+
+use serde_json::{Value, json};
+
+use crate::harness::{KEY, Response, Server, Setup, route};
+
+const LOCAL: &str = "http://localhost";
+
+fn configured() -> Setup {
+    Setup::new()
+        .server("access_control_allowed_origins", json!([LOCAL, "https://app.example:8443"]))
+        .server("access_control_allowed_credentials", json!(true))
+        .server("access_control_allowed_methods", json!(["GET", "HEAD", "POST", "OPTIONS"]))
+        .server("access_control_allow_headers", json!(["Content-Type", "API-KEY"]))
+        .server("access_control_expose_headers", json!(["Moca-Cursor"]))
+        .server("access_control_max_age", json!(1234))
+}
+
+fn from(server: &Server, origin: &str) -> Response {
+    server.get_with("/status", &[("Origin", origin)])
+}
+
+#[test]
+fn an_allowed_origin_is_echoed() {
+    let server = configured().start();
+    for origin in [LOCAL, "http://localhost:3000", "https://app.example:8443"] {
+        let response = from(&server, origin);
+        assert_eq!(response.expect_header("access-control-allow-origin"), origin);
+        assert_eq!(response.expect_header("access-control-allow-credentials"), "true");
+        assert_eq!(response.expect_header("access-control-expose-headers"), "Moca-Cursor");
+        let vary = response.expect_header("vary").to_lowercase();
+        assert!(vary.split(',').any(|name| name.trim() == "origin"), "{response:?}");
+    }
+}
+
+#[test]
+fn any_other_origin_is_not() {
+    let server = configured().start();
+    for origin in [
+        "http://localhost.evil.example",
+        "http://localhostevil.example",
+        "http://localhost@evil.example",
+        "http://evil.example",
+        "https://localhost",
+        "https://app.example",
+        "https://app.example:8444",
+        "https://app.example:84430",
+        "https://sub.app.example:8443",
+        "http://app.example:8443",
+        "null",
+        "",
+        "nonsense",
+    ] {
+        let response = from(&server, origin);
+        assert_eq!(response.status, 200, "{origin}: the answer itself is not refused");
+        assert_eq!(response.header("access-control-allow-origin"), None, "{origin}: {response:?}");
+    }
+    assert_eq!(server.get("/status").header("access-control-allow-origin"), None);
+}
+
+#[test]
+fn a_preflight_is_told_everything() {
+    let server = configured().start();
+    let headers = [
+        ("Origin", LOCAL),
+        ("Access-Control-Request-Method", "POST"),
+        ("Access-Control-Request-Headers", "api-key"),
+    ];
+    let response = server.request("OPTIONS", &route("save-log"), &headers, b"");
+    assert_eq!((response.status, response.text().as_str()), (200, "allowed."), "{response:?}");
+    assert_eq!(response.expect_header("access-control-allow-origin"), LOCAL);
+    assert_eq!(response.expect_header("access-control-allow-methods"), "GET, HEAD, POST, OPTIONS");
+    assert_eq!(response.expect_header("access-control-allow-headers"), "Content-Type, API-KEY");
+    assert_eq!(response.expect_header("access-control-max-age"), "1234");
+    assert_eq!(response.expect_header("access-control-allow-credentials"), "true");
+    let evil = [("Origin", "http://localhost.evil.example"), ("Access-Control-Request-Method", "POST")];
+    let response = server.request("OPTIONS", &route("save-log"), &evil, b"");
+    assert_eq!(response.header("access-control-allow-origin"), None, "{response:?}");
+}
+
+#[test]
+fn a_text_of_headers_stays_as_it_is() {
+    let server = configured().server("access_control_allow_headers", json!("X-Custom")).start();
+    let headers = [("Origin", LOCAL), ("Access-Control-Request-Method", "POST")];
+    let response = server.request("OPTIONS", &route("save-log"), &headers, b"");
+    assert_eq!(response.expect_header("access-control-allow-headers"), "X-Custom");
+}
+
+#[test]
+fn a_star_never_goes_together_with_credentials() {
+    for credentials in [true, false] {
+        let server = Setup::new()
+            .server("access_control_allowed_origins", json!(["*"]))
+            .server("access_control_allowed_credentials", json!(credentials))
+            .start();
+        let response = from(&server, "http://anything.example");
+        assert_eq!(response.expect_header("access-control-allow-origin"), "*", "{response:?}");
+        assert_eq!(response.header("access-control-allow-credentials"), None, "{response:?}");
+    }
+}
+
+#[test]
+fn credentials_can_be_turned_off() {
+    let server = configured().server("access_control_allowed_credentials", json!(false)).start();
+    let response = from(&server, LOCAL);
+    assert_eq!(response.expect_header("access-control-allow-origin"), LOCAL);
+    assert_eq!(response.header("access-control-allow-credentials"), None, "{response:?}");
+}
+
+/// Every kind of answer with its status.
+fn kinds(server: &Server) -> Vec<(u16, Response)> {
+    let origin = ("Origin", LOCAL);
+    let key = ("API-KEY", KEY);
+    let save = route("save-log");
+    let json_type = ("Content-Type", "application/json");
+    let huge = format!("{{\"message\":\"{}\"}}", "x".repeat(20_000));
+    vec![
+        (200, server.get_with("/status", &[origin])),
+        (200, server.get_with(&format!("{save}?message=m"), &[origin, key])),
+        (200, server.request("OPTIONS", &save, &[origin], b"")),
+        (400, server.get_with(&save, &[origin, key])),
+        (400, server.request("POST", &save, &[origin, key, json_type], b"{")),
+        (401, server.get_with(&save, &[origin])),
+        (403, server.get_with(&route("details"), &[origin, key])),
+        (404, server.get_with("/nothing", &[origin])),
+        (405, server.request("PUT", &save, &[origin], b"")),
+        (413, server.request("POST", &save, &[origin, key, json_type], huge.as_bytes())),
+        (429, server.get_with(&format!("{save}?message=m"), &[origin, ("API-KEY", "limited")])),
+    ]
+}
+
+#[test]
+fn configured_headers_stand_on_every_answer_errors_included() {
+    let server = configured()
+        .server("headers", json!({"X-Box": "one", "Strict-Transport-Security": "max-age=1"}))
+        .key("limited", &json!({"rate": "0/minute"}))
+        .http("request_max_size = 10000")
+        .start();
+    let name = format!("MocaFileLog({})", env!("CARGO_PKG_VERSION"));
+    for (status, response) in kinds(&server) {
+        assert_eq!(response.status, status, "{response:?}");
+        assert_eq!(response.expect_header("x-box"), "one");
+        assert_eq!(response.expect_header("strict-transport-security"), "max-age=1");
+        assert_eq!(response.expect_header("server"), name);
+        assert_eq!(response.expect_header("access-control-allow-origin"), LOCAL);
+        if status >= 400 {
+            response.problem(status);
+        }
+    }
+    server.set("system.json", "/maintenance_mode", Value::Bool(true));
+    server.wait_for_status(503);
+    let response = from(&server, LOCAL);
+    assert_eq!(response.expect_header("x-box"), "one");
+    assert_eq!(response.expect_header("access-control-allow-origin"), LOCAL);
+}

@@ -1,0 +1,89 @@
+//! Whose word about the client's address is believed.
+
+use crate::harness::{KEY, Setup, route};
+
+/// The client that stands in the line of a request with these headers.
+fn client_of(setup: Setup, cases: &[(&[(&str, &str)], &str)]) {
+    let server = setup.start();
+    for (headers, expected) in cases {
+        server.get_with(&format!("{}?api_key={KEY}&message=m", route("save-log")), headers).success();
+        assert_eq!(server.parsed().pop().unwrap().client, *expected, "{headers:?}");
+    }
+}
+
+#[test]
+fn no_header_is_believed_unless_configured() {
+    let forwarded = ("Forwarded", "for=203.0.113.7;secret=s");
+    let cases: [(&[(&str, &str)], &str); 4] = [
+        (&[], "127.0.0.1"),
+        (&[("X-Forwarded-For", "203.0.113.7")], "127.0.0.1"),
+        (&[("X-Real-IP", "203.0.113.7")], "127.0.0.1"),
+        (&[forwarded], "127.0.0.1"),
+    ];
+    client_of(Setup::new(), &cases);
+}
+
+#[test]
+fn the_real_ip_header_is_believed_where_configured() {
+    let cases: [(&[(&str, &str)], &str); 8] = [
+        (&[("X-Real-IP", "203.0.113.7")], "203.0.113.7"),
+        (&[("x-real-ip", "2001:db8::7")], "2001:db8::7"),
+        (&[("X-Real-IP", "[2001:db8::7]")], "2001:db8::7"),
+        (&[("X-Real-IP", "203.0.113.7:8080")], "203.0.113.7"),
+        (&[("X-Real-IP", "[2001:db8::7]:8080")], "2001:db8::7"),
+        (&[("X-Real-IP", "::ffff:203.0.113.7")], "203.0.113.7"),
+        (&[("X-Real-IP", "nonsense")], "127.0.0.1"),
+        (&[], "127.0.0.1"),
+    ];
+    client_of(Setup::new().posed(), &cases);
+}
+
+#[test]
+fn the_list_of_forwarders_is_counted_from_the_right() {
+    let name = "X-Forwarded-For";
+    let cases: [(&[(&str, &str)], &str); 6] = [
+        (&[(name, "192.0.2.1, 203.0.113.7, 198.51.100.1")], "203.0.113.7"),
+        (&[(name, "203.0.113.7, 198.51.100.1")], "203.0.113.7"),
+        (&[(name, "192.0.2.1, 203.0.113.7"), (name, "198.51.100.1")], "203.0.113.7"),
+        (&[(name, "203.0.113.7")], "127.0.0.1"),
+        (&[(name, "nonsense, 198.51.100.1")], "127.0.0.1"),
+        (&[], "127.0.0.1"),
+    ];
+    client_of(Setup::new().http("proxies_count = 2"), &cases);
+}
+
+#[test]
+fn the_header_of_forwarders_can_be_named() {
+    let cases: [(&[(&str, &str)], &str); 2] = [
+        (&[("X-Client", "192.0.2.1, 203.0.113.7")], "203.0.113.7"),
+        (&[("X-Forwarded-For", "203.0.113.7")], "127.0.0.1"),
+    ];
+    client_of(Setup::new().http("proxies_count = 1").http("forwarded_for_header = \"X-Client\""), &cases);
+}
+
+#[test]
+fn the_forwarded_header_needs_the_secret() {
+    let cases: [(&[(&str, &str)], &str); 6] = [
+        (&[("Forwarded", "for=203.0.113.7;secret=abcdefgh")], "203.0.113.7"),
+        (&[("Forwarded", "secret=abcdefgh; for=\"[2001:db8::7]:4711\"")], "2001:db8::7"),
+        (&[("Forwarded", "for=203.0.113.7;secret=wrong")], "127.0.0.1"),
+        (&[("Forwarded", "for=203.0.113.7")], "127.0.0.1"),
+        (&[("Forwarded", "for=_hidden;secret=abcdefgh")], "127.0.0.1"),
+        (&[("Forwarded", "for=192.0.2.1, for=203.0.113.7;secret=abcdefgh")], "203.0.113.7"),
+    ];
+    client_of(Setup::new().http("forwarded_secret = \"abcdefgh\""), &cases);
+}
+
+#[test]
+fn only_trusted_peers_are_believed() {
+    let posing: [(&[(&str, &str)], &str); 1] = [(&[("X-Real-IP", "203.0.113.7")], "203.0.113.7")];
+    client_of(Setup::new().posed().http("trusted_proxies = [\"127.0.0.0/8\"]"), &posing);
+    let ignored: [(&[(&str, &str)], &str); 1] = [(&[("X-Real-IP", "203.0.113.7")], "127.0.0.1")];
+    client_of(Setup::new().posed().http("trusted_proxies = [\"192.0.2.0/24\"]"), &ignored);
+    client_of(Setup::new().posed().http("trusted_proxies = []"), &ignored);
+    let forwarded: [(&[(&str, &str)], &str); 1] = [(&[("X-Forwarded-For", "203.0.113.7")], "127.0.0.1")];
+    client_of(Setup::new().http("proxies_count = 1").http("trusted_proxies = []"), &forwarded);
+    let secret: [(&[(&str, &str)], &str); 1] =
+        [(&[("Forwarded", "for=203.0.113.7;secret=abcdefgh")], "127.0.0.1")];
+    client_of(Setup::new().http("forwarded_secret = \"abcdefgh\"").http("trusted_proxies = []"), &secret);
+}

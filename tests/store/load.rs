@@ -1,0 +1,134 @@
+//! Many senders at once, each of which remembers what it was promised.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::harness::{Conn, KEY, Line, Server, route};
+
+/// One sent record: its id and how it went.
+#[derive(Debug, Clone)]
+pub(crate) struct Sent {
+    pub(crate) id: String,
+    pub(crate) outcome: Outcome,
+    pub(crate) started: Instant,
+    pub(crate) ended: Instant,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// 200 `success.`
+    Acknowledged,
+    /// another status
+    Refused(u16),
+    /// no byte of an answer came: the connection was closed or reset
+    Unanswered,
+    /// an answer began and did not end
+    Cut,
+}
+
+/// Sends ids one after the other over keep-alive connections until told to stop or until the server is gone.
+pub(crate) fn send_until(address: SocketAddr, prefix: &str, stop: &AtomicBool) -> Vec<Sent> {
+    let mut sent = Vec::new();
+    let Ok(mut conn) = Conn::open(address) else { return sent };
+    while !stop.load(Ordering::Relaxed) {
+        let id = format!("{prefix}-{}", sent.len());
+        let target = format!("{}?message={id}", route("save-log"));
+        let started = Instant::now();
+        let answer = conn.try_request("POST", &target, &[("API-KEY", KEY)], b"");
+        let ended = Instant::now();
+        let (outcome, closes) = match answer {
+            Ok(response) if response.status == 200 => {
+                assert_eq!(response.text(), "success.");
+                let close = response.header("connection").is_some_and(|v| v.eq_ignore_ascii_case("close"));
+                (Outcome::Acknowledged, close)
+            }
+            Ok(response) => (Outcome::Refused(response.status), true),
+            Err(error) if error.to_string().contains("cut in") => (Outcome::Cut, true),
+            Err(_) => (Outcome::Unanswered, true),
+        };
+        sent.push(Sent { id, outcome, started, ended });
+        if closes {
+            match Conn::open(address) {
+                Ok(next) => conn = next,
+                Err(_) => break,
+            }
+        }
+    }
+    sent
+}
+
+/// Runs senders, `during` in the middle of it, and gives what all of them sent, each sender's own in order.
+pub(crate) fn under_load<T>(
+    server: &mut Server,
+    senders: usize,
+    label: &str,
+    during: impl FnOnce(&mut Server) -> T,
+) -> (Vec<Vec<Sent>>, T) {
+    let stop = AtomicBool::new(false);
+    let address = server.address();
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..senders)
+            .map(|n| {
+                let stop = &stop;
+                scope.spawn(move || send_until(address, &format!("{label}-{n}"), stop))
+            })
+            .collect();
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| during(server)));
+        stop.store(true, Ordering::Relaxed);
+        let sent = threads.into_iter().map(|thread| thread.join().expect("a sender")).collect();
+        match result {
+            Ok(result) => (sent, result),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
+}
+
+/// How often each message stands in these lines, every one of which must be whole.
+pub(crate) fn count(lines: &[String]) -> HashMap<String, usize> {
+    let mut counts = HashMap::new();
+    for line in lines {
+        *counts.entry(Line::parse(line).message).or_default() += 1;
+    }
+    counts
+}
+
+/// Every acknowledged record exactly once, every other at most once, each sender's in the order in which it sent.
+pub(crate) fn assert_kept(lines: &[String], senders: &[Vec<Sent>]) {
+    let counts = count(lines);
+    let places: HashMap<String, usize> =
+        lines.iter().enumerate().map(|(place, line)| (Line::parse(line).message, place)).collect();
+    for sent in senders {
+        let mut last_place = None;
+        for record in sent {
+            let times = counts.get(&record.id).copied().unwrap_or_default();
+            let as_promised = match record.outcome {
+                Outcome::Acknowledged => times == 1,
+                Outcome::Refused(_) => times == 0,
+                Outcome::Unanswered | Outcome::Cut => times <= 1,
+            };
+            assert!(as_promised, "{} is there {times} times: {:?}", record.id, record.outcome);
+            if let Some(&place) = places.get(&record.id) {
+                assert!(last_place < Some(place), "{} stands out of order", record.id);
+                last_place = Some(place);
+            }
+        }
+    }
+}
+
+pub(crate) fn acknowledged(senders: &[Vec<Sent>]) -> usize {
+    senders.iter().flatten().filter(|sent| sent.outcome == Outcome::Acknowledged).count()
+}
+
+/// A time between the two, another one at every call and every run.
+pub(crate) fn random_pause(shortest: u64, longest: u64) -> Duration {
+    static STATE: AtomicU64 = AtomicU64::new(0);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970").subsec_nanos();
+    let mut x = STATE.load(Ordering::Relaxed) ^ u64::from(now) ^ 0x9e37_79b9_7f4a_7c15;
+    x ^= x << 13;
+    x ^= x >> 7;
+    x ^= x << 17;
+    STATE.store(x, Ordering::Relaxed);
+    Duration::from_millis(shortest + x % (longest - shortest))
+}

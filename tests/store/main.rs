@@ -1,0 +1,15 @@
+//! What an answer promises about the file: through crashes, stops, full disks, meddling and size.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "../harness/mod.rs"]
+mod harness;
+
+mod clear;
+mod crash;
+mod disk_full;
+mod large;
+mod load;
+mod outside;
+mod stop;
+mod sync;
+mod torn;

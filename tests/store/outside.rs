@@ -1,0 +1,120 @@
+//! A file moved, deleted or truncated from outside: the next record stands in a fresh, whole file at the path.
+
+use serde_json::json;
+
+use crate::harness::{Line, Server, Setup};
+
+fn three(server: &Server) {
+    for n in 0..3 {
+        server.save(&format!("old {n}"));
+    }
+}
+
+fn assert_fresh(server: &Server) {
+    server.save("fresh");
+    assert_eq!(server.messages(), ["fresh"]);
+    server.save("and on");
+    assert_eq!(server.messages(), ["fresh", "and on"]);
+    let details = server.root_get("details").json();
+    assert_eq!(details["count"], 2, "{details}");
+    assert_eq!(details["size"], std::fs::metadata(server.log_path()).unwrap().len(), "{details}");
+    let mut lines = server.log_lines();
+    lines.reverse();
+    assert_eq!(server.root_get("get-latest-logs").json(), json!(lines));
+    assert_eq!(server.root_get("get-logs").body, std::fs::read(server.log_path()).unwrap());
+}
+
+#[test]
+fn a_moved_file() {
+    for durability in ["disk", "os"] {
+        let server = Setup::new().durability(durability).start();
+        three(&server);
+        let moved = server.log_path().with_file_name("moved-away");
+        std::fs::rename(server.log_path(), &moved).unwrap();
+        assert_fresh(&server);
+        let text = std::fs::read_to_string(&moved).unwrap();
+        let messages: Vec<String> = text.lines().map(|line| Line::parse(line).message).collect();
+        assert_eq!(messages, ["old 0", "old 1", "old 2"], "a record went into the moved file");
+    }
+}
+
+#[test]
+fn a_deleted_file() {
+    for durability in ["disk", "os"] {
+        let server = Setup::new().durability(durability).start();
+        three(&server);
+        std::fs::remove_file(server.log_path()).unwrap();
+        assert_fresh(&server);
+    }
+}
+
+#[test]
+fn a_truncated_file() {
+    for durability in ["disk", "os"] {
+        let server = Setup::new().durability(durability).start();
+        three(&server);
+        std::fs::OpenOptions::new().write(true).open(server.log_path()).unwrap().set_len(0).unwrap();
+        assert_fresh(&server);
+    }
+}
+
+#[test]
+fn a_file_replaced_by_another() {
+    let server = Setup::new().start();
+    three(&server);
+    let other = server.log_path().with_file_name("other");
+    std::fs::write(&other, "").unwrap();
+    std::fs::rename(&other, server.log_path()).unwrap();
+    assert_fresh(&server);
+}
+
+#[test]
+fn a_deleted_folder() {
+    let server = Setup::new().log("file", json!("deep/er/sample1.log")).start();
+    three(&server);
+    std::fs::remove_dir_all(server.log_path().parent().unwrap()).unwrap();
+    let response = server.save_with(&json!({"message": "fresh"}));
+    // made anew, or said so: never acknowledged into nowhere
+    if response.status == 200 {
+        assert_eq!(server.messages(), ["fresh"]);
+    } else {
+        response.problem(503);
+        response.retry_after();
+    }
+}
+
+#[test]
+fn reading_a_deleted_file_blames_nobody() {
+    let server = Setup::new().start();
+    three(&server);
+    std::fs::remove_file(server.log_path()).unwrap();
+    for name in ["get-logs", "get-latest-logs", "download-logs", "details"] {
+        let response = server.root_get(name);
+        assert!(response.status < 500, "{name}: {response:?}");
+    }
+    server.root_get("clear-logs").success();
+    server.assert_alive();
+}
+
+#[test]
+fn rotation_from_outside_under_load_loses_nothing() {
+    let mut server = Setup::new().durability("os").start();
+    let folder = server.log_path().parent().unwrap().to_owned();
+    let (sent, ()) = super::load::under_load(&mut server, 8, "load", |server| {
+        for round in 0..5 {
+            std::thread::sleep(std::time::Duration::from_millis(60));
+            std::fs::rename(server.log_path(), folder.join(format!("rotated-{round}"))).unwrap();
+            crate::harness::eventually("a fresh file", std::time::Duration::from_secs(3), || {
+                server.log_path().exists()
+            });
+        }
+    });
+    let mut lines = Vec::new();
+    for round in 0..5 {
+        let text = std::fs::read_to_string(folder.join(format!("rotated-{round}"))).unwrap();
+        lines.extend(text.lines().map(str::to_owned));
+    }
+    lines.extend(server.log_lines());
+    super::load::assert_kept(&lines, &sent);
+    assert!(super::load::acknowledged(&sent) > 100);
+}

@@ -1,0 +1,65 @@
+//! SIGTERM under load: exit 0, nothing acknowledged lost, nothing in flight cut without an answer.
+
+use std::time::Duration;
+
+use super::load::{Outcome, acknowledged, assert_kept, count, random_pause, under_load};
+use crate::harness::Setup;
+
+fn stop_under_load(durability: &str) {
+    let mut server = Setup::new().durability(durability).start();
+    let mut all = Vec::new();
+    for round in 0..4 {
+        let pause = random_pause(100, 300);
+        let (sent, status) = under_load(&mut server, 16, &format!("round{round}"), |server| {
+            std::thread::sleep(pause);
+            server.stop()
+        });
+        assert_eq!(status.code(), Some(0), "{status}\n{}", server.stderr());
+        let counts = count(&server.log_lines());
+        for record in sent.iter().flatten() {
+            let stored = counts.contains_key(&record.id);
+            // a request that crossed the close of an idle connection was never read; one that was stored was
+            assert_ne!(record.outcome, Outcome::Cut, "{} has half an answer", record.id);
+            if record.outcome == Outcome::Unanswered {
+                assert!(!stored, "{} was in flight and got no answer", record.id);
+            }
+            if let Outcome::Refused(code) = record.outcome {
+                assert_eq!(code, 503, "{}", record.id);
+            }
+        }
+        all.extend(sent);
+        assert_kept(&server.log_lines(), &all);
+        server.start_again();
+    }
+    assert!(acknowledged(&all) > 400, "too little was sent: {}", acknowledged(&all));
+}
+
+#[test]
+fn a_stop_under_load_with_durability_disk() {
+    stop_under_load("disk");
+}
+
+#[test]
+fn a_stop_under_load_with_durability_os() {
+    stop_under_load("os");
+}
+
+#[test]
+fn a_stop_right_after_an_answer_keeps_the_record() {
+    for durability in ["disk", "os"] {
+        let mut server = Setup::new().durability(durability).start();
+        for round in 0..5 {
+            server.save(&format!("{round}"));
+            assert!(server.stop().success());
+            assert_eq!(server.messages().last(), Some(&round.to_string()));
+            server.start_again();
+        }
+    }
+}
+
+#[test]
+fn readiness_comes_quickly() {
+    let server = Setup::new().start();
+    let limit = Duration::from_millis(500) * crate::harness::slowness();
+    assert!(server.ready_after() < limit, "{:?}", server.ready_after());
+}

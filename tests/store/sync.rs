@@ -1,0 +1,153 @@
+//! Seen from outside with strace: the record has reached what `durability` names before the answer leaves.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::harness::{Server, Setup, cannot_run, eventually};
+
+/// A traced server; its system calls stand in a file.
+struct Trace {
+    child: Child,
+    file: std::path::PathBuf,
+}
+
+impl Trace {
+    fn attach(server: &Server) -> Option<Self> {
+        let file = server.root_dir().join("strace.out");
+        let errors = server.root_dir().join("strace.err");
+        let calls = "trace=write,writev,pwrite64,pwritev,pwritev2,sendto,sendmsg,fdatasync,fsync";
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-y", "-s", "200", "-e", calls, "-o"]).arg(&file);
+        strace.args(["-p", &server.pid().to_string()]);
+        strace.stderr(std::fs::File::create(&errors).unwrap()).stdin(Stdio::null());
+        let Ok(mut child) = strace.spawn() else {
+            cannot_run("no strace");
+            return None;
+        };
+        let mut refused = false;
+        eventually("strace is attached", Duration::from_secs(5), || {
+            refused = child.try_wait().unwrap().is_some();
+            refused || std::fs::read_to_string(&errors).unwrap_or_default().contains("attached")
+        });
+        if refused {
+            cannot_run(&std::fs::read_to_string(&errors).unwrap_or_default());
+            return None;
+        }
+        Some(Self { child, file })
+    }
+
+    /// Detaches and gives the calls in the order in which they were seen.
+    fn finish(mut self) -> Vec<String> {
+        kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), Signal::SIGINT).unwrap();
+        self.child.wait().unwrap();
+        std::fs::read_to_string(&self.file).unwrap().lines().map(str::to_owned).collect()
+    }
+}
+
+/// Where each call on a descriptor that the predicate knows has returned; a call that was interrupted by another
+/// thread's stands in two lines, of which the second counts.
+fn returns(calls: &[String], names: &[&str], about: impl Fn(&str) -> bool) -> Vec<usize> {
+    let mut places = Vec::new();
+    for (place, call) in calls.iter().enumerate() {
+        let Some((pid, text)) = call.split_once(' ') else { continue };
+        let text = text.trim_start();
+        let Some(name) = names.iter().find(|name| text.starts_with(&format!("{name}("))) else { continue };
+        if !about(text) {
+            continue;
+        }
+        if text.contains("<unfinished ...>") {
+            let (of_pid, resumed) = (format!("{pid} "), format!("<... {name} resumed>"));
+            let later = calls.iter().enumerate().skip(place + 1);
+            let end = later
+                .filter(|(_, c)| c.starts_with(&of_pid) && c.contains(&resumed))
+                .map(|(at, _)| at)
+                .next();
+            places.extend(end);
+        } else {
+            places.push(place);
+        }
+    }
+    places
+}
+
+const WRITES: [&str; 5] = ["write", "writev", "pwrite64", "pwritev", "pwritev2"];
+
+fn is_log(text: &str, log: &Path) -> bool {
+    text.contains(&format!("<{}>", log.display()))
+}
+
+/// The place where the answer begins to leave; the begin counts, because a byte may arrive before the call returns.
+fn answer_begins(calls: &[String]) -> usize {
+    let begins = |call: &&String| {
+        let socket = call.contains("socket:") || call.contains("TCP:");
+        socket && call.contains("HTTP/1.1 200")
+    };
+    calls.iter().position(|call| begins(&call)).unwrap_or_else(|| panic!("no answer seen: {calls:#?}"))
+}
+
+fn trace_of_one_save(durability: &str) -> Option<(Vec<String>, std::path::PathBuf)> {
+    let server = Setup::new().durability(durability).start();
+    server.save("warm");
+    // the warm-up's own syncs must not be taken for the traced request's
+    std::thread::sleep(Duration::from_millis(200));
+    let trace = Trace::attach(&server)?;
+    server.save("traced-record");
+    let calls = trace.finish();
+    Some((calls, server.log_path()))
+}
+
+#[test]
+fn disk_means_synced_before_the_answer() {
+    let Some((calls, log)) = trace_of_one_save("disk") else { return };
+    let answer = answer_begins(&calls);
+    let writes = returns(&calls, &WRITES, |text| is_log(text, &log) && text.contains("traced-record"));
+    let written = *writes.first().unwrap_or_else(|| panic!("the record was not written: {calls:#?}"));
+    let syncs = returns(&calls, &["fdatasync", "fsync"], |text| is_log(text, &log));
+    let synced = syncs.iter().copied().find(|&place| place > written);
+    let synced = synced.unwrap_or_else(|| panic!("no sync after the write: {calls:#?}"));
+    assert!(calls[synced].trim_end().ends_with("= 0"), "the sync failed: {}", calls[synced]);
+    assert!(synced < answer, "the answer left before the sync returned: {calls:#?}");
+}
+
+#[test]
+fn os_means_written_before_the_answer() {
+    let Some((calls, log)) = trace_of_one_save("os") else { return };
+    let answer = answer_begins(&calls);
+    let writes = returns(&calls, &WRITES, |text| is_log(text, &log) && text.contains("traced-record"));
+    let written = *writes.first().unwrap_or_else(|| panic!("the record was not written: {calls:#?}"));
+    assert!(written < answer, "the answer left before the write returned: {calls:#?}");
+}
+
+#[test]
+fn requests_in_flight_share_a_sync() {
+    let mut server = Setup::new().durability("disk").start();
+    let log = server.log_path();
+    let Some(trace) = Trace::attach(&server) else { return };
+    let (sent, ()) = super::load::under_load(&mut server, 32, "load", |_| {
+        std::thread::sleep(Duration::from_millis(600));
+    });
+    let calls = trace.finish();
+    let syncs = returns(&calls, &["fdatasync", "fsync"], |text| is_log(text, &log)).len();
+    let records = super::load::acknowledged(&sent);
+    assert!(records > 64, "{records} records");
+    assert!(syncs * 2 < records, "{syncs} syncs for {records} records of 32 senders");
+}
+
+#[test]
+fn the_entry_of_a_new_file_is_synced() {
+    let server = Setup::new().durability("disk").start();
+    server.save("warm");
+    std::fs::remove_file(server.log_path()).unwrap();
+    let folder = server.log_path().parent().unwrap().to_owned();
+    let Some(trace) = Trace::attach(&server) else { return };
+    server.save("traced-record");
+    let calls = trace.finish();
+    let answer = answer_begins(&calls);
+    let syncs = returns(&calls, &["fsync", "fdatasync"], |text| is_log(text, &folder));
+    let first = *syncs.first().unwrap_or_else(|| panic!("the folder was not synced: {calls:#?}"));
+    assert!(first < answer, "the answer left before the folder was synced");
+}
