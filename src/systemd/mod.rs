@@ -2,6 +2,7 @@
 //!
 //! All of it is silent or falls back where systemd is not there, so the same program runs in a terminal.
 
+pub mod generator;
 pub mod journal;
 mod notify;
 mod signals;

@@ -1,0 +1,97 @@
+//! Which plan the generator emits.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use super::plan::Plan;
+use super::snapshot::{applied, store};
+use super::{CONFIG_DIR, LASTING_DIR, SNAPSHOT_DIR};
+use crate::config::{Files, Finding, Sources};
+
+/// Where the generator reads and writes.
+#[derive(Debug, Clone)]
+pub struct Places {
+    /// [`CONFIG_DIR`]
+    pub config: PathBuf,
+    /// [`SNAPSHOT_DIR`]
+    pub snapshot: PathBuf,
+    /// [`LASTING_DIR`]
+    pub lasting: PathBuf,
+}
+
+impl Places {
+    /// The places of a system whose root directory is `root`.
+    #[must_use]
+    pub fn below(root: &Path) -> Self {
+        let place = |path: &str| root.join(path.trim_start_matches('/'));
+        Self { config: place(CONFIG_DIR), snapshot: place(SNAPSHOT_DIR), lasting: place(LASTING_DIR) }
+    }
+}
+
+/// The plan in force; without one, at boot, that of the files as they are, which is in force from now on.
+///
+/// With broken files, that is the plan that was applied last; when none is known, what can be made of the files. The
+/// texts say what is not as it should be.
+#[must_use]
+pub fn choose(places: &Places) -> (Plan, Vec<String>) {
+    let mut messages = Vec::new();
+    let mut stored = |dir: &Path| {
+        applied(dir).unwrap_or_else(|error| {
+            messages.push(error.to_string());
+            None
+        })
+    };
+    if let Some(plan) = stored(&places.snapshot) {
+        return (plan, messages);
+    }
+    let (mut plan, findings) = of_files(&places.config);
+    if !findings.is_empty() {
+        let last = stored(&places.lasting);
+        messages.extend(findings.iter().map(ToString::to_string));
+        if let Some(last) = last {
+            messages.push("the logs are served as they were applied last; see `mocactl check`".to_owned());
+            plan = last;
+        } else if plan.logs.is_empty() {
+            // nothing that could be lost is in force: a corrected file may come into force by any reload
+            return (plan, messages);
+        }
+    }
+    if let Err(error) = store(&places.snapshot, &plan) {
+        messages.push(error.to_string());
+    }
+    (plan, messages)
+}
+
+/// What can be made of the two files that matter here. Keys and passwords are none of the generator's business, nor
+/// is a mistake among them a reason not to listen.
+fn of_files(dir: &Path) -> (Plan, Vec<Finding>) {
+    let mut findings = Vec::new();
+    let log = read(dir, "log.json", &mut findings);
+    let server = read(dir, "server.json", &mut findings);
+    if !findings.is_empty() && log.is_none() {
+        return (Plan::default(), findings);
+    }
+    let both = Sources { log, server, ..Sources::default() };
+    let loaded = Files::parse(&both).or_else(|mut errors| {
+        findings.append(&mut errors);
+        // the rest of the file may be broken, but where the logs are is known
+        Files::parse(&Sources { server: None, ..both })
+    });
+    let Ok(loaded) = loaded else { return (Plan::default(), findings) };
+    let (plan, mut impossible) = Plan::of(&loaded.files);
+    findings.append(&mut impossible);
+    (plan, findings)
+}
+
+fn read(dir: &Path, name: &'static str, findings: &mut Vec<Finding>) -> Option<String> {
+    let path = dir.join(name);
+    match fs::read_to_string(&path) {
+        Ok(text) => Some(text),
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        Err(error) => {
+            findings.push(Finding::of_file(name, format!("{} cannot be read: {error}", path.display())));
+            None
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! What systemd itself says of the units together with what is generated for them.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use crate::{cases, generate, tree};
+
+#[test]
+fn systemd_finds_no_fault() {
+    if Command::new("systemd-analyze").arg("--version").output().is_err() {
+        println!("left out: systemd-analyze is not installed");
+        return;
+    }
+    for case in ["01-one", "02-names", "03-addresses", "04-sandbox"] {
+        let work = tempfile::tempdir().unwrap();
+        let units = work.path().join("units");
+        let root = work.path().join("root");
+        tree::write(&root.join("etc"), &tree::read(&cases().join(case).join("etc")));
+        generate(&root, &units);
+        let wanted: Vec<String> = fs::read_dir(units.join("moca-file-log.target.wants"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        packaged_units(&units);
+        let output = Command::new("systemd-analyze")
+            .args(["verify", "--man=no", "moca-file-log.target", "moca-file-log-apply.path"])
+            .args(&wanted)
+            .env("SYSTEMD_UNIT_PATH", format!("{}:/usr/lib/systemd/system", units.display()))
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        // other units of the machine are not our business
+        let ours: Vec<&str> = said.lines().filter(|line| line.contains("moca")).collect();
+        assert!(ours.is_empty(), "{case}: {ours:#?}");
+        assert!(wanted.len() >= 3, "{wanted:?}");
+    }
+}
+
+/// The units of the package, with programs that exist here.
+fn packaged_units(dir: &Path) {
+    let program = env!("CARGO_BIN_EXE_moca-file-log-generator");
+    for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd")).unwrap() {
+        let path = entry.unwrap().path();
+        let text = fs::read_to_string(&path).unwrap();
+        let text = text.replace("/usr/bin/moca-file-log", program).replace("/usr/bin/mocactl", program);
+        fs::write(dir.join(path.file_name().unwrap()), text).unwrap();
+    }
+}

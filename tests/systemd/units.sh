@@ -1,0 +1,191 @@
+#!/bin/bash
+# The units and the generator under a booted systemd: units.sh [bookworm|trixie [BUILD-FOLDER]]
+set -u
+here=$(dirname "$(readlink -f "$0")")
+. "$here/machine.sh"
+. "$here/install.sh"
+. "$here/clients.sh"
+. "$here/checks.sh"
+
+release=${1:-bookworm}
+build=${2:-$here/../../target/debug}
+machine_requirements || exit 1
+machine_start "$release" || exit 1
+
+# Stands in for the real one: applies what the files say, as a boot would.
+cat >"$MACHINE_WORK/mocactl" <<'END'
+#!/bin/sh
+[ "$1" = apply ] || exit 64
+echo applied >>/run/applied
+[ -e /run/apply-slowly ] && sleep 2
+[ -e /run/apply-for-show ] && exit
+rm -f /run/moca-file-log-generator/applied.json
+systemctl daemon-reload
+END
+install_by_hand "$build" "$MACHINE_WORK/mocactl"
+echo "[{\"key\": \"$CLIENTS_KEY\", \"status\": true}]" | configure api_key.json
+echo '{"root_pass": "root-pass"}' | configure system.json
+logs='"sample1": {"host": "127.0.0.1", "port": 8101, "file": "sample1.log"},
+    "two words": {"host": "127.0.0.1", "port": 8102, "file": "two words.log"},
+    "-a;b $(touch c) ${HOME} $HOME %i %% \"q'"'"'": {"host": "127.0.0.1", "port": 8103, "file": "odd.log"},
+    "größe.x-y": {"host": "::1", "port": 8104, "use_ipv6": true, "file": "/srv/new \"f\"/100% $x/groß.log"},
+    "both": {"host": "::", "port": 8105, "use_ipv6": true, "file": "/home/moca logs/both.log"},
+    "later": {"host": "192.0.2.7", "port": 8106, "file": "later.log"},
+    "off": {"host": "127.0.0.1", "port": 8107, "file": "off.log", "status": false}'
+echo "{$logs}" | configure log.json
+machine_exec systemctl daemon-reload
+machine_exec systemctl enable --quiet --now moca-file-log.target
+
+unit='moca-file-log@sample1.service'
+main_pid() { machine_exec systemctl show -P MainPID "${1:-$unit}"; }
+state() { machine_exec systemctl is-active "$1"; }
+crash() { machine_exec systemctl kill --kill-whom=main --signal="$1" "$unit"; }
+unit_of() { echo "moca-file-log@$(systemd-escape -- "$1").$2"; }
+
+echo "# serving"
+machine_exec env MOCA_FILE_LOG_ROOT=/ /usr/lib/systemd/system-generators/moca-file-log-generator /tmp/generated 2>&1
+check "a record is acknowledged" equal "$(save 8101 first)" 200
+check "and is in the file" machine_exec grep -q first /var/log/moca-file-log/sample1.log
+check "a name with a space" equal "$(save 8102 hello)" 200
+check "a name with everything" equal "$(save 8103 hello)" 200
+check "no shell saw it" equal "$(machine_exec find / /tmp -xdev -name c -newer /etc/moca-file-log/log.json)" ""
+check "its process has it as one argument" equal \
+    "$(machine_exec sh -c "tr '\0' '|' </proc/$(main_pid "$(unit_of "-a;b \$(touch c) \${HOME} \$HOME %i %% \"q'" service)")/cmdline")" \
+    "/usr/bin/moca-file-log|--|-a;b \$(touch c) \${HOME} \$HOME %i %% \"q'|"
+check "IPv6, a new folder outside of /var/log" equal "$(save 8104 six '[::1]')" 200
+check "its file" machine_exec grep -q six '/srv/new "f"/100% $x/groß.log'
+check "both families" equal "$(save 8105 a) $(save 8105 b '[::1]')" "200 200"
+check "a file in /home" machine_exec grep -q '>b$' '/home/moca logs/both.log'
+check "an address that is not there yet is listened on" \
+    equal "$(state 'moca-file-log@later.socket')" active
+machine_exec ip address add 192.0.2.7/32 dev lo 2>/dev/null || machine_net ip address add 192.0.2.7/32 dev lo
+check "and served when it comes" equal "$(save 8106 late 192.0.2.7)" 200
+check "what is switched off is not there" equal "$(save 8107 x)" 000
+check "every operator's socket" equal "$(machine_exec sh -c 'stat -c "%a %U %G" /run/moca-file-log/*.sock | sort | uniq -c | tr -s " "')" \
+    " 6 660 root moca-file-log"
+check "answers" equal \
+    "$(machine_exec curl -s -o /dev/null -w '%{http_code}' --unix-socket /run/moca-file-log/sample1.sock http://log/status)" 200
+check "nothing failed" equal "$(machine_exec systemctl list-units --failed --no-legend 'moca*')" ""
+
+echo "# stopping and starting"
+machine_exec systemctl stop --quiet "$unit" 2>/dev/null
+check "a request starts a stopped instance" equal "$(save 8101 wakes)" 200
+machine_exec systemctl stop --quiet "$unit" 2>/dev/null
+check "the operator's socket does too" equal \
+    "$(machine_exec curl -s -o /dev/null -w '%{http_code}' --unix-socket /run/moca-file-log/sample1.sock http://log/status)" 200
+clients_start 8 8101
+for _ in 1 2 3 4; do sleep 1; machine_exec systemctl restart "$unit"; done
+sleep 1
+machine_exec systemctl reload "$unit"
+sleep 0.5
+found=$(clients_stop /var/log/moca-file-log/sample1.log)
+echo "      4 restarts and a reload: $found"
+check "4 restarts and a reload refuse and lose nothing" \
+    grep -Eq 'refused=0 cut=0 errors=0 .* lost=0 twice=0' <<<"$found"
+clients_start 8 8101
+start=$SECONDS
+machine_exec sh -c 'for n in $(seq 50); do systemctl restart "$1" || echo "      a restart was refused"; done' sh "$unit"
+echo "      50 restarts took $((SECONDS - start)) s"
+found=$(clients_stop /var/log/moca-file-log/sample1.log)
+echo "      50 restarts: $found"
+check "50 restarts refuse and lose nothing" grep -Eq 'refused=0 cut=0 errors=0 .* lost=0 twice=0' <<<"$found"
+clients_start 8 8101
+sleep 1
+machine_exec systemctl restart moca-file-log.target
+sleep 1
+found=$(clients_stop /var/log/moca-file-log/sample1.log)
+echo "      the target: $found"
+check "a restart of the target refuses nothing" grep -Eq 'refused=0 cut=0 errors=0 .* lost=0 twice=0' <<<"$found"
+clients_start 8 8101
+sleep 1
+start=$SECONDS
+machine_exec sh -c 'for n in $(seq 40); do systemctl stop --quiet "$1" 2>/dev/null; done' sh "$unit"
+echo "      40 stops took $((SECONDS - start)) s"
+sleep 1
+found=$(clients_stop /var/log/moca-file-log/sample1.log)
+echo "      40 stops: $found"
+check "40 stops under load refuse nothing" grep -Eq 'refused=0 cut=0 errors=0 .* lost=0 twice=0' <<<"$found"
+
+echo "# crashes"
+clients_start 8 8101
+sleep 1
+crash KILL
+sleep 2
+found=$(clients_stop /var/log/moca-file-log/sample1.log)
+echo "      kill -9: $found"
+check "kill -9 refuses and loses nothing, cuts what was in flight" \
+    grep -Eq 'refused=0 cut=[0-8] errors=0 .* lost=0 twice=0' <<<"$found"
+before=$(main_pid)
+crash STOP
+start=$SECONDS
+check "a hung process is replaced" equal "$(save 8101 hung)" 200
+echo "      after $((SECONDS - start)) s"
+check "by another" [ "$before" != "$(main_pid)" ]
+
+echo "# the configuration is edited"
+machine_exec touch /run/apply-for-show
+applied() { machine_exec sh -c 'cat /run/applied 2>/dev/null | wc -l'; }
+grown() { [ "$(applied)" -gt "$1" ]; }
+edit() {
+    local before
+    before=$(applied)
+    machine_exec sh -c "cd /etc/moca-file-log && $2"
+    check "$1 is noticed" eventually 5 grown "$before" || machine_exec systemctl status --no-pager moca-file-log-apply.path moca-file-log-apply.service
+    sleep 0.5
+}
+edit "a write in place" 'cp log.json log.copy && cat log.copy >log.json'
+edit "a rename" 'cp -p log.json new && mv new log.json'
+edit "sed -i" 'sed -i s/8107/8108/ log.json'
+edit "a backup and a new file" 'mv log.json log.json~ && cp -p log.json~ log.json'
+edit "sed -i once more" 'sed -i s/8108/8107/ log.json'
+edit "a new server.json" 'echo "{}" >server.json'
+machine_exec touch /run/apply-slowly
+before=$(applied)
+machine_exec sh -c 'cd /etc/moca-file-log && touch log.json && sleep 1 && echo >>log.json'
+check "an edit while the last is being applied is noticed" eventually 6 grown $((before + 1))
+machine_exec rm /run/apply-slowly
+sleep 2.5
+
+echo '{"sample1": {' | configure log.json
+machine_exec systemctl daemon-reload
+check "broken file, reload: still served" equal "$(save 8101 broken)" 200
+crash KILL
+check "and after a crash" equal "$(save 8101 crashed)" 200
+echo "{$logs}" | sed 's/8101/8201/' | configure log.json
+machine_exec systemctl daemon-reload
+crash KILL
+check "another port, reload, crash: still served on the old one" equal "$(save 8101 moved)" 200
+check "and not on the new one" equal "$(save 8201 moved)" 000
+echo "{$logs}" | configure log.json
+machine_exec rm /run/apply-for-show
+
+echo "# the sandbox"
+exposure=$(machine_exec systemd-analyze security --no-pager "$unit" | sed -n 's/.*Overall exposure level.*: \([0-9.]*\).*/\1/p')
+echo "      exposure $exposure"
+check "exposure at most 1.0" awk "BEGIN { exit !(${exposure:-9} <= 1.0) }"
+verified=$(machine_exec env SYSTEMD_UNIT_PATH=/run/systemd/generator:/usr/lib/systemd/system systemd-analyze verify --man=no moca-file-log.target "$unit" moca-file-log@sample1.socket \
+    moca-file-log-admin@sample1.socket moca-file-log-apply.path 2>&1 | grep moca)
+check "systemd finds no fault with the units" equal "$verified" ""
+machine_exec sh -c 'printf "%s\n" "id -un >\$STATE_DIRECTORY/hook; echo \"\$MOCA_LOG\" >>\$STATE_DIRECTORY/hook" >/etc/moca-file-log/startup.sh'
+machine_exec systemctl restart "$(unit_of 'two words' service)"
+check "a startup hook runs as the service's user" equal \
+    "$(machine_exec cat /var/lib/moca-file-log/hook)" "moca-file-log
+two words"
+machine_exec rm /etc/moca-file-log/startup.sh
+processes_net() { machine_exec readlink "/proc/$(main_pid)/ns/net"; }
+check "no network of its own" [ "$(processes_net)" != "$(machine_exec readlink /proc/1/ns/net)" ]
+echo '{"rate_limiter_redis_storage": "redis://127.0.0.1:6379"}' | configure server.json
+machine_exec sh -c 'rm /run/moca-file-log-generator/applied.json; systemctl daemon-reload'
+machine_exec systemctl restart "$unit"
+check "Redis over TCP opens it" equal "$(processes_net)" "$(machine_exec readlink /proc/1/ns/net)"
+check "and the log is served" equal "$(save 8101 redis)" 200
+machine_exec rm /etc/moca-file-log/server.json
+
+echo "# reboot"
+machine_reboot
+check "both sockets are back" equal "$(state moca-file-log@sample1.socket) $(state moca-file-log-admin@sample1.socket)" "active active"
+check "the service runs" equal "$(state "$unit")" active
+check "served" equal "$(save 8101 rebooted)" 200
+check "nothing failed" equal "$(machine_exec systemctl list-units --failed --no-legend 'moca*')" ""
+[ -z "${KEEP:-}" ] || { echo "kept: nsenter -t $(machine_leader) -a"; sleep "$KEEP"; }
+checks_end
