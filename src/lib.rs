@@ -13,6 +13,7 @@
 //! `store` knows nothing of HTTP; `http` knows nothing of systemd; the programs in `src/bin` wire them up.
 
 pub mod config;
+pub mod ctl;
 pub mod exit;
 pub mod guard;
 pub mod hooks;

@@ -1,0 +1,152 @@
+//! Configurations that are valid and yet do not do what somebody meant.
+
+use std::fs;
+use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use crate::config::{Files, Finding, KeyEntry, RootPassword};
+
+const KEYS: &str = "api_key.json";
+const SYSTEM: &str = "system.json";
+const HTTP: &str = "http.toml";
+
+/// What keeps the server from starting although every file is valid by itself.
+pub(crate) fn start_errors(files: &Files) -> Vec<Finding> {
+    let tls = files.server.tls.as_ref().map(|_| {
+        Finding::of_option("server.json", "ssl", "this version does not serve HTTPS")
+            .with_remedy("remove ssl, and put a proxy that does TLS in front")
+    });
+    tls.into_iter().collect()
+}
+
+/// Everything that is worth a word.
+pub(crate) fn warnings(files: &Files) -> Vec<Finding> {
+    let mut warnings = Vec::new();
+    about_keys(files, &mut warnings);
+    about_system(files, &mut warnings);
+    about_proxies(files, &mut warnings);
+    warnings
+}
+
+fn about_keys(files: &Files, warnings: &mut Vec<Finding>) {
+    if !files.keys.is_empty() && files.keys.iter().all(|key| !key.status) {
+        let message = "no key is on: every record is refused";
+        warnings.push(Finding::of_file(KEYS, message).with_remedy("set `status` of one to true"));
+    }
+    for (index, key) in files.keys.iter().enumerate() {
+        about_key(files, index, key, warnings);
+    }
+}
+
+fn about_key(files: &Files, index: usize, key: &KeyEntry, warnings: &mut Vec<Finding>) {
+    let mut warn = |option: &str, message: &str, remedy: &str| {
+        let finding = Finding::of_option(KEYS, format!("[{index}].{option}"), message);
+        warnings.push(finding.with_remedy(remedy));
+    };
+    if key.ip.as_ref().is_some_and(crate::config::IpSet::is_empty) {
+        warn("ip", "an empty list: the key is refused from everywhere", "list addresses, or write \"*\"");
+    }
+    if key.allowed_path.is_empty() {
+        warn("allowed_path", "an empty list: the key is refused everywhere", "list paths, such as \"/\"");
+    }
+    if key.rate.as_slice().iter().any(|limit| limit.amount == 0) {
+        warn("rate", "a limit of 0: every request is refused", "raise it, or set `status` to false");
+    }
+    for (place, path) in key.allowed_path.iter().enumerate() {
+        if !may_match(files, &path.path) {
+            let option = format!("allowed_path[{place}]");
+            warn(&option, "no route of any log is at or below this path", "begin it with /moca-file-log");
+        }
+        if key.allowed_path[..place].iter().any(|earlier| is_below(&earlier.path, &path.path)) {
+            let option = format!("allowed_path[{place}]");
+            warn(
+                &option,
+                "an earlier path admits all of this already, and the first one counts",
+                "put it first",
+            );
+        }
+    }
+}
+
+/// Whether a route can be at or below `path`.
+fn may_match(files: &Files, path: &str) -> bool {
+    let mut segments = path.split('/').filter(|segment| !segment.is_empty());
+    match (segments.next(), segments.next()) {
+        (None, _) | (Some("moca-file-log"), None) => true,
+        (Some("moca-file-log"), Some(second)) => {
+            // a route of its own, or the name of a log
+            second.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')
+                || files.logs.keys().any(|name| name.as_str() == second)
+        }
+        _ => false,
+    }
+}
+
+fn is_below(allowed: &str, path: &str) -> bool {
+    let rest = path.strip_prefix(allowed.strip_suffix('/').unwrap_or(allowed));
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+fn about_system(files: &Files, warnings: &mut Vec<Finding>) {
+    let system = &files.system;
+    if system.root_pass == RootPassword::Closed {
+        let message = "no root password: reading and clearing work through mocactl only";
+        warnings
+            .push(Finding::of_option(SYSTEM, "root_pass", message).with_remedy("`mocactl passwd` sets one"));
+    }
+    if system.maintenance_mode {
+        let message = "true: every request is answered 503, whatever `mocactl turn-on` says";
+        warnings.push(Finding::of_option(SYSTEM, "maintenance_mode", message));
+    }
+    if system.force_referer && system.allowed_referer.list.is_empty() && !system.allowed_referer.any {
+        let message = "a Referer is forced and none is allowed: every request is refused";
+        let remedy = "list origins in allowed_referer, or set force to false";
+        warnings.push(Finding::of_option(SYSTEM, "referer", message).with_remedy(remedy));
+    }
+    let everywhere = |ip: &str| ip.parse::<IpAddr>().is_ok_and(|address| files.blacklist.contains(address));
+    if everywhere("127.0.0.1") || everywhere("::1") {
+        let message = "loopback is in the list: programs on this machine are refused as well";
+        warnings.push(Finding::of_file("ip_blacklist.json", message));
+    }
+}
+
+fn about_proxies(files: &Files, warnings: &mut Vec<Finding>) {
+    let http = &files.http;
+    let proxied =
+        http.forwarded_secret.is_some() || http.real_ip_header.is_some() || http.proxies_count.is_some();
+    if http.trusted_proxies.is_some() && !proxied {
+        let message = "no header is configured that a proxy could send: this changes nothing";
+        let remedy = "set real_ip_header, proxies_count or forwarded_secret";
+        warnings.push(Finding::of_option(HTTP, "trusted_proxies", message).with_remedy(remedy));
+    }
+    let believed_from_all =
+        http.trusted_proxies.is_none() && (http.real_ip_header.is_some() || http.proxies_count.is_some());
+    let public = files.logs.values().any(|log| {
+        log.status
+            && !log.host.parse::<IpAddr>().is_ok_and(|host| host.is_loopback())
+            && log.host != "localhost"
+    });
+    if believed_from_all && public {
+        let message = "whoever connects directly may claim any address";
+        let remedy = "list the addresses of the proxies";
+        warnings.push(Finding::of_option(HTTP, "trusted_proxies", message).with_remedy(remedy));
+    }
+}
+
+/// Files with secrets that everybody on this machine can read.
+pub(crate) fn modes(dir: &Path, files: &Files) -> Vec<Finding> {
+    let mut secret = vec![KEYS, SYSTEM];
+    if files.server.pyjs_secret.is_some() || files.server.rate_limiter_redis_storage.is_some() {
+        secret.push("server.json");
+    }
+    if files.http.forwarded_secret.is_some() {
+        secret.push(HTTP);
+    }
+    let open = |file: &&str| fs::metadata(dir.join(file)).is_ok_and(|metadata| metadata.mode() & 0o007 != 0);
+    let finding = |file| {
+        let message = "everybody on this machine may open this file, and it holds secrets";
+        Finding::of_file(file, message).with_remedy("chgrp moca-file-log and chmod 640")
+    };
+    secret.into_iter().filter(open).map(finding).collect()
+}

@@ -1,0 +1,257 @@
+//! Changes of a JSON text that leave everything else in it as it was, byte for byte: order, spacing, unknown options.
+//!
+//! Only plain JSON is taken: what comments say about an entry might not be true any more afterwards.
+
+use std::fmt;
+use std::ops::Range;
+
+use serde::Serialize;
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+/// A text that is not changed, because it is not plain JSON of the expected kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "it is not plain JSON: it has comments, a trailing comma or a byte order mark, which a rewrite could not keep true; edit it by hand, or remove them first"
+)]
+pub(crate) struct NotPlain;
+
+/// Where the elements of the list `text` stand in it.
+pub(crate) fn elements(text: &str) -> Result<Vec<Range<usize>>, NotPlain> {
+    let elements: Vec<&RawValue> = serde_json::from_str(text).map_err(|_| NotPlain)?;
+    elements.into_iter().map(|element| place(text, element)).collect()
+}
+
+/// The list with one more element at its end.
+pub(crate) fn push(text: &str, element: &impl Serialize) -> Result<String, NotPlain> {
+    let places = elements(text)?;
+    let Some(last) = places.last() else {
+        return Ok(fill_empty(text, '[', &pretty(element, "  ")?));
+    };
+    let addition = match own_line_indent(text, last.start) {
+        Some(indent) => format!(",{}{}", newline(text, indent), pretty(element, indent)?),
+        None => format!(", {}", serde_json::to_string(element).map_err(|_| NotPlain)?),
+    };
+    Ok(insert(text, last.end, &addition))
+}
+
+/// The list without the elements with these indices.
+pub(crate) fn remove(text: &str, indices: &[usize]) -> Result<String, NotPlain> {
+    let mut text = text.to_owned();
+    let mut indices = indices.to_vec();
+    indices.sort_unstable();
+    indices.dedup();
+    for &index in indices.iter().rev() {
+        let places = elements(&text)?;
+        let Some(place) = places.get(index) else { continue };
+        let cut = match (index.checked_sub(1).and_then(|before| places.get(before)), places.get(index + 1)) {
+            (_, Some(next)) => place.start..next.start,
+            (Some(before), None) => before.end..place.end,
+            (None, None) => place.clone(),
+        };
+        text.replace_range(cut, "");
+    }
+    Ok(text)
+}
+
+/// The object with this member at the place of the one that had the name, or at its end.
+pub(crate) fn set(text: &str, name: &str, value: &Value) -> Result<String, NotPlain> {
+    let Members(members) = serde_json::from_str(text).map_err(|_| NotPlain)?;
+    if let Some((_, old)) = members.iter().find(|(member, _)| member == name) {
+        let mut changed = text.to_owned();
+        changed.replace_range(place(text, old)?, &value.to_string());
+        return Ok(changed);
+    }
+    let member = format!("{}: {value}", Value::from(name));
+    let Some((_, last)) = members.last() else { return Ok(fill_empty(text, '{', &member)) };
+    let last = place(text, last)?;
+    let line = text[..last.start].rfind('\n').map(|newline| newline + 1);
+    let indent = line.and_then(|line| {
+        let blank = text[line..].len() - text[line..].trim_start_matches([' ', '\t']).len();
+        text[line + blank..].starts_with('"').then(|| &text[line..line + blank])
+    });
+    let addition = match indent {
+        Some(indent) => format!(",{}{member}", newline(text, indent)),
+        None => format!(", {member}"),
+    };
+    Ok(insert(text, last.end, &addition))
+}
+
+/// The list with the element at `index` replaced by what `change` makes of its text.
+pub(crate) fn change(
+    text: &str,
+    index: usize,
+    change: impl FnOnce(&str) -> Result<String, NotPlain>,
+) -> Result<String, NotPlain> {
+    let place = elements(text)?.get(index).cloned().ok_or(NotPlain)?;
+    let mut changed = text.to_owned();
+    changed.replace_range(place.clone(), &change(&text[place])?);
+    Ok(changed)
+}
+
+fn place(text: &str, value: &RawValue) -> Result<Range<usize>, NotPlain> {
+    // a borrowed raw value is a part of the text that it was read from
+    let start = (value.get().as_ptr() as usize).checked_sub(text.as_ptr() as usize).ok_or(NotPlain)?;
+    let range = start..start + value.get().len();
+    if text.get(range.clone()) == Some(value.get()) { Ok(range) } else { Err(NotPlain) }
+}
+
+/// What stands before a value that has a line of its own, if it is only blanks.
+fn own_line_indent(text: &str, at: usize) -> Option<&str> {
+    let line = text[..at].rfind('\n')? + 1;
+    let before = &text[line..at];
+    before.bytes().all(|byte| matches!(byte, b' ' | b'\t')).then_some(before)
+}
+
+/// The line ends of the text, and the indent behind them.
+fn newline(text: &str, indent: &str) -> String {
+    let end = if text.contains("\r\n") { "\r\n" } else { "\n" };
+    format!("{end}{indent}")
+}
+
+fn insert(text: &str, at: usize, addition: &str) -> String {
+    [&text[..at], addition, &text[at..]].concat()
+}
+
+/// An empty list or object with one member.
+fn fill_empty(text: &str, open: char, member: &str) -> String {
+    let start = text.find(open).map_or(0, |at| at + 1);
+    let end = text.trim_end().len().saturating_sub(1).max(start);
+    [&text[..start], "\n  ", member, "\n", &text[end..]].concat()
+}
+
+fn pretty(value: &impl Serialize, indent: &str) -> Result<String, NotPlain> {
+    let text = serde_json::to_string_pretty(value).map_err(|_| NotPlain)?;
+    Ok(text.replace('\n', &format!("\n{indent}")))
+}
+
+/// The members of an object with their texts.
+struct Members<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Collect;
+        impl<'de> Visitor<'de> for Collect {
+            type Value = Members<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+        deserializer.deserialize_map(Collect)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn elements_are_added_as_the_list_is_written() {
+        let new = json!({"key": "k"});
+        for (before, after) in [
+            ("[]", "[\n  {\n    \"key\": \"k\"\n  }\n]"),
+            (" [ \n ] \n", " [\n  {\n    \"key\": \"k\"\n  }\n] \n"),
+            ("[1]", "[1, {\"key\":\"k\"}]"),
+            ("[\n    {\"a\":  1}\n]\n", "[\n    {\"a\":  1},\n    {\n      \"key\": \"k\"\n    }\n]\n"),
+        ] {
+            assert_eq!(push(before, &new).unwrap(), after);
+        }
+        for not_plain in ["[1,]", "[1] // x", "{}", "\u{feff}[]", ""] {
+            assert_eq!(push(not_plain, &new), Err(NotPlain), "{not_plain}");
+        }
+    }
+
+    #[test]
+    fn elements_are_removed_with_their_comma() {
+        let list = "[\n  1,\n  {\"a\": [2]},\n  3\n]\n";
+        assert_eq!(remove(list, &[0]).unwrap(), "[\n  {\"a\": [2]},\n  3\n]\n");
+        assert_eq!(remove(list, &[2]).unwrap(), "[\n  1,\n  {\"a\": [2]}\n]\n");
+        assert_eq!(remove(list, &[2, 0, 0]).unwrap(), "[\n  {\"a\": [2]}\n]\n");
+        assert_eq!(remove("[1]", &[0]).unwrap(), "[]");
+        assert_eq!(remove("[1]", &[7]).unwrap(), "[1]");
+    }
+
+    #[test]
+    fn members_are_set_in_their_place() {
+        let value = json!("v\"");
+        for (before, after) in [
+            ("{}", "{\n  \"n\": \"v\\\"\"\n}"),
+            ("{\"n\":1, \"m\" :2}", "{\"n\":\"v\\\"\", \"m\" :2}"),
+            ("{\"m\" :2 }", "{\"m\" :2, \"n\": \"v\\\"\" }"),
+            (
+                "{\r\n\t\"m\": {\r\n\t\t\"n\": 1 } }",
+                "{\r\n\t\"m\": {\r\n\t\t\"n\": 1 },\r\n\t\"n\": \"v\\\"\" }",
+            ),
+        ] {
+            assert_eq!(set(before, "n", &value).unwrap(), after);
+        }
+        assert_eq!(set("[]", "n", &value), Err(NotPlain));
+        let list = change("[ {\"a\":1},{}]", 0, |text| set(text, "a", &json!(2)));
+        assert_eq!(list.unwrap(), "[ {\"a\":2},{}]");
+    }
+
+    fn json_value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            r#"[a-z,"\\\]}é\n]{0,8}"#.prop_map(Value::from),
+        ];
+        leaf.prop_recursive(3, 16, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::vec(("[a-e]", inner), 0..4)
+                    .prop_map(|pairs| Value::Object(pairs.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn the_other_elements_keep_their_bytes(
+            list in prop::collection::vec(json_value(), 0..5),
+            new in json_value(),
+            index in 0_usize..6,
+            pretty: bool,
+        ) {
+            let before = if pretty { serde_json::to_string_pretty(&list) } else { serde_json::to_string(&list) };
+            let before = before.unwrap();
+            let texts = |text: &str| -> Vec<String> {
+                elements(text).unwrap().into_iter().map(|place| text[place].to_owned()).collect()
+            };
+            let more = push(&before, &new).unwrap();
+            let mut expected = texts(&before);
+            prop_assert_eq!(&texts(&more)[..list.len()], &expected[..]);
+            prop_assert_eq!(serde_json::from_str::<Value>(texts(&more).last().unwrap()).unwrap(), new);
+            if index < expected.len() {
+                expected.remove(index);
+            }
+            prop_assert_eq!(texts(&remove(&before, &[index]).unwrap()), expected);
+        }
+
+        #[test]
+        fn the_other_members_keep_their_values(object in json_value(), new in json_value(), name in "[a-g]") {
+            let text = serde_json::to_string_pretty(&object).unwrap();
+            let changed = set(&text, &name, &new);
+            let Value::Object(mut expected) = object else {
+                prop_assert!(changed.is_err());
+                return Ok(());
+            };
+            expected.insert(name, new);
+            prop_assert_eq!(serde_json::from_str::<Value>(&changed.unwrap()).unwrap(), Value::Object(expected));
+        }
+    }
+}

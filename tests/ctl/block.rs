@@ -1,0 +1,49 @@
+//! Blocked addresses.
+
+use serde_json::json;
+
+use crate::installation::{Installation, entry};
+use crate::instance::{Asked, Instance, answer, problem};
+
+#[test]
+fn listed_added_removed() {
+    let both = json!({"a b": entry(5700, "a.log"), "c": entry(5701, "c.log")});
+    let installation = Installation::new(&both);
+    let listen = |name: &str| {
+        Instance::listen(&installation.path("run").join(format!("{name}.sock")), |asked| {
+            match asked.method.as_str() {
+                "GET" => answer(
+                    200,
+                    r#"[{"address":"2001:db8::1","since":1700000000,"reason":"5 unknown\nkeys"}]"#,
+                ),
+                "POST" => answer(200, r#"{"changed":true}"#),
+                "DELETE" if asked.target.contains("192") => answer(200, r#"{"changed":false}"#),
+                "DELETE" => answer(200, r#"{"changed":true}"#),
+                _ => problem(405, "Method not allowed."),
+            }
+        })
+    };
+    let (a, c) = (listen("a b"), listen("c"));
+    let said = installation.run(&["block", "list"]).ok();
+    assert!(said.contains("2001:db8::1") && said.contains("2023-11-14 22:13:20 UTC"), "{said}");
+    assert_eq!(said.lines().count(), 3, "{said}");
+    let listed = installation.run(&["block", "list", "a b", "--json"]).json();
+    assert_eq!(listed[0]["log"], "a b");
+    assert_eq!(listed[0]["reason"], "5 unknown\nkeys");
+
+    let said = installation.run(&["block", "add", "::ffff:192.0.2.7", "a b"]).ok();
+    assert!(said.contains("a b: ::ffff:192.0.2.7 is blocked"), "{said}");
+    let asked = a.asked().pop().unwrap();
+    assert_eq!((&*asked.method, &*asked.target), ("POST", "/admin/blocked"));
+    assert_eq!(asked.body, r#"{"address":"::ffff:192.0.2.7"}"#);
+    let said = installation.run(&["block", "remove", "2001:db8::1"]).ok();
+    assert_eq!(said.lines().count(), 2, "{said}");
+    let target = "/admin/blocked?address=2001%3Adb8%3A%3A1".to_owned();
+    assert_eq!(
+        c.asked().pop().unwrap(),
+        Asked { method: "DELETE".into(), target, range: None, body: String::new() }
+    );
+    let said = installation.run(&["block", "remove", "192.0.2.7", "c"]).ok();
+    assert!(said.contains("was not blocked"), "{said}");
+    installation.run(&["block", "add", "not-an-address"]).failed(64);
+}

@@ -1,0 +1,162 @@
+//! The explanation and the service agree, whatever is asked.
+
+use serde_json::{Value, json};
+
+use crate::harness::{Response, Server, Setup, encode};
+use crate::installation::{Installation, Said};
+
+fn explain(server: &Server, arguments: &[&str]) -> (i32, Value) {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_mocactl"));
+    for (option, folder) in [("--config-dir", "config"), ("--state-dir", "state")] {
+        command.arg(option).arg(server.root_dir().join(folder));
+    }
+    command.args(["key", "explain", "--json", "--ip", "127.0.0.1"]).args(arguments);
+    let said = Said::of(&command.output().unwrap());
+    (said.status, said.json())
+}
+
+fn ask(server: &Server, key: Option<&str>, path: &str, headers: &[&str], arguments: &[&str]) -> Response {
+    let mut query = String::from("?message=m");
+    for argument in arguments {
+        let (name, value) = argument.split_once('=').unwrap();
+        query.push_str(&format!("&{}={}", encode(name), encode(value)));
+    }
+    let mut all: Vec<(&str, &str)> = headers.iter().map(|header| header.split_once(':').unwrap()).collect();
+    all.extend(key.map(|key| ("API-KEY", key)));
+    server.get_with(&format!("{path}{query}"), &all)
+}
+
+/// The refusing step's text holds the detail of the answer; an admitted request is answered 200.
+fn agree(server: &Server, key: Option<&str>, path: &str, headers: &[&str], arguments: &[&str]) {
+    let mut flags = vec!["--path", path];
+    if let Some(key) = key {
+        flags.extend(["--key", key]);
+    }
+    headers.iter().for_each(|header| flags.extend(["--header", header]));
+    arguments.iter().for_each(|argument| flags.extend(["--arg", argument]));
+    let (status, explained) = explain(server, &flags);
+    let answer = ask(server, key, path, headers, arguments);
+    let what = format!("{key:?} {path} {headers:?} {arguments:?}: {explained:#} {answer:?}");
+    assert_eq!(explained["admitted"], answer.status == 200, "{what}");
+    assert_eq!(status, if answer.status == 200 { 0 } else { 77 }, "{what}");
+    if answer.status != 200 {
+        let last = explained["steps"].as_array().unwrap().last().unwrap();
+        let text = last["text"].as_str().unwrap();
+        let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+        assert!(text.starts_with(&format!("{} {detail}", answer.status)), "{what}");
+        assert_eq!(last["verdict"], "refuses");
+    }
+}
+
+#[test]
+fn as_the_service_answers() {
+    let server = Setup::new()
+        .key("off", &json!({"status": false}))
+        .key("elsewhere", &json!({"ip": ["10.0.0.0/8"]}))
+        .key("here", &json!({"ip": ["10.0.0.0/8", "127.0.0.0/8"]}))
+        .key("narrow", &json!({"allowed_path": ["/moca-file-log/sample1/save-log"]}))
+        .key("never", &json!({"rate": "0/minute"}))
+        .key("header", &json!({"required": {"headers": {"x-app": "web"}, "args": {}}}))
+        .key("argument", &json!({"required": {"headers": {}, "args": {"n": 1, "any": null}}}))
+        .key("-dash", &json!({}))
+        .system("dos_detect", json!(0))
+        .start();
+    let long = "/moca-file-log/sample1/save-log";
+    for key in [
+        None,
+        Some("unknown"),
+        Some("test-key"),
+        Some("off"),
+        Some("elsewhere"),
+        Some("here"),
+        Some("narrow"),
+        Some("never"),
+        Some("header"),
+        Some("argument"),
+        Some("-dash"),
+    ] {
+        agree(&server, key, long, &[], &[]);
+        agree(&server, key, "/moca-file-log/save-log/", &[], &[]);
+    }
+    agree(&server, Some("header"), long, &["X-App:web"], &[]);
+    agree(&server, Some("header"), long, &["X-App:other"], &[]);
+    agree(&server, Some("argument"), long, &[], &["n=1", "any=x"]);
+    agree(&server, Some("argument"), long, &[], &["n=2", "any=x"]);
+    agree(&server, Some("argument"), long, &[], &["n=1", "any="]);
+    agree(&server, Some("argument"), long, &[], &["n=1", "n=2", "any=x"]);
+    server.set("system.json", "/force_headers", json!({"x-proxy": null}));
+    crate::harness::eventually("reloaded", std::time::Duration::from_secs(5), || {
+        ask(&server, Some("test-key"), long, &[], &[]).status == 403
+    });
+    agree(&server, Some("test-key"), long, &[], &[]);
+    agree(&server, Some("test-key"), long, &["x-proxy:1"], &[]);
+    server.set("system.json", "/maintenance_mode", json!(true));
+    server.wait_for_status(503);
+    agree(&server, Some("test-key"), long, &["x-proxy:1"], &[]);
+    server.edit("ip_blacklist.json", "[\"127.0.0.1\"]");
+    crate::harness::eventually("blocked", std::time::Duration::from_secs(5), || {
+        ask(&server, Some("test-key"), long, &["x-proxy:1"], &[]).status == 403
+    });
+    agree(&server, Some("test-key"), long, &["x-proxy:1"], &[]);
+}
+
+#[test]
+fn the_steps_in_words() {
+    let installation = Installation::of_one();
+    installation.write(
+        "api_key.json",
+        &json!([
+            {"key": "k", "name": "web", "status": true, "rate": "5/minute", "delay": 1,
+             "allowed_path": ["/other", "/moca-file-log/sample1"], "ip": "192.0.2.0/24"},
+        ])
+        .to_string(),
+    );
+    let run = |arguments: &[&str]| installation.run(&[&["key", "explain"], arguments].concat());
+    let said = run(&["--key", "k", "--ip", "192.0.2.9", "--path", "save-log"]).ok();
+    for words in [
+        "it is \"web\"",
+        "/moca-file-log/sample1 is the first",
+        "at most 5 in 60 s",
+        "waits 1 s",
+        "is admitted",
+    ] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    let said = run(&["--key", "k", "--ip", "192.0.2.9", "--path", "/moca-file-log/sample1/details"]).ok();
+    assert!(said.contains("details needs it as well"), "{said}");
+    installation.write("system.json", "{}");
+    let said = run(&["--key", "k", "--ip", "192.0.2.9", "--path", "details"]);
+    assert!(
+        said.status == 77 && said.out.contains("403 Invalid root password. (none is configured"),
+        "{said:?}"
+    );
+    let said = run(&["--key", "k", "--ip", "192.0.3.9", "--path", "save-log"]);
+    let refused = "403 Your API-KEY can't use from this ip address. (192.0.3.9)";
+    assert!(said.status == 77 && said.out.contains(refused), "{said:?}");
+    assert!(!said.out.contains("allowed_path"), "the steps end with the refusal");
+    let piped = ["key", "explain", "--key", "-", "--ip", "192.0.2.9", "--path", "save-log"];
+    installation.run_with(&piped, "k\n").ok();
+    run(&["--key", "k", "--ip", "192.0.2.9", "--path", "/moca-file-log/other/save-log"]).failed(66);
+    run(&["--key", "k", "--ip", "192.0.2.9", "--path", "/a/b/c"]).failed(64);
+    run(&["--key", "k", "--ip", "x", "--path", "save-log"]).failed(64);
+}
+
+#[test]
+fn what_the_service_remembers_counts_and_is_left_alone() {
+    let installation = Installation::of_one();
+    let state = installation.path("state");
+    let blocked = state.join("sample1.blocked.json");
+    std::fs::write(&blocked, r#"[{"address":"192.0.2.9","since":1,"reason":"x"}]"#).unwrap();
+    let run = |ip: &str| {
+        installation.run(&["key", "explain", "--key", "test-key", "--ip", ip, "--path", "save-log"])
+    };
+    assert!(run("192.0.2.9").out.contains("blocked by ip filter"));
+    run("192.0.2.10").ok();
+    installation.systemctl_shows(&["ActiveState=inactive\n"]);
+    installation.run(&["turn-off"]).ok();
+    let said = run("192.0.2.10");
+    assert!(said.status == 77 && said.out.contains("503 MocaSystem"), "{said:?}");
+    std::fs::write(&blocked, "broken").unwrap();
+    run("192.0.2.10");
+    assert_eq!(std::fs::read_to_string(&blocked).unwrap(), "broken");
+}

@@ -1,0 +1,106 @@
+//! An instance that is only a socket: it answers as a test wants and remembers what it was asked.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+/// A request as it came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Asked {
+    pub(crate) method: String,
+    pub(crate) target: String,
+    pub(crate) range: Option<String>,
+    pub(crate) body: String,
+}
+
+/// It serves until the test process ends.
+pub(crate) struct Instance {
+    asked: Arc<Mutex<Vec<Asked>>>,
+}
+
+impl Instance {
+    /// Listens at `socket`; `answer` gives the bytes of an answer.
+    pub(crate) fn listen(socket: &Path, answer: impl Fn(&Asked) -> Vec<u8> + Send + 'static) -> Self {
+        let listener = UnixListener::bind(socket).expect("bind the admin socket");
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let remembered = Arc::clone(&asked);
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.expect("a connection");
+                let Some(request) = read(&stream) else { continue };
+                remembered.lock().expect("a lock").push(request.clone());
+                // who asked may be gone
+                drop(stream.write_all(&answer(&request)));
+            }
+        });
+        Self { asked }
+    }
+
+    pub(crate) fn asked(&self) -> Vec<Asked> {
+        self.asked.lock().expect("a lock").clone()
+    }
+}
+
+fn read(stream: &UnixStream) -> Option<Asked> {
+    let mut reader = BufReader::new(stream);
+    let mut line = String::new();
+    reader.read_line(&mut line).ok().filter(|count| *count > 0)?;
+    let mut words = line.split(' ').map(str::to_owned);
+    let (method, target) = (words.next()?, words.next()?);
+    let (mut range, mut length) = (None, 0);
+    loop {
+        let mut header = String::new();
+        reader.read_line(&mut header).ok()?;
+        let Some((name, value)) = header.trim_end().split_once(": ") else { break };
+        match name.to_ascii_lowercase().as_str() {
+            "range" => range = Some(value.to_owned()),
+            "content-length" => length = value.parse().ok()?,
+            _ => {}
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    Some(Asked { method, target, range, body: String::from_utf8(body).ok()? })
+}
+
+/// An answer with a body of known length.
+pub(crate) fn answer(status: u16, body: &str) -> Vec<u8> {
+    format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
+}
+
+/// An answer in chunks of a few bytes.
+pub(crate) fn chunked(body: &str) -> Vec<u8> {
+    let mut answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+    for chunk in body.as_bytes().chunks(7) {
+        answer.extend(format!("{:X}\r\n", chunk.len()).bytes().chain(chunk.iter().copied()));
+        answer.extend(b"\r\n");
+    }
+    answer.extend(b"0\r\n\r\n");
+    answer
+}
+
+/// What the service answers to a request for this range of this text.
+pub(crate) fn ranged(text: &str, range: Option<&str>) -> Vec<u8> {
+    let Some((first, last)) = range.and_then(|range| range.strip_prefix("bytes=")?.split_once('-')) else {
+        return answer(200, text);
+    };
+    let start = match (first, last) {
+        ("", suffix) => text.len().saturating_sub(suffix.parse().expect("a number")),
+        (first, _) => first.parse().expect("a number"),
+    };
+    let size = text.len();
+    if start >= size {
+        let head = "HTTP/1.1 416 X\r\nContent-Type: application/problem+json\r\nContent-Length: 2\r\n";
+        return format!("{head}Content-Range: bytes */{size}\r\n\r\n{{}}").into_bytes();
+    }
+    let (part, end) = (&text[start..], size - 1);
+    let head = format!("HTTP/1.1 206 X\r\nContent-Length: {}\r\n", part.len());
+    format!("{head}Content-Range: bytes {start}-{end}/{size}\r\n\r\n{part}").into_bytes()
+}
+
+/// A refusal as the service words it.
+pub(crate) fn problem(status: u16, detail: &str) -> Vec<u8> {
+    let body = serde_json::json!({"type": "about:blank", "title": "X", "status": status, "detail": detail});
+    answer(status, &body.to_string())
+}

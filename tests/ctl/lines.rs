@@ -1,0 +1,237 @@
+//! Reading, following and clearing through the admin socket.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::installation::{Installation, Said, entry};
+use crate::instance::{Instance, answer, chunked, problem, ranged};
+
+fn line(number: usize) -> String {
+    format!(
+        "[INFO](2026-11-23 05:02:29.{number:06}+00:00)<203.0.113.7|web|save-log|4711|{number}>message {number}\n"
+    )
+}
+
+fn text(count: usize) -> String {
+    (1..=count).map(line).collect()
+}
+
+/// A log that answers as the service does; what is in it can be changed.
+fn log(installation: &Installation, content: &str) -> (Instance, Arc<Mutex<String>>) {
+    let shared = Arc::new(Mutex::new(content.to_owned()));
+    let file = Arc::clone(&shared);
+    let instance = Instance::listen(&installation.path("run/sample1.sock"), move |asked| {
+        let mut text = file.lock().unwrap();
+        match asked.target.as_str() {
+            "/moca-file-log/get-logs" => chunked(&text),
+            "/moca-file-log/download-logs" => ranged(&text, asked.range.as_deref()),
+            "/moca-file-log/clear-logs" if asked.method == "POST" => {
+                text.clear();
+                answer(200, "success.")
+            }
+            _ => problem(404, "Not found."),
+        }
+    });
+    (instance, shared)
+}
+
+#[test]
+fn all_lines_and_the_latest() {
+    let installation = Installation::of_one();
+    let (_instance, shared) = log(&installation, &text(5000));
+    assert_eq!(installation.run(&["get"]).ok(), text(5000));
+    for (count, first) in [("1", 5000), ("3", 4998), ("4999", 2), ("5000", 1), ("9999", 1)] {
+        let expected: String = (first..=5000).map(line).collect();
+        assert_eq!(installation.run(&["get", "sample1", "-n", count]).ok(), expected, "{count}");
+    }
+    assert_eq!(installation.run(&["get", "-n", "0"]).ok(), "");
+    shared.lock().unwrap().clear();
+    assert_eq!(installation.run(&["get"]).ok(), "");
+    assert_eq!(installation.run(&["get", "-n", "3"]).ok(), "");
+    // lines longer than any guess of their length
+    *shared.lock().unwrap() = format!("{}\n", "x".repeat(8192)).repeat(40);
+    assert_eq!(installation.run(&["get", "-n", "39"]).ok().len(), 39 * 8193);
+}
+
+#[test]
+fn lines_as_json() {
+    let installation = Installation::of_one();
+    let _log = log(&installation, &format!("{}foreign\n", text(2)));
+    for arguments in [&["get", "--json"][..], &["get", "--json", "-n", "9"]] {
+        let said = installation.run(arguments).ok();
+        let objects: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(objects.len(), 3, "{said}");
+        assert_eq!(
+            (objects[1]["message"].as_str(), objects[1]["seq"].as_u64()),
+            (Some("message 2"), Some(2))
+        );
+        assert_eq!(objects[2], json!({"line": "foreign"}));
+    }
+}
+
+struct Following {
+    child: Child,
+    lines: Receiver<String>,
+    complaints: Receiver<String>,
+}
+
+impl Following {
+    fn start(installation: &Installation, arguments: &[&str]) -> Self {
+        let mut command = installation.command(arguments);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let lines = receive(child.stdout.take().unwrap());
+        let complaints = receive(child.stderr.take().unwrap());
+        Self { child, lines, complaints }
+    }
+
+    fn expect(&self, expected: &str) {
+        let heard = self.lines.recv_timeout(Duration::from_secs(10)).expect("a line");
+        assert_eq!(format!("{heard}\n"), expected);
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+fn receive(stream: impl std::io::Read + Send + 'static) -> Receiver<String> {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(stream).lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+#[test]
+fn tail_prints_what_is_last_and_what_comes() {
+    let installation = Installation::of_one();
+    let (_instance, shared) = log(&installation, &text(20));
+    let following = Following::start(&installation, &["tail"]);
+    (11..=20).for_each(|number| following.expect(&line(number)));
+    for number in 21..=60 {
+        shared.lock().unwrap().push_str(&line(number));
+        if number % 10 == 0 {
+            (number - 9..=number).for_each(|number| following.expect(&line(number)));
+        }
+    }
+    // cleared, and longer than before when it is looked at again
+    *shared.lock().unwrap() = (100..200).map(line).collect();
+    (100..200).for_each(|number| following.expect(&line(number)));
+    assert!(following.complaints.recv().unwrap().contains("cleared or rotated"));
+    shared.lock().unwrap().clear();
+    assert!(following.complaints.recv().unwrap().contains("cleared or rotated"));
+    shared.lock().unwrap().push_str(&line(300));
+    following.expect(&line(300));
+    assert!(following.lines.recv_timeout(Duration::from_millis(600)).is_err(), "nothing twice");
+}
+
+#[test]
+fn tail_from_an_empty_log_and_as_json() {
+    let installation = Installation::of_one();
+    let (_instance, shared) = log(&installation, "");
+    let following = Following::start(&installation, &["tail", "-n", "0", "--json"]);
+    std::thread::sleep(Duration::from_millis(400));
+    shared.lock().unwrap().push_str(&line(1));
+    let heard: Value =
+        serde_json::from_str(&following.lines.recv_timeout(Duration::from_secs(10)).unwrap()).unwrap();
+    assert_eq!(heard["message"], "message 1");
+}
+
+#[test]
+fn tail_waits_for_an_instance_that_is_away_and_ends_with_its_reader() {
+    let installation = Installation::of_one();
+    let (_instance, shared) = log(&installation, &text(1));
+    let mut following = Following::start(&installation, &["tail"]);
+    following.expect(&line(1));
+    let socket = installation.path("run/sample1.sock");
+    let hidden = installation.path("run/hidden");
+    std::fs::rename(&socket, &hidden).unwrap();
+    assert!(following.complaints.recv().unwrap().contains("waiting for it"));
+    shared.lock().unwrap().push_str(&line(2));
+    std::fs::rename(&hidden, &socket).unwrap();
+    following.expect(&line(2));
+
+    let mut command = installation.command(&["tail"]);
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut first = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut first).unwrap();
+    assert!(child.wait().unwrap().success(), "nobody reads, and no line has to come for it to notice");
+    assert!(following.child.try_wait().unwrap().is_none());
+}
+
+#[test]
+fn clear_logs_asks_first() {
+    let two = json!({"sample1": entry(5700, "a.log"), "other": entry(5701, "b.log")});
+    let installation = Installation::new(&two);
+    let (_instance, shared) = log(&installation, &text(3));
+    let error = installation.run_with(&["clear-logs", "sample1"], "y\n").failed(64);
+    assert!(error.contains("--yes"), "{error}");
+    assert_eq!(*shared.lock().unwrap(), text(3));
+    installation.run(&["clear-logs", "sample1", "--yes"]).ok();
+    assert_eq!(*shared.lock().unwrap(), "");
+    // the others get their turn, and the status tells
+    shared.lock().unwrap().push('x');
+    let said = installation.run(&["clear-logs", "-y"]);
+    assert!(said.out.contains("sample1: every line is removed") && said.err.contains("other"), "{said:?}");
+    assert_eq!((said.status, &**shared.lock().unwrap()), (69, ""));
+}
+
+#[test]
+fn what_the_instance_says_is_shown() {
+    for (code, detail, status) in [
+        (403, "This socket is for root and the service's group.", 77),
+        (404, "Not found.", 66),
+        (429, "Too many requests.", 75),
+        (503, "The disk is full.\u{1b}[2J\n", 75),
+    ] {
+        let installation = Installation::of_one();
+        let _instance =
+            Instance::listen(&installation.path("run/sample1.sock"), move |_| problem(code, detail));
+        for arguments in
+            [&["get"][..], &["get", "-n", "3"], &["tail"], &["clear-logs", "-y"], &["block", "list"]]
+        {
+            let error = installation.run(arguments).failed(status);
+            let words = detail.split('\u{1b}').next().unwrap();
+            assert!(error.contains(words) && !error.contains('\u{1b}'), "{error}");
+        }
+    }
+}
+
+#[test]
+fn nonsense_and_cut_answers_are_errors() {
+    for (bytes, status) in [
+        (&b""[..], 75),
+        (b"SSH-2.0-x\r\n", 75),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf", 75),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", 75),
+    ] {
+        let installation = Installation::of_one();
+        let _instance = Instance::listen(&installation.path("run/sample1.sock"), move |_| bytes.to_vec());
+        let error = installation.run(&["get"]).failed(status);
+        assert!(error.contains("sample1: talking to"), "{error}");
+    }
+}
+
+#[test]
+fn nobody_listens() {
+    let installation = Installation::of_one();
+    for arguments in [&["get"][..], &["tail"], &["clear-logs", "-y"], &["block", "list"]] {
+        let error = installation.run(arguments).failed(69);
+        assert!(error.contains("mocactl start sample1"), "{error}");
+    }
+    let two = Installation::new(&json!({"a": entry(5700, "a.log"), "b": entry(5701, "b.log")}));
+    let error = Said::failed(two.run(&["get"]), 64);
+    assert!(error.contains("Name one of a, b"), "{error}");
+}

@@ -1,0 +1,92 @@
+//! Readers that go away, disks that are full: an end, never a panic.
+
+use std::fs::OpenOptions;
+use std::process::Stdio;
+
+use crate::installation::{Installation, Said};
+use crate::instance::{Instance, answer, ranged};
+
+#[test]
+fn nobody_reads() {
+    let installation = Installation::of_one();
+    installation.systemctl_shows(&["ActiveState=active\n\nActiveState=active\n"]);
+    let text = "x\n".repeat(100_000);
+    let _instance =
+        Instance::listen(&installation.path("run/sample1.sock"), move |asked| match asked.target.as_str() {
+            "/moca-file-log/get-logs" => answer(200, &text),
+            "/moca-file-log/download-logs" => ranged(&text, asked.range.as_deref()),
+            _ => answer(200, r#"[{"address":"::1","since":1,"reason":""}]"#),
+        });
+    for arguments in [
+        &["version"][..],
+        &["version", "--json"],
+        &["--help"],
+        &["check"],
+        &["check", "--json"],
+        &["key", "list"],
+        &["get"],
+        &["get", "--json"],
+        &["get", "-n", "90000"],
+        &["tail"],
+        &["completions", "bash"],
+        &["status", "--table"],
+        &["block", "list"],
+        &["turn-off"],
+        &["key", "explain", "--key", "test-key", "--ip", "::1", "--path", "save-log"],
+    ] {
+        let mut command = installation.command(arguments);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let said = Said::of(&child.wait_with_output().unwrap());
+        assert_eq!(said.status, 0, "{arguments:?}: {said:?}");
+
+        let mut command = installation.command(arguments);
+        let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        if arguments[0] == "--help" {
+            continue;
+        }
+        let said = Said::of(&command.stdout(full).stderr(Stdio::piped()).output().unwrap());
+        assert_eq!(said.status, 74, "{arguments:?}: {said:?}");
+        assert!(said.err.contains("No space left"), "{said:?}");
+    }
+    let mut command = installation.command(&["get", "other"]);
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stderr.take());
+    assert_eq!(child.wait().unwrap().code(), Some(66), "nobody hears complaints either");
+}
+
+#[test]
+fn versions_and_help() {
+    let installation = Installation::of_one();
+    let number = env!("CARGO_PKG_VERSION");
+    assert_eq!(installation.run(&["version"]).ok(), format!("MocaFileLog ({number})\n"));
+    assert_eq!(installation.run(&["version", "--only-number"]).ok(), format!("{number}\n"));
+    assert_eq!(installation.run(&["version", "--json"]).json()["version"], number);
+    let help = installation.run(&["--help"]).ok();
+    assert!(!help.contains("generate"), "{help}");
+    for command in [
+        "version",
+        "run",
+        "start",
+        "stop",
+        "restart",
+        "status",
+        "turn-off",
+        "turn-on",
+        "clear-logs",
+        "update",
+        "update-system",
+        "reset-system",
+        "check",
+        "key",
+        "passwd",
+        "block",
+        "get",
+        "tail",
+        "apply",
+        "completions",
+    ] {
+        assert!(help.contains(&format!("\n  {command} ")), "{command}: {help}");
+        assert!(installation.run(&[command, "--help"]).ok().contains("Usage: mocactl"), "{command}");
+    }
+}

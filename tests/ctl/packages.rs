@@ -1,0 +1,77 @@
+//! What is asked of apt-get and dpkg-deb.
+
+use std::fs;
+use std::process::Command;
+
+use nix::unistd::geteuid;
+
+use crate::harness::cannot_run;
+use crate::installation::Installation;
+
+const KEEP: [&str; 4] = ["-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Options::=--force-confold"];
+
+/// A real package file with this name inside.
+fn package(installation: &Installation, package: &str, file: &str) -> Option<String> {
+    let tree = installation.root().join(format!("tree-{package}"));
+    fs::create_dir_all(tree.join("DEBIAN")).unwrap();
+    let control = format!(
+        "Package: {package}\nVersion: 9.9\nArchitecture: all\nMaintainer: a <a@example.org>\nDescription: test\n"
+    );
+    fs::write(tree.join("DEBIAN/control"), control).unwrap();
+    let path = installation.root().join(file);
+    let built = Command::new("dpkg-deb").arg("--build").arg(&tree).arg(&path).output();
+    if !built.is_ok_and(|built| built.status.success()) {
+        cannot_run("dpkg-deb (package dpkg) is missing");
+        return None;
+    }
+    Some(path.to_str().unwrap().to_owned())
+}
+
+#[test]
+fn the_newest_that_apt_has() {
+    if !geteuid().is_root() {
+        return cannot_run("root is needed");
+    }
+    for command in ["update", "update-system"] {
+        let installation = Installation::of_one();
+        installation.stub("apt-get", "");
+        installation.run(&[command]).ok();
+        let calls = installation.calls("apt-get");
+        assert_eq!(calls.len(), 2);
+        assert_eq!(calls[0], [&KEEP[..], &["update"]].concat());
+        assert_eq!(
+            calls[1],
+            [&KEEP[..], &["install", "--yes", "--only-upgrade", "--", "moca-file-log"]].concat()
+        );
+        installation.stub_ends_with("apt-get", 100);
+        assert_eq!(installation.run(&[command]).status, 100);
+        assert_eq!(
+            installation.calls("apt-get").len(),
+            3,
+            "nothing is installed from lists that could not be read"
+        );
+    }
+}
+
+#[test]
+fn a_package_file_has_to_be_ours() {
+    let installation = Installation::of_one();
+    installation.stub("apt-get", "");
+    let Some(ours) = package(&installation, "moca-file-log", "-a;b $(c).deb") else { return };
+    let other = package(&installation, "other", "moca-file-log_9.9.deb").unwrap();
+    let error = installation.run(&["update-system", "--deb", &other]).failed(65);
+    assert!(error.contains("is the package \"other\""), "{error}");
+    installation.run(&["update-system", "--deb", "nowhere.deb"]).failed(66);
+    fs::write(installation.root().join("text.deb"), "no package").unwrap();
+    installation.run(&["update-system", "--deb", "text.deb"]).failed(65);
+    assert!(installation.calls("apt-get").is_empty());
+    if !geteuid().is_root() {
+        installation.run(&["update-system", "--deb", &ours]).failed(77);
+        return cannot_run("root is needed");
+    }
+    let said = installation.run(&["update-system", "--deb=-a;b $(c).deb"]);
+    assert!(said.err.contains("Installing moca-file-log 9.9"), "{said:?}");
+    let canonical = fs::canonicalize(&ours).unwrap();
+    let last = ["install", "--yes", "--allow-downgrades", "--", canonical.to_str().unwrap()];
+    assert_eq!(installation.calls("apt-get"), [[&KEEP[..], &last].concat()]);
+}
