@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test check setup toolchain clean
+.PHONY: help run test check deb lint-deb test-deb setup toolchain clean
 
 # rustup puts cargo here, and a shell that was open before does not know it yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -15,7 +15,7 @@ TEST_PROGRAMS := strace python3 curl mount
 TEST_THREADS ?=
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' '$(firstword $(MAKEFILE_LIST))' | expand -t 12
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' '$(firstword $(MAKEFILE_LIST))' | expand -t 12
 
 run: toolchain ## build the server and serve sample1 from configs/; Ctrl-C stops it
 	@cargo build --release --locked --bin moca-file-log
@@ -37,6 +37,16 @@ check: setup ## what must be green before a change goes in: format, clippy, all 
 	cargo fmt --check
 	cargo clippy --all-targets --locked -- -D warnings
 	@$(MAKE) --no-print-directory test
+
+deb: toolchain ## the Debian package, in target/debian, checked by lintian
+	@packaging/build.sh
+	@$(MAKE) --no-print-directory lint-deb
+
+lint-deb:
+	@packaging/lint.sh target/debian/moca-file-log_*.deb
+
+test-deb: deb ## the package on booted Debian systems (as root): install, upgrade under load, remove, purge
+	@tests/package/run.sh
 
 setup: toolchain
 	@missing=(); \
