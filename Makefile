@@ -46,6 +46,12 @@ lint-deb:
 	@packaging/lint.sh target/debian/moca-file-log_*.deb
 
 test-deb: deb ## the package on booted Debian systems (as root): install, upgrade under load, remove, purge
+	@for tool in debootstrap systemd-nspawn; do \
+		command -v "$$tool" >/dev/null || (( EUID != 0 )) || ! command -v apt-get >/dev/null || { \
+			apt-get update -qq; \
+			DEBIAN_FRONTEND=noninteractive apt-get install -y -qq debootstrap systemd-container; \
+		}; \
+	done
 	@tests/package/run.sh
 
 setup: toolchain

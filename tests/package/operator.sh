@@ -140,6 +140,20 @@ check "corrected, restarted" shell 'mocactl restart sample1'
 check "by the newer one" [ "$before" != "$(main_pid)" ]
 check "nothing failed" equal "$(failed_units)" ""
 
+echo "# back to what was shipped"
+check "mocactl resets" shell 'mocactl reset-system --yes >/root/reset 2>&1 || { cat /root/reset; exit 1; }'
+check "configuration as shipped, secrets as in a new installation" equal \
+    "$(shell 'cd /etc/moca-file-log && stat -c "%n %a %U %G" * && for f in *; do cmp -s $f /usr/share/moca-file-log/configs/$f || echo $f; done' | tr '\n' ,)" \
+    "api_key.json 640 root moca-file-log,http.toml 640 root moca-file-log,ip_blacklist.json 640 root moca-file-log,log.json 644 root root,server.json 640 root moca-file-log,system.json 640 root moca-file-log,api_key.json,system.json,"
+check "another key" [ "$(read_key)" != "$key" ]
+key=$(read_key) password=$(read_password) CLIENTS_KEY=$(read_key)
+check "works" equal "$(save 5700 reset)" 200
+check "and is the only one that does" equal "$(logged .)" 1
+check "adm reads the new log" as adm "$log"
+check "the archive has what was there" shell 'tar -tzf /var/backups/moca-file-log-*.tar.gz | grep -q var/log/moca-file-log/sample1.log'
+check "for root only" equal "$(shell 'stat -c "%a %U" /var/backups/moca-file-log-*.tar.gz')" "600 root"
+shell 'rm /var/backups/moca-file-log-*.tar.gz /root/reset; echo "# mine" >>/etc/moca-file-log/http.toml'
+
 echo "# removal"
 records=$(logged .)
 check "apt removes it" apt remove moca-file-log
