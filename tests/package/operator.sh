@@ -102,6 +102,13 @@ check "stopped" equal "$(state $unit)" "inactive "
 check "a request starts it" equal "$(save 5700 second)" 200
 check "the other log is served too" equal "$(save 5701 other)" 200
 
+before=$(main_pid)
+shell 'sed -i s/5701/5702/ /etc/moca-file-log/log.json'
+saved() { equal "$(save "$1" moved)" 200; }
+check "an edited address is served within 5 s" eventually 5 saved 5702
+check "and the old one is not" equal "$(save 5701 moved)" 000
+check "the other log did not notice" equal "$(main_pid)" "$before"
+
 echo "# upgrade"
 shell 'cd /etc/moca-file-log && echo "# mine" >>http.toml && sed -i "s/\"level\": 0/\"level\": 1/" log.json && rm ip_blacklist.json'
 check "one log is stopped" shell 'mocactl stop sample2 >/dev/null 2>&1'

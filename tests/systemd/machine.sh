@@ -124,17 +124,18 @@ machine_stop() {
     local _ leader
     [ -n "$MACHINE_WORK" ] || return 0
     if [ -n "$MACHINE_PID" ] && kill -0 "$MACHINE_PID" 2>/dev/null; then
-        leader=$(machine_leader)
+        leader=$(machine_leader) || true
         # nothing inside is worth a clean shutdown: what was written is forgotten
-        [ -n "$leader" ] && kill -KILL "$leader"
+        [ -z "$leader" ] || kill -KILL "$leader" || true
         for _ in $(seq 100); do
             kill -0 "$MACHINE_PID" 2>/dev/null || break
             sleep 0.1
         done
-        kill -KILL "$MACHINE_PID" 2>/dev/null
-        wait "$MACHINE_PID" 2>/dev/null
+        # also where any failure ends the shell, this one is none: it is gone already
+        kill -KILL "$MACHINE_PID" 2>/dev/null || true
+        wait "$MACHINE_PID" 2>/dev/null || true
     fi
-    mountpoint -q "$MACHINE_ROOT" && umount "$MACHINE_ROOT"
+    ! mountpoint -q "$MACHINE_ROOT" || umount "$MACHINE_ROOT"
     rm -rf "$MACHINE_WORK"
     MACHINE_WORK='' MACHINE_PID=''
 }
