@@ -16,11 +16,17 @@ machine_start "$release" || exit 1
 cat >"$MACHINE_WORK/mocactl" <<'END'
 #!/bin/sh
 [ "$1" = apply ] || exit 64
-echo applied >>/run/applied
-[ -e /run/apply-slowly ] && sleep 2
-[ -e /run/apply-for-show ] && exit
-rm -f /run/moca-file-log-generator/applied.json
-systemctl daemon-reload
+edition() { stat -c '%d %i %y %z' /etc/moca-file-log/log.json /etc/moca-file-log/server.json 2>/dev/null; }
+while :; do
+    before=$(edition)
+    echo applied >>/run/applied
+    [ -e /run/apply-slowly ] && sleep 2
+    if ! [ -e /run/apply-for-show ]; then
+        rm -f /run/moca-file-log-generator/applied.json
+        systemctl daemon-reload
+    fi
+    [ "$(edition)" = "$before" ] && break
+done
 END
 install_by_hand "$build" "$MACHINE_WORK/mocactl"
 echo "[{\"key\": \"$CLIENTS_KEY\", \"status\": true}]" | configure api_key.json
@@ -66,6 +72,20 @@ check "every operator's socket" equal "$(machine_exec sh -c 'stat -c "%a %U %G" 
 check "answers" equal \
     "$(machine_exec curl -s -o /dev/null -w '%{http_code}' --unix-socket /run/moca-file-log/sample1.sock http://log/status)" 200
 check "nothing failed" equal "$(machine_exec systemctl list-units --failed --no-legend 'moca*')" ""
+# each line is an answer of its own log
+asked() {
+    machine_exec sh -c 'for socket in /run/moca-file-log/*.sock; do
+        curl -s -m 10 -o /dev/null -w "%{http_code}\n" --unix-socket "$socket" http://log/status
+    done | sort | uniq -c | tr -s " "'
+}
+machine_exec sh -c 'systemctl daemon-reload && systemctl daemon-reexec && systemctl restart "moca-file-log@*.service"'
+check "all are passed on after a reload and a restart" equal "$(asked)" " 6 200"
+check "no socket was forgotten" equal "$(machine_exec journalctl -b | grep 'no open socket')" ""
+member() {
+    machine_exec setpriv --reuid 65534 --regid 65534 "$@" \
+        curl -s -o /dev/null -w '%{http_code}' --unix-socket /run/moca-file-log/sample1.sock http://log/status
+}
+check "the group may use it, others may not" equal "$(member --groups "$(machine_exec id -g moca-file-log)") $(member --clear-groups)" "200 000"
 
 echo "# stopping and starting"
 machine_exec systemctl stop --quiet "$unit" 2>/dev/null
@@ -175,7 +195,7 @@ machine_exec rm /etc/moca-file-log/startup.sh
 processes_net() { machine_exec readlink "/proc/$(main_pid)/ns/net"; }
 check "no network of its own" [ "$(processes_net)" != "$(machine_exec readlink /proc/1/ns/net)" ]
 echo '{"rate_limiter_redis_storage": "redis://127.0.0.1:6379"}' | configure server.json
-machine_exec sh -c 'rm /run/moca-file-log-generator/applied.json; systemctl daemon-reload'
+machine_exec sh -c 'rm -f /run/moca-file-log-generator/applied.json; systemctl daemon-reload'
 machine_exec systemctl restart "$unit"
 check "Redis over TCP opens it" equal "$(processes_net)" "$(machine_exec readlink /proc/1/ns/net)"
 check "and the log is served" equal "$(save 8101 redis)" 200

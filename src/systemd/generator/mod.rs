@@ -18,6 +18,7 @@
 
 mod choose;
 mod diff;
+mod edition;
 mod escape;
 mod plan;
 mod render;
@@ -26,6 +27,7 @@ mod units;
 
 pub use choose::{Places, choose};
 pub use diff::{Diff, diff};
+pub use edition::Edition;
 pub use escape::escape;
 pub use plan::{LogUnits, Plan, Sandbox, plan};
 pub use render::write;

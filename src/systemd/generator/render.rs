@@ -8,7 +8,8 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use super::plan::{LogUnits, Plan, Sandbox};
-use super::units::{TARGET, admin_socket_unit, service_unit, socket_unit};
+use super::units::{TARGET, admin_path, admin_path_is_plain, admin_socket_unit, service_unit, socket_unit};
+use crate::config::LogName;
 
 /// Writes the units of the plan into this directory.
 ///
@@ -19,6 +20,10 @@ pub fn write(plan: &Plan, dir: &Path) -> io::Result<()> {
     for (name, units) in &plan.logs {
         let address = format!("{}.d/50-address.conf", socket_unit(name));
         outcomes.push(write_file(&dir.join(address), &socket(units)));
+        if !admin_path_is_plain(name) {
+            let path = format!("{}.d/50-path.conf", admin_socket_unit(name));
+            outcomes.push(write_file(&dir.join(path), &admin_socket(name)));
+        }
         if let Some(text) = service(&units.sandbox) {
             let log = format!("{}.d/50-log.conf", service_unit(name));
             outcomes.push(write_file(&dir.join(log), &text));
@@ -59,6 +64,14 @@ fn socket(units: &LogUnits) -> String {
         line(&mut text, "BindIPv6Only", "both");
     }
     line(&mut text, "Backlog", &units.backlog.to_string());
+    text
+}
+
+fn admin_socket(name: &LogName) -> String {
+    let mut text = HEADER.to_owned();
+    text.push_str("[Socket]\n");
+    line(&mut text, "ListenStream", "");
+    line(&mut text, "ListenStream", &admin_path(name).replace('%', "%%"));
     text
 }
 

@@ -1,5 +1,9 @@
 //! The names of the units and places that belong to a log.
 
+use data_encoding::HEXLOWER;
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use sha2::{Digest, Sha256};
+
 use super::escape::escape;
 use crate::config::LogName;
 
@@ -11,6 +15,10 @@ const LONGEST_UNIT: usize = 255;
 
 /// The length that the kernel allows to the path of a socket.
 const LONGEST_SOCKET: usize = 107;
+
+/// What systemd writes differently when it notes the path of an open socket for the time after a reload, and then does
+/// not find again, so that the socket is closed; all that is not ASCII as well. The percent sign, because it says so.
+const NOT_IN_PATHS: &AsciiSet = &CONTROLS.add(b'"').add(b'\'').add(b'\\').add(b'%');
 
 /// The service of a log.
 #[must_use]
@@ -30,25 +38,31 @@ pub fn admin_socket_unit(name: &LogName) -> String {
     format!("moca-file-log-admin@{}.socket", escape(name.as_str()))
 }
 
-/// The path of that socket.
+/// The path of that socket: `/run/moca-file-log/NAME.sock`, percent-encoded where the name is not plain ASCII. Where this
+/// is too long for a socket, a digest stands for the name.
 #[must_use]
 pub fn admin_path(name: &LogName) -> String {
-    format!("/run/moca-file-log/{name}.sock")
+    let path = format!("{RUN_DIR}/{}.sock", utf8_percent_encode(name.as_str(), NOT_IN_PATHS));
+    if path.len() <= LONGEST_SOCKET {
+        return path;
+    }
+    let digest = HEXLOWER.encode(&Sha256::digest(name.as_str())[..16]);
+    format!("{RUN_DIR}/%{digest}.sock")
 }
+
+/// Whether the template of the unit names that path already.
+pub(super) fn admin_path_is_plain(name: &LogName) -> bool {
+    admin_path(name) == format!("{RUN_DIR}/{name}.sock")
+}
+
+const RUN_DIR: &str = "/run/moca-file-log";
 
 /// Why a log of this name can have no units.
 pub(super) fn too_long(name: &LogName) -> Option<String> {
-    let socket = admin_path(name).len();
-    let unit = admin_socket_unit(name).len();
-    if socket > LONGEST_SOCKET {
-        let most = LONGEST_SOCKET + name.as_str().len() - socket;
-        Some(format!("the name has {} bytes, expected at most {most} for its sockets", name.as_str().len()))
-    } else if unit > LONGEST_UNIT {
-        let over = unit - LONGEST_UNIT;
-        Some(format!("the name is {over} bytes too long for systemd, where a special character counts four"))
-    } else {
-        None
-    }
+    let over = admin_socket_unit(name).len().checked_sub(LONGEST_UNIT).filter(|&over| over > 0)?;
+    Some(format!(
+        "the name is {over} letters too long for systemd, where all but a-z, A-Z, 0-9, `_`, `.` and `:` count four a byte"
+    ))
 }
 
 #[cfg(test)]
@@ -58,9 +72,25 @@ mod tests {
     #[test]
     fn how_long_a_name_may_be() {
         let wrong = |name: String| too_long(&name.parse().unwrap());
-        assert_eq!(wrong("a".repeat(83)), None);
-        assert!(wrong("a".repeat(84)).unwrap().contains("at most 83"));
+        assert_eq!(wrong("a".repeat(200)), None);
         assert_eq!(wrong(" ".repeat(57)), None);
-        assert!(wrong(" ".repeat(58)).unwrap().contains("4 bytes too long"));
+        assert!(wrong(" ".repeat(58)).unwrap().contains("4 letters too long"));
+    }
+
+    #[test]
+    fn the_operators_socket_has_a_path_that_systemd_finds_again() {
+        let path = |name: &str| admin_path(&name.parse().unwrap());
+        assert_eq!(path("two words;$(x)-.:"), "/run/moca-file-log/two words;$(x)-.:.sock");
+        assert_eq!(path("größe"), "/run/moca-file-log/gr%C3%B6%C3%9Fe.sock");
+        assert_eq!(path("100%25"), "/run/moca-file-log/100%2525.sock");
+        assert_eq!(path("q\"u'o\\te"), "/run/moca-file-log/q%22u%27o%5Cte.sock");
+        assert_eq!(path(&"a".repeat(83)).len(), 107);
+        assert!(!path(&"a".repeat(83)).contains('%'));
+        assert_eq!(path(&"a".repeat(84)).len(), 57);
+        assert_ne!(path(&"a".repeat(84)), path(&"a".repeat(85)));
+        // no name is encoded into the digest of another
+        assert!(!path("%0").starts_with("/run/moca-file-log/%0"));
+        assert!(admin_path_is_plain(&"two words".parse().unwrap()));
+        assert!(!admin_path_is_plain(&"größe".parse().unwrap()));
     }
 }

@@ -1,0 +1,60 @@
+//! Whether the configuration was edited meanwhile.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+/// What the files that a plan is made of were at one moment, as far as one can see without reading them.
+///
+/// systemd's path units pass over what happens while the service that they start is running. Whoever applies a plan in
+/// such a service therefore takes the edition before the files are read, compares when everything is done, and begins
+/// anew when it is another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Edition([Option<(u64, u64, [i64; 4])>; 2]);
+
+impl Edition {
+    /// The edition of this directory now.
+    #[must_use]
+    pub fn of(config_dir: &Path) -> Self {
+        Self(["log.json", "server.json"].map(|name| {
+            let file = fs::metadata(config_dir.join(name)).ok()?;
+            // of the times, the second changes with owner and mode too, which decide whether a file can be read
+            let times = [file.mtime(), file.mtime_nsec(), file.ctime(), file.ctime_nsec()];
+            Some((file.dev(), file.ino(), times))
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_way_to_write_makes_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("log.json");
+        let edition = || Edition::of(dir.path());
+        let mut editions = vec![edition()];
+        // the clock of a file system is a coarse one
+        let mut note = || {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            editions.push(edition());
+        };
+        fs::write(&log, "{}").unwrap();
+        note();
+        fs::write(&log, "[]").unwrap();
+        note();
+        fs::write(dir.path().join("new"), "[]").unwrap();
+        fs::rename(dir.path().join("new"), &log).unwrap();
+        note();
+        fs::write(dir.path().join("server.json"), "{}").unwrap();
+        note();
+        fs::remove_file(&log).unwrap();
+        note();
+        for (index, one) in editions.iter().enumerate() {
+            assert!(editions[index + 1..].iter().all(|other| other != one));
+        }
+        fs::write(dir.path().join("api_key.json"), "[]").unwrap();
+        assert_eq!(Some(&edition()), editions.last());
+    }
+}
