@@ -126,6 +126,14 @@ found=$(clients_stop /var/log/moca-file-log/sample1.log)
 echo "      40 stops: $found"
 check "40 stops under load refuse nothing" grep -Eq 'refused=0 cut=0 errors=0 .* lost=0 twice=0' <<<"$found"
 
+machine_exec systemctl stop moca-file-log.target
+check "a stopped target has neither services nor sockets" equal "$(machine_exec systemctl list-units --no-legend \
+    --state=active,activating 'moca-file-log*@*')" ""
+check "nobody listens" equal "$(save 8101 x)" 000
+machine_exec systemctl start moca-file-log.target
+check "and has them again when it is started" equal "$(save 8101 x) $(save 8102 x)" "200 200"
+check "the operator's too" equal "$(asked)" " 6 200"
+
 echo "# crashes"
 clients_start 8 8101
 sleep 1
