@@ -12,6 +12,7 @@ use super::error::Error;
 use super::reply::{self, Body};
 use crate::config::LogName;
 use crate::exit::Exit;
+use crate::systemd::generator::admin_path;
 
 /// How long an instance may be silent: longer than a start of it may take, since its socket starts it.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -34,7 +35,7 @@ pub(crate) struct Reply {
 
 /// Where the admin socket of a log is.
 pub(crate) fn socket_path(run_dir: &Path, log: &LogName) -> PathBuf {
-    run_dir.join(format!("{log}.sock"))
+    run_dir.join(Path::new(&admin_path(log)).file_name().unwrap_or_default())
 }
 
 impl Admin {

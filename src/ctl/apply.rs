@@ -11,11 +11,27 @@ use super::systemctl;
 use crate::config::LogName;
 use crate::exit::Exit;
 use crate::systemd::generator::{
-    self, Diff, Plan, admin_socket_unit, applied, diff, service_unit, socket_unit, store,
+    self, Diff, Edition, Plan, admin_socket_unit, applied, diff, service_unit, socket_unit, store,
 };
 
+/// How often files that are edited all the time are read again.
+const MOST_ROUNDS: usize = 10;
+
 /// Applies the configuration, all of it or nothing: an invalid file changes nothing.
+///
+/// systemd passes over edits that are made while this runs, so it looks again when everything is done.
 pub(crate) fn apply(places: &Places, out: &mut Out) -> Outcome {
+    for _ in 0..MOST_ROUNDS {
+        let edition = Edition::of(&places.config);
+        apply_once(places, out)?;
+        if Edition::of(&places.config) == edition {
+            break;
+        }
+    }
+    Ok(0)
+}
+
+fn apply_once(places: &Places, out: &mut Out) -> Outcome {
     let judged = check::judge(places);
     if !judged.errors.is_empty() {
         remark("mocactl: the configuration is not valid; what is applied stays as it is");

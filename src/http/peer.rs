@@ -2,6 +2,7 @@
 //! the socket's file says the same; this holds when somebody loosens it.
 
 use std::ffi::CString;
+use std::sync::LazyLock;
 
 use nix::unistd::{Gid, Uid, User, getegid, geteuid, getgrouplist};
 use tokio::net::UnixStream;
@@ -10,7 +11,24 @@ use tokio::net::UnixStream;
 pub(super) fn may_administer(stream: &UnixStream) -> bool {
     let Ok(credentials) = stream.peer_cred() else { return false };
     let uid = Uid::from_raw(credentials.uid());
-    uid.is_root() || uid == geteuid() || is_member(uid, Gid::from_raw(credentials.gid()))
+    uid.is_root()
+        || uid == geteuid()
+        || is_member(uid, Gid::from_raw(credentials.gid()))
+        // In the sandbox other users have no number: the kernel has let this one in by the mode of the socket's file.
+        || (uid.as_raw() == OVERFLOW && in_user_namespace())
+}
+
+/// What users outside of a user namespace are seen as inside (user_namespaces(7)).
+const OVERFLOW: u32 = 65_534;
+
+/// Whether this process sees only some of the users of the machine, as under `PrivateUsers=`.
+fn in_user_namespace() -> bool {
+    static ANSWER: LazyLock<bool> = LazyLock::new(|| {
+        let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+        let numbers: Vec<&str> = map.split_whitespace().collect();
+        !numbers.is_empty() && numbers != ["0", "0", "4294967295"]
+    });
+    *ANSWER
 }
 
 fn is_member(uid: Uid, gid: Gid) -> bool {
