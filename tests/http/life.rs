@@ -200,3 +200,32 @@ fn it_listens_on_ipv6_where_told() {
     server.save("over IPv4");
     assert_eq!(server.parsed().pop().unwrap().client, "127.0.0.1", "a mapped address is an IPv4 one");
 }
+
+#[test]
+fn broken_files_do_not_keep_a_log_of_systemd_from_coming_back() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut server = Setup::new().passing(listener).start();
+    server.save("before");
+    eventually("the files are kept", Duration::from_secs(5), || {
+        std::fs::read_dir(server.root_dir().join("state"))
+            .unwrap()
+            .any(|entry| entry.unwrap().file_name().to_string_lossy().ends_with(".config"))
+    });
+    let good = std::fs::read_to_string(server.config_path("log.json")).unwrap();
+    server.kill9();
+    server.edit("log.json", "{ half an edit");
+    server.start_again();
+    server.save("after");
+    assert_eq!(server.messages(), ["before", "after"]);
+    eventually("the status says so", Duration::from_secs(5), || server.status_text().contains("log.json"));
+    server.edit("log.json", &good);
+    eventually("the mended file is in force", Duration::from_secs(5), || {
+        !server.status_text().contains("log.json")
+    });
+}
+
+#[test]
+fn broken_files_refuse_the_start_of_who_binds_the_address_itself() {
+    let stderr = Setup::new().config_file("log.json", "{ half an edit").start_refused();
+    assert!(stderr.contains("log.json:1:"), "{stderr}");
+}

@@ -16,14 +16,13 @@ use tokio::time::interval;
 
 use super::listen::sockets;
 use super::reload::Reloader;
-use super::{Failure, Places, Start, create_directory, load, policy};
+use super::{Configured, Failure, Places, Start, create_directory, load, policy};
 
 /// Lines that wait for the disk, in bytes.
 const QUEUE: usize = 8 * 1024 * 1024;
 
 /// Serves until a signal ends it.
 pub(crate) async fn serve(start: Start) -> Result<(), Failure> {
-    let Start { name, places, passed } = start;
     let notifier = Notifier::from_env();
     // Handlers first: before they are in place, a maintenance signal would kill the process.
     let mut signals = systemd::listen()
@@ -31,11 +30,13 @@ pub(crate) async fn serve(start: Start) -> Result<(), Failure> {
     // What is ordered while the hooks run is done after them, but for the order to stop.
     let mut early = Vec::new();
     tokio::select! {
-        outcome = startup_hooks(&places, &name) => outcome?,
+        outcome = startup_hooks(&start.places, &start.name) => outcome?,
         () = stop(&mut signals, &mut early) => return Ok(()),
     }
     // Read after the hooks: to prepare the configuration is what many of them are for.
-    let (log, files, warnings) = load(&places, &name)?;
+    let Configured { log, files, warnings, refused } = load(&start)?;
+    let Start { name, places, passed } = start;
+    let by_systemd = !passed.is_empty();
     journal::set_level(journal::level_filter(files.server.log_level));
     warnings.iter().for_each(|warning| log::warn!("{warning}"));
     // The port before the files: a second process of the same log must not touch them.
@@ -66,7 +67,7 @@ pub(crate) async fn serve(start: Start) -> Result<(), Failure> {
         async move { guard.persist().await }
     });
     let config_dir = places.config.clone();
-    let reloader = Reloader::new(places, Arc::clone(&app), notifier.clone());
+    let reloader = Reloader::new(places, Arc::clone(&app), notifier.clone(), by_systemd, refused);
     log::info!(MOCA_EVENT = "started"; "serving {} on {}", name.as_str(), sockets.shown.join(", "));
     notifier.ready(&reloader.status());
     // A task of its own: however long a reload waits for a disk, signals are obeyed and the watchdog is fed.

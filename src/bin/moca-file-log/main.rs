@@ -4,6 +4,7 @@
 //! What can go wrong before the first request ends in one clear line and an exit status of `sysexits.h`.
 
 mod instance;
+mod last_good;
 mod listen;
 mod reload;
 
@@ -108,16 +109,45 @@ fn prepare(arguments: &Arguments, passed: Vec<PassedSocket>) -> Result<Start, Fa
     Ok(Start { name, places, passed })
 }
 
-/// The configuration of the log `name`: its entry, all files, and what is worth a warning in them.
-fn load(places: &Places, name: &LogName) -> Result<(LogEntry, Files, Vec<Finding>), Failure> {
-    let loaded = config::load(&places.config).map_err(|findings| {
-        let lines: Vec<String> = findings.iter().map(ToString::to_string).collect();
-        Failure::new(Exit::Config, lines.join("\n"))
-    })?;
-    let log_json = places.config.join("log.json");
+/// What an instance begins with.
+struct Configured {
+    log: LogEntry,
+    files: Files,
+    warnings: Vec<Finding>,
+    /// why these are the files that were in force last, and not those of the directory
+    refused: Option<String>,
+}
+
+/// The configuration of the log of `start`. Where systemd holds the sockets, broken files are no reason not to serve:
+/// the last good ones are in force then.
+fn load(start: &Start) -> Result<Configured, Failure> {
+    let places = &start.places;
+    match config::load(&places.config) {
+        Ok(loaded) => configured(start, loaded.files, loaded.warnings, None),
+        Err(findings) => {
+            let lines: Vec<String> = findings.iter().map(ToString::to_string).collect();
+            let lines = lines.join("\n");
+            let kept =
+                if start.passed.is_empty() { None } else { last_good::read(&places.state, &start.name) };
+            match kept {
+                Some(files) => configured(start, files, Vec::new(), Some(lines)),
+                None => Err(Failure::new(Exit::Config, lines)),
+            }
+        }
+    }
+}
+
+fn configured(
+    start: &Start,
+    files: Files,
+    mut warnings: Vec<Finding>,
+    refused: Option<String>,
+) -> Result<Configured, Failure> {
+    let name = &start.name;
+    let log_json = start.places.config.join("log.json");
     let log_json = log_json.display();
-    let Some(log) = loaded.files.logs.get(name).cloned() else {
-        let known: Vec<&str> = loaded.files.logs.keys().map(LogName::as_str).collect();
+    let Some(log) = files.logs.get(name).cloned() else {
+        let known: Vec<&str> = files.logs.keys().map(LogName::as_str).collect();
         let message = format!("unknown log \"{name}\": {log_json} has {}", known.join(", "));
         return Err(Failure::new(Exit::Config, message));
     };
@@ -125,20 +155,19 @@ fn load(places: &Places, name: &LogName) -> Result<(LogEntry, Files, Vec<Finding
         let message = format!("the log \"{name}\" is switched off: \"status\": false in {log_json}");
         return Err(Failure::new(Exit::Config, message));
     }
-    if let Some(tls) = &loaded.files.server.tls {
+    if let Some(tls) = &files.server.tls {
         let (cert, key) = (tls.cert.display(), tls.key.display());
         let message =
             format!("server.json: ssl: can't use {cert} and {key}: this version does not serve HTTPS");
         return Err(Failure::new(Exit::Config, message));
     }
-    let mut warnings = loaded.warnings;
-    warnings.extend(config::not_in_force(&log, &loaded.files));
-    Ok((log, loaded.files, warnings))
+    warnings.extend(config::not_in_force(&log, &files));
+    Ok(Configured { log, files, warnings, refused })
 }
 
 fn run(start: Start) -> Result<(), Failure> {
     // A mistake is told before a hook does anything.
-    load(&start.places, &start.name)?;
+    load(&start)?;
     raise_descriptor_limit();
     // One thread serves and writes: a record then never waits for another thread to wake up. Readers and slow hashes
     // have a small pool beside it.

@@ -11,7 +11,7 @@ use moca_file_log::systemd::{Notifier, Signal, journal};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{Places, policy};
+use super::{Places, last_good, policy};
 
 /// How often the status that systemd shows is brought up to date.
 const STATUS_EVERY: Duration = Duration::from_secs(5);
@@ -23,12 +23,25 @@ pub(crate) struct Reloader {
     notifier: Notifier,
     /// why the files as they are now are not in force
     refused: Option<String>,
+    /// systemd holds the sockets, so that what is in force is kept for a start with broken files
+    by_systemd: bool,
     shown: String,
 }
 
 impl Reloader {
-    pub(crate) const fn new(places: Places, app: Arc<App>, notifier: Notifier) -> Self {
-        Self { places, app, notifier, refused: None, shown: String::new() }
+    /// `refused`: why the instance began with the files that were in force last.
+    pub(crate) fn new(
+        places: Places,
+        app: Arc<App>,
+        notifier: Notifier,
+        by_systemd: bool,
+        refused: Option<String>,
+    ) -> Self {
+        if let Some(why) = &refused {
+            log::error!(MOCA_EVENT = "start-with-last-good"; "the last good configuration is in force: {why}");
+            app.vitals.reload_refused.store(Some(Arc::new(why.clone())));
+        }
+        Self { places, app, notifier, refused, by_systemd, shown: String::new() }
     }
 
     /// Obeys orders, notices changed files and shows the status, one thing after the other, for ever.
@@ -42,6 +55,9 @@ impl Reloader {
         status.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // What changed between reading the files and watching them.
         self.reload().await;
+        if self.refused.is_none() {
+            self.keep_files().await;
+        }
         loop {
             tokio::select! {
                 order = orders.recv() => match order {
@@ -70,6 +86,9 @@ impl Reloader {
             Err(error) => Err(vec![error.to_string()]),
         };
         let refused = outcome.err().map(|lines| lines.join("; "));
+        if refused.is_none() {
+            self.keep_files().await;
+        }
         if let Some(why) = &refused
             && self.refused != refused
         {
@@ -79,6 +98,18 @@ impl Reloader {
         self.refused = refused;
         self.shown = self.status();
         self.notifier.ready(&self.shown);
+    }
+
+    /// Keeps the files for a start with broken ones.
+    async fn keep_files(&self) {
+        if !self.by_systemd {
+            return;
+        }
+        let (places, name) = (self.places.clone(), self.app.name.clone());
+        let keep = move || last_good::keep(&places.state, &name, &places.config);
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(keep).await {
+            log::warn!("can't keep the configuration for a start with broken files: {error}");
+        }
     }
 
     async fn put_into_force(&self, files: Files, warnings: &[Finding]) -> Result<(), Vec<String>> {
