@@ -182,3 +182,17 @@ fn a_length_that_no_number_holds_and_a_target_without_end() {
     conn.send_raw(format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "x".repeat(100_000)).as_bytes()).ok();
     conn.receive("GET").unwrap().problem(414);
 }
+
+#[test]
+fn a_refused_client_that_goes_on_sending_can_still_read_why() {
+    let server = Setup::new().start();
+    let mut conn = server.connect();
+    let json = ("Content-Type", "application/json");
+    conn.send_raw(&post(&[("API-KEY", "wrong"), json, ("Content-Length", "99000000")], "{")).unwrap();
+    let piece = vec![b' '; 1_000_000];
+    for _ in 0..12 {
+        std::thread::sleep(Duration::from_millis(250));
+        conn.send_raw(&piece).expect("the server still takes what is sent");
+    }
+    conn.receive("POST").unwrap().unauthorized("Unknown API-KEY.");
+}

@@ -6,7 +6,7 @@ use super::load::{acknowledged, assert_kept, count, random_pause, under_load};
 use crate::harness::{Conn, KEY, Line, Setup, route};
 
 const SENDERS: usize = 16;
-const ROUNDS: usize = 10;
+const ROUNDS: usize = 20;
 
 fn kill_rounds(durability: &str) {
     let mut server = Setup::new().durability(durability).start();
@@ -31,12 +31,12 @@ fn kill_rounds(durability: &str) {
 }
 
 #[test]
-fn ten_kills_with_durability_disk() {
+fn twenty_kills_with_durability_disk() {
     kill_rounds("disk");
 }
 
 #[test]
-fn ten_kills_with_durability_os() {
+fn twenty_kills_with_durability_os() {
     kill_rounds("os");
 }
 

@@ -412,3 +412,19 @@ fn a_clear_that_failed_takes_nothing_away_later() {
     drop(LogFile::open(&bench.path(), &state_path).unwrap());
     assert!(fs::read_to_string(bench.path()).unwrap().contains("line 4"), "what came later stays");
 }
+
+#[test]
+fn what_could_not_be_undone_is_never_made_up_for_with_zeros() {
+    let bench = Bench::new(Durability::Disk);
+    let state_path = bench.dir.path().join("a.state");
+    let mut file = LogFile::open(&bench.path(), &state_path).unwrap();
+    file.commit(b"before\n", 1, true).unwrap();
+    fs::OpenOptions::new().append(true).open(bench.path()).unwrap().write_all(b"half").unwrap();
+    file.leave_dirty();
+    file.commit(b"whole\n", 1, true).unwrap();
+    assert_eq!(fs::read_to_string(bench.path()).unwrap(), "before\nwhole\n", "cut off");
+    file.leave_dirty();
+    fs::write(bench.path(), "").unwrap();
+    file.commit(b"after\n", 1, true).unwrap();
+    assert_eq!(fs::read_to_string(bench.path()).unwrap(), "after\n", "truncated meanwhile");
+}

@@ -335,6 +335,12 @@ impl LogFile {
         }
     }
 
+    /// As after a write that failed and could not be undone.
+    #[cfg(test)]
+    pub(super) fn leave_dirty(&mut self) {
+        self.dirty = true;
+    }
+
     #[cfg(test)]
     pub(super) fn state(&mut self) -> &mut StateFile {
         &mut self.state
