@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test check deb lint-deb test-deb setup toolchain clean
+.PHONY: help run test check deb lint-deb test-system setup toolchain clean
 
 # rustup puts cargo here, and a shell that was open before does not know it yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -28,8 +28,9 @@ run: toolchain ## build the server and serve sample1 from configs/; Ctrl-C stops
 	@exec cargo run --quiet --release --locked --bin moca-file-log -- sample1 \
 		--config-dir configs --log-dir client_logs --state-dir state
 
-test: setup ## all tests: unit, property, HTTP and store
+test: setup ## all tests: unit, property, HTTP, store, and what only a booted system shows
 	@cargo test --locked --no-fail-fast $(if $(TEST_THREADS),-- --test-threads='$(TEST_THREADS)')
+	@$(MAKE) --no-print-directory test-system
 
 check: setup ## what must be green before a change goes in: format, clippy, all tests
 	@cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1 || \
@@ -45,14 +46,21 @@ deb: toolchain ## the Debian package, in target/debian, checked by lintian
 lint-deb:
 	@packaging/lint.sh target/debian/moca-file-log_*.deb
 
-test-deb: deb ## the package on booted Debian systems (as root): install, upgrade under load, remove, purge
-	@for tool in debootstrap systemd-nspawn; do \
-		command -v "$$tool" >/dev/null || (( EUID != 0 )) || ! command -v apt-get >/dev/null || { \
-			apt-get update -qq; \
-			DEBIAN_FRONTEND=noninteractive apt-get install -y -qq debootstrap systemd-container; \
-		}; \
-	done
-	@tests/package/run.sh
+test-system: ## units and package on booted Debian systems, as root: install, upgrade under load, crash, remove, purge
+	@missing=(); \
+	for tool in debootstrap:debootstrap systemd-nspawn:systemd-container dpkg-scanpackages:dpkg-dev ip:iproute2 curl:curl; do \
+		command -v "$${tool%%:*}" >/dev/null || missing+=("$${tool##*:}"); \
+	done; \
+	if (( EUID != 0 )) || ! command -v apt-get >/dev/null; then \
+		echo 'Units and package are not tested: that takes Debian and root. There: sudo make test-system' >&2; \
+		[[ "$${CI:-}" != true ]]; exit; \
+	fi; \
+	if (( $${#missing[@]} > 0 )); then \
+		apt-get update -qq; \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$${missing[@]}" >/dev/null; \
+	fi; \
+	$(MAKE) --no-print-directory deb; \
+	tests/systemd/run.sh
 
 setup: toolchain
 	@missing=(); \

@@ -30,6 +30,9 @@ eventually() {
     done
 }
 
+# not COMMAND…: the command has to fail.
+not() { ! "$@"; }
+
 checks_end() {
     [ "$CHECKS_FAILED" = 0 ] || echo "$CHECKS_FAILED checks failed"
     [ "$CHECKS_FAILED" = 0 ]

@@ -11,6 +11,12 @@ save() {
         --data-urlencode "message=$2" "http://${3:-127.0.0.1}:$1/moca-file-log/save-log"
 }
 
+# saved PORT [HOST]: whether a record is acknowledged there.
+saved() { [ "$(save "$1" hello "${2:-}")" = 200 ]; }
+
+# refused PORT [HOST]: whether nobody listens there.
+refused() { [ "$(save "$1" hello "${2:-}")" = 000 ]; }
+
 # clients_start COUNT PORT: each opens a new connection per record until clients_stop.
 clients_start() {
     local client round=$((++CLIENTS_ROUND))

@@ -5,6 +5,8 @@
 #   machine_exec COMMAND…           runs inside, as root
 #   machine_net COMMAND…            runs a program of the host in the network of the machine
 #   machine_copy FILE PLACE [MODE]  puts a file of the host inside
+#   machine_install FILE.deb        installs the package as an operator would
+#   configure FILE                  puts standard input in the place of that configuration file, by rename
 #   machine_reboot                  reboots and returns when it is up again
 #   machine_stop                    ends it and forgets everything that was written; done on exit as well
 # Each release is bootstrapped once, into $MOCA_TEST_CACHE, from the mirror that apt uses here.
@@ -111,6 +113,18 @@ machine_net() {
 
 machine_copy() {
     install -D -m "${3:-0644}" "$1" "$MACHINE_ROOT$2"
+}
+
+machine_install() {
+    local said
+    machine_copy "$1" /root/moca-file-log.deb
+    said=$(machine_exec env DEBIAN_FRONTEND=noninteractive apt-get --yes install /root/moca-file-log.deb 2>&1 </dev/null) ||
+        { echo "$said" >&2; return 1; }
+}
+
+configure() {
+    machine_exec sh -c 'f=/etc/moca-file-log/$1 && cat >"$f.new" && chgrp moca-file-log "$f.new" &&
+        chmod 0640 "$f.new" && mv "$f.new" "$f"' sh "$1"
 }
 
 machine_reboot() {

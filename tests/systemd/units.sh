@@ -1,34 +1,18 @@
-#!/bin/bash
-# The units and the generator under a booted systemd: units.sh [bookworm|trixie [BUILD-FOLDER]]
+#!/usr/bin/env bash
+# The units, the generator and mocactl apply on one booted system: units.sh bookworm|trixie FILE.deb
+# What is in single quotes is for the shell inside.
+# shellcheck disable=SC2016
 set -u
-here=$(dirname "$(readlink -f "$0")")
+here=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
+# shellcheck source=tests/systemd/machine.sh
 . "$here/machine.sh"
-. "$here/install.sh"
+# shellcheck source=tests/systemd/clients.sh
 . "$here/clients.sh"
+# shellcheck source=tests/systemd/checks.sh
 . "$here/checks.sh"
 
-release=${1:-bookworm}
-build=${2:-$here/../../target/debug}
-machine_requirements || exit 1
-machine_start "$release" || exit 1
-
-# Stands in for the real one: applies what the files say, as a boot would.
-cat >"$MACHINE_WORK/mocactl" <<'END'
-#!/bin/sh
-[ "$1" = apply ] || exit 64
-edition() { stat -c '%d %i %y %z' /etc/moca-file-log/log.json /etc/moca-file-log/server.json 2>/dev/null; }
-while :; do
-    before=$(edition)
-    echo applied >>/run/applied
-    [ -e /run/apply-slowly ] && sleep 2
-    if ! [ -e /run/apply-for-show ]; then
-        rm -f /run/moca-file-log-generator/applied.json
-        systemctl daemon-reload
-    fi
-    [ "$(edition)" = "$before" ] && break
-done
-END
-install_by_hand "$build" "$MACHINE_WORK/mocactl"
+machine_start "$1" || exit 1
+machine_install "$2" || exit 1
 echo "[{\"key\": \"$CLIENTS_KEY\", \"status\": true}]" | configure api_key.json
 echo '{"root_pass": "root-pass"}' | configure system.json
 logs='"sample1": {"host": "127.0.0.1", "port": 8101, "file": "sample1.log"},
@@ -39,8 +23,6 @@ logs='"sample1": {"host": "127.0.0.1", "port": 8101, "file": "sample1.log"},
     "later": {"host": "192.0.2.7", "port": 8106, "file": "later.log"},
     "off": {"host": "127.0.0.1", "port": 8107, "file": "off.log", "status": false}'
 echo "{$logs}" | configure log.json
-machine_exec systemctl daemon-reload
-machine_exec systemctl enable --quiet --now moca-file-log.target
 
 unit='moca-file-log@sample1.service'
 main_pid() { machine_exec systemctl show -P MainPID "${1:-$unit}"; }
@@ -49,7 +31,7 @@ crash() { machine_exec systemctl kill --kill-whom=main --signal="$1" "$unit"; }
 unit_of() { echo "moca-file-log@$(systemd-escape -- "$1").$2"; }
 
 echo "# serving"
-machine_exec env MOCA_FILE_LOG_ROOT=/ /usr/lib/systemd/system-generators/moca-file-log-generator /tmp/generated 2>&1
+check "an edited log.json is applied within 5 s" eventually 5 saved 8101
 check "a record is acknowledged" equal "$(save 8101 first)" 200
 check "and is in the file" machine_exec grep -q first /var/log/moca-file-log/sample1.log
 check "a name with a space" equal "$(save 8102 hello)" 200
@@ -78,9 +60,11 @@ asked() {
         curl -s -m 10 -o /dev/null -w "%{http_code}\n" --unix-socket "$socket" http://log/status
     done | sort | uniq -c | tr -s " "'
 }
+forgotten() { machine_exec journalctl -b | grep -c 'no open socket'; }
+before=$(forgotten)
 machine_exec sh -c 'systemctl daemon-reload && systemctl daemon-reexec && systemctl restart "moca-file-log@*.service"'
 check "all are passed on after a reload and a restart" equal "$(asked)" " 6 200"
-check "no socket was forgotten" equal "$(machine_exec journalctl -b | grep 'no open socket')" ""
+check "no socket was forgotten" equal "$(forgotten)" "$before"
 member() {
     machine_exec setpriv --reuid 65534 --regid 65534 "$@" \
         curl -s -o /dev/null -w '%{http_code}' --unix-socket /run/moca-file-log/sample1.sock http://log/status
@@ -127,8 +111,8 @@ echo "      40 stops: $found"
 check "40 stops under load refuse nothing" grep -Eq 'refused=0 cut=0 errors=0 .* lost=0 twice=0' <<<"$found"
 
 machine_exec systemctl stop moca-file-log.target
-check "a stopped target has neither services nor sockets" equal "$(machine_exec systemctl list-units --no-legend \
-    --state=active,activating 'moca-file-log*@*')" ""
+all_down() { [ -z "$(machine_exec systemctl list-units --no-legend --state=active,activating,deactivating 'moca-file-log*@*')" ]; }
+check "a stopped target has neither services nor sockets" eventually 5 all_down
 check "nobody listens" equal "$(save 8101 x)" 000
 machine_exec systemctl start moca-file-log.target
 check "and has them again when it is started" equal "$(save 8101 x) $(save 8102 x)" "200 200"
@@ -151,41 +135,64 @@ echo "      after $((SECONDS - start)) s"
 check "by another" [ "$before" != "$(main_pid)" ]
 
 echo "# the configuration is edited"
-machine_exec touch /run/apply-for-show
-applied() { machine_exec sh -c 'cat /run/applied 2>/dev/null | wc -l'; }
-grown() { [ "$(applied)" -gt "$1" ]; }
+others() { main_pid "$(unit_of 'two words' service)"; main_pid "$(unit_of größe.x-y service)"; }
+before=$(others)
+# edit WHAT COMMAND PORT: the command edits log.json so that sample1 is served on PORT.
 edit() {
-    local before
-    before=$(applied)
     machine_exec sh -c "cd /etc/moca-file-log && $2"
-    check "$1 is noticed" eventually 5 grown "$before" || machine_exec systemctl status --no-pager moca-file-log-apply.path moca-file-log-apply.service
-    sleep 0.5
+    check "$1 is applied within 5 s" eventually 5 saved "$3" || machine_exec systemctl status --no-pager moca-file-log-apply.path moca-file-log-apply.service
 }
-edit "a write in place" 'cp log.json log.copy && cat log.copy >log.json'
-edit "a rename" 'cp -p log.json new && mv new log.json'
-edit "sed -i" 'sed -i s/8107/8108/ log.json'
-edit "a backup and a new file" 'mv log.json log.json~ && cp -p log.json~ log.json'
-edit "sed -i once more" 'sed -i s/8108/8107/ log.json'
-edit "a new server.json" 'echo "{}" >server.json'
-machine_exec touch /run/apply-slowly
-before=$(applied)
-machine_exec sh -c 'cd /etc/moca-file-log && touch log.json && sleep 1 && echo >>log.json'
-check "an edit while the last is being applied is noticed" eventually 6 grown $((before + 1))
-machine_exec rm /run/apply-slowly
-sleep 2.5
+edit "a write in place" 'sed s/8101/8111/ log.json >/tmp/log && cat /tmp/log >log.json' 8111
+edit "a rename" 'sed s/8111/8112/ log.json >new && mv new log.json' 8112
+edit "sed -i" 'sed -i s/8112/8113/ log.json' 8113
+edit "a backup and a new file" 'mv log.json log.json~ && sed s/8113/8114/ log.json~ >log.json' 8114
+edit "a link to a file elsewhere" 'mkdir -p /srv/files && sed s/8114/8115/ log.json >/srv/files/log.json && ln -sf /srv/files/log.json log.json' 8115
+check "the address before is left" refused 8114
+for round in $(seq 8); do
+    # the second edit comes while the first is being applied, at another moment in each round
+    machine_exec sh -c 'cd /etc/moca-file-log && sed "s/8115/$1/" /srv/files/log.json >new && mv new log.json && sleep "$2" &&
+        sed "s/8115/$3/" /srv/files/log.json >new && mv new log.json' sh $((8120 + round)) "0.0$round" $((8140 + round))
+    eventually 5 saved $((8140 + round)) || break
+done
+check "an edit while the last one is being applied is applied as well" saved $((8140 + round))
+check "and what was there in between is gone" refused $((8120 + round))
+check "the processes of the other logs did not notice" equal "$(others)" "$before"
+more='"new words": {"host": "127.0.0.1", "port": 8108, "file": "new words.log"},
+    "six": {"host": "::1", "port": 8109, "use_ipv6": true, "file": "/srv/deep er/six.log"}'
+echo "{${logs/\"two words.log\"/\"two words.log\", \"status\": false}, $more}" | configure log.json
+check "a new log with a space in its name is served within 5 s" eventually 5 saved 8108
+check "a new log on IPv6 with a file outside of /var/log" eventually 5 saved 8109 '[::1]'
+check "in its file" machine_exec grep -q hello '/srv/deep er/six.log'
+check "a log that is switched off is refused" eventually 5 refused 8102
+check "none of its units is left" equal "$(machine_exec systemctl list-units --no-legend --state=active "$(unit_of 'two words' '*')")" ""
+check "the process of another log did not notice" equal "$(main_pid "$(unit_of größe.x-y service)")" "$(tail -n 1 <<<"$before")"
+echo "{$logs}" | configure log.json
+check "switched on again, it is served" eventually 5 saved 8102
+check "a log that is removed is not" eventually 5 refused 8108
+check "nothing failed" equal "$(machine_exec systemctl list-units --failed --no-legend 'moca*')" ""
 
-echo '{"sample1": {' | configure log.json
+check "sample1 is where it was" eventually 5 saved 8101
+printf '{\n  "sample1": {\n    "host": "127.0.0.1", "port": "x"' | configure log.json
 machine_exec systemctl daemon-reload
 check "broken file, reload: still served" equal "$(save 8101 broken)" 200
 crash KILL
 check "and after a crash" equal "$(save 8101 crashed)" 200
+machine_exec systemctl restart "$unit"
+check "and after a restart" equal "$(save 8101 restarted)" 200
+check "mocactl check names the place" equal "$(machine_exec mocactl check | grep -c '^error: log.json:3:')" 1
+check "the other logs are served as well" equal "$(save 8102 x) $(save 8104 x '[::1]')" "200 200"
+# Nobody applies it: what somebody else's reload brings must not count.
+machine_exec systemctl stop moca-file-log-apply.path
 echo "{$logs}" | sed 's/8101/8201/' | configure log.json
 machine_exec systemctl daemon-reload
 crash KILL
 check "another port, reload, crash: still served on the old one" equal "$(save 8101 moved)" 200
 check "and not on the new one" equal "$(save 8201 moved)" 000
+machine_exec systemctl start moca-file-log-apply.path
+check "mocactl apply brings it" machine_exec sh -c 'mocactl apply >/dev/null'
+check "on the new one now" equal "$(save 8201 moved) $(save 8101 moved)" "200 000"
 echo "{$logs}" | configure log.json
-machine_exec rm /run/apply-for-show
+check "and back" eventually 5 saved 8101
 
 echo "# the sandbox"
 exposure=$(machine_exec systemd-analyze security --no-pager "$unit" | sed -n 's/.*Overall exposure level.*: \([0-9.]*\).*/\1/p')
@@ -203,11 +210,12 @@ machine_exec rm /etc/moca-file-log/startup.sh
 processes_net() { machine_exec readlink "/proc/$(main_pid)/ns/net"; }
 check "no network of its own" [ "$(processes_net)" != "$(machine_exec readlink /proc/1/ns/net)" ]
 echo '{"rate_limiter_redis_storage": "redis://127.0.0.1:6379"}' | configure server.json
-machine_exec sh -c 'rm -f /run/moca-file-log-generator/applied.json; systemctl daemon-reload'
-machine_exec systemctl restart "$unit"
-check "Redis over TCP opens it" equal "$(processes_net)" "$(machine_exec readlink /proc/1/ns/net)"
+of_all() { [ "$(processes_net)" = "$(machine_exec readlink /proc/1/ns/net)" ]; }
+check "Redis over TCP opens it" eventually 5 of_all
 check "and the log is served" equal "$(save 8101 redis)" 200
 machine_exec rm /etc/moca-file-log/server.json
+its_own() { ! of_all; }
+check "and only then" eventually 5 its_own
 
 echo "# reboot"
 machine_reboot

@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# What an operator does with the package, on one system: operator.sh bookworm|trixie FILE.deb NEWER.deb
+# The life of the package on one system: package.sh bookworm|trixie FILE.deb NEWER.deb
 # What is in single quotes is for the shell inside.
 # shellcheck disable=SC2016
 set -euo pipefail
 here=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
 # shellcheck source=tests/systemd/machine.sh
-. "$here/../systemd/machine.sh"
+. "$here/machine.sh"
 # shellcheck source=tests/systemd/clients.sh
-. "$here/../systemd/clients.sh"
+. "$here/clients.sh"
 # shellcheck source=tests/systemd/checks.sh
-. "$here/../systemd/checks.sh"
+. "$here/checks.sh"
 
 machine_start "$1" || exit 1
 machine_copy "$2" /root/this.deb
@@ -43,7 +43,6 @@ main_pid() { machine_exec systemctl show --property=MainPID --value "$unit"; }
 failed_units() { machine_exec systemctl list-units --failed --no-legend --plain | cut -d ' ' -f 1; }
 listeners() { shell "awk '\$4 == \"0A\" { print \$2 }' /proc/net/tcp /proc/net/tcp6 | sort | tr '\n' ' '"; }
 as() { machine_exec setpriv --reuid=nobody --regid="$1" --clear-groups -- cat "$2" >/dev/null 2>&1; }
-not() { ! "$@"; }
 said() { grep -q -- "$1" "$messages"; }
 told() { shell "journalctl --quiet --no-pager; cat /var/log/apt/term.log /var/log/dpkg.log 2>/dev/null; true" | grep -qF -- "$1"; }
 logged() { machine_exec grep -c -- "$1" "$log"; }
