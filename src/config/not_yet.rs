@@ -63,7 +63,6 @@ pub fn not_in_force(log: &LogEntry, files: &Files) -> Vec<Finding> {
             "websocket_ping_timeout",
             NO_WEBSOCKETS,
         ),
-        (http.workers != usual.workers, http_toml::FILE, "workers", "one thread serves all connections"),
         (http.max_searches != usual.max_searches, http_toml::FILE, "max_searches", "there are no searches"),
     ];
     let set = table.into_iter().filter(|(set, ..)| *set);
@@ -106,10 +105,10 @@ mod tests {
         let server = r#"{"debug": true, "access_log": true, "auto_reload": true, "pyjs_secret": "0123456789abcdef",
             "rate_limiter_redis_storage": "redis://h"}"#;
         let http = "websocket_max_size = 1\nwebsocket_max_queue = 1\nwebsocket_read_limit = 1\n\
-            websocket_write_limit = 1\nwebsocket_ping_interval = 1\nwebsocket_ping_timeout = 1\nworkers = 2\n\
+            websocket_write_limit = 1\nwebsocket_ping_interval = 1\nwebsocket_ping_timeout = 1\n\
             max_searches = 1\naccess_log = false\n";
         let all = options(r#", "rotate": {"keep": 3}"#, server, http);
-        assert_eq!(all.len(), 14, "{all:?}");
+        assert_eq!(all.len(), 13, "{all:?}");
         assert!(all.contains(&"server.json access_log".to_owned()), "{all:?}");
         assert_eq!(options("", "{}", "access_log = true"), ["http.toml access_log"]);
         assert_eq!(options("", r#"{"access_log": false}"#, "access_log = true"), [""; 0]);

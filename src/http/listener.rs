@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -49,10 +49,15 @@ pub struct Listeners {
     loops: TaskTracker,
     connections: TaskTracker,
     census: Arc<Census>,
+    acceptors: Arc<AtomicUsize>,
 }
 
 /// How long an accept that failed for want of something (descriptors, memory) rests.
 const REST: Duration = Duration::from_millis(50);
+
+/// How long a thread that has more connections than the others leaves a new one to them. Whichever is awake already
+/// would take them all.
+const COURTESY: Duration = Duration::from_millis(1);
 
 /// The end of a stop that is left for telling clients that it is over.
 const LAST_ANSWERS: Duration = Duration::from_millis(300);
@@ -71,17 +76,23 @@ impl Listeners {
             loops: TaskTracker::new(),
             connections: TaskTracker::new(),
             census: Arc::default(),
+            acceptors: Arc::default(),
         }
     }
 
-    /// Accepts from `socket` until [`Self::stop`].
+    /// Accepts from `socket` until [`Self::stop`], and serves, on the runtime that this is called in.
     pub fn serve(&self, socket: Socket) {
+        if matches!(socket, Socket::Tcp { .. }) {
+            self.acceptors.fetch_add(1, Ordering::Relaxed);
+        }
         let acceptor = Acceptor {
             app: Arc::clone(&self.app),
             drain: self.drain.clone(),
             hurry: self.hurry.clone(),
             connections: self.connections.clone(),
             census: Arc::clone(&self.census),
+            acceptors: Arc::clone(&self.acceptors),
+            accepted: Arc::default(),
             handlers: warp::service(routes()),
         };
         self.loops.spawn(acceptor.run(socket));
@@ -119,6 +130,10 @@ struct Acceptor<H> {
     hurry: CancellationToken,
     connections: TaskTracker,
     census: Arc<Census>,
+    /// that accept TCP connections, this one included
+    acceptors: Arc<AtomicUsize>,
+    /// connections of this one that are open
+    accepted: Arc<AtomicUsize>,
     handlers: H,
 }
 
@@ -130,6 +145,9 @@ impl<H: Handlers> Acceptor<H> {
                 () = self.drain.cancelled() => break,
                 () = self.census.room(&self.app) => accept(&socket),
             };
+            if self.is_ahead() {
+                tokio::time::sleep(COURTESY).await;
+            }
             let accepted = tokio::select! {
                 () = self.drain.cancelled() => break,
                 accepted = admitted => accepted,
@@ -156,6 +174,12 @@ impl<H: Handlers> Acceptor<H> {
                 self.welcome(accepted);
             }
         }
+    }
+
+    /// Whether this thread has more than its share of the connections.
+    fn is_ahead(&self) -> bool {
+        let acceptors = self.acceptors.load(Ordering::Relaxed);
+        acceptors > 1 && self.accepted.load(Ordering::Relaxed) > self.connections.len() / acceptors
     }
 
     fn welcome(&self, accepted: Accepted) {
@@ -199,10 +223,13 @@ impl<H: Handlers> Acceptor<H> {
         };
         let (app, handlers) = (Arc::clone(&self.app), self.handlers.clone());
         let stopping = Stopping { drain: self.drain.clone(), hurry: self.hurry.clone() };
+        let accepted = Arc::clone(&self.accepted);
+        accepted.fetch_add(1, Ordering::Relaxed);
         self.connections.spawn(async move {
             app.vitals.connections.fetch_add(1, Ordering::Relaxed);
             connection::serve(stream, Arc::clone(&app), peer, handlers, stopping).await;
             app.vitals.connections.fetch_sub(1, Ordering::Relaxed);
+            accepted.fetch_sub(1, Ordering::Relaxed);
             drop(seat);
         });
     }

@@ -24,3 +24,4 @@ mod root_password;
 mod routes;
 mod slow;
 mod sources;
+mod workers;

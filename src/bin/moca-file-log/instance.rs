@@ -16,6 +16,7 @@ use tokio::time::interval;
 
 use super::listen::sockets;
 use super::reload::Reloader;
+use super::workers::Workers;
 use super::{Configured, Failure, Places, Start, create_directory, load, policy};
 
 /// Lines that wait for the disk, in bytes.
@@ -60,7 +61,8 @@ pub(crate) async fn serve(start: Start) -> Result<(), Failure> {
         policy(&name, &log, &files),
         sockets.shown.clone(),
     ));
-    let listeners = Listeners::new(Arc::clone(&app));
+    let listeners = Arc::new(Listeners::new(Arc::clone(&app)));
+    let workers = Workers::start(files.http.workers.get() - 1, &listeners, &sockets.sockets)?;
     sockets.sockets.into_iter().for_each(|socket| listeners.serve(socket));
     let persisting = tokio::spawn({
         let guard = Arc::clone(&guard);
@@ -84,7 +86,9 @@ pub(crate) async fn serve(start: Start) -> Result<(), Failure> {
                 Some(signal) => signal,
             },
             () = tick(&mut watchdog) => {
-                notifier.watchdog();
+                if workers.all_turn() {
+                    notifier.watchdog();
+                }
                 continue;
             }
         };
@@ -104,6 +108,7 @@ pub(crate) async fn serve(start: Start) -> Result<(), Failure> {
     if cut > 0 {
         log::warn!("{cut} connections were cut after graceful_shutdown_timeout");
     }
+    workers.end();
     let closed = store.close().await;
     // It ends with the store.
     drop(committer.await);

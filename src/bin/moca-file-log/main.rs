@@ -7,6 +7,7 @@ mod instance;
 mod last_good;
 mod listen;
 mod reload;
+mod workers;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

@@ -123,6 +123,9 @@ impl Reloader {
         if files.server.tls.is_some() {
             return Err(vec!["server.json: ssl: this version does not serve HTTPS".into()]);
         }
+        if files.http.workers != now.files.http.workers {
+            log::warn!("http.toml: workers: as many threads serve after a restart");
+        }
         let log = self.entry(&files, &now.log);
         let settings = |log: &LogEntry| Settings {
             path: self.places.logs.join(&log.file),
