@@ -31,7 +31,7 @@ mod testing;
 mod windows;
 
 pub use blocklist::BlockedEntry;
-pub use client::{ClientAddr, client_addr};
+pub use client::{ClientAddr, ClientText, client_addr};
 pub use maintenance::Maintenance;
 pub use quota::{LimitState, Quota};
 pub use refusal::Refusal;

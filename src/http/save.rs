@@ -37,8 +37,8 @@ async fn save(call: &Call, key: &Arc<Key>, mut entries: Vec<Entry<'_>>) -> Answe
     let cursor = if entries.is_empty() || call.is_head() {
         store.end()
     } else {
-        let client = call.client.to_string();
-        let source = Source { client: &client, key: &key.entry.name, route: call.route.name() };
+        let client = call.client.text();
+        let source = Source { client: client.as_str(), key: &key.entry.name, route: call.route.name() };
         append(store, &source, &entries).await?.cursor
     };
     let saved = if call.is_head() { 0 } else { entries.len() };
