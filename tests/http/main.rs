@@ -18,6 +18,7 @@ mod maintenance;
 mod parameters;
 mod proxies;
 mod rates;
+mod redis;
 mod reads;
 mod reload;
 mod root_password;
