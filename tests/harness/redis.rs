@@ -44,7 +44,10 @@ impl Redis {
         });
         let mut command = Command::new("redis-server");
         command.args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--unixsocket"]);
-        command.arg(self.socket()).args(["--save", "", "--appendonly", "no", "--dir"]).arg(self.folder.path());
+        command
+            .arg(self.socket())
+            .args(["--save", "", "--appendonly", "no", "--dir"])
+            .arg(self.folder.path());
         command.args(&self.options).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         self.child = Some(command.spawn().expect("start redis-server"));
         eventually("Redis answers", Duration::from_secs(10), || {

@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use nix::errno::Errno;
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
 /// See the module. Cloned for the journal, so errors are shared.
@@ -14,6 +15,8 @@ pub(super) enum Away {
     Lookup(Arc<io::Error>),
     #[error("it cannot be reached: {0}")]
     Connect(Arc<io::Error>),
+    #[error("the sandbox of this log has no network: `mocactl apply`, then restart the log")]
+    Sandbox,
     #[error("this machine has no certificates to trust (package ca-certificates)")]
     NothingTrusted,
     #[error("no TLS: {0}")]
@@ -26,10 +29,29 @@ pub(super) enum Away {
     Login,
     #[error("{0}")]
     Refused(&'static str),
+    #[error("it refuses to count")]
+    Unwilling,
     #[error("the connection was closed")]
     Gone,
     #[error("it does not answer as a Redis does")]
     Garbage,
+}
+
+impl Away {
+    pub(super) fn of_connecting(error: io::Error) -> Self {
+        // What RestrictAddressFamilies of systemd makes of an address.
+        if error.raw_os_error() == Some(Errno::EAFNOSUPPORT as i32) {
+            return Self::Sandbox;
+        }
+        Self::Connect(Arc::new(error))
+    }
+
+    pub(super) fn of_login(error: RedisError) -> Self {
+        match error.into() {
+            Self::Unwilling => Self::Login,
+            other => other,
+        }
+    }
 }
 
 impl From<RedisError> for Away {
@@ -42,7 +64,7 @@ impl From<RedisError> for Away {
             ErrorKind::Io => Self::Gone,
             ErrorKind::Parse | ErrorKind::UnexpectedReturnType => Self::Garbage,
             _ if error.is_connection_dropped() => Self::Gone,
-            _ => Self::Refused("it refuses to count"),
+            _ => Self::Unwilling,
         }
     }
 }
@@ -72,4 +94,44 @@ fn meaning(code: &str) -> Option<Away> {
 /// Whether Redis has forgotten the script.
 pub(super) fn is_unknown_script(error: &RedisError) -> bool {
     error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(code: &str) -> String {
+        let text = format!("-{code} hunter2\r\n");
+        let error =
+            redis::parse_redis_value(text.as_bytes()).and_then(redis::Value::extract_error).unwrap_err();
+        Away::from(error).to_string()
+    }
+
+    #[test]
+    fn what_redis_says_is_never_repeated() {
+        for (code, words) in [
+            ("WRONGPASS", "refuses the user"),
+            ("NOAUTH", "refuses the user"),
+            ("LOADING", "still loading"),
+            ("READONLY", "read-only"),
+            ("OOM", "no memory left"),
+            ("NOPERM", "~LIMITER/*"),
+            ("MOVED", "cluster"),
+            ("CROSSSLOT", "cluster"),
+            ("BUSY", "busy"),
+            ("hunter2", "refuses to count"),
+            ("ERR", "refuses to count"),
+        ] {
+            let said = said(code);
+            assert!(said.contains(words) && !said.contains("hunter2"), "{code}: {said}");
+        }
+    }
+
+    #[test]
+    fn a_sandbox_without_network_says_what_to_do() {
+        let error = io::Error::from(Errno::EAFNOSUPPORT);
+        assert!(Away::of_connecting(error).to_string().contains("mocactl apply"));
+        let error = io::Error::from(Errno::ECONNREFUSED);
+        assert!(Away::of_connecting(error).to_string().contains("it cannot be reached: Connection refused"));
+    }
 }

@@ -45,7 +45,8 @@ pub(super) async fn connect(url: &RedisUrl) -> Result<(MultiplexedConnection, Dr
         // Each question has its own limit of time.
         let config = AsyncConnectionConfig::new().set_response_timeout(None).set_pipeline_buffer_size(QUEUE);
         let login = login(url);
-        let (connection, driver) = MultiplexedConnection::new_with_config(&login, stream, config).await?;
+        let connected = MultiplexedConnection::new_with_config(&login, stream, config).await;
+        let (connection, driver) = connected.map_err(Away::of_login)?;
         Ok((connection, Box::pin(driver) as Driver))
     };
     timeout(PATIENCE, connecting).await.unwrap_or(Err(Away::SlowConnect(PATIENCE)))
@@ -68,7 +69,7 @@ fn login(url: &RedisUrl) -> RedisConnectionInfo {
 }
 
 async fn open(place: &RedisPlace, addresses: &[SocketAddr]) -> Result<Box<dyn Stream>, Away> {
-    let failed = |error| Away::Connect(Arc::new(error));
+    let failed = Away::of_connecting;
     match place {
         RedisPlace::Unix(path) => Ok(Box::new(UnixStream::connect(path).await.map_err(failed)?)),
         RedisPlace::Tcp { host, tls, .. } => {

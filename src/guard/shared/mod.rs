@@ -28,7 +28,7 @@ use super::{ClientAddr, rate};
 use crate::config::RedisUrl;
 
 /// The longest that a request waits for Redis.
-const DEADLINE: Duration = Duration::from_millis(40);
+const DEADLINE: Duration = Duration::from_millis(35);
 
 /// Between two attempts, doubled from the first to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
