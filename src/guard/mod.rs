@@ -49,6 +49,7 @@ use std::time::Instant;
 use arc_swap::ArcSwapOption;
 use http::HeaderMap;
 
+use self::windows::Count;
 use crate::config::{KeyDigest, LogName, RedisUrl};
 
 /// What the service remembers about its clients. One for each log, shared by all threads.
@@ -196,7 +197,8 @@ impl Guard {
     }
 
     /// [`Guard::spend`] with the counters that all instances share. Waits for Redis no longer than 50 ms; when it does
-    /// not answer, the limits in memory decide, for this request and for those after it until Redis is back.
+    /// not answer, the limits in memory decide, from where Redis stood, for this request and for those after it until
+    /// Redis is back.
     ///
     /// # Errors
     /// [`Refusal::TooManyRequests`].
@@ -212,7 +214,11 @@ impl Guard {
         if let Some(shared) = shared
             && let Some(before) = shared.take(limits, *client).await
         {
-            return limits.judge(before);
+            let outcome = limits.judge(before.iter().copied());
+            let spent = u64::from(outcome.is_ok());
+            let counts = before.into_iter().map(|count| Count { hits: count.hits + spent, ..count });
+            self.rates.learn(limits, *client, counts, now);
+            return outcome;
         }
         self.spend(key, rule, client, now)
     }

@@ -181,6 +181,24 @@ impl Rates {
         }
         Ok(quota)
     }
+
+    /// Takes over where the limits stand elsewhere, so that they go on here when nobody there tells any more.
+    pub(super) fn learn(
+        &self,
+        limits: Limits<'_>,
+        client: ClientAddr,
+        counts: impl IntoIterator<Item = Count>,
+        now: Instant,
+    ) {
+        let mut tables = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = counts.into_iter();
+        for (limit, count) in limits.of_path.iter().zip(&mut counts) {
+            tables.of_clients.learn((limit.id, client), limit.window, count, now);
+        }
+        for (limit, count) in limits.of_key.iter().zip(&mut counts) {
+            tables.of_keys.learn(limit.id, limit.window, count, now);
+        }
+    }
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use super::{save, target, times_away, times_in_use, wait_until_in_use, with_redis};
+use super::{id, save, target, times_away, times_in_use, undisturbed, wait_until_in_use, with_redis};
 use crate::harness::{Conn, Redis, Server, eventually, slowness};
 
 /// What is promised, and what a busy machine may add.
@@ -77,15 +77,13 @@ fn loaded(redis: &Redis) -> Server {
     setup.key("many", &json!({"rate": "1000000/hour"})).start()
 }
 
-fn nobody_suffered(seen: &Seen) {
-    assert!(seen.slowest < longest(), "{seen:?}");
+/// Err when somebody had to wait.
+fn nobody_suffered(seen: &Seen) -> Result<(), String> {
     assert!(seen.accepted > 100 && seen.limited > 100, "{seen:?}");
     // only those few that were under way when it happened have waited at all
-    assert!(
-        seen.total / u32::try_from(seen.count()).unwrap() < Duration::from_millis(20) * slowness(),
-        "{seen:?}"
-    );
-    eprintln!("{seen:?}");
+    let mean = seen.total / u32::try_from(seen.count()).unwrap();
+    let good = seen.slowest < longest() && mean < Duration::from_millis(20) * slowness();
+    if good { Ok(()) } else { Err(format!("{seen:?}")) }
 }
 
 fn counts_again(redis: &Redis, server: &Server) {
@@ -96,40 +94,61 @@ fn counts_again(redis: &Redis, server: &Server) {
 
 #[test]
 fn killed_under_load_nobody_notices_and_started_again_it_is_used() {
-    let Some(mut redis) = Redis::start(&[]) else { return };
-    let server = loaded(&redis);
-    wait_until_in_use(&server, 1);
-    let seen = under_load(&server, || {
-        std::thread::sleep(Duration::from_millis(500));
-        redis.kill();
-        std::thread::sleep(Duration::from_millis(1500));
-        redis.start_again();
-        wait_until_in_use(&server, 2);
-        std::thread::sleep(Duration::from_millis(300));
+    undisturbed(|| {
+        let Some(mut redis) = Redis::start(&[]) else { return Ok(()) };
+        let server = loaded(&redis);
+        wait_until_in_use(&server, 1);
+        let seen = under_load(&server, || {
+            std::thread::sleep(Duration::from_millis(500));
+            redis.kill();
+            std::thread::sleep(Duration::from_millis(1500));
+            redis.start_again();
+            wait_until_in_use(&server, 2);
+            std::thread::sleep(Duration::from_millis(300));
+        });
+        counts_again(&redis, &server);
+        assert_eq!(times_away(&server), 1, "{}", server.stderr());
+        nobody_suffered(&seen)
     });
-    nobody_suffered(&seen);
-    counts_again(&redis, &server);
-    assert_eq!(times_away(&server), 1, "{}", server.stderr());
 }
 
 #[test]
 fn hanging_under_load_nobody_notices_and_awake_again_it_is_used() {
-    let Some(redis) = Redis::start(&[]) else { return };
+    undisturbed(|| {
+        let Some(redis) = Redis::start(&[]) else { return Ok(()) };
+        let server = loaded(&redis);
+        wait_until_in_use(&server, 1);
+        let seen = under_load(&server, || {
+            std::thread::sleep(Duration::from_millis(500));
+            redis.signal(Signal::SIGSTOP);
+            std::thread::sleep(Duration::from_millis(3000));
+            assert_eq!(times_in_use(&server), 1);
+            redis.signal(Signal::SIGCONT);
+            wait_until_in_use(&server, 2);
+            std::thread::sleep(Duration::from_millis(300));
+        });
+        counts_again(&redis, &server);
+        assert_eq!(times_away(&server), 1, "{}", server.stderr());
+        assert!(server.stderr().contains("no answer within 35 ms"), "{}", server.stderr());
+        nobody_suffered(&seen)
+    });
+}
+
+#[test]
+fn memory_goes_on_where_redis_stood() {
+    let Some(mut redis) = Redis::start(&[]) else { return };
     let server = loaded(&redis);
     wait_until_in_use(&server, 1);
-    let seen = under_load(&server, || {
-        std::thread::sleep(Duration::from_millis(500));
-        redis.signal(Signal::SIGSTOP);
-        std::thread::sleep(Duration::from_millis(3000));
-        assert_eq!(times_in_use(&server), 1);
-        redis.signal(Signal::SIGCONT);
-        wait_until_in_use(&server, 2);
-        std::thread::sleep(Duration::from_millis(300));
-    });
-    nobody_suffered(&seen);
-    counts_again(&redis, &server);
-    assert_eq!(times_away(&server), 1, "{}", server.stderr());
-    assert!(server.stderr().contains("no answer within 35 ms"), "{}", server.stderr());
+    // two of them by another instance
+    (0..2).for_each(|_| save(&server, "few").success());
+    redis.say(&["INCRBY", &format!("LIMITER/{}/5/1/minute", id("few")), "2"]);
+    let answer = save(&server, "few");
+    assert!(answer.expect_header("ratelimit").contains(";r=0;"), "{answer:?}");
+    redis.kill();
+    assert_eq!(save(&server, "few").status, 429, "{}", server.stderr());
+    eventually("it is said", Duration::from_secs(2), || times_away(&server) == 1);
+    let refused = save(&server, "few");
+    assert!((1..=60).contains(&refused.retry_after()), "{refused:?}");
 }
 
 #[test]
