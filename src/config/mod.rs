@@ -14,6 +14,7 @@ mod log_json;
 mod not_yet;
 mod origin;
 mod rate;
+mod redis_url;
 mod server;
 mod system;
 mod units;
@@ -32,6 +33,7 @@ pub use log_json::{Compression, Durability, Every, LogEntry, LogName, NotALogNam
 pub use not_yet::not_in_force;
 pub use origin::{NotAnOrigin, Origin, Origins};
 pub use rate::{RateError, RateLimit, RateLimits, Unit};
+pub use redis_url::{RedisPlace, RedisUrl};
 pub use server::{Cors, Server, Tls};
 pub use system::{RequiredHeader, RootPassword, System};
 pub use watch::Watcher;

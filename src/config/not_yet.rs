@@ -20,12 +20,6 @@ pub fn not_in_force(log: &LogEntry, files: &Files) -> Vec<Finding> {
             "none is written",
         ),
         (server.auto_reload, server::FILE, "auto_reload", "restart after an update"),
-        (
-            server.rate_limiter_redis_storage.is_some(),
-            server::FILE,
-            "rate_limiter_redis_storage",
-            "limits are kept in the memory of each instance",
-        ),
         (server.pyjs_secret.is_some(), server::FILE, "pyjs_secret", "encrypted bodies are refused"),
         (
             http.websocket_max_size != usual.websocket_max_size,
@@ -102,8 +96,8 @@ mod tests {
 
     #[test]
     fn everything_else_is() {
-        let server = r#"{"debug": true, "access_log": true, "auto_reload": true, "pyjs_secret": "0123456789abcdef",
-            "rate_limiter_redis_storage": "redis://h"}"#;
+        let server =
+            r#"{"debug": true, "access_log": true, "auto_reload": true, "pyjs_secret": "0123456789abcdef"}"#;
         let http = "websocket_max_size = 1\nwebsocket_max_queue = 1\nwebsocket_read_limit = 1\n\
             websocket_write_limit = 1\nwebsocket_ping_interval = 1\nwebsocket_ping_timeout = 1\n\
             max_searches = 1\naccess_log = false\n";

@@ -8,11 +8,11 @@ use http::{HeaderName, HeaderValue};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error};
 
-use super::Origins;
 use super::document::{Document, Step, Vocabulary, options_of};
 use super::finding::Finding;
 use super::value::{Element, HeaderText, Name, Object, OneOrMany, Pairs, Scalar};
 use super::value::{boolean, integer, scalar, secret, some_boolean};
+use super::{Origins, RedisUrl};
 
 /// `server.json`; an absent file means all defaults.
 #[derive(Clone, PartialEq)]
@@ -35,8 +35,8 @@ pub struct Server {
     pub cors: Cors,
     /// accepted: every file is streamed
     pub stream_large_files: bool,
-    /// `redis://`, `rediss://`, `redis+unix://`; validated; a secret when it holds a password
-    pub rate_limiter_redis_storage: Option<String>,
+    /// where limits are shared; `None` = in the memory of each instance
+    pub rate_limiter_redis_storage: Option<RedisUrl>,
     /// exactly 16 characters (16 bytes)
     pub pyjs_secret: Option<[u8; 16]>,
 }
@@ -140,7 +140,7 @@ struct Written {
     #[serde(deserialize_with = "boolean")]
     stream_large_files: bool,
     #[serde(deserialize_with = "redis")]
-    rate_limiter_redis_storage: Option<String>,
+    rate_limiter_redis_storage: Option<RedisUrl>,
     #[serde(deserialize_with = "pyjs_secret")]
     pyjs_secret: Option<[u8; 16]>,
 }
@@ -277,36 +277,13 @@ fn tokens<'de, D: Deserializer<'de>>(deserializer: D) -> Result<HeaderValue, D::
     HeaderValue::try_from(names.join(", ")).map_err(D::Error::custom)
 }
 
-fn redis<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    let expected = "redis://HOST[:PORT][/DB], rediss://HOST[:PORT][/DB], redis+unix:///SOCKET, or null";
+fn redis<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<RedisUrl>, D::Error> {
+    let expected = "redis://[USER:PASSWORD@]HOST[:PORT][/DB], rediss://…, redis+unix:///SOCKET[?db=N&password=…], or null";
     secret(deserializer, expected, |value| match value {
         Scalar::Null => Some(None),
-        Scalar::Text(url) if is_redis_url(url) => Some(Some(url.to_owned())),
+        Scalar::Text(url) => RedisUrl::parse(url).map(Some),
         _ => None,
     })
-}
-
-fn is_redis_url(url: &str) -> bool {
-    if url.contains(|c: char| c.is_whitespace() || c.is_control()) {
-        return false;
-    }
-    let before_query = |rest: &'_ str| rest.split('?').next().unwrap_or_default().to_owned();
-    if let Some(socket) = url.strip_prefix("redis+unix://") {
-        let socket = before_query(socket);
-        return socket.starts_with('/') && socket.len() > 1;
-    }
-    let Some(rest) = url.strip_prefix("redis://").or_else(|| url.strip_prefix("rediss://")) else {
-        return false;
-    };
-    let rest = before_query(rest.rsplit_once('@').map_or(rest, |(_user, rest)| rest));
-    let (address, database) = rest.split_once('/').unwrap_or((&rest, ""));
-    let (host, port) = match address.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') => (host, port.parse().ok()),
-        _ => (address, Some(6379)),
-    };
-    !host.is_empty()
-        && port.is_some_and(|port: u16| port != 0)
-        && (database.is_empty() || database.parse::<u32>().is_ok())
 }
 
 fn pyjs_secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<[u8; 16]>, D::Error> {

@@ -9,12 +9,13 @@ use crate::config::{Files, Finding, KeyEntry, RootPassword};
 
 const KEYS: &str = "api_key.json";
 const SYSTEM: &str = "system.json";
+const SERVER: &str = "server.json";
 const HTTP: &str = "http.toml";
 
 /// What keeps the server from starting although every file is valid by itself.
 pub(crate) fn start_errors(files: &Files) -> Vec<Finding> {
     let tls = files.server.tls.as_ref().map(|_| {
-        Finding::of_option("server.json", "ssl", "this version does not serve HTTPS")
+        Finding::of_option(SERVER, "ssl", "this version does not serve HTTPS")
             .with_remedy("remove ssl, and put a proxy that does TLS in front")
     });
     tls.into_iter().collect()
@@ -26,6 +27,7 @@ pub(crate) fn warnings(files: &Files) -> Vec<Finding> {
     about_keys(files, &mut warnings);
     about_system(files, &mut warnings);
     about_proxies(files, &mut warnings);
+    about_redis(files, &mut warnings);
     warnings
 }
 
@@ -134,11 +136,21 @@ fn about_proxies(files: &Files, warnings: &mut Vec<Finding>) {
     }
 }
 
+fn about_redis(files: &Files, warnings: &mut Vec<Finding>) {
+    let is_limited =
+        |key: &KeyEntry| !key.rate.is_empty() || key.allowed_path.iter().any(|path| !path.rate.is_empty());
+    if files.server.rate_limiter_redis_storage.is_some() && !files.keys.iter().any(is_limited) {
+        let message = "no key has a limit, so there is nothing to share: Redis is never asked";
+        let remedy = "give keys a `rate`, or write null";
+        warnings.push(Finding::of_option(SERVER, "rate_limiter_redis_storage", message).with_remedy(remedy));
+    }
+}
+
 /// Files with secrets that everybody on this machine can read.
 pub(crate) fn modes(dir: &Path, files: &Files) -> Vec<Finding> {
     let mut secret = vec![KEYS, SYSTEM];
     if files.server.pyjs_secret.is_some() || files.server.rate_limiter_redis_storage.is_some() {
-        secret.push("server.json");
+        secret.push(SERVER);
     }
     if files.http.forwarded_secret.is_some() {
         secret.push(HTTP);

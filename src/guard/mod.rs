@@ -25,6 +25,7 @@ mod rate;
 mod refusal;
 mod root;
 mod rules;
+mod shared;
 mod state;
 #[cfg(test)]
 mod testing;
@@ -45,14 +46,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use arc_swap::ArcSwapOption;
 use http::HeaderMap;
 
-use crate::config::{KeyDigest, LogName};
+use self::windows::Count;
+use crate::config::{KeyDigest, LogName, RedisUrl};
 
 /// What the service remembers about its clients. One for each log, shared by all threads.
 pub struct Guard {
     addresses: address::Addresses,
     rates: rate::Rates,
+    /// where limits are counted as long as it is there
+    shared: ArcSwapOption<shared::Shared>,
     root: root::RootGate,
     maintenance: Maintenance,
 }
@@ -82,6 +87,7 @@ impl Guard {
         Ok(Self {
             addresses: address::Addresses::open(state_file(state_dir, log, "blocked.json")),
             rates: rate::Rates::new(),
+            shared: ArcSwapOption::empty(),
             root: root::RootGate::new(),
             maintenance: Maintenance::open(state_dir, log),
         })
@@ -172,6 +178,49 @@ impl Guard {
         now: Instant,
     ) -> Result<Quota, Refusal> {
         self.rates.spend(key, rule, *client, now)
+    }
+
+    /// Where limits are counted from now on: in this Redis, or in memory. Returns at once; the same URL again changes
+    /// nothing. With a Redis this needs a tokio runtime, which does its work in the background.
+    pub fn share_limits(&self, redis: Option<&RedisUrl>) {
+        if self.shared.load().as_ref().map(|shared| shared.url()) != redis {
+            self.shared.store(redis.map(|url| Arc::new(shared::Shared::new(url.clone()))));
+        }
+    }
+
+    /// Whether [`Guard::spend_shared`] has to be asked instead of [`Guard::spend`]: this request has limits, and a
+    /// Redis that counts them is there.
+    #[must_use]
+    pub fn is_shared(&self, key: &Key, rule: PathRule) -> bool {
+        !rate::Limits::of(key, rule).is_empty()
+            && self.shared.load().as_ref().is_some_and(|shared| shared.is_there())
+    }
+
+    /// [`Guard::spend`] with the counters that all instances share. Waits for Redis no longer than 50 ms; when it does
+    /// not answer, the limits in memory decide, from where Redis stood, for this request and for those after it until
+    /// Redis is back.
+    ///
+    /// # Errors
+    /// [`Refusal::TooManyRequests`].
+    pub async fn spend_shared(
+        &self,
+        key: &Key,
+        rule: PathRule,
+        client: &ClientAddr,
+        now: Instant,
+    ) -> Result<Quota, Refusal> {
+        let limits = rate::Limits::of(key, rule);
+        let shared = self.shared.load_full();
+        if let Some(shared) = shared
+            && let Some(before) = shared.take(limits, *client).await
+        {
+            let outcome = limits.judge(before.iter().copied());
+            let spent = u64::from(outcome.is_ok());
+            let counts = before.into_iter().map(|count| Count { hits: count.hits + spent, ..count });
+            self.rates.learn(limits, *client, counts, now);
+            return outcome;
+        }
+        self.spend(key, rule, client, now)
     }
 
     /// The root password, in constant time. A wrong one counts: after ten within a minute from one address none is

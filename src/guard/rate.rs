@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
-use super::windows::Windows;
+use super::shared::Naming;
+use super::windows::{Count, Windows};
 use super::{ClientAddr, Key, LimitState, PathRule, Quota, Refusal, quota};
 use crate::config::{KeyEntry, RateLimit};
 
@@ -17,8 +18,60 @@ use crate::config::{KeyEntry, RateLimit};
 pub(super) struct Limit {
     id: LimitId,
     name: Arc<str>,
-    amount: u64,
-    window: Duration,
+    pub(super) amount: u64,
+    pub(super) window: Duration,
+    /// its name where it is shared
+    pub(super) naming: Naming,
+}
+
+/// The limits of one request.
+#[derive(Clone, Copy)]
+pub(super) struct Limits<'k> {
+    /// for each client
+    of_path: &'k [Limit],
+    of_key: &'k [Limit],
+}
+
+impl<'k> Limits<'k> {
+    pub(super) fn of(key: &'k Key, rule: PathRule) -> Self {
+        let of_path = key.path_limits.get(rule.0).map(Vec::as_slice).unwrap_or_default();
+        Self { of_path, of_key: &key.own_limits }
+    }
+
+    pub(super) const fn is_empty(self) -> bool {
+        self.of_path.is_empty() && self.of_key.is_empty()
+    }
+
+    /// Those of the path first.
+    pub(super) fn iter(self) -> impl Iterator<Item = &'k Limit> {
+        self.of_path.iter().chain(self.of_key)
+    }
+
+    /// What the answer is when the limits stood so, in their order, before the request.
+    pub(super) fn judge(self, before: impl IntoIterator<Item = Count>) -> Result<Quota, Refusal> {
+        let mut states = Vec::with_capacity(self.of_path.len() + self.of_key.len());
+        let mut wait: Option<Duration> = None;
+        for (limit, count) in self.iter().zip(before) {
+            let remaining = limit.amount.saturating_sub(count.hits);
+            if remaining == 0 {
+                wait = wait.max(Some(count.closes_in));
+            }
+            states.push(LimitState {
+                name: Arc::clone(&limit.name),
+                amount: limit.amount,
+                window: limit.window,
+                remaining,
+                reset: count.closes_in,
+            });
+        }
+        if let Some(retry_after) = wait {
+            return Err(Refusal::TooManyRequests { retry_after, quota: Quota::new(states) });
+        }
+        for state in &mut states {
+            state.remaining -= 1;
+        }
+        Ok(Quota::new(states))
+    }
 }
 
 /// Half of a SHA-256 over key, path and limit: the same after every reload, and small.
@@ -67,7 +120,13 @@ fn limits(entry: &KeyEntry, path: Option<&str>, limits: &[RateLimit], alone: boo
                 None => write!(name, "-{amount}/{seconds}"),
             };
         }
-        ready.push(Limit { id, name: quota::sf_string(&name).into(), amount: limit.amount, window });
+        ready.push(Limit {
+            id,
+            name: quota::sf_string(&name).into(),
+            amount: limit.amount,
+            window,
+            naming: Naming::new(&entry.digest, path, limit),
+        });
     }
     ready
 }
@@ -104,46 +163,41 @@ impl Rates {
         client: ClientAddr,
         now: Instant,
     ) -> Result<Quota, Refusal> {
-        let of_path = key.path_limits.get(rule.0).map(Vec::as_slice).unwrap_or_default();
-        if of_path.is_empty() && key.own_limits.is_empty() {
+        let limits = Limits::of(key, rule);
+        if limits.is_empty() {
             return Ok(Quota::default());
         }
-        let mut states = Vec::with_capacity(of_path.len() + key.own_limits.len());
-        let mut wait: Option<Duration> = None;
         let mut tables = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
-        let path_counts = of_path
-            .iter()
-            .map(|limit| (limit, tables.of_clients.count(&(limit.id, client), limit.window, now)));
-        let own_counts =
-            key.own_limits.iter().map(|limit| (limit, tables.of_keys.count(&limit.id, limit.window, now)));
-        for (limit, count) in path_counts.chain(own_counts) {
-            let remaining = limit.amount.saturating_sub(count.hits);
-            if remaining == 0 {
-                wait = wait.max(Some(count.closes_in));
-            }
-            states.push(LimitState {
-                name: Arc::clone(&limit.name),
-                amount: limit.amount,
-                window: limit.window,
-                remaining,
-                reset: count.closes_in,
-            });
+        let Tables { of_keys, of_clients } = &mut *tables;
+        let path_counts =
+            limits.of_path.iter().map(|limit| of_clients.count(&(limit.id, client), limit.window, now));
+        let own_counts = limits.of_key.iter().map(|limit| of_keys.count(&limit.id, limit.window, now));
+        let quota = limits.judge(path_counts.chain(own_counts))?;
+        for limit in limits.of_path {
+            of_clients.hit((limit.id, client), limit.window, now);
         }
-        if let Some(retry_after) = wait {
-            drop(tables);
-            return Err(Refusal::TooManyRequests { retry_after, quota: Quota::new(states) });
+        for limit in limits.of_key {
+            of_keys.hit(limit.id, limit.window, now);
         }
-        for limit in of_path {
-            tables.of_clients.hit((limit.id, client), limit.window, now);
+        Ok(quota)
+    }
+
+    /// Takes over where the limits stand elsewhere, so that they go on here when nobody there tells any more.
+    pub(super) fn learn(
+        &self,
+        limits: Limits<'_>,
+        client: ClientAddr,
+        counts: impl IntoIterator<Item = Count>,
+        now: Instant,
+    ) {
+        let mut tables = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = counts.into_iter();
+        for (limit, count) in limits.of_path.iter().zip(&mut counts) {
+            tables.of_clients.learn((limit.id, client), limit.window, count, now);
         }
-        for limit in &key.own_limits {
-            tables.of_keys.hit(limit.id, limit.window, now);
+        for (limit, count) in limits.of_key.iter().zip(&mut counts) {
+            tables.of_keys.learn(limit.id, limit.window, count, now);
         }
-        drop(tables);
-        for state in &mut states {
-            state.remaining -= 1;
-        }
-        Ok(Quota::new(states))
     }
 }
 

@@ -33,6 +33,9 @@ pub(super) struct Count {
     pub(super) closes_in: Duration,
 }
 
+/// A window that was learned to close so little earlier or later is the same one: the news took its time.
+const DRIFT: Duration = Duration::from_millis(200);
+
 /// How many closed windows of each length leave when one opens: more than one, so that the closed ones run out.
 const SWEPT_AT_ONCE: usize = 2;
 
@@ -71,6 +74,22 @@ impl<K: Copy + Eq + Hash> Windows<K> {
             None => self.queues.push(Queue { length, starts: VecDeque::from([(now, key)]) }),
         }
         1
+    }
+
+    /// Takes over where the counter stands elsewhere.
+    pub(super) fn learn(&mut self, key: K, length: Duration, count: Count, now: Instant) {
+        let known = self.count(&key, length, now);
+        if known.hits == 0 || known.closes_in.abs_diff(count.closes_in) > DRIFT {
+            self.open.remove(&key);
+            if count.hits == 0 {
+                return;
+            }
+            let began = now.checked_sub(length.saturating_sub(count.closes_in)).unwrap_or(now);
+            self.hit(key, length, began);
+        }
+        if let Some(window) = self.open.get_mut(&key) {
+            window.count = count.hits;
+        }
     }
 
     /// Takes one hit back.
@@ -162,6 +181,30 @@ mod tests {
         windows.take_back(&2);
         windows.forget(&2);
         assert_eq!(windows.count(&2, HOUR, now).hits, 0);
+    }
+
+    #[test]
+    fn what_is_learned_goes_on_here() {
+        let mut windows = Windows::new(10);
+        let now = Instant::now() + HOUR;
+        let count = |hits, closes_in| Count { hits, closes_in };
+        windows.learn(1, HOUR, count(7, HOUR / 4), now);
+        assert_eq!(windows.count(&1, HOUR, now), count(7, HOUR / 4));
+        windows.hit(1, HOUR, now);
+        assert_eq!(windows.count(&1, HOUR, now + HOUR / 4 - SECOND), count(8, SECOND));
+        assert_eq!(windows.count(&1, HOUR, now + HOUR / 4).hits, 0);
+        // news that took its time leaves the end where it was, however often it comes
+        for late in 0..1_000 {
+            windows.learn(1, HOUR, count(9 + late, HOUR / 4 + DRIFT / 2), now);
+        }
+        assert_eq!(windows.count(&1, HOUR, now), count(1_008, HOUR / 4));
+        assert_eq!(windows.sizes(), (1, 1));
+        windows.learn(1, HOUR, count(2, HOUR), now);
+        assert_eq!(windows.count(&1, HOUR, now), count(2, HOUR), "begun anew elsewhere");
+        windows.learn(1, HOUR, count(0, HOUR), now);
+        windows.learn(2, HOUR, count(0, HOUR), now);
+        assert_eq!([1, 2].map(|key| windows.count(&key, HOUR, now).hits), [0, 0]);
+        assert_eq!(windows.sizes().0, 1, "of what was never counted nothing is kept");
     }
 
     #[test]

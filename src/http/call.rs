@@ -17,7 +17,7 @@ use super::phase::ConnState;
 use super::policy::Policy;
 use super::problem::Problem;
 use super::route::Route;
-use crate::guard::{ClientAddr, Key, PathRule, Quota};
+use crate::guard::{ClientAddr, Key, PathRule, Quota, Refusal};
 
 /// See the module.
 pub(super) struct Call {
@@ -44,8 +44,17 @@ pub(super) struct Refused {
 struct EarlyKey {
     key: Arc<Key>,
     rule: PathRule,
-    /// its limits were spent: nothing of its checks is left
-    spent: bool,
+    spent: Spent,
+}
+
+/// Whether the limits of a key that came early were spent: then nothing of its checks is left.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Spent {
+    Yes,
+    /// a parameter of the body may refuse the request before
+    NotYet,
+    /// only Redis can tell: [`Call::settle`] does it before a handler has the call
+    Owed,
 }
 
 /// A body with what it means.
@@ -102,10 +111,14 @@ impl Call {
         let rules = &self.policy.rules;
         let key = self.app.guard.find_key(rules, Some(&presented), &self.client, now)?;
         let rule = self.check_key(key)?;
-        let spent = key.entry.required_args.is_empty();
-        if spent {
-            self.spend(key, rule, now)?;
-        }
+        let spent = if !key.entry.required_args.is_empty() {
+            Spent::NotYet
+        } else if self.app.guard.is_shared(key, rule) {
+            Spent::Owed
+        } else {
+            self.note(self.app.guard.spend(key, rule, &self.client, now))?;
+            Spent::Yes
+        };
         Ok(Some(EarlyKey { key: Arc::clone(key), rule, spent }))
     }
 
@@ -125,8 +138,35 @@ impl Call {
         Ok(self.app.guard.check_key(key, &self.client, &paths, &self.parts.headers)?)
     }
 
-    fn spend(&self, key: &Key, rule: PathRule, now: Instant) -> Result<(), Problem> {
-        let outcome = self.app.guard.spend(key, rule, &self.client, now);
+    /// Spends what [`Call::admit`] could not on the spot; to be awaited before anything else where [`Call::owes`].
+    pub(super) async fn settle(&self) -> Result<(), Refused> {
+        let Some(early) = self.early.as_ref().filter(|early| early.spent == Spent::Owed) else {
+            return Ok(());
+        };
+        let outcome = self.app.guard.spend_shared(&early.key, early.rule, &self.client, Instant::now()).await;
+        self.note(outcome).map_err(|problem| Refused {
+            problem,
+            quota: self.quota().cloned(),
+            body: self.body.lock().unwrap_or_else(PoisonError::into_inner).take(),
+        })
+    }
+
+    pub(super) fn owes(&self) -> bool {
+        self.early.as_ref().is_some_and(|early| early.spent == Spent::Owed)
+    }
+
+    async fn spend(&self, key: &Key, rule: PathRule, now: Instant) -> Result<(), Problem> {
+        let guard = &self.app.guard;
+        self.note(if guard.is_shared(key, rule) {
+            // Boxed, so that requests without Redis do not carry its future along.
+            Box::pin(guard.spend_shared(key, rule, &self.client, now)).await
+        } else {
+            guard.spend(key, rule, &self.client, now)
+        })
+    }
+
+    /// Keeps for the answer what is left of the limits.
+    fn note(&self, outcome: Result<Quota, Refusal>) -> Result<(), Problem> {
         let (quota, outcome) = match outcome {
             Ok(quota) => (quota, Ok(())),
             Err(refusal) => match refusal.quota() {
@@ -195,15 +235,15 @@ impl Call {
             (Some(early), Some(found)) if Arc::ptr_eq(found, &early.key) => {
                 (Arc::clone(found), early.rule, early.spent)
             }
-            (_, Some(found)) => (Arc::clone(found), self.check_key(found)?, false),
+            (_, Some(found)) => (Arc::clone(found), self.check_key(found)?, Spent::NotYet),
             (None, None) => {
                 let found = find(params.api_key().as_deref())?;
-                (Arc::clone(found), self.check_key(found)?, false)
+                (Arc::clone(found), self.check_key(found)?, Spent::NotYet)
             }
         };
-        if !spent {
+        if spent == Spent::NotYet {
             self.app.guard.check_args(&key, &|name| params.text(name))?;
-            self.spend(&key, rule, now)?;
+            self.spend(&key, rule, now).await?;
         }
         if self.route.needs_root() {
             let presented = params.root_pass();

@@ -19,7 +19,7 @@ use tower_service::Service;
 
 use super::App;
 use super::answer;
-use super::call::Call;
+use super::call::{Call, Refused};
 use super::phase::{ConnState, Expired, Phase};
 use super::policy::Policy;
 use super::problem::Problem;
@@ -101,7 +101,15 @@ pub(super) async fn answer<H: Handlers>(
     let origin = request.headers().get(header::ORIGIN).cloned();
     // Whoever asks first whether to send a body is not told to send it when nobody reads it.
     let expects = request.headers().contains_key(header::EXPECT);
-    let (mut response, quota) = match check(&app, &policy, &state, peer, request) {
+    let mut checked = check(&app, &policy, &state, peer, request);
+    if let Checked::Call(call) = &checked
+        && call.owes()
+        // Boxed, so that requests without Redis do not carry its future along.
+        && let Err(refused) = Box::pin(call.settle()).await
+    {
+        checked = refused.into();
+    }
+    let (mut response, quota) = match checked {
         Checked::Answer { response, quota, body } => {
             if state.has_unread_body() && !expects {
                 drain(body, &state).await;
@@ -157,6 +165,16 @@ enum Checked {
 impl Checked {
     fn refused(problem: Problem, body: Incoming) -> Self {
         Self::Answer { response: problem.into_response().map(Into::into), quota: None, body: Some(body) }
+    }
+}
+
+impl From<Refused> for Checked {
+    fn from(refused: Refused) -> Self {
+        Self::Answer {
+            response: refused.problem.into_response().map(Into::into),
+            quota: refused.quota,
+            body: refused.body,
+        }
     }
 }
 
@@ -237,11 +255,7 @@ fn check(
         Call::admit(Arc::clone(app), Arc::clone(policy), Arc::clone(state), client, route, parts, body);
     match call {
         Ok(call) => Checked::Call(Arc::new(call)),
-        Err(refused) => Checked::Answer {
-            response: refused.problem.into_response().map(Into::into),
-            quota: refused.quota,
-            body: refused.body,
-        },
+        Err(refused) => (*refused).into(),
     }
 }
 

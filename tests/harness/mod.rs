@@ -4,11 +4,13 @@
 
 mod conn;
 mod line;
+mod redis;
 mod server;
 mod setup;
 
 pub(crate) use conn::{Conn, Response, is_timeout};
 pub(crate) use line::{Line, must_be_escaped};
+pub(crate) use redis::Redis;
 pub(crate) use server::{Server, route};
 pub(crate) use setup::{KEY, ROOT, Setup, free_port};
 

@@ -19,6 +19,7 @@ mod parameters;
 mod proxies;
 mod rates;
 mod reads;
+mod redis;
 mod reload;
 mod root_password;
 mod routes;

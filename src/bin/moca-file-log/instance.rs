@@ -46,6 +46,7 @@ pub(crate) async fn serve(start: Start) -> Result<(), Failure> {
     create_directory(&places.state)?;
     let guard = Guard::open(&places.state, &name)
         .map_err(|error| Failure::new(Exit::IoErr, format!("can't open the state: {error}")))?;
+    guard.share_limits(files.server.rate_limiter_redis_storage.as_ref());
     let guard = Arc::new(guard);
     let settings =
         Settings { path: places.logs.join(&log.file), format: log.format, durability: log.durability };

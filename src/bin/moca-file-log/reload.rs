@@ -140,6 +140,7 @@ impl Reloader {
             log::warn!("{warning}");
         }
         journal::set_level(journal::level_filter(files.server.log_level));
+        self.app.guard.share_limits(files.server.rate_limiter_redis_storage.as_ref());
         self.app.apply(policy(&self.app.name, &log, &files));
         log::info!(MOCA_EVENT = "reloaded"; "the changed configuration is in force");
         Ok(())

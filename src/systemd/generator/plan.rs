@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::units::too_long;
-use crate::config::{self, Files, Finding, LogEntry, LogName};
+use crate::config::{self, Files, Finding, LogEntry, LogName, RedisPlace};
 
 /// The units of all logs that are switched on.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -91,17 +91,18 @@ impl LogUnits {
             let message = "a control character in the path of the folder, expected none";
             return Err(finding(name, "file", message));
         }
-        let redis = files.server.rate_limiter_redis_storage.as_deref().unwrap_or_default();
-        let redis_socket = redis
-            .strip_prefix("redis+unix://")
-            .map(|path| Path::new(path.split('?').next().unwrap_or_default()));
+        let redis = files.server.rate_limiter_redis_storage.as_ref().map(|url| &url.place);
+        let redis_socket = match redis {
+            Some(RedisPlace::Unix(path)) => Some(path.as_path()),
+            _ => None,
+        };
         let tls = files.server.tls.iter().flat_map(|tls| [tls.cert.as_path(), tls.key.as_path()]);
         let needed: Vec<&Path> = folder.into_iter().chain(redis_socket).chain(tls).collect();
         let any_in =
             |places: &[&str]| needed.iter().any(|path| places.iter().any(|place| path.starts_with(place)));
         let sandbox = Sandbox {
             folder: folder.map(Path::to_owned),
-            network: redis.starts_with("redis://") || redis.starts_with("rediss://"),
+            network: matches!(redis, Some(RedisPlace::Tcp { .. })),
             homes: any_in(&["/home", "/root", "/run/user"]),
             tmp: any_in(&["/tmp", "/var/tmp"]),
         };

@@ -1,0 +1,310 @@
+//! Limits that instances share through a real Redis: exact, atomic, and told to clients as those in memory are.
+
+mod away;
+mod places;
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::harness::{Conn, Redis, Response, Server, Setup, eventually, route, sha256_hex};
+
+/// Serves with limits in the Redis at this URL.
+fn with_redis(url: &str) -> Setup {
+    Setup::new().server("rate_limiter_redis_storage", json!(url))
+}
+
+/// How often the server said that it shares its limits from now on.
+fn times_in_use(server: &Server) -> usize {
+    server.stderr().matches("MOCA_EVENT=redis_in_use").count()
+}
+
+fn times_away(server: &Server) -> usize {
+    server.stderr().matches("MOCA_EVENT=redis_away").count()
+}
+
+fn wait_until_in_use(server: &Server, times: usize) {
+    eventually("Redis is in use", Duration::from_secs(8), || times_in_use(server) == times);
+}
+
+fn target(key: &str) -> String {
+    format!("{}?api_key={key}&message=m", route("save-log"))
+}
+
+fn save(server: &Server, key: &str) -> Response {
+    server.get(&target(key))
+}
+
+/// What stands between `LIMITER/` and the limit.
+fn id(key: &str) -> String {
+    sha256_hex(key)[..32].to_owned()
+}
+
+/// Asks with each key in turn over one connection; how often each was accepted.
+fn ask(address: SocketAddr, keys: &[&str], rounds: usize) -> Vec<usize> {
+    let mut conn = Conn::open(address).unwrap();
+    let mut accepted = vec![0; keys.len()];
+    for _ in 0..rounds {
+        for (key, accepted) in keys.iter().zip(&mut accepted) {
+            match conn.get(&target(key)).status {
+                200 => *accepted += 1,
+                429 => {}
+                other => panic!("{other}"),
+            }
+        }
+    }
+    accepted
+}
+
+/// A machine that is busy with something else may hold up Redis for longer than a request waits for it. That is no
+/// fault, so the attempt is repeated then.
+fn undisturbed(mut attempt: impl FnMut() -> Result<(), String>) {
+    let disturbed: Vec<String> = (0..5).map_while(|_| attempt().err()).collect();
+    assert!(disturbed.len() < 5, "{disturbed:#?}");
+}
+
+/// Calls of a command that Redis counted.
+fn calls(redis: &Redis, command: &str) -> u64 {
+    let statistics = redis.say(&["INFO", "commandstats"]);
+    let name = format!("cmdstat_{command}:calls=");
+    let line = statistics.lines().find_map(|line| line.strip_prefix(&name));
+    line.and_then(|rest| rest.split(',').next()?.parse().ok()).unwrap_or(0)
+}
+
+#[test]
+fn two_instances_share_each_keys_limit_exactly() {
+    undisturbed(|| {
+        let Some(redis) = Redis::start(&[]) else { return Ok(()) };
+        let setup = || {
+            let setup = with_redis(&redis.url());
+            setup.key("a", &json!({"rate": "50/hour"})).key("b", &json!({"rate": "30/hour;40/day"}))
+        };
+        let servers = [setup().start(), setup().named("other").start()];
+        servers.iter().for_each(|server| wait_until_in_use(server, 1));
+        let addresses = servers.each_ref().map(Server::address);
+        let accepted: Vec<Vec<usize>> = std::thread::scope(|scope| {
+            let askers: Vec<_> =
+                (0..8).map(|n| scope.spawn(move || ask(addresses[n % 2], &["a", "b"], 40))).collect();
+            askers.into_iter().map(|asker| asker.join().unwrap()).collect()
+        });
+        if servers.iter().any(|server| times_away(server) > 0) {
+            return Err(servers.each_ref().map(Server::stderr).concat());
+        }
+        let sum = |key: usize| accepted.iter().map(|of| of[key]).sum::<usize>();
+        assert_eq!((sum(0), sum(1)), (50, 30), "{accepted:?}");
+        assert_eq!(servers.iter().map(|server| server.messages().len()).sum::<usize>(), 80);
+        let (a, b) = (id("a"), id("b"));
+        let [a50, b30, b40] = [(&a, "50/1/hour"), (&b, "30/1/hour"), (&b, "40/1/day")]
+            .map(|(id, l)| format!("LIMITER/{id}/{l}"));
+        assert_eq!([&a50, &b30, &b40].map(|name| redis.say(&["GET", name])), ["50", "30", "30"]);
+        assert_eq!(redis.counters().len(), 3);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_window_is_fixed_from_its_first_hit() {
+    let Some(redis) = Redis::start(&[]) else { return };
+    let server = with_redis(&redis.url()).key("k", &json!({"rate": "3 per 2 seconds"})).start();
+    wait_until_in_use(&server, 1);
+    let counter = format!("LIMITER/{}/3/2/second", id("k"));
+    let mut conn = server.connect();
+    let mut windows = 0;
+    for _ in 0..2 {
+        let first_hit = Instant::now();
+        for _ in 0..3 {
+            conn.get(&target("k")).success();
+        }
+        let mut left = i64::MAX;
+        loop {
+            let now: i64 = redis.say(&["PTTL", &counter]).parse().unwrap();
+            assert!(now <= left && now <= 2000, "a hit moved the end: {now} after {left}");
+            left = now;
+            if now < 300 {
+                break;
+            }
+            let told = conn.get(&target("k")).retry_after();
+            let after: u64 = redis.say(&["PTTL", &counter]).parse().unwrap();
+            let seconds = |left: u64| left.div_ceil(1000).max(1);
+            assert!(
+                (seconds(after)..=seconds(now as u64)).contains(&told),
+                "{told} s between {now} and {after} ms"
+            );
+            assert_eq!(redis.say(&["GET", &counter]), "3", "a refused hit was counted");
+            // steady traffic above the limit
+            std::thread::sleep(Duration::from_millis(90));
+        }
+        eventually("the counter is gone", Duration::from_secs(2), || redis.say(&["EXISTS", &counter]) == "0");
+        assert!(first_hit.elapsed() >= Duration::from_millis(1950), "{:?}", first_hit.elapsed());
+        windows += 1;
+    }
+    assert_eq!((windows, server.messages().len()), (2, 6));
+}
+
+#[test]
+fn several_limits_are_spent_together_or_not_at_all() {
+    let Some(redis) = Redis::start(&[]) else { return };
+    let options = json!({
+        "rate": "2/3 seconds; 5/minute",
+        "allowed_path": ["/moca-file-log/save-log:4/hour", "/moca-file-log/save-logs"],
+    });
+    let server = with_redis(&redis.url()).posed().key("k", &options).start();
+    wait_until_in_use(&server, 1);
+    let ask = |address: &str, name: &str| {
+        let headers = [("API-KEY", "k"), ("X-Real-IP", address)];
+        server.get_with(&format!("{}?message=m&logs=%5B%5D", route(name)), &headers).status
+    };
+    let of_key = |limit: &str| redis.say(&["GET", &format!("LIMITER/{}/{limit}", id("k"))]);
+    let of_client = |client: &str| {
+        redis.say(&["GET", &format!("LIMITER/{}/{client}/moca-file-log/save-log/4/1/hour", id("k"))])
+    };
+    let asked = Instant::now();
+    let one = "192.0.2.1";
+    assert_eq!((0..10).map(|_| ask(one, "save-log")).filter(|status| *status == 200).count(), 2);
+    assert_eq!(
+        (of_key("2/3/second"), of_key("5/1/minute"), of_client(one)),
+        ("2".into(), "2".into(), "2".into())
+    );
+    assert_eq!(ask("2001:db8::1", "save-log"), 429);
+    assert_eq!(of_client("2001:db8::1"), "", "refused by the key's limit, the client's window was opened");
+    assert!(asked.elapsed() < Duration::from_secs(3), "too slow a machine for this test");
+    eventually("the short window is over", Duration::from_secs(4), || of_key("2/3/second").is_empty());
+    assert_eq!([ask(one, "save-log"), ask(one, "save-log")], [200, 200]);
+    eventually("the short window is over", Duration::from_secs(4), || of_key("2/3/second").is_empty());
+    // now the path's limit refuses, and the others are not touched
+    assert_eq!(ask(one, "save-log"), 429);
+    assert_eq!((of_key("2/3/second"), of_key("5/1/minute")), (String::new(), "4".into()));
+    assert_eq!(ask(one, "save-logs"), 200, "another path of the same key");
+    assert_eq!(ask("2001:db8::1", "save-log"), 429, "five in a minute");
+    assert_eq!((of_key("2/3/second"), of_key("5/1/minute")), ("1".into(), "5".into()));
+}
+
+#[test]
+fn answers_tell_the_same_with_and_without_redis() {
+    let Some(redis) = Redis::start(&[]) else { return };
+    let keyed = |setup: Setup| {
+        let paths = json!(["/moca-file-log/save-log:2/minute", "/"]);
+        setup
+            .key("one", &json!({"rate": "3/hour"}))
+            .key("many", &json!({"rate": "4/minute, 3/hour | 100/day", "allowed_path": paths}))
+            .key("shut", &json!({"rate": "0/minute"}))
+            .key("free", &json!({}))
+            .key("late", &json!({"rate": "2/minute", "required": {"args": {"tag": "x"}}}))
+            .start()
+    };
+    let (memory, shared) = (keyed(Setup::new()), keyed(with_redis(&redis.url())));
+    wait_until_in_use(&shared, 1);
+    let told = |response: &Response| {
+        let of = |name| response.header(name).map(str::to_owned);
+        (response.status, of("ratelimit"), of("ratelimit-policy"), of("retry-after"), response.text())
+    };
+    // within a second, or else the seconds that are left differ
+    let sequence = |server: &Server| {
+        let (mut conn, mut all) = (server.connect(), Vec::new());
+        for key in ["one", "many", "shut", "free"] {
+            all.extend((0..5).map(|_| told(&conn.get(&target(key)))));
+        }
+        for key in ["one", "many", "late"] {
+            for tag in ["y", "x", "x", "x"] {
+                let body = json!({"api_key": key, "tag": tag, "logs": []});
+                all.push(told(&conn.post_json(&route("save-logs"), &body)));
+                let body = json!({"tag": tag, "message": "m"}).to_string();
+                let headers = [("API-KEY", key), ("Content-Type", "application/json")];
+                all.push(told(&conn.request("POST", &route("save-log"), &headers, body.as_bytes())));
+            }
+        }
+        all
+    };
+    let without = sequence(&memory);
+    assert_eq!(sequence(&shared), without);
+    assert!(without.iter().any(|told| told.0 == 429) && without.iter().any(|told| told.0 == 403));
+    assert_eq!(redis.say(&["GET", &format!("LIMITER/{}/2/1/minute", id("late"))]), "2");
+}
+
+#[test]
+fn one_question_for_each_request_with_limits_and_none_for_others() {
+    let Some(redis) = Redis::start(&[]) else { return };
+    let options =
+        json!({"rate": "100/hour, 200/day", "ip": ["127.0.0.1"], "required": {"headers": {"X-App": "a"}}});
+    let server = with_redis(&redis.url()).key("k", &options).start();
+    wait_until_in_use(&server, 1);
+    let headers = [("API-KEY", "k"), ("X-App", "a")];
+    for _ in 0..10 {
+        server.get_with(&target(""), &headers[..1]).problem(403);
+        server.get(&target("unknown")).problem(401);
+        server.save("a key without limits");
+    }
+    assert_eq!((calls(&redis, "evalsha"), redis.counters()), (0, Vec::new()));
+    let mut conn = server.connect();
+    for _ in 0..25 {
+        let saved = conn.request("GET", &format!("{}?message=m", route("save-log")), &headers, b"");
+        assert_eq!(saved.status, 200);
+    }
+    // one more to begin with, and for each time that a busy machine made Redis late
+    assert_eq!(calls(&redis, "evalsha"), 25);
+    assert_eq!(calls(&redis, "eval"), u64::try_from(times_in_use(&server)).unwrap());
+    assert_eq!(calls(&redis, "script|load"), 0);
+    let connections = redis.say(&["CLIENT", "LIST", "TYPE", "normal"]);
+    assert_eq!(connections.lines().filter(|line| !line.contains("cmd=client")).count(), 1, "{connections}");
+}
+
+#[test]
+fn a_redis_that_forgets_goes_on() {
+    let Some(redis) = Redis::start(&[]) else { return };
+    let server = with_redis(&redis.url()).key("k", &json!({"rate": "3/hour"})).start();
+    wait_until_in_use(&server, 1);
+    let three_of_five = || (0..5).filter(|_| save(&server, "k").status == 200).count() == 3;
+    assert!(three_of_five());
+    redis.say(&["FLUSHALL"]);
+    assert!(three_of_five(), "counters begin anew");
+    redis.say(&["SCRIPT", "FLUSH"]);
+    assert_eq!(save(&server, "k").status, 429, "the counters stay");
+    redis.say(&["FLUSHALL"]);
+    redis.say(&["SCRIPT", "FLUSH"]);
+    assert!(three_of_five());
+    // whatever somebody puts there never shuts a key out for ever
+    let counter = format!("LIMITER/{}/3/1/hour", id("k"));
+    for nonsense in ["-1", "x", "1.5", "99"] {
+        redis.say(&["SET", &counter, nonsense]);
+        assert!(three_of_five(), "{nonsense}");
+        assert!(redis.say(&["TTL", &counter]).parse::<u64>().is_ok_and(|left| left > 3500), "{nonsense}");
+    }
+    assert_eq!((times_in_use(&server), times_away(&server)), (1, 0), "{}", server.stderr());
+}
+
+#[test]
+fn a_changed_configuration_switches() {
+    let (Some(one), Some(other)) = (Redis::start(&[]), Redis::start(&[])) else { return };
+    let server = Setup::new().key("k", &json!({"rate": "2/hour"})).start();
+    let two_of_four = || assert_eq!((0..4).filter(|_| save(&server, "k").status == 200).count(), 2);
+    two_of_four();
+    let switch = |url: Value| server.set("server.json", "/rate_limiter_redis_storage", url);
+    switch(json!(one.url()));
+    wait_until_in_use(&server, 1);
+    two_of_four();
+    switch(json!(other.url()));
+    wait_until_in_use(&server, 2);
+    two_of_four();
+    assert_eq!((one.counters().len(), other.counters().len()), (1, 1));
+    eventually("the first connection is closed", Duration::from_secs(2), || {
+        one.say(&["CLIENT", "LIST", "TYPE", "normal"]).lines().count() == 1
+    });
+    // the windows in memory are still open
+    switch(Value::Null);
+    eventually("in memory again", Duration::from_secs(3), || {
+        other.say(&["FLUSHALL"]);
+        save(&server, "k").status == 429 && other.counters().is_empty()
+    });
+    // a change of something else keeps the connection
+    switch(json!(one.url()));
+    wait_until_in_use(&server, 3);
+    server.set("server.json", "/headers", json!({"X-New": "1"}));
+    eventually("reloaded", Duration::from_secs(3), || save(&server, "k").header("x-new").is_some());
+    assert_eq!(times_in_use(&server), 3);
+    // nor does a wrong value, which says so without repeating it
+    switch(json!("redis://:hunter2@"));
+    let refused = || server.stderr().contains("rate_limiter_redis_storage");
+    eventually("refused", Duration::from_secs(3), refused);
+    assert!(!server.stderr().contains("hunter2"), "{}", server.stderr());
+}

@@ -1,0 +1,270 @@
+//! A Redis that dies, hangs, is not there, or does not want: no request fails or waits for it, and it is used again
+//! when it is back.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use serde_json::json;
+
+use super::{id, save, target, times_away, times_in_use, undisturbed, wait_until_in_use, with_redis};
+use crate::harness::{Conn, Redis, Server, eventually, slowness};
+
+/// What is promised, and what a busy machine may add.
+fn longest() -> Duration {
+    Duration::from_millis(50) + Duration::from_millis(200) * slowness()
+}
+
+/// What happened to requests.
+#[derive(Default, Debug)]
+struct Seen {
+    accepted: usize,
+    limited: usize,
+    slowest: Duration,
+    total: Duration,
+}
+
+impl Seen {
+    fn ask(&mut self, conn: &mut Conn, key: &str) {
+        let asked = Instant::now();
+        match conn.get(&target(key)).status {
+            200 => self.accepted += 1,
+            429 => self.limited += 1,
+            other => panic!("{other}"),
+        }
+        let took = asked.elapsed();
+        self.slowest = self.slowest.max(took);
+        self.total += took;
+    }
+
+    fn count(&self) -> usize {
+        self.accepted + self.limited
+    }
+}
+
+/// Four clients ask without a pause for as long as `meanwhile` takes.
+fn under_load(server: &Server, meanwhile: impl FnOnce()) -> Seen {
+    let over = AtomicBool::new(false);
+    let (over, address) = (&over, server.address());
+    std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..4)
+            .map(|n| {
+                let key = if n % 2 == 0 { "few" } else { "many" };
+                scope.spawn(move || {
+                    let (mut seen, mut conn) = (Seen::default(), Conn::open(address).unwrap());
+                    while !over.load(Ordering::Relaxed) {
+                        seen.ask(&mut conn, key);
+                    }
+                    seen
+                })
+            })
+            .collect();
+        meanwhile();
+        over.store(true, Ordering::Relaxed);
+        clients.into_iter().map(|client| client.join().unwrap()).fold(Seen::default(), |sum, seen| Seen {
+            accepted: sum.accepted + seen.accepted,
+            limited: sum.limited + seen.limited,
+            slowest: sum.slowest.max(seen.slowest),
+            total: sum.total + seen.total,
+        })
+    })
+}
+
+fn loaded(redis: &Redis) -> Server {
+    let setup = with_redis(&redis.url()).key("few", &json!({"rate": "5/minute"}));
+    setup.key("many", &json!({"rate": "1000000/hour"})).start()
+}
+
+/// Err when somebody had to wait.
+fn nobody_suffered(seen: &Seen) -> Result<(), String> {
+    assert!(seen.accepted > 100 && seen.limited > 100, "{seen:?}");
+    // only those few that were under way when it happened have waited at all
+    let mean = seen.total / u32::try_from(seen.count()).unwrap();
+    let good = seen.slowest < longest() && mean < Duration::from_millis(20) * slowness();
+    if good { Ok(()) } else { Err(format!("{seen:?}")) }
+}
+
+fn counts_again(redis: &Redis, server: &Server) {
+    eventually("counted in Redis", Duration::from_secs(5), || {
+        redis.say(&["FLUSHALL"]);
+        save(server, "many").success();
+        redis.counters().len() == 1
+    });
+}
+
+#[test]
+fn killed_under_load_nobody_notices_and_started_again_it_is_used() {
+    undisturbed(|| {
+        let Some(mut redis) = Redis::start(&[]) else { return Ok(()) };
+        let server = loaded(&redis);
+        wait_until_in_use(&server, 1);
+        let seen = under_load(&server, || {
+            std::thread::sleep(Duration::from_millis(500));
+            redis.kill();
+            std::thread::sleep(Duration::from_millis(1500));
+            redis.start_again();
+            wait_until_in_use(&server, 2);
+            std::thread::sleep(Duration::from_millis(300));
+        });
+        counts_again(&redis, &server);
+        assert_eq!(times_away(&server), 1, "{}", server.stderr());
+        nobody_suffered(&seen)
+    });
+}
+
+#[test]
+fn hanging_under_load_nobody_notices_and_awake_again_it_is_used() {
+    undisturbed(|| {
+        let Some(redis) = Redis::start(&[]) else { return Ok(()) };
+        let server = loaded(&redis);
+        wait_until_in_use(&server, 1);
+        let seen = under_load(&server, || {
+            std::thread::sleep(Duration::from_millis(500));
+            redis.signal(Signal::SIGSTOP);
+            std::thread::sleep(Duration::from_millis(3000));
+            assert_eq!(times_in_use(&server), 1);
+            redis.signal(Signal::SIGCONT);
+            wait_until_in_use(&server, 2);
+            std::thread::sleep(Duration::from_millis(300));
+        });
+        counts_again(&redis, &server);
+        assert_eq!(times_away(&server), 1, "{}", server.stderr());
+        assert!(server.stderr().contains("no answer within 35 ms"), "{}", server.stderr());
+        nobody_suffered(&seen)
+    });
+}
+
+#[test]
+fn memory_goes_on_where_redis_stood() {
+    let Some(mut redis) = Redis::start(&[]) else { return };
+    let server = loaded(&redis);
+    wait_until_in_use(&server, 1);
+    // two of them by another instance
+    (0..2).for_each(|_| save(&server, "few").success());
+    redis.say(&["INCRBY", &format!("LIMITER/{}/5/1/minute", id("few")), "2"]);
+    let answer = save(&server, "few");
+    assert!(answer.expect_header("ratelimit").contains(";r=0;"), "{answer:?}");
+    redis.kill();
+    assert_eq!(save(&server, "few").status, 429, "{}", server.stderr());
+    eventually("it is said", Duration::from_secs(2), || times_away(&server) == 1);
+    let refused = save(&server, "few");
+    assert!((1..=60).contains(&refused.retry_after()), "{refused:?}");
+}
+
+#[test]
+fn while_it_hangs_nobody_waits() {
+    let Some(redis) = Redis::start(&[]) else { return };
+    let server = loaded(&redis);
+    wait_until_in_use(&server, 1);
+    redis.signal(Signal::SIGSTOP);
+    let mut conn = server.connect();
+    let first = Instant::now();
+    assert_eq!(conn.get(&target("many")).status, 200);
+    assert!(first.elapsed() >= Duration::from_millis(34), "it did not hang: {:?}", first.elapsed());
+    assert!(first.elapsed() < longest());
+    let mut times: Vec<Duration> = (0..200)
+        .map(|_| {
+            let asked = Instant::now();
+            assert_eq!(conn.get(&target("many")).status, 200);
+            asked.elapsed()
+        })
+        .collect();
+    times.sort();
+    assert!(times[150] < Duration::from_millis(20) * slowness(), "{:?}", &times[150..]);
+    redis.signal(Signal::SIGCONT);
+}
+
+#[test]
+fn not_there_at_the_start() {
+    let Some(mut redis) = Redis::later(&[]) else { return };
+    let server = loaded(&redis);
+    assert!(server.ready_after() < Duration::from_secs(2) * slowness(), "{:?}", server.ready_after());
+    let accepted = (0..10).filter(|_| save(&server, "few").status == 200).count();
+    assert_eq!(accepted, 5, "the limits in memory decide");
+    eventually("it is said once", Duration::from_secs(2), || times_away(&server) == 1);
+    redis.start_again();
+    wait_until_in_use(&server, 1);
+    counts_again(&redis, &server);
+    let accepted = (0..10).filter(|_| save(&server, "few").status == 200).count();
+    assert_eq!(accepted, 5);
+}
+
+#[test]
+fn one_that_does_not_want() {
+    let Some(redis) = Redis::start(&[]) else { return };
+    // a full one, a replica that takes no writes, one that waits for replicas
+    for (n, (refuse, relent, words)) in [
+        (["CONFIG SET maxmemory 1"], "CONFIG SET maxmemory 0", "no memory left"),
+        (["REPLICAOF 127.0.0.1 1"], "REPLICAOF NO ONE", "replica"),
+        (
+            ["CONFIG SET min-replicas-to-write 3"],
+            "CONFIG SET min-replicas-to-write 0",
+            "without its replicas",
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let say = |line: &str| redis.say(&line.split(' ').collect::<Vec<_>>());
+        let server = loaded(&redis);
+        wait_until_in_use(&server, 1);
+        refuse.into_iter().for_each(|line| {
+            say(line);
+        });
+        let accepted = (0..10).filter(|_| save(&server, "few").status == 200).count();
+        assert_eq!(accepted, 5, "{n}: the limits in memory decide");
+        eventually("it is said why", Duration::from_secs(2), || server.stderr().contains(words));
+        assert_eq!(times_away(&server), 1, "{}", server.stderr());
+        say(relent);
+        wait_until_in_use(&server, 2);
+        counts_again(&redis, &server);
+        redis.say(&["FLUSHALL"]);
+    }
+}
+
+#[test]
+fn something_else_at_its_address() {
+    for answer in
+        [&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], b"+OK\r\n", b"*2\r\n:1\r\n:-7\r\n", b"*-9\r\n", b""]
+    {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let url = format!("redis://127.0.0.1:{}", listener.local_addr().unwrap().port());
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let Ok(mut stream) = stream else { return };
+                std::thread::spawn(move || {
+                    let mut question = [0; 4096];
+                    while stream.read(&mut question).is_ok_and(|length| length > 0) {
+                        stream.write_all(answer).ok();
+                    }
+                });
+            }
+        });
+        let server = with_redis(&url).key("k", &json!({"rate": "2/hour"})).start();
+        eventually("it is said", Duration::from_secs(3), || times_away(&server) == 1);
+        let asked = Instant::now();
+        assert_eq!((0..5).filter(|_| save(&server, "k").status == 200).count(), 2);
+        assert!(asked.elapsed() < longest() * 2);
+        assert_eq!(times_in_use(&server), 0);
+    }
+}
+
+#[test]
+fn a_wrong_password_is_said_once_and_never_shown() {
+    let Some(redis) = Redis::start(&["--requirepass", "s3cret-right"]) else { return };
+    for login in [":s3cret-wrong@", "s3cret-user:s3cret-right@", ""] {
+        let url = redis.url().replace("redis://", &format!("redis://{login}"));
+        let server = with_redis(&url).key("k", &json!({"rate": "2/hour"})).start();
+        eventually("it is said", Duration::from_secs(3), || times_away(&server) == 1);
+        assert_eq!((0..5).filter(|_| save(&server, "k").status == 200).count(), 2);
+        // several attempts later
+        std::thread::sleep(Duration::from_millis(1500));
+        let stderr = server.stderr();
+        assert_eq!((times_away(&server), times_in_use(&server)), (1, 0), "{stderr}");
+        assert!(stderr.contains("it refuses the user, the password or the database"), "{stderr}");
+        assert!(stderr.contains(&format!("127.0.0.1:{}", redis.port())), "{stderr}");
+        assert!(!stderr.contains("s3cret"), "{stderr}");
+    }
+}
