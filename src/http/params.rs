@@ -91,6 +91,11 @@ impl<'a> Params<'a> {
         self
     }
 
+    /// The body was a JSON object.
+    pub(super) const fn has_object(&self) -> bool {
+        self.json.is_some()
+    }
+
     fn get(&self, name: &str, header: Option<&'static str>) -> Option<Value<'_>> {
         self.json
             .as_ref()
