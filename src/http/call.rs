@@ -201,8 +201,8 @@ impl Call {
         if input.seal == Seal::None {
             return read;
         }
-        let is_object = read.as_ref().is_ok_and(Params::has_object);
-        let genuine = sealed::is_genuine(input.kind, &input.collected.bytes, is_object);
+        let has_parameters = read.as_ref().is_ok_and(Params::body_has_parameters);
+        let genuine = sealed::is_genuine(input.kind, &input.collected.bytes, has_parameters);
         match read {
             Ok(params) if genuine && input.seal == Seal::Whole => Ok(params),
             _ => Err(sealed::undecryptable()),

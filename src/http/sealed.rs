@@ -3,7 +3,7 @@
 //! CBC carries no authentication, so whoever holds a foreign body could learn its text by sending altered ones and
 //! looking which of them are refused as wrongly padded, and which for what they say. Therefore everything that is no
 //! genuine plaintext gets one and the same refusal after the same work: a wrong padding is found, the text is read all
-//! the same, and a text that is not what its content type says is refused like a wrong padding.
+//! the same, and a text without the parameters that its content type promises is refused like a wrong padding.
 
 use aes::Aes128;
 use aes::cipher::block_padding::NoPadding;
@@ -121,19 +121,20 @@ fn decode_piece(digits: &[u8], into: &mut [u8]) -> Option<usize> {
     BASE64_NOPAD.decode_mut(digits, into.get_mut(..len)?).ok()
 }
 
-/// Whether a plaintext is what its content type says, beyond what reading it finds: no altered text passes by chance.
-pub(super) fn is_genuine(kind: BodyKind, text: &[u8], is_object: bool) -> bool {
-    if text.is_empty() {
-        return true;
-    }
-    let well_formed = std::str::from_utf8(text).is_ok();
-    well_formed
-        & match kind {
-            BodyKind::Json | BodyKind::Unnamed => is_object,
+/// Whether a plaintext is what its content type says, so that no altered text passes for one.
+///
+/// Whoever knows the ciphertext before a block can keep what the block says and change its end, so it is not enough that
+/// a text is readable: it must hold parameters. A text of two blocks that does so is not to be had without knowing it,
+/// and a longer one has a block of random bytes in it.
+pub(super) fn is_genuine(kind: BodyKind, text: &[u8], has_parameters: bool) -> bool {
+    let is_control = |byte: &u8| byte.is_ascii_control() && !byte.is_ascii_whitespace();
+    let readable = std::str::from_utf8(text).is_ok()
+        && match kind {
             // Percent-encoded where it is anything else (URL standard, application/x-www-form-urlencoded).
-            BodyKind::Form => !text.iter().any(|byte| byte.is_ascii_control() && !byte.is_ascii_whitespace()),
-            BodyKind::Multipart | BodyKind::Other => true,
-        }
+            BodyKind::Form => !text.iter().any(is_control),
+            _ => true,
+        };
+    text.is_empty() || (readable && has_parameters)
 }
 
 #[cfg(test)]
