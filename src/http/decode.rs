@@ -26,8 +26,9 @@ const INLINE: u64 = 64 * 1024;
 /// What RFC 8878 recommends that every decoder can do: 8 MiB.
 const ZSTD_WINDOW_LOG: u32 = 23;
 
-/// Members of one gzip body. Each costs more than its bytes; block-wise gzip has one for 64 KiB.
+/// Members of one gzip body. Each costs microseconds beside its bytes; block-wise gzip has one for 64 KiB.
 const MOST_MEMBERS: u32 = 16_384;
+const INLINE_MEMBERS: u32 = 64;
 
 /// How much is decoded between two looks at whether anybody still waits for it.
 const PIECE: usize = 64 * 1024;
@@ -97,16 +98,18 @@ pub(super) async fn decode(
     share.wait_for(first, memory).await?;
     if bytes.len() as u64 <= INLINE {
         let mut room = Room { share: &mut share, granted: first, memory };
-        match inflate(bytes.clone(), &codings, cap.min(INLINE), &mut room, None) {
+        let bounds = Bounds { output: cap.min(INLINE), members: INLINE_MEMBERS };
+        match inflate(bytes.clone(), &codings, bounds, &mut room, None) {
             // Begun anew elsewhere, where it may take its time.
-            Err(Stop::TooLarge) if cap > INLINE => share.shrink_to(held + first),
+            Err(Stop::TooLarge | Stop::TooMany) => share.shrink_to(held + first),
             Err(stop) => return Err(stop.problem(cap)),
             Ok(plain) => return Ok(Collected::new(plain, share)),
         }
     }
     let inflated = offload.run(move |stop| {
         let mut room = Room { share: &mut share, granted: first, memory };
-        let plain = inflate(bytes, &codings, cap, &mut room, Some(stop))?;
+        let bounds = Bounds { output: cap, members: MOST_MEMBERS };
+        let plain = inflate(bytes, &codings, bounds, &mut room, Some(stop))?;
         Ok(Collected::new(plain, share))
     });
     inflated.await?.map_err(|stop: Stop| stop.problem(cap))
@@ -116,6 +119,8 @@ pub(super) async fn decode(
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stop {
     TooLarge,
+    /// members
+    TooMany,
     NoMemory,
     Corrupt,
     /// nobody waits for it any more
@@ -127,6 +132,8 @@ impl Stop {
         match self {
             Self::TooLarge => Problem::too_large(cap),
             Self::NoMemory | Self::Left => Problem::overloaded("Too many large bodies at once."),
+            Self::TooMany => Problem::bad_request("The body can't be decompressed.")
+                .because("it consists of too many gzip members"),
             Self::Corrupt => Problem::bad_request("The body can't be decompressed.")
                 .because("damaged, cut short or followed by something else, or a zstd window above 8 MiB"),
         }
@@ -153,6 +160,15 @@ impl From<Stop> for io::Error {
     }
 }
 
+/// How much work a body may be.
+#[derive(Debug, Clone, Copy)]
+struct Bounds {
+    /// bytes, of each coding
+    output: u64,
+    /// of each gzip
+    members: u32,
+}
+
 /// The memory that the output may take.
 struct Room<'s> {
     share: &'s mut Share,
@@ -177,22 +193,22 @@ impl Room<'_> {
 fn inflate(
     body: Bytes,
     codings: &Codings,
-    cap: u64,
+    bounds: Bounds,
     room: &mut Room<'_>,
     stop: Option<&CancellationToken>,
 ) -> Result<Bytes, Stop> {
     let mut stages = codings.0.iter();
     let source: Box<dyn BufRead> = Box::new(Source { body, at: 0, stop: stop.cloned() });
     let Some(first) = stages.next() else { return Err(Stop::Corrupt) };
-    let mut stream = open(*first, source, cap)?;
+    let mut stream = open(*first, source, bounds)?;
     for coding in stages {
-        stream = open(*coding, Box::new(BufReader::with_capacity(PIECE / 2, stream)), cap)?;
+        stream = open(*coding, Box::new(BufReader::with_capacity(PIECE / 2, stream)), bounds)?;
     }
     let mut plain = Vec::new();
     loop {
         if plain.len() == plain.capacity() {
             // One byte beyond the cap is where an output that fits ends.
-            let wanted = FIRST_ROOM.max(2 * plain.capacity() as u64).min(cap + 1);
+            let wanted = FIRST_ROOM.max(2 * plain.capacity() as u64).min(bounds.output + 1);
             if wanted == plain.capacity() as u64 {
                 return Err(Stop::TooLarge);
             }
@@ -213,9 +229,13 @@ fn inflate(
     Ok(Bytes::from(plain))
 }
 
-fn open<'s>(coding: Coding, mut input: Box<dyn BufRead + 's>, cap: u64) -> Result<Box<dyn Read + 's>, Stop> {
+fn open<'s>(
+    coding: Coding,
+    mut input: Box<dyn BufRead + 's>,
+    bounds: Bounds,
+) -> Result<Box<dyn Read + 's>, Stop> {
     let stream: Box<dyn Read + 's> = match coding {
-        Coding::Gzip => Box::new(Members { member: Some(GzDecoder::new(input)), left: MOST_MEMBERS }),
+        Coding::Gzip => Box::new(Members { member: Some(GzDecoder::new(input)), left: bounds.members }),
         Coding::Deflate => {
             // Compression method 8 in the lower half: no encoder begins bare deflate so.
             if input.fill_buf()?.first().is_some_and(|byte| byte & 0x8f == 8) {
@@ -230,7 +250,7 @@ fn open<'s>(coding: Coding, mut input: Box<dyn BufRead + 's>, cap: u64) -> Resul
             Box::new(decoder)
         }
     };
-    Ok(Box::new(Capped { stream, left: cap }))
+    Ok(Box::new(Capped { stream, left: bounds.output }))
 }
 
 /// The body as it came, in pieces, as long as somebody waits for the result: of empty members and frames, a decoder
@@ -292,7 +312,7 @@ impl<R: BufRead> Read for Members<R> {
             }
             let more = !member.get_mut().fill_buf()?.is_empty();
             let input = self.member.take().filter(|_| more).map(GzDecoder::into_inner);
-            self.left = self.left.checked_sub(1).ok_or(Stop::Corrupt)?;
+            self.left = self.left.checked_sub(1).ok_or(Stop::TooMany)?;
             self.member = input.map(GzDecoder::new);
         }
         Ok(0)

@@ -58,7 +58,7 @@ fn every_coding_on_every_kind_of_body() {
         ("gzip, zstd", &both),
         ("gzip, identity, deflate ,zstd", &|plain| zstd(&zlib(&gzip(plain)))),
     ];
-    for (coding, code) in codings {
+    for (coding, code) in &codings {
         send(&server, "save-log", coding, &code(&message(coding))).success();
         let batch = json!({"api_key": KEY, "logs": [{"message": "first"}, {"message": "é".repeat(8192)}]});
         send(&server, "save-logs", coding, &code(batch.to_string().as_bytes())).success();
@@ -70,7 +70,7 @@ fn every_coding_on_every_kind_of_body() {
         let target = format!("{}?api_key={KEY}", route("save-log"));
         server.request("POST", &target, &headers, &code(parts.as_bytes())).success();
         expected.extend([
-            coding.to_owned(),
+            (*coding).to_owned(),
             "first".into(),
             "é".repeat(8192),
             "a form & more".into(),
@@ -78,6 +78,18 @@ fn every_coding_on_every_kind_of_body() {
         ]);
     }
     assert_eq!(server.messages(), expected);
+    // members one after the other, in a small body and in one that is large, or has many of them
+    for members in [2, 100, 20_000] {
+        let (begin, end) = (gzip(&message("members")), gzip(b" ").repeat(members - 1));
+        let response = send(&server, "save-log", "gzip", &[begin, end].concat());
+        let expected = if members > 16_384 { 400 } else { 200 };
+        assert_eq!(response.status, expected, "{members}: {response:?}");
+    }
+    let (mut body, end) = (vec![b' '; 300_000], message("large"));
+    body.extend_from_slice(&end);
+    for (coding, code) in codings {
+        send(&server, "save-log", coding, &code(&body)).success();
+    }
     // two headers are one list
     let headers = [JSON, ("Content-Encoding", "gzip"), ("Content-Encoding", "zstd")];
     server.request("POST", &route("save-log"), &headers, &both(&message("two headers"))).success();
