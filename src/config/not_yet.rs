@@ -20,7 +20,6 @@ pub fn not_in_force(log: &LogEntry, files: &Files) -> Vec<Finding> {
             "none is written",
         ),
         (server.auto_reload, server::FILE, "auto_reload", "restart after an update"),
-        (server.pyjs_secret.is_some(), server::FILE, "pyjs_secret", "encrypted bodies are refused"),
         (
             http.websocket_max_size != usual.websocket_max_size,
             http_toml::FILE,
@@ -96,13 +95,12 @@ mod tests {
 
     #[test]
     fn everything_else_is() {
-        let server =
-            r#"{"debug": true, "access_log": true, "auto_reload": true, "pyjs_secret": "0123456789abcdef"}"#;
+        let server = r#"{"debug": true, "access_log": true, "auto_reload": true}"#;
         let http = "websocket_max_size = 1\nwebsocket_max_queue = 1\nwebsocket_read_limit = 1\n\
             websocket_write_limit = 1\nwebsocket_ping_interval = 1\nwebsocket_ping_timeout = 1\n\
             max_searches = 1\naccess_log = false\n";
         let all = options(r#", "rotate": {"keep": 3}"#, server, http);
-        assert_eq!(all.len(), 13, "{all:?}");
+        assert_eq!(all.len(), 11, "{all:?}");
         assert!(all.contains(&"server.json access_log".to_owned()), "{all:?}");
         assert_eq!(options("", "{}", "access_log = true"), ["http.toml access_log"]);
         assert_eq!(options("", r#"{"access_log": false}"#, "access_log = true"), [""; 0]);

@@ -84,8 +84,8 @@ impl ClientAddr {
                 text.push(digits.format(octet).as_bytes());
             }
         } else {
-            // it can't fail: the longest address has room
-            drop(fmt::Write::write_fmt(&mut text, format_args!("{self}")));
+            let written = fmt::write(&mut text, format_args!("{self}"));
+            debug_assert!(written.is_ok(), "the longest address has room");
         }
         text
     }

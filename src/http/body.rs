@@ -30,13 +30,18 @@ pub(super) struct Share {
 }
 
 impl Budget {
-    fn share(self: &Arc<Self>) -> Share {
+    pub(super) fn share(self: &Arc<Self>) -> Share {
         Share { budget: Arc::clone(self), bytes: 0 }
     }
 }
 
 impl Share {
-    fn try_grow(&mut self, bytes: u64, limit: u64) -> bool {
+    pub(super) const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Takes more of the budget, where that stays below `limit` with it.
+    pub(super) fn try_grow(&mut self, bytes: u64, limit: u64) -> bool {
         let before = self.budget.used.fetch_add(bytes, Ordering::Relaxed);
         if before + bytes > limit {
             self.budget.used.fetch_sub(bytes, Ordering::Relaxed);
@@ -46,36 +51,52 @@ impl Share {
         true
     }
 
+    /// Takes more of the budget while the body is still on its way.
     async fn grow(&mut self, bytes: u64, limit: u64, state: &ConnState) -> Result<(), Problem> {
         if self.try_grow(bytes, limit) {
             return Ok(());
         }
-        // Those who wait while they hold much would wait for each other.
-        if self.bytes > MAY_WAIT {
-            return Err(Problem::overloaded("Too many large bodies at once."));
-        }
         // The client did its part: from here on it waits for us.
         state.enter(Phase::Handling);
+        self.wait_for(bytes, limit).await?;
+        state.request_begins(true);
+        Ok(())
+    }
+
+    /// Takes more of the budget, and waits for it.
+    ///
+    /// # Errors
+    /// 503 for a share that is large already: those who wait while they hold much would wait for each other.
+    pub(super) async fn wait_for(&mut self, bytes: u64, limit: u64) -> Result<(), Problem> {
         loop {
             let budget = Arc::clone(&self.budget);
             let freed = budget.freed.notified();
             tokio::pin!(freed);
             freed.as_mut().enable();
             if self.try_grow(bytes, limit) {
-                state.request_begins(true);
                 return Ok(());
             }
+            if self.bytes > MAY_WAIT || bytes > limit {
+                return Err(Problem::overloaded("Too many large bodies at once."));
+            }
             freed.await;
+        }
+    }
+
+    /// Gives back what is more than this.
+    pub(super) fn shrink_to(&mut self, bytes: u64) {
+        let surplus = self.bytes.saturating_sub(bytes);
+        if surplus > 0 {
+            self.bytes -= surplus;
+            self.budget.used.fetch_sub(surplus, Ordering::Relaxed);
+            self.budget.freed.notify_waiters();
         }
     }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
-        if self.bytes > 0 {
-            self.budget.used.fetch_sub(self.bytes, Ordering::Relaxed);
-            self.budget.freed.notify_waiters();
-        }
+        self.shrink_to(0);
     }
 }
 
@@ -83,14 +104,25 @@ impl Drop for Share {
 #[derive(Debug)]
 pub(super) struct Collected {
     pub(super) bytes: Bytes,
-    _share: Share,
+    share: Share,
+}
+
+impl Collected {
+    /// `share` is what `bytes` hold of the memory.
+    pub(super) const fn new(bytes: Bytes, share: Share) -> Self {
+        Self { bytes, share }
+    }
+
+    pub(super) fn into_parts(self) -> (Bytes, Share) {
+        (self.bytes, self.share)
+    }
 }
 
 /// A body that holds more than this does not wait for more.
 const MAY_WAIT: u64 = 1024 * 1024;
 
 /// What a body of several pieces gets at first.
-const FIRST_ROOM: u64 = 64 * 1024;
+pub(super) const FIRST_ROOM: u64 = 64 * 1024;
 
 /// The bounds of a body.
 #[derive(Debug, Clone, Copy)]
@@ -104,7 +136,13 @@ pub(super) struct Caps {
 }
 
 impl Caps {
-    const fn memory_for_this(&self) -> u64 {
+    /// What a body can have room for at all.
+    pub(super) fn whole(&self) -> u64 {
+        self.body.min(self.memory)
+    }
+
+    /// What all bodies may hold together with this one.
+    pub(super) const fn memory_for_this(&self) -> u64 {
         if self.keyed { self.memory } else { self.memory - self.memory / 8 }
     }
 }
@@ -118,23 +156,23 @@ pub(super) async fn collect(
 ) -> Result<Collected, Problem> {
     let mut share = budget.share();
     if body.is_end_stream() {
-        return Ok(Collected { bytes: Bytes::new(), _share: share });
+        return Ok(Collected { bytes: Bytes::new(), share });
     }
     // What can never have room is told at once.
-    let cap = caps.body.min(caps.memory);
+    let cap = caps.whole();
     let announced = body.size_hint().lower();
     if announced > cap {
         return Err(Problem::too_large(cap));
     }
     let Some(first) = next_piece(&mut body, state).await? else {
         state.body_read();
-        return Ok(Collected { bytes: Bytes::new(), _share: share });
+        return Ok(Collected { bytes: Bytes::new(), share });
     };
     let memory = caps.memory_for_this();
     share.grow(first.len() as u64, memory, state).await?;
     if body.is_end_stream() {
         state.body_read();
-        return Ok(Collected { bytes: first, _share: share });
+        return Ok(Collected { bytes: first, share });
     }
     let mut whole = BytesMut::new();
     let mut piece = first;
@@ -158,7 +196,7 @@ pub(super) async fn collect(
         piece = next;
     }
     state.body_read();
-    Ok(Collected { bytes: whole.freeze(), _share: share })
+    Ok(Collected { bytes: whole.freeze(), share })
 }
 
 async fn next_piece(body: &mut Incoming, state: &ConnState) -> Result<Option<Bytes>, Problem> {

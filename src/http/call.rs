@@ -4,19 +4,21 @@
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use http::header::CONTENT_ENCODING;
 use http::request::Parts;
 use http::{Method, StatusCode};
+use http_body::Body as _;
 use hyper::body::Incoming;
 
 use super::App;
 use super::body::{Caps, Collected, collect};
+use super::decode::{Codings, decode};
 use super::multipart;
 use super::params::{BodyKind, Params};
 use super::phase::ConnState;
 use super::policy::Policy;
 use super::problem::Problem;
 use super::route::Route;
+use super::sealed::{self, Seal};
 use crate::guard::{ClientAddr, Key, PathRule, Quota, Refusal};
 
 /// See the module.
@@ -61,7 +63,11 @@ enum Spent {
 pub(super) struct Input {
     collected: Collected,
     kind: BodyKind,
+    seal: Seal,
 }
+
+/// Bodies up to this size are read on the event loop: a millisecond at most.
+const READ_INLINE: usize = 256 * 1024;
 
 impl Call {
     /// Checks the key as far as it can be without the body, before a byte of it is read.
@@ -123,7 +129,13 @@ impl Call {
     }
 
     fn may_have_params(&self) -> bool {
-        BodyKind::of(&self.parts.headers) != BodyKind::Other && self.state.has_unread_body()
+        let headers = &self.parts.headers;
+        if self.state.has_unread_body() {
+            BodyKind::of(headers) != BodyKind::Other
+        } else {
+            // No body can't be decrypted, whoever sends it.
+            sealed::is_announced(headers)
+        }
     }
 
     fn unknown_key(&self, presented: Option<&str>) -> Problem {
@@ -192,23 +204,52 @@ impl Call {
         let keyed = self.early.is_some() || self.client == ClientAddr::Local;
         let caps = Caps { body: http.request_max_size, memory: http.max_body_memory, keyed };
         let Some(body) = body else { return Err(Problem::bad_request("The body was read already.")) };
-        if headers.contains_key("moca-encryption") {
-            return Err(Problem::bad_request("The body can't be decrypted."));
+        let codings = if body.is_end_stream() { Codings::default() } else { Codings::of(headers)? };
+        let mut collected = collect(body, caps, &self.app.budget, &self.state).await?;
+        // Boxed: neither is in the way of the usual request.
+        if !codings.is_empty() && !collected.bytes.is_empty() {
+            collected = Box::pin(decode(collected, codings, caps, &self.app.offload)).await?;
         }
-        if headers
-            .get(CONTENT_ENCODING)
-            .is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
-        {
-            let detail = "This Content-Encoding is not supported.";
-            return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
+        let mut seal = Seal::None;
+        if sealed::is_announced(headers) {
+            let secret = self.policy.files.server.pyjs_secret.as_ref();
+            let decrypted = Box::pin(sealed::decrypt(collected, secret, caps, &self.app.offload)).await?;
+            (collected, seal) = decrypted;
         }
-        let collected = collect(body, caps, &self.app.budget, &self.state).await?;
-        let kind = BodyKind::of(headers);
-        Ok(Input { collected, kind })
+        Ok(Input { collected, kind: BodyKind::of(headers), seal })
+    }
+
+    /// Reads the body and finishes the request with it: off the event loop, where the body is so large that reading it
+    /// would hold up others.
+    pub(super) async fn with_input<T, F>(
+        self: &Arc<Self>,
+        finish: impl FnOnce(Arc<Self>, Input) -> F,
+    ) -> Result<T, Problem>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, Problem>> + Send + 'static,
+    {
+        let input = self.input().await?;
+        let is_large = input.collected.bytes.len() > READ_INLINE;
+        let rest = finish(Arc::clone(self), input);
+        if is_large { self.app.offload.drive(Box::pin(rest)).await? } else { rest.await }
     }
 
     /// The parameters from everywhere.
     pub(super) fn params<'a>(&'a self, input: &'a Input) -> Result<Params<'a>, Problem> {
+        let read = self.read_params(input);
+        if input.seal == Seal::None {
+            return read;
+        }
+        let has_parameters = read.as_ref().is_ok_and(Params::body_has_parameters);
+        let genuine = sealed::is_genuine(input.kind, &input.collected.bytes, has_parameters);
+        match read {
+            Ok(params) if genuine && input.seal == Seal::Whole => Ok(params),
+            _ => Err(sealed::undecryptable()),
+        }
+    }
+
+    fn read_params<'a>(&'a self, input: &'a Input) -> Result<Params<'a>, Problem> {
         let params = Params::without_body(self.parts.uri.query(), &self.parts.headers)?;
         let body = &input.collected.bytes;
         if input.kind == BodyKind::Multipart {

@@ -1,11 +1,13 @@
 //! `clear-logs`: removes every line, after everything acknowledged before it.
 
+use std::sync::Arc;
+
 use super::answer::{self, Answer};
 use super::call::Call;
 use super::read::authorize;
 
 /// Clears the log.
-pub(super) async fn clear_logs(call: &Call) -> Answer {
+pub(super) async fn clear_logs(call: &Arc<Call>) -> Answer {
     authorize(call).await?;
     if !call.is_head() {
         call.app.store.clear().await?;

@@ -1,6 +1,7 @@
 //! `download-logs`: the file as an attachment, whole or in part (RFC 9110, sections 8.8, 13 and 14).
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -15,7 +16,7 @@ use super::read::{authorize, cursor_header, streaming};
 use crate::store::Snapshot;
 
 /// Sends the file, or the range of it that was asked for.
-pub(super) async fn download_logs(call: &Call) -> Answer {
+pub(super) async fn download_logs(call: &Arc<Call>) -> Answer {
     authorize(call).await?;
     let snapshot = call.app.store.snapshot().await?;
     let headers = &call.parts.headers;

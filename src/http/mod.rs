@@ -10,10 +10,12 @@ mod body;
 mod call;
 mod clear;
 mod connection;
+mod decode;
 mod download;
 mod json;
 mod listener;
 mod multipart;
+mod offload;
 mod params;
 mod peer;
 mod phase;
@@ -23,6 +25,7 @@ mod read;
 mod route;
 mod routes;
 mod save;
+mod sealed;
 mod service;
 mod stream;
 
@@ -51,6 +54,7 @@ pub struct App {
     pub vitals: Vitals,
     policy: ArcSwap<Policy>,
     budget: Arc<body::Budget>,
+    offload: offload::Offload,
 }
 
 /// The state of the process.
@@ -79,7 +83,15 @@ impl App {
             connections: AtomicUsize::new(0),
             reload_refused: ArcSwapOption::empty(),
         };
-        Self { name, store, guard, vitals, policy: ArcSwap::from_pointee(policy), budget: Arc::default() }
+        Self {
+            name,
+            store,
+            guard,
+            vitals,
+            policy: ArcSwap::from_pointee(policy),
+            budget: Arc::default(),
+            offload: offload::Offload::new(),
+        }
     }
 
     /// Puts another configuration into force, for the requests that begin from now on.

@@ -91,6 +91,12 @@ impl<'a> Params<'a> {
         self
     }
 
+    /// The body was a JSON object, or a form in which a parameter stands.
+    pub(super) fn body_has_parameters(&self) -> bool {
+        const NAMES: [&str; 6] = ["api_key", "root_pass", "message", "msg", "level", "logs"];
+        self.json.is_some() || self.form.iter().any(|(name, _)| NAMES.contains(&&**name))
+    }
+
     fn get(&self, name: &str, header: Option<&'static str>) -> Option<Value<'_>> {
         self.json
             .as_ref()

@@ -1,6 +1,7 @@
 //! `details`, `get-logs` and `get-latest-logs`: the log as an operator reads it, in constant memory.
 
 use std::io::Write;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
@@ -8,7 +9,7 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use serde_json::{Value, json};
 
 use super::answer::{self, Answer, JSON, TEXT};
-use super::call::Call;
+use super::call::{Call, Input};
 use crate::config::{Durability, LogEntry};
 use crate::record::LineFormat;
 use crate::store::{Details, StoreError};
@@ -20,7 +21,7 @@ const LATEST: usize = 1024;
 pub(super) const CURSOR: &str = "moca-cursor";
 
 /// Size and settings of the log; the first eight names in the order that clients of the seed know.
-pub(super) async fn details(call: &Call) -> Answer {
+pub(super) async fn details(call: &Arc<Call>) -> Answer {
     authorize(call).await?;
     let found = call.app.store.details().await;
     Ok(answer::json(describe(call.app.name.as_str(), &call.policy.log, &found)))
@@ -64,7 +65,7 @@ fn describe(name: &str, log: &LogEntry, found: &Details) -> Vec<u8> {
 }
 
 /// All lines, oldest first.
-pub(super) async fn get_logs(call: &Call) -> Answer {
+pub(super) async fn get_logs(call: &Arc<Call>) -> Answer {
     authorize(call).await?;
     let snapshot = call.app.store.snapshot().await?;
     let mut response = warp::reply::Response::new(Bytes::new().into());
@@ -78,7 +79,7 @@ pub(super) async fn get_logs(call: &Call) -> Answer {
 }
 
 /// The latest 1024 lines as a JSON array, newest first.
-pub(super) async fn get_latest_logs(call: &Call) -> Answer {
+pub(super) async fn get_latest_logs(call: &Arc<Call>) -> Answer {
     authorize(call).await?;
     let end = call.app.store.end();
     let mut separator = None;
@@ -99,8 +100,11 @@ pub(super) async fn get_latest_logs(call: &Call) -> Answer {
 }
 
 /// What reading needs: key and root password; the body holds nothing else yet.
-pub(super) async fn authorize(call: &Call) -> Result<(), super::problem::Problem> {
-    let input = call.input().await?;
+pub(super) async fn authorize(call: &Arc<Call>) -> Result<(), super::problem::Problem> {
+    call.with_input(authorize_with).await
+}
+
+async fn authorize_with(call: Arc<Call>, input: Input) -> Result<(), super::problem::Problem> {
     let params = call.params(&input)?;
     call.authorize(&params).await.map(|_| ())
 }

@@ -3,30 +3,36 @@
 use std::sync::Arc;
 
 use super::answer::{self, Answer};
-use super::call::Call;
+use super::call::{Call, Input};
 use crate::guard::Key;
 use crate::record::Level;
 use crate::store::{Cursor, Entry, Source, append};
 
 /// Stores one record.
-pub(super) async fn save_log(call: &Call) -> Answer {
-    let input = call.input().await?;
+pub(super) async fn save_log(call: &Arc<Call>) -> Answer {
+    call.with_input(save_one).await
+}
+
+async fn save_one(call: Arc<Call>, input: Input) -> Answer {
     let params = call.params(&input)?;
     let key = call.authorize(&params).await?;
     let message = params.message()?;
     let entry = Entry { level: params.level()?, message: &message };
-    save(call, &key, vec![entry]).await
+    save(&call, &key, vec![entry]).await
 }
 
 /// Stores a batch, all or nothing.
-pub(super) async fn save_logs(call: &Call) -> Answer {
-    let input = call.input().await?;
+pub(super) async fn save_logs(call: &Arc<Call>) -> Answer {
+    call.with_input(save_batch).await
+}
+
+async fn save_batch(call: Arc<Call>, input: Input) -> Answer {
     let params = call.params(&input)?;
     let key = call.authorize(&params).await?;
     let batch = params.logs()?;
     let entries = batch.entries()?;
     let entries = entries.iter().map(|entry| Entry { level: entry.level, message: &entry.message }).collect();
-    save(call, &key, entries).await
+    save(&call, &key, entries).await
 }
 
 async fn save(call: &Call, key: &Arc<Key>, mut entries: Vec<Entry<'_>>) -> Answer {

@@ -6,12 +6,15 @@ mod harness;
 
 mod admin;
 mod adversary;
+mod compressed;
 mod configuration;
 mod cors;
 mod dos;
+mod encryption;
 mod guard;
 mod hostile;
 mod keys;
+mod large_bodies;
 mod life;
 mod lines;
 mod maintenance;

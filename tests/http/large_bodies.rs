@@ -1,0 +1,112 @@
+//! Large bodies are read beside the event loop: whoever sends a small request does not wait for them.
+
+use std::io::Read;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::harness::{KEY, Server, Setup, route};
+
+const JSON: (&str, &str) = ("Content-Type", "application/json");
+
+/// Small requests on a connection of their own while the senders are at it: how many, and how long the slowest took.
+fn small_requests_beside(server: &Server, senders: &[&(dyn Fn() + Sync)]) -> (usize, Duration) {
+    let at_it = AtomicUsize::new(senders.len());
+    std::thread::scope(|scope| {
+        for sender in senders {
+            let at_it = &at_it;
+            scope.spawn(move || {
+                sender();
+                at_it.fetch_sub(1, Ordering::Relaxed);
+            });
+        }
+        let mut conn = server.connect();
+        let target = format!("{}?api_key={KEY}&message=small", route("save-log"));
+        let (mut count, mut slowest) = (0, Duration::ZERO);
+        while at_it.load(Ordering::Relaxed) > 0 {
+            let began = Instant::now();
+            conn.get(&target).success();
+            slowest = slowest.max(began.elapsed());
+            count += 1;
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        (count, slowest)
+    })
+}
+
+#[test]
+fn nobody_waits_while_large_bodies_are_parsed() {
+    let server = Setup::new().http("max_body_memory = 1000000000").start();
+    // slow to parse for its size, and without a key that anybody knows
+    let body = format!("{{\"api_key\": \"nobody\", \"x\": [{}0]}}", "[],".repeat(1_700_000));
+    let send = || {
+        server.request("POST", &route("save-log"), &[JSON], body.as_bytes()).unauthorized("Unknown API-KEY.");
+    };
+    let began = Instant::now();
+    send();
+    let alone = began.elapsed();
+    let send: &(dyn Fn() + Sync) = &send;
+    let (count, slowest) = small_requests_beside(&server, &[send; 10]);
+    // On the event loop, the slowest would take as long as one of them at least, and nearly none would get through.
+    assert!(slowest < alone / 2, "{slowest:?} beside bodies of {alone:?} each, {count} requests");
+    assert!(count > 20, "{count} requests, the slowest {slowest:?}");
+}
+
+#[test]
+fn nobody_waits_while_large_bodies_are_decompressed() {
+    let server = Setup::new().http("max_body_memory = 1000000000").start();
+    let body = zstd::stream::encode_all(std::io::repeat(b' ').take(60_000_000), 1).unwrap();
+    let headers = [JSON, ("Content-Encoding", "zstd")];
+    let send = || {
+        server.request("POST", &route("save-log"), &headers, &body).problem(400);
+    };
+    let began = Instant::now();
+    send();
+    let alone = began.elapsed();
+    let send: &(dyn Fn() + Sync) = &send;
+    let (count, slowest) = small_requests_beside(&server, &[send; 6]);
+    assert!(slowest < alone / 2, "{slowest:?} beside bodies of {alone:?} each, {count} requests");
+    assert!(count > 20, "{count} requests, the slowest {slowest:?}");
+}
+
+#[test]
+fn a_large_body_is_treated_like_a_small_one() {
+    let server =
+        Setup::new().key("slow", &json!({"delay": 0.2, "required": {"args": {"app": "large"}}})).start();
+    let padding = "x".repeat(1_000_000);
+    let mut body =
+        json!({"api_key": "slow", "message": "large", "level": 3, "app": "large", "padding": padding});
+    let began = Instant::now();
+    server.post_json(&route("save-log"), &body).success();
+    assert!(began.elapsed() >= Duration::from_millis(200), "the delay of the key");
+    body["app"] = json!("other");
+    server.post_json(&route("save-log"), &body).refused(403, "Missing required argument.");
+    body["app"] = json!("large");
+    body["level"] = json!(9);
+    server.post_json(&route("save-log"), &body).refused(400, "level parameter format error.");
+    let logs: Vec<_> = (0..1024).map(|n| json!({"message": format!("{n} {}", "m".repeat(2000))})).collect();
+    server.save_batch(&json!(logs)).success();
+    // where it can't mean anything, too
+    let body = json!({"api_key": KEY, "root_pass": crate::harness::ROOT, "padding": "x".repeat(1_000_000)});
+    assert_eq!(server.post_json(&route("details"), &body).json()["count"], 1025);
+    server.post_json(&route("clear-logs"), &body).success();
+    assert!(server.messages().is_empty());
+    server.assert_alive();
+}
+
+#[test]
+fn clients_that_leave_free_what_they_held() {
+    let server = Setup::new().http("max_body_memory = 40000000").start();
+    let body =
+        format!("{{\"api_key\": \"{KEY}\", \"message\": \"m\", \"x\": [{}0]}}", "[],".repeat(1_500_000));
+    for _ in 0..8 {
+        let mut conn = server.connect();
+        conn.send("POST", &route("save-log"), &[JSON], body.as_bytes()).unwrap();
+    }
+    // all of the memory can be had again
+    crate::harness::eventually("there is room", Duration::from_secs(20), || {
+        server.request("POST", &route("save-log"), &[JSON], &vec![b' '; 34_000_000]).status == 400
+    });
+    server.assert_alive();
+}
