@@ -8,7 +8,7 @@ use http::header::{self, HeaderValue};
 use http::{HeaderMap, StatusCode};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::answer::{Answer, TEXT};
+use super::answer::{Answer, TEXT, keep_private};
 use super::call::Call;
 use super::problem::Problem;
 use super::read::{authorize, cursor_header, streaming};
@@ -23,6 +23,7 @@ pub(super) async fn download_logs(call: &Call) -> Answer {
         let mut response = warp::reply::Response::new(Bytes::new().into());
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         validators(response.headers_mut(), &snapshot);
+        keep_private(response.headers_mut());
         return Ok(response);
     }
     let wanted = match headers.get(header::RANGE) {
@@ -56,6 +57,7 @@ pub(super) async fn download_logs(call: &Call) -> Answer {
     out.insert(header::CONTENT_LENGTH, HeaderValue::from(range.end - range.start));
     out.extend(disposition(call).map(|value| (header::CONTENT_DISPOSITION, value)));
     validators(out, &snapshot);
+    keep_private(out);
     cursor_header(call, &mut response, snapshot.end);
     Ok(response)
 }
@@ -68,8 +70,13 @@ fn validators(headers: &mut HeaderMap, snapshot: &Snapshot) {
 }
 
 fn not_modified(headers: &HeaderMap, snapshot: &Snapshot) -> bool {
+    names_tag(headers, &snapshot.etag)
+}
+
+/// Whether `If-None-Match` names this entity tag; the weak comparison of RFC 9110, section 13.1.2.
+pub(super) fn names_tag(headers: &HeaderMap, etag: &str) -> bool {
     headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok()).any(|list| {
-        list.split(',').map(str::trim).any(|tag| tag == "*" || tag.trim_start_matches("W/") == snapshot.etag)
+        list.split(',').map(str::trim).any(|tag| tag == "*" || tag.trim_start_matches("W/") == etag)
     })
 }
 

@@ -14,6 +14,7 @@ mod download;
 mod json;
 mod listener;
 mod multipart;
+mod openapi;
 mod params;
 mod peer;
 mod phase;

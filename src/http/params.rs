@@ -105,11 +105,11 @@ impl<'a> Params<'a> {
         Some(Value::Text(String::from_utf8_lossy(value.as_bytes())))
     }
 
-    /// The key, from wherever it stands. A number is taken as its text.
+    /// The key, from wherever it stands.
     pub(super) fn api_key(&self) -> Option<Cow<'_, str>> {
         let named = self.get("api_key", Some("api-key")).or_else(|| self.header("x-api-key"));
         match named {
-            Some(value) => secret(value),
+            Some(value) => Some(secret(value)),
             None => bearer(self.headers).map(Cow::Borrowed),
         }
     }
@@ -118,11 +118,11 @@ impl<'a> Params<'a> {
     pub(super) fn key_in_body(&self) -> Option<Cow<'_, str>> {
         let in_json = self.json.as_ref().and_then(|json| json.get("api_key"));
         let in_form = || field(&self.form, "api_key").filter(|_| field(&self.query, "api_key").is_none());
-        in_json.or_else(in_form).and_then(secret)
+        in_json.or_else(in_form).map(secret)
     }
 
     pub(super) fn root_pass(&self) -> Option<Cow<'_, str>> {
-        self.get("root_pass", Some("root-pass")).and_then(secret)
+        self.get("root_pass", Some("root-pass")).map(secret)
     }
 
     /// The value of any parameter as text, for what keys require.
@@ -215,11 +215,11 @@ fn describe(error: &serde_json::Error) -> String {
     }
 }
 
-fn secret(value: Value<'_>) -> Option<Cow<'_, str>> {
+/// What is no text counts as its JSON text: as a wrong secret, not as none, or a weaker source would decide.
+fn secret(value: Value<'_>) -> Cow<'_, str> {
     match value {
-        Value::Text(text) => Some(text),
-        Value::Number(text) => Some(Cow::Borrowed(text)),
-        Value::Other(_) => None,
+        Value::Text(text) => text,
+        Value::Number(text) | Value::Other(text) => Cow::Borrowed(text),
     }
 }
 

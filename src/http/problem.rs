@@ -9,6 +9,7 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use serde::Serialize;
 
+use super::answer::NO_STORE;
 use super::policy::Policy;
 use crate::guard::Refusal;
 use crate::store::StoreError;
@@ -49,6 +50,12 @@ impl Problem {
 
     pub(super) fn request_timeout() -> Self {
         Self::new(StatusCode::REQUEST_TIMEOUT, "The request did not arrive in time.").closing()
+    }
+
+    /// `allowed`: the methods that work, for `Allow`.
+    pub(super) fn method_not_allowed(detail: impl Into<Cow<'static, str>>, allowed: &'static str) -> Self {
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, detail)
+            .with(header::ALLOW, HeaderValue::from_static(allowed))
     }
 
     pub(super) fn too_large(limit: u64) -> Self {
@@ -94,6 +101,8 @@ impl Problem {
         let mut response = Response::new(Bytes::from(self.body()));
         *response.status_mut() = self.status;
         response.headers_mut().insert(header::CONTENT_TYPE, MEDIA_TYPE);
+        // A cache would keep a 404 or 405 for a while without being asked to (RFC 9110, section 15.1).
+        response.headers_mut().insert(header::CACHE_CONTROL, NO_STORE);
         response.headers_mut().extend(self.headers.into_iter().map(|(name, value)| (Some(name), value)));
         response
     }

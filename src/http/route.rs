@@ -16,12 +16,16 @@ pub(super) enum Route {
     DownloadLogs,
     ClearLogs,
     Status,
+    OpenApi,
     AdminStatus,
     AdminBlocked,
 }
 
 /// What every route of the log answers, for `Allow`.
 pub(super) const METHODS: &str = "GET, POST, HEAD, OPTIONS";
+
+/// What the list of blocked addresses answers as well.
+const METHODS_OF_BLOCKED: &str = "GET, POST, HEAD, DELETE, OPTIONS";
 
 const PREFIX: &str = "moca-file-log";
 
@@ -47,6 +51,7 @@ impl Route {
             Self::DownloadLogs => "download-logs",
             Self::ClearLogs => "clear-logs",
             Self::Status => "status",
+            Self::OpenApi => "openapi.json",
             Self::AdminStatus => "admin/status",
             Self::AdminBlocked => "admin/blocked",
         }
@@ -67,7 +72,7 @@ impl Route {
             Some((name, route)) if is(name, log.as_str()) => route,
             Some(_) => return None,
         };
-        Self::NAMED.into_iter().find(|candidate| is(route, candidate.name()))
+        Self::NAMED.into_iter().chain([Self::OpenApi]).find(|candidate| is(route, candidate.name()))
     }
 
     /// The routes that only the admin socket has.
@@ -88,13 +93,21 @@ impl Route {
 
     /// Behind the root password.
     pub(super) const fn needs_root(self) -> bool {
-        !matches!(self, Self::SaveLog | Self::SaveLogs | Self::Status)
+        !matches!(self, Self::SaveLog | Self::SaveLogs | Self::Status | Self::OpenApi)
     }
 
     /// Whether the route answers this method.
     pub(super) fn allows(self, method: &Method) -> bool {
         matches!(*method, Method::GET | Method::POST | Method::HEAD | Method::OPTIONS)
             || (self == Self::AdminBlocked && *method == Method::DELETE)
+    }
+
+    /// The methods it answers, for `Allow`.
+    pub(super) const fn methods(self) -> &'static str {
+        match self {
+            Self::AdminBlocked => METHODS_OF_BLOCKED,
+            _ => METHODS,
+        }
     }
 }
 
@@ -112,7 +125,7 @@ mod tests {
 
     #[test]
     fn both_forms_and_one_trailing_slash() {
-        for route in Route::NAMED {
+        for route in Route::NAMED.into_iter().chain([Route::OpenApi]) {
             assert_eq!(of(&format!("/moca-file-log/{}", route.name())), Some(route));
             assert_eq!(of(&format!("/moca-file-log/a%20b-%C3%A9/{}/", route.name())), Some(route));
             assert_eq!(of(&format!("/moca-file-log/other/{}", route.name())), None);
