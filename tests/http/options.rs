@@ -1,0 +1,1 @@
+//! Options whose effect no other test shows.
