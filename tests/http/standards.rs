@@ -1,5 +1,8 @@
 //! What RFC 9110, 9111, 9112, 9457, 6750, 9651 and the rate limit draft ask of every answer, whatever it says.
 
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+
 use serde_json::json;
 
 use crate::harness::{Conn, KEY, ROOT, Response, Server, Setup, encode, route};
@@ -217,10 +220,6 @@ fn head_has_the_headers_of_get() {
             headers
         };
         let (head, get) = (comparable(&head), comparable(&get));
-        if target.ends_with("save-log?message=m") {
-            // the length of a JSON answer aside, which is not asked for here
-            assert_eq!(head.len(), get.len(), "{target}");
-        }
         assert_eq!(head, get, "{target}");
     }
 }
@@ -416,9 +415,7 @@ fn transfer_codings_but_chunked_are_not_implemented() {
 #[test]
 fn the_operators_list_of_blocked_addresses_names_its_methods() {
     let server = Setup::new().with_admin_socket().start();
-    let socket = std::os::unix::net::UnixStream::connect(server.admin_socket()).unwrap();
-    let mut socket = socket;
-    use std::io::{Read, Write};
+    let mut socket = UnixStream::connect(server.admin_socket()).unwrap();
     socket.write_all(b"PUT /admin/blocked HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").unwrap();
     let mut answer = String::new();
     socket.read_to_string(&mut answer).unwrap();
