@@ -133,6 +133,15 @@ fn parse_range(value: &HeaderValue, len: u64) -> Wanted {
     if range.is_empty() { Wanted::Nothing } else { Wanted::Part(range) }
 }
 
+/// For the fuzz targets.
+#[cfg(fuzzing)]
+pub(super) fn part_of(value: &HeaderValue, len: u64) -> Option<Range<u64>> {
+    match parse_range(value, len) {
+        Wanted::Part(range) => Some(range),
+        Wanted::Whole | Wanted::Nothing => None,
+    }
+}
+
 /// RFC 6266: an ASCII name for everybody, the real one for those who read RFC 8187.
 fn disposition(call: &Call) -> Option<HeaderValue> {
     const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');

@@ -11,6 +11,9 @@ mod call;
 mod clear;
 mod connection;
 mod download;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod json;
 mod listener;
 mod multipart;

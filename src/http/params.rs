@@ -284,7 +284,43 @@ mod tests {
         assert!(message_fits(&"a".repeat(MESSAGE_MAX + 1)).is_err());
     }
 
+    /// A parameter of a query or form; blank ones count as absent.
+    fn urlencoded(value: Option<&String>) -> String {
+        let mut text = form_urlencoded::Serializer::new(String::new());
+        text.extend_pairs([("other", "x")]).extend_pairs(value.map(|value| ("message", value)));
+        text.finish()
+    }
+
     proptest! {
+        #[test]
+        fn the_strongest_source_that_has_it_wins(
+            in_body in prop::option::of("[a-z&=%+ \u{e9}]{0,4}"), as_json: bool, null: bool,
+            in_query in prop::option::of("[a-z&=%+ \u{e9}]{0,4}"), in_header in prop::option::of("[a-z&=%+]{0,4}"),
+        ) {
+            let query = urlencoded(in_query.as_ref());
+            let mut headers = HeaderMap::new();
+            headers.extend(in_header.as_ref().map(|text| (http::HeaderName::from_static("message"), text.parse().unwrap())));
+            let (kind, body) = if as_json {
+                let json = match &in_body {
+                    Some(text) => serde_json::json!({"message": text}),
+                    None if null => serde_json::json!({"message": null}),
+                    None => serde_json::json!({}),
+                };
+                (BodyKind::Json, json.to_string())
+            } else {
+                (BodyKind::Form, urlencoded(in_body.as_ref()))
+            };
+            let filled = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+            let (query_or, header) = (filled(&in_query), filled(&in_header));
+            let expected = if as_json {
+                // an empty text in JSON is a message, not a blank field
+                in_body.or(query_or).or(header)
+            } else {
+                query_or.or(filled(&in_body)).or(header)
+            };
+            prop_assert_eq!(message(&query, kind, &body, &headers), expected);
+        }
+
         #[test]
         fn any_body_is_read_or_refused(query in ".{0,40}", body: Vec<u8>) {
             let headers = HeaderMap::new();

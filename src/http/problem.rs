@@ -160,3 +160,32 @@ impl From<StoreError> for Problem {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn whatever_it_says_it_is_json(detail: String, reason: Option<String>, status in 400_u16..600) {
+            let mut problem = Problem::new(StatusCode::from_u16(status).unwrap(), detail.clone());
+            problem.reason.clone_from(&reason);
+            let response = problem.into_response();
+            let document: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
+            prop_assert_eq!(document["detail"].as_str(), Some(detail.as_str()));
+            prop_assert_eq!(document["reason"].as_str(), reason.as_deref());
+            prop_assert_eq!(document["status"].as_u64(), Some(u64::from(status)));
+            prop_assert!(document["title"].as_str().is_some_and(|title| !title.is_empty()));
+            prop_assert_eq!(response.headers().get(header::CONTENT_TYPE), Some(&MEDIA_TYPE));
+        }
+
+        #[test]
+        fn a_time_to_wait_is_never_too_short(millis in 0_u64..100_000) {
+            let problem = Problem::overloaded("x").retry_after(Duration::from_millis(millis));
+            let (_, last) = problem.headers.last().unwrap();
+            let seconds: u64 = last.to_str().unwrap().parse().unwrap();
+            prop_assert!(seconds >= 1 && seconds * 1000 >= millis && seconds * 1000 < millis + 1000 || millis == 0);
+        }
+    }
+}

@@ -119,6 +119,36 @@ fn is(segment: &str, name: &str) -> bool {
 mod tests {
     use super::*;
 
+    use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn any_path_is_a_route_or_none(path: String, near in "(/|%2F|%2f|moca-file-log|save-log|status|%73|a|%|\\.)*") {
+            let log: LogName = "a".parse().unwrap();
+            for path in [path, near] {
+                if let Some(route) = Route::of(&path, &log) {
+                    let decoded = percent_decode_str(&path).decode_utf8().unwrap();
+                    let decoded = decoded.strip_suffix('/').unwrap_or(&decoded);
+                    let [short, long] = route.paths(&log);
+                    prop_assert!(decoded == short || decoded == long || decoded == "/status", "{path}");
+                }
+            }
+        }
+
+        #[test]
+        fn a_name_is_found_however_it_is_encoded(name in "[a-zA-Z0-9 ._%?#&+é-]{1,12}", which in 0..7_usize) {
+            let Ok(log) = name.parse::<LogName>() else { return Ok(()) };
+            let route = Route::NAMED[which];
+            let encoded = utf8_percent_encode(&name, NON_ALPHANUMERIC);
+            prop_assert_eq!(Route::of(&format!("/moca-file-log/{encoded}/{}", route.name()), &log), Some(route));
+            let every_byte: String = name.bytes().map(|byte| format!("%{byte:02x}")).collect();
+            prop_assert_eq!(Route::of(&format!("/moca-file-log/{every_byte}/{}/", route.name()), &log), Some(route));
+            let another = format!("/moca-file-log/{every_byte}%00/{}", route.name());
+            prop_assert_eq!(Route::of(&another, &log), None);
+        }
+    }
+
     fn of(path: &str) -> Option<Route> {
         Route::of(path, &"a b/é".replace('/', "-").parse().unwrap())
     }
