@@ -5,8 +5,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help run test test-api check deb lint-deb test-deb setup toolchain clean
 
-# rustup puts cargo here, and a shell that was open before does not know it yet.
-export PATH := $(PATH):$(HOME)/.cargo/bin
+# rustup puts cargo here, and a shell that was open before does not know it yet; nginx is in sbin.
+export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/sbin
 
 # Programs that tests look for, each in a Debian package of the same name.
 TEST_PROGRAMS := strace python3 curl mount nginx

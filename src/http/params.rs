@@ -316,7 +316,7 @@ mod tests {
                 // an empty text in JSON is a message, not a blank field
                 in_body.or(query_or).or(header)
             } else {
-                query_or.or(filled(&in_body)).or(header)
+                query_or.or_else(|| filled(&in_body)).or(header)
             };
             prop_assert_eq!(message(&query, kind, &body, &headers), expected);
         }
