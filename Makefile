@@ -3,13 +3,13 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test check deb lint-deb test-system setup toolchain clean
+.PHONY: help run test test-api test-system check deb lint-deb setup toolchain clean
 
-# rustup puts cargo here, and a shell that was open before does not know it yet.
-export PATH := $(PATH):$(HOME)/.cargo/bin
+# rustup puts cargo here, and a shell that was open before does not know it yet; nginx is in sbin.
+export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/sbin
 
 # Programs that tests look for, each in a Debian package of the same name.
-TEST_PROGRAMS := strace python3 curl mount redis-server gzip zstd
+TEST_PROGRAMS := strace python3 curl mount redis-server gzip zstd nginx
 
 # Tests at once. Many of them run a server of their own and measure times: by default one for each core.
 TEST_THREADS ?=
@@ -30,7 +30,12 @@ run: toolchain ## build the server and serve sample1 from configs/; Ctrl-C stops
 
 test: setup ## all tests: unit, property, HTTP, store, and what only a booted system shows
 	@cargo test --locked --no-fail-fast $(if $(TEST_THREADS),-- --test-threads='$(TEST_THREADS)')
+	@$(MAKE) --no-print-directory test-api
 	@$(MAKE) --no-print-directory test-system
+
+test-api: setup ## the OpenAPI document against the server that serves it, by Schemathesis
+	@cargo build --locked --quiet --bin moca-file-log
+	@tests/api/run.sh
 
 check: setup ## what must be green before a change goes in: format, clippy, all tests
 	@cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1 || \

@@ -143,7 +143,7 @@ pub(super) const FILE: &str = "api_key.json";
 /// What the original shipped with: as good as no key.
 const WELL_KNOWN: &str = "mochimochi";
 
-const VOCABULARY: Vocabulary = Vocabulary {
+pub(super) const VOCABULARY: Vocabulary = Vocabulary {
     siblings: |path| match path {
         [Step::Index(_), Step::Name(_)] => options_of::<Written>(),
         [Step::Index(_), Step::Name(required), ..] if required == "required" => options_of::<Required>(),

@@ -144,7 +144,7 @@ impl Default for HttpSettings {
 
 pub(super) const FILE: &str = "http.toml";
 
-const VOCABULARY: Vocabulary = Vocabulary {
+pub(super) const VOCABULARY: Vocabulary = Vocabulary {
     siblings: |path| match path {
         [Step::Name(_)] => options_of::<HttpSettings>(),
         _ => &[],

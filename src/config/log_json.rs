@@ -168,7 +168,7 @@ impl Name for LogName {
 
 pub(super) const FILE: &str = "log.json";
 
-const VOCABULARY: Vocabulary = Vocabulary {
+pub(super) const VOCABULARY: Vocabulary = Vocabulary {
     siblings: |path| match path {
         [Step::Name(_), Step::Name(_)] => options_of::<LogEntry>(),
         [Step::Name(_), Step::Name(rotate), ..] if rotate == "rotate" => options_of::<Rotate>(),

@@ -81,7 +81,7 @@ impl Default for Server {
 
 pub(super) const FILE: &str = "server.json";
 
-const VOCABULARY: Vocabulary = Vocabulary {
+pub(super) const VOCABULARY: Vocabulary = Vocabulary {
     siblings: |path| match path {
         [Step::Name(_)] => options_of::<Written>(),
         [Step::Name(ssl), ..] if ssl == "ssl" => options_of::<Ssl>(),

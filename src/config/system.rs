@@ -74,7 +74,7 @@ pub(super) const FILE: &str = "system.json";
 /// What the original shipped with: as good as no password.
 const WELL_KNOWN: &str = "mochimochi";
 
-const VOCABULARY: Vocabulary = Vocabulary {
+pub(super) const VOCABULARY: Vocabulary = Vocabulary {
     siblings: |path| match path {
         [Step::Name(_)] => options_of::<Written>(),
         [Step::Name(referer), ..] if referer == "referer" => options_of::<Referer>(),

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use crate::config::{Files, Finding, KeyEntry, RootPassword};
+use crate::config::{Files, Finding, HttpSettings, KeyEntry, RootPassword};
 
 const KEYS: &str = "api_key.json";
 const SYSTEM: &str = "system.json";
@@ -28,7 +28,48 @@ pub(crate) fn warnings(files: &Files) -> Vec<Finding> {
     about_system(files, &mut warnings);
     about_proxies(files, &mut warnings);
     about_redis(files, &mut warnings);
+    about_http(files, &mut warnings);
     warnings
+}
+
+/// Options that another one leaves nothing to do.
+fn about_http(files: &Files, warnings: &mut Vec<Finding>) {
+    let (http, usual) = (&files.http, HttpSettings::default());
+    let table = [
+        (
+            http.forwarded_for_header != usual.forwarded_for_header && http.proxies_count.is_none(),
+            "forwarded_for_header",
+            "this header is read only to count proxies in it: this changes nothing",
+            "set proxies_count",
+        ),
+        (
+            http.keep_alive_timeout != usual.keep_alive_timeout && !http.keep_alive,
+            "keep_alive_timeout",
+            "no connection is kept between requests: this changes nothing",
+            "set keep_alive to true",
+        ),
+        (
+            http.body_timeout != usual.body_timeout && http.body_timeout >= http.request_timeout,
+            "body_timeout",
+            "request_timeout is over before: this changes nothing",
+            "make it shorter than request_timeout",
+        ),
+        (
+            http.max_connections_per_ip.is_some_and(|limit| limit.get() >= http.max_connections),
+            "max_connections_per_ip",
+            "max_connections is reached before: this changes nothing",
+            "make it smaller than max_connections",
+        ),
+        (
+            http.access_log.is_some() && files.server.access_log.is_some(),
+            "access_log",
+            "`access_log` of server.json decides: this changes nothing",
+            "set it in one of the files only",
+        ),
+    ];
+    for (_, option, message, remedy) in table.into_iter().filter(|(applies, ..)| *applies) {
+        warnings.push(Finding::of_option(HTTP, option, message).with_remedy(remedy));
+    }
 }
 
 fn about_keys(files: &Files, warnings: &mut Vec<Finding>) {

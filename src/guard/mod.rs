@@ -16,6 +16,9 @@ mod blocklist;
 mod client;
 mod counters;
 mod forwarded;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod headers;
 mod key_check;
 mod maintenance;

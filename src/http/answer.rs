@@ -1,14 +1,29 @@
 //! Successful answers.
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
-use http::{HeaderMap, Response};
+use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderMap, Method, Response};
 
 /// What a handler gives.
 pub(super) type Answer = Result<warp::reply::Response, super::problem::Problem>;
 
 pub(super) const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
+pub(super) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
+
+/// For what holds text that clients made: no cache keeps it, and no browser takes a message for a page.
+pub(super) fn keep_private(headers: &mut HeaderMap) {
+    headers.insert(CACHE_CONTROL, NO_STORE);
+    headers.insert(X_CONTENT_TYPE_OPTIONS, NOSNIFF);
+}
+
+/// An answer to GET might be given again by a cache on the way (RFC 9111, section 3), and nothing would be done.
+pub(super) fn not_from_a_cache(headers: &mut HeaderMap, method: &Method) {
+    if *method != Method::POST {
+        headers.insert(CACHE_CONTROL, NO_STORE);
+    }
+}
 
 /// `success.`, the whole answer that clients of the seed know.
 pub(super) fn success() -> warp::reply::Response {

@@ -16,5 +16,7 @@ pub(super) async fn clear_logs(call: &Arc<Call>) -> Answer {
             "the log was cleared over HTTP"
         );
     }
-    Ok(answer::success())
+    let mut response = answer::success();
+    answer::not_from_a_cache(response.headers_mut(), &call.parts.method);
+    Ok(response)
 }

@@ -9,7 +9,7 @@ use http::header::{self, HeaderValue};
 use http::{HeaderMap, StatusCode};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::answer::{Answer, TEXT};
+use super::answer::{Answer, TEXT, keep_private};
 use super::call::Call;
 use super::problem::Problem;
 use super::read::{authorize, cursor_header, streaming};
@@ -24,6 +24,7 @@ pub(super) async fn download_logs(call: &Arc<Call>) -> Answer {
         let mut response = warp::reply::Response::new(Bytes::new().into());
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         validators(response.headers_mut(), &snapshot);
+        keep_private(response.headers_mut());
         return Ok(response);
     }
     let wanted = match headers.get(header::RANGE) {
@@ -57,6 +58,7 @@ pub(super) async fn download_logs(call: &Arc<Call>) -> Answer {
     out.insert(header::CONTENT_LENGTH, HeaderValue::from(range.end - range.start));
     out.extend(disposition(call).map(|value| (header::CONTENT_DISPOSITION, value)));
     validators(out, &snapshot);
+    keep_private(out);
     cursor_header(call, &mut response, snapshot.end);
     Ok(response)
 }
@@ -69,8 +71,13 @@ fn validators(headers: &mut HeaderMap, snapshot: &Snapshot) {
 }
 
 fn not_modified(headers: &HeaderMap, snapshot: &Snapshot) -> bool {
+    names_tag(headers, &snapshot.etag)
+}
+
+/// Whether `If-None-Match` names this entity tag; the weak comparison of RFC 9110, section 13.1.2.
+pub(super) fn names_tag(headers: &HeaderMap, etag: &str) -> bool {
     headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok()).any(|list| {
-        list.split(',').map(str::trim).any(|tag| tag == "*" || tag.trim_start_matches("W/") == snapshot.etag)
+        list.split(',').map(str::trim).any(|tag| tag == "*" || tag.trim_start_matches("W/") == etag)
     })
 }
 
@@ -125,6 +132,15 @@ fn parse_range(value: &HeaderValue, len: u64) -> Wanted {
         },
     };
     if range.is_empty() { Wanted::Nothing } else { Wanted::Part(range) }
+}
+
+/// For the fuzz targets.
+#[cfg(fuzzing)]
+pub(super) fn part_of(value: &HeaderValue, len: u64) -> Option<Range<u64>> {
+    match parse_range(value, len) {
+        Wanted::Part(range) => Some(range),
+        Wanted::Whole | Wanted::Nothing => None,
+    }
 }
 
 /// RFC 6266: an ASCII name for everybody, the real one for those who read RFC 8187.

@@ -12,10 +12,14 @@ mod clear;
 mod connection;
 mod decode;
 mod download;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod json;
 mod listener;
 mod multipart;
 mod offload;
+mod openapi;
 mod params;
 mod peer;
 mod phase;

@@ -111,11 +111,11 @@ impl<'a> Params<'a> {
         Some(Value::Text(String::from_utf8_lossy(value.as_bytes())))
     }
 
-    /// The key, from wherever it stands. A number is taken as its text.
+    /// The key, from wherever it stands.
     pub(super) fn api_key(&self) -> Option<Cow<'_, str>> {
         let named = self.get("api_key", Some("api-key")).or_else(|| self.header("x-api-key"));
         match named {
-            Some(value) => secret(value),
+            Some(value) => Some(secret(value)),
             None => bearer(self.headers).map(Cow::Borrowed),
         }
     }
@@ -124,11 +124,11 @@ impl<'a> Params<'a> {
     pub(super) fn key_in_body(&self) -> Option<Cow<'_, str>> {
         let in_json = self.json.as_ref().and_then(|json| json.get("api_key"));
         let in_form = || field(&self.form, "api_key").filter(|_| field(&self.query, "api_key").is_none());
-        in_json.or_else(in_form).and_then(secret)
+        in_json.or_else(in_form).map(secret)
     }
 
     pub(super) fn root_pass(&self) -> Option<Cow<'_, str>> {
-        self.get("root_pass", Some("root-pass")).and_then(secret)
+        self.get("root_pass", Some("root-pass")).map(secret)
     }
 
     /// The value of any parameter as text, for what keys require.
@@ -221,11 +221,11 @@ fn describe(error: &serde_json::Error) -> String {
     }
 }
 
-fn secret(value: Value<'_>) -> Option<Cow<'_, str>> {
+/// What is no text counts as its JSON text: as a wrong secret, not as none, or a weaker source would decide.
+fn secret(value: Value<'_>) -> Cow<'_, str> {
     match value {
-        Value::Text(text) => Some(text),
-        Value::Number(text) => Some(Cow::Borrowed(text)),
-        Value::Other(_) => None,
+        Value::Text(text) => text,
+        Value::Number(text) | Value::Other(text) => Cow::Borrowed(text),
     }
 }
 
@@ -290,7 +290,43 @@ mod tests {
         assert!(message_fits(&"a".repeat(MESSAGE_MAX + 1)).is_err());
     }
 
+    /// A parameter of a query or form; blank ones count as absent.
+    fn urlencoded(value: Option<&String>) -> String {
+        let mut text = form_urlencoded::Serializer::new(String::new());
+        text.extend_pairs([("other", "x")]).extend_pairs(value.map(|value| ("message", value)));
+        text.finish()
+    }
+
     proptest! {
+        #[test]
+        fn the_strongest_source_that_has_it_wins(
+            in_body in prop::option::of("[a-z&=%+ \u{e9}]{0,4}"), as_json: bool, null: bool,
+            in_query in prop::option::of("[a-z&=%+ \u{e9}]{0,4}"), in_header in prop::option::of("[a-z&=%+]{0,4}"),
+        ) {
+            let query = urlencoded(in_query.as_ref());
+            let mut headers = HeaderMap::new();
+            headers.extend(in_header.as_ref().map(|text| (http::HeaderName::from_static("message"), text.parse().unwrap())));
+            let (kind, body) = if as_json {
+                let json = match &in_body {
+                    Some(text) => serde_json::json!({"message": text}),
+                    None if null => serde_json::json!({"message": null}),
+                    None => serde_json::json!({}),
+                };
+                (BodyKind::Json, json.to_string())
+            } else {
+                (BodyKind::Form, urlencoded(in_body.as_ref()))
+            };
+            let filled = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+            let (query_or, header) = (filled(&in_query), filled(&in_header));
+            let expected = if as_json {
+                // an empty text in JSON is a message, not a blank field
+                in_body.or(query_or).or(header)
+            } else {
+                query_or.or_else(|| filled(&in_body)).or(header)
+            };
+            prop_assert_eq!(message(&query, kind, &body, &headers), expected);
+        }
+
         #[test]
         fn any_body_is_read_or_refused(query in ".{0,40}", body: Vec<u8>) {
             let headers = HeaderMap::new();

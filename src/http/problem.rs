@@ -9,6 +9,7 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use serde::Serialize;
 
+use super::answer::NO_STORE;
 use super::policy::Policy;
 use crate::guard::Refusal;
 use crate::store::StoreError;
@@ -49,6 +50,12 @@ impl Problem {
 
     pub(super) fn request_timeout() -> Self {
         Self::new(StatusCode::REQUEST_TIMEOUT, "The request did not arrive in time.").closing()
+    }
+
+    /// `allowed`: the methods that work, for `Allow`.
+    pub(super) fn method_not_allowed(detail: impl Into<Cow<'static, str>>, allowed: &'static str) -> Self {
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, detail)
+            .with(header::ALLOW, HeaderValue::from_static(allowed))
     }
 
     pub(super) fn too_large(limit: u64) -> Self {
@@ -94,6 +101,8 @@ impl Problem {
         let mut response = Response::new(Bytes::from(self.body()));
         *response.status_mut() = self.status;
         response.headers_mut().insert(header::CONTENT_TYPE, MEDIA_TYPE);
+        // A cache would keep a 404 or 405 for a while without being asked to (RFC 9110, section 15.1).
+        response.headers_mut().insert(header::CACHE_CONTROL, NO_STORE);
         response.headers_mut().extend(self.headers.into_iter().map(|(name, value)| (Some(name), value)));
         response
     }
@@ -149,5 +158,34 @@ impl From<StoreError> for Problem {
             StoreError::Read(_) => "The log can't be read at the moment.",
             StoreError::Closed => "The service is stopping.",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn whatever_it_says_it_is_json(detail: String, reason: Option<String>, status in 400_u16..600) {
+            let mut problem = Problem::new(StatusCode::from_u16(status).unwrap(), detail.clone());
+            problem.reason.clone_from(&reason);
+            let response = problem.into_response();
+            let document: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
+            prop_assert_eq!(document["detail"].as_str(), Some(detail.as_str()));
+            prop_assert_eq!(document["reason"].as_str(), reason.as_deref());
+            prop_assert_eq!(document["status"].as_u64(), Some(u64::from(status)));
+            prop_assert!(document["title"].as_str().is_some_and(|title| !title.is_empty()));
+            prop_assert_eq!(response.headers().get(header::CONTENT_TYPE), Some(&MEDIA_TYPE));
+        }
+
+        #[test]
+        fn a_time_to_wait_is_never_too_short(millis in 0_u64..100_000) {
+            let problem = Problem::overloaded("x").retry_after(Duration::from_millis(millis));
+            let (_, last) = problem.headers.last().unwrap();
+            let seconds: u64 = last.to_str().unwrap().parse().unwrap();
+            prop_assert!(seconds >= 1 && seconds * 1000 >= millis && seconds * 1000 < millis + 1000 || millis == 0);
+        }
     }
 }

@@ -24,7 +24,9 @@ pub(super) const CURSOR: &str = "moca-cursor";
 pub(super) async fn details(call: &Arc<Call>) -> Answer {
     authorize(call).await?;
     let found = call.app.store.details().await;
-    Ok(answer::json(describe(call.app.name.as_str(), &call.policy.log, &found)))
+    let mut response = answer::json(describe(call.app.name.as_str(), &call.policy.log, &found));
+    answer::keep_private(response.headers_mut());
+    Ok(response)
 }
 
 fn describe(name: &str, log: &LogEntry, found: &Details) -> Vec<u8> {
@@ -74,6 +76,7 @@ pub(super) async fn get_logs(call: &Arc<Call>) -> Answer {
     }
     response.headers_mut().insert(CONTENT_TYPE, TEXT);
     response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(snapshot.len));
+    answer::keep_private(response.headers_mut());
     cursor_header(call, &mut response, snapshot.end);
     Ok(response)
 }
@@ -95,6 +98,7 @@ pub(super) async fn get_latest_logs(call: &Arc<Call>) -> Answer {
     let array = bracket(b"[").chain(blocks).chain(bracket(b"]"));
     let mut response = streaming(array);
     response.headers_mut().insert(CONTENT_TYPE, JSON);
+    answer::keep_private(response.headers_mut());
     cursor_header(call, &mut response, end);
     Ok(response)
 }

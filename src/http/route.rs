@@ -16,12 +16,16 @@ pub(super) enum Route {
     DownloadLogs,
     ClearLogs,
     Status,
+    OpenApi,
     AdminStatus,
     AdminBlocked,
 }
 
 /// What every route of the log answers, for `Allow`.
 pub(super) const METHODS: &str = "GET, POST, HEAD, OPTIONS";
+
+/// What the list of blocked addresses answers as well.
+const METHODS_OF_BLOCKED: &str = "GET, POST, HEAD, DELETE, OPTIONS";
 
 const PREFIX: &str = "moca-file-log";
 
@@ -47,6 +51,7 @@ impl Route {
             Self::DownloadLogs => "download-logs",
             Self::ClearLogs => "clear-logs",
             Self::Status => "status",
+            Self::OpenApi => "openapi.json",
             Self::AdminStatus => "admin/status",
             Self::AdminBlocked => "admin/blocked",
         }
@@ -67,7 +72,7 @@ impl Route {
             Some((name, route)) if is(name, log.as_str()) => route,
             Some(_) => return None,
         };
-        Self::NAMED.into_iter().find(|candidate| is(route, candidate.name()))
+        Self::NAMED.into_iter().chain([Self::OpenApi]).find(|candidate| is(route, candidate.name()))
     }
 
     /// The routes that only the admin socket has.
@@ -88,13 +93,21 @@ impl Route {
 
     /// Behind the root password.
     pub(super) const fn needs_root(self) -> bool {
-        !matches!(self, Self::SaveLog | Self::SaveLogs | Self::Status)
+        !matches!(self, Self::SaveLog | Self::SaveLogs | Self::Status | Self::OpenApi)
     }
 
     /// Whether the route answers this method.
     pub(super) fn allows(self, method: &Method) -> bool {
         matches!(*method, Method::GET | Method::POST | Method::HEAD | Method::OPTIONS)
             || (self == Self::AdminBlocked && *method == Method::DELETE)
+    }
+
+    /// The methods it answers, for `Allow`.
+    pub(super) const fn methods(self) -> &'static str {
+        match self {
+            Self::AdminBlocked => METHODS_OF_BLOCKED,
+            _ => METHODS,
+        }
     }
 }
 
@@ -106,13 +119,43 @@ fn is(segment: &str, name: &str) -> bool {
 mod tests {
     use super::*;
 
+    use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn any_path_is_a_route_or_none(path: String, near in "(/|%2F|%2f|moca-file-log|save-log|status|%73|a|%|\\.)*") {
+            let log: LogName = "a".parse().unwrap();
+            for path in [path, near] {
+                if let Some(route) = Route::of(&path, &log) {
+                    let decoded = percent_decode_str(&path).decode_utf8().unwrap();
+                    let decoded = decoded.strip_suffix('/').unwrap_or(&decoded);
+                    let [short, long] = route.paths(&log);
+                    prop_assert!(decoded == short || decoded == long || decoded == "/status", "{path}");
+                }
+            }
+        }
+
+        #[test]
+        fn a_name_is_found_however_it_is_encoded(name in "[a-zA-Z0-9 ._%?#&+é-]{1,12}", which in 0..7_usize) {
+            let Ok(log) = name.parse::<LogName>() else { return Ok(()) };
+            let route = Route::NAMED[which];
+            let encoded = utf8_percent_encode(&name, NON_ALPHANUMERIC);
+            prop_assert_eq!(Route::of(&format!("/moca-file-log/{encoded}/{}", route.name()), &log), Some(route));
+            let every_byte: String = name.bytes().map(|byte| format!("%{byte:02x}")).collect();
+            prop_assert_eq!(Route::of(&format!("/moca-file-log/{every_byte}/{}/", route.name()), &log), Some(route));
+            let another = format!("/moca-file-log/{every_byte}%00/{}", route.name());
+            prop_assert_eq!(Route::of(&another, &log), None);
+        }
+    }
+
     fn of(path: &str) -> Option<Route> {
         Route::of(path, &"a b/é".replace('/', "-").parse().unwrap())
     }
 
     #[test]
     fn both_forms_and_one_trailing_slash() {
-        for route in Route::NAMED {
+        for route in Route::NAMED.into_iter().chain([Route::OpenApi]) {
             assert_eq!(of(&format!("/moca-file-log/{}", route.name())), Some(route));
             assert_eq!(of(&format!("/moca-file-log/a%20b-%C3%A9/{}/", route.name())), Some(route));
             assert_eq!(of(&format!("/moca-file-log/other/{}", route.name())), None);

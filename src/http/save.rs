@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use http::header::{self, HeaderValue};
+
 use super::answer::{self, Answer};
 use super::call::{Call, Input};
 use crate::guard::Key;
@@ -48,11 +50,14 @@ async fn save(call: &Call, key: &Arc<Key>, mut entries: Vec<Entry<'_>>) -> Answe
         append(store, &source, &entries).await?.cursor
     };
     let saved = if call.is_head() { 0 } else { entries.len() };
-    Ok(if answer::wants_json(&call.parts.headers) {
+    let mut response = if answer::wants_json(&call.parts.headers) {
         saved_as_json(call, saved, all - entries.len(), cursor)
     } else {
         answer::success()
-    })
+    };
+    response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
+    answer::not_from_a_cache(response.headers_mut(), &call.parts.method);
+    Ok(response)
 }
 
 fn saved_as_json(call: &Call, saved: usize, filtered: usize, cursor: Cursor) -> warp::reply::Response {

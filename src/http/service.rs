@@ -20,6 +20,7 @@ use tower_service::Service;
 use super::App;
 use super::answer;
 use super::call::{Call, Refused};
+use super::openapi;
 use super::phase::{ConnState, Expired, Phase};
 use super::policy::Policy;
 use super::problem::Problem;
@@ -222,6 +223,14 @@ fn check(
         return problem.into();
     }
     let (parts, body) = request.into_parts();
+    // Targets without a path (RFC 9112, sections 3.2.3 and 3.2.4): the server as a whole, and a tunnel through it.
+    if parts.method == Method::OPTIONS && parts.uri.path() == "*" {
+        let response = policy.preflight().map(Into::into);
+        return Checked::Answer { response, quota: None, body: Some(body) };
+    }
+    if parts.method == Method::CONNECT {
+        return Checked::refused(Problem::method_not_allowed("Method CONNECT not allowed", METHODS), body);
+    }
     let admin = || (client == ClientAddr::Local).then(|| Route::of_admin(parts.uri.path())).flatten();
     let Some(route) = Route::of(parts.uri.path(), &app.name).or_else(admin) else {
         return Problem::new(StatusCode::NOT_FOUND, format!("Requested URL {} not found", parts.uri.path()))
@@ -229,9 +238,7 @@ fn check(
     };
     if !route.allows(&parts.method) {
         let detail = format!("Method {} not allowed for URL {}", parts.method, shown(parts.uri.path()));
-        let problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail)
-            .with(header::ALLOW, HeaderValue::from_static(METHODS));
-        return Checked::refused(problem, body);
+        return Checked::refused(Problem::method_not_allowed(detail, route.methods()), body);
     }
     if parts.method == Method::OPTIONS {
         return Checked::Answer {
@@ -242,7 +249,12 @@ fn check(
     }
     if route == Route::Status {
         let text = concat!("MocaFileLog(", env!("CARGO_PKG_VERSION"), ") is working...");
-        let response = answer::text(Bytes::from_static(text.as_bytes()));
+        let mut response = answer::text(Bytes::from_static(text.as_bytes()));
+        response.headers_mut().insert(header::CACHE_CONTROL, answer::NO_STORE);
+        return Checked::Answer { response, quota: None, body: Some(body) };
+    }
+    if route == Route::OpenApi {
+        let response = openapi::document(&parts.headers);
         return Checked::Answer { response, quota: None, body: Some(body) };
     }
     // What browsers and proxies must send is no matter of the operator's own socket.
@@ -262,12 +274,18 @@ fn check(
 /// What hyper lets pass but a server must not (RFC 9112, section 6.1: request smuggling), and the size of the head.
 fn well_formed(request: &Request<Incoming>, state: &ConnState, policy: &Policy) -> Result<(), Problem> {
     let headers = request.headers();
-    if headers.contains_key(header::TRANSFER_ENCODING) {
+    if let Some(coding) = headers.get(header::TRANSFER_ENCODING) {
         // hyper takes Content-Length out where both stand, so the head is looked at as it came. One that can't be
         // seen, because it came in a row with another request, is refused: nobody pipelines chunked bodies.
         if state.head_names(b"content-length") != Some(false) {
             let detail = "Content-Length together with Transfer-Encoding.";
             return Err(Problem::bad_request(detail).closing());
+        }
+        // hyper undoes the last coding only, and hands on what is below as if it were the body.
+        let one = headers.get_all(header::TRANSFER_ENCODING).iter().count() == 1;
+        if !one || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
+            let detail = "This Transfer-Encoding is not supported.";
+            return Err(Problem::new(StatusCode::NOT_IMPLEMENTED, detail).closing());
         }
     }
     state.forget_head();

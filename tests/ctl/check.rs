@@ -93,3 +93,58 @@ fn what_the_server_refuses_is_refused() {
     fs::remove_file(installation.config("log.json")).unwrap();
     installation.run(&["check"]).failed(78);
 }
+
+#[test]
+fn every_option_that_can_not_apply_is_explained() {
+    let installation = Installation::of_one();
+    let mut log = entry(5700, "sample1.log");
+    log["google_spread_sheets_auth"] = json!("auth.json");
+    log["spread_sheets_key"] = json!("key");
+    installation.write("log.json", &json!({"sample1": log}).to_string());
+    installation.write("server.json", r#"{"stream_large_files": true, "access_log": false}"#);
+    let system = r#"{"root_pass": "root-pass", "__access_token__": null, "__private__": false}"#;
+    installation.write("system.json", system);
+    installation.write(
+        "http.toml",
+        "request_buffer_queue_size = 100\ntrusted_proxies = []\nforwarded_for_header = \"X-Way\"\n\
+         keep_alive = false\nkeep_alive_timeout = 7\nbody_timeout = 61\nmax_connections_per_ip = 20000\n\
+         access_log = false\n",
+    );
+    let judged = installation.run(&["check", "--json"]).json();
+    let explained: Vec<(&str, &str)> = judged["warnings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|warning| {
+            let text = |name: &str| warning[name].as_str().unwrap_or_default();
+            assert!(text("message").contains("nothing"), "{warning}");
+            (text("file"), text("path"))
+        })
+        .collect();
+    for expected in [
+        ("log.json", "sample1.google_spread_sheets_auth"),
+        ("log.json", "sample1.spread_sheets_key"),
+        ("server.json", "stream_large_files"),
+        ("system.json", "__access_token__"),
+        ("system.json", "__private__"),
+        ("http.toml", "request_buffer_queue_size"),
+        ("http.toml", "trusted_proxies"),
+        ("http.toml", "forwarded_for_header"),
+        ("http.toml", "keep_alive_timeout"),
+        ("http.toml", "body_timeout"),
+        ("http.toml", "max_connections_per_ip"),
+        ("http.toml", "access_log"),
+    ] {
+        assert!(explained.contains(&expected), "{expected:?}: {explained:?}");
+    }
+    assert_eq!(explained.len(), 12, "{explained:?}");
+    // with what they need, they are no longer mentioned
+    let installation = Installation::of_one();
+    installation.write(
+        "http.toml",
+        "trusted_proxies = []\nproxies_count = 1\nforwarded_for_header = \"X-Way\"\nkeep_alive_timeout = 7\n\
+         body_timeout = 59\nmax_connections_per_ip = 19999\n",
+    );
+    let judged = installation.run(&["check", "--json"]).json();
+    assert_eq!(judged["warnings"], json!([]));
+}

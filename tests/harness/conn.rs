@@ -1,9 +1,11 @@
 //! A raw HTTP/1.1 client: one connection, every byte under the test's control.
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
+use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, socket};
 use serde_json::Value;
 
 /// Longer than any answer may take, so that a hanging server fails a test instead of stopping the run.
@@ -25,7 +27,19 @@ pub(crate) struct Response {
 
 impl Conn {
     pub(crate) fn open(address: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+        Self::over(TcpStream::connect_timeout(&address, PATIENCE)?)
+    }
+
+    /// From this address of the machine.
+    pub(crate) fn open_from(source: IpAddr, address: SocketAddr) -> io::Result<Self> {
+        let family = if source.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
+        let socket = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+        bind(socket.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(source, 0)))?;
+        connect(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
+        Self::over(TcpStream::from(socket))
+    }
+
+    fn over(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;

@@ -2,7 +2,10 @@
 
 use std::fs;
 
+use proptest::prelude::*;
+
 use super::super::load;
+use super::super::load::NAMES;
 use super::LOG;
 
 fn directory() -> tempfile::TempDir {
@@ -53,4 +56,21 @@ fn a_device_is_no_file() {
     let dir = directory();
     std::os::unix::fs::symlink("/dev/zero", dir.path().join("system.json")).unwrap();
     assert!(load(dir.path()).unwrap_err()[0].message.contains("not a regular file"));
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_on_disk(
+        which in 0..6_usize,
+        bytes in prop::collection::vec(prop_oneof![any::<u8>(), prop::sample::select(&b"{}[]\":,=\n \xef\xbb\xbf\xff"[..])], 0..60),
+    ) {
+        let dir = directory();
+        fs::write(dir.path().join(NAMES[which]), &bytes).unwrap();
+        if let Err(errors) = load(dir.path()) {
+            prop_assert_eq!(errors.len(), 1, "{:?}", errors);
+            prop_assert_eq!(errors[0].file, NAMES[which]);
+            let blank = bytes.iter().all(u8::is_ascii_whitespace);
+            prop_assert!(errors[0].line.is_some() || blank, "without a place: {}", errors[0]);
+        }
+    }
 }

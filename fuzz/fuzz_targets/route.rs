@@ -1,0 +1,6 @@
+//! Paths of URLs.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|path: &str| moca_file_log::http::fuzzing::route(path));

@@ -1,0 +1,67 @@
+//! Doors for the fuzz targets in `fuzz/`; part of no build but theirs. Each panics where a promise is broken.
+
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+
+use super::params::{BodyKind, Params};
+use super::problem::Problem;
+use super::route::Route;
+use super::{download, multipart};
+use crate::config::LogName;
+
+/// All parameters of a request with this query and body are read or refused.
+pub fn parameters(content_type: &[u8], query: &str, body: &[u8]) {
+    let mut headers = HeaderMap::new();
+    headers.extend(HeaderValue::from_bytes(content_type).ok().map(|value| (CONTENT_TYPE, value)));
+    let Ok(params) = Params::without_body(Some(query), &headers) else { return };
+    let kind = BodyKind::of(&headers);
+    let params = match kind {
+        BodyKind::Multipart => multipart::fields(&headers, body).map(|parts| params.with_parts(parts)),
+        _ => params.with_body(kind, body),
+    };
+    let Ok(params) = params else { return };
+    drop((params.api_key(), params.root_pass(), params.level(), params.text("x")));
+    if let Ok(message) = params.message() {
+        assert!(message.chars().count() <= 8192);
+    }
+    if let Ok(batch) = params.logs()
+        && let Ok(entries) = batch.entries()
+    {
+        assert!(entries.len() <= 1024);
+    }
+}
+
+/// A multipart body is read or refused, and its fields hold no more than it does.
+pub fn multipart(body: &[u8]) {
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("multipart/form-data; boundary=B"));
+    if let Ok(fields) = multipart::fields(&headers, body) {
+        // a byte that is no UTF-8 becomes a character of three
+        assert!(fields.iter().map(|(_, value)| value.len()).sum::<usize>() <= 3 * body.len());
+    }
+}
+
+/// A range lies inside of what there is.
+pub fn range(value: &[u8], len: u64) {
+    if let Ok(value) = HeaderValue::from_bytes(value)
+        && let Some(part) = download::part_of(&value, len)
+    {
+        assert!(part.start < part.end && part.end <= len);
+    }
+}
+
+/// A path means a route or none.
+pub fn route(path: &str) {
+    if let Ok(log) = "a b".parse::<LogName>()
+        && let Some(route) = Route::of(path, &log)
+    {
+        assert!(path.to_ascii_lowercase().contains('%') || path.contains(route.name()));
+    }
+}
+
+/// Whatever a refusal says, it is JSON.
+pub fn problem(detail: &str, reason: &str) {
+    let problem = Problem::bad_request(detail.to_owned()).because(reason);
+    let document: serde_json::Value =
+        serde_json::from_slice(problem.into_response().body()).unwrap_or_default();
+    assert_eq!((document["detail"].as_str(), document["reason"].as_str()), (Some(detail), Some(reason)));
+}

@@ -1,0 +1,84 @@
+//! Options whose effect no other file of tests shows; the index of all of them is `tests/options.rs`.
+
+use std::net::{Ipv4Addr, TcpStream};
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use serde_json::json;
+
+use crate::harness::{Server, Setup, eventually};
+
+#[test]
+fn a_log_that_is_switched_off_does_not_start() {
+    let refused = Setup::new().log("status", json!(false)).start_refused();
+    assert!(refused.contains("switched off"), "{refused}");
+    Setup::new().log("status", json!(true)).start().assert_alive();
+}
+
+#[test]
+fn it_listens_on_its_host_only() {
+    let server = Setup::new().log("host", json!("127.0.0.1")).start();
+    let port = server.address().port();
+    assert!(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok());
+    assert!(TcpStream::connect((Ipv4Addr::new(127, 0, 0, 2), port)).is_err());
+    let other = Setup::new().log("host", json!("0.0.0.0")).start();
+    assert!(TcpStream::connect((Ipv4Addr::new(127, 0, 0, 2), other.address().port())).is_ok());
+}
+
+/// How many of twenty connections are established while the server does not accept.
+fn waiting(backlog: u32) -> usize {
+    let server = Setup::new().server("backlog", json!(backlog)).start();
+    server.signal(Signal::SIGSTOP);
+    let patience = Duration::from_millis(100);
+    let open: Vec<_> =
+        (0..20).filter_map(|_| TcpStream::connect_timeout(&server.address(), patience).ok()).collect();
+    server.signal(Signal::SIGCONT);
+    open.len()
+}
+
+#[test]
+fn the_backlog_holds_so_many_connections() {
+    // Linux lets one more in than it was told.
+    assert_eq!(waiting(2), 3);
+    assert_eq!(waiting(9), 10);
+}
+
+/// Which of our levels show something between a start, a clear and a reload.
+fn said(server: &Server) -> [bool; 2] {
+    let stderr = server.stderr();
+    ["INFO ", "WARN "].map(|level| stderr.lines().any(|line| line.starts_with(level)))
+}
+
+#[test]
+fn log_level_chooses_what_the_server_says() {
+    for (level, expected) in
+        [(10, [true, true]), (20, [true, true]), (30, [false, true]), (40, [false, false])]
+    {
+        let server = Setup::new().server("log_level", json!(level)).start();
+        server.root_get("clear-logs").success();
+        assert_eq!(said(&server), expected, "log_level {level}: {}", server.stderr());
+    }
+    let server = Setup::new().server("log_level", json!(50)).start();
+    server.set("server.json", "/log_level", json!(20));
+    eventually("the new level applies", Duration::from_secs(3), || {
+        server.root_get("clear-logs").success();
+        said(&server)[1]
+    });
+}
+
+#[test]
+fn large_files_are_streamed_either_way() {
+    for set in [false, true] {
+        let server = Setup::new().server("stream_large_files", json!(set)).start();
+        let batch: Vec<_> = (0..1000).map(|_| json!({"message": "x".repeat(8000)})).collect();
+        for _ in 0..4 {
+            server.save_batch(&json!(batch)).success();
+        }
+        assert_eq!(
+            server.root_get("get-logs").body.len() as u64,
+            server.log_path().metadata().unwrap().len()
+        );
+        assert_eq!(server.stderr().contains("stream_large_files"), set, "{}", server.stderr());
+        assert!(server.memory_peak() < 80_000_000, "{} bytes", server.memory_peak());
+    }
+}

@@ -1,0 +1,283 @@
+//! The index of the configuration: every option, and the test that fails when the option is ignored.
+//!
+//! A new option needs a line here, and a row in a table of the README.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+/// Instead of a test: the option is accepted and does nothing yet, and whoever sets it is told. The README says so too,
+/// and a test has to stand here as soon as it no longer does.
+const WAITING: &str = "not in force yet";
+
+/// File, option, `path/of/test.rs::function`.
+const INDEX: &[(&str, &str, &str)] = &[
+    ("log.json", "status", "tests/http/options.rs::a_log_that_is_switched_off_does_not_start"),
+    ("log.json", "host", "tests/http/options.rs::it_listens_on_its_host_only"),
+    ("log.json", "port", "tests/http/options.rs::it_listens_on_its_host_only"),
+    ("log.json", "use_ipv6", "tests/http/life.rs::it_listens_on_ipv6_where_told"),
+    ("log.json", "file", "tests/http/reads.rs::the_file_may_be_absolute"),
+    ("log.json", "level", "tests/http/parameters.rs::records_below_the_level_of_the_log_are_filtered"),
+    ("log.json", "format", "tests/http/lines.rs::the_json_form_holds_the_same_record"),
+    ("log.json", "durability", "tests/store/sync.rs::disk_means_synced_before_the_answer"),
+    ("log.json", "rotate.max_size", WAITING),
+    ("log.json", "rotate.every", WAITING),
+    ("log.json", "rotate.keep", WAITING),
+    ("log.json", "rotate.max_age", WAITING),
+    ("log.json", "rotate.max_total", WAITING),
+    ("log.json", "rotate.min_free", WAITING),
+    ("log.json", "rotate.compress", WAITING),
+    ("api_key.json", "key", "tests/http/keys.rs::a_key_must_be_given_and_known"),
+    ("api_key.json", "name", "tests/http/lines.rs::the_key_field_is_the_name_where_there_is_one"),
+    ("api_key.json", "status", "tests/http/keys.rs::a_key_is_on_only_when_it_says_so"),
+    ("api_key.json", "allowed_path", "tests/http/keys.rs::allowed_path_ends_at_segments"),
+    ("api_key.json", "required.headers", "tests/http/keys.rs::required_headers_must_match_exactly"),
+    ("api_key.json", "required.args", "tests/http/keys.rs::required_arguments_may_come_from_any_source"),
+    ("api_key.json", "ip", "tests/http/keys.rs::a_key_is_bound_to_addresses_and_networks"),
+    ("api_key.json", "rate", "tests/http/rates.rs::a_key_has_its_rate"),
+    ("api_key.json", "delay", "tests/http/keys.rs::a_delay_holds_accepted_requests_only"),
+    ("api_key.json", "info", "tests/ctl/keys.rs::a_key_is_shown_once_and_stored_as_its_hash"),
+    ("server.json", "ssl.cert", WAITING),
+    ("server.json", "ssl.key", WAITING),
+    ("server.json", "debug", WAITING),
+    ("server.json", "access_log", WAITING),
+    ("server.json", "log_level", "tests/http/options.rs::log_level_chooses_what_the_server_says"),
+    ("server.json", "auto_reload", WAITING),
+    ("server.json", "backlog", "tests/http/options.rs::the_backlog_holds_so_many_connections"),
+    (
+        "server.json",
+        "headers",
+        "tests/http/cors.rs::configured_headers_stand_on_every_answer_errors_included",
+    ),
+    (
+        "server.json",
+        "access_control_allowed_credentials",
+        "tests/http/cors.rs::credentials_can_be_turned_off",
+    ),
+    ("server.json", "access_control_allowed_origins", "tests/http/cors.rs::any_other_origin_is_not"),
+    ("server.json", "access_control_allowed_methods", "tests/http/cors.rs::a_preflight_is_told_everything"),
+    ("server.json", "access_control_allow_headers", "tests/http/cors.rs::a_text_of_headers_stays_as_it_is"),
+    ("server.json", "access_control_max_age", "tests/http/cors.rs::a_preflight_is_told_everything"),
+    ("server.json", "access_control_expose_headers", "tests/http/cors.rs::an_allowed_origin_is_echoed"),
+    ("server.json", "stream_large_files", "tests/http/options.rs::large_files_are_streamed_either_way"),
+    (
+        "server.json",
+        "rate_limiter_redis_storage",
+        "tests/http/redis.rs::two_instances_share_each_keys_limit_exactly",
+    ),
+    ("server.json", "pyjs_secret", "tests/http/encryption.rs::what_the_originals_clients_send_is_stored"),
+    ("system.json", "maintenance_mode", "tests/http/maintenance.rs::the_file_turns_it_on_and_off_live"),
+    ("system.json", "maintenance_mode_whitelist", "tests/http/maintenance.rs::the_whitelist_is_served"),
+    ("system.json", "referer.allowed_referer", "tests/http/guard.rs::any_referer_where_a_star_allows_it"),
+    ("system.json", "referer.force", "tests/http/guard.rs::a_forced_referer_must_be_there_and_allowed"),
+    ("system.json", "force_headers", "tests/http/guard.rs::forced_headers_must_be_there"),
+    ("system.json", "dos_detect", "tests/http/dos.rs::more_requests_a_second_than_allowed_block_the_address"),
+    (
+        "system.json",
+        "block_ip_when_received_invalid_system_auth",
+        "tests/http/dos.rs::unknown_keys_block_the_address_when_configured",
+    ),
+    ("system.json", "root_pass", "tests/http/root_password.rs::only_the_right_password_opens"),
+    ("http.toml", "request_max_size", "tests/http/hostile.rs::a_body_over_the_maximum_is_413"),
+    ("http.toml", "request_buffer_queue_size", "src/config/tests/warnings.rs::options_that_change_nothing"),
+    ("http.toml", "request_timeout", "tests/http/slow.rs::a_slow_header_times_out"),
+    ("http.toml", "response_timeout", "tests/http/slow.rs::an_answer_that_takes_too_long_is_503"),
+    ("http.toml", "keep_alive", "tests/http/slow.rs::without_keep_alive_every_answer_closes"),
+    ("http.toml", "keep_alive_timeout", "tests/http/slow.rs::an_idle_connection_is_closed_without_a_word"),
+    ("http.toml", "websocket_max_size", WAITING),
+    ("http.toml", "websocket_max_queue", WAITING),
+    ("http.toml", "websocket_read_limit", WAITING),
+    ("http.toml", "websocket_write_limit", WAITING),
+    ("http.toml", "websocket_ping_interval", WAITING),
+    ("http.toml", "websocket_ping_timeout", WAITING),
+    ("http.toml", "graceful_shutdown_timeout", "tests/http/life.rs::the_stop_waits_only_so_long"),
+    ("http.toml", "access_log", WAITING),
+    ("http.toml", "forwarded_secret", "tests/http/proxy_chain.rs::forwarded_counts_where_the_secret_stands"),
+    ("http.toml", "proxies_count", "tests/http/proxy_chain.rs::two_proxies_that_append_are_counted"),
+    (
+        "http.toml",
+        "forwarded_for_header",
+        "tests/http/proxy_chain.rs::the_header_that_is_counted_in_can_have_any_name",
+    ),
+    (
+        "http.toml",
+        "real_ip_header",
+        "tests/http/proxy_chain.rs::a_proxy_that_replaces_the_real_ip_header_is_believed",
+    ),
+    (
+        "http.toml",
+        "workers",
+        "tests/http/workers.rs::each_thread_serves_and_every_record_is_stored_once_and_in_order",
+    ),
+    ("http.toml", "max_connections", "tests/http/slow.rs::connections_over_the_maximum_wait_for_a_place"),
+    (
+        "http.toml",
+        "max_connections_per_ip",
+        "tests/http/slow.rs::connections_of_one_address_have_their_maximum",
+    ),
+    ("http.toml", "max_body_memory", "tests/http/hostile.rs::all_bodies_together_are_bounded"),
+    ("http.toml", "body_timeout", "tests/http/slow.rs::silence_inside_a_body_times_out_earlier"),
+    ("http.toml", "trusted_proxies", "tests/http/proxy_chain.rs::only_the_proxies_on_the_list_are_believed"),
+    ("http.toml", "max_header_size", "tests/http/hostile.rs::the_bounds_of_headers_can_be_set"),
+    ("http.toml", "max_headers", "tests/http/hostile.rs::the_bounds_of_headers_can_be_set"),
+    ("http.toml", "max_searches", WAITING),
+];
+
+fn read(path: &str) -> String {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+#[test]
+fn every_option_stands_in_the_index_once() {
+    let known: BTreeSet<String> = moca_file_log::config::options()
+        .into_iter()
+        .map(|(file, option)| format!("{file} {option}"))
+        .collect();
+    let indexed: Vec<String> = INDEX.iter().map(|(file, option, _)| format!("{file} {option}")).collect();
+    let once: BTreeSet<String> = indexed.iter().cloned().collect();
+    assert_eq!(once.len(), indexed.len(), "an option stands in the index twice");
+    let missing: Vec<_> = known.difference(&once).collect();
+    let extra: Vec<_> = once.difference(&known).collect();
+    assert!(missing.is_empty() && extra.is_empty(), "not in the index: {missing:?}; no option: {extra:?}");
+}
+
+#[test]
+fn every_test_of_the_index_exists() {
+    let mut sources = BTreeMap::new();
+    for (file, option, test) in INDEX.iter().filter(|(.., test)| *test != WAITING) {
+        let (path, function) = test.split_once("::").unwrap_or_else(|| panic!("{file} {option}: {test}"));
+        let source = sources.entry(path).or_insert_with(|| read(path));
+        let at = source.find(&format!("\nfn {function}() {{"));
+        let at = at.unwrap_or_else(|| panic!("{file} {option}: no function {function} in {path}"));
+        let attributes = source[..at].rsplit("\n\n").next().unwrap();
+        assert!(attributes.contains("#[test]"), "{file} {option}: {function} in {path} is no test");
+        let name = option.rsplit('.').next().unwrap();
+        assert!(source.contains(name), "{path} never names {option}");
+    }
+}
+
+/// The rows of the README's tables, by the file whose heading they follow.
+fn rows() -> BTreeMap<String, Vec<String>> {
+    let readme = read("README.md");
+    let (_, configuration) = readme.split_once("\n## Configuration\n").expect("the section");
+    let configuration = configuration.split("\n## ").next().unwrap();
+    let mut rows: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut file = String::new();
+    for line in configuration.lines() {
+        if let Some((heading, _)) = line.strip_prefix("**").and_then(|rest| rest.split_once("**")) {
+            heading.clone_into(&mut file);
+        }
+        if line.starts_with("| `") {
+            rows.entry(file.clone()).or_default().push(line.to_owned());
+        }
+    }
+    rows
+}
+
+#[test]
+fn every_option_stands_in_a_table_of_the_readme() {
+    let rows = rows();
+    for (file, option, test) in INDEX {
+        let (holder, name) = option.split_once('.').unwrap_or((option, option));
+        let names = |row: &&String| {
+            let first = row.split(" | ").next().unwrap_or_default();
+            first.contains(&format!("`{option}`"))
+                || (first.contains(&format!("`{holder}`")) && row.contains(&format!("`{name}`")))
+        };
+        let of_file = rows.get(*file).unwrap_or_else(|| panic!("the README has no table for {file}"));
+        let row = of_file.iter().find(names).unwrap_or_else(|| panic!("not in the README: {file} {option}"));
+        let waits = row.contains("not in force yet") || row.contains("Not served in this version");
+        match (*test == WAITING, waits) {
+            (true, false) => {
+                panic!("{file} {option} works, says the README: name the test that shows it, in this file")
+            }
+            (false, true) => panic!("{file} {option} has a test and is not in force, says the README: {row}"),
+            _ => {}
+        }
+    }
+}
+
+/// What `log.json`, `api_key.json`, `server.json`, `system.json` and Sanic's table of MocaFileLog 1.0.0 name.
+#[test]
+fn every_option_of_the_original_is_known() {
+    let original: [(&str, &[&str]); 5] = [
+        ("log.json", &["host", "port", "use_ipv6", "file", "level"]),
+        (
+            "api_key.json",
+            &[
+                "key",
+                "status",
+                "allowed_path",
+                "required.headers",
+                "required.args",
+                "ip",
+                "rate",
+                "delay",
+                "info",
+            ],
+        ),
+        (
+            "server.json",
+            &[
+                "ssl.cert",
+                "ssl.key",
+                "debug",
+                "access_log",
+                "log_level",
+                "auto_reload",
+                "backlog",
+                "headers",
+                "access_control_allowed_credentials",
+                "access_control_allowed_origins",
+                "access_control_allowed_methods",
+                "access_control_allow_headers",
+                "access_control_max_age",
+                "access_control_expose_headers",
+                "stream_large_files",
+                "rate_limiter_redis_storage",
+                "pyjs_secret",
+            ],
+        ),
+        (
+            "system.json",
+            &[
+                "maintenance_mode",
+                "maintenance_mode_whitelist",
+                "referer.allowed_referer",
+                "referer.force",
+                "force_headers",
+                "dos_detect",
+                "root_pass",
+            ],
+        ),
+        (
+            "http.toml",
+            &[
+                "request_max_size",
+                "request_buffer_queue_size",
+                "request_timeout",
+                "response_timeout",
+                "keep_alive",
+                "keep_alive_timeout",
+                "websocket_max_size",
+                "websocket_max_queue",
+                "websocket_read_limit",
+                "websocket_write_limit",
+                "websocket_ping_interval",
+                "websocket_ping_timeout",
+                "graceful_shutdown_timeout",
+                "access_log",
+                "forwarded_secret",
+                "proxies_count",
+                "forwarded_for_header",
+                "real_ip_header",
+            ],
+        ),
+    ];
+    for (file, options) in original {
+        for option in options {
+            assert!(INDEX.iter().any(|(f, o, _)| f == &file && o == option), "{file} {option}");
+        }
+    }
+}
