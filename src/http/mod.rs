@@ -13,6 +13,8 @@ mod connection;
 mod download;
 mod json;
 mod listener;
+#[doc(hidden)]
+pub mod micro;
 mod multipart;
 mod params;
 mod peer;
