@@ -26,7 +26,7 @@ OURS = ("os", "disk", "tls")
 
 def main() -> int:
     arguments = parse()
-    rows = [row for row in ROWS if any(row.name.startswith(name) for name in arguments.rows or [""])]
+    rows = [row for row in ROWS if any(row.name == name or row.name.startswith(name + "-") for name in arguments.rows)]
     if not rows:
         print(f"no such row; there are {', '.join(row.name for row in ROWS)}", file=sys.stderr)
         return 2
@@ -75,7 +75,7 @@ def main() -> int:
 def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", nargs="+", metavar="NAME", help="only loads whose names begin so")
+    parser.add_argument("--rows", nargs="+", metavar="NAME", default=["single", "batch100", "batch1000"], help="loads")
     parser.add_argument("--rounds", type=int, default=5, help="rounds over all loads and servers (5)")
     parser.add_argument("--seconds", type=int, default=3, help="of load in each run (3)")
     parser.add_argument("--starts", type=int, default=5, help="starts that are timed (5)")
