@@ -63,7 +63,8 @@ class Wrk:
     def __init__(self, folder: Path, base: str, request: Request, connections: int, seconds: int) -> None:
         body = folder / "request.body"
         body.write_bytes(request.body)
-        headers = [f"  wrk.headers[{json.dumps(name)}] = {json.dumps(value)}" for name, value in request.headers.items()]
+        quoted = {json.dumps(name): json.dumps(value) for name, value in request.headers.items()}
+        headers = [f"  wrk.headers[{name}] = {value}" for name, value in quoted.items()]
         script = folder / "request.lua"
         script.write_text(
             SCRIPT

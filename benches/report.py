@@ -50,10 +50,11 @@ def table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     widths = [max(len(row[column]) for row in [head, *lines]) for column in range(len(head))]
 
     def line(cells: Sequence[str]) -> str:
-        padded = [cell.ljust(width) if at == 0 else cell.rjust(width) for at, (cell, width) in enumerate(zip(cells, widths))]
-        return "| " + " | ".join(padded) + " |"
+        first, *others = (cell.rjust(width) for cell, width in zip(cells, widths, strict=True))
+        return "| " + " | ".join([first.strip().ljust(widths[0]), *others]) + " |"
 
-    rule = "|" + "|".join("-" * (width + 2) if at == 0 else "-" * (width + 1) + ":" for at, width in enumerate(widths)) + "|"
+    first, *others = widths
+    rule = "|" + "|".join(["-" * (first + 2), *("-" * (width + 1) + ":" for width in others)]) + "|"
     return "\n".join([line(head), rule, *map(line, lines)])
 
 
@@ -68,10 +69,13 @@ def rows(results: Results, measured: Sequence[Row], to: Sequence[str]) -> str:
             samples = results.of(row.name, peer)
             if not samples:
                 continue
-            cell = lambda field: shown(results.median(row.name, peer, field) or 0.0)  # noqa: E731
-            line = [peer, cell("requests_s"), cell("records_s")]
+            middle = {
+                field: shown(results.median(row.name, peer, field) or 0.0)
+                for field in ("requests_s", "records_s", "p50_ms", "p99_ms", "cpu_s_per_million", "cores", "idle_mb")
+            }
+            line = [peer, middle.pop("requests_s"), middle.pop("records_s")]
             line += [optional(results.ratio(row.name, peer, other)) for other in to]
-            line += [cell(field) for field in ("p50_ms", "p99_ms", "cpu_s_per_million", "cores", "idle_mb")]
+            line += middle.values()
             line += [shown(max(sample.peak_mb for sample in samples))]
             line += [shown(max(sample.foreign_cores for sample in samples))]
             lines.append(line)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from load import Load, Wrk
 from measure import busy_seconds, cpu_seconds, memory_mb, reset_peak
-from servers import ROOT, Ours, Server, Stored, Unavailable
+from servers import ROOT, Ours, Server, Stored, UnavailableError
 
 WORK = ROOT / "target" / "bench"
 
@@ -146,7 +146,7 @@ def one_round(
                 continue
             try:
                 sample = measure(makers[peer], row, peer, number, seconds, (companions or {}).get(peer))
-            except Unavailable as why:
+            except UnavailableError as why:
                 results.missing[peer] = str(why).splitlines()[-1]
                 print(f"  {peer}: left out: {results.missing[peer]}", flush=True)
                 continue
@@ -184,9 +184,7 @@ class Results:
         """The median of the ratios of each round: a drift of the machine is in both of a round."""
         others = {sample.round: getattr(sample, field) for sample in self.of(to_row or row, to)}
         ratios = [
-            getattr(sample, field) / others[sample.round]
-            for sample in self.of(row, peer)
-            if others.get(sample.round)
+            getattr(sample, field) / others[sample.round] for sample in self.of(row, peer) if others.get(sample.round)
         ]
         return statistics.median(ratios) if ratios else None
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""`make bench-scale`: what growth costs (keys, addresses, limits, connections, the file), starts, and reads. See README.md."""
+"""`make bench-scale`: what growth costs, how long starts take, and what reads and neighbours do. See README.md."""
 
 from __future__ import annotations
 
@@ -163,11 +163,15 @@ def reads(arguments: argparse.Namespace, big: BigLog) -> Section:
             for _ in range(arguments.rounds):
                 for name, found in speeds.items():
                     port, path = (sendfile.port, "/") if name == "sendfile" else (server.port, f"{ROUTES}/{name}")
-                    found.append(Reader(port, arguments.seconds, path, server.root_headers()).finish().mb_s)
+                    speed = Reader(port, arguments.seconds, path, server.root_headers()).finish()
+                    if speed.bytes < speed.answers * log.stat().st_size:
+                        section.problems.append(f"{name}: {speed.bytes} bytes in {speed.answers} answers")
+                    found.append(speed.mb_s)
         finally:
             sendfile.close()
             server.stop()
-    print(report.table(["reader", "MB/s"], [[name, f"{statistics.median(found):,.0f}"] for name, found in speeds.items()]))
+    lines = [[name, f"{statistics.median(found):,.0f}"] for name, found in speeds.items()]
+    print(report.table(["reader", "MB/s"], lines))
     for name in ("get-logs", "download-logs"):
         ratio = statistics.median(ours / raw for ours, raw in zip(speeds[name], speeds["sendfile"], strict=True))
         if name == "get-logs":
@@ -182,7 +186,8 @@ def reads(arguments: argparse.Namespace, big: BigLog) -> Section:
         one_round(results, [row], makers, number, arguments.seconds, {"read": FullSpeedReader})
     print(f"\n{report.rows(results, [row], ['alone'])}\n")
     print("The reader, too, runs on the cores of writers and server.\n")
-    section.bars.append(at_least("writers beside a reader at full speed: of alone", 0.8, results.ratio(row.name, "read", "alone")))
+    kept = results.ratio(row.name, "read", "alone")
+    section.bars.append(at_least("writers beside a reader at full speed: of alone", 0.8, kept))
     section.figures["writers"] = results.as_json()
     section.problems += results.problems()
     return section
@@ -291,9 +296,8 @@ def main() -> int:
     problems = [problem for section in sections.values() for problem in section.problems]
     print(report.bars(bars))
     print("\nEvery acknowledged record is in its file, whole." if not problems else "\n" + "\n".join(problems))
-    content = {name: section.figures for name, section in sections.items()}
-    options = {"machine": machine, "arguments": vars(arguments), "bars": report.as_json(bars)}
-    path = report.save("bench-scale", options | content)
+    content: dict[str, object] = {"machine": machine, "arguments": vars(arguments), "bars": report.as_json(bars)}
+    path = report.save("bench-scale", content | {name: section.figures for name, section in sections.items()})
     print(f"{time.perf_counter() - begin:.0f} s; all figures in {path}")
     return 1 if problems else 0
 

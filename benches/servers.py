@@ -36,7 +36,7 @@ class Stored:
     problems: list[str] = field(default_factory=list)
 
 
-class Unavailable(Exception):
+class UnavailableError(Exception):
     """This program, or this option of it, is not there."""
 
 
@@ -72,17 +72,17 @@ class Server:
         """Returns when connections are accepted."""
         command = self.command()
         if shutil.which(command[0]) is None:
-            raise Unavailable(f"{command[0]} is not installed")
+            raise UnavailableError(f"{command[0]} is not installed")
         with (self.folder / "output").open("ab") as output:
             self.process = subprocess.Popen(command, cwd=self.folder, stdout=output, stderr=output)
         for _ in range(500):
             if self.process.poll() is not None:
-                raise Unavailable(f"{command[0]} ended: {self.output()}")
+                raise UnavailableError(f"{command[0]} ended: {self.output()}")
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", self.port)) == 0:
                     return
             time.sleep(0.01)
-        raise Unavailable(f"{command[0]} does not listen: {self.output()}")
+        raise UnavailableError(f"{command[0]} does not listen: {self.output()}")
 
     def output(self) -> str:
         """What it said."""
@@ -254,7 +254,8 @@ class Ours(Server):
         if self.blocked:
             # those that the service blocked itself are another list
             self.state.mkdir(exist_ok=True)
-            blocked = [{"address": address(n + 2**24), "since": 1_700_000_000, "reason": "bench"} for n in range(self.blocked)]
+            entry: dict[str, object] = {"since": 1_700_000_000, "reason": "bench"}
+            blocked = [{"address": address(n + 2**24)} | entry for n in range(self.blocked)]
             (self.state / "bench.blocked.json").write_text(json.dumps(blocked))
         self.began_at = self.log.stat().st_size if self.log.exists() else 0
         places = ["--config-dir", config, "--log-dir", self.folder, "--state-dir", self.state]
@@ -311,7 +312,7 @@ def address(number: int) -> str:
 def certificate(folder: Path) -> dict[str, str]:
     """A certificate for 127.0.0.1 that nobody has signed."""
     if shutil.which("openssl") is None:
-        raise Unavailable("openssl is not installed")
+        raise UnavailableError("openssl is not installed")
     if not (folder / "cert.pem").exists():
         subprocess.run(
             ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
