@@ -21,6 +21,7 @@ ROWS = (
     Row("batch100-c64", 100, 64, ("bare", "nginx", "journal", "os", "disk")),
     Row("batch1000-c64", 1000, 64, ("bare", "nginx", "os", "disk")),
 )
+LONE = "single-c1"
 OURS = ("os", "disk", "tls")
 
 
@@ -36,14 +37,15 @@ def main() -> int:
     print("wrk: one thread on the same cores; records of a 100-byte message; nothing is pinned\n", flush=True)
 
     begin = time.perf_counter()
-    # the disk's own latency, in the same rounds as that of a lone sender
     syncs: list[measure.Sync] = []
     results = Results([], {})
     for number in range(arguments.rounds):
-        if any(row.name == "single-c1" for row in rows):
-            with folder_for("fdatasync") as folder:
-                syncs.append(measure.fdatasync(folder, 1.0))
-        one_round(results, rows, PEERS, number, arguments.seconds)
+        for row in rows:
+            # a disk changes its mood: its own latency is that right before and right after the lone sender
+            before = probe() if row.name == LONE else []
+            one_round(results, [row], PEERS, number, arguments.seconds)
+            if row.name == LONE:
+                syncs.append(measure.Sync(before + probe()))
     starts = ready_times(arguments.starts)
 
     all_bars = bars(results, syncs, starts)
@@ -55,6 +57,7 @@ def main() -> int:
     print(report.bars(all_bars))
     for name, why in results.missing.items():
         print(f"\nleft out: {name}: {why}")
+    print(report.quiet(results))
     problems = results.problems()
     print("\nEvery acknowledged record is in its file, whole." if not problems else "\n" + "\n".join(problems))
     path = report.save(
@@ -63,7 +66,7 @@ def main() -> int:
             "machine": machine,
             "arguments": vars(arguments),
             "results": results.as_json(),
-            "fdatasync": [vars(sync) for sync in syncs],
+            "fdatasync": [{"p50_ms": sync.p50_ms, "p99_ms": sync.p99_ms} for sync in syncs],
             "start_ms": [value * 1e3 for value in starts],
             "bars": report.as_json(all_bars),
         },
@@ -82,6 +85,12 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def probe() -> list[float]:
+    """Milliseconds of the disk's own syncs."""
+    with folder_for("fdatasync") as folder:
+        return measure.fdatasync(folder, 0.5).times
+
+
 def ready_times(count: int) -> list[float]:
     """Seconds from the start of the process to READY with an empty log."""
     times = []
@@ -98,7 +107,7 @@ def ready_times(count: int) -> list[float]:
 def bars(results: Results, syncs: list[measure.Sync], starts: list[float]) -> list[Bar]:
     """What this service wants to reach; ratios are those of rounds, see `Results.ratio`."""
     single, batch, large = "single-c64", "batch100-c64", "batch1000-c64"
-    lone = [sample.p50_ms / sync.p50_ms for sample, sync in zip(results.of("single-c1", "disk"), syncs, strict=False)]
+    lone = [sample.p50_ms / sync.p50_ms for sample, sync in zip(results.of(LONE, "disk"), syncs, strict=False)]
     larger = results.ratio(large, "os", "os", to_row=batch)
     return [
         at_least("single c64, os: of bare hyper", 0.80, results.ratio(single, "os", "bare")),

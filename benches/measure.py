@@ -51,9 +51,17 @@ def reset_peak(pids: list[int]) -> None:
 class Sync:
     """Latencies of the disk's own append and fdatasync, in milliseconds."""
 
-    count: int
-    p50_ms: float
-    p99_ms: float
+    times: list[float]
+
+    @property
+    def p50_ms(self) -> float:
+        """The median."""
+        return statistics.median(self.times)
+
+    @property
+    def p99_ms(self) -> float:
+        """One in a hundred takes longer."""
+        return percentile(self.times, 99)
 
 
 def fdatasync(folder: Path, seconds: float, size: int = 150) -> Sync:
@@ -73,7 +81,7 @@ def fdatasync(folder: Path, seconds: float, size: int = 150) -> Sync:
     finally:
         os.close(descriptor)
         path.unlink()
-    return Sync(len(times), statistics.median(times), percentile(times, 99))
+    return Sync(times)
 
 
 def percentile(values: list[float], percent: float) -> float:

@@ -11,6 +11,10 @@ from pathlib import Path
 from runs import WORK, Results, Row
 
 
+FOREIGN = 0.3
+"""Cores that the kernel's own threads may use beside a server and its load, for writing back and the network"""
+
+
 @dataclass(frozen=True)
 class Bar:
     """What has to be reached, and what was."""
@@ -82,6 +86,17 @@ def rows(results: Results, measured: Sequence[Row], to: Sequence[str]) -> str:
         if lines:
             tables.append(f"{row.name}\n\n{table(head, lines)}")
     return "\n\n".join(tables)
+
+
+def quiet(results: Results) -> str:
+    """A warning where other programs took part."""
+    disturbed = [sample for sample in results.samples if sample.foreign_cores > FOREIGN]
+    if not disturbed:
+        return ""
+    return (
+        f"\nNOT A QUIET MACHINE: in {len(disturbed)} of {len(results.samples)} runs other programs used more than "
+        f"{FOREIGN} cores. Believe none of these figures."
+    )
 
 
 def optional(value: float | None) -> str:
