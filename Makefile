@@ -3,13 +3,19 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test test-api test-system check deb lint-deb setup toolchain clean
+.PHONY: help run test test-api test-system check deb lint-deb bench bench-scale bench-micro bench-setup setup toolchain clean
 
 # rustup puts cargo here, and a shell that was open before does not know it yet; nginx is in sbin.
 export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/sbin
 
 # Programs that tests look for, each in a Debian package of the same name.
 TEST_PROGRAMS := strace python3 curl mount redis-server gzip zstd nginx
+
+# What benchmarks need: the program and its Debian package. They skip what is missing, but for the first two.
+BENCH_PROGRAMS := python3:python3 wrk:wrk nginx:nginx openssl:openssl /lib/systemd/systemd-journal-remote:systemd-journal-remote
+
+# Options of the benchmarks, as in: make bench BENCH='--rows single --rounds 2 --seconds 2'
+BENCH ?=
 
 # Tests at once. Many of them run a server of their own and measure times: by default one for each core.
 TEST_THREADS ?=
@@ -66,6 +72,32 @@ test-system: ## units and package on booted Debian systems, as root: install, up
 	fi; \
 	$(MAKE) --no-print-directory deb; \
 	tests/systemd/run.sh
+
+bench: bench-setup ## this service beside others, in turns, ten minutes; BENCH='--rows single --rounds 2' for less
+	@python3 benches/bench.py $(BENCH)
+
+bench-scale: bench-setup ## what growth costs: keys, addresses, limits, connections, a file of 10 GB
+	@python3 benches/scale.py $(BENCH)
+
+bench-micro: toolchain ## single functions of the hot path
+	@cargo bench --locked --bench micro -- $(BENCH)
+
+bench-setup: toolchain
+	@missing=(); \
+	for program in $(BENCH_PROGRAMS); do command -v "$${program%%:*}" >/dev/null || missing+=("$${program##*:}"); done; \
+	if (( $${#missing[@]} > 0 )); then \
+		if (( EUID == 0 )) && command -v apt-get >/dev/null; then \
+			echo "installing what the benchmarks need: $${missing[*]}"; \
+			apt-get update -qq; \
+			DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$${missing[@]}" >/dev/null; \
+			if [[ " $${missing[*]} " == *' nginx '* && -d /run/systemd/system ]]; then \
+				systemctl disable --quiet --now nginx.service; \
+			fi; \
+		else \
+			echo "Missing for the benchmarks: $${missing[*]}. On Debian: sudo apt-get install -y $${missing[*]}" >&2; \
+		fi; \
+	fi
+	@cargo build --release --locked --bin moca-file-log --example bare_hyper --example check_lines
 
 setup: toolchain
 	@missing=(); \

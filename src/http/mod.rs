@@ -17,6 +17,8 @@ mod download;
 pub mod fuzzing;
 mod json;
 mod listener;
+#[doc(hidden)]
+pub mod micro;
 mod multipart;
 mod offload;
 mod openapi;

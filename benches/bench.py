@@ -1,0 +1,132 @@
+#!/usr/bin/env python3
+"""`make bench`: this service beside others, in turns on one machine. See README.md."""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+
+import measure
+import report
+from report import Bar, at_least, at_most
+from runs import WORK, Results, Row, folder_for, one_round
+from servers import PEERS, Ours
+
+ROWS = (
+    Row("single-c64", 1, 64, ("bare", "nginx", "journal", "os", "disk", "tls")),
+    Row("single-c512", 1, 512, ("bare", "nginx", "os", "disk")),
+    Row("single-c1", 1, 1, ("bare", "nginx", "os", "disk")),
+    Row("batch100-c64", 100, 64, ("bare", "nginx", "journal", "os", "disk")),
+    Row("batch1000-c64", 1000, 64, ("bare", "nginx", "os", "disk")),
+)
+LONE = "single-c1"
+OURS = ("os", "disk", "tls")
+
+
+def main() -> int:
+    arguments = parse()
+    rows = [row for row in ROWS if any(row.name == name or row.name.startswith(name + "-") for name in arguments.rows)]
+    if not rows:
+        print(f"no such row; there are {', '.join(row.name for row in ROWS)}", file=sys.stderr)
+        return 2
+    WORK.mkdir(parents=True, exist_ok=True)
+    machine = measure.machine(WORK)
+    print("\n".join(f"{name}: {value}" for name, value in machine.items()))
+    print("wrk: one thread on the same cores; records of a 100-byte message; nothing is pinned\n", flush=True)
+
+    begin = time.perf_counter()
+    syncs: list[measure.Sync] = []
+    results = Results([], {})
+    for number in range(arguments.rounds):
+        for row in rows:
+            # a disk changes its mood: its own latency is that right before and right after the lone sender
+            before = probe() if row.name == LONE else []
+            one_round(results, [row], PEERS, number, arguments.seconds)
+            if row.name == LONE:
+                syncs.append(measure.Sync(before + probe()))
+    starts = ready_times(arguments.starts)
+
+    all_bars = bars(results, syncs, starts)
+    print(f"\n{report.rows(results, rows, ('bare', 'nginx'))}\n")
+    if syncs:
+        p50, p99 = (statistics.median(getattr(sync, field) for sync in syncs) for field in ("p50_ms", "p99_ms"))
+        print(f"fdatasync of 150 bytes in the same folder: p50 {report.shown(p50)} ms, p99 {report.shown(p99)} ms")
+    print(f"start to READY, empty log: {', '.join(f'{value * 1e3:.1f}' for value in starts)} ms\n")
+    print(report.bars(all_bars))
+    for name, why in results.missing.items():
+        print(f"\nleft out: {name}: {why}")
+    print(report.quiet(results))
+    problems = results.problems()
+    print("\nEvery acknowledged record is in its file, whole." if not problems else "\n" + "\n".join(problems))
+    path = report.save(
+        "bench",
+        {
+            "machine": machine,
+            "arguments": vars(arguments),
+            "results": results.as_json(),
+            "fdatasync": [{"p50_ms": sync.p50_ms, "p99_ms": sync.p99_ms} for sync in syncs],
+            "start_ms": [value * 1e3 for value in starts],
+            "bars": report.as_json(all_bars),
+        },
+    )
+    print(f"{time.perf_counter() - begin:.0f} s; all figures in {path}")
+    return 1 if problems else 0
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", nargs="+", metavar="NAME", default=["single", "batch100", "batch1000"], help="loads")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds over all loads and servers (5)")
+    parser.add_argument("--seconds", type=int, default=3, help="of load in each run (3)")
+    parser.add_argument("--starts", type=int, default=5, help="starts that are timed (5)")
+    return parser.parse_args()
+
+
+def probe() -> list[float]:
+    """Milliseconds of the disk's own syncs."""
+    with folder_for("fdatasync") as folder:
+        return measure.fdatasync(folder, 0.5).times
+
+
+def ready_times(count: int) -> list[float]:
+    """Seconds from the start of the process to READY with an empty log."""
+    times = []
+    for _ in range(count):
+        with folder_for("start") as folder:
+            server = Ours(folder, "disk")
+            try:
+                times.append(server.start_timed())
+            finally:
+                server.stop()
+    return times
+
+
+def bars(results: Results, syncs: list[measure.Sync], starts: list[float]) -> list[Bar]:
+    """What this service wants to reach; ratios are those of rounds, see `Results.ratio`."""
+    single, batch, large = "single-c64", "batch100-c64", "batch1000-c64"
+    lone = [sample.p50_ms / sync.p50_ms for sample, sync in zip(results.of(LONE, "disk"), syncs, strict=False)]
+    larger = results.ratio(large, "os", "os", to_row=batch)
+    return [
+        at_least("single c64, os: of bare hyper", 0.80, results.ratio(single, "os", "bare")),
+        at_least("single c64, os: of nginx logging the body", 1.5, results.ratio(single, "os", "nginx")),
+        at_most("single c64, os: CPU per million records", 12, results.median(single, "os", "cpu_s_per_million"), " s"),
+        at_least("single c64, disk: of bare hyper", 0.45, results.ratio(single, "disk", "bare")),
+        at_least("single c512, disk: of bare hyper", 0.60, results.ratio("single-c512", "disk", "bare")),
+        at_most("single c1, disk: p50 of the disk's own fdatasync", 1.5, statistics.median(lone) if lone else None),
+        at_least("batch of 100 c64, os: records/s", 2e6, results.median(batch, "os", "records_s")),
+        at_least("batch of 100 c64, os: of nginx logging the body", 1.0, results.ratio(batch, "os", "nginx")),
+        at_least("batch of 100 c64, disk: of os", 0.85, results.ratio(batch, "disk", "os")),
+        at_least("batch of 1000 c64, os: records/s of the batch of 100", 1.0, larger),
+        at_most("single c64, os: p99 of bare hyper's", 3.0, results.ratio(single, "os", "bare", "p99_ms")),
+        at_most("idle memory", 8, results.most(OURS, "idle_mb"), " MB"),
+        at_most("peak memory in every row", 32, results.most(OURS, "peak_mb"), " MB"),
+        at_most("start to READY, empty log", 20, statistics.median(starts) * 1e3 if starts else None, " ms"),
+        at_least("single c64 over kept-alive TLS: of plain", 0.7, results.ratio(single, "tls", "os")),
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

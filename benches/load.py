@@ -1,0 +1,101 @@
+"""Load: wrk with one request that is made once, and what it saw."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+# `init` runs once: the request is made there, and no Lua runs for a request or an answer.
+SCRIPT = """
+init = function(args)
+  local file = assert(io.open(%(body)s, "rb"))
+  wrk.method = %(method)s
+  wrk.body = file:read("*a")
+  file:close()
+%(headers)s
+end
+done = function(summary, latency, requests)
+  local errors = summary.errors
+  io.write(string.format(
+    '\\nJSON{"requests":%%d,"micros":%%d,"refused":%%d,"broken":%%d,"timeouts":%%d,"p50":%%d,"p99":%%d,"max":%%d}\\n',
+    summary.requests, summary.duration, errors.status, errors.connect + errors.read + errors.write,
+    errors.timeout, latency:percentile(50), latency:percentile(99), latency.max))
+end
+"""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is sent over and over."""
+
+    path: str
+    headers: dict[str, str]
+    body: bytes
+    method: str = "POST"
+
+
+@dataclass(frozen=True)
+class Load:
+    """What the clients of one run saw."""
+
+    acknowledged: int
+    seconds: float
+    refused: int
+    broken: int
+    timeouts: int
+    p50_ms: float
+    p99_ms: float
+    max_ms: float
+    client_cpu: float
+
+    @property
+    def per_second(self) -> float:
+        """Acknowledged requests a second."""
+        return self.acknowledged / self.seconds
+
+
+class Wrk:
+    """A run of wrk in the background: one thread, kept-alive connections, each with one request at a time."""
+
+    def __init__(self, folder: Path, base: str, request: Request, connections: int, seconds: int) -> None:
+        body = folder / "request.body"
+        body.write_bytes(request.body)
+        quoted = {json.dumps(name): json.dumps(value) for name, value in request.headers.items()}
+        headers = [f"  wrk.headers[{name}] = {value}" for name, value in quoted.items()]
+        script = folder / "request.lua"
+        script.write_text(
+            SCRIPT
+            % {"body": json.dumps(str(body)), "method": json.dumps(request.method), "headers": "\n".join(headers)}
+        )
+        self.process = subprocess.Popen(
+            ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "20s", "--latency"]
+            + ["-s", str(script), base + request.path],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def finish(self) -> Load:
+        """Waits for the end of the run."""
+        assert self.process.stdout is not None
+        output = self.process.stdout.read()
+        _, status, usage = os.wait4(self.process.pid, 0)
+        self.process.returncode = os.waitstatus_to_exitcode(status)
+        line = next((line for line in output.splitlines() if line.startswith("JSON")), None)
+        if line is None:
+            raise RuntimeError(f"wrk failed: {output.strip()}")
+        seen = json.loads(line.removeprefix("JSON"))
+        return Load(
+            acknowledged=seen["requests"] - seen["refused"],
+            seconds=seen["micros"] / 1e6,
+            refused=seen["refused"],
+            broken=seen["broken"],
+            timeouts=seen["timeouts"],
+            p50_ms=seen["p50"] / 1e3,
+            p99_ms=seen["p99"] / 1e3,
+            max_ms=seen["max"] / 1e3,
+            client_cpu=usage.ru_utime + usage.ru_stime,
+        )
