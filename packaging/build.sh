@@ -29,12 +29,12 @@ command -v dpkg-shlibdeps >/dev/null || { echo "dpkg-shlibdeps is missing: apt-g
 tool=$(cargo_deb)
 
 cargo build --release --locked --bin moca-file-log
-cargo build --profile small --locked --bin mocactl --bin moca-file-log-generator
 
 rm -rf target/package target/debian
 mkdir -p target/package/man target/package/completions
-target/small/mocactl generate man target/package/man
-target/small/mocactl generate completions target/package/completions
+ln -s ../release/moca-file-log target/package/mocactl
+target/package/mocactl generate man target/package/man
+target/package/mocactl generate completions target/package/completions
 packaging/notices.sh | gzip -9n >target/package/third-party-notices.gz
 
 "$tool" --no-build --locked

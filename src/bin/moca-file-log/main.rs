@@ -14,6 +14,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use moca_file_log::config::{self, Files, Finding, LogEntry, LogName};
+use moca_file_log::ctl;
 use moca_file_log::exit::Exit;
 use moca_file_log::http;
 use moca_file_log::systemd::{self, PassedSocket, journal};
@@ -64,7 +65,17 @@ impl Failure {
     }
 }
 
+/// Installed, the three programs are one file under three names, since most of what they are made of is the same.
 fn main() -> ExitCode {
+    let called = std::env::args_os().next().map(PathBuf::from);
+    match called.as_deref().and_then(Path::file_name).and_then(std::ffi::OsStr::to_str) {
+        Some("mocactl") => ctl::main(),
+        Some("moca-file-log-generator") => systemd::generator::main(),
+        _ => serve(),
+    }
+}
+
+fn serve() -> ExitCode {
     // Before anything starts a thread or opens a descriptor.
     let passed = systemd::passed();
     let arguments = match Arguments::try_parse() {
