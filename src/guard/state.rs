@@ -82,10 +82,10 @@ pub(super) fn move_aside(path: &Path, why: &dyn std::fmt::Display) {
     let (from, to) = (path.display(), aside.display());
     match fs::rename(path, &aside) {
         Ok(()) => {
-            log::warn!(MOCA_EVENT = "state_file_broken"; "{from} cannot be used ({why}), moved to {to}");
+            crate::event!(warn, STATE_FILE_BROKEN; "{from} cannot be used ({why}), moved to {to}");
         }
         Err(error) => {
-            log::warn!(MOCA_EVENT = "state_file_broken"; "{from} cannot be used ({why}), nor moved ({error})");
+            crate::event!(warn, STATE_FILE_BROKEN; "{from} cannot be used ({why}), nor moved ({error})");
         }
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use moca_file_log::config::LogName;
+use moca_file_log::event;
 use moca_file_log::exit::Exit;
 use moca_file_log::guard::{Guard, state_file};
 use moca_file_log::hooks;
@@ -68,7 +69,7 @@ pub(crate) async fn serve(start: Start) -> Result<(), Failure> {
     });
     let config_dir = places.config.clone();
     let reloader = Reloader::new(places, Arc::clone(&app), notifier.clone(), by_systemd, refused);
-    log::info!(MOCA_EVENT = "started"; "serving {} on {}", name.as_str(), sockets.shown.join(", "));
+    event!(info, STARTED; "serving {} on {}", name.as_str(), sockets.shown.join(", "));
     notifier.ready(&reloader.status());
     // A task of its own: however long a reload waits for a disk, signals are obeyed and the watchdog is fed.
     let (orders, received) = mpsc::unbounded_channel();
@@ -95,7 +96,7 @@ pub(crate) async fn serve(start: Start) -> Result<(), Failure> {
     let patience = app.policy().files.http.graceful_shutdown_timeout;
     notifier.stopping();
     notifier.extend_timeout(patience + Duration::from_secs(10));
-    log::info!(MOCA_EVENT = "stopping"; "stopping: {} connections are open", listeners.open());
+    event!(info, STOPPING; "stopping: {} connections are open", listeners.open());
     let cut = tokio::select! {
         cut = listeners.stop(patience) => cut,
         // Asked twice, it does not wait for clients any more.
@@ -114,7 +115,7 @@ pub(crate) async fn serve(start: Start) -> Result<(), Failure> {
     let atexit = move || hooks::run_atexit(&config_dir, name.as_str());
     // Their failure is logged; it changes nothing any more.
     drop(tokio::task::spawn_blocking(atexit).await);
-    log::info!(MOCA_EVENT = "stopped"; "stopped");
+    event!(info, STOPPED; "stopped");
     closed.map_err(|error| Failure::new(Exit::IoErr, error.to_string()))
 }
 

@@ -13,6 +13,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use moca_file_log::config::{self, Files, Finding, LogEntry, LogName};
+use moca_file_log::event;
 use moca_file_log::exit::Exit;
 use moca_file_log::http;
 use moca_file_log::systemd::{self, PassedSocket, journal};
@@ -85,7 +86,7 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            log::error!(MOCA_EVENT = "start-failed"; "{}", failure.message);
+            event!(error, START_FAILED; "{}", failure.message);
             failure.exit.into()
         }
     }
