@@ -17,6 +17,7 @@ use super::phase::ConnState;
 use super::policy::Policy;
 use super::problem::Problem;
 use super::route::Route;
+use super::trace::{Part, Trace, timed};
 use crate::guard::{ClientAddr, Key, PathRule, Quota};
 
 /// See the module.
@@ -24,6 +25,8 @@ pub(super) struct Call {
     pub(super) app: Arc<App>,
     pub(super) policy: Arc<Policy>,
     pub(super) state: Arc<ConnState>,
+    /// where somebody wants to know
+    pub(super) trace: Option<Arc<Trace>>,
     pub(super) client: ClientAddr,
     pub(super) route: Route,
     pub(super) parts: Parts,
@@ -56,10 +59,12 @@ pub(super) struct Input {
 
 impl Call {
     /// Checks the key as far as it can be without the body, before a byte of it is read.
+    #[expect(clippy::too_many_arguments, reason = "the parts of a request, each of another type")]
     pub(super) fn admit(
         app: Arc<App>,
         policy: Arc<Policy>,
         state: Arc<ConnState>,
+        trace: Option<Arc<Trace>>,
         client: ClientAddr,
         route: Route,
         parts: Parts,
@@ -69,6 +74,7 @@ impl Call {
             app,
             policy,
             state,
+            trace,
             client,
             route,
             parts,
@@ -101,12 +107,19 @@ impl Call {
         let now = Instant::now();
         let rules = &self.policy.rules;
         let key = self.app.guard.find_key(rules, Some(&presented), &self.client, now)?;
+        self.recognised(key);
         let rule = self.check_key(key)?;
         let spent = key.entry.required_args.is_empty();
         if spent {
             self.spend(key, rule, now)?;
         }
         Ok(Some(EarlyKey { key: Arc::clone(key), rule, spent }))
+    }
+
+    fn recognised(&self, key: &Arc<Key>) {
+        if let Some(trace) = &self.trace {
+            trace.recognised(key);
+        }
     }
 
     fn may_have_params(&self) -> bool {
@@ -162,7 +175,8 @@ impl Call {
             let detail = "This Content-Encoding is not supported.";
             return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
         }
-        let collected = collect(body, caps, &self.app.budget, &self.state).await?;
+        let collecting = collect(body, caps, &self.app.budget, &self.state);
+        let collected = timed(self.trace.as_ref(), Part::Body, collecting).await?;
         let kind = BodyKind::of(headers);
         Ok(Input { collected, kind })
     }
@@ -181,12 +195,18 @@ impl Call {
     ///
     /// Who may speak on the admin socket was decided when the connection came: no key, no password.
     pub(super) async fn authorize(&self, params: &Params<'_>) -> Result<Arc<Key>, Problem> {
+        timed(self.trace.as_ref(), Part::Auth, self.finish_checks(params)).await
+    }
+
+    async fn finish_checks(&self, params: &Params<'_>) -> Result<Arc<Key>, Problem> {
         if self.client == ClientAddr::Local {
+            self.recognised(&self.policy.operator);
             return Ok(Arc::clone(&self.policy.operator));
         }
         let now = Instant::now();
         let find = |presented: Option<&str>| {
-            self.app.guard.find_key(&self.policy.rules, presented, &self.client, now).map_err(Problem::from)
+            let found = self.app.guard.find_key(&self.policy.rules, presented, &self.client, now);
+            found.inspect(|key| self.recognised(key)).map_err(Problem::from)
         };
         // The body is the stronger source: its key decides, though the other one had to be good to come this far.
         let stronger = params.key_in_body().map(|presented| find(Some(&presented))).transpose()?;
@@ -202,7 +222,13 @@ impl Call {
             }
         };
         if !spent {
-            self.app.guard.check_args(&key, &|name| params.text(name))?;
+            let value_of = |name: &str| params.text(name);
+            if let Err(refusal) = self.app.guard.check_args(&key, &value_of) {
+                if let Some(trace) = &self.trace {
+                    trace.missing_args(|| self.app.guard.missing_args(&key, &value_of));
+                }
+                return Err(refusal.into());
+            }
             self.spend(&key, rule, now)?;
         }
         if self.route.needs_root() {

@@ -4,6 +4,7 @@
 //! `stream` (its bytes) → `service` (the order of the checks) → `call` (an admitted request: body, parameters, rest of
 //! the key's checks) → `routes` and a handler (`save`, `read`, `download`, `clear`) → the store → the answer.
 
+mod access_log;
 mod admin;
 mod answer;
 mod body;
@@ -25,13 +26,15 @@ mod routes;
 mod save;
 mod service;
 mod stream;
+mod trace;
 
+pub use access_log::AccessLog;
 pub use listener::{Listeners, Socket};
 pub use policy::Policy;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 
@@ -50,6 +53,8 @@ pub struct App {
     /// what the operator wants to know of the process
     pub vitals: Vitals,
     policy: ArcSwap<Policy>,
+    access_log: Option<AccessLog>,
+    explainer: trace::Explainer,
     budget: Arc<body::Budget>,
 }
 
@@ -79,11 +84,38 @@ impl App {
             connections: AtomicUsize::new(0),
             reload_refused: ArcSwapOption::empty(),
         };
-        Self { name, store, guard, vitals, policy: ArcSwap::from_pointee(policy), budget: Arc::default() }
+        Self {
+            name,
+            store,
+            guard,
+            vitals,
+            policy: ArcSwap::from_pointee(policy),
+            access_log: None,
+            explainer: trace::Explainer::default(),
+            budget: Arc::default(),
+        }
+    }
+
+    /// Gives it an access log, which is written while the policy in force wants one.
+    #[must_use]
+    pub fn with_access_log(mut self, access_log: AccessLog) -> Self {
+        access_log.switch(self.policy().access_log);
+        self.access_log = Some(access_log);
+        self
+    }
+
+    /// Writes the rest of the access log; none is written any more. Blocks, for at most `patience`.
+    pub fn close_access_log(&self, patience: Duration) {
+        if let Some(access_log) = &self.access_log {
+            access_log.close(patience);
+        }
     }
 
     /// Puts another configuration into force, for the requests that begin from now on.
     pub fn apply(&self, policy: Policy) {
+        if let Some(access_log) = &self.access_log {
+            access_log.switch(policy.access_log);
+        }
         self.policy.store(Arc::new(policy));
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::answer::{self, Answer};
 use super::call::Call;
+use super::trace::{Part, timed};
 use crate::guard::Key;
 use crate::record::Level;
 use crate::store::{Cursor, Entry, Source, append};
@@ -39,7 +40,7 @@ async fn save(call: &Call, key: &Arc<Key>, mut entries: Vec<Entry<'_>>) -> Answe
     } else {
         let client = call.client.to_string();
         let source = Source { client: &client, key: &key.entry.name, route: call.route.name() };
-        append(store, &source, &entries).await?.cursor
+        timed(call.trace.as_ref(), Part::Store, append(store, &source, &entries)).await?.cursor
     };
     let saved = if call.is_head() { 0 } else { entries.len() };
     Ok(if answer::wants_json(&call.parts.headers) {

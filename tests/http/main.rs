@@ -4,16 +4,20 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod access_log;
 mod admin;
 mod adversary;
+mod auto_reload;
 mod configuration;
 mod cors;
+mod debug;
 mod dos;
 mod guard;
 mod hostile;
 mod keys;
 mod life;
 mod lines;
+mod log_level;
 mod maintenance;
 mod parameters;
 mod proxies;

@@ -1,5 +1,6 @@
 //! The life of an instance: open, say ready, obey signals and changed files, drain, close.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use moca_file_log::event;
 use moca_file_log::exit::Exit;
 use moca_file_log::guard::{Guard, state_file};
 use moca_file_log::hooks;
-use moca_file_log::http::{App, Listeners};
+use moca_file_log::http::{AccessLog, App, Listeners};
 use moca_file_log::store::{FileStore, LogStore, Settings};
 use moca_file_log::systemd::{self, Notifier, Signal, journal};
 use tokio::sync::mpsc;
@@ -17,13 +18,17 @@ use tokio::time::interval;
 
 use super::listen::sockets;
 use super::reload::Reloader;
-use super::{Configured, Failure, Places, Start, create_directory, load, policy};
+use super::renewal;
+use super::{Configured, Ended, Failure, Places, Start, create_directory, load, policy};
 
 /// Lines that wait for the disk, in bytes.
 const QUEUE: usize = 8 * 1024 * 1024;
 
+/// How long a stop waits for a disk to take the rest of the access log.
+const LAST_LINES: Duration = Duration::from_secs(5);
+
 /// Serves until a signal ends it.
-pub(crate) async fn serve(start: Start) -> Result<(), Failure> {
+pub(crate) async fn serve(start: Start) -> Result<Ended, Failure> {
     let notifier = Notifier::from_env();
     // Handlers first: before they are in place, a maintenance signal would kill the process.
     let mut signals = systemd::listen()
@@ -32,11 +37,11 @@ pub(crate) async fn serve(start: Start) -> Result<(), Failure> {
     let mut early = Vec::new();
     tokio::select! {
         outcome = startup_hooks(&start.places, &start.name) => outcome?,
-        () = stop(&mut signals, &mut early) => return Ok(()),
+        () = stop(&mut signals, &mut early) => return Ok(Ended::Stopped),
     }
     // Read after the hooks: to prepare the configuration is what many of them are for.
     let Configured { log, files, warnings, refused } = load(&start)?;
-    let Start { name, places, passed } = start;
+    let Start { name, places, program, passed } = start;
     let by_systemd = !passed.is_empty();
     journal::set_level(journal::level_filter(files.server.log_level));
     warnings.iter().for_each(|warning| log::warn!("{warning}"));
@@ -54,13 +59,14 @@ pub(crate) async fn serve(start: Start) -> Result<(), Failure> {
         .map_err(|error| Failure::new(Exit::CantCreate, format!("can't open the log: {error}")))?;
     let committer = tokio::spawn(committer);
     let store: Arc<dyn LogStore> = Arc::new(store);
-    let app = Arc::new(App::new(
+    let app = App::new(
         name.clone(),
         Arc::clone(&store),
         Arc::clone(&guard),
         policy(&name, &log, &files),
         sockets.shown.clone(),
-    ));
+    );
+    let app = Arc::new(app.with_access_log(AccessLog::new(places.logs.join(name.access_log_file()))));
     let listeners = Listeners::new(Arc::clone(&app));
     sockets.sockets.into_iter().for_each(|socket| listeners.serve(socket));
     let persisting = tokio::spawn({
@@ -78,19 +84,21 @@ pub(crate) async fn serve(start: Start) -> Result<(), Failure> {
         obey(&orders, order);
     }
     let mut watchdog = notifier.watchdog_interval().map(interval);
-    loop {
+    let mut outdated = pin!(renewal::outdated(program, Arc::clone(&app)));
+    let ended = loop {
         let order = tokio::select! {
             signal = signals.next() => match signal {
-                Some(Signal::Stop) | None => break,
+                Some(Signal::Stop) | None => break Ended::Stopped,
                 Some(signal) => signal,
             },
+            () = &mut outdated => break Ended::Outdated,
             () = tick(&mut watchdog) => {
                 notifier.watchdog();
                 continue;
             }
         };
         obey(&orders, order);
-    }
+    };
     keeper.abort();
 
     let patience = app.policy().files.http.graceful_shutdown_timeout;
@@ -106,6 +114,8 @@ pub(crate) async fn serve(start: Start) -> Result<(), Failure> {
         log::warn!("{cut} connections were cut after graceful_shutdown_timeout");
     }
     let closed = store.close().await;
+    let access_log = Arc::clone(&app);
+    drop(tokio::task::spawn_blocking(move || access_log.close_access_log(LAST_LINES)).await);
     // It ends with the store.
     drop(committer.await);
     persisting.abort();
@@ -116,7 +126,8 @@ pub(crate) async fn serve(start: Start) -> Result<(), Failure> {
     // Their failure is logged; it changes nothing any more.
     drop(tokio::task::spawn_blocking(atexit).await);
     event!(info, STOPPED; "stopped");
-    closed.map_err(|error| Failure::new(Exit::IoErr, error.to_string()))
+    closed.map_err(|error| Failure::new(Exit::IoErr, error.to_string()))?;
+    Ok(ended)
 }
 
 async fn startup_hooks(places: &Places, name: &LogName) -> Result<(), Failure> {

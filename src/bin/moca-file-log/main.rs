@@ -7,6 +7,7 @@ mod instance;
 mod last_good;
 mod listen;
 mod reload;
+mod renewal;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -17,6 +18,8 @@ use moca_file_log::event;
 use moca_file_log::exit::Exit;
 use moca_file_log::http;
 use moca_file_log::systemd::{self, PassedSocket, journal};
+use renewal::Program;
+
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 /// Serves one log over HTTP: what it acknowledges is on disk.
@@ -48,6 +51,8 @@ struct Places {
 struct Start {
     name: LogName,
     places: Places,
+    /// the program as it was when it started
+    program: Program,
     passed: Vec<PassedSocket>,
 }
 
@@ -107,7 +112,7 @@ fn prepare(arguments: &Arguments, passed: Vec<PassedSocket>) -> Result<Start, Fa
     let name: LogName = arguments.name.parse().map_err(|error| {
         Failure::new(Exit::Usage, format!("{:?} is no name of a log: {error}", arguments.name))
     })?;
-    Ok(Start { name, places, passed })
+    Ok(Start { name, places, program: Program::of_this_process(), passed })
 }
 
 /// What an instance begins with.
@@ -177,9 +182,24 @@ fn run(start: Start) -> Result<(), Failure> {
         .max_blocking_threads(8)
         .build()
         .map_err(|error| Failure::new(Exit::OsErr, format!("can't start the event loop: {error}")))?;
+    let by_systemd = !start.passed.is_empty() || std::env::var_os("NOTIFY_SOCKET").is_some();
+    let program = start.program.clone();
     let outcome = runtime.block_on(instance::serve(start));
     runtime.shutdown_background();
-    outcome
+    match outcome? {
+        Ended::Stopped => Ok(()),
+        // systemd starts what it finds; its sockets have never been closed.
+        Ended::Outdated if by_systemd => Ok(()),
+        Ended::Outdated => Err(program.start_again()),
+    }
+}
+
+/// Why an instance has stopped.
+enum Ended {
+    /// it was told to
+    Stopped,
+    /// the installed program is another one (`auto_reload`)
+    Outdated,
 }
 
 /// Every connection is a descriptor; the soft limit is a default for programs that use select(2).
