@@ -54,7 +54,7 @@ pub fn run_startup(dir: &Path, log: &str) -> Result<(), HookError> {
 pub fn run_atexit(dir: &Path, log: &str) {
     for (file, program) in [("atexit.py", "python3"), ("atexit.sh", "sh")] {
         if let Err(error) = run(dir, file, program, log) {
-            log::warn!(MOCA_EVENT = "hook-failed"; "{error}");
+            crate::event!(warn, HOOK_FAILED; "{error}");
         }
     }
 }

@@ -7,6 +7,7 @@
 //! - [`store`]: the file engine; an answer is sent only after it says that a record is durable.
 //! - [`record`]: what a record is and how it stands in a file as one line.
 //! - [`config`]: the configuration files, validated with the exact place of each finding.
+//! - [`events`]: what the journal is told, by name and number; below all of them.
 //! - [`systemd`]: passed sockets, readiness, watchdog, journal, signals.
 //!
 //! `record` and `config` do no network I/O and know none of the others (`config` knows [`record::Level`]);
@@ -14,6 +15,7 @@
 
 pub mod config;
 pub mod ctl;
+pub mod events;
 pub mod exit;
 pub mod guard;
 pub mod hooks;

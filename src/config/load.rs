@@ -109,6 +109,7 @@ impl Files {
         match (logs, keys, server, system, blacklist, http) {
             (Some(logs), Some(keys), Some(server), Some(system), Some(blacklist), Some(http)) => {
                 let files = Self { logs, keys, server, system, blacklist, http };
+                reading.warnings.append(&mut files.mistaken_for_access_logs());
                 Ok(Loaded { files, warnings: reading.warnings })
             }
             _ => Err(reading.errors),

@@ -5,6 +5,7 @@
 
 mod api_key;
 mod document;
+mod file_name;
 mod finding;
 mod http_toml;
 mod ip_set;

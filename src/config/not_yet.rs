@@ -1,25 +1,16 @@
 //! Options that are read and validated but change nothing in this version: who sets one is told so.
 
 use super::finding::Finding;
-use super::{Files, HttpSettings, LogEntry, http_toml, log_json, server};
+use super::{Files, HttpSettings, LogEntry, http_toml, log_json};
 
 /// A warning for each option of this log, and of the files that all logs share, that is set to something other than
 /// its default and not in force yet.
 #[must_use]
 pub fn not_in_force(log: &LogEntry, files: &Files) -> Vec<Finding> {
-    let (server, http) = (&files.server, &files.http);
+    let http = &files.http;
     let usual = HttpSettings::default();
-    let access_log_file = if server.access_log.is_some() { server::FILE } else { http_toml::FILE };
     let table = [
         (log.rotate.is_some(), log_json::FILE, "rotate", "the file grows for ever"),
-        (server.debug, server::FILE, "debug", "refusals are not explained"),
-        (
-            server.access_log.or(http.access_log) == Some(true),
-            access_log_file,
-            "access_log",
-            "none is written",
-        ),
-        (server.auto_reload, server::FILE, "auto_reload", "restart after an update"),
         (
             http.websocket_max_size != usual.websocket_max_size,
             http_toml::FILE,
@@ -88,21 +79,17 @@ mod tests {
     #[test]
     fn defaults_are_not_mentioned() {
         assert_eq!(options("", "{}", ""), [""; 0]);
-        let written = "websocket_max_size = 1048576\nworkers = 1\naccess_log = false\n";
-        let server = r#"{"debug": false, "access_log": false, "pyjs_secret": null}"#;
+        let written = "websocket_max_size = 1048576\nworkers = 1\naccess_log = true\n";
+        let server = r#"{"debug": true, "access_log": true, "auto_reload": true, "pyjs_secret": null}"#;
         assert_eq!(options(r#", "rotate": {}"#, server, written), [""; 0]);
     }
 
     #[test]
     fn everything_else_is() {
-        let server = r#"{"debug": true, "access_log": true, "auto_reload": true}"#;
         let http = "websocket_max_size = 1\nwebsocket_max_queue = 1\nwebsocket_read_limit = 1\n\
             websocket_write_limit = 1\nwebsocket_ping_interval = 1\nwebsocket_ping_timeout = 1\n\
-            max_searches = 1\naccess_log = false\n";
-        let all = options(r#", "rotate": {"keep": 3}"#, server, http);
-        assert_eq!(all.len(), 11, "{all:?}");
-        assert!(all.contains(&"server.json access_log".to_owned()), "{all:?}");
-        assert_eq!(options("", "{}", "access_log = true"), ["http.toml access_log"]);
-        assert_eq!(options("", r#"{"access_log": false}"#, "access_log = true"), [""; 0]);
+            max_searches = 1\n";
+        let all = options(r#", "rotate": {"keep": 3}"#, "{}", http);
+        assert_eq!(all.len(), 8, "{all:?}");
     }
 }

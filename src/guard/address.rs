@@ -56,7 +56,7 @@ impl Addresses {
         let count = self.unknown_keys.hit(address, now);
         if count == 1 {
             // Once an hour and address: trying keys must not be a way to flood the journal.
-            log::warn!(MOCA_EVENT = "unknown_key", MOCA_CLIENT:% = client; "unknown key from {client}");
+            crate::event!(warn, UNKNOWN_KEY, MOCA_CLIENT:% = client; "unknown key from {client}");
         }
         let limit = rules.system.block_ip_when_received_invalid_system_auth;
         if let Some(limit) = limit.filter(|limit| count > limit.get() && !client.is_loopback()) {
@@ -71,7 +71,7 @@ impl Addresses {
 
     fn block_automatically(&self, address: IpAddr, reason: &str) {
         if self.blocked.block(address, reason) {
-            log::warn!(MOCA_EVENT = "address_blocked", MOCA_CLIENT:% = address; "{address} is blocked: {reason}");
+            crate::event!(warn, ADDRESS_BLOCKED, MOCA_CLIENT:% = address; "{address} is blocked: {reason}");
         }
     }
 
@@ -79,8 +79,8 @@ impl Addresses {
         let address = address.to_canonical();
         let new = self.blocked.block(address, reason);
         if new {
-            log::info!(
-                MOCA_EVENT = "address_blocked", MOCA_CLIENT:% = address;
+            crate::event!(
+                info, ADDRESS_BLOCKED, MOCA_CLIENT:% = address;
                 "{address} is blocked by the operator"
             );
         }
@@ -94,8 +94,8 @@ impl Addresses {
         self.unknown_keys.forget(address);
         let was_blocked = self.blocked.unblock(address);
         if was_blocked {
-            log::info!(
-                MOCA_EVENT = "address_unblocked", MOCA_CLIENT:% = address;
+            crate::event!(
+                info, ADDRESS_UNBLOCKED, MOCA_CLIENT:% = address;
                 "{address} is no longer blocked"
             );
         }

@@ -113,6 +113,12 @@ impl BlockList {
             && self.entries.read().unwrap_or_else(PoisonError::into_inner).by_address.contains_key(&address)
     }
 
+    /// Since when and why an address is blocked.
+    pub(super) fn entry(&self, address: IpAddr) -> Option<BlockedEntry> {
+        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+        entries.by_address.get(&address).and_then(|age| entries.by_age.get(age)).cloned()
+    }
+
     /// False when it was blocked already.
     pub(super) fn block(&self, address: IpAddr, reason: &str) -> bool {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());

@@ -5,18 +5,12 @@ use http::{HeaderMap, HeaderName};
 use subtle::ConstantTimeEq;
 
 use super::Refusal;
-use crate::config::System;
+use crate::config::{RequiredHeader, System};
 
 /// `force_headers`, then `referer`.
 pub(super) fn check(system: &System, headers: &HeaderMap) -> Result<(), Refusal> {
-    for required in &system.force_headers {
-        let there = match &required.value {
-            Some(value) => has(headers, &required.name, value.as_bytes()),
-            None => headers.contains_key(&required.name),
-        };
-        if !there {
-            return Err(Refusal::MissingForcedHeader);
-        }
+    if missing_forced(system, headers).next().is_some() {
+        return Err(Refusal::MissingForcedHeader);
     }
     if system.allowed_referer.any && !system.force_referer {
         return Ok(());
@@ -31,6 +25,18 @@ pub(super) fn check(system: &System, headers: &HeaderMap) -> Result<(), Refusal>
     if all_allowed { Ok(()) } else { Err(Refusal::InvalidReferer) }
 }
 
+/// The names of `force_headers` that are missing or have another value.
+pub(super) fn missing_forced<'s>(
+    system: &'s System,
+    headers: &HeaderMap,
+) -> impl Iterator<Item = &'s HeaderName> {
+    let is_there = |required: &RequiredHeader| match &required.value {
+        Some(value) => has(headers, &required.name, value.as_bytes()),
+        None => headers.contains_key(&required.name),
+    };
+    system.force_headers.iter().filter(move |required| !is_there(required)).map(|required| &required.name)
+}
+
 /// Whether a line of this header has exactly this value. Such values are often secrets between a proxy and us, so
 /// they are compared in constant time.
 pub(super) fn has(headers: &HeaderMap, name: &HeaderName, value: &[u8]) -> bool {
@@ -42,7 +48,7 @@ mod tests {
     use http::HeaderValue;
 
     use super::*;
-    use crate::config::{Origins, RequiredHeader};
+    use crate::config::Origins;
     use crate::guard::testing;
 
     fn system(

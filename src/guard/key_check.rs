@@ -36,10 +36,7 @@ pub(super) fn check(
     let admits = |allowed: &str| paths.iter().any(|path| is_below(allowed, path));
     let rule = entry.allowed_path.iter().position(|allowed| admits(&allowed.path));
     let rule = rule.map(PathRule).ok_or(Refusal::PathNotAllowed)?;
-    let has_all = key
-        .required_headers
-        .iter()
-        .all(|(name, value)| name.as_ref().is_some_and(|name| headers::has(request, name, value)));
+    let has_all = missing_headers(key, request).next().is_none();
     if has_all { Ok(rule) } else { Err(Refusal::MissingRequiredHeader) }
 }
 
@@ -54,13 +51,31 @@ pub(super) fn check_args<'a>(
     key: &Key,
     value_of: &dyn Fn(&str) -> Option<Cow<'a, str>>,
 ) -> Result<(), Refusal> {
-    let has_all = key.entry.required_args.iter().all(|(name, required)| {
+    let has_all = missing_args(key, value_of).next().is_none();
+    if has_all { Ok(()) } else { Err(Refusal::MissingRequiredArgument) }
+}
+
+/// The names of `required.args` that are missing or have another value.
+pub(super) fn missing_args<'k, 'a>(
+    key: &'k Key,
+    value_of: &dyn Fn(&str) -> Option<Cow<'a, str>>,
+) -> impl Iterator<Item = &'k str> {
+    let is_there = |name: &str, required: &ArgValue| {
         value_of(name).is_some_and(|value| match required {
             ArgValue::Present => true,
             ArgValue::Text(text) => value.as_bytes().ct_eq(text.as_bytes()).into(),
         })
-    });
-    if has_all { Ok(()) } else { Err(Refusal::MissingRequiredArgument) }
+    };
+    let all = key.entry.required_args.iter();
+    all.filter(move |(name, required)| !is_there(name, required)).map(|(name, _)| name.as_str())
+}
+
+/// The names of `required.headers` that are missing or have another value.
+pub(super) fn missing_headers<'k>(key: &'k Key, request: &HeaderMap) -> impl Iterator<Item = &'k str> {
+    let names = key.entry.required_headers.iter().map(|(name, _)| name.as_str());
+    let all = key.required_headers.iter().zip(names);
+    all.filter(|((name, value), _)| !name.as_ref().is_some_and(|name| headers::has(request, name, value)))
+        .map(|(_, name)| name)
 }
 
 #[cfg(test)]

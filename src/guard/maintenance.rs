@@ -27,7 +27,7 @@ impl Maintenance {
         let marker = state::state_file(state_dir, log, "maintenance");
         let by_signal = marker.try_exists().unwrap_or_else(|error| {
             let path = marker.display();
-            log::warn!(MOCA_EVENT = "state_file_broken"; "{path} cannot be looked for ({error}), taken as absent");
+            crate::event!(warn, STATE_FILE_BROKEN; "{path} cannot be looked for ({error}), taken as absent");
             false
         });
         Self { by_signal: AtomicBool::new(by_signal), marker, changing: Mutex::new(()) }
@@ -61,11 +61,16 @@ impl Maintenance {
         };
         drop(changing);
         if was_on != on {
-            let (event, word) = if on { ("maintenance_on", "on") } else { ("maintenance_off", "off") };
-            match &outcome {
-                Ok(()) => log::info!(MOCA_EVENT = event; "maintenance by signal is {word}"),
-                Err(error) => log::error!(
-                    MOCA_EVENT = event;
+            let word = if on { "on" } else { "off" };
+            match (&outcome, on) {
+                (Ok(()), true) => crate::event!(info, MAINTENANCE_ON; "maintenance by signal is {word}"),
+                (Ok(()), false) => crate::event!(info, MAINTENANCE_OFF; "maintenance by signal is {word}"),
+                (Err(error), true) => crate::event!(
+                    error, MAINTENANCE_ON;
+                    "maintenance by signal is {word}, but would not survive a restart: {error}"
+                ),
+                (Err(error), false) => crate::event!(
+                    error, MAINTENANCE_OFF;
                     "maintenance by signal is {word}, but would not survive a restart: {error}"
                 ),
             }

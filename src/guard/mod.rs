@@ -15,6 +15,7 @@ mod address;
 mod blocklist;
 mod client;
 mod counters;
+mod explain;
 mod forwarded;
 #[cfg(fuzzing)]
 #[doc(hidden)]
@@ -36,6 +37,7 @@ mod windows;
 
 pub use blocklist::BlockedEntry;
 pub use client::{ClientAddr, ClientText, client_addr};
+pub use explain::Asked;
 pub use maintenance::Maintenance;
 pub use quota::{LimitState, Quota};
 pub use refusal::Refusal;
@@ -243,6 +245,21 @@ impl Guard {
         now: Instant,
     ) -> Result<(), Refusal> {
         self.root.check(&rules.root, presented, *client, now).await
+    }
+
+    /// Why a request was refused, in the words of the configuration, for the operator; see [`Asked`].
+    #[must_use]
+    pub fn explain(&self, rules: &Rules, refusal: &Refusal, asked: &Asked<'_>) -> String {
+        explain::explain(self, rules, refusal, asked)
+    }
+
+    /// The names of `required.args` that are missing or different; see [`Self::check_args`].
+    pub fn missing_args<'a>(
+        &self,
+        key: &Key,
+        value_of: &dyn Fn(&str) -> Option<Cow<'a, str>>,
+    ) -> Vec<String> {
+        key_check::missing_args(key, value_of).map(str::to_owned).collect()
     }
 
     /// The state of maintenance.

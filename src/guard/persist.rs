@@ -27,7 +27,7 @@ pub(super) async fn persist(list: &Arc<BlockList>) {
             }
             Err(error) => {
                 if !failing {
-                    log::error!(MOCA_EVENT = "block_list_not_written"; "the block list cannot be written: {error}");
+                    crate::event!(error, BLOCK_LIST_NOT_WRITTEN; "the block list cannot be written: {error}");
                 }
                 failing = true;
                 list.changed.notify_one();

@@ -25,6 +25,11 @@ pub(super) enum Root {
 }
 
 impl Root {
+    /// No password is the right one.
+    pub(super) const fn is_closed(&self) -> bool {
+        matches!(self, Self::Closed)
+    }
+
     /// An empty password closes the routes like none.
     pub(super) fn new(configured: &RootPassword) -> Self {
         match configured {

@@ -4,42 +4,12 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
-
 use crate::config::LogName;
 
-/// Longest encoded name in a file name, in bytes; with suffixes it stays below the 255 of Linux.
-const LONGEST_STEM: usize = 200;
-
-/// `STATE_DIR/NAME.SUFFIX`. `%`, `/` and control characters in the name are percent-encoded; what becomes too long for
-/// a file name is cut and ends in the first 16 hexadecimal digits of the name's SHA-256.
+/// `STATE_DIR/NAME.SUFFIX`, where NAME is [`LogName::file_stem`].
 #[must_use]
 pub fn state_file(state_dir: &Path, log: &LogName, suffix: &str) -> PathBuf {
-    state_dir.join(format!("{}.{suffix}", stem(log.as_str())))
-}
-
-fn stem(name: &str) -> String {
-    let mut stem = String::with_capacity(name.len());
-    for character in name.chars() {
-        match character {
-            '%' | '/' => stem.push_str(&format!("%{:02X}", u32::from(character))),
-            control if control.is_control() => {
-                let mut utf8 = [0; 4];
-                for byte in control.encode_utf8(&mut utf8).bytes() {
-                    stem.push_str(&format!("%{byte:02X}"));
-                }
-            }
-            plain => stem.push(plain),
-        }
-    }
-    if stem.len() > LONGEST_STEM {
-        let digest: String = Sha256::digest(name)[..8].iter().map(|byte| format!("{byte:02x}")).collect();
-        let longest = LONGEST_STEM - digest.len() - 1;
-        stem.truncate((0..=longest).rev().find(|&at| stem.is_char_boundary(at)).unwrap_or(0));
-        stem.push('%');
-        stem.push_str(&digest);
-    }
-    stem
+    state_dir.join(format!("{}.{suffix}", log.file_stem()))
 }
 
 /// Replaces the file as a whole: after a crash there is the old one or the new one, and what was returned from is on
@@ -82,10 +52,10 @@ pub(super) fn move_aside(path: &Path, why: &dyn std::fmt::Display) {
     let (from, to) = (path.display(), aside.display());
     match fs::rename(path, &aside) {
         Ok(()) => {
-            log::warn!(MOCA_EVENT = "state_file_broken"; "{from} cannot be used ({why}), moved to {to}");
+            crate::event!(warn, STATE_FILE_BROKEN; "{from} cannot be used ({why}), moved to {to}");
         }
         Err(error) => {
-            log::warn!(MOCA_EVENT = "state_file_broken"; "{from} cannot be used ({why}), nor moved ({error})");
+            crate::event!(warn, STATE_FILE_BROKEN; "{from} cannot be used ({why}), nor moved ({error})");
         }
     }
 }
@@ -103,11 +73,6 @@ mod tests {
         assert_eq!(name("sample1"), "/s/sample1.blocked.json");
         assert_eq!(name("über log"), "/s/über log.blocked.json");
         assert_eq!(name("100%"), "/s/100%25.blocked.json");
-        assert_eq!(stem("a/\n\u{85}"), "a%2F%0A%C2%85");
-        let long = ["%".repeat(200), format!("{}a", "%".repeat(199)), "ü".repeat(100)];
-        assert!(long.iter().all(|name| stem(name).len() <= LONGEST_STEM));
-        assert_ne!(stem(&long[0]), stem(&long[1]));
-        assert_eq!(stem(&long[2]), long[2]);
     }
 
     #[test]

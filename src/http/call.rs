@@ -19,6 +19,7 @@ use super::policy::Policy;
 use super::problem::Problem;
 use super::route::Route;
 use super::sealed::{self, Seal};
+use super::trace::{Part, Trace, timed};
 use crate::guard::{ClientAddr, Key, PathRule, Quota, Refusal};
 
 /// See the module.
@@ -26,6 +27,8 @@ pub(super) struct Call {
     pub(super) app: Arc<App>,
     pub(super) policy: Arc<Policy>,
     pub(super) state: Arc<ConnState>,
+    /// where somebody wants to know
+    pub(super) trace: Option<Arc<Trace>>,
     pub(super) client: ClientAddr,
     pub(super) route: Route,
     pub(super) parts: Parts,
@@ -71,10 +74,12 @@ const READ_INLINE: usize = 256 * 1024;
 
 impl Call {
     /// Checks the key as far as it can be without the body, before a byte of it is read.
+    #[expect(clippy::too_many_arguments, reason = "the parts of a request, each of another type")]
     pub(super) fn admit(
         app: Arc<App>,
         policy: Arc<Policy>,
         state: Arc<ConnState>,
+        trace: Option<Arc<Trace>>,
         client: ClientAddr,
         route: Route,
         parts: Parts,
@@ -84,6 +89,7 @@ impl Call {
             app,
             policy,
             state,
+            trace,
             client,
             route,
             parts,
@@ -116,6 +122,7 @@ impl Call {
         let now = Instant::now();
         let rules = &self.policy.rules;
         let key = self.app.guard.find_key(rules, Some(&presented), &self.client, now)?;
+        self.recognised(key);
         let rule = self.check_key(key)?;
         let spent = if !key.entry.required_args.is_empty() {
             Spent::NotYet
@@ -126,6 +133,12 @@ impl Call {
             Spent::Yes
         };
         Ok(Some(EarlyKey { key: Arc::clone(key), rule, spent }))
+    }
+
+    fn recognised(&self, key: &Arc<Key>) {
+        if let Some(trace) = &self.trace {
+            trace.recognised(key);
+        }
     }
 
     fn may_have_params(&self) -> bool {
@@ -229,7 +242,7 @@ impl Call {
         T: Send + 'static,
         F: Future<Output = Result<T, Problem>> + Send + 'static,
     {
-        let input = self.input().await?;
+        let input = timed(self.trace.as_ref(), Part::Body, self.input()).await?;
         let is_large = input.collected.bytes.len() > READ_INLINE;
         let rest = finish(Arc::clone(self), input);
         if is_large { self.app.offload.drive(Box::pin(rest)).await? } else { rest.await }
@@ -262,12 +275,18 @@ impl Call {
     ///
     /// Who may speak on the admin socket was decided when the connection came: no key, no password.
     pub(super) async fn authorize(&self, params: &Params<'_>) -> Result<Arc<Key>, Problem> {
+        timed(self.trace.as_ref(), Part::Auth, self.finish_checks(params)).await
+    }
+
+    async fn finish_checks(&self, params: &Params<'_>) -> Result<Arc<Key>, Problem> {
         if self.client == ClientAddr::Local {
+            self.recognised(&self.policy.operator);
             return Ok(Arc::clone(&self.policy.operator));
         }
         let now = Instant::now();
         let find = |presented: Option<&str>| {
-            self.app.guard.find_key(&self.policy.rules, presented, &self.client, now).map_err(Problem::from)
+            let found = self.app.guard.find_key(&self.policy.rules, presented, &self.client, now);
+            found.inspect(|key| self.recognised(key)).map_err(Problem::from)
         };
         // The body is the stronger source: its key decides, though the other one had to be good to come this far.
         let stronger = params.key_in_body().map(|presented| find(Some(&presented))).transpose()?;
@@ -283,7 +302,13 @@ impl Call {
             }
         };
         if spent == Spent::NotYet {
-            self.app.guard.check_args(&key, &|name| params.text(name))?;
+            let value_of = |name: &str| params.text(name);
+            if let Err(refusal) = self.app.guard.check_args(&key, &value_of) {
+                if let Some(trace) = &self.trace {
+                    trace.missing_args(|| self.app.guard.missing_args(&key, &value_of));
+                }
+                return Err(refusal.into());
+            }
             self.spend(&key, rule, now).await?;
         }
         if self.route.needs_root() {

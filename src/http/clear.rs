@@ -11,8 +11,8 @@ pub(super) async fn clear_logs(call: &Arc<Call>) -> Answer {
     authorize(call).await?;
     if !call.is_head() {
         call.app.store.clear().await?;
-        log::warn!(
-            MOCA_EVENT = "cleared", MOCA_CLIENT = call.client.to_string().as_str();
+        crate::event!(
+            warn, CLEARED, MOCA_CLIENT = call.client.to_string().as_str();
             "the log was cleared over HTTP"
         );
     }

@@ -55,7 +55,7 @@ where
         .half_close(true)
         .max_headers(http.max_headers as usize)
         .max_buf_size(usize::try_from(http.max_header_size).unwrap_or(usize::MAX).max(BUFFER_MIN));
-    let stream = TokioIo::new(ConnStream::new(stream, Arc::clone(&state), app));
+    let stream = TokioIo::new(ConnStream::new(stream, Arc::clone(&state), app, peer));
     let mut connection = pin!(builder.serve_connection(stream, service));
     drop(policy);
 

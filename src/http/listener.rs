@@ -25,6 +25,7 @@ use super::peer::may_administer;
 use super::problem::Problem;
 use super::routes::routes;
 use super::service::Handlers;
+use super::trace::refused_bare;
 use crate::guard::ClientAddr;
 
 /// A listening socket.
@@ -195,13 +196,20 @@ impl<H: Handlers> Acceptor<H> {
                 }
                 let problem =
                     Problem::new(StatusCode::FORBIDDEN, "This socket is for root and the service's group.");
-                self.refuse(stream, problem);
+                self.refuse(stream, ClientAddr::Local, problem);
             }
         }
     }
 
-    fn refuse<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(&self, mut stream: S, problem: Problem) {
-        let refusal = problem.closing().into_raw(&self.app.policy());
+    fn refuse<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+        &self,
+        mut stream: S,
+        peer: ClientAddr,
+        problem: Problem,
+    ) {
+        let policy = self.app.policy();
+        refused_bare(&self.app, &policy, peer, &problem);
+        let refusal = problem.closing().into_raw(&policy);
         let seat = self.census.enter_uncounted();
         self.connections.spawn(async move {
             // It fits into the socket's buffer or the client is gone.
@@ -219,7 +227,7 @@ impl<H: Handlers> Acceptor<H> {
 
     fn spawn<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(&self, stream: S, peer: ClientAddr) {
         let Some(seat) = self.census.enter(&self.app, &peer) else {
-            return self.refuse(stream, Problem::overloaded("Too many connections from your address."));
+            return self.refuse(stream, peer, Problem::overloaded("Too many connections from your address."));
         };
         let (app, handlers) = (Arc::clone(&self.app), self.handlers.clone());
         let stopping = Stopping { drain: self.drain.clone(), hurry: self.hurry.clone() };

@@ -4,6 +4,7 @@
 //! `stream` (its bytes) → `service` (the order of the checks) → `call` (an admitted request: body, parameters, rest of
 //! the key's checks) → `routes` and a handler (`save`, `read`, `download`, `clear`) → the store → the answer.
 
+mod access_log;
 mod admin;
 mod answer;
 mod body;
@@ -34,13 +35,15 @@ mod save;
 mod sealed;
 mod service;
 mod stream;
+mod trace;
 
+pub use access_log::AccessLog;
 pub use listener::{Listeners, Socket};
 pub use policy::Policy;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 
@@ -59,6 +62,8 @@ pub struct App {
     /// what the operator wants to know of the process
     pub vitals: Vitals,
     policy: ArcSwap<Policy>,
+    access_log: Option<AccessLog>,
+    explainer: trace::Explainer,
     budget: Arc<body::Budget>,
     offload: offload::Offload,
 }
@@ -95,13 +100,33 @@ impl App {
             guard,
             vitals,
             policy: ArcSwap::from_pointee(policy),
+            access_log: None,
+            explainer: trace::Explainer::default(),
             budget: Arc::default(),
             offload: offload::Offload::new(),
         }
     }
 
+    /// Gives it an access log, which is written while the policy in force wants one.
+    #[must_use]
+    pub fn with_access_log(mut self, access_log: AccessLog) -> Self {
+        access_log.switch(self.policy().access_log);
+        self.access_log = Some(access_log);
+        self
+    }
+
+    /// Writes the rest of the access log; none is written any more. Blocks, for at most `patience`.
+    pub fn close_access_log(&self, patience: Duration) {
+        if let Some(access_log) = &self.access_log {
+            access_log.close(patience);
+        }
+    }
+
     /// Puts another configuration into force, for the requests that begin from now on.
     pub fn apply(&self, policy: Policy) {
+        if let Some(access_log) = &self.access_log {
+            access_log.switch(policy.access_log);
+        }
         self.policy.store(Arc::new(policy));
     }
 

@@ -19,6 +19,8 @@ pub struct Policy {
     pub files: Files,
     pub(super) rules: Rules,
     pub(super) limits: Limits,
+    /// requests are put down
+    pub(super) access_log: bool,
     /// stands for the key of whoever speaks on the admin socket
     pub(super) operator: Arc<Key>,
     /// `Server` and the configured headers, on every answer
@@ -44,6 +46,7 @@ impl Policy {
                 ..KeyEntry::new(KeyDigest::of("operator"))
             })),
             paths: Route::keyed().iter().map(|route| route.paths(name)).collect(),
+            access_log: files.writes_access_log(),
             fixed,
             log,
             files,

@@ -22,6 +22,8 @@ pub(super) struct Problem {
     /// more for a person; clients match on `detail`
     reason: Option<String>,
     headers: Vec<(HeaderName, HeaderValue)>,
+    /// the check that refused, where one did
+    cause: Option<Refusal>,
 }
 
 /// When to come back after a temporary failure whose end nobody knows.
@@ -41,7 +43,7 @@ struct Document<'a> {
 
 impl Problem {
     pub(super) fn new(status: StatusCode, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, detail: detail.into(), reason: None, headers: Vec::new() }
+        Self { status, detail: detail.into(), reason: None, headers: Vec::new(), cause: None }
     }
 
     pub(super) fn bad_request(detail: impl Into<Cow<'static, str>>) -> Self {
@@ -86,7 +88,23 @@ impl Problem {
         self.with(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)))
     }
 
-    fn body(&self) -> Vec<u8> {
+    pub(super) const fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    pub(super) const fn cause(&self) -> Option<&Refusal> {
+        self.cause.as_ref()
+    }
+
+    /// What the answer says, in one line.
+    pub(super) fn words(&self) -> String {
+        match &self.reason {
+            Some(reason) => format!("{} {reason}", self.detail),
+            None => self.detail.to_string(),
+        }
+    }
+
+    pub(super) fn body(&self) -> Vec<u8> {
         let document = Document {
             r#type: "about:blank",
             title: self.status.canonical_reason().unwrap_or("Error"),
@@ -142,10 +160,11 @@ impl From<Refusal> for Problem {
             let challenge = HeaderValue::from_static("Bearer realm=\"MocaFileLog\"");
             problem = problem.with(header::WWW_AUTHENTICATE, challenge);
         }
-        match refusal.retry_after() {
-            Some(after) => problem.retry_after(after),
-            None => problem,
+        if let Some(after) = refusal.retry_after() {
+            problem = problem.retry_after(after);
         }
+        problem.cause = Some(refusal);
+        problem
     }
 }
 

@@ -15,24 +15,24 @@ use super::{admin, clear, download, read, save};
 pub(super) fn routes()
 -> impl Filter<Extract = (Response,), Error = warp::Rejection> + Clone + Send + Sync + 'static {
     // The busiest first: each filter that does not match costs a little.
-    let save_log =
-        on(Route::SaveLog).and_then(|call: Arc<Call>| async move { reply(save::save_log(&call).await) });
-    let save_logs =
-        on(Route::SaveLogs).and_then(|call: Arc<Call>| async move { reply(save::save_logs(&call).await) });
-    let details =
-        on(Route::Details).and_then(|call: Arc<Call>| async move { reply(read::details(&call).await) });
-    let get_logs =
-        on(Route::GetLogs).and_then(|call: Arc<Call>| async move { reply(read::get_logs(&call).await) });
+    let save_log = on(Route::SaveLog)
+        .and_then(|call: Arc<Call>| async move { reply(&call, save::save_log(&call).await) });
+    let save_logs = on(Route::SaveLogs)
+        .and_then(|call: Arc<Call>| async move { reply(&call, save::save_logs(&call).await) });
+    let details = on(Route::Details)
+        .and_then(|call: Arc<Call>| async move { reply(&call, read::details(&call).await) });
+    let get_logs = on(Route::GetLogs)
+        .and_then(|call: Arc<Call>| async move { reply(&call, read::get_logs(&call).await) });
     let get_latest = on(Route::GetLatestLogs)
-        .and_then(|call: Arc<Call>| async move { reply(read::get_latest_logs(&call).await) });
+        .and_then(|call: Arc<Call>| async move { reply(&call, read::get_latest_logs(&call).await) });
     let download = on(Route::DownloadLogs)
-        .and_then(|call: Arc<Call>| async move { reply(download::download_logs(&call).await) });
-    let clear =
-        on(Route::ClearLogs).and_then(|call: Arc<Call>| async move { reply(clear::clear_logs(&call).await) });
-    let status =
-        on(Route::AdminStatus).and_then(|call: Arc<Call>| async move { reply(admin::status(&call).await) });
-    let blocked =
-        on(Route::AdminBlocked).and_then(|call: Arc<Call>| async move { reply(admin::blocked(&call).await) });
+        .and_then(|call: Arc<Call>| async move { reply(&call, download::download_logs(&call).await) });
+    let clear = on(Route::ClearLogs)
+        .and_then(|call: Arc<Call>| async move { reply(&call, clear::clear_logs(&call).await) });
+    let status = on(Route::AdminStatus)
+        .and_then(|call: Arc<Call>| async move { reply(&call, admin::status(&call).await) });
+    let blocked = on(Route::AdminBlocked)
+        .and_then(|call: Arc<Call>| async move { reply(&call, admin::blocked(&call).await) });
     save_log
         .or(save_logs)
         .unify()
@@ -51,6 +51,9 @@ fn on(
     })
 }
 
-fn reply(answer: Answer) -> Result<Response, Infallible> {
+fn reply(call: &Call, answer: Answer) -> Result<Response, Infallible> {
+    if let (Some(trace), Err(problem)) = (&call.trace, &answer) {
+        trace.refused(problem);
+    }
     Ok(answer.unwrap_or_else(|problem| problem.into_response().map(Into::into)))
 }

@@ -6,6 +6,7 @@ use http::header::{self, HeaderValue};
 
 use super::answer::{self, Answer};
 use super::call::{Call, Input};
+use super::trace::{Part, timed};
 use crate::guard::Key;
 use crate::record::Level;
 use crate::store::{Cursor, Entry, Source, append};
@@ -47,7 +48,7 @@ async fn save(call: &Call, key: &Arc<Key>, mut entries: Vec<Entry<'_>>) -> Answe
     } else {
         let client = call.client.text();
         let source = Source { client: client.as_str(), key: &key.entry.name, route: call.route.name() };
-        append(store, &source, &entries).await?.cursor
+        timed(call.trace.as_ref(), Part::Store, append(store, &source, &entries)).await?.cursor
     };
     let saved = if call.is_head() { 0 } else { entries.len() };
     let mut response = if answer::wants_json(&call.parts.headers) {

@@ -25,6 +25,7 @@ use super::phase::{ConnState, Expired, Phase};
 use super::policy::Policy;
 use super::problem::Problem;
 use super::route::{METHODS, Route};
+use super::trace::{End, Part, Trace};
 use crate::guard::{ClientAddr, Quota, client_addr};
 
 /// The warp service behind the checks.
@@ -50,6 +51,8 @@ impl<T> Handlers for T where
 pub(super) struct AnswerBody<B> {
     inner: B,
     state: Arc<ConnState>,
+    /// where somebody wants to know
+    end: Option<Box<End>>,
 }
 
 impl<B> Drop for AnswerBody<B> {
@@ -66,7 +69,13 @@ impl<B: Body<Data = Bytes> + Unpin> Body for AnswerBody<B> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        Pin::new(&mut self.inner).poll_frame(cx)
+        let frame = Pin::new(&mut self.inner).poll_frame(cx);
+        if let Some(end) = &mut self.end
+            && let Poll::Ready(Some(Ok(frame))) = &frame
+        {
+            end.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+        }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {
@@ -102,26 +111,42 @@ pub(super) async fn answer<H: Handlers>(
     let origin = request.headers().get(header::ORIGIN).cloned();
     // Whoever asks first whether to send a body is not told to send it when nobody reads it.
     let expects = request.headers().contains_key(header::EXPECT);
-    let mut checked = check(&app, &policy, &state, peer, request);
+    let client = client_addr(peer, request.headers(), &policy.files.http);
+    let trace = Trace::begin(&app, &policy, client, &request);
+    let mut end = trace.clone().map(|trace| Box::new(End::of(trace)));
+    let began = trace.as_ref().and_then(|trace| trace.now());
+    let mut checked = check(&app, &policy, &state, client, trace.as_ref(), request);
     if let Checked::Call(call) = &checked
         && call.owes()
         // Boxed, so that requests without Redis do not carry its future along.
         && let Err(refused) = Box::pin(call.settle()).await
     {
-        checked = refused.into();
+        checked = Checked::Refused(Box::new(refused));
+    }
+    if let Some(trace) = &trace {
+        trace.took(Part::Check, began);
     }
     let (mut response, quota) = match checked {
-        Checked::Answer { response, quota, body } => {
+        Checked::Answer { response, body } => {
             if state.has_unread_body() && !expects {
                 drain(body, &state).await;
             }
-            (response, quota)
+            (response, None)
+        }
+        Checked::Refused(refused) => {
+            if let Some(trace) = &trace {
+                trace.refused(&refused.problem);
+            }
+            if state.has_unread_body() && !expects {
+                drain(refused.body, &state).await;
+            }
+            (refused.problem.into_response().map(Into::into), refused.quota)
         }
         Checked::Call(call) => {
             let mut handlers = handlers;
             let mut inner = Request::new(Empty::new());
             inner.extensions_mut().insert(Arc::clone(&call));
-            let response = overdue(&state, handlers.call(inner)).await;
+            let response = overdue(&state, trace.as_ref(), handlers.call(inner)).await;
             (response, call.quota().cloned())
         }
     };
@@ -132,13 +157,20 @@ pub(super) async fn answer<H: Handlers>(
     if state.has_unread_body() {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
+    if let Some(trace) = &trace {
+        trace.dress(&mut response);
+    }
+    if let Some(end) = &mut end {
+        end.status = response.status().as_u16();
+    }
     state.enter(Phase::Answering);
-    Ok(response.map(|inner| AnswerBody { inner, state }))
+    Ok(response.map(|inner| AnswerBody { inner, state, end }))
 }
 
 /// Waits for the handler, but not past the time that an answer may take: the connection's timer tells.
 async fn overdue(
     state: &ConnState,
+    trace: Option<&Arc<Trace>>,
     handler: impl Future<Output = Result<warp::reply::Response, Infallible>>,
 ) -> warp::reply::Response {
     let mut handler = pin!(handler);
@@ -146,6 +178,9 @@ async fn overdue(
         Poll::Ready(Ok(response)) => Poll::Ready(response),
         Poll::Pending if state.is_expired(Expired::Answer) => {
             let problem = Problem::overloaded("The answer was not ready in time.");
+            if let Some(trace) = trace {
+                trace.refused(&problem);
+            }
             Poll::Ready(problem.into_response().map(Into::into))
         }
         Poll::Pending => Poll::Pending,
@@ -157,31 +192,21 @@ enum Checked {
     /// `body`: what the client sends that nobody reads
     Answer {
         response: warp::reply::Response,
-        quota: Option<Quota>,
         body: Option<Incoming>,
     },
+    Refused(Box<Refused>),
     Call(Arc<Call>),
 }
 
 impl Checked {
     fn refused(problem: Problem, body: Incoming) -> Self {
-        Self::Answer { response: problem.into_response().map(Into::into), quota: None, body: Some(body) }
-    }
-}
-
-impl From<Refused> for Checked {
-    fn from(refused: Refused) -> Self {
-        Self::Answer {
-            response: refused.problem.into_response().map(Into::into),
-            quota: refused.quota,
-            body: refused.body,
-        }
+        Self::Refused(Box::new(Refused { problem, quota: None, body: Some(body) }))
     }
 }
 
 impl From<Problem> for Checked {
     fn from(problem: Problem) -> Self {
-        Self::Answer { response: problem.into_response().map(Into::into), quota: None, body: None }
+        Self::Refused(Box::new(Refused { problem, quota: None, body: None }))
     }
 }
 
@@ -211,11 +236,11 @@ fn check(
     app: &Arc<App>,
     policy: &Arc<Policy>,
     state: &Arc<ConnState>,
-    peer: ClientAddr,
+    client: ClientAddr,
+    trace: Option<&Arc<Trace>>,
     request: Request<Incoming>,
 ) -> Checked {
     let rules = &policy.rules;
-    let client = client_addr(peer, request.headers(), &policy.files.http);
     if let Err(refusal) = app.guard.check_address(rules, &client, Instant::now()) {
         return Checked::refused(refusal.into(), request.into_body());
     }
@@ -226,7 +251,7 @@ fn check(
     // Targets without a path (RFC 9112, sections 3.2.3 and 3.2.4): the server as a whole, and a tunnel through it.
     if parts.method == Method::OPTIONS && parts.uri.path() == "*" {
         let response = policy.preflight().map(Into::into);
-        return Checked::Answer { response, quota: None, body: Some(body) };
+        return Checked::Answer { response, body: Some(body) };
     }
     if parts.method == Method::CONNECT {
         return Checked::refused(Problem::method_not_allowed("Method CONNECT not allowed", METHODS), body);
@@ -241,21 +266,17 @@ fn check(
         return Checked::refused(Problem::method_not_allowed(detail, route.methods()), body);
     }
     if parts.method == Method::OPTIONS {
-        return Checked::Answer {
-            response: policy.preflight().map(Into::into),
-            quota: None,
-            body: Some(body),
-        };
+        return Checked::Answer { response: policy.preflight().map(Into::into), body: Some(body) };
     }
     if route == Route::Status {
         let text = concat!("MocaFileLog(", env!("CARGO_PKG_VERSION"), ") is working...");
         let mut response = answer::text(Bytes::from_static(text.as_bytes()));
         response.headers_mut().insert(header::CACHE_CONTROL, answer::NO_STORE);
-        return Checked::Answer { response, quota: None, body: Some(body) };
+        return Checked::Answer { response, body: Some(body) };
     }
     if route == Route::OpenApi {
         let response = openapi::document(&parts.headers);
-        return Checked::Answer { response, quota: None, body: Some(body) };
+        return Checked::Answer { response, body: Some(body) };
     }
     // What browsers and proxies must send is no matter of the operator's own socket.
     if client != ClientAddr::Local
@@ -263,11 +284,10 @@ fn check(
     {
         return Checked::refused(refusal.into(), body);
     }
-    let call =
-        Call::admit(Arc::clone(app), Arc::clone(policy), Arc::clone(state), client, route, parts, body);
-    match call {
+    let (app, policy, state) = (Arc::clone(app), Arc::clone(policy), Arc::clone(state));
+    match Call::admit(app, policy, state, trace.cloned(), client, route, parts, body) {
         Ok(call) => Checked::Call(Arc::new(call)),
-        Err(refused) => (*refused).into(),
+        Err(refused) => Checked::Refused(refused),
     }
 }
 

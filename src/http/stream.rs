@@ -12,20 +12,23 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::App;
 use super::phase::{ConnState, Expired, Phase};
 use super::problem::Problem;
+use super::trace::refused_bare;
+use crate::guard::ClientAddr;
 
 /// See the module.
 pub(super) struct ConnStream<S> {
     inner: S,
     state: Arc<ConnState>,
     app: Arc<App>,
+    peer: ClientAddr,
     /// bytes that go out instead of those hyper wrote, and how many of them are out
     instead: Option<(Vec<u8>, usize)>,
     half_closed: bool,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> ConnStream<S> {
-    pub(super) const fn new(inner: S, state: Arc<ConnState>, app: Arc<App>) -> Self {
-        Self { inner, state, app, instead: None, half_closed: false }
+    pub(super) const fn new(inner: S, state: Arc<ConnState>, app: Arc<App>, peer: ClientAddr) -> Self {
+        Self { inner, state, app, peer, instead: None, half_closed: false }
     }
 
     fn refusal(&self, status: StatusCode) -> Vec<u8> {
@@ -44,6 +47,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ConnStream<S> {
             }
             _ => Problem::new(StatusCode::BAD_REQUEST, "Malformed HTTP request."),
         };
+        refused_bare(&self.app, &policy, self.peer, &problem);
         problem.into_raw(&policy)
     }
 

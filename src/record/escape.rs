@@ -34,6 +34,21 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
+/// Appends `text` as it may stand between quotes, in a log whose fields are quoted: `"` is escaped as well.
+pub fn escape_quoted_into(out: &mut Vec<u8>, text: &str) {
+    QUOTED.escape_into(out, text);
+}
+
+/// Appends `text` as one word, in a log whose fields are separated by blanks: blanks and `"` are escaped as well.
+pub fn escape_word_into(out: &mut Vec<u8>, text: &str) {
+    WORD.escape_into(out, text);
+}
+
+/// The inside of a quoted field, with no character but `"` that could end it.
+static QUOTED: Place = Place::new(Notation::Text, [b'"'; 3]);
+/// A field without quotes.
+static WORD: Place = Place::new(Notation::Text, [b' ', b'"', b'[']).without_tab();
+
 /// The message of a text line.
 pub(super) static MESSAGE: Place = Place::new(Notation::Text, [b'\\'; 3]);
 /// Client, key or route of a text line.
@@ -70,6 +85,14 @@ impl Place {
             Notation::Text => b'\t',
             Notation::Json => u8::MAX,
         };
+        Self::keeping(notation, extra, kept)
+    }
+
+    const fn without_tab(self) -> Self {
+        Self::keeping(self.notation, self.extra, u8::MAX)
+    }
+
+    const fn keeping(notation: Notation, extra: [u8; 3], kept: u8) -> Self {
         let mut place = Self { notation, extra, kept, table: [false; 256] };
         let mut byte: u8 = 0;
         loop {
@@ -247,7 +270,7 @@ mod tests {
     fn every_character_at_every_offset_of_a_block() {
         let pads: Vec<String> = (0..=2 * BLOCK).map(|n| "x".repeat(n)).collect();
         for special in (0..=0x100).chain(0x2020..=0x2030).filter_map(char::from_u32) {
-            for place in [&MESSAGE, &FIELD, &JSON] {
+            for place in [&MESSAGE, &FIELD, &JSON, &QUOTED, &WORD] {
                 for pad in &pads {
                     let text = format!("{pad}{special}{pad}");
                     let form = escaped(place, &text);
@@ -292,5 +315,7 @@ mod tests {
             assert_eq!(JSON.unescape(wrong), (String::new(), wrong));
         }
         assert_eq!(FIELD.unescape("a|b"), ("a".to_owned(), "|b"));
+        assert_eq!(escaped(&QUOTED, "a \"b\"\t\n"), "a \\u{22}b\\u{22}\t\\n");
+        assert_eq!(escaped(&WORD, "a \"b\"\t["), "a\\u{20}\\u{22}b\\u{22}\\u{9}\\u{5b}");
     }
 }

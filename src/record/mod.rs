@@ -5,7 +5,7 @@ mod level;
 mod line;
 mod stamp;
 
-pub use escape::{Escaped, escape_into};
+pub use escape::{Escaped, escape_into, escape_quoted_into, escape_word_into};
 pub use level::{Level, UnknownLevel};
 pub use line::{Line, LineError, Record, parse_line, parse_time, write_line};
 pub use stamp::{Clock, STAMP_LEN, Stamp, Time};

@@ -1,7 +1,7 @@
 //! Where the service's own messages go: to the journal with structured fields, or to stderr where there is none.
 //!
-//! Use the macros of `log`, with the fields `MOCA_EVENT`, `MOCA_CLIENT` and `MOCA_KEY` where they apply:
-//! `log::warn!(MOCA_EVENT = "reload", MOCA_CLIENT = client; "…")`. `MOCA_LOG` stands in every journal entry.
+//! What has a name is logged by [`event!`](crate::event), with the fields `MOCA_CLIENT` and `MOCA_KEY` where they apply,
+//! everything else by the macros of `log`. `MOCA_LOG` stands in every journal entry.
 //! Messages are escaped here, as in a log file, so a caller passes what a client sent as it is. Sending blocks while
 //! journald is busy: never once per request.
 
@@ -119,6 +119,10 @@ struct Fields<'a>(&'a mut Vec<u8>);
 
 impl<'kvs> VisitSource<'kvs> for Fields<'_> {
     fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), Error> {
+        // a number for programs that read the journal; a person at a terminal has the name
+        if key.as_str() == "MESSAGE_ID" {
+            return Ok(());
+        }
         self.0.push(b' ');
         escape_into(self.0, key.as_str());
         self.0.push(b'=');
@@ -151,7 +155,7 @@ mod tests {
     fn in_child() {
         assert_eq!(init("sample1", LevelFilter::Info).unwrap(), Sink::Stderr);
         assert!(init("sample1", LevelFilter::Info).is_err());
-        log::info!(MOCA_EVENT = "test", MOCA_CLIENT = "::1\n"; "a\nb\u{1b}[0m \\");
+        crate::event!(info, STARTED, MOCA_CLIENT = "::1\n"; "a\nb\u{1b}[0m \\");
         log::debug!("unseen");
         log::info!(target: "hyper", "unseen");
         log::warn!(target: "hyper", "seen");
@@ -165,7 +169,7 @@ mod tests {
         let output = child::run(child.env_remove("JOURNAL_STREAM"));
         assert_eq!(
             String::from_utf8(output.stderr).unwrap(),
-            "INFO a\\nb\\u{1b}[0m \\\\ MOCA_EVENT=test MOCA_CLIENT=::1\\n\nWARN seen\nDEBUG seen now\n"
+            "INFO a\\nb\\u{1b}[0m \\\\ MOCA_EVENT=started MOCA_CLIENT=::1\\n\nWARN seen\nDEBUG seen now\n"
         );
     }
 }

@@ -217,6 +217,21 @@ impl Server {
         std::fs::read_to_string(self.setup.root.path().join("stderr.txt")).unwrap_or_default()
     }
 
+    /// The access log's path.
+    pub(crate) fn access_log_path(&self) -> PathBuf {
+        self.log_path().with_file_name(format!("{}.access.log", self.setup.name))
+    }
+
+    /// The lines of the access log, once there are at least so many.
+    pub(crate) fn access_lines(&self, count: usize) -> Vec<String> {
+        let path = self.access_log_path();
+        let read = || std::fs::read_to_string(&path).unwrap_or_default();
+        eventually(&format!("{count} lines in the access log"), Duration::from_secs(5), || {
+            read().lines().count() >= count
+        });
+        read().lines().map(str::to_owned).collect()
+    }
+
     pub(crate) fn config_path(&self, name: &str) -> PathBuf {
         self.setup.config_dir().join(name)
     }

@@ -32,6 +32,7 @@ pub(crate) struct Setup {
     log_dir: PathBuf,
     environment: Vec<(String, String)>,
     flags: Vec<String>,
+    program: PathBuf,
     passed: Option<TcpListener>,
     admin: Option<UnixListener>,
 }
@@ -62,6 +63,7 @@ impl Setup {
             log_dir,
             environment: Vec::new(),
             flags: Vec::new(),
+            program: PathBuf::from(env!("CARGO_BIN_EXE_moca-file-log")),
             passed: None,
             admin: None,
         }
@@ -184,6 +186,14 @@ impl Setup {
         self
     }
 
+    /// Starts a copy of the program, which a test may replace, in the test's folder.
+    pub(crate) fn copied_program(mut self) -> Self {
+        let copy = self.root.path().join("moca-file-log");
+        std::fs::copy(&self.program, &copy).expect("copy the program");
+        self.program = copy;
+        self
+    }
+
     /// Passes this listening socket as systemd does.
     pub(crate) fn passing(mut self, listener: TcpListener) -> Self {
         self.passed = Some(listener);
@@ -286,7 +296,7 @@ impl Setup {
     }
 
     pub(super) fn command(&self, notify_socket: Option<&Path>) -> Command {
-        let program = env!("CARGO_BIN_EXE_moca-file-log");
+        let program = &self.program;
         let mut command = if let Some(listener) = &self.passed {
             let listener = OwnedFd::from(listener.try_clone().expect("duplicate the listener"));
             // the passed sockets must be descriptors 3 and 4 and LISTEN_PID the server's own id, which `exec` keeps

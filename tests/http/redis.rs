@@ -17,11 +17,11 @@ fn with_redis(url: &str) -> Setup {
 
 /// How often the server said that it shares its limits from now on.
 fn times_in_use(server: &Server) -> usize {
-    server.stderr().matches("MOCA_EVENT=redis_in_use").count()
+    server.stderr().matches("MOCA_EVENT=redis-back").count()
 }
 
 fn times_away(server: &Server) -> usize {
-    server.stderr().matches("MOCA_EVENT=redis_away").count()
+    server.stderr().matches("MOCA_EVENT=redis-away").count()
 }
 
 fn wait_until_in_use(server: &Server, times: usize) {

@@ -1,14 +1,16 @@
 //! The life of an instance: open, say ready, obey signals and changed files, drain, close.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use moca_file_log::config::LogName;
+use moca_file_log::event;
 use moca_file_log::exit::Exit;
 use moca_file_log::guard::{Guard, state_file};
 use moca_file_log::hooks;
-use moca_file_log::http::{App, Listeners};
+use moca_file_log::http::{AccessLog, App, Listeners};
 use moca_file_log::store::{FileStore, LogStore, Settings};
 use moca_file_log::systemd::{self, Notifier, Signal, journal};
 use tokio::sync::mpsc;
@@ -16,14 +18,18 @@ use tokio::time::interval;
 
 use super::listen::sockets;
 use super::reload::Reloader;
+use super::renewal;
 use super::workers::Workers;
-use super::{Configured, Failure, Places, Start, create_directory, load, policy};
+use super::{Configured, Ended, Failure, Places, Start, create_directory, load, policy};
 
 /// Lines that wait for the disk, in bytes.
 const QUEUE: usize = 8 * 1024 * 1024;
 
+/// How long a stop waits for a disk to take the rest of the access log.
+const LAST_LINES: Duration = Duration::from_secs(5);
+
 /// Serves until a signal ends it.
-pub(crate) async fn serve(start: Start) -> Result<(), Failure> {
+pub(crate) async fn serve(start: Start) -> Result<Ended, Failure> {
     let notifier = Notifier::from_env();
     // Handlers first: before they are in place, a maintenance signal would kill the process.
     let mut signals = systemd::listen()
@@ -32,11 +38,11 @@ pub(crate) async fn serve(start: Start) -> Result<(), Failure> {
     let mut early = Vec::new();
     tokio::select! {
         outcome = startup_hooks(&start.places, &start.name) => outcome?,
-        () = stop(&mut signals, &mut early) => return Ok(()),
+        () = stop(&mut signals, &mut early) => return Ok(Ended::Stopped),
     }
     // Read after the hooks: to prepare the configuration is what many of them are for.
     let Configured { log, files, warnings, refused } = load(&start)?;
-    let Start { name, places, passed } = start;
+    let Start { name, places, program, passed } = start;
     let by_systemd = !passed.is_empty();
     journal::set_level(journal::level_filter(files.server.log_level));
     warnings.iter().for_each(|warning| log::warn!("{warning}"));
@@ -55,13 +61,14 @@ pub(crate) async fn serve(start: Start) -> Result<(), Failure> {
         .map_err(|error| Failure::new(Exit::CantCreate, format!("can't open the log: {error}")))?;
     let committer = tokio::spawn(committer);
     let store: Arc<dyn LogStore> = Arc::new(store);
-    let app = Arc::new(App::new(
+    let app = App::new(
         name.clone(),
         Arc::clone(&store),
         Arc::clone(&guard),
         policy(&name, &log, &files),
         sockets.shown.clone(),
-    ));
+    );
+    let app = Arc::new(app.with_access_log(AccessLog::new(places.logs.join(name.access_log_file()))));
     let listeners = Arc::new(Listeners::new(Arc::clone(&app)));
     let workers = Workers::start(files.http.workers.get() - 1, &listeners, &sockets.sockets)?;
     sockets.sockets.into_iter().for_each(|socket| listeners.serve(socket));
@@ -71,7 +78,7 @@ pub(crate) async fn serve(start: Start) -> Result<(), Failure> {
     });
     let config_dir = places.config.clone();
     let reloader = Reloader::new(places, Arc::clone(&app), notifier.clone(), by_systemd, refused);
-    log::info!(MOCA_EVENT = "started"; "serving {} on {}", name.as_str(), sockets.shown.join(", "));
+    event!(info, STARTED; "serving {} on {}", name.as_str(), sockets.shown.join(", "));
     notifier.ready(&reloader.status());
     // A task of its own: however long a reload waits for a disk, signals are obeyed and the watchdog is fed.
     let (orders, received) = mpsc::unbounded_channel();
@@ -80,12 +87,14 @@ pub(crate) async fn serve(start: Start) -> Result<(), Failure> {
         obey(&orders, order);
     }
     let mut watchdog = notifier.watchdog_interval().map(interval);
-    loop {
+    let mut outdated = pin!(renewal::outdated(program, Arc::clone(&app)));
+    let ended = loop {
         let order = tokio::select! {
             signal = signals.next() => match signal {
-                Some(Signal::Stop) | None => break,
+                Some(Signal::Stop) | None => break Ended::Stopped,
                 Some(signal) => signal,
             },
+            () = &mut outdated => break Ended::Outdated,
             () = tick(&mut watchdog) => {
                 if workers.all_turn() {
                     notifier.watchdog();
@@ -94,13 +103,13 @@ pub(crate) async fn serve(start: Start) -> Result<(), Failure> {
             }
         };
         obey(&orders, order);
-    }
+    };
     keeper.abort();
 
     let patience = app.policy().files.http.graceful_shutdown_timeout;
     notifier.stopping();
     notifier.extend_timeout(patience + Duration::from_secs(10));
-    log::info!(MOCA_EVENT = "stopping"; "stopping: {} connections are open", listeners.open());
+    event!(info, STOPPING; "stopping: {} connections are open", listeners.open());
     let cut = tokio::select! {
         cut = listeners.stop(patience) => cut,
         // Asked twice, it does not wait for clients any more.
@@ -111,6 +120,8 @@ pub(crate) async fn serve(start: Start) -> Result<(), Failure> {
     }
     workers.end();
     let closed = store.close().await;
+    let access_log = Arc::clone(&app);
+    drop(tokio::task::spawn_blocking(move || access_log.close_access_log(LAST_LINES)).await);
     // It ends with the store.
     drop(committer.await);
     persisting.abort();
@@ -120,8 +131,9 @@ pub(crate) async fn serve(start: Start) -> Result<(), Failure> {
     let atexit = move || hooks::run_atexit(&config_dir, name.as_str());
     // Their failure is logged; it changes nothing any more.
     drop(tokio::task::spawn_blocking(atexit).await);
-    log::info!(MOCA_EVENT = "stopped"; "stopped");
-    closed.map_err(|error| Failure::new(Exit::IoErr, error.to_string()))
+    event!(info, STOPPED; "stopped");
+    closed.map_err(|error| Failure::new(Exit::IoErr, error.to_string()))?;
+    Ok(ended)
 }
 
 async fn startup_hooks(places: &Places, name: &LogName) -> Result<(), Failure> {

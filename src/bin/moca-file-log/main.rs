@@ -7,6 +7,7 @@ mod instance;
 mod last_good;
 mod listen;
 mod reload;
+mod renewal;
 mod workers;
 
 use std::path::{Path, PathBuf};
@@ -15,9 +16,12 @@ use std::process::ExitCode;
 use clap::Parser;
 use moca_file_log::config::{self, Files, Finding, LogEntry, LogName};
 use moca_file_log::ctl;
+use moca_file_log::event;
 use moca_file_log::exit::Exit;
 use moca_file_log::http;
 use moca_file_log::systemd::{self, PassedSocket, journal};
+use renewal::Program;
+
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 /// Serves one log over HTTP: what it acknowledges is on disk.
@@ -49,6 +53,8 @@ struct Places {
 struct Start {
     name: LogName,
     places: Places,
+    /// the program as it was when it started
+    program: Program,
     passed: Vec<PassedSocket>,
 }
 
@@ -97,7 +103,7 @@ fn serve() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            log::error!(MOCA_EVENT = "start-failed"; "{}", failure.message);
+            event!(error, START_FAILED; "{}", failure.message);
             failure.exit.into()
         }
     }
@@ -118,7 +124,7 @@ fn prepare(arguments: &Arguments, passed: Vec<PassedSocket>) -> Result<Start, Fa
     let name: LogName = arguments.name.parse().map_err(|error| {
         Failure::new(Exit::Usage, format!("{:?} is no name of a log: {error}", arguments.name))
     })?;
-    Ok(Start { name, places, passed })
+    Ok(Start { name, places, program: Program::of_this_process(), passed })
 }
 
 /// What an instance begins with.
@@ -188,9 +194,24 @@ fn run(start: Start) -> Result<(), Failure> {
         .max_blocking_threads(8)
         .build()
         .map_err(|error| Failure::new(Exit::OsErr, format!("can't start the event loop: {error}")))?;
+    let by_systemd = !start.passed.is_empty() || std::env::var_os("NOTIFY_SOCKET").is_some();
+    let program = start.program.clone();
     let outcome = runtime.block_on(instance::serve(start));
     runtime.shutdown_background();
-    outcome
+    match outcome? {
+        Ended::Stopped => Ok(()),
+        // systemd starts what it finds; its sockets have never been closed.
+        Ended::Outdated if by_systemd => Ok(()),
+        Ended::Outdated => Err(program.start_again()),
+    }
+}
+
+/// Why an instance has stopped.
+enum Ended {
+    /// it was told to
+    Stopped,
+    /// the installed program is another one (`auto_reload`)
+    Outdated,
 }
 
 /// Every connection is a descriptor; the soft limit is a default for programs that use select(2).

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use moca_file_log::config::{self, Files, Finding, LogEntry, Watcher};
+use moca_file_log::event;
 use moca_file_log::http::App;
 use moca_file_log::store::Settings;
 use moca_file_log::systemd::{Notifier, Signal, journal};
@@ -38,7 +39,7 @@ impl Reloader {
         refused: Option<String>,
     ) -> Self {
         if let Some(why) = &refused {
-            log::error!(MOCA_EVENT = "start-with-last-good"; "the last good configuration is in force: {why}");
+            event!(error, START_WITH_LAST_GOOD; "the last good configuration is in force: {why}");
             app.vitals.reload_refused.store(Some(Arc::new(why.clone())));
         }
         Self { places, app, notifier, refused, by_systemd, shown: String::new() }
@@ -92,7 +93,7 @@ impl Reloader {
         if let Some(why) = &refused
             && self.refused != refused
         {
-            log::error!(MOCA_EVENT = "reload-refused"; "the last good configuration stays in force: {why}");
+            event!(error, RELOAD_REFUSED; "the last good configuration stays in force: {why}");
         }
         self.app.vitals.reload_refused.store(refused.clone().map(Arc::new));
         self.refused = refused;
@@ -116,7 +117,7 @@ impl Reloader {
         let now = self.app.policy();
         if files == now.files {
             if self.refused.is_some() {
-                log::info!(MOCA_EVENT = "reloaded"; "the configuration is as it was before");
+                event!(info, RELOADED; "the configuration is as it was before");
             }
             return Ok(());
         }
@@ -142,7 +143,7 @@ impl Reloader {
         journal::set_level(journal::level_filter(files.server.log_level));
         self.app.guard.share_limits(files.server.rate_limiter_redis_storage.as_ref());
         self.app.apply(policy(&self.app.name, &log, &files));
-        log::info!(MOCA_EVENT = "reloaded"; "the changed configuration is in force");
+        event!(info, RELOADED; "the changed configuration is in force");
         Ok(())
     }
 

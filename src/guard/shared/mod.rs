@@ -153,8 +153,8 @@ impl Inner {
         }
         *told = Told { warned: Some(Instant::now()), away: true, ..*told };
         drop(told);
-        log::warn!(
-            MOCA_EVENT = "redis_away";
+        crate::event!(
+            warn, REDIS_AWAY;
             "the limits in memory decide until the Redis at {} does: {why}", self.url
         );
     }
@@ -163,7 +163,7 @@ impl Inner {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         // Nobody who was not told that it went has to hear that it came back.
         if told.away || !told.used {
-            log::info!(MOCA_EVENT = "redis_in_use"; "rate limits are shared through the Redis at {}", self.url);
+            crate::event!(info, REDIS_BACK; "rate limits are shared through the Redis at {}", self.url);
         }
         *told = Told { away: false, used: true, ..*told };
     }

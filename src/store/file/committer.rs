@@ -68,8 +68,9 @@ impl Committer {
                 self.shared.inbox.not_before(newest);
             }
             self.shared.recycle_and_make_room(lines);
-            if let Err(error) = &outcome {
-                self.shared.complain(error);
+            match &outcome {
+                Ok(_) => self.shared.recovered(),
+                Err(error) => self.shared.complain(error),
             }
             group.complete(outcome.map_err(|error| StoreError::write(&error)));
         }

@@ -73,9 +73,22 @@ impl Shared {
     fn complain(&self, error: &io::Error) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
         if now - self.complained.swap(now, Ordering::Relaxed) >= COMPLAIN_EVERY {
-            log::error!(MOCA_EVENT = "write-failed"; "can't write the log, clients are told to come back: {error}");
+            crate::event!(error, WRITE_FAILED; "can't write the log, clients are told to come back: {error}");
         } else {
             self.complained.store(now, Ordering::Relaxed);
+        }
+    }
+
+    /// After a write that succeeded: says once that the disk is well again, when it has been so for a while.
+    fn recovered(&self) {
+        let complained = self.complained.load(Ordering::Relaxed);
+        if complained == 0 {
+            return;
+        }
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
+        if now - complained >= COMPLAIN_EVERY {
+            self.complained.store(0, Ordering::Relaxed);
+            crate::event!(info, WRITE_RECOVERED; "the log can be written again");
         }
     }
 }

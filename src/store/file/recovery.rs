@@ -87,7 +87,8 @@ fn cut_first(file: &File, path: &Path, torn: Range<u64>) -> io::Result<u64> {
         aside.sync_all()?;
     }
     if lost > 0 {
-        log::error!(
+        crate::event!(
+            error, TORN_TAIL;
             "{lost} bytes of a torn line could not be kept aside: no room for {}",
             torn_path(path).display()
         );

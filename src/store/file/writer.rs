@@ -252,7 +252,7 @@ impl LogFile {
         let torn =
             cut_torn_tail(&self.file, &self.path).map_err(|error| at_path(&error, &torn_path(&self.path)))?;
         if torn > 0 {
-            log::warn!("kept a torn line of {torn} bytes aside: {}", torn_path(&self.path).display());
+            crate::event!(warn, TORN_TAIL; "kept a torn line of {torn} bytes aside: {}", torn_path(&self.path).display());
         }
         let meta = self.file.metadata()?;
         let len = meta.size();
@@ -349,7 +349,7 @@ impl LogFile {
     fn warn(&mut self, what: &str) {
         if self.warned.is_none_or(|at| at.elapsed() > WARN_EVERY) {
             self.warned = Some(Instant::now());
-            log::warn!(MOCA_EVENT = "file-changed"; "{} {what}", self.path.display());
+            crate::event!(warn, FILE_CHANGED; "{} {what}", self.path.display());
         }
     }
 }

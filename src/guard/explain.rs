@@ -1,0 +1,118 @@
+//! Why a request was refused, for the operator who asked to know (`debug`): which rule, and what it says. A client is
+//! told no more than the refusal. Names of headers and parameters are told, never their values; nothing that could be a
+//! key or a password is.
+
+use http::HeaderMap;
+use http::header::REFERER;
+
+use super::{ClientAddr, Guard, Key, Quota, Refusal, Rules, headers, key_check};
+
+/// What is known of a request that was refused.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// who asks
+    pub client: &'a ClientAddr,
+    /// the key, as far as it was recognised
+    pub key: Option<&'a Key>,
+    /// the path in both its forms
+    pub paths: &'a [&'a str],
+    /// the headers
+    pub headers: &'a HeaderMap,
+    /// the names of required arguments that are missing or different
+    pub missing_args: &'a [String],
+}
+
+/// See [`Guard::explain`].
+pub(super) fn explain(guard: &Guard, rules: &Rules, refusal: &Refusal, asked: &Asked<'_>) -> String {
+    let key = asked.key.map_or("of the request", |key| key.entry.name.as_str());
+    match refusal {
+        Refusal::MissingKey => "no key of 1 to 1024 characters in the body, the query or a header".to_owned(),
+        Refusal::UnknownKey => "the key is not in api_key.json".to_owned(),
+        Refusal::KeyOffline => format!("status of the key {key} is not true"),
+        Refusal::AddressNotAllowed(client) => format!("ip of the key {key} does not hold {client}"),
+        Refusal::PathNotAllowed => {
+            let allowed = asked.key.map(|key| key.entry.allowed_path.as_slice()).unwrap_or_default();
+            let allowed: Vec<_> = allowed.iter().map(|allowed| allowed.path.as_str()).collect();
+            let path = asked.paths.join(" or ");
+            format!("allowed_path of the key {key} admits [{}], not {path}", allowed.join(", "))
+        }
+        Refusal::MissingRequiredHeader => {
+            let missing: Vec<_> = asked
+                .key
+                .map(|key| key_check::missing_headers(key, asked.headers).collect())
+                .unwrap_or_default();
+            format!("required.headers of the key {key}: {} missing or different", list(&missing))
+        }
+        Refusal::MissingRequiredArgument => {
+            format!("required.args of the key {key}: {} missing or different", list(asked.missing_args))
+        }
+        Refusal::InvalidRootPassword if rules.root.is_closed() => {
+            "no root_pass in system.json: the root routes are closed".to_owned()
+        }
+        Refusal::InvalidRootPassword => "root_pass of the request is missing or wrong".to_owned(),
+        Refusal::MissingReferer => "referer.force: there is no Referer".to_owned(),
+        Refusal::InvalidReferer => {
+            format!("referer.allowed_referer does not hold {}", referers(asked.headers))
+        }
+        Refusal::MissingForcedHeader => {
+            let missing: Vec<_> = headers::missing_forced(&rules.system, asked.headers).collect();
+            format!("force_headers: {} missing or different", list(&missing))
+        }
+        Refusal::Blocked => blocked(guard, rules, asked.client),
+        Refusal::TooManyRequests { quota, retry_after } if quota.is_empty() => {
+            format!("ten wrong root passwords in a minute, for {:.1} s more", retry_after.as_secs_f64())
+        }
+        Refusal::TooManyRequests { quota, .. } => used_up(key, quota),
+        Refusal::Maintenance if guard.maintenance().is_on_by_signal() => {
+            "maintenance was switched on by signal, and the address is not in maintenance_mode_whitelist"
+                .to_owned()
+        }
+        Refusal::Maintenance => {
+            "maintenance_mode in system.json, and the address is not in maintenance_mode_whitelist".to_owned()
+        }
+    }
+}
+
+/// `A, B are` or `A is`
+fn list(names: &[impl ToString]) -> String {
+    let names: Vec<_> = names.iter().map(ToString::to_string).collect();
+    format!("{} {}", names.join(", "), if names.len() == 1 { "is" } else { "are" })
+}
+
+fn blocked(guard: &Guard, rules: &Rules, client: &ClientAddr) -> String {
+    let ClientAddr::Ip(address) = client else { return "the address is blocked".to_owned() };
+    let address = address.to_canonical();
+    if rules.blacklist.contains(address) {
+        return "ip_blacklist.json holds the address".to_owned();
+    }
+    match guard.addresses.blocked.entry(address) {
+        Some(entry) => format!("the address was blocked: {}", entry.reason),
+        None => "the address was blocked a moment ago".to_owned(),
+    }
+}
+
+fn used_up(key: &str, quota: &Quota) -> String {
+    let spent = quota.limits().iter().filter(|limit| limit.remaining == 0);
+    let spent: Vec<_> = spent
+        .map(|limit| {
+            let (amount, window) = (limit.amount, limit.window.as_secs());
+            format!("{amount} in {window} s ({}) for {:.1} s more", limit.name, limit.reset.as_secs_f64())
+        })
+        .collect();
+    format!("rate of the key {key} is used up: {}", spent.join(", "))
+}
+
+/// Only where they come from: what follows may hold anything.
+fn referers(headers: &HeaderMap) -> String {
+    let lines = headers.get_all(REFERER).iter().map(|line| {
+        let text = String::from_utf8_lossy(line.as_bytes());
+        let from = text.find("://").map_or(0, |at| at + 3);
+        let end = text[from..].find(['/', '?', '#']).map_or(text.len(), |at| from + at);
+        // what stands before the host may be a password, and what is no origin may be anything
+        if from == 0 || text[..end].contains(['@', '=', '&']) || end > 300 {
+            return "what it is".to_owned();
+        }
+        text[..end].to_owned()
+    });
+    lines.collect::<Vec<_>>().join(", ")
+}
