@@ -8,6 +8,7 @@
 //! - [`record`]: what a record is and how it stands in a file as one line.
 //! - [`config`]: the configuration files, validated with the exact place of each finding.
 //! - [`systemd`]: passed sockets, readiness, watchdog, journal, signals.
+//! - [`tls`]: the certificate and key of HTTPS.
 //!
 //! `record` and `config` do no network I/O and know none of the others (`config` knows [`record::Level`]);
 //! `store` knows nothing of HTTP; `http` knows nothing of systemd; the programs in `src/bin` wire them up.
@@ -21,3 +22,4 @@ pub mod http;
 pub mod record;
 pub mod store;
 pub mod systemd;
+pub mod tls;

@@ -1,16 +1,18 @@
 //! HTTP: from an accepted connection to an answer. Knows nothing of systemd.
 //!
-//! A request goes through `listener` (sockets, how many connections) → `connection` (one connection, its times) →
-//! `stream` (its bytes) → `service` (the order of the checks) → `call` (an admitted request: body, parameters, rest of
+//! A request goes through `listener` (sockets, how many connections) → `tls` where that is on → `connection` (one
+//! connection, its times) and `stream` (its bytes), or `http2` (one connection, its streams) → `service` (the order of the checks) → `call` (an admitted request: body, parameters, rest of
 //! the key's checks) → `routes` and a handler (`save`, `read`, `download`, `clear`) → the store → the answer.
 
 mod admin;
+mod alarm;
 mod answer;
 mod body;
 mod call;
 mod clear;
 mod connection;
 mod download;
+mod http2;
 mod json;
 mod listener;
 mod multipart;
@@ -25,6 +27,8 @@ mod routes;
 mod save;
 mod service;
 mod stream;
+mod tls;
+mod wire;
 
 pub use listener::{Listeners, Socket};
 pub use policy::Policy;
@@ -38,6 +42,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use crate::config::LogName;
 use crate::guard::Guard;
 use crate::store::LogStore;
+use crate::tls::Identity;
 
 /// What all connections of an instance share.
 pub struct App {
@@ -50,6 +55,7 @@ pub struct App {
     /// what the operator wants to know of the process
     pub vitals: Vitals,
     policy: ArcSwap<Policy>,
+    identity: ArcSwapOption<Identity>,
     budget: Arc<body::Budget>,
 }
 
@@ -79,12 +85,39 @@ impl App {
             connections: AtomicUsize::new(0),
             reload_refused: ArcSwapOption::empty(),
         };
-        Self { name, store, guard, vitals, policy: ArcSwap::from_pointee(policy), budget: Arc::default() }
+        Self {
+            name,
+            store,
+            guard,
+            vitals,
+            policy: ArcSwap::from_pointee(policy),
+            identity: ArcSwapOption::empty(),
+            budget: Arc::default(),
+        }
     }
 
     /// Puts another configuration into force, for the requests that begin from now on.
     pub fn apply(&self, policy: Policy) {
         self.policy.store(Arc::new(policy));
+    }
+
+    /// TCP connections that are accepted from now on speak TLS as `identity`, or plain HTTP without one. Those that
+    /// exist stay as they are.
+    pub fn identify(&self, identity: Option<Arc<Identity>>) {
+        self.identity.store(identity);
+    }
+
+    /// What TCP connections speak TLS as.
+    #[must_use]
+    pub fn identity(&self) -> Option<Arc<Identity>> {
+        self.identity.load_full()
+    }
+
+    /// Where it listens, as URLs.
+    fn addresses(&self) -> Vec<String> {
+        let scheme = if self.identity.load().is_some() { "https://" } else { "http://" };
+        let shown = |address: &String| address.replacen("http://", scheme, 1);
+        self.vitals.addresses.iter().map(shown).collect()
     }
 
     /// The configuration in force.
