@@ -113,8 +113,9 @@ impl App {
         self.identity.load_full()
     }
 
-    /// Where it listens, as URLs.
-    fn addresses(&self) -> Vec<String> {
+    /// Where it listens, as a person would write it.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<String> {
         let scheme = if self.identity.load().is_some() { "https://" } else { "http://" };
         let shown = |address: &String| address.replacen("http://", scheme, 1);
         self.vitals.addresses.iter().map(shown).collect()

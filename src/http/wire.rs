@@ -9,8 +9,8 @@ use tokio_rustls::server::TlsStream;
 
 /// See the module.
 pub(super) trait Wire: AsyncRead + AsyncWrite + Unpin + Send + 'static {
-    /// Whether something came since the last read that had to wait: bytes, the end, an error. Nothing is read, so that
-    /// whoever waits here needs no buffer.
+    /// Whether there is something to read: bytes, the end, an error. Nothing is read, so that whoever waits here needs no
+    /// buffer.
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 }
 
@@ -26,9 +26,10 @@ impl Wire for UnixStream {
     }
 }
 
-/// A read that had to wait left no decrypted byte behind.
 impl Wire for TlsStream<TcpStream> {
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.get_ref().0.poll_read_ready(cx)
+        let (stream, session) = self.get_ref();
+        // The first request may have come together with the end of the handshake, and is decrypted already.
+        if session.wants_read() { stream.poll_read_ready(cx) } else { Poll::Ready(Ok(())) }
     }
 }

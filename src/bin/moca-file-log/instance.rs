@@ -34,7 +34,7 @@ pub(crate) async fn serve(start: Start) -> Result<(), Failure> {
         () = stop(&mut signals, &mut early) => return Ok(()),
     }
     // Read after the hooks: to prepare the configuration is what many of them are for.
-    let Configured { log, files, warnings, refused } = load(&start)?;
+    let Configured { log, files, warnings, identity, refused } = load(&start)?;
     let Start { name, places, passed } = start;
     let by_systemd = !passed.is_empty();
     journal::set_level(journal::level_filter(files.server.log_level));
@@ -58,8 +58,9 @@ pub(crate) async fn serve(start: Start) -> Result<(), Failure> {
         Arc::clone(&store),
         Arc::clone(&guard),
         policy(&name, &log, &files),
-        sockets.shown.clone(),
+        sockets.shown,
     ));
+    app.identify(identity.map(Arc::new));
     let listeners = Listeners::new(Arc::clone(&app));
     sockets.sockets.into_iter().for_each(|socket| listeners.serve(socket));
     let persisting = tokio::spawn({
@@ -68,7 +69,7 @@ pub(crate) async fn serve(start: Start) -> Result<(), Failure> {
     });
     let config_dir = places.config.clone();
     let reloader = Reloader::new(places, Arc::clone(&app), notifier.clone(), by_systemd, refused);
-    log::info!(MOCA_EVENT = "started"; "serving {} on {}", name.as_str(), sockets.shown.join(", "));
+    log::info!(MOCA_EVENT = "started"; "serving {} on {}", name.as_str(), app.addresses().join(", "));
     notifier.ready(&reloader.status());
     // A task of its own: however long a reload waits for a disk, signals are obeyed and the watchdog is fed.
     let (orders, received) = mpsc::unbounded_channel();
