@@ -154,7 +154,11 @@ fn read(option: &str, path: &Path) -> Result<Vec<u8>, Finding> {
     let mut bytes = Vec::new();
     file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(cannot)?;
     if bytes.len() as u64 > LARGEST {
-        return Err(finding(option, format!("{shown} is larger than a megabyte"), "put a PEM file in its place"));
+        return Err(finding(
+            option,
+            format!("{shown} is larger than a megabyte"),
+            "put a PEM file in its place",
+        ));
     }
     Ok(bytes)
 }
@@ -228,7 +232,10 @@ mod tests {
         assert!(said(&with("garbage.pem", "k.pem")).contains("malformed PEM"));
         write("der.pem", "-----BEGIN CERTIFICATE-----\naGVsbG8=\n-----END CERTIFICATE-----\n");
         assert!(said(&with("der.pem", "k.pem")).contains("malformed certificate"));
-        write("secret.pem", "-----BEGIN ENCRYPTED PRIVATE KEY-----\naGVsbG8=\n-----END ENCRYPTED PRIVATE KEY-----\n");
+        write(
+            "secret.pem",
+            "-----BEGIN ENCRYPTED PRIVATE KEY-----\naGVsbG8=\n-----END ENCRYPTED PRIVATE KEY-----\n",
+        );
         assert!(said(&with("c.pem", "secret.pem")).contains("is encrypted"));
         write("bad.pem", "-----BEGIN PRIVATE KEY-----\naGVsbG8=\n-----END PRIVATE KEY-----\n");
         assert!(said(&with("c.pem", "bad.pem")).contains("can't be used"));

@@ -138,7 +138,8 @@ async fn requests<S: Wire, H: Handlers>(
             if let Some(until) = last_words.filter(|_| !told && state.phase() != Phase::Head) {
                 deadline = deadline.min(until);
             }
-            let parked_at = state.idle_since().filter(|_| last_words.is_none()).map(|idle| idle + PARKED_AFTER);
+            let parked_at =
+                state.idle_since().filter(|_| last_words.is_none()).map(|idle| idle + PARKED_AFTER);
             if let Some(parked_at) = parked_at {
                 deadline = deadline.min(parked_at);
             }

@@ -42,7 +42,7 @@ const CONNECTION_WINDOW: u32 = 256 * 1024;
 const RESETS_UNSEEN: usize = 20;
 
 /// Streams that we reset for mistakes of the client; more of them end the connection (RUSTSEC-2024-0003).
-const RESETS_OURS: usize = 128;
+const RESETS_OURS: usize = 1024;
 
 /// An answer goes out in pieces of at most this many bytes: one of them taken is progress.
 const PIECE: usize = 16 * 1024;

@@ -198,7 +198,8 @@ impl ConnState {
     /// Since when nothing is in hand and nothing is left to write; `None` = something is.
     pub(super) fn idle_since(&self) -> Option<Millis> {
         let (phase, since) = unpack(self.word.load(Ordering::Relaxed));
-        let idle = phase == Phase::Idle && self.is_flushed() && self.blocked_since.load(Ordering::Relaxed) == 0;
+        let idle =
+            phase == Phase::Idle && self.is_flushed() && self.blocked_since.load(Ordering::Relaxed) == 0;
         idle.then_some(since)
     }
 

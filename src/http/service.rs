@@ -287,7 +287,11 @@ fn well_formed_in_2(request: &Request<Incoming>, policy: &Policy) -> Result<(), 
     if !named {
         return Err(Problem::bad_request("Exactly one Host is needed."));
     }
-    if request.uri().path_and_query().is_some_and(|target| target.as_str().len() as u64 > http.max_header_size) {
+    if request
+        .uri()
+        .path_and_query()
+        .is_some_and(|target| target.as_str().len() as u64 > http.max_header_size)
+    {
         return Err(Problem::new(StatusCode::URI_TOO_LONG, "The request target is too long."));
     }
     if headers.len() > http.max_headers as usize {

@@ -16,8 +16,8 @@ const EVERY: Duration = Duration::from_millis(400);
 /// See the module.
 pub(super) struct Renewals {
     config_dir: PathBuf,
-    /// the paths that were looked at, and what was there when they were reported last
-    known: Option<(Tls, Stamp)>,
+    /// the paths that are looked at, and what was there when they were reported last
+    known: Option<(Tls, Option<Stamp>)>,
     /// what was there a moment ago, when that is something else
     new: Option<Stamp>,
 }
@@ -40,24 +40,18 @@ impl Renewals {
             let (looked_for, directory) = (pair.clone(), self.config_dir.clone());
             let look = move || tls::stamp(&looked_for, &directory);
             let Ok(stamp) = tokio::task::spawn_blocking(look).await else { continue };
-            match &self.known {
-                Some((known_pair, known)) if known_pair == pair => {
-                    if *known == stamp {
-                        self.new = None;
-                    } else if self.new.as_ref() == Some(&stamp) {
-                        self.known = Some((pair.clone(), stamp));
-                        self.new = None;
-                        return;
-                    } else {
-                        self.new = Some(stamp);
-                    }
-                }
-                // Read when the configuration came into force; whatever changed since is noticed by reading again.
-                _ => {
-                    self.known = Some((pair.clone(), stamp));
-                    self.new = None;
-                    return;
-                }
+            let reported = match &self.known {
+                Some((known_pair, reported)) if known_pair == pair => reported.as_ref(),
+                // Read when the configuration came into force; what changed since is noticed by reading again.
+                _ => None,
+            };
+            if reported == Some(&stamp) {
+                self.new = None;
+            } else if self.new.as_ref() == Some(&stamp) {
+                self.known = Some((pair.clone(), self.new.take()));
+                return;
+            } else {
+                self.new = Some(stamp);
             }
         }
     }
