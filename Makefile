@@ -9,7 +9,7 @@ SHELL := /bin/bash
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 # Programs that tests look for, each in a Debian package of the same name.
-TEST_PROGRAMS := strace python3 curl mount
+TEST_PROGRAMS := strace python3 curl mount openssl
 
 # Tests at once. Many of them run a server of their own and measure times: by default one for each core.
 TEST_THREADS ?=
