@@ -9,6 +9,7 @@
 //! - [`config`]: the configuration files, validated with the exact place of each finding.
 //! - [`events`]: what the journal is told, by name and number; below all of them.
 //! - [`systemd`]: passed sockets, readiness, watchdog, journal, signals.
+//! - [`tls`]: the certificate and key of HTTPS.
 //!
 //! `record` and `config` do no network I/O and know none of the others (`config` knows [`record::Level`]);
 //! `store` knows nothing of HTTP; `http` knows nothing of systemd; the programs in `src/bin` wire them up.
@@ -23,3 +24,4 @@ pub mod http;
 pub mod record;
 pub mod store;
 pub mod systemd;
+pub mod tls;

@@ -80,7 +80,7 @@ pub(crate) fn judge(places: &Places) -> Judged {
             warnings.append(&mut all);
             warnings.extend(sense::warnings(&loaded.files));
             warnings.extend(sense::modes(&places.config, &loaded.files));
-            Judged { errors: sense::start_errors(&loaded.files), warnings }
+            Judged { errors: sense::start_errors(&places.config, &loaded.files), warnings }
         }
         Err(errors) => {
             let warnings = warnings_of_the_others(&places.config, &errors);

@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use crate::config::{Files, Finding, HttpSettings, KeyEntry, RootPassword};
+use crate::tls;
 
 const KEYS: &str = "api_key.json";
 const SYSTEM: &str = "system.json";
@@ -13,12 +14,9 @@ const SERVER: &str = "server.json";
 const HTTP: &str = "http.toml";
 
 /// What keeps the server from starting although every file is valid by itself.
-pub(crate) fn start_errors(files: &Files) -> Vec<Finding> {
-    let tls = files.server.tls.as_ref().map(|_| {
-        Finding::of_option(SERVER, "ssl", "this version does not serve HTTPS")
-            .with_remedy("remove ssl, and put a proxy that does TLS in front")
-    });
-    tls.into_iter().collect()
+pub(crate) fn start_errors(dir: &Path, files: &Files) -> Vec<Finding> {
+    let pair = files.server.tls.as_ref();
+    pair.and_then(|pair| tls::load(pair, dir).err()).into_iter().collect()
 }
 
 /// Everything that is worth a word.
@@ -201,5 +199,13 @@ pub(crate) fn modes(dir: &Path, files: &Files) -> Vec<Finding> {
         let message = "everybody on this machine may open this file, and it holds secrets";
         Finding::of_file(file, message).with_remedy("chgrp moca-file-log and chmod 640")
     };
-    secret.into_iter().filter(open).map(finding).collect()
+    let mut findings: Vec<Finding> = secret.into_iter().filter(open).map(finding).collect();
+    if let Some(pair) = &files.server.tls
+        && fs::metadata(dir.join(&pair.key)).is_ok_and(|metadata| metadata.mode() & 0o007 != 0)
+    {
+        let message = format!("everybody on this machine may open the private key {}", pair.key.display());
+        let finding = Finding::of_option("server.json", "ssl.key", message);
+        findings.push(finding.with_remedy("chgrp moca-file-log and chmod 640"));
+    }
+    findings
 }

@@ -21,7 +21,7 @@ pub(super) async fn status(call: &Call) -> Answer {
         "name": app.name.as_str(),
         "version": env!("CARGO_PKG_VERSION"),
         "pid": std::process::id(),
-        "addresses": app.vitals.addresses,
+        "addresses": app.addresses(),
         "uptime_seconds": app.vitals.started.elapsed().as_secs(),
         "connections": app.vitals.connections.load(Ordering::Relaxed),
         "records": app.store.stored(),

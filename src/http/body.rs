@@ -211,6 +211,7 @@ async fn next_piece(body: &mut Incoming, state: &ConnState) -> Result<Option<Byt
             Some(Ok(frame)) => {
                 // Trailers are no data.
                 if let Ok(data) = frame.into_data() {
+                    state.piece_read();
                     return Ok(Some(data));
                 }
             }

@@ -1,27 +1,32 @@
-//! One connection: hyper's HTTP/1 under one lazily armed timer that knows, from the connection's phase, what must have
+//! One connection of HTTP/1: hyper under one lazily armed timer that knows, from the connection's phase, what must have
 //! happened by when, and the end of a connection when the service stops.
+//!
+//! A connection on which nobody speaks is no more than its socket and a timer: hyper and its buffers come with the first
+//! byte, and go when nothing was asked for a while.
 
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::App;
+use super::alarm::{Alarm, timer};
 use super::phase::{ConnState, Expired, Millis, Phase, now};
 use super::service::{self, Handlers};
 use super::stream::ConnStream;
+use super::wire::Wire;
 use crate::guard::ClientAddr;
 
 /// A stopping service listens this long to a connection that is silent: a request that is on its way is answered.
 const LAST_WORDS: Millis = 300;
+
+/// A connection that is silent for so long after an answer gives its buffers back.
+const PARKED_AFTER: Millis = 250;
 
 /// The smallest buffer that hyper accepts.
 const BUFFER_MIN: usize = 8192;
@@ -35,17 +40,58 @@ pub(super) struct Stopping {
     pub(super) hurry: CancellationToken,
 }
 
-/// Serves the connection until it ends, or as long as `stopping` lets it.
-pub(super) async fn serve<S, H>(stream: S, app: Arc<App>, peer: ClientAddr, handlers: H, stopping: Stopping)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    H: Handlers,
-{
+/// Who is connected, and what serves them.
+pub(super) struct Client<H> {
+    pub(super) app: Arc<App>,
+    pub(super) peer: ClientAddr,
+    pub(super) handlers: H,
+    pub(super) stopping: Stopping,
+}
+
+/// Serves the connection until it ends, or as long as `client.stopping` lets it.
+pub(super) async fn serve<S: Wire, H: Handlers>(stream: S, client: Client<H>) {
+    let state = Arc::new(ConnState::new(client.app.policy().limits));
+    let mut stream = ConnStream::new(stream, Arc::clone(&state), Arc::clone(&client.app), client.peer);
+    while stream.has_unread() || speaks(stream.inner(), &state, &client.stopping).await {
+        // In a box of its own: a connection that is silent does not hold the room for it.
+        match Box::pin(requests(stream, &state, &client)).await {
+            Some(silent) => stream = silent,
+            None => return,
+        }
+    }
+}
+
+/// Waits for a byte on a connection without a request; false when none came in time.
+pub(super) async fn speaks(wire: &impl Wire, state: &ConnState, stopping: &Stopping) -> bool {
+    let mut draining = pin!(stopping.drain.cancelled());
+    let mut last_words: Option<Millis> = None;
+    let (deadline, _) = state.deadline();
+    let timer = pin!(timer(deadline));
+    let mut alarm = Alarm::new(deadline, timer);
+    poll_fn(|cx| {
+        if wire.poll_readable(cx).is_ready() {
+            return Poll::Ready(true);
+        }
+        if last_words.is_none() && draining.as_mut().poll(cx).is_ready() {
+            last_words = Some(now() + LAST_WORDS);
+        }
+        let deadline = last_words.map_or(deadline, |until| deadline.min(until));
+        alarm.poll_passed(deadline, cx).map(|()| false)
+    })
+    .await
+}
+
+/// Serves requests; gives the stream back when it is silent, `None` when it has ended.
+async fn requests<S: Wire, H: Handlers>(
+    stream: ConnStream<S>,
+    state: &Arc<ConnState>,
+    client: &Client<H>,
+) -> Option<ConnStream<S>> {
+    let Client { app, peer, handlers, stopping } = client;
     let policy = app.policy();
     let http = &policy.files.http;
-    let state = Arc::new(ConnState::new(policy.limits));
     let service = service_fn({
-        let (app, state) = (Arc::clone(&app), Arc::clone(&state));
+        let (app, state, peer, handlers) = (Arc::clone(app), Arc::clone(state), *peer, handlers.clone());
         move |request| service::answer(Arc::clone(&app), Arc::clone(&state), peer, handlers.clone(), request)
     });
     let mut builder = http1::Builder::new();
@@ -55,8 +101,7 @@ where
         .half_close(true)
         .max_headers(http.max_headers as usize)
         .max_buf_size(usize::try_from(http.max_header_size).unwrap_or(usize::MAX).max(BUFFER_MIN));
-    let stream = TokioIo::new(ConnStream::new(stream, Arc::clone(&state), app, peer));
-    let mut connection = pin!(builder.serve_connection(stream, service));
+    let mut connection = builder.serve_connection(TokioIo::new(stream), service);
     drop(policy);
 
     let mut draining = pin!(stopping.drain.cancelled());
@@ -64,20 +109,16 @@ where
     let mut hurried = false;
     let mut last_words: Option<Millis> = None;
     let mut told = false;
-    let (mut armed, _) = state.deadline();
-    let mut timer = pin!(sleep_until(instant_of(armed)));
-    poll_fn(|cx| {
+    let (deadline, _) = state.deadline();
+    let timer = pin!(timer(deadline));
+    let mut alarm = Alarm::new(deadline, timer);
+    let silent = poll_fn(|cx| {
         if last_words.is_none() && draining.as_mut().poll(cx).is_ready() {
             last_words = Some(now() + LAST_WORDS);
         }
         if last_words.is_some() && !hurried && hurrying.as_mut().poll(cx).is_ready() {
             hurried = true;
-            match state.phase() {
-                Phase::Head => state.expire(Expired::Head),
-                Phase::Body => state.expire(Expired::Body),
-                Phase::Handling => state.expire(Expired::Answer),
-                _ => {}
-            }
+            state.hurry();
         }
         loop {
             let phase = state.phase();
@@ -86,53 +127,51 @@ where
                 && !told
                 && (is_busy(phase) || (phase != Phase::Head && now() >= until))
             {
-                connection.as_mut().graceful_shutdown();
+                Pin::new(&mut connection).graceful_shutdown();
                 told = true;
             }
             // How it ended is the client's business: errors are broken connections and refusals already written.
-            if connection.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(());
+            if Pin::new(&mut connection).poll(cx).is_ready() {
+                return Poll::Ready(false);
             }
             let (mut deadline, what) = state.deadline();
             if let Some(until) = last_words.filter(|_| !told && state.phase() != Phase::Head) {
                 deadline = deadline.min(until);
             }
-            if deadline < armed {
-                armed = deadline;
-                timer.as_mut().reset(instant_of(armed));
+            let parked_at =
+                state.idle_since().filter(|_| last_words.is_none()).map(|idle| idle + PARKED_AFTER);
+            if let Some(parked_at) = parked_at {
+                deadline = deadline.min(parked_at);
             }
-            if timer.as_mut().poll(cx).is_pending() {
+            if alarm.poll_passed(deadline, cx).is_pending() {
                 return Poll::Pending;
             }
             let time = now();
-            if time < deadline {
-                // Armed for a phase that is over.
-                armed = deadline;
-                timer.as_mut().reset(instant_of(armed));
-                continue;
-            }
-            armed = time + 1000;
-            timer.as_mut().reset(instant_of(armed));
             if last_words.is_some_and(|until| !told && time >= until) && state.phase() != Phase::Head {
                 continue;
             }
+            if parked_at.is_some_and(|parked_at| time >= parked_at) {
+                return Poll::Ready(true);
+            }
             match what {
-                Expired::Silence | Expired::Stalled => return Poll::Ready(()),
+                Expired::Silence | Expired::Stalled => return Poll::Ready(false),
                 // Told once, the stream or the service says so to the client; not obeyed, the connection is cut.
-                _ if state.is_expired(what) => return Poll::Ready(()),
+                _ if state.is_expired(what) => return Poll::Ready(false),
                 _ => state.expire(what),
             }
         }
     })
     .await;
+    if !silent {
+        return None;
+    }
+    let parts = connection.into_parts();
+    let mut stream = parts.io.into_inner();
+    stream.unread(parts.read_buf);
+    Some(stream)
 }
 
 /// A request is in hand, so that its answer can carry the news.
 const fn is_busy(phase: Phase) -> bool {
     matches!(phase, Phase::Body | Phase::Handling | Phase::Answering | Phase::Lingering)
-}
-
-/// Deadlines are exact within the coarse clock's tick; the timer comes a tick later rather than too early.
-fn instant_of(deadline: Millis) -> Instant {
-    Instant::now() + Duration::from_millis(deadline.saturating_sub(now()).min(86_400_000) + 5)
 }

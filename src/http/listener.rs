@@ -12,7 +12,7 @@ use futures_util::FutureExt;
 use http::StatusCode;
 use nix::sys::resource::{Resource, getrlimit};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::Notify;
 use tokio::task::unconstrained;
 use tokio::time::timeout;
@@ -20,11 +20,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::App;
-use super::connection::{self, Stopping};
+use super::connection::{self, Client, Stopping};
 use super::peer::may_administer;
 use super::problem::Problem;
 use super::routes::routes;
 use super::service::Handlers;
+use super::tls;
 use super::trace::refused_bare;
 use crate::guard::ClientAddr;
 
@@ -188,54 +189,68 @@ impl<H: Handlers> Acceptor<H> {
             Accepted::Tcp(stream, address) => {
                 // Without it an answer could wait for an acknowledgement; a socket that refuses is about to break.
                 drop(stream.set_nodelay(true));
-                self.spawn(stream, ClientAddr::from(address));
+                self.welcome_tcp(stream, ClientAddr::from(address));
             }
             Accepted::Unix(stream) => {
-                if may_administer(&stream) {
-                    return self.spawn(stream, ClientAddr::Local);
+                if may_administer(&stream)
+                    && let Some(seat) = self.census.enter(&self.app, &ClientAddr::Local)
+                {
+                    let client = self.client(ClientAddr::Local);
+                    return self.spawn(seat, connection::serve(stream, client));
                 }
                 let problem =
                     Problem::new(StatusCode::FORBIDDEN, "This socket is for root and the service's group.");
-                self.refuse(stream, ClientAddr::Local, problem);
+                self.refuse(turn_away(stream, self.raw(ClientAddr::Local, problem)));
             }
         }
     }
 
-    fn refuse<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
-        &self,
-        mut stream: S,
-        peer: ClientAddr,
-        problem: Problem,
-    ) {
+    fn welcome_tcp(&self, stream: TcpStream, peer: ClientAddr) {
+        let identity = self.app.identity();
+        let Some(seat) = self.census.enter(&self.app, &peer) else {
+            let refusal = self.raw(peer, Problem::overloaded("Too many connections from your address."));
+            return match identity {
+                Some(identity) => self.refuse(tls::refuse(stream, identity, refusal, REFUSAL)),
+                None => self.refuse(turn_away(stream, refusal)),
+            };
+        };
+        let client = self.client(peer);
+        match identity {
+            Some(identity) => self.spawn(seat, tls::serve(stream, identity, client)),
+            None => self.spawn(seat, connection::serve(stream, client)),
+        }
+    }
+
+    fn client(&self, peer: ClientAddr) -> Client<H> {
+        Client {
+            app: Arc::clone(&self.app),
+            peer,
+            handlers: self.handlers.clone(),
+            stopping: Stopping { drain: self.drain.clone(), hurry: self.hurry.clone() },
+        }
+    }
+
+    fn raw(&self, peer: ClientAddr, problem: Problem) -> Vec<u8> {
         let policy = self.app.policy();
         refused_bare(&self.app, &policy, peer, &problem);
-        let refusal = problem.closing().into_raw(&policy);
+        problem.closing().into_raw(&policy)
+    }
+
+    fn refuse(&self, refusing: impl Future<Output = ()> + Send + 'static) {
         let seat = self.census.enter_uncounted();
         self.connections.spawn(async move {
-            // It fits into the socket's buffer or the client is gone.
-            drop(timeout(REFUSAL, stream.write_all(&refusal)).await);
-            drop(timeout(REFUSAL, stream.shutdown()).await);
-            // A request that is on its way must not reset the connection before the refusal was read.
-            let mut scratch = [0; 4096];
-            drop(
-                timeout(REFUSAL, async { while stream.read(&mut scratch).await.is_ok_and(|n| n > 0) {} })
-                    .await,
-            );
+            refusing.await;
             drop(seat);
         });
     }
 
-    fn spawn<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(&self, stream: S, peer: ClientAddr) {
-        let Some(seat) = self.census.enter(&self.app, &peer) else {
-            return self.refuse(stream, peer, Problem::overloaded("Too many connections from your address."));
-        };
-        let (app, handlers) = (Arc::clone(&self.app), self.handlers.clone());
-        let stopping = Stopping { drain: self.drain.clone(), hurry: self.hurry.clone() };
+    fn spawn(&self, seat: Seat, serving: impl Future<Output = ()> + Send + 'static) {
+        let app = Arc::clone(&self.app);
         let accepted = Arc::clone(&self.accepted);
         accepted.fetch_add(1, Ordering::Relaxed);
         self.connections.spawn(async move {
             app.vitals.connections.fetch_add(1, Ordering::Relaxed);
-            connection::serve(stream, Arc::clone(&app), peer, handlers, stopping).await;
+            serving.await;
             app.vitals.connections.fetch_sub(1, Ordering::Relaxed);
             accepted.fetch_sub(1, Ordering::Relaxed);
             drop(seat);
@@ -243,9 +258,19 @@ impl<H: Handlers> Acceptor<H> {
     }
 }
 
+/// Writes `refusal` to a client that is not served, so that it can read it, and closes.
+pub(super) async fn turn_away(mut stream: impl AsyncRead + AsyncWrite + Unpin, refusal: Vec<u8>) {
+    // It fits into the socket's buffer or the client is gone.
+    drop(timeout(REFUSAL, stream.write_all(&refusal)).await);
+    drop(timeout(REFUSAL, stream.shutdown()).await);
+    // A request that is on its way must not reset the connection before the refusal was read.
+    let mut scratch = [0; 4096];
+    drop(timeout(REFUSAL, async { while stream.read(&mut scratch).await.is_ok_and(|n| n > 0) {} }).await);
+}
+
 enum Accepted {
-    Tcp(tokio::net::TcpStream, IpAddr),
-    Unix(tokio::net::UnixStream),
+    Tcp(TcpStream, IpAddr),
+    Unix(UnixStream),
 }
 
 async fn accept(socket: &Socket) -> io::Result<Accepted> {

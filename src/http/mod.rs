@@ -1,11 +1,12 @@
 //! HTTP: from an accepted connection to an answer. Knows nothing of systemd.
 //!
-//! A request goes through `listener` (sockets, how many connections) → `connection` (one connection, its times) →
-//! `stream` (its bytes) → `service` (the order of the checks) → `call` (an admitted request: body, parameters, rest of
+//! A request goes through `listener` (sockets, how many connections) → `tls` where that is on → `connection` (one
+//! connection, its times) and `stream` (its bytes), or `http2` (one connection, its streams) → `service` (the order of the checks) → `call` (an admitted request: body, parameters, rest of
 //! the key's checks) → `routes` and a handler (`save`, `read`, `download`, `clear`) → the store → the answer.
 
 mod access_log;
 mod admin;
+mod alarm;
 mod answer;
 mod body;
 mod call;
@@ -16,6 +17,7 @@ mod download;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
+mod http2;
 mod json;
 mod listener;
 #[doc(hidden)]
@@ -35,7 +37,9 @@ mod save;
 mod sealed;
 mod service;
 mod stream;
+mod tls;
 mod trace;
+mod wire;
 
 pub use access_log::AccessLog;
 pub use listener::{Listeners, Socket};
@@ -50,6 +54,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use crate::config::LogName;
 use crate::guard::Guard;
 use crate::store::LogStore;
+use crate::tls::Identity;
 
 /// What all connections of an instance share.
 pub struct App {
@@ -64,6 +69,7 @@ pub struct App {
     policy: ArcSwap<Policy>,
     access_log: Option<AccessLog>,
     explainer: trace::Explainer,
+    identity: ArcSwapOption<Identity>,
     budget: Arc<body::Budget>,
     offload: offload::Offload,
 }
@@ -100,6 +106,7 @@ impl App {
             guard,
             vitals,
             policy: ArcSwap::from_pointee(policy),
+            identity: ArcSwapOption::empty(),
             access_log: None,
             explainer: trace::Explainer::default(),
             budget: Arc::default(),
@@ -128,6 +135,26 @@ impl App {
             access_log.switch(policy.access_log);
         }
         self.policy.store(Arc::new(policy));
+    }
+
+    /// TCP connections that are accepted from now on speak TLS as `identity`, or plain HTTP without one. Those that
+    /// exist stay as they are.
+    pub fn identify(&self, identity: Option<Arc<Identity>>) {
+        self.identity.store(identity);
+    }
+
+    /// What TCP connections speak TLS as.
+    #[must_use]
+    pub fn identity(&self) -> Option<Arc<Identity>> {
+        self.identity.load_full()
+    }
+
+    /// Where it listens, as a person would write it.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<String> {
+        let scheme = if self.identity.load().is_some() { "https://" } else { "http://" };
+        let shown = |address: &String| address.replacen("http://", scheme, 1);
+        self.vitals.addresses.iter().map(shown).collect()
     }
 
     /// The configuration in force.

@@ -1,5 +1,6 @@
-//! Where a connection is in its life, and until when it may stay there. One word of memory per connection that the
-//! stream, the service and the timer share: changing the phase costs a clock reading and a store, no timer is touched.
+//! Where a connection of HTTP/1, or a stream of HTTP/2, is in its life, and until when it may stay there. One word of
+//! memory that the stream, the service and the timer share: changing the phase costs a clock reading and a store, no
+//! timer is touched.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -27,11 +28,21 @@ pub(super) enum Phase {
     Idle = 5,
     /// the answer is written; what the client still sends is thrown away
     Lingering = 6,
+    /// HTTP/2: a piece of the answer waits for the client to make room for it
+    Offering = 7,
 }
 
 impl Phase {
-    const ALL: [Self; 7] =
-        [Self::New, Self::Head, Self::Body, Self::Handling, Self::Answering, Self::Idle, Self::Lingering];
+    const ALL: [Self; 8] = [
+        Self::New,
+        Self::Head,
+        Self::Body,
+        Self::Handling,
+        Self::Answering,
+        Self::Idle,
+        Self::Lingering,
+        Self::Offering,
+    ];
 }
 
 /// Which limit of time was passed.
@@ -68,6 +79,20 @@ pub(super) struct Limits {
     keep_alive: Millis,
 }
 
+impl Limits {
+    pub(super) const fn request(&self) -> Millis {
+        self.request
+    }
+
+    pub(super) const fn response(&self) -> Millis {
+        self.response
+    }
+
+    pub(super) const fn keep_alive(&self) -> Millis {
+        self.keep_alive
+    }
+}
+
 /// How long a refused client may be silent while what it still sends is thrown away, so that it can read why.
 const LINGER: Millis = 2_000;
 
@@ -99,6 +124,8 @@ pub(super) struct ConnState {
     flushed: AtomicBool,
     /// the head of the request in hand as it was received, see [`Self::head_names`]
     head: Mutex<Vec<u8>>,
+    /// of HTTP/2: nobody but the reader of a body sees its pieces come
+    is_stream: bool,
     limits: Limits,
 }
 
@@ -114,8 +141,14 @@ impl ConnState {
             unread_body: AtomicBool::new(false),
             flushed: AtomicBool::new(true),
             head: Mutex::new(Vec::new()),
+            is_stream: false,
             limits,
         }
+    }
+
+    /// Of a stream of HTTP/2 whose head just came.
+    pub(super) fn of_stream(limits: Limits) -> Self {
+        Self { word: AtomicU64::new(pack(Phase::Head, now())), is_stream: true, ..Self::new(limits) }
     }
 
     pub(super) fn phase(&self) -> Phase {
@@ -143,6 +176,31 @@ impl ConnState {
     pub(super) fn body_read(&self) {
         self.unread_body.store(false, Ordering::Relaxed);
         self.enter(Phase::Handling);
+    }
+
+    /// A piece of a body was read.
+    pub(super) fn piece_read(&self) {
+        if self.is_stream {
+            self.last_read.store(now(), Ordering::Relaxed);
+        }
+    }
+
+    /// There is no more time: whoever waits for an answer gets the one that it came too late.
+    pub(super) fn hurry(&self) {
+        match self.phase() {
+            Phase::Head => self.expire(Expired::Head),
+            Phase::Body => self.expire(Expired::Body),
+            Phase::Handling => self.expire(Expired::Answer),
+            _ => {}
+        }
+    }
+
+    /// Since when nothing is in hand and nothing is left to write; `None` = something is.
+    pub(super) fn idle_since(&self) -> Option<Millis> {
+        let (phase, since) = unpack(self.word.load(Ordering::Relaxed));
+        let idle =
+            phase == Phase::Idle && self.is_flushed() && self.blocked_since.load(Ordering::Relaxed) == 0;
+        idle.then_some(since)
     }
 
     pub(super) fn flushed(&self) {
@@ -244,6 +302,7 @@ impl ConnState {
             // The answer streams as fast as it is taken; a client that takes nothing is seen by `blocked`.
             Phase::Answering => (now() + self.limits.response, Expired::Stalled),
             Phase::Idle => (since + self.limits.keep_alive, Expired::Silence),
+            Phase::Offering => (since + self.limits.response, Expired::Stalled),
             Phase::Lingering => {
                 let silence = self.last_read.load(Ordering::Relaxed).max(since) + LINGER;
                 (silence.min(since + self.limits.request), Expired::Stalled)

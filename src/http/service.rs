@@ -34,6 +34,7 @@ pub(super) trait Handlers:
     + Clone
     + Send
     + Sync
+    + Unpin
     + 'static
 {
 }
@@ -43,6 +44,7 @@ impl<T> Handlers for T where
         + Clone
         + Send
         + Sync
+        + Unpin
         + 'static
 {
 }
@@ -313,10 +315,40 @@ fn well_formed(request: &Request<Incoming>, state: &ConnState, policy: &Policy) 
     if request.version() == Version::HTTP_11 && headers.get_all(header::HOST).iter().count() != 1 {
         return Err(Problem::bad_request("Exactly one Host is needed.").closing());
     }
+    if request.version() == Version::HTTP_2 {
+        well_formed_in_2(request, policy)?;
+    }
     let length: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
     if length as u64 > policy.files.http.max_header_size {
         let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
         return Err(Problem::new(status, "The header section is too large.").closing());
+    }
+    Ok(())
+}
+
+/// What hyper's HTTP/1 checks while it reads a head, and its HTTP/2 does not.
+fn well_formed_in_2(request: &Request<Incoming>, policy: &Policy) -> Result<(), Problem> {
+    let (headers, http) = (request.headers(), &policy.files.http);
+    // RFC 9113, section 8.3.1: `:authority` stands for Host; where both come, they say the same.
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let named = match (request.uri().authority(), hosts.next(), hosts.next()) {
+        (Some(authority), Some(host), None) => host == authority.as_str(),
+        (Some(_), None, None) | (None, Some(_), None) => true,
+        _ => false,
+    };
+    if !named {
+        return Err(Problem::bad_request("Exactly one Host is needed."));
+    }
+    if request
+        .uri()
+        .path_and_query()
+        .is_some_and(|target| target.as_str().len() as u64 > http.max_header_size)
+    {
+        return Err(Problem::new(StatusCode::URI_TOO_LONG, "The request target is too long."));
+    }
+    if headers.len() > http.max_headers as usize {
+        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        return Err(Problem::new(status, "The header section is too large."));
     }
     Ok(())
 }

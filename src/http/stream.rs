@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use bytes::{Buf, Bytes};
 use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -23,12 +24,28 @@ pub(super) struct ConnStream<S> {
     peer: ClientAddr,
     /// bytes that go out instead of those hyper wrote, and how many of them are out
     instead: Option<(Vec<u8>, usize)>,
+    /// read already, and given back
+    ahead: Bytes,
     half_closed: bool,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> ConnStream<S> {
     pub(super) const fn new(inner: S, state: Arc<ConnState>, app: Arc<App>, peer: ClientAddr) -> Self {
-        Self { inner, state, app, peer, instead: None, half_closed: false }
+        Self { inner, state, app, peer, instead: None, ahead: Bytes::new(), half_closed: false }
+    }
+
+    /// The bytes below.
+    pub(super) const fn inner(&self) -> &S {
+        &self.inner
+    }
+
+    /// Gives bytes back: they are read first.
+    pub(super) fn unread(&mut self, bytes: Bytes) {
+        self.ahead = bytes;
+    }
+
+    pub(super) const fn has_unread(&self) -> bool {
+        !self.ahead.is_empty()
     }
 
     fn refusal(&self, status: StatusCode) -> Vec<u8> {
@@ -96,7 +113,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for ConnStream<S> {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         let before = buf.filled().len();
-        ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
+        if self.ahead.is_empty() {
+            ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
+        } else {
+            let count = self.ahead.len().min(buf.remaining());
+            buf.put_slice(&self.ahead[..count]);
+            self.ahead.advance(count);
+        }
         if buf.filled().len() > before {
             self.state.received(&buf.filled()[before..]);
         }

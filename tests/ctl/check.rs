@@ -90,6 +90,20 @@ fn what_the_server_refuses_is_refused() {
     let checked = installation.run(&["check"]);
     let served = installation.run(&["run", "sample1"]);
     assert_eq!((checked.status, served.status), (78, 78), "{checked:?} {served:?}");
+    assert!(checked.out.contains("ssl.cert") && checked.out.contains("cannot be read"), "{checked:?}");
+    let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    installation.write("c.pem", &pair.cert.pem());
+    installation.write("k.pem", &other.signing_key.serialize_pem());
+    let checked = installation.run(&["check"]);
+    assert!(checked.status == 78 && checked.out.contains("is not the private key"), "{checked:?}");
+    installation.write("k.pem", &pair.signing_key.serialize_pem());
+    fs::set_permissions(installation.config("k.pem"), fs::Permissions::from_mode(0o600)).unwrap();
+    let said = installation.run(&["check"]).ok();
+    assert!(said.contains("0 errors, 0 warnings"), "{said}");
+    fs::set_permissions(installation.config("k.pem"), fs::Permissions::from_mode(0o644)).unwrap();
+    let said = installation.run(&["check"]).ok();
+    assert!(said.contains("everybody on this machine may open the private key"), "{said}");
     fs::remove_file(installation.config("log.json")).unwrap();
     installation.run(&["check"]).failed(78);
 }

@@ -8,13 +8,29 @@ use std::time::{Duration, Instant};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, socket};
 use serde_json::Value;
 
+use super::pair::{TlsConn, handshake};
+
 /// Longer than any answer may take, so that a hanging server fails a test instead of stopping the run.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// One connection to the server, kept open between requests.
 pub(crate) struct Conn {
-    stream: TcpStream,
+    stream: Stream,
     buffer: Vec<u8>,
+}
+
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<TlsConn>),
+}
+
+impl Stream {
+    fn tcp(&self) -> &TcpStream {
+        match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => &stream.sock,
+        }
+    }
 }
 
 /// An answer, its body decoded from chunks.
@@ -27,7 +43,7 @@ pub(crate) struct Response {
 
 impl Conn {
     pub(crate) fn open(address: SocketAddr) -> io::Result<Self> {
-        Self::over(TcpStream::connect_timeout(&address, PATIENCE)?)
+        Self::over(tcp(address)?)
     }
 
     /// From this address of the machine.
@@ -36,14 +52,23 @@ impl Conn {
         let socket = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
         bind(socket.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(source, 0)))?;
         connect(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
-        Self::over(TcpStream::from(socket))
+        Self::over(patient(TcpStream::from(socket))?)
     }
 
     fn over(stream: TcpStream) -> io::Result<Self> {
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
-        Ok(Self { stream, buffer: Vec::new() })
+        Ok(Self { stream: Stream::Plain(stream), buffer: Vec::new() })
+    }
+
+    /// A connection that speaks TLS and, over it, `protocol` (as ALPN names it).
+    pub(crate) fn open_tls(address: SocketAddr, protocol: &str) -> io::Result<Self> {
+        let stream = handshake(tcp(address)?, protocol)?;
+        Ok(Self { stream: Stream::Tls(Box::new(stream)), buffer: Vec::new() })
+    }
+
+    /// The server's certificate.
+    pub(crate) fn certificate(&self) -> Vec<u8> {
+        let Stream::Tls(stream) = &self.stream else { panic!("not a connection of TLS") };
+        stream.conn.peer_certificates().expect("certificates")[0].to_vec()
     }
 
     pub(crate) fn request(
@@ -100,7 +125,10 @@ impl Conn {
     }
 
     pub(crate) fn send_raw(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.stream.write_all(bytes)
+        match &mut self.stream {
+            Stream::Plain(stream) => stream.write_all(bytes),
+            Stream::Tls(stream) => stream.write_all(bytes).and_then(|()| stream.flush()),
+        }
     }
 
     pub(crate) fn receive(&mut self, method: &str) -> io::Result<Response> {
@@ -192,12 +220,12 @@ impl Conn {
     }
 
     pub(crate) fn set_read_timeout(&self, limit: Duration) {
-        self.stream.set_read_timeout(Some(limit)).expect("set the read timeout");
+        self.stream.tcp().set_read_timeout(Some(limit)).expect("set the read timeout");
     }
 
     /// Says "no more from me", and still listens.
     pub(crate) fn half_close(&self) {
-        self.stream.shutdown(Shutdown::Write).expect("shut down the sending half");
+        self.stream.tcp().shutdown(Shutdown::Write).expect("shut down the sending half");
     }
 
     fn read_head(&mut self) -> io::Result<Response> {
@@ -236,6 +264,13 @@ impl Conn {
         }
     }
 
+    /// So many bytes, as they come.
+    pub(crate) fn receive_exactly(&mut self, length: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.read_exactly(length as u64, &mut |piece: &[u8]| bytes.extend_from_slice(piece))?;
+        Ok(bytes)
+    }
+
     fn read_exactly(&mut self, length: u64, sink: &mut impl FnMut(&[u8])) -> io::Result<()> {
         let mut missing = length;
         while missing > 0 {
@@ -252,10 +287,24 @@ impl Conn {
 
     fn fill(&mut self) -> io::Result<usize> {
         let mut piece = [0; 65536];
-        let count = self.stream.read(&mut piece)?;
+        let count = match &mut self.stream {
+            Stream::Plain(stream) => stream.read(&mut piece)?,
+            Stream::Tls(stream) => stream.read(&mut piece)?,
+        };
         self.buffer.extend_from_slice(&piece[..count]);
         Ok(count)
     }
+}
+
+fn tcp(address: SocketAddr) -> io::Result<TcpStream> {
+    patient(TcpStream::connect_timeout(&address, PATIENCE)?)
+}
+
+fn patient(stream: TcpStream) -> io::Result<TcpStream> {
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    Ok(stream)
 }
 
 impl Response {

@@ -3,13 +3,16 @@
 #![allow(dead_code, unused_imports, reason = "each test crate uses its own part of the harness")]
 
 mod conn;
+pub(crate) mod frames;
 mod line;
+mod pair;
 mod redis;
 mod server;
 mod setup;
 
 pub(crate) use conn::{Conn, Response, is_timeout};
 pub(crate) use line::{Line, must_be_escaped};
+pub(crate) use pair::Pair;
 pub(crate) use redis::Redis;
 pub(crate) use server::{Server, route};
 pub(crate) use setup::{KEY, ROOT, Setup, free_port};
@@ -23,6 +26,16 @@ pub(crate) fn eventually(what: &str, limit: Duration, mut condition: impl FnMut(
         assert!(Instant::now() < until, "not within {limit:?}: {what}");
         std::thread::sleep(Duration::from_millis(15));
     }
+}
+
+/// The same over plain HTTP and over HTTPS.
+pub(crate) fn each(test: impl Fn(Setup) + Sync) {
+    let test = &test;
+    std::thread::scope(|scope| {
+        for setup in [Setup::new(), Setup::new().tls()] {
+            scope.spawn(move || test(setup));
+        }
+    });
 }
 
 /// For what a machine may lack (root, mounts, strace): a failure where everything must run, else a note.

@@ -115,6 +115,14 @@ impl Server {
     }
 
     pub(crate) fn connect(&self) -> Conn {
+        if self.setup.tls {
+            return Conn::open_tls(self.address(), "http/1.1").expect("connect to the server with TLS");
+        }
+        Conn::open(self.address()).expect("connect to the server")
+    }
+
+    /// A connection on which nothing was said, not even the handshake of TLS.
+    pub(crate) fn connect_bare(&self) -> Conn {
         Conn::open(self.address()).expect("connect to the server")
     }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
 
-use super::Server;
+use super::{Pair, Server};
 
 /// The key and the root password of every server that a test does not configure otherwise.
 pub(crate) const KEY: &str = "test-key";
@@ -22,6 +22,7 @@ pub(crate) struct Setup {
     pub(super) name: String,
     pub(super) port: u16,
     pub(super) notify: bool,
+    pub(super) tls: bool,
     entry: Map<String, Value>,
     other_logs: Map<String, Value>,
     keys: Value,
@@ -53,6 +54,7 @@ impl Setup {
             name: "sample1".to_owned(),
             port,
             notify: true,
+            tls: false,
             entry,
             other_logs: Map::new(),
             keys: json!([{"key": KEY, "status": true}]),
@@ -112,6 +114,13 @@ impl Setup {
     pub(crate) fn server(mut self, option: &str, value: Value) -> Self {
         self.server.insert(option.to_owned(), value);
         self
+    }
+
+    /// Speaks HTTPS with a certificate of its own, in `tls/` of the configuration directory.
+    pub(crate) fn tls(mut self) -> Self {
+        Pair::new().write(&self.config_dir().join("tls"));
+        self.tls = true;
+        self.server("ssl", json!({"cert": "tls/cert.pem", "key": "tls/key.pem"}))
     }
 
     /// An option of `system.json`.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::harness::{Conn, KEY, Setup, cannot_run, eventually, raise_file_limit, route};
+use crate::harness::{Conn, KEY, Setup, cannot_run, each, eventually, raise_file_limit, route};
 
 const LIMIT: Duration = Duration::from_secs(4);
 
@@ -22,78 +22,92 @@ fn times_out(conn: &mut Conn, may_be_silent: bool) {
 
 #[test]
 fn a_slow_header_times_out() {
-    let server = Setup::new().http("request_timeout = 1").start();
-    let mut conn = server.connect();
-    conn.send_raw(b"GET /status HTTP/1.1\r\nHost: a\r\nX-Slow: ").unwrap();
-    times_out(&mut conn, false);
-    server.assert_alive();
+    each(|setup| {
+        let server = setup.http("request_timeout = 1").start();
+        let mut conn = server.connect();
+        conn.send_raw(b"GET /status HTTP/1.1\r\nHost: a\r\nX-Slow: ").unwrap();
+        times_out(&mut conn, false);
+        server.assert_alive();
+    });
 }
 
 #[test]
 fn a_header_that_trickles_times_out_all_the_same() {
-    let server = Setup::new().http("request_timeout = 1").start();
-    let mut conn = server.connect();
-    conn.send_raw(b"GET /status HTTP/1.1\r\nX-Slow: ").unwrap();
-    let started = Instant::now();
-    while started.elapsed() < LIMIT {
-        std::thread::sleep(Duration::from_millis(50));
-        if conn.send_raw(b"a").is_err() || !conn.is_silent_for(Duration::from_millis(20)) {
-            break;
+    each(|setup| {
+        let server = setup.http("request_timeout = 1").start();
+        let mut conn = server.connect();
+        conn.send_raw(b"GET /status HTTP/1.1\r\nX-Slow: ").unwrap();
+        let started = Instant::now();
+        while started.elapsed() < LIMIT {
+            std::thread::sleep(Duration::from_millis(50));
+            if conn.send_raw(b"a").is_err() || !conn.is_silent_for(Duration::from_millis(20)) {
+                break;
+            }
         }
-    }
-    assert!(started.elapsed() < LIMIT, "a byte now and then keeps the connection");
-    server.assert_alive();
+        assert!(started.elapsed() < LIMIT, "a byte now and then keeps the connection");
+        server.assert_alive();
+    });
 }
 
 #[test]
 fn a_silent_new_connection_is_closed() {
-    let server = Setup::new().http("request_timeout = 1").start();
-    times_out(&mut server.connect(), true);
-    server.assert_alive();
+    each(|setup| {
+        let server = setup.http("request_timeout = 1").start();
+        times_out(&mut server.connect(), true);
+        server.assert_alive();
+    });
 }
 
 #[test]
 fn a_slow_body_times_out() {
-    let server = Setup::new().http("request_timeout = 1").start();
-    let mut conn = server.connect();
-    let headers = [("Content-Length", "1000"), ("Content-Type", "application/json"), ("API-KEY", KEY)];
-    conn.send("POST", &route("save-log"), &headers, b"").unwrap();
-    conn.send_raw(b"{\"message\": \"never ends").unwrap();
-    times_out(&mut conn, false);
-    assert!(server.messages().is_empty());
-    server.assert_alive();
+    each(|setup| {
+        let server = setup.http("request_timeout = 1").start();
+        let mut conn = server.connect();
+        let headers = [("Content-Length", "1000"), ("Content-Type", "application/json"), ("API-KEY", KEY)];
+        conn.send("POST", &route("save-log"), &headers, b"").unwrap();
+        conn.send_raw(b"{\"message\": \"never ends").unwrap();
+        times_out(&mut conn, false);
+        assert!(server.messages().is_empty());
+        server.assert_alive();
+    });
 }
 
 #[test]
 fn silence_inside_a_body_times_out_earlier() {
-    let server = Setup::new().http("request_timeout = 30").http("body_timeout = 1").start();
-    let mut conn = server.connect();
-    let headers = [("Content-Length", "1000"), ("Content-Type", "application/json")];
-    conn.send("POST", &route("save-log"), &headers, b"").unwrap();
-    conn.send_raw(b"{\"message\": \"silence").unwrap();
-    times_out(&mut conn, false);
-    server.assert_alive();
+    each(|setup| {
+        let server = setup.http("request_timeout = 30").http("body_timeout = 1").start();
+        let mut conn = server.connect();
+        let headers = [("Content-Length", "1000"), ("Content-Type", "application/json")];
+        conn.send("POST", &route("save-log"), &headers, b"").unwrap();
+        conn.send_raw(b"{\"message\": \"silence").unwrap();
+        times_out(&mut conn, false);
+        server.assert_alive();
+    });
 }
 
 #[test]
 fn an_idle_connection_is_closed_without_a_word() {
-    let server = Setup::new().http("keep_alive_timeout = 1").start();
-    let mut conn = server.connect();
-    assert_eq!(conn.get("/status").status, 200);
-    std::thread::sleep(Duration::from_millis(500));
-    assert_eq!(conn.get("/status").status, 200, "closed too early");
-    assert!(conn.is_closed_within(LIMIT), "an idle connection stays open");
+    each(|setup| {
+        let server = setup.http("keep_alive_timeout = 1").start();
+        let mut conn = server.connect();
+        assert_eq!(conn.get("/status").status, 200);
+        std::thread::sleep(Duration::from_millis(500));
+        assert_eq!(conn.get("/status").status, 200, "closed too early");
+        assert!(conn.is_closed_within(LIMIT), "an idle connection stays open");
+    });
 }
 
 #[test]
 fn without_keep_alive_every_answer_closes() {
-    let server = Setup::new().http("keep_alive = false").start();
-    for target in ["/status", "/nothing"] {
-        let mut conn = server.connect();
-        let response = conn.get(target);
-        assert!(response.expect_header("connection").eq_ignore_ascii_case("close"), "{response:?}");
-        assert!(conn.is_closed_within(LIMIT), "still open");
-    }
+    each(|setup| {
+        let server = setup.http("keep_alive = false").start();
+        for target in ["/status", "/nothing"] {
+            let mut conn = server.connect();
+            let response = conn.get(target);
+            assert!(response.expect_header("connection").eq_ignore_ascii_case("close"), "{response:?}");
+            assert!(conn.is_closed_within(LIMIT), "still open");
+        }
+    });
 }
 
 #[test]
@@ -110,51 +124,63 @@ fn a_client_may_ask_to_close() {
 
 #[test]
 fn an_answer_that_takes_too_long_is_503() {
-    let server = Setup::new().http("response_timeout = 1").key("slow", &json!({"delay": 20})).start();
-    let started = Instant::now();
-    let response = server.get(&format!("{}?api_key=slow&message=m", route("save-log")));
-    response.problem(503);
-    response.retry_after();
-    assert!(started.elapsed() < LIMIT, "{:?}", started.elapsed());
-    server.assert_alive();
+    each(|setup| {
+        let server = setup.http("response_timeout = 1").key("slow", &json!({"delay": 20})).start();
+        let started = Instant::now();
+        let response = server.get(&format!("{}?api_key=slow&message=m", route("save-log")));
+        response.problem(503);
+        response.retry_after();
+        assert!(started.elapsed() < LIMIT, "{:?}", started.elapsed());
+        server.assert_alive();
+    });
 }
 
 #[test]
 fn connections_over_the_maximum_wait_for_a_place() {
-    let server = Setup::new()
-        .http("max_connections = 4")
-        .http("keep_alive_timeout = 30")
-        .http("request_timeout = 30")
-        .start();
-    let mut open: Vec<Conn> = (0..4).map(|_| server.connect()).collect();
-    for conn in &mut open {
-        assert_eq!(conn.get("/status").status, 200);
-    }
-    let mut waiting = server.connect();
-    waiting.send("GET", "/status", &[], b"").unwrap();
-    assert!(waiting.is_silent_for(Duration::from_millis(400)), "more connections than allowed were served");
-    open.pop();
-    assert_eq!(waiting.receive("GET").unwrap().status, 200);
+    each(|setup| {
+        let server = setup
+            .http("max_connections = 4")
+            .http("keep_alive_timeout = 30")
+            .http("request_timeout = 30")
+            .start();
+        let mut open: Vec<Conn> = (0..4).map(|_| server.connect()).collect();
+        for conn in &mut open {
+            assert_eq!(conn.get("/status").status, 200);
+        }
+        std::thread::scope(|scope| {
+            // it waits as early as in the handshake where there is one
+            let waiting = scope.spawn(|| server.get("/status").status);
+            std::thread::sleep(Duration::from_millis(400));
+            assert!(!waiting.is_finished(), "more connections than allowed were served");
+            open.pop();
+            assert_eq!(waiting.join().unwrap(), 200);
+        });
+    });
 }
 
 #[test]
 fn connections_of_one_address_have_their_maximum() {
-    let server = Setup::new().http("max_connections_per_ip = 3").http("keep_alive_timeout = 30").start();
-    let mut open: Vec<Conn> = (0..3).map(|_| server.connect()).collect();
-    for conn in &mut open {
-        assert_eq!(conn.get("/status").status, 200);
-    }
-    let mut refused = server.connect();
-    // the answer may come unasked; a request sent into the closing connection could destroy it
-    if refused.is_silent_for(Duration::from_millis(300)) {
-        refused.send("GET", "/status", &[], b"").ok();
-    }
-    let answer = String::from_utf8_lossy(&refused.read_to_end()).into_owned();
-    assert!(answer.starts_with("HTTP/1.1 503"), "{answer:?}");
-    assert!(answer.to_lowercase().contains("retry-after:"), "{answer:?}");
-    drop(open);
-    eventually("the places are free again", LIMIT, || {
-        server.connect().try_request("GET", "/status", &[], b"").is_ok_and(|response| response.status == 200)
+    each(|setup| {
+        let server = setup.http("max_connections_per_ip = 3").http("keep_alive_timeout = 30").start();
+        let mut open: Vec<Conn> = (0..3).map(|_| server.connect()).collect();
+        for conn in &mut open {
+            assert_eq!(conn.get("/status").status, 200);
+        }
+        let mut refused = server.connect();
+        // the answer may come unasked; a request sent into the closing connection could destroy it
+        if refused.is_silent_for(Duration::from_millis(300)) {
+            refused.send("GET", "/status", &[], b"").ok();
+        }
+        let answer = String::from_utf8_lossy(&refused.read_to_end()).into_owned();
+        assert!(answer.starts_with("HTTP/1.1 503"), "{answer:?}");
+        assert!(answer.to_lowercase().contains("retry-after:"), "{answer:?}");
+        drop(open);
+        eventually("the places are free again", LIMIT, || {
+            server
+                .connect()
+                .try_request("GET", "/status", &[], b"")
+                .is_ok_and(|response| response.status == 200)
+        });
     });
 }
 
@@ -184,18 +210,20 @@ fn thousands_of_open_connections_are_served() {
 
 #[test]
 fn a_client_that_does_not_read_is_dropped() {
-    let server = Setup::new().http("response_timeout = 1").start();
-    let logs = vec![json!({"msg": "x".repeat(8000)}); 128];
-    for _ in 0..24 {
-        server.save_batch(&json!(logs)).success();
-    }
-    let mut conn = server.connect();
-    let target = format!("{}?api_key={KEY}&root_pass={}", route("get-logs"), crate::harness::ROOT);
-    conn.send("GET", &target, &[], b"").unwrap();
-    // more than all socket buffers hold is on its way; the server must not wait for ever
-    std::thread::sleep(Duration::from_millis(4000));
-    let received = conn.read_to_end().len() as u64;
-    let size = std::fs::metadata(server.log_path()).unwrap().len();
-    assert!(received < size, "a stalled client was waited for");
-    server.assert_alive();
+    each(|setup| {
+        let server = setup.http("response_timeout = 1").start();
+        let logs = vec![json!({"msg": "x".repeat(8000)}); 128];
+        for _ in 0..24 {
+            server.save_batch(&json!(logs)).success();
+        }
+        let mut conn = server.connect();
+        let target = format!("{}?api_key={KEY}&root_pass={}", route("get-logs"), crate::harness::ROOT);
+        conn.send("GET", &target, &[], b"").unwrap();
+        // more than all socket buffers hold is on its way; the server must not wait for ever
+        std::thread::sleep(Duration::from_millis(4000));
+        let received = conn.read_to_end().len() as u64;
+        let size = std::fs::metadata(server.log_path()).unwrap().len();
+        assert!(received < size, "a stalled client was waited for");
+        server.assert_alive();
+    });
 }

@@ -41,7 +41,7 @@ pub(crate) async fn serve(start: Start) -> Result<Ended, Failure> {
         () = stop(&mut signals, &mut early) => return Ok(Ended::Stopped),
     }
     // Read after the hooks: to prepare the configuration is what many of them are for.
-    let Configured { log, files, warnings, refused } = load(&start)?;
+    let Configured { log, files, warnings, identity, refused } = load(&start)?;
     let Start { name, places, program, passed } = start;
     let by_systemd = !passed.is_empty();
     journal::set_level(journal::level_filter(files.server.log_level));
@@ -66,9 +66,10 @@ pub(crate) async fn serve(start: Start) -> Result<Ended, Failure> {
         Arc::clone(&store),
         Arc::clone(&guard),
         policy(&name, &log, &files),
-        sockets.shown.clone(),
+        sockets.shown,
     );
     let app = Arc::new(app.with_access_log(AccessLog::new(places.logs.join(name.access_log_file()))));
+    app.identify(identity.map(Arc::new));
     let listeners = Arc::new(Listeners::new(Arc::clone(&app)));
     let workers = Workers::start(files.http.workers.get() - 1, &listeners, &sockets.sockets)?;
     sockets.sockets.into_iter().for_each(|socket| listeners.serve(socket));
@@ -78,7 +79,7 @@ pub(crate) async fn serve(start: Start) -> Result<Ended, Failure> {
     });
     let config_dir = places.config.clone();
     let reloader = Reloader::new(places, Arc::clone(&app), notifier.clone(), by_systemd, refused);
-    event!(info, STARTED; "serving {} on {}", name.as_str(), sockets.shown.join(", "));
+    event!(info, STARTED; "serving {} on {}", name.as_str(), app.addresses().join(", "));
     notifier.ready(&reloader.status());
     // A task of its own: however long a reload waits for a disk, signals are obeyed and the watchdog is fed.
     let (orders, received) = mpsc::unbounded_channel();

@@ -3,6 +3,7 @@
 //! Under systemd it serves the sockets that were passed to it, elsewhere it binds the address of `log.json` itself.
 //! What can go wrong before the first request ends in one clear line and an exit status of `sysexits.h`.
 
+mod certificate;
 mod instance;
 mod last_good;
 mod listen;
@@ -20,6 +21,7 @@ use moca_file_log::event;
 use moca_file_log::exit::Exit;
 use moca_file_log::http;
 use moca_file_log::systemd::{self, PassedSocket, journal};
+use moca_file_log::tls::{self, Identity};
 use renewal::Program;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -132,6 +134,8 @@ struct Configured {
     log: LogEntry,
     files: Files,
     warnings: Vec<Finding>,
+    /// of HTTPS, where it is configured
+    identity: Option<Identity>,
     /// why these are the files that were in force last, and not those of the directory
     refused: Option<String>,
 }
@@ -173,14 +177,10 @@ fn configured(
         let message = format!("the log \"{name}\" is switched off: \"status\": false in {log_json}");
         return Err(Failure::new(Exit::Config, message));
     }
-    if let Some(tls) = &files.server.tls {
-        let (cert, key) = (tls.cert.display(), tls.key.display());
-        let message =
-            format!("server.json: ssl: can't use {cert} and {key}: this version does not serve HTTPS");
-        return Err(Failure::new(Exit::Config, message));
-    }
+    let identity = files.server.tls.as_ref().map(|pair| tls::load(pair, &start.places.config)).transpose();
+    let identity = identity.map_err(|finding| Failure::new(Exit::Config, finding.to_string()))?;
     warnings.extend(config::not_in_force(&log, &files));
-    Ok(Configured { log, files, warnings, refused })
+    Ok(Configured { log, files, warnings, identity, refused })
 }
 
 fn run(start: Start) -> Result<(), Failure> {

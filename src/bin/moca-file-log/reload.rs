@@ -1,17 +1,20 @@
 //! Reloading: a changed configuration comes into force as a whole or not at all, and what is in force is told to
 //! systemd and the journal.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use moca_file_log::config::{self, Files, Finding, LogEntry, Watcher};
+use moca_file_log::config::{self, Files, Finding, Loaded, LogEntry, Tls, Watcher};
 use moca_file_log::event;
 use moca_file_log::http::App;
 use moca_file_log::store::Settings;
 use moca_file_log::systemd::{Notifier, Signal, journal};
+use moca_file_log::tls::{self, Identity};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::certificate::Renewals;
 use super::{Places, last_good, policy};
 
 /// How often the status that systemd shows is brought up to date.
@@ -26,6 +29,8 @@ pub(crate) struct Reloader {
     refused: Option<String>,
     /// systemd holds the sockets, so that what is in force is kept for a start with broken files
     by_systemd: bool,
+    /// where certificate and key should be: by the files as they are, or in force where those are broken
+    pair: Option<Tls>,
     shown: String,
 }
 
@@ -42,7 +47,8 @@ impl Reloader {
             event!(error, START_WITH_LAST_GOOD; "the last good configuration is in force: {why}");
             app.vitals.reload_refused.store(Some(Arc::new(why.clone())));
         }
-        Self { places, app, notifier, refused, by_systemd, shown: String::new() }
+        let pair = app.policy().files.server.tls.clone();
+        Self { places, app, notifier, refused, by_systemd, pair, shown: String::new() }
     }
 
     /// Obeys orders, notices changed files and shows the status, one thing after the other, for ever.
@@ -52,6 +58,7 @@ impl Reloader {
             log::error!("can't watch {}: {error}; reload by SIGHUP", directory.display());
         });
         let mut watcher = watcher.ok();
+        let mut renewals = Renewals::of(&self.places.config);
         let mut status = interval(STATUS_EVERY);
         status.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // What changed between reading the files and watching them.
@@ -68,6 +75,7 @@ impl Reloader {
                     Some(Signal::Stop) | None => return,
                 },
                 () = changed(&mut watcher) => self.reload().await,
+                () = renewals.noticed(self.pair.as_ref()) => self.reload().await,
                 _ = status.tick() => self.show_status(),
             }
         }
@@ -76,14 +84,36 @@ impl Reloader {
     /// Reads all files and puts them into force; on any finding the last good ones stay.
     async fn reload(&mut self) {
         let directory = self.places.config.clone();
-        let outcome = match tokio::task::spawn_blocking(move || config::load(&directory)).await {
+        let in_force = self.app.policy().files.server.tls.clone();
+        let read = tokio::task::spawn_blocking(move || read(&directory, in_force)).await;
+        if let Ok(read) = &read {
+            self.pair.clone_from(&read.pair);
+        }
+        let outcome = match read {
             // Most changes in the directory are none of the configuration.
-            Ok(Ok(loaded)) if self.refused.is_none() && loaded.files == self.app.policy().files => return,
-            Ok(Ok(loaded)) => {
-                self.notifier.reloading();
-                self.put_into_force(loaded.files, &loaded.warnings).await
+            Ok(Read { files: Ok(loaded), identity: Ok(identity), .. })
+                if self.refused.is_none()
+                    && loaded.files == self.app.policy().files
+                    && identity.as_ref() == self.app.identity().as_deref() =>
+            {
+                return;
             }
-            Ok(Err(findings)) => Err(findings.iter().map(ToString::to_string).collect()),
+            Ok(Read { files: Ok(loaded), identity: Ok(identity), .. }) => {
+                self.notifier.reloading();
+                let outcome = self.put_into_force(loaded.files, &loaded.warnings).await;
+                if outcome.is_ok() {
+                    self.identify(identity);
+                }
+                outcome
+            }
+            Ok(Read { files: Ok(_), identity: Err(finding), .. }) => Err(vec![finding.to_string()]),
+            Ok(Read { files: Err(findings), identity, .. }) => {
+                // A certificate that is about to expire does not wait for the repair of another file.
+                if let Ok(identity) = identity {
+                    self.identify(identity);
+                }
+                Err(findings.iter().map(ToString::to_string).collect())
+            }
             Err(error) => Err(vec![error.to_string()]),
         };
         let refused = outcome.err().map(|lines| lines.join("; "));
@@ -99,6 +129,21 @@ impl Reloader {
         self.refused = refused;
         self.shown = self.status();
         self.notifier.ready(&self.shown);
+    }
+
+    /// Speaks TLS as `identity` from the next connection on, or no more.
+    fn identify(&self, identity: Option<Identity>) {
+        let before = self.app.identity();
+        if identity.as_ref() == before.as_deref() {
+            return;
+        }
+        let said = match (&before, &identity) {
+            (Some(_), Some(_)) => "another certificate is in force",
+            (None, _) => "new connections speak HTTPS",
+            (Some(_), None) => "new connections speak plain HTTP",
+        };
+        self.app.identify(identity.map(Arc::new));
+        log::info!(MOCA_EVENT = "certificate"; "{said}");
     }
 
     /// Keeps the files for a start with broken ones.
@@ -120,9 +165,6 @@ impl Reloader {
                 event!(info, RELOADED; "the configuration is as it was before");
             }
             return Ok(());
-        }
-        if files.server.tls.is_some() {
-            return Err(vec!["server.json: ssl: this version does not serve HTTPS".into()]);
         }
         if files.http.workers != now.files.http.workers {
             log::warn!("http.toml: workers: as many threads serve after a restart");
@@ -192,6 +234,22 @@ impl Reloader {
         }
         text
     }
+}
+
+/// The files of the directory, and the certificate that goes with them.
+struct Read {
+    files: Result<Loaded, Vec<Finding>>,
+    pair: Option<Tls>,
+    identity: Result<Option<Identity>, Finding>,
+}
+
+/// Reads everything anew. Where the files are broken, the certificate is the one of the configuration
+/// in force.
+fn read(directory: &Path, in_force: Option<Tls>) -> Read {
+    let files = config::load(directory);
+    let pair = files.as_ref().map_or(in_force, |loaded| loaded.files.server.tls.clone());
+    let identity = pair.as_ref().map(|pair| tls::load(pair, directory)).transpose();
+    Read { files, pair, identity }
 }
 
 async fn changed(watcher: &mut Option<Watcher>) {

@@ -1,0 +1,365 @@
+//! Every way to be slow, over plain HTTP, HTTPS and HTTP/2: while slow clients hold all the places there are, the next
+//! client is served as soon as the configured times are over, and not before.
+
+use std::sync::Barrier;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::harness::frames::{self, Frames};
+use crate::harness::{Conn, KEY, ROOT, Server, Setup, each, route};
+
+/// Each configured time is a second; some ways to be slow pass two of them.
+const LIMIT: Duration = Duration::from_secs(4);
+
+/// How a client is slow until the server closes the connection.
+type Slow<'a> = &'a (dyn Fn(&Server) + Sync);
+
+fn timed(setup: Setup) -> Setup {
+    ["request_timeout", "body_timeout", "response_timeout", "keep_alive_timeout"]
+        .into_iter()
+        .fold(setup.http("max_connections = 2"), |setup, time| setup.http(&format!("{time} = 1")))
+}
+
+/// Two clients that are slow take both places; the third is served when they are gone.
+fn gives_way(server: &Server, slow: Slow<'_>) {
+    let begin = Barrier::new(3);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                begin.wait();
+                slow(server);
+            });
+        }
+        begin.wait();
+        std::thread::sleep(Duration::from_millis(300));
+        let started = Instant::now();
+        server.save("the next client");
+        let waited = started.elapsed();
+        assert!(waited < LIMIT, "the places were free only after {waited:?}");
+        assert!(waited > Duration::from_millis(100), "the slow ones did not hold the places");
+    });
+}
+
+fn matrix(slow: Slow<'_>) {
+    each(|setup| gives_way(&timed(setup).start(), slow));
+}
+
+fn matrix_of_tls(slow: Slow<'_>) {
+    gives_way(&timed(Setup::new().tls()).start(), slow);
+}
+
+fn until_closed(conn: &mut Conn) {
+    conn.set_read_timeout(LIMIT);
+    conn.read_to_end();
+}
+
+/// A byte now and then until the server has had enough.
+fn trickle(conn: &mut Conn, byte: &[u8]) {
+    let started = Instant::now();
+    while conn.send_raw(byte).is_ok() && conn.is_silent_for(Duration::from_millis(200)) {
+        assert!(started.elapsed() < LIMIT, "a byte now and then keeps the connection");
+    }
+    until_closed(conn);
+}
+
+fn begin_of_a_record(conn: &mut Conn) {
+    let headers = [("Content-Length", "1000"), ("Content-Type", "application/json"), ("API-KEY", KEY)];
+    conn.send("POST", &route("save-log"), &headers, b"").unwrap();
+}
+
+#[test]
+fn nothing_is_sent() {
+    matrix(&|server| until_closed(&mut server.connect()));
+}
+
+#[test]
+fn half_a_request_line() {
+    matrix(&|server| {
+        let mut conn = server.connect();
+        conn.send_raw(b"GET /sta").unwrap();
+        until_closed(&mut conn);
+    });
+}
+
+#[test]
+fn a_byte_of_a_header_now_and_then() {
+    matrix(&|server| {
+        let mut conn = server.connect();
+        conn.send_raw(b"GET /status HTTP/1.1\r\nHost: a\r\nX-Slow: ").unwrap();
+        trickle(&mut conn, b"a");
+    });
+}
+
+#[test]
+fn a_head_and_no_body() {
+    matrix(&|server| {
+        let mut conn = server.connect();
+        begin_of_a_record(&mut conn);
+        until_closed(&mut conn);
+    });
+}
+
+#[test]
+fn a_body_that_stops() {
+    matrix(&|server| {
+        let mut conn = server.connect();
+        begin_of_a_record(&mut conn);
+        conn.send_raw(b"{\"message\": \"never").unwrap();
+        until_closed(&mut conn);
+    });
+}
+
+#[test]
+fn a_byte_of_a_body_now_and_then() {
+    matrix(&|server| {
+        let mut conn = server.connect();
+        begin_of_a_record(&mut conn);
+        trickle(&mut conn, b" ");
+    });
+}
+
+#[test]
+fn a_chunk_of_a_body_now_and_then() {
+    matrix(&|server| {
+        let mut conn = server.connect();
+        let headers = [("Transfer-Encoding", "chunked"), ("Content-Type", "application/json")];
+        conn.send("POST", &route("save-log"), &headers, b"").unwrap();
+        trickle(&mut conn, b"1\r\n \r\n");
+    });
+}
+
+#[test]
+fn silence_between_requests() {
+    matrix(&|server| {
+        let mut conn = server.connect();
+        assert_eq!(conn.get("/status").status, 200);
+        until_closed(&mut conn);
+    });
+}
+
+#[test]
+fn half_a_request_behind_another() {
+    matrix(&|server| {
+        let mut conn = server.connect();
+        assert_eq!(conn.get("/status").status, 200);
+        // later than the buffers of a silent connection are kept
+        std::thread::sleep(Duration::from_millis(600));
+        conn.send_raw(b"GET /status HT").unwrap();
+        conn.set_read_timeout(LIMIT);
+        let answer = String::from_utf8_lossy(&conn.read_to_end()).into_owned();
+        assert!(answer.starts_with("HTTP/1.1 408"), "{answer:?}");
+    });
+}
+
+#[test]
+fn the_end_of_one_request_and_the_beginning_of_another_in_one_piece() {
+    matrix(&|server| {
+        let mut conn = server.connect();
+        conn.send_raw(b"GET /status HTTP/1.1\r\nHost: a\r\n\r\nGET /sta").unwrap();
+        assert_eq!(conn.receive("GET").unwrap().status, 200);
+        std::thread::sleep(Duration::from_millis(600));
+        conn.send_raw(b"tus HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+        assert_eq!(conn.receive("GET").unwrap().status, 200, "bytes were lost while it was silent");
+        until_closed(&mut conn);
+    });
+}
+
+#[test]
+fn an_answer_after_which_the_client_never_closes() {
+    matrix(&|server| {
+        let mut conn = server.connect();
+        std::thread::sleep(Duration::from_millis(600));
+        assert_eq!(conn.request("GET", "/status", &[("Connection", "close")], b"").status, 200);
+        std::thread::sleep(LIMIT);
+    });
+}
+
+/// More than all socket buffers on the way hold.
+fn fill(server: &Server) {
+    let logs = vec![json!({"msg": "x".repeat(8000)}); 128];
+    for _ in 0..24 {
+        server.save_batch(&json!(logs)).success();
+    }
+}
+
+#[test]
+fn an_answer_that_is_not_read() {
+    each(|setup| {
+        let server = timed(setup).start();
+        fill(&server);
+        gives_way(&server, &|server| {
+            let mut conn = server.connect();
+            conn.send("GET", &route("get-logs"), &[("API-KEY", KEY), ("ROOT-PASS", ROOT)], b"").unwrap();
+            std::thread::sleep(LIMIT);
+        });
+    });
+}
+
+#[test]
+fn silence_before_the_handshake() {
+    matrix_of_tls(&|server| until_closed(&mut server.connect_bare()));
+}
+
+#[test]
+fn half_a_client_hello() {
+    matrix_of_tls(&|server| {
+        let mut conn = server.connect_bare();
+        conn.send_raw(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03").unwrap();
+        until_closed(&mut conn);
+    });
+}
+
+#[test]
+fn a_client_hello_byte_by_byte() {
+    matrix_of_tls(&|server| {
+        let mut conn = server.connect_bare();
+        conn.send_raw(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03").unwrap();
+        trickle(&mut conn, b"\0");
+    });
+}
+
+#[test]
+fn http2_agreed_on_and_then_silence() {
+    matrix_of_tls(&|server| {
+        Frames::silent(server.address()).until_closed(LIMIT);
+    });
+}
+
+#[test]
+fn half_a_preface() {
+    matrix_of_tls(&|server| {
+        let mut frames = Frames::silent(server.address());
+        frames.conn.send_raw(&frames::PREFACE[..9]).unwrap();
+        frames.until_closed(LIMIT);
+    });
+}
+
+#[test]
+fn a_preface_and_then_silence() {
+    matrix_of_tls(&|server| {
+        Frames::open(server.address(), &[]).until_closed(LIMIT);
+    });
+}
+
+#[test]
+fn half_a_frame() {
+    matrix_of_tls(&|server| {
+        let mut frames = Frames::open(server.address(), &[]);
+        let whole = frames::frame(frames::HEADERS, 5, 1, &frames::head("GET", "/status", &[]));
+        frames.conn.send_raw(&whole[..whole.len() / 2]).unwrap();
+        frames.until_closed(LIMIT);
+    });
+}
+
+#[test]
+fn a_head_of_http2_that_is_never_whole() {
+    matrix_of_tls(&|server| {
+        let mut frames = Frames::open(server.address(), &[]);
+        frames.send(frames::HEADERS, 0, 1, &frames::head("GET", "/status", &[])).unwrap();
+        frames.until_closed(LIMIT);
+    });
+}
+
+#[test]
+fn a_stream_whose_body_never_comes() {
+    matrix_of_tls(&|server| {
+        let mut frames = Frames::open(server.address(), &[]);
+        let headers = [("api-key", KEY), ("content-type", "application/json")];
+        frames.request(1, "POST", &route("save-log"), &headers, false).unwrap();
+        assert_eq!(frames.status().unwrap(), (1, 408));
+        frames.until_closed(LIMIT);
+    });
+}
+
+#[test]
+fn a_byte_of_a_body_of_http2_now_and_then() {
+    matrix_of_tls(&|server| {
+        let mut frames = Frames::open(server.address(), &[]);
+        let headers = [("api-key", KEY), ("content-type", "application/json")];
+        frames.request(1, "POST", &route("save-log"), &headers, false).unwrap();
+        let started = Instant::now();
+        // what the server says meanwhile is left in the socket
+        while started.elapsed() < LIMIT && frames.send(frames::DATA, 0, 1, b" ").is_ok() {
+            std::thread::sleep(Duration::from_millis(150));
+        }
+        assert!(started.elapsed() < LIMIT, "a byte now and then keeps the connection");
+    });
+}
+
+#[test]
+fn a_window_that_never_opens() {
+    let server = timed(Setup::new().tls()).start();
+    fill(&server);
+    for target in ["/status".to_owned(), route("get-logs")] {
+        gives_way(&server, &|server| {
+            let mut frames = Frames::open(server.address(), &[(frames::INITIAL_WINDOW_SIZE, 0)]);
+            frames.request(1, "GET", &target, &[("api-key", KEY), ("root-pass", ROOT)], true).unwrap();
+            let received = frames.until_closed(LIMIT);
+            assert!(received.iter().all(|frame| frame.kind != frames::DATA), "{received:?}");
+        });
+    }
+}
+
+#[test]
+fn an_answer_of_http2_that_is_not_read() {
+    let server = timed(Setup::new().tls()).start();
+    fill(&server);
+    gives_way(&server, &|server| {
+        let mut frames = Frames::open(server.address(), &[(frames::INITIAL_WINDOW_SIZE, 0x7fff_ffff)]);
+        let room = 0x7000_0000_u32.to_be_bytes();
+        frames.send(frames::WINDOW_UPDATE, 0, 0, &room).unwrap();
+        let target = route("get-logs");
+        frames.request(1, "GET", &target, &[("api-key", KEY), ("root-pass", ROOT)], true).unwrap();
+        std::thread::sleep(LIMIT);
+    });
+}
+
+#[test]
+fn a_connection_of_http2_between_requests() {
+    matrix_of_tls(&|server| {
+        let mut frames = Frames::open(server.address(), &[]);
+        frames.request(1, "GET", "/status", &[], true).unwrap();
+        assert_eq!(frames.status().unwrap(), (1, 200));
+        let received = frames.until_closed(LIMIT);
+        assert!(received.iter().any(|frame| frame.kind == frames::GOAWAY), "{received:?}");
+    });
+}
+
+#[test]
+fn pings_do_not_keep_a_connection() {
+    matrix_of_tls(&|server| {
+        let mut frames = Frames::open(server.address(), &[]);
+        frames.request(1, "GET", "/status", &[], true).unwrap();
+        let started = Instant::now();
+        while started.elapsed() < LIMIT && frames.send(frames::PING, 0, 0, b"12345678").is_ok() {
+            std::thread::sleep(Duration::from_millis(150));
+        }
+        assert!(started.elapsed() < LIMIT, "pings keep the connection");
+    });
+}
+
+#[test]
+fn a_stream_that_makes_progress_may_last() {
+    let server = timed(Setup::new().tls()).start();
+    let logs = vec![json!({"msg": "x".repeat(8000)}); 12];
+    server.save_batch(&json!(logs)).success();
+    let size = std::fs::metadata(server.log_path()).unwrap().len();
+    let mut frames = Frames::open(server.address(), &[(frames::INITIAL_WINDOW_SIZE, 0)]);
+    let target = route("get-logs");
+    frames.request(1, "GET", &target, &[("api-key", KEY), ("root-pass", ROOT)], true).unwrap();
+    let (mut received, started) = (0, Instant::now());
+    while received < size {
+        std::thread::sleep(Duration::from_millis(500));
+        frames.send(frames::WINDOW_UPDATE, 0, 1, &20_000_u32.to_be_bytes()).unwrap();
+        frames.send(frames::WINDOW_UPDATE, 0, 0, &20_000_u32.to_be_bytes()).unwrap();
+        let mut now = 0;
+        while now < 20_000 && received < size {
+            let frame = frames.receive_one_of(&[frames::DATA]).unwrap();
+            now += frame.payload.len() as u64;
+            received += frame.payload.len() as u64;
+        }
+    }
+    assert_eq!(received, size);
+    assert!(started.elapsed() > Duration::from_millis(2000), "too fast to show anything");
+}
