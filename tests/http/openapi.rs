@@ -40,7 +40,7 @@ impl Document {
     fn operations(&self) -> Vec<(String, Vec<String>, String, &Value)> {
         let mut operations = Vec::new();
         for (path, item) in self.object("/paths") {
-            let servers = item.get("servers").unwrap_or(&self.0["servers"]);
+            let servers = item.get("servers").unwrap_or_else(|| &self.0["servers"]);
             let urls: Vec<String> = servers
                 .as_array()
                 .unwrap()
@@ -69,8 +69,9 @@ impl Document {
             match response.header(name) {
                 Some(value) => {
                     let number = value.parse::<u64>().map(Value::from).ok();
-                    let value =
-                        number.filter(|_| header["schema"]["type"] == "integer").unwrap_or(json!(value));
+                    let value = number
+                        .filter(|_| header["schema"]["type"] == "integer")
+                        .unwrap_or_else(|| json!(value));
                     self.valid(&header["schema"], &value)
                         .unwrap_or_else(|why| panic!("{what}: {name}: {why}"));
                 }
@@ -152,8 +153,11 @@ fn has_type(value: &Value, wanted: &Value) -> bool {
     }
 }
 
-/// Requests that bring about every documented answer: target, headers, body.
-fn requests(url: &str, method: &str) -> Vec<(String, Vec<(&'static str, String)>, Vec<u8>)> {
+/// Target, headers, body.
+type Request = (String, Vec<(&'static str, String)>, Vec<u8>);
+
+/// Requests that bring about every documented answer.
+fn requests(url: &str, method: &str) -> Vec<Request> {
     let auth = || AUTH.map(|(name, value)| (name, value.to_owned())).to_vec();
     let and = |name: &'static str, value: &str| {
         let mut headers = auth();
