@@ -10,7 +10,6 @@ from pathlib import Path
 
 from runs import WORK, Results, Row
 
-
 FOREIGN = 0.3
 """Cores that the kernel's own threads may use beside a server and its load, for writing back and the network"""
 
@@ -39,7 +38,9 @@ def at_most(what: str, bar: float, value: float | None, unit: str = "") -> Bar:
 def _bar(what: str, least: str, value: float | None, unit: str, holds: Callable[[float], bool]) -> Bar:
     if value is None:
         return Bar(what, least, "not measured", None)
-    return Bar(what, least, f"{shown(value)}{unit}", holds(value))
+    # one digit more than elsewhere: what is missed by little must not look as if it were met
+    measured = f"{value:.3f}" if value < 10 else shown(value)
+    return Bar(what, least, f"{measured}{unit}", holds(value))
 
 
 def shown(value: float) -> str:

@@ -87,7 +87,7 @@ def growth(arguments: argparse.Namespace, big: BigLog) -> Section:
     results = Results([], {})
     for number in range(arguments.rounds):
         one_round(results, [row], makers, number, arguments.seconds, {"idle": IdleConnections})
-    print(f"\n{report.rows(results, [row], ['base'])}\n")
+    print(f"\n{report.rows(results, [row], ['base'])}\n{report.quiet(results)}\n")
     asked = {
         "keys": (f"{KEYS:,} keys", 0.95),
         "blocked": (f"{ADDRESSES:,} blocked addresses in either list", 0.95),
@@ -185,7 +185,7 @@ def reads(arguments: argparse.Namespace, big: BigLog) -> Section:
     for number in range(arguments.rounds):
         one_round(results, [row], makers, number, arguments.seconds, {"read": FullSpeedReader})
     print(f"\n{report.rows(results, [row], ['alone'])}\n")
-    print("The reader, too, runs on the cores of writers and server.\n")
+    print(f"The reader, too, runs on the cores of writers and server.\n{report.quiet(results)}\n")
     kept = results.ratio(row.name, "read", "alone")
     section.bars.append(at_least("writers beside a reader at full speed: of alone", 0.8, kept))
     section.figures["writers"] = results.as_json()
