@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::App;
 use super::alarm::{Alarm, timer};
-use super::phase::{ConnState, Expired, Millis, Phase, now};
+use super::phase::{ConnState, Expired, Millis, Phase, READ_AT_ONCE, now};
 use super::service::{self, Handlers};
 use super::stream::ConnStream;
 use super::wire::Wire;
@@ -27,9 +27,6 @@ const LAST_WORDS: Millis = 300;
 
 /// A connection that is silent for so long after an answer gives its buffers back.
 const PARKED_AFTER: Millis = 250;
-
-/// The smallest buffer that hyper accepts.
-const BUFFER_MIN: usize = 8192;
 
 /// How a connection learns that the service stops.
 #[derive(Debug, Clone)]
@@ -100,7 +97,7 @@ async fn requests<S: Wire, H: Handlers>(
         // A client that said all it has to say, and closed its half, still gets its answer.
         .half_close(true)
         .max_headers(http.max_headers as usize)
-        .max_buf_size(usize::try_from(http.max_header_size).unwrap_or(usize::MAX).max(BUFFER_MIN));
+        .max_buf_size(usize::try_from(http.max_header_size).unwrap_or(usize::MAX).max(READ_AT_ONCE));
     let mut connection = builder.serve_connection(TokioIo::new(stream), service);
     drop(policy);
 

@@ -77,6 +77,8 @@ pub(super) struct Limits {
     body_silence: Millis,
     response: Millis,
     keep_alive: Millis,
+    /// bytes of a head, request line included
+    head: usize,
 }
 
 impl Limits {
@@ -104,6 +106,7 @@ impl Limits {
             body_silence: millis(http.body_timeout),
             response: millis(http.response_timeout),
             keep_alive: millis(http.keep_alive_timeout),
+            head: usize::try_from(http.max_header_size).unwrap_or(usize::MAX),
         }
     }
 }
@@ -216,7 +219,7 @@ impl ConnState {
         self.unread_body.load(Ordering::Relaxed)
     }
 
-    /// Bytes came from the client; true when they begin a request.
+    /// Bytes came from the client; true when they are more of a head than there may be.
     pub(super) fn received(&self, bytes: &[u8]) -> bool {
         match self.phase() {
             phase @ (Phase::New | Phase::Idle | Phase::Head) => {
@@ -225,9 +228,10 @@ impl ConnState {
                     head.clear();
                     self.enter(Phase::Head);
                 }
-                let room = HEAD_KEPT.saturating_sub(head.len()).min(bytes.len());
+                let end = head_end(bytes);
+                let room = HEAD_KEPT.saturating_sub(head.len()).min(end.unwrap_or(bytes.len()));
                 head.extend_from_slice(&bytes[..room]);
-                phase != Phase::Head
+                end.is_none() && head.len() > self.limits.head && head_end(&head).is_none()
             }
             Phase::Body | Phase::Lingering => {
                 self.last_read.store(now(), Ordering::Relaxed);
@@ -330,8 +334,20 @@ fn field<'h>(head: &'h [u8], name: &[u8]) -> Option<&'h [u8]> {
     })
 }
 
-/// More of a head than this is not looked at again; hyper refuses longer heads anyway.
-const HEAD_KEPT: usize = 64 * 1024;
+/// Where the blank line behind a head ends. Also that of senders who end lines with LF alone.
+fn head_end(bytes: &[u8]) -> Option<usize> {
+    memchr::memchr_iter(b'\n', bytes).find_map(|end| match bytes.get(end + 1..) {
+        Some([b'\r', b'\n', ..]) => Some(end + 3),
+        Some([b'\n', ..]) => Some(end + 2),
+        _ => None,
+    })
+}
+
+/// What hyper may read at once. A batch in one piece is parsed where it lies, which is worth a fifth of its time.
+pub(super) const READ_AT_ONCE: usize = 128 * 1024;
+
+/// More of a head than this is not looked at again. Longer ones than [`READ_AT_ONCE`] are refused by hyper.
+const HEAD_KEPT: usize = READ_AT_ONCE + 64 * 1024;
 
 const fn pack(phase: Phase, since: Millis) -> u64 {
     (since << 8) | phase as u64
@@ -345,6 +361,31 @@ fn unpack(word: u64) -> (Phase, Millis) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_head_ends_with_a_blank_line() {
+        let head = b"GET / HTTP/1.1\r\nHost: a\r\n\r\nbody\r\n\r\n";
+        assert_eq!(head_end(head), Some(head.len() - 8));
+        assert_eq!(head_end(b"GET / HTTP/1.1\nHost: a\n\nbody"), Some(24));
+        assert_eq!(head_end(b"GET / HTTP/1.1\r\nHost: a\r\n\r"), None);
+        assert_eq!(head_end(b""), None);
+    }
+
+    #[test]
+    fn a_head_that_is_too_long_is_noticed_before_its_end() {
+        let http = HttpSettings { max_header_size: 300, ..HttpSettings::default() };
+        let state = ConnState::new(Limits::new(&http));
+        assert!(!state.received(b"GET / HTTP/1.1\r\n"));
+        assert!(!state.received(&[b'a'; 200]));
+        assert!(state.received(&[b'a'; 200]));
+        let state = ConnState::new(Limits::new(&http));
+        let whole = [&b"POST / HTTP/1.1\r\nHost: a\r\n\r\n"[..], &[b'a'; 1000]].concat();
+        assert!(!state.received(&whole), "what follows the head is none of it");
+        let state = ConnState::new(Limits::new(&http));
+        let (first, second) = whole.split_at(28);
+        assert!(!state.received(first));
+        assert!(!state.received(second), "the blank line came in two pieces");
+    }
 
     #[test]
     fn words_round_trip() {

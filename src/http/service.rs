@@ -318,8 +318,13 @@ fn well_formed(request: &Request<Incoming>, state: &ConnState, policy: &Policy) 
     if request.version() == Version::HTTP_2 {
         well_formed_in_2(request, policy)?;
     }
+    let http = &policy.files.http;
+    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    if target as u64 > http.max_header_size {
+        return Err(Problem::new(StatusCode::URI_TOO_LONG, "The request target is too long.").closing());
+    }
     let length: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
-    if length as u64 > policy.files.http.max_header_size {
+    if length as u64 > http.max_header_size {
         let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
         return Err(Problem::new(status, "The header section is too large.").closing());
     }
@@ -338,13 +343,6 @@ fn well_formed_in_2(request: &Request<Incoming>, policy: &Policy) -> Result<(), 
     };
     if !named {
         return Err(Problem::bad_request("Exactly one Host is needed."));
-    }
-    if request
-        .uri()
-        .path_and_query()
-        .is_some_and(|target| target.as_str().len() as u64 > http.max_header_size)
-    {
-        return Err(Problem::new(StatusCode::URI_TOO_LONG, "The request target is too long."));
     }
     if headers.len() > http.max_headers as usize {
         let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;

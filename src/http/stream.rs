@@ -27,11 +27,25 @@ pub(super) struct ConnStream<S> {
     /// read already, and given back
     ahead: Bytes,
     half_closed: bool,
+    /// more of a head came than there may be
+    too_long: bool,
+    /// the client has its refusal
+    told: bool,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> ConnStream<S> {
     pub(super) const fn new(inner: S, state: Arc<ConnState>, app: Arc<App>, peer: ClientAddr) -> Self {
-        Self { inner, state, app, peer, instead: None, ahead: Bytes::new(), half_closed: false }
+        Self {
+            inner,
+            state,
+            app,
+            peer,
+            instead: None,
+            ahead: Bytes::new(),
+            half_closed: false,
+            too_long: false,
+            told: false,
+        }
     }
 
     /// The bytes below.
@@ -83,6 +97,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ConnStream<S> {
         Poll::Ready(Ok(()))
     }
 
+    /// Answers in hyper's place, and has hyper give up.
+    fn poll_refuse(&mut self, status: StatusCode, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.told {
+            self.told = true;
+            self.instead = Some((self.refusal(status), 0));
+        }
+        ready!(self.poll_instead(cx))?;
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+
     /// Whether what is written now answers a head for which no service was called. The bytes alone do not tell: a log
     /// may hold any text.
     fn is_hypers_own(&self) -> bool {
@@ -106,11 +130,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for ConnStream<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if self.state.is_expired(Expired::Head) {
-            if self.instead.is_none() {
-                self.instead = Some((self.refusal(StatusCode::REQUEST_TIMEOUT), 0));
-            }
-            ready!(self.poll_instead(cx))?;
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            return self.poll_refuse(StatusCode::REQUEST_TIMEOUT, cx);
+        }
+        if self.too_long {
+            return self.poll_refuse(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, cx);
         }
         let before = buf.filled().len();
         if self.ahead.is_empty() {
@@ -120,8 +143,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for ConnStream<S> {
             buf.put_slice(&self.ahead[..count]);
             self.ahead.advance(count);
         }
-        if buf.filled().len() > before {
-            self.state.received(&buf.filled()[before..]);
+        if buf.filled().len() > before && self.state.received(&buf.filled()[before..]) {
+            self.too_long = true;
+            buf.set_filled(before);
+            return self.poll_refuse(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, cx);
         }
         Poll::Ready(Ok(()))
     }
