@@ -357,7 +357,8 @@ fn tls_is_turned_on_and_off_by_a_reload() {
 #[test]
 fn a_pair_that_does_not_work_refuses_the_start() {
     let other = Pair::new();
-    let cases: [(&str, &dyn Fn(&Path), &str); 6] = [
+    type Break<'a> = &'a dyn Fn(&Path);
+    let cases: [(&str, Break<'_>, &str); 6] = [
         (
             "no certificate",
             &|tls| std::fs::remove_file(tls.join("cert.pem")).unwrap(),
