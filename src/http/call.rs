@@ -151,7 +151,7 @@ impl Call {
         let http = &self.policy.files.http;
         let keyed = self.early.is_some() || self.client == ClientAddr::Local;
         let caps = Caps { body: http.request_max_size, memory: http.max_body_memory, keyed };
-        let Some(body) = body else { return Err(Problem::bad_request("The body was read already.")) };
+        let Some(mut body) = body else { return Err(Problem::bad_request("The body was read already.")) };
         if headers.contains_key("moca-encryption") {
             return Err(Problem::bad_request("The body can't be decrypted."));
         }
@@ -162,9 +162,22 @@ impl Call {
             let detail = "This Content-Encoding is not supported.";
             return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
         }
-        let collected = collect(body, caps, &self.app.budget, &self.state).await?;
+        let collected = match collect(&mut body, caps, &self.app.budget, &self.state).await {
+            Ok(collected) => collected,
+            Err(problem) => {
+                self.state.leave(body);
+                return Err(problem);
+            }
+        };
         let kind = BodyKind::of(headers);
         Ok(Input { collected, kind })
+    }
+
+    /// The request is answered: a body that nobody asked for is left to the stream.
+    pub(super) fn leave_body(&self) {
+        if let Some(body) = self.body.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            self.state.leave(body);
+        }
     }
 
     /// The parameters from everywhere.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use hyper::body::Incoming;
 use nix::time::{ClockId, clock_gettime};
 
 use crate::config::HttpSettings;
@@ -94,7 +95,7 @@ impl Limits {
 }
 
 /// How long a refused client may be silent while what it still sends is thrown away, so that it can read why.
-const LINGER: Millis = 2_000;
+pub(super) const LINGER: Millis = 2_000;
 
 impl Limits {
     pub(super) fn new(http: &HttpSettings) -> Self {
@@ -126,6 +127,8 @@ pub(super) struct ConnState {
     head: Mutex<Vec<u8>>,
     /// of HTTP/2: nobody but the reader of a body sees its pieces come
     is_stream: bool,
+    /// of HTTP/2: what the client still sends and nobody reads
+    unread: Mutex<Option<Box<Incoming>>>,
     limits: Limits,
 }
 
@@ -142,6 +145,7 @@ impl ConnState {
             flushed: AtomicBool::new(true),
             head: Mutex::new(Vec::new()),
             is_stream: false,
+            unread: Mutex::new(None),
             limits,
         }
     }
@@ -176,6 +180,19 @@ impl ConnState {
     pub(super) fn body_read(&self) {
         self.unread_body.store(false, Ordering::Relaxed);
         self.enter(Phase::Handling);
+    }
+
+    /// Nobody reads this body any more. A stream keeps it until its answer is taken, since many clients lose the answer
+    /// when they are stopped in the middle of a body.
+    pub(super) fn leave(&self, body: Incoming) {
+        if self.is_stream && self.has_unread_body() {
+            *self.unread.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(body));
+        }
+    }
+
+    /// What [`Self::leave`] kept.
+    pub(super) fn left(&self) -> Option<Box<Incoming>> {
+        self.unread.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// A piece of a body was read.
