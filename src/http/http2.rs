@@ -218,7 +218,8 @@ impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Streams
             let (hurry, limits) = (self.hurry.clone(), self.limits);
             tokio::spawn(async move {
                 run(stream, &state, &hurry).await;
-                if let Some(body) = state.left() {
+                // Who was too slow already is not waited for again.
+                if let Some(body) = state.left().filter(|_| !state.is_overdue()) {
                     tokio::select! {
                         () = linger(body, limits) => {}
                         () = hurry.cancelled() => {}
@@ -252,7 +253,10 @@ async fn run(stream: impl Future<Output = ()>, state: &ConnState, hurry: &Cancel
                 return Poll::Pending;
             }
             match what {
-                Expired::Silence | Expired::Stalled => return Poll::Ready(()),
+                Expired::Silence | Expired::Stalled => {
+                    state.expire(what);
+                    return Poll::Ready(());
+                }
                 // Told once, the service says so to the client; not obeyed, the stream is reset.
                 _ if state.is_expired(what) => return Poll::Ready(()),
                 _ => state.expire(what),

@@ -331,6 +331,11 @@ impl ConnState {
         self.expired.store(1 + what as u64, Ordering::Relaxed);
     }
 
+    /// Some limit of time was passed.
+    pub(super) fn is_overdue(&self) -> bool {
+        self.expired.load(Ordering::Relaxed) != NOT_EXPIRED
+    }
+
     pub(super) fn is_expired(&self, what: Expired) -> bool {
         self.expired.load(Ordering::Relaxed) == 1 + what as u64
     }
