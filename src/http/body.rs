@@ -149,7 +149,7 @@ impl Caps {
 
 /// Reads the whole body.
 pub(super) async fn collect(
-    mut body: Incoming,
+    body: &mut Incoming,
     caps: Caps,
     budget: &Arc<Budget>,
     state: &ConnState,
@@ -164,7 +164,7 @@ pub(super) async fn collect(
     if announced > cap {
         return Err(Problem::too_large(cap));
     }
-    let Some(first) = next_piece(&mut body, state).await? else {
+    let Some(first) = next_piece(body, state).await? else {
         state.body_read();
         return Ok(Collected { bytes: Bytes::new(), share });
     };
@@ -192,7 +192,7 @@ pub(super) async fn collect(
         if body.is_end_stream() {
             break;
         }
-        let Some(next) = next_piece(&mut body, state).await? else { break };
+        let Some(next) = next_piece(body, state).await? else { break };
         piece = next;
     }
     state.body_read();

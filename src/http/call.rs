@@ -216,9 +216,15 @@ impl Call {
         let http = &self.policy.files.http;
         let keyed = self.early.is_some() || self.client == ClientAddr::Local;
         let caps = Caps { body: http.request_max_size, memory: http.max_body_memory, keyed };
-        let Some(body) = body else { return Err(Problem::bad_request("The body was read already.")) };
+        let Some(mut body) = body else { return Err(Problem::bad_request("The body was read already.")) };
         let codings = if body.is_end_stream() { Codings::default() } else { Codings::of(headers)? };
-        let mut collected = collect(body, caps, &self.app.budget, &self.state).await?;
+        let mut collected = match collect(&mut body, caps, &self.app.budget, &self.state).await {
+            Ok(collected) => collected,
+            Err(problem) => {
+                self.state.leave(body);
+                return Err(problem);
+            }
+        };
         // Boxed: neither is in the way of the usual request.
         if !codings.is_empty() && !collected.bytes.is_empty() {
             collected = Box::pin(decode(collected, codings, caps, &self.app.offload)).await?;
@@ -246,6 +252,13 @@ impl Call {
         let is_large = input.collected.bytes.len() > READ_INLINE;
         let rest = finish(Arc::clone(self), input);
         if is_large { self.app.offload.drive(Box::pin(rest)).await? } else { rest.await }
+    }
+
+    /// The request is answered: a body that nobody asked for is left to the stream.
+    pub(super) fn leave_body(&self) {
+        if let Some(body) = self.body.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            self.state.leave(body);
+        }
     }
 
     /// The parameters from everywhere.

@@ -7,6 +7,7 @@
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::Poll;
 
 use hyper::server::conn::http1;
@@ -25,8 +26,12 @@ use crate::guard::ClientAddr;
 /// A stopping service listens this long to a connection that is silent: a request that is on its way is answered.
 const LAST_WORDS: Millis = 300;
 
-/// A connection that is silent for so long after an answer gives its buffers back.
+/// A connection that is silent for so long after an answer gives its buffers back: few enough connections may keep
+/// theirs for the next request.
 const PARKED_AFTER: Millis = 250;
+
+/// More connections than this give their buffers back as soon as they are silent.
+const MANY: usize = 1000;
 
 /// How a connection learns that the service stops.
 #[derive(Debug, Clone)]
@@ -135,8 +140,10 @@ async fn requests<S: Wire, H: Handlers>(
             if let Some(until) = last_words.filter(|_| !told && state.phase() != Phase::Head) {
                 deadline = deadline.min(until);
             }
-            let parked_at =
-                state.idle_since().filter(|_| last_words.is_none()).map(|idle| idle + PARKED_AFTER);
+            let parked_at = state.idle_since().filter(|_| last_words.is_none()).map(|idle| {
+                let many = app.vitals.connections.load(Ordering::Relaxed) > MANY;
+                if many { idle } else { idle + PARKED_AFTER }
+            });
             if let Some(parked_at) = parked_at {
                 deadline = deadline.min(parked_at);
             }
@@ -164,7 +171,10 @@ async fn requests<S: Wire, H: Handlers>(
     }
     let parts = connection.into_parts();
     let mut stream = parts.io.into_inner();
-    stream.unread(parts.read_buf);
+    // Empty, it would still hold the whole buffer.
+    if !parts.read_buf.is_empty() {
+        stream.unread(parts.read_buf);
+    }
     Some(stream)
 }
 

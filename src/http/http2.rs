@@ -5,26 +5,29 @@
 //! us hold is bounded for each stream (head, answer that waits) and for the connection (streams, bodies not yet read).
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{Method, Request, Response};
 use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use std::future::poll_fn;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::alarm::{Alarm, timer};
 use super::connection::Client;
-use super::phase::{ConnState, Expired, Limits, Millis, Phase, now};
+use super::phase::{ConnState, Expired, LINGER, Limits, Millis, Phase, now};
 use super::service::{self, Handlers};
 use super::wire::Wire;
 use crate::config::HttpSettings;
@@ -56,7 +59,8 @@ pub(super) async fn serve<S: Wire, H: Handlers>(stream: S, client: Client<H>) {
     let policy = app.policy();
     let limits = policy.limits;
     let session = Arc::new(Session::new());
-    let streams = Streams { next: Arc::default(), session: Arc::clone(&session), hurry: stopping.hurry };
+    let streams =
+        Streams { next: Arc::default(), session: Arc::clone(&session), hurry: stopping.hurry, limits };
     let next = Arc::clone(&streams.next);
     let service = service_fn(move |request: Request<Incoming>| {
         let state = Arc::new(ConnState::of_stream(app.policy().limits));
@@ -202,6 +206,7 @@ struct Streams {
     next: Arc<Mutex<Option<Arc<ConnState>>>>,
     session: Arc<Session>,
     hurry: CancellationToken,
+    limits: Limits,
 }
 
 impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Streams {
@@ -210,9 +215,16 @@ impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Streams
         // Nothing but requests is run here: there are no tunnels.
         if let Some(state) = state {
             let live = self.session.begin();
-            let hurry = self.hurry.clone();
+            let (hurry, limits) = (self.hurry.clone(), self.limits);
             tokio::spawn(async move {
                 run(stream, &state, &hurry).await;
+                // Who was too slow already is not waited for again.
+                if let Some(body) = state.left().filter(|_| !state.is_overdue()) {
+                    tokio::select! {
+                        () = linger(body, limits) => {}
+                        () = hurry.cancelled() => {}
+                    }
+                }
                 drop(live);
             });
         }
@@ -241,7 +253,10 @@ async fn run(stream: impl Future<Output = ()>, state: &ConnState, hurry: &Cancel
                 return Poll::Pending;
             }
             match what {
-                Expired::Silence | Expired::Stalled => return Poll::Ready(()),
+                Expired::Silence | Expired::Stalled => {
+                    state.expire(what);
+                    return Poll::Ready(());
+                }
                 // Told once, the service says so to the client; not obeyed, the stream is reset.
                 _ if state.is_expired(what) => return Poll::Ready(()),
                 _ => state.expire(what),
@@ -249,6 +264,14 @@ async fn run(stream: impl Future<Output = ()>, state: &ConnState, hurry: &Cancel
         }
     })
     .await;
+}
+
+/// Throws away what a client still sends behind its answer, as long as it goes on sending: reset in the middle of a body,
+/// not every client looks whether there was an answer.
+async fn linger(mut body: Box<Incoming>, limits: Limits) {
+    let silence = Duration::from_millis(LINGER);
+    let all = async { while let Ok(Some(Ok(_))) = timeout(silence, body.frame()).await {} };
+    drop(timeout(Duration::from_millis(limits.request()), all).await);
 }
 
 /// Makes an answer one of HTTP/2.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use hyper::body::Incoming;
 use nix::time::{ClockId, clock_gettime};
 
 use crate::config::HttpSettings;
@@ -96,7 +97,7 @@ impl Limits {
 }
 
 /// How long a refused client may be silent while what it still sends is thrown away, so that it can read why.
-const LINGER: Millis = 2_000;
+pub(super) const LINGER: Millis = 2_000;
 
 impl Limits {
     pub(super) fn new(http: &HttpSettings) -> Self {
@@ -129,6 +130,8 @@ pub(super) struct ConnState {
     head: Mutex<Vec<u8>>,
     /// of HTTP/2: nobody but the reader of a body sees its pieces come
     is_stream: bool,
+    /// of HTTP/2: what the client still sends and nobody reads
+    unread: Mutex<Option<Box<Incoming>>>,
     limits: Limits,
 }
 
@@ -145,6 +148,7 @@ impl ConnState {
             flushed: AtomicBool::new(true),
             head: Mutex::new(Vec::new()),
             is_stream: false,
+            unread: Mutex::new(None),
             limits,
         }
     }
@@ -179,6 +183,19 @@ impl ConnState {
     pub(super) fn body_read(&self) {
         self.unread_body.store(false, Ordering::Relaxed);
         self.enter(Phase::Handling);
+    }
+
+    /// Nobody reads this body any more. A stream keeps it until its answer is taken, since many clients lose the answer
+    /// when they are stopped in the middle of a body.
+    pub(super) fn leave(&self, body: Incoming) {
+        if self.is_stream && self.has_unread_body() {
+            *self.unread.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(body));
+        }
+    }
+
+    /// What [`Self::leave`] kept.
+    pub(super) fn left(&self) -> Option<Box<Incoming>> {
+        self.unread.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// A piece of a body was read.
@@ -316,6 +333,11 @@ impl ConnState {
 
     pub(super) fn expire(&self, what: Expired) {
         self.expired.store(1 + what as u64, Ordering::Relaxed);
+    }
+
+    /// Some limit of time was passed.
+    pub(super) fn is_overdue(&self) -> bool {
+        self.expired.load(Ordering::Relaxed) != NOT_EXPIRED
     }
 
     pub(super) fn is_expired(&self, what: Expired) -> bool {

@@ -149,6 +149,7 @@ pub(super) async fn answer<H: Handlers>(
             let mut inner = Request::new(Empty::new());
             inner.extensions_mut().insert(Arc::clone(&call));
             let response = overdue(&state, trace.as_ref(), handlers.call(inner)).await;
+            call.leave_body();
             (response, call.quota().cloned())
         }
     };
@@ -217,11 +218,12 @@ impl From<Problem> for Checked {
 async fn drain(body: Option<Incoming>, state: &ConnState) {
     const SMALL: u64 = 64 * 1024;
     const PATIENCE: Duration = Duration::from_millis(200);
-    let Some(body) = body.filter(|body| body.size_hint().exact().is_some_and(|len| len <= SMALL)) else {
-        return;
-    };
-    if matches!(timeout(PATIENCE, body.collect()).await, Ok(Ok(_))) {
+    let Some(mut body) = body else { return };
+    let small = body.size_hint().exact().is_some_and(|len| len <= SMALL);
+    if small && matches!(timeout(PATIENCE, (&mut body).collect()).await, Ok(Ok(_))) {
         state.body_read();
+    } else {
+        state.leave(body);
     }
 }
 
@@ -260,8 +262,8 @@ fn check(
     }
     let admin = || (client == ClientAddr::Local).then(|| Route::of_admin(parts.uri.path())).flatten();
     let Some(route) = Route::of(parts.uri.path(), &app.name).or_else(admin) else {
-        return Problem::new(StatusCode::NOT_FOUND, format!("Requested URL {} not found", parts.uri.path()))
-            .into();
+        let detail = format!("Requested URL {} not found", parts.uri.path());
+        return Checked::refused(Problem::new(StatusCode::NOT_FOUND, detail), body);
     };
     if !route.allows(&parts.method) {
         let detail = format!("Method {} not allowed for URL {}", parts.method, shown(parts.uri.path()));

@@ -142,6 +142,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for ConnStream<S> {
             let count = self.ahead.len().min(buf.remaining());
             buf.put_slice(&self.ahead[..count]);
             self.ahead.advance(count);
+            if self.ahead.is_empty() {
+                self.ahead = Bytes::new();
+            }
         }
         if buf.filled().len() > before && self.state.received(&buf.filled()[before..]) {
             self.too_long = true;

@@ -3,7 +3,7 @@
 use std::io;
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
 
@@ -16,7 +16,9 @@ pub(super) trait Wire: AsyncRead + AsyncWrite + Unpin + Send + 'static {
 
 impl Wire for TcpStream {
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_read_ready(cx)
+        // tokio takes a new socket for readable until a read says otherwise: only looking tells.
+        let mut byte = [0];
+        self.poll_peek(cx, &mut ReadBuf::new(&mut byte)).map_ok(|_| ())
     }
 }
 
@@ -30,6 +32,6 @@ impl Wire for TlsStream<TcpStream> {
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let (stream, session) = self.get_ref();
         // The first request may have come together with the end of the handshake, and is decrypted already.
-        if session.wants_read() { stream.poll_read_ready(cx) } else { Poll::Ready(Ok(())) }
+        if session.wants_read() { stream.poll_readable(cx) } else { Poll::Ready(Ok(())) }
     }
 }

@@ -271,8 +271,17 @@ impl Server {
 
     /// The most memory that the process ever held, in bytes.
     pub(crate) fn memory_peak(&self) -> u64 {
+        self.memory("VmHWM:")
+    }
+
+    /// The memory that the process holds, in bytes.
+    pub(crate) fn memory_now(&self) -> u64 {
+        self.memory("VmRSS:")
+    }
+
+    fn memory(&self, what: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("read /proc");
-        let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("VmHWM");
+        let line = status.lines().find(|line| line.starts_with(what)).expect(what);
         let kilobytes = line.split_whitespace().nth(1).and_then(|n| n.parse::<u64>().ok());
         kilobytes.expect("a number") * 1024
     }

@@ -46,7 +46,8 @@ fn curl(server: &Server, arguments: &[&str], target: &str) -> (String, String) {
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{text} {}", String::from_utf8_lossy(&output.stderr));
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?} {target}: {text} {stderr}");
     let (answer, status) = text.rsplit_once('\n').unwrap();
     (status.to_owned(), answer.to_owned())
 }
@@ -119,6 +120,9 @@ fn both_versions_of_http_give_the_same_answers() {
         .start();
     server.save("first");
     let large = "x".repeat(6000);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "x".repeat(3_000_000)).unwrap();
+    let larger = format!("@{}", file.path().display());
     let long_header = format!("X-Long: {}", "x".repeat(3000));
     let many: Vec<String> = (0..30).map(|n| format!("X-{n}: 1")).collect();
     let many: Vec<&str> = many.iter().flat_map(|header| ["-H", header]).collect();
@@ -145,6 +149,9 @@ fn both_versions_of_http_give_the_same_answers() {
         ([&root[..], &["-r", "2-9"]].concat(), route("download-logs")),
         ([&root[..], &["-I"]].concat(), route("get-logs")),
         ([&root[..], &["-I"]].concat(), route("download-logs")),
+        (vec!["-d", &larger], format!("{}?api_key={KEY}", route("save-log"))),
+        (vec!["-d", &larger], "/nothing".into()),
+        (vec!["-d", &larger], format!("{}?api_key=wrong", route("save-log"))),
         (vec!["-H", &long_header], "/status".into()),
         (many, "/status".into()),
     ];
@@ -357,7 +364,8 @@ fn tls_is_turned_on_and_off_by_a_reload() {
 #[test]
 fn a_pair_that_does_not_work_refuses_the_start() {
     let other = Pair::new();
-    let cases: [(&str, &dyn Fn(&Path), &str); 6] = [
+    type Break<'a> = &'a dyn Fn(&Path);
+    let cases: [(&str, Break<'_>, &str); 6] = [
         (
             "no certificate",
             &|tls| std::fs::remove_file(tls.join("cert.pem")).unwrap(),

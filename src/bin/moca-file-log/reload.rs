@@ -20,6 +20,9 @@ use super::{Places, last_good, policy};
 /// How often the status that systemd shows is brought up to date.
 const STATUS_EVERY: Duration = Duration::from_secs(5);
 
+/// How long who renews a certificate may take from its one file to the other.
+const A_MOMENT: Duration = Duration::from_millis(300);
+
 /// Keeps an instance in step with its files.
 pub(crate) struct Reloader {
     places: Places,
@@ -248,7 +251,14 @@ struct Read {
 fn read(directory: &Path, in_force: Option<Tls>) -> Read {
     let files = config::load(directory);
     let pair = files.as_ref().map_or(in_force, |loaded| loaded.files.server.tls.clone());
-    let identity = pair.as_ref().map(|pair| tls::load(pair, directory)).transpose();
+    let load = |pair| {
+        tls::load(pair, directory).or_else(|_| {
+            // Two files can't be replaced in one step: somebody may be between the two.
+            std::thread::sleep(A_MOMENT);
+            tls::load(pair, directory)
+        })
+    };
+    let identity = pair.as_ref().map(load).transpose();
     Read { files, pair, identity }
 }
 
