@@ -14,6 +14,7 @@ mod debug;
 mod dos;
 mod guard;
 mod hostile;
+mod journal;
 mod keys;
 mod life;
 mod lines;
