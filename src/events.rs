@@ -72,7 +72,7 @@ events! {
         "A changed configuration is in force.",
         "Nothing.";
     RELOAD_REFUSED: "reload-refused", "8f3236cbde5e032425799f77e3ea1b70",
-        "A changed configuration is not valid; the last good one stays in force.",
+        "A changed configuration, or a changed certificate, is not valid; the last good one stays in force.",
         "mocactl check, and correct what it names.";
     MAINTENANCE_ON: "maintenance-on", "afb7d9574aa5075580d4ee2d869673ec",
         "Maintenance was switched on by signal.",
@@ -131,9 +131,6 @@ events! {
     CERTIFICATES_RELOADED: "certificates-reloaded", "11185d7106897ea52d9a9f257ef833c9",
         "Changed TLS files are in force.",
         "Nothing.";
-    CERTIFICATES_REFUSED: "certificates-refused", "06c090682c8877bdd79eb03e7c0217bc",
-        "Changed TLS files cannot be used; the old ones stay in force.",
-        "Correct them before the old ones expire.";
 }
 
 #[cfg(test)]

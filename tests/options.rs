@@ -39,10 +39,14 @@ const INDEX: &[(&str, &str, &str)] = &[
     ("api_key.json", "info", "tests/ctl/keys.rs::a_key_is_shown_once_and_stored_as_its_hash"),
     ("server.json", "ssl.cert", "tests/http/tls.rs::a_pair_that_does_not_work_refuses_the_start"),
     ("server.json", "ssl.key", "tests/http/tls.rs::a_pair_that_does_not_work_refuses_the_start"),
-    ("server.json", "debug", WAITING),
-    ("server.json", "access_log", WAITING),
+    ("server.json", "debug", "tests/http/debug.rs::the_parts_of_a_request_are_timed"),
+    ("server.json", "access_log", "tests/http/access_log.rs::each_request_is_a_line"),
     ("server.json", "log_level", "tests/http/options.rs::log_level_chooses_what_the_server_says"),
-    ("server.json", "auto_reload", WAITING),
+    (
+        "server.json",
+        "auto_reload",
+        "tests/http/auto_reload.rs::behind_passed_sockets_it_ends_and_no_client_is_refused",
+    ),
     ("server.json", "backlog", "tests/http/options.rs::the_backlog_holds_so_many_connections"),
     (
         "server.json",
@@ -91,7 +95,7 @@ const INDEX: &[(&str, &str, &str)] = &[
     ("http.toml", "websocket_ping_interval", WAITING),
     ("http.toml", "websocket_ping_timeout", WAITING),
     ("http.toml", "graceful_shutdown_timeout", "tests/http/life.rs::the_stop_waits_only_so_long"),
-    ("http.toml", "access_log", WAITING),
+    ("http.toml", "access_log", "tests/http/access_log.rs::it_is_switched_live_by_either_file"),
     ("http.toml", "forwarded_secret", "tests/http/proxy_chain.rs::forwarded_counts_where_the_secret_stands"),
     ("http.toml", "proxies_count", "tests/http/proxy_chain.rs::two_proxies_that_append_are_counted"),
     (

@@ -171,7 +171,7 @@ pub(super) async fn timed<T>(trace: Option<&Arc<Trace>>, part: Part, step: impl 
     outcome
 }
 
-/// The end of a request: when it is dropped, its line is written. A client that went away before its answer began has
+/// The end of a request: when it is dropped, its line is written. A request that was cut before there was an answer has
 /// 499, as nginx has it.
 pub(super) struct End {
     trace: Arc<Trace>,

@@ -146,7 +146,7 @@ impl Reloader {
             (Some(_), None) => "new connections speak plain HTTP",
         };
         self.app.identify(identity.map(Arc::new));
-        log::info!(MOCA_EVENT = "certificate"; "{said}");
+        event!(info, CERTIFICATES_RELOADED; "{said}");
     }
 
     /// Keeps the files for a start with broken ones.

@@ -1,0 +1,133 @@
+//! `auto_reload`: a server whose program was replaced makes room for it, and nobody notices but by the new process.
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::harness::{Conn, KEY, Server, Setup, eventually, route};
+
+const SOON: Duration = Duration::from_secs(20);
+
+fn program(server: &Server) -> PathBuf {
+    server.root_dir().join("moca-file-log")
+}
+
+/// Replaces the program as package managers do.
+fn replace(server: &Server, content: &[u8]) {
+    let new = server.root_dir().join("moca-file-log.new");
+    fs::write(&new, content).unwrap();
+    fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::rename(new, program(server)).unwrap();
+}
+
+/// The same program in another file.
+fn renew(server: &Server) {
+    replace(server, &fs::read(program(server)).unwrap());
+}
+
+fn restarting(server: &Server) -> usize {
+    server.stderr().matches("MOCA_EVENT=restarting").count()
+}
+
+#[test]
+fn behind_passed_sockets_it_ends_and_no_client_is_refused() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let setup = Setup::new().copied_program().server("auto_reload", json!(true)).passing(listener);
+    let mut server = setup.start();
+    server.save("before");
+    renew(&server);
+    let address = server.address();
+    let target = format!("{}?api_key={KEY}&message=meanwhile", route("save-log"));
+    // a new connection for each record, while the server goes and comes
+    let sent = std::thread::scope(|scope| {
+        let sender = scope.spawn(|| {
+            for _ in 0..60 {
+                let mut conn = Conn::open(address).expect("no connection is refused");
+                conn.get(&target).success();
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            60
+        });
+        let status = server.wait_for_exit(SOON);
+        assert_eq!(status.code(), Some(0), "{}", server.stderr());
+        server.start_again();
+        sender.join().unwrap()
+    });
+    assert_eq!(server.messages().iter().filter(|message| *message == "meanwhile").count(), sent);
+    assert_eq!(restarting(&server), 1);
+    // the new process is what is installed: it stays
+    std::thread::sleep(Duration::from_secs(4));
+    server.assert_alive();
+    assert_eq!(restarting(&server), 1, "{}", server.stderr());
+}
+
+#[test]
+fn without_a_service_manager_it_becomes_the_new_program() {
+    let setup = Setup::new().copied_program().server("auto_reload", json!(true)).without_notify();
+    let mut server = setup.start();
+    let pid = server.pid();
+    server.save("before");
+    renew(&server);
+    eventually("it has started again", SOON, || server.stderr().matches("MOCA_EVENT=started").count() == 2);
+    eventually("it is served", SOON, || Conn::open(server.address()).is_ok());
+    server.assert_alive();
+    assert_eq!(server.pid(), pid);
+    let running = fs::read_link(format!("/proc/{pid}/exe")).unwrap();
+    assert_eq!(running, fs::canonicalize(program(&server)).unwrap(), "still the file that was replaced");
+    assert_eq!(server.messages(), ["before", "still alive"]);
+    assert!(server.stop().success());
+}
+
+#[test]
+fn a_program_that_does_not_work_is_not_started() {
+    let server = Setup::new().copied_program().server("auto_reload", json!(true)).start();
+    let good = fs::read(program(&server)).unwrap();
+    let refused = || server.stderr().matches("MOCA_EVENT=restart-refused").count();
+    let broken: [(&[u8], &str); 3] = [
+        (b"not a program", "cannot be run"),
+        (b"#!/bin/sh\nexit 3\n", "it fails: exit status: 3"),
+        (b"#!/bin/sh\necho another 1.0\n", "it is another program"),
+    ];
+    for (index, (content, why)) in broken.into_iter().enumerate() {
+        replace(&server, content);
+        eventually(why, SOON, || server.stderr().contains(why));
+        assert_eq!(refused(), index + 1, "{}", server.stderr());
+    }
+    // said once for each
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(refused(), 3, "{}", server.stderr());
+    server.assert_alive();
+    // one that cannot be executed is no program yet, and none at all is no reason to stop
+    let new = program(&server);
+    fs::remove_file(&new).unwrap();
+    std::thread::sleep(Duration::from_secs(3));
+    fs::write(&new, &good).unwrap();
+    fs::set_permissions(&new, fs::Permissions::from_mode(0o644)).unwrap();
+    std::thread::sleep(Duration::from_secs(3));
+    server.assert_alive();
+    assert_eq!((restarting(&server), refused()), (0, 3), "{}", server.stderr());
+    fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut server = server;
+    assert_eq!(server.wait_for_exit(SOON).code(), Some(0), "{}", server.stderr());
+}
+
+#[test]
+fn it_is_off_by_default_and_switched_live() {
+    let mut server = Setup::new().copied_program().start();
+    renew(&server);
+    std::thread::sleep(Duration::from_secs(4));
+    server.assert_alive();
+    server.set("server.json", "/auto_reload", json!(true));
+    assert_eq!(server.wait_for_exit(SOON).code(), Some(0), "{}", server.stderr());
+    server.start_again();
+    server.set("server.json", "/auto_reload", json!(false));
+    eventually("it is reloaded", Duration::from_secs(2), || server.stderr().contains("MOCA_EVENT=reloaded"));
+    std::thread::sleep(Duration::from_millis(500));
+    renew(&server);
+    std::thread::sleep(Duration::from_secs(4));
+    server.assert_alive();
+}
