@@ -59,7 +59,7 @@ lint-deb:
 
 test-system: ## units and package on booted Debian systems, as root: install, upgrade under load, crash, remove, purge
 	@missing=(); \
-	for tool in debootstrap:debootstrap systemd-nspawn:systemd-container dpkg-scanpackages:dpkg-dev ip:iproute2 curl:curl; do \
+	for tool in debootstrap:debootstrap systemd-nspawn:systemd-container dpkg-scanpackages:dpkg-dev ip:iproute2 curl:curl redis-server:redis-server redis-cli:redis-tools; do \
 		command -v "$${tool%%:*}" >/dev/null || missing+=("$${tool##*:}"); \
 	done; \
 	if (( EUID != 0 )) || ! command -v apt-get >/dev/null; then \

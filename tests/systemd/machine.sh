@@ -21,7 +21,7 @@ MACHINE_WORK=
 machine_requirements() {
     local missing=0 tool
     [ "$(id -u)" = 0 ] || { echo "root: run the tests as root"; missing=1; }
-    for tool in debootstrap:debootstrap systemd-nspawn:systemd-container nsenter:util-linux curl:curl flock:util-linux; do
+    for tool in debootstrap:debootstrap systemd-nspawn:systemd-container nsenter:util-linux curl:curl redis-server:redis-server redis-cli:redis-tools flock:util-linux; do
         command -v "${tool%%:*}" >/dev/null || { echo "${tool%%:*}: apt-get install ${tool##*:}"; missing=1; }
     done
     return $missing

@@ -213,9 +213,32 @@ echo '{"rate_limiter_redis_storage": "redis://127.0.0.1:6379"}' | configure serv
 of_all() { [ "$(processes_net)" = "$(machine_exec readlink /proc/1/ns/net)" ]; }
 check "Redis over TCP opens it" eventually 5 of_all
 check "and the log is served" equal "$(save 8101 redis)" 200
+machine_net redis-server --port 6379 --save '' --appendonly no >/dev/null 2>&1 &
+redis=$!
+trap 'kill "$redis" 2>/dev/null; machine_stop' EXIT
+echo "[{\"key\": \"$CLIENTS_KEY\", \"status\": true, \"rate\": \"100000/hour\"}]" | configure api_key.json
+counted() { save 8101 counted >/dev/null && [ -n "$(machine_net redis-cli --raw keys 'LIMITER/*/100000/*')" ]; }
+check "limits are counted in it" eventually 15 counted
+kill "$redis"
+check "and without it the log is served" equal "$(save 8101 alone)" 200
+echo "[{\"key\": \"$CLIENTS_KEY\", \"status\": true}]" | configure api_key.json
 machine_exec rm /etc/moca-file-log/server.json
 its_own() { ! of_all; }
 check "and only then" eventually 5 its_own
+
+echo "# auto_reload"
+echo '{"auto_reload": true}' | configure server.json
+sleep 1
+before=$(main_pid)
+clients_start 8 8101
+machine_exec sh -c 'cd /usr/bin && cp -p moca-file-log .moca-new && echo >>.moca-new && mv .moca-new moca-file-log'
+another() { [ "$(main_pid)" != "$before" ] && [ "$(main_pid)" != 0 ]; }
+check "a replaced program is started" eventually 15 another
+sleep 1
+found=$(clients_stop /var/log/moca-file-log/sample1.log)
+echo "      auto_reload: $found"
+check "and refuses and loses nothing" grep -Eq 'refused=0 cut=0 errors=0 .* lost=0 twice=0' <<<"$found"
+machine_exec rm /etc/moca-file-log/server.json
 
 echo "# reboot"
 machine_reboot
