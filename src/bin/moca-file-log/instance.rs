@@ -23,7 +23,7 @@ use super::workers::Workers;
 use super::{Configured, Ended, Failure, Places, Start, create_directory, load, policy};
 
 /// Lines that wait for the disk, in bytes. As many are on their way to it meanwhile.
-const QUEUE: usize = 4 * 1024 * 1024;
+const QUEUE: usize = 2 * 1024 * 1024;
 
 /// How long a stop waits for a disk to take the rest of the access log.
 const LAST_LINES: Duration = Duration::from_secs(5);

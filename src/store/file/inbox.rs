@@ -53,7 +53,7 @@ struct Inner {
 
 /// A buffer that grew beyond this is not kept. To grow one anew for each of many large batches, with a page fault for
 /// every 4 KB, costs a third of their time.
-const KEPT: usize = 8 * 1024 * 1024;
+const KEPT: usize = 4 * 1024 * 1024;
 
 /// A buffer of which a batch used less than this part is more than what is needed now.
 const USED: usize = 16;
