@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use http::HeaderMap;
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName};
 
 use super::json::{self, BatchEntry, Object, Value};
 use super::problem::Problem;
@@ -15,6 +15,13 @@ const MESSAGE_MAX: usize = 8192;
 const BATCH_MAX: usize = 1024;
 /// Fields of a query or form.
 pub(super) const FIELDS_MAX: usize = 256;
+
+// Made once: to read a name anew for each look-up costs as much as the look-up.
+static API_KEY: HeaderName = HeaderName::from_static("api-key");
+static X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+static ROOT_PASS: HeaderName = HeaderName::from_static("root-pass");
+static LEVEL: HeaderName = HeaderName::from_static("level");
+static MESSAGE: HeaderName = HeaderName::from_static("message");
 
 /// What a body is, by its content type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,7 +104,7 @@ impl<'a> Params<'a> {
         self.json.is_some() || self.form.iter().any(|(name, _)| NAMES.contains(&&**name))
     }
 
-    fn get(&self, name: &str, header: Option<&'static str>) -> Option<Value<'_>> {
+    fn get(&self, name: &str, header: Option<&HeaderName>) -> Option<Value<'_>> {
         self.json
             .as_ref()
             .and_then(|json| json.get(name))
@@ -106,14 +113,14 @@ impl<'a> Params<'a> {
             .or_else(|| self.header(header?))
     }
 
-    fn header(&self, name: &'static str) -> Option<Value<'_>> {
+    fn header(&self, name: &HeaderName) -> Option<Value<'_>> {
         let value = self.headers.get(name).filter(|value| !value.is_empty())?;
         Some(Value::Text(String::from_utf8_lossy(value.as_bytes())))
     }
 
     /// The key, from wherever it stands.
     pub(super) fn api_key(&self) -> Option<Cow<'_, str>> {
-        let named = self.get("api_key", Some("api-key")).or_else(|| self.header("x-api-key"));
+        let named = self.get("api_key", Some(&API_KEY)).or_else(|| self.header(&X_API_KEY));
         match named {
             Some(value) => Some(secret(value)),
             None => bearer(self.headers).map(Cow::Borrowed),
@@ -128,16 +135,16 @@ impl<'a> Params<'a> {
     }
 
     pub(super) fn root_pass(&self) -> Option<Cow<'_, str>> {
-        self.get("root_pass", Some("root-pass")).map(secret)
+        self.get("root_pass", Some(&ROOT_PASS)).map(secret)
     }
 
     /// The value of any parameter as text, for what keys require.
     pub(super) fn text(&self, name: &str) -> Option<Cow<'_, str>> {
         let header = match name {
-            "api_key" => Some("api-key"),
-            "root_pass" => Some("root-pass"),
-            "level" => Some("level"),
-            "message" => Some("message"),
+            "api_key" => Some(&API_KEY),
+            "root_pass" => Some(&ROOT_PASS),
+            "level" => Some(&LEVEL),
+            "message" => Some(&MESSAGE),
             _ => None,
         };
         Some(match self.get(name, header)? {
@@ -148,7 +155,7 @@ impl<'a> Params<'a> {
 
     /// Absent = [`Level::Info`].
     pub(super) fn level(&self) -> Result<Level, Problem> {
-        match self.get("level", Some("level")) {
+        match self.get("level", Some(&LEVEL)) {
             None => Ok(Level::default()),
             Some(value) => json::level_of(&value)
                 .map_err(|why| Problem::bad_request("level parameter format error.").because(why)),
@@ -157,7 +164,7 @@ impl<'a> Params<'a> {
 
     /// At most 8192 characters; `msg` where there is no `message`.
     pub(super) fn message(&self) -> Result<Cow<'_, str>, Problem> {
-        let value = self.get("message", Some("message")).or_else(|| self.get("msg", None));
+        let value = self.get("message", Some(&MESSAGE)).or_else(|| self.get("msg", None));
         let message = match value {
             Some(value) => json::message_of(value),
             None => Err("message is missing"),

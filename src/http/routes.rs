@@ -42,6 +42,11 @@ pub(super) fn routes()
         .unify()
 }
 
+/// The handler of [`Route::SaveLog`], without the filters.
+pub(super) async fn save_log(call: &Arc<Call>) -> Result<Response, Infallible> {
+    reply(call, save::save_log(call).await)
+}
+
 /// Matches the admitted requests of one route.
 fn on(
     route: Route,

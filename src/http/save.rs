@@ -21,7 +21,7 @@ async fn save_one(call: Arc<Call>, input: Input) -> Answer {
     let key = call.authorize(&params).await?;
     let message = params.message()?;
     let entry = Entry { level: params.level()?, message: &message };
-    save(&call, &key, vec![entry]).await
+    save(&call, &key, &[entry]).await
 }
 
 /// Stores a batch, all or nothing.
@@ -34,21 +34,28 @@ async fn save_batch(call: Arc<Call>, input: Input) -> Answer {
     let key = call.authorize(&params).await?;
     let batch = params.logs()?;
     let entries = batch.entries()?;
-    let entries = entries.iter().map(|entry| Entry { level: entry.level, message: &entry.message }).collect();
-    save(&call, &key, entries).await
+    let entries: Vec<Entry<'_>> =
+        entries.iter().map(|entry| Entry { level: entry.level, message: &entry.message }).collect();
+    save(&call, &key, &entries).await
 }
 
-async fn save(call: &Call, key: &Arc<Key>, mut entries: Vec<Entry<'_>>) -> Answer {
+async fn save(call: &Call, key: &Arc<Key>, entries: &[Entry<'_>]) -> Answer {
     let all = entries.len();
     let least: Level = call.policy.log.level;
-    entries.retain(|entry| entry.level >= least);
+    let stored: Vec<Entry<'_>>;
+    let entries = if entries.iter().all(|entry| entry.level >= least) {
+        entries
+    } else {
+        stored = entries.iter().filter(|entry| entry.level >= least).copied().collect();
+        &stored
+    };
     let store = &*call.app.store;
     let cursor = if entries.is_empty() || call.is_head() {
         store.end()
     } else {
         let client = call.client.text();
         let source = Source { client: client.as_str(), key: &key.entry.name, route: call.route.name() };
-        timed(call.trace.as_ref(), Part::Store, append(store, &source, &entries)).await?.cursor
+        timed(call.trace.as_ref(), Part::Store, append(store, &source, entries)).await?.cursor
     };
     let saved = if call.is_head() { 0 } else { entries.len() };
     let mut response = if answer::wants_json(&call.parts.headers) {

@@ -11,6 +11,7 @@ use aes::cipher::{BlockModeDecrypt, KeyIvInit};
 use bytes::Bytes;
 use data_encoding::BASE64_NOPAD;
 use http::HeaderMap;
+use http::header::HeaderName;
 
 use super::body::{Caps, Collected};
 use super::offload::Offload;
@@ -35,7 +36,8 @@ pub(super) enum Seal {
 
 /// Whether the body of a request with these headers is encrypted: any value means so, an empty one too.
 pub(super) fn is_announced(headers: &HeaderMap) -> bool {
-    headers.contains_key("moca-encryption")
+    static MOCA_ENCRYPTION: HeaderName = HeaderName::from_static("moca-encryption");
+    headers.contains_key(&MOCA_ENCRYPTION)
 }
 
 /// The one refusal.
