@@ -213,13 +213,15 @@ echo '{"rate_limiter_redis_storage": "redis://127.0.0.1:6379"}' | configure serv
 of_all() { [ "$(processes_net)" = "$(machine_exec readlink /proc/1/ns/net)" ]; }
 check "Redis over TCP opens it" eventually 5 of_all
 check "and the log is served" equal "$(save 8101 redis)" 200
-machine_net redis-server --port 6379 --save '' --appendonly no >/dev/null 2>&1 &
+# not through a function: what is killed has to be Redis itself
+nsenter --target "$(machine_leader)" --net redis-server --port 6379 --save '' --appendonly no >/dev/null 2>&1 &
 redis=$!
 trap 'kill "$redis" 2>/dev/null; machine_stop' EXIT
 echo "[{\"key\": \"$CLIENTS_KEY\", \"status\": true, \"rate\": \"100000/hour\"}]" | configure api_key.json
 counted() { save 8101 counted >/dev/null && [ -n "$(machine_net redis-cli --raw keys 'LIMITER/*/100000/*')" ]; }
 check "limits are counted in it" eventually 15 counted
 kill "$redis"
+check "it can be stopped" eventually 5 not machine_net redis-cli ping
 check "and without it the log is served" equal "$(save 8101 alone)" 200
 echo "[{\"key\": \"$CLIENTS_KEY\", \"status\": true}]" | configure api_key.json
 machine_exec rm /etc/moca-file-log/server.json
