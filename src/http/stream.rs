@@ -104,6 +104,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ConnStream<S> {
             self.instead = Some((self.refusal(status), 0));
         }
         ready!(self.poll_instead(cx))?;
+        if self.too_long {
+            // What is still on its way must not reset the connection before the refusal was read.
+            ready!(Pin::new(self).poll_shutdown(cx))?;
+        }
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 

@@ -1,5 +1,7 @@
 //! Hostile input: a clear answer, bounded memory, nothing that blames the server, and the next request is served.
 
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
 use serde_json::json;
@@ -107,6 +109,26 @@ fn headers_that_are_too_large_or_too_many_are_431() {
     conn.receive("GET").unwrap().problem(431);
     assert_eq!(server.get_with("/status", &many[..90]).status, 200);
     assert_eq!(server.get_with("/status", &[("X-Large", &large[..12_000])]).status, 200);
+    server.assert_alive();
+}
+
+/// A head that goes on behind what the server reads at once: what is left unread must not reset the connection, for the
+/// client would lose the refusal with it.
+#[test]
+fn a_head_that_does_not_end_is_refused_and_the_client_can_read_it() {
+    let server = Setup::new().start();
+    for (status, begin) in [(431, "GET /status HTTP/1.1\r\nHost: a\r\nX-Large: "), (414, "GET /status?")] {
+        for size in [20_000, 60_000, 200_000] {
+            let mut stream = TcpStream::connect(server.address()).unwrap();
+            stream.write_all(format!("{begin}{}", "x".repeat(size)).as_bytes()).unwrap();
+            stream.shutdown(Shutdown::Write).unwrap();
+            // late enough for a reset to overtake the answer
+            std::thread::sleep(Duration::from_millis(100));
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap_or_else(|error| panic!("{status} {size}: {error}"));
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{size}: {answer}");
+        }
+    }
     server.assert_alive();
 }
 
