@@ -217,7 +217,14 @@ impl Call {
         let keyed = self.early.is_some() || self.client == ClientAddr::Local;
         let caps = Caps { body: http.request_max_size, memory: http.max_body_memory, keyed };
         let Some(mut body) = body else { return Err(Problem::bad_request("The body was read already.")) };
-        let codings = if body.is_end_stream() { Codings::default() } else { Codings::of(headers)? };
+        let codings = if body.is_end_stream() { Ok(Codings::default()) } else { Codings::of(headers) };
+        let codings = match codings {
+            Ok(codings) => codings,
+            Err(problem) => {
+                self.state.leave(body);
+                return Err(problem);
+            }
+        };
         let mut collected = match collect(&mut body, caps, &self.app.budget, &self.state).await {
             Ok(collected) => collected,
             Err(problem) => {
