@@ -1,9 +1,10 @@
 //! The engine that keeps a log as one plain text file: `inbox` takes records, `committer` writes them in groups
-//! through `writer`, `view` is what `reader` may see; `recovery`, `state` and `census` make the file whole, known and
+//! through `writer`, `view` is what readers may see, an `image` one state of it; `recovery`, `state` and `census` make the file whole, known and
 //! counted when it is opened.
 
 mod census;
 mod committer;
+mod image;
 mod inbox;
 mod place;
 mod reader;
@@ -30,8 +31,9 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
 
 use self::committer::Committer;
+use self::image::Image;
 use self::inbox::{Command, Inbox};
-use self::reader::{FileBytes, blocking};
+use self::reader::blocking;
 use self::view::View;
 use self::writer::LogFile;
 use super::{
@@ -133,10 +135,10 @@ impl FileStore {
 
     /// The file as it is, not as it was left: somebody may have moved or truncated it since. A disk that hangs is not
     /// waited for.
-    async fn source(&self) -> FileBytes {
+    async fn source(&self) -> Image {
         // What went wrong shows when the file is read.
         drop(timeout(LOOK, self.command(Command::Verify)).await);
-        FileBytes { view: Arc::clone(&self.shared.view), seen: self.shared.view.get() }
+        Image::take(&self.shared.view)
     }
 }
 
@@ -183,16 +185,16 @@ impl LogStore for FileStore {
 
     fn snapshot(&self) -> BoxFuture<'_, Result<Snapshot, StoreError>> {
         async move {
-            let bytes = self.source().await;
-            let seen = &bytes.seen;
+            let image = self.source().await;
+            let seen = &image.seen;
             Ok(Snapshot {
                 // The epoch and the end change with every line and every clear: no two states share them. What a
                 // clear leaves has the same end as what it removed, so the length counts as well.
                 etag: format!("\"{:x}-{:x}-{:x}\"", seen.epoch, seen.end().position, seen.len),
-                len: seen.len,
+                len: image.len(),
                 modified: seen.modified,
-                end: seen.end(),
-                bytes: Box::new(bytes),
+                end: image.end(),
+                bytes: Box::new(image),
             })
         }
         .boxed()
@@ -219,23 +221,17 @@ impl LogStore for FileStore {
 /// A line is at most this long: 8192 characters of 8 escaped bytes each, and what stands before them.
 const LINE_MAX: u64 = 128 * 1024;
 
-impl FileBytes {
+impl Image {
     /// Times of the first and the last line.
     fn ends(&self) -> (Option<String>, Option<String>) {
-        let len = self.seen.len.min(LINE_MAX);
+        let len = self.len().min(LINE_MAX);
         let time = |line: &[u8]| {
             let stamp = Stamp::from(parse_line(line).ok()?.time);
             String::from_utf8(stamp.rfc3339().to_vec()).ok()
         };
-        let mut head = vec![0; len as usize];
-        let mut tail = vec![0; len as usize];
-        let read = self
-            .view
-            .read_exact_at(&self.seen, &mut head, 0)
-            .and_then(|()| self.view.read_exact_at(&self.seen, &mut tail, self.seen.len - len));
-        if read.is_err() {
+        let (Ok(head), Ok(mut tail)) = (self.read(0..len), self.read(self.len() - len..self.len())) else {
             return (None, None);
-        }
+        };
         let first = head.split(|byte| *byte == b'\n').next().and_then(time);
         tail.pop();
         let last = tail.rsplit(|byte| *byte == b'\n').next().and_then(time);

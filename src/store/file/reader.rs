@@ -3,14 +3,13 @@
 
 use std::io;
 use std::ops::Range;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use tokio::sync::Semaphore;
 
 use super::super::{ByteSource, StoreError};
-use super::view::{Published, View};
+use super::image::Image;
 
 /// Large enough that the hop to the blocking pool does not show, small enough for many readers at once.
 const BLOCK: u64 = 256 * 1024;
@@ -24,25 +23,10 @@ const BACK_BLOCK: u64 = 64 * 1024;
 /// Of a line that is longer than so many blocks, the end is given.
 const MOST_BLOCKS: usize = 16;
 
-/// One state of the file, readable until it is cleared.
-#[derive(Debug, Clone)]
-pub(super) struct FileBytes {
-    pub(super) view: Arc<View>,
-    pub(super) seen: Published,
-}
-
-impl FileBytes {
-    fn read(&self, range: Range<u64>) -> io::Result<Vec<u8>> {
-        let mut block = vec![0; (range.end - range.start) as usize];
-        self.view.read_exact_at(&self.seen, &mut block, range.start)?;
-        Ok(block)
-    }
-}
-
-impl ByteSource for FileBytes {
+impl ByteSource for Image {
     fn stream(&self, range: Range<u64>) -> BoxStream<'static, Result<Bytes, StoreError>> {
         let this = self.clone();
-        let end = range.end.min(self.seen.len);
+        let end = range.end.min(self.len());
         stream::try_unfold(range.start, move |at| {
             let this = this.clone();
             async move {
@@ -59,8 +43,8 @@ impl ByteSource for FileBytes {
 }
 
 /// The latest `limit` lines, newest first, a block of lines at a time.
-pub(super) fn latest(source: FileBytes, limit: usize) -> BoxStream<'static, Result<Vec<String>, StoreError>> {
-    let end = source.seen.len;
+pub(super) fn latest(source: Image, limit: usize) -> BoxStream<'static, Result<Vec<String>, StoreError>> {
+    let end = source.len();
     let scan = Backwards { source, at: end, carry: None, left: limit };
     stream::try_unfold(scan, |mut scan| async move {
         if scan.left == 0 || scan.at == 0 {
@@ -77,7 +61,7 @@ pub(super) fn latest(source: FileBytes, limit: usize) -> BoxStream<'static, Resu
 }
 
 struct Backwards {
-    source: FileBytes,
+    source: Image,
     /// everything before is still to be read
     at: u64,
     /// what was read of the line that begins before `at`, the end of it first; `None` before the file's last line end
