@@ -25,6 +25,7 @@ pub mod micro;
 mod multipart;
 mod offload;
 mod openapi;
+mod page;
 mod params;
 mod peer;
 mod phase;

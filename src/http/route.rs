@@ -17,6 +17,7 @@ pub(super) enum Route {
     ClearLogs,
     Status,
     OpenApi,
+    Page,
     AdminStatus,
     AdminBlocked,
 }
@@ -52,6 +53,7 @@ impl Route {
             Self::ClearLogs => "clear-logs",
             Self::Status => "status",
             Self::OpenApi => "openapi.json",
+            Self::Page => "",
             Self::AdminStatus => "admin/status",
             Self::AdminBlocked => "admin/blocked",
         }
@@ -62,7 +64,11 @@ impl Route {
         let path = path.strip_prefix('/')?;
         let path = path.strip_suffix('/').unwrap_or(path);
         let Some((first, rest)) = path.split_once('/') else {
-            return is(path, Self::Status.name()).then_some(Self::Status);
+            return match path {
+                path if is(path, Self::Status.name()) => Some(Self::Status),
+                path if is(path, PREFIX) => Some(Self::Page),
+                _ => None,
+            };
         };
         if !is(first, PREFIX) {
             return None;
@@ -72,7 +78,10 @@ impl Route {
             Some((name, route)) if is(name, log.as_str()) => route,
             Some(_) => return None,
         };
-        Self::NAMED.into_iter().chain([Self::OpenApi]).find(|candidate| is(route, candidate.name()))
+        let named =
+            Self::NAMED.into_iter().chain([Self::OpenApi]).find(|candidate| is(route, candidate.name()));
+        // A log that is named like a route has its page without its name only.
+        named.or_else(|| (route == rest && is(rest, log.as_str())).then_some(Self::Page))
     }
 
     /// The routes that only the admin socket has.
@@ -83,7 +92,9 @@ impl Route {
 
     /// The decoded path in both its forms, for the rules of keys.
     pub(super) fn paths(self, log: &LogName) -> [String; 2] {
-        [format!("/{PREFIX}/{}", self.name()), format!("/{PREFIX}/{}/{}", log.as_str(), self.name())]
+        let paths =
+            [format!("/{PREFIX}/{}", self.name()), format!("/{PREFIX}/{}/{}", log.as_str(), self.name())];
+        paths.map(|path| path.trim_end_matches('/').to_owned())
     }
 
     /// All routes that need a key.
@@ -93,7 +104,7 @@ impl Route {
 
     /// Behind the root password.
     pub(super) const fn needs_root(self) -> bool {
-        !matches!(self, Self::SaveLog | Self::SaveLogs | Self::Status | Self::OpenApi)
+        !matches!(self, Self::SaveLog | Self::SaveLogs | Self::Status | Self::OpenApi | Self::Page)
     }
 
     /// Whether the route answers this method.
@@ -165,8 +176,32 @@ mod tests {
         assert_eq!(of("/status"), Some(Route::Status));
         assert_eq!(of("/status/"), Some(Route::Status));
         assert_eq!(of("/moca-file-log/status"), None);
-        for path in ["", "/", "*", "/moca-file-log", "/moca-file-log/", "/moca-file-log/save-log%00"] {
+        for path in ["", "/", "*", "/moca-file-log//", "/moca-file-log/save-log%00"] {
             assert_eq!(of(path), None, "{path}");
         }
+    }
+
+    #[test]
+    fn the_page_is_where_the_routes_are() {
+        for path in [
+            "/moca-file-log",
+            "/moca-file-log/",
+            "/moca-file-log/a%20b-%C3%A9",
+            "/moca-file-log/a%20b-%C3%A9/",
+        ] {
+            assert_eq!(of(path), Some(Route::Page), "{path}");
+        }
+        for path in [
+            "/moca-file-log/other",
+            "/moca-file-log/other/",
+            "/moca-file-log/a%20b-%C3%A9//",
+            "//moca-file-log",
+        ] {
+            assert_eq!(of(path), None, "{path}");
+        }
+        let details = "details".parse().unwrap();
+        assert_eq!(Route::of("/moca-file-log/details", &details), Some(Route::Details));
+        assert_eq!(Route::of("/moca-file-log/details/", &details), Some(Route::Details));
+        assert_eq!(Route::of("/moca-file-log/", &details), Some(Route::Page));
     }
 }

@@ -26,6 +26,7 @@ mod log_level;
 mod maintenance;
 mod openapi;
 mod options;
+mod page;
 mod parameters;
 mod proxies;
 mod proxy_chain;
