@@ -25,6 +25,8 @@ pub mod micro;
 mod multipart;
 mod offload;
 mod openapi;
+#[allow(dead_code)]
+mod output;
 mod params;
 mod peer;
 mod phase;
@@ -35,6 +37,8 @@ mod route;
 mod routes;
 mod save;
 mod sealed;
+#[allow(dead_code)]
+mod selection;
 mod service;
 mod stream;
 mod tls;

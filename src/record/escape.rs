@@ -34,6 +34,11 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
+/// Appends `text` as it would stand in a string of JSON, without the quotes.
+pub fn escape_json_into(out: &mut Vec<u8>, text: &str) {
+    JSON.escape_into(out, text);
+}
+
 /// Appends `text` as it may stand between quotes, in a log whose fields are quoted: `"` is escaped as well.
 pub fn escape_quoted_into(out: &mut Vec<u8>, text: &str) {
     QUOTED.escape_into(out, text);

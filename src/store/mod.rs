@@ -8,10 +8,12 @@
 mod commit;
 mod cursor;
 mod file;
+mod selection;
 
 pub use commit::Ticket;
 pub use cursor::{Cursor, CursorError, CursorKey};
 pub use file::FileStore;
+pub use selection::{Clients, NotAClient, Pattern, PatternError, Selection};
 
 use std::io;
 use std::path::PathBuf;
@@ -30,6 +32,16 @@ pub struct Entry<'a> {
     pub level: Level,
     /// any text
     pub message: &'a str,
+}
+
+/// The direction in which records are given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Order {
+    /// oldest first; a cursor means what follows it
+    #[default]
+    Ascending,
+    /// newest first; a cursor means what precedes it, without the record that it was given for
+    Descending,
 }
 
 /// Who sent the entries of one append, and through which route.
