@@ -160,8 +160,9 @@ $("sign-out").addEventListener("click", () => {
 /** What went wrong, where it belongs. */
 function failed(error, signal) {
   if (signal?.aborted || error.name === "AbortError") return;
-  if (error instanceof Refusal && (error.status === 401 || error.status === 403)) return signOut(error.message);
   if (!(error instanceof Refusal)) return notice("The server can't be reached.");
+  // Not for a path that the key may not use, for instance.
+  if (error.status === 401 || /^(Invalid root password|Your API-KEY is not online)/.test(error.message)) return signOut(error.message);
   if (error.status !== 400) return notice(error.message);
   $("filter-error").textContent = error.message;
   $("filters").open = true;
