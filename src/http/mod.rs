@@ -41,6 +41,7 @@ mod sealed;
 mod selection;
 mod service;
 mod stream;
+mod tail;
 mod tls;
 mod trace;
 mod wire;
@@ -54,6 +55,7 @@ use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use tokio_util::sync::CancellationToken;
 
 use crate::config::LogName;
 use crate::guard::Guard;
@@ -76,6 +78,9 @@ pub struct App {
     identity: ArcSwapOption<Identity>,
     budget: Arc<body::Budget>,
     offload: offload::Offload,
+    /// no more requests are taken: what never ends by itself ends
+    draining: CancellationToken,
+    followers: tail::Followers,
 }
 
 /// The state of the process.
@@ -115,6 +120,8 @@ impl App {
             explainer: trace::Explainer::default(),
             budget: Arc::default(),
             offload: offload::Offload::new(),
+            draining: CancellationToken::new(),
+            followers: tail::Followers::default(),
         }
     }
 

@@ -8,15 +8,18 @@
 mod commit;
 mod cursor;
 mod file;
+mod piece;
 mod selection;
 
 pub use commit::Ticket;
 pub use cursor::{Cursor, CursorError, CursorKey};
 pub use file::FileStore;
+pub use piece::{FollowError, Piece};
 pub use selection::{Clients, NotAClient, Pattern, PatternError, Selection};
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -166,6 +169,20 @@ pub trait LogStore: Send + Sync + 'static {
     /// The latest `limit` lines, newest first, in blocks of lines without their line ends; reads from the end of the
     /// file only what it gives.
     fn latest(&self, limit: usize) -> BoxStream<'static, Result<Vec<String>, StoreError>>;
+
+    /// Completes when lines were added, or the log was cleared or replaced, since it completed last. For one caller.
+    fn changed(&self) -> BoxFuture<'static, ()>;
+
+    /// What follows `after`: about `size` bytes of whole lines, none where the log ends. Those who ask from different
+    /// places are soon given the same pieces.
+    fn piece(&self, after: Cursor, size: u64) -> BoxFuture<'static, Result<Piece, FollowError>>;
+
+    /// The cursor that the latest `count` records of `selection` follow.
+    fn before_latest(
+        &self,
+        selection: Arc<Selection>,
+        count: u64,
+    ) -> BoxFuture<'static, Result<Cursor, StoreError>>;
 
     /// Removes every line, after everything appended before has completed.
     fn clear(&self) -> BoxFuture<'static, Result<(), StoreError>>;

@@ -20,7 +20,6 @@ pub(super) struct Image {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Gone;
 
-#[expect(dead_code)]
 impl Image {
     /// The log as it stands now.
     pub(super) fn take(view: &Arc<View>) -> Self {

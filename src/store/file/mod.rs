@@ -4,6 +4,7 @@
 
 mod census;
 mod committer;
+mod follow;
 mod image;
 mod inbox;
 mod place;
@@ -37,7 +38,8 @@ use self::reader::blocking;
 use self::view::View;
 use self::writer::LogFile;
 use super::{
-    Cursor, CursorKey, Details, Entry, Full, LogStore, Settings, Snapshot, Source, StoreError, Ticket,
+    Cursor, CursorKey, Details, Entry, FollowError, Full, LogStore, Piece, Selection, Settings, Snapshot,
+    Source, StoreError, Ticket,
 };
 use crate::record::{Clock, Stamp, parse_line};
 
@@ -203,6 +205,24 @@ impl LogStore for FileStore {
     fn latest(&self, limit: usize) -> BoxStream<'static, Result<Vec<String>, StoreError>> {
         let this = self.clone();
         StreamExt::boxed(async move { reader::latest(this.source().await, limit) }.flatten_stream())
+    }
+
+    fn changed(&self) -> BoxFuture<'static, ()> {
+        let view = Arc::clone(&self.shared.view);
+        async move { view.changed().await }.boxed()
+    }
+
+    fn piece(&self, after: Cursor, size: u64) -> BoxFuture<'static, Result<Piece, FollowError>> {
+        follow::piece(Image::take(&self.shared.view), after, size).boxed()
+    }
+
+    fn before_latest(
+        &self,
+        selection: Arc<Selection>,
+        count: u64,
+    ) -> BoxFuture<'static, Result<Cursor, StoreError>> {
+        let this = self.clone();
+        async move { follow::before_latest(this.source().await, selection, count).await }.boxed()
     }
 
     fn clear(&self) -> BoxFuture<'static, Result<(), StoreError>> {
