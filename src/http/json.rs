@@ -204,7 +204,6 @@ pub(super) fn level_of(value: &Value<'_>) -> Result<Level, &'static str> {
 }
 
 /// The texts of a value: a string or a number, or a list of them.
-#[allow(dead_code)]
 pub(super) fn texts_of(value: &Value<'_>) -> Result<Vec<String>, &'static str> {
     const EXPECTED: &str = "expected a string or a list of strings";
     match value {

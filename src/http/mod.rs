@@ -25,7 +25,6 @@ pub mod micro;
 mod multipart;
 mod offload;
 mod openapi;
-#[allow(dead_code)]
 mod output;
 mod params;
 mod peer;
@@ -37,7 +36,7 @@ mod route;
 mod routes;
 mod save;
 mod sealed;
-#[allow(dead_code)]
+mod search;
 mod selection;
 mod service;
 mod stream;
@@ -77,6 +76,7 @@ pub struct App {
     explainer: trace::Explainer,
     identity: ArcSwapOption<Identity>,
     budget: Arc<body::Budget>,
+    searches: Arc<search::Searches>,
     offload: offload::Offload,
     /// no more requests are taken: what never ends by itself ends
     draining: CancellationToken,
@@ -119,6 +119,7 @@ impl App {
             access_log: None,
             explainer: trace::Explainer::default(),
             budget: Arc::default(),
+            searches: Arc::default(),
             offload: offload::Offload::new(),
             draining: CancellationToken::new(),
             followers: tail::Followers::default(),

@@ -3,7 +3,7 @@
 use http::header::HeaderValue;
 
 use super::answer::{JSON, TEXT};
-use crate::record::{Record, Stamp, escape_json_into, parse_line};
+use crate::record::{Record, Stamp, escape_json_into, read_line};
 use crate::store::{Cursor, CursorKey};
 
 /// The form of an answer.
@@ -35,7 +35,7 @@ impl Output {
 /// `after` is the cursor of the line. One that is none of ours has its text as message, and null for everything that is
 /// not known of it.
 pub(super) fn write_object(out: &mut Vec<u8>, line: &[u8], after: Cursor, key: &CursorKey) {
-    match parse_line(line) {
+    match read_line(line) {
         Ok(record) => write_record(out, &record, after, key),
         Err(_) => {
             let names = ["time", "level", "client", "key", "route", "pid", "seq"];
@@ -50,24 +50,29 @@ pub(super) fn write_object(out: &mut Vec<u8>, line: &[u8], after: Cursor, key: &
 }
 
 /// As [`write_object`], of a record that was read already.
-pub(super) fn write_record(out: &mut Vec<u8>, record: &Record, after: Cursor, key: &CursorKey) {
-    out.reserve(record.message.len() + 256);
+pub(super) fn write_record<T: AsRef<str>>(
+    out: &mut Vec<u8>,
+    record: &Record<T>,
+    after: Cursor,
+    key: &CursorKey,
+) {
+    out.reserve(record.message.as_ref().len() + 256);
     out.extend_from_slice(b"{\"time\":\"");
     out.extend_from_slice(&Stamp::from(record.time).rfc3339());
     out.extend_from_slice(b"\",\"level\":\"");
     out.extend_from_slice(record.level.as_str().as_bytes());
     out.extend_from_slice(b"\",\"client\":");
-    string(out, &record.client);
+    string(out, record.client.as_ref());
     out.extend_from_slice(b",\"key\":");
-    string(out, &record.key);
+    string(out, record.key.as_ref());
     out.extend_from_slice(b",\"route\":");
-    string(out, &record.route);
+    string(out, record.route.as_ref());
     let mut number = itoa::Buffer::new();
     out.extend_from_slice(b",\"pid\":");
     out.extend_from_slice(number.format(record.pid).as_bytes());
     out.extend_from_slice(b",\"seq\":");
     out.extend_from_slice(number.format(record.seq).as_bytes());
-    end(out, &record.message, after, key);
+    end(out, record.message.as_ref(), after, key);
 }
 
 fn end(out: &mut Vec<u8>, message: &str, after: Cursor, key: &CursorKey) {

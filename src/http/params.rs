@@ -116,13 +116,11 @@ impl<'a> Params<'a> {
     }
 
     /// The value of a parameter that no header gives.
-    #[allow(dead_code)]
     pub(super) fn value(&self, name: &str) -> Option<Value<'_>> {
         self.get(name, None)
     }
 
     /// As [`Self::value`] where a text is expected.
-    #[allow(dead_code)]
     pub(super) fn one(&self, name: &str) -> Result<Option<Cow<'_, str>>, Problem> {
         match self.value(name) {
             None => Ok(None),
@@ -133,7 +131,6 @@ impl<'a> Params<'a> {
 
     /// All the values of a parameter that may be repeated, of the strongest source that has it; in JSON it may be a list.
     /// At most `most`, of at most `longest` characters each.
-    #[allow(dead_code)]
     pub(super) fn all(&self, name: &str, most: usize, longest: usize) -> Result<Vec<String>, Problem> {
         let in_json = self.json.as_ref().and_then(|json| json.get(name));
         let values = match in_json {

@@ -79,7 +79,6 @@ impl Problem {
     }
 
     /// What a cursor names is no longer there; `oldest` is the cursor to read everything with that is left.
-    #[allow(dead_code)]
     pub(super) fn gone(oldest: String) -> Self {
         let mut problem = Self::new(StatusCode::GONE, "What this cursor names was cleared or left the log.");
         (problem.more, problem.member) = (Some(oldest), Member::Oldest);

@@ -9,17 +9,19 @@ mod commit;
 mod cursor;
 mod file;
 mod piece;
+mod reading;
 mod selection;
 
 pub use commit::Ticket;
 pub use cursor::{Cursor, CursorError, CursorKey};
 pub use file::FileStore;
-pub use piece::{FollowError, Piece};
+pub use piece::Piece;
+pub use reading::{Extent, Form, Progress, Query, ReadError, Reading, Writer};
 pub use selection::{Clients, NotAClient, Pattern, PatternError, Selection};
 
 use std::io;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -166,23 +168,27 @@ pub trait LogStore: Send + Sync + 'static {
     /// The log as it stands now, to be read in any order and more than once.
     fn snapshot(&self) -> BoxFuture<'_, Result<Snapshot, StoreError>>;
 
-    /// The latest `limit` lines, newest first, in blocks of lines without their line ends; reads from the end of the
-    /// file only what it gives.
-    fn latest(&self, limit: usize) -> BoxStream<'static, Result<Vec<String>, StoreError>>;
+    /// The records that `query` asks for, as the log stands now; reads no more of it than it must.
+    ///
+    /// # Errors
+    /// When the log can't be read, or no longer holds what the query's cursor names.
+    fn read(&self, query: Query) -> BoxFuture<'_, Result<Reading, ReadError>>;
 
     /// Completes when lines were added, or the log was cleared or replaced, since it completed last. For one caller.
     fn changed(&self) -> BoxFuture<'static, ()>;
 
     /// What follows `after`: about `size` bytes of whole lines, none where the log ends. Those who ask from different
     /// places are soon given the same pieces.
-    fn piece(&self, after: Cursor, size: u64) -> BoxFuture<'static, Result<Piece, FollowError>>;
+    fn piece(&self, after: Cursor, size: u64) -> BoxFuture<'static, Result<Piece, ReadError>>;
 
-    /// The cursor that the latest `count` records of `selection` follow.
-    fn before_latest(
+    /// Where somebody begins who follows `selection`: before the `latest` so many of its records, where they are asked
+    /// for, else before the first one of its time; where there are none, at the end.
+    fn begin(
         &self,
-        selection: Arc<Selection>,
-        count: u64,
-    ) -> BoxFuture<'static, Result<Cursor, StoreError>>;
+        selection: Selection,
+        latest: Option<NonZeroU64>,
+        progress: Progress,
+    ) -> BoxFuture<'_, Result<Cursor, StoreError>>;
 
     /// Removes every line, after everything appended before has completed.
     fn clear(&self) -> BoxFuture<'static, Result<(), StoreError>>;

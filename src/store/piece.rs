@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Cursor, StoreError};
+use super::Cursor;
 
 /// Whole lines that follow one another, with the cursor of each.
 #[derive(Clone)]
@@ -37,18 +37,4 @@ impl fmt::Debug for Piece {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Piece").field("after", &self.after).field("bytes", &self.lines.len()).finish()
     }
-}
-
-/// Why nothing can be given of what follows a cursor.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum FollowError {
-    /// what follows it was cleared or left the log
-    #[error("what this cursor names is gone")]
-    Gone {
-        /// everything that is left follows this one
-        oldest: Cursor,
-    },
-    /// the log could not be read
-    #[error(transparent)]
-    Store(#[from] StoreError),
 }

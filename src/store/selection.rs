@@ -47,12 +47,12 @@ impl Selection {
 
     /// Whether `record` is one of those.
     #[must_use]
-    pub fn admits(&self, record: &Record) -> bool {
+    pub fn admits<T: AsRef<str>>(&self, record: &Record<T>) -> bool {
         self.admits_time(record.time.micros)
             && self.admits_level(record.level)
-            && (self.keys.is_empty() || self.keys.contains(&record.key))
-            && self.clients.as_ref().is_none_or(|clients| clients.contain(&record.client))
-            && self.admits_message(&record.message)
+            && (self.keys.is_empty() || self.keys.iter().any(|key| key == record.key.as_ref()))
+            && self.clients.as_ref().is_none_or(|clients| clients.contain(record.client.as_ref()))
+            && self.admits_message(record.message.as_ref())
     }
 
     /// Whether a record of this time, microseconds since the epoch, may be one of those.

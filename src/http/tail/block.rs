@@ -11,7 +11,7 @@ use tokio::sync::OnceCell;
 
 use crate::http::output::{write_object, write_record};
 use crate::record::parse_line;
-use crate::store::{Cursor, CursorKey, FollowError, LogStore, Piece, Selection};
+use crate::store::{Cursor, CursorKey, LogStore, Piece, ReadError, Selection};
 
 /// How a record is put down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -218,7 +218,7 @@ impl Blocks {
         shape: &Shape,
         after: Cursor,
         size: u64,
-    ) -> Result<Arc<Block>, FollowError> {
+    ) -> Result<Arc<Block>, ReadError> {
         let place = Place { after, size, form: shape.form, selection: Arc::clone(&shape.name) };
         let slot = self.lock().slot(&place);
         let mut made = false;

@@ -15,7 +15,7 @@ use super::rounds::{Followers, Round, Seat};
 use crate::guard::{ClientAddr, Key};
 use crate::http::App;
 use crate::http::policy::Policy;
-use crate::store::{Cursor, FollowError};
+use crate::store::{Cursor, ReadError};
 
 /// See the module. It holds a cursor, and nothing of the log.
 pub(super) struct Follower {
@@ -117,12 +117,12 @@ impl Follower {
             let size = followers.piece_size().min(self.most);
             let block = match followers.blocks.get(&*self.app.store, &self.shape, at, size).await {
                 Ok(block) => block,
-                Err(FollowError::Gone { oldest }) => {
+                Err(ReadError::Gone { oldest }) => {
                     // The log was cleared under an open stream, which goes on with what is left.
                     self.at = oldest;
                     continue;
                 }
-                Err(FollowError::Store(_)) => match failures.next() {
+                Err(ReadError::Store(_)) => match failures.next() {
                     Some(rest) => {
                         sleep(*rest).await;
                         continue;

@@ -12,6 +12,7 @@ mod pipe;
 mod rounds;
 mod websocket;
 
+use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -29,13 +30,14 @@ use super::output::Output;
 use super::params::Params;
 use super::problem::Problem;
 use super::read::cursor_header;
+use super::search::Search;
 use super::selection::{self, Asked};
 use super::service::WarpBody;
 use super::stream::ConnStream;
 use super::trace::End;
 use super::wire::Wire;
 use crate::config::HttpSettings;
-use crate::store::{Cursor, FollowError, Order};
+use crate::store::{Cursor, Order, ReadError};
 
 static LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 static ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
@@ -58,13 +60,15 @@ async fn begin(call: Arc<Call>, input: Input) -> Answer {
     let name = selection_name(&params, &asked)?;
     let resume = resume(&call, &asked)?;
     let lines = lines(&params)?;
-    let selection = Arc::new(asked.selection);
-    // Also makes sure that the log is looked at as it is, not as it was left.
-    let now = store.snapshot().await?.end;
-    let at = match (resume, lines) {
-        (Some(cursor), _) => still_there(&call, cursor).await?,
-        (None, Some(count)) => store.before_latest(Arc::clone(&selection), count).await?,
-        (None, None) => now,
+    let selection = asked.selection;
+    let at = match resume {
+        Some(cursor) => still_there(&call, cursor).await?,
+        None => {
+            let searches = lines.is_some() && !selection.is_all();
+            let _search = searches.then(|| Search::begin(&call)).transpose()?;
+            let state = Arc::clone(&call.state);
+            store.begin(selection.clone(), lines, Box::new(move || state.goes_on())).await?
+        }
     };
     let form = match (&accept, asked.output) {
         (Some(_), _) => Form::Message,
@@ -82,8 +86,8 @@ async fn begin(call: Arc<Call>, input: Input) -> Answer {
     if call.is_head() {
         return Ok(response);
     }
-    let shape = Shape { form, selection: Arc::unwrap_or_clone(selection), name: name.into() };
-    let limit = asked.limit.map(std::num::NonZeroU64::get);
+    let shape = Shape { form, selection, name: name.into() };
+    let limit = asked.limit.map(NonZeroU64::get);
     let follower = Follower::new(&call.app, &call.policy, call.client, key, shape, at, limit);
     let protocol = match accept {
         None => Protocol::Events,
@@ -110,19 +114,21 @@ fn resume(call: &Call, asked: &Asked) -> Result<Option<Cursor>, Problem> {
 }
 
 async fn still_there(call: &Call, cursor: Cursor) -> Result<Cursor, Problem> {
+    // The log as it is, not as it was left: somebody may have moved the file.
+    drop(call.app.store.snapshot().await?);
     match call.app.store.piece(cursor, 1).await {
         Ok(_) => Ok(cursor),
-        Err(FollowError::Gone { oldest }) => Err(Problem::gone(call.app.store.cursor_key().encode(oldest))),
-        Err(FollowError::Store(error)) => Err(error.into()),
+        Err(ReadError::Gone { oldest }) => Err(Problem::gone(call.app.store.cursor_key().encode(oldest))),
+        Err(ReadError::Store(error)) => Err(error.into()),
     }
 }
 
 /// How many of the latest records come first; `None` = not asked for.
-fn lines(params: &Params<'_>) -> Result<Option<u64>, Problem> {
+fn lines(params: &Params<'_>) -> Result<Option<NonZeroU64>, Problem> {
     if params.text("lines").is_some_and(|text| text.trim() == "0") {
         return Ok(None);
     }
-    Ok(selection::positive(params, "lines")?.map(std::num::NonZeroU64::get))
+    selection::positive(params, "lines")
 }
 
 /// A text that tells this selection from others.

@@ -10,6 +10,7 @@ mod inbox;
 mod place;
 mod reader;
 mod recovery;
+mod search;
 mod state;
 mod view;
 mod writer;
@@ -19,14 +20,14 @@ mod tests;
 
 use std::future::Future;
 use std::io;
+use std::num::NonZeroU64;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use futures_util::stream::BoxStream;
-use futures_util::{FutureExt, StreamExt};
 use jiff::tz::TimeZone;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
@@ -38,8 +39,8 @@ use self::reader::blocking;
 use self::view::View;
 use self::writer::LogFile;
 use super::{
-    Cursor, CursorKey, Details, Entry, FollowError, Full, LogStore, Piece, Selection, Settings, Snapshot,
-    Source, StoreError, Ticket,
+    Cursor, CursorKey, Details, Entry, Full, LogStore, Piece, Progress, Query, ReadError, Reading, Selection,
+    Settings, Snapshot, Source, StoreError, Ticket,
 };
 use crate::record::{Clock, Stamp, parse_line};
 
@@ -202,9 +203,8 @@ impl LogStore for FileStore {
         .boxed()
     }
 
-    fn latest(&self, limit: usize) -> BoxStream<'static, Result<Vec<String>, StoreError>> {
-        let this = self.clone();
-        StreamExt::boxed(async move { reader::latest(this.source().await, limit) }.flatten_stream())
+    fn read(&self, query: Query) -> BoxFuture<'_, Result<Reading, ReadError>> {
+        async move { search::answer(self.source().await, query).await }.boxed()
     }
 
     fn changed(&self) -> BoxFuture<'static, ()> {
@@ -212,17 +212,17 @@ impl LogStore for FileStore {
         async move { view.changed().await }.boxed()
     }
 
-    fn piece(&self, after: Cursor, size: u64) -> BoxFuture<'static, Result<Piece, FollowError>> {
+    fn piece(&self, after: Cursor, size: u64) -> BoxFuture<'static, Result<Piece, ReadError>> {
         follow::piece(Image::take(&self.shared.view), after, size).boxed()
     }
 
-    fn before_latest(
+    fn begin(
         &self,
-        selection: Arc<Selection>,
-        count: u64,
-    ) -> BoxFuture<'static, Result<Cursor, StoreError>> {
-        let this = self.clone();
-        async move { follow::before_latest(this.source().await, selection, count).await }.boxed()
+        selection: Selection,
+        latest: Option<NonZeroU64>,
+        progress: Progress,
+    ) -> BoxFuture<'_, Result<Cursor, StoreError>> {
+        async move { search::begin(self.source().await, selection, latest, progress).await }.boxed()
     }
 
     fn clear(&self) -> BoxFuture<'static, Result<(), StoreError>> {
