@@ -20,6 +20,7 @@ use super::alarm::{Alarm, timer};
 use super::phase::{ConnState, Expired, Millis, Phase, READ_AT_ONCE, now};
 use super::service::{self, Handlers};
 use super::stream::ConnStream;
+use super::tail::{self, Handover};
 use super::wire::Wire;
 use crate::guard::ClientAddr;
 
@@ -57,8 +58,11 @@ pub(super) async fn serve<S: Wire, H: Handlers>(stream: S, client: Client<H>) {
     while stream.has_unread() || speaks(stream.inner(), &state, &client.stopping).await {
         // In a box of its own: a connection that is silent does not hold the room for it.
         match Box::pin(requests(stream, &state, &client)).await {
-            Some(silent) => stream = silent,
-            None => return,
+            Left::Silent(silent) => stream = silent,
+            Left::Following(stream, handover) => {
+                return Box::pin(tail::serve(stream, *handover, client.stopping)).await;
+            }
+            Left::Nothing => return,
         }
     }
 }
@@ -83,12 +87,21 @@ pub(super) async fn speaks(wire: &impl Wire, state: &ConnState, stopping: &Stopp
     .await
 }
 
-/// Serves requests; gives the stream back when it is silent, `None` when it has ended.
+/// What is left of a connection when hyper has done its part.
+enum Left<S> {
+    Nothing,
+    /// nobody speaks on it
+    Silent(ConnStream<S>),
+    /// it is served in another way from here on
+    Following(ConnStream<S>, Box<Handover>),
+}
+
+/// Serves requests.
 async fn requests<S: Wire, H: Handlers>(
     stream: ConnStream<S>,
     state: &Arc<ConnState>,
     client: &Client<H>,
-) -> Option<ConnStream<S>> {
+) -> Left<S> {
     let Client { app, peer, handlers, stopping } = client;
     let policy = app.policy();
     let http = &policy.files.http;
@@ -114,7 +127,8 @@ async fn requests<S: Wire, H: Handlers>(
     let (deadline, _) = state.deadline();
     let timer = pin!(timer(deadline));
     let mut alarm = Alarm::new(deadline, timer);
-    let silent = poll_fn(|cx| {
+    let mut handover = None;
+    let goes_on = poll_fn(|cx| {
         if last_words.is_none() && draining.as_mut().poll(cx).is_ready() {
             last_words = Some(now() + LAST_WORDS);
         }
@@ -135,6 +149,10 @@ async fn requests<S: Wire, H: Handlers>(
             // How it ended is the client's business: errors are broken connections and refusals already written.
             if Pin::new(&mut connection).poll(cx).is_ready() {
                 return Poll::Ready(false);
+            }
+            handover = state.handed_over();
+            if handover.is_some() {
+                return Poll::Ready(true);
             }
             let (mut deadline, what) = state.deadline();
             if let Some(until) = last_words.filter(|_| !told && state.phase() != Phase::Head) {
@@ -166,8 +184,8 @@ async fn requests<S: Wire, H: Handlers>(
         }
     })
     .await;
-    if !silent {
-        return None;
+    if !goes_on {
+        return Left::Nothing;
     }
     let parts = connection.into_parts();
     let mut stream = parts.io.into_inner();
@@ -175,7 +193,10 @@ async fn requests<S: Wire, H: Handlers>(
     if !parts.read_buf.is_empty() {
         stream.unread(parts.read_buf);
     }
-    Some(stream)
+    match handover {
+        Some(handover) => Left::Following(stream, handover),
+        None => Left::Silent(stream),
+    }
 }
 
 /// A request is in hand, so that its answer can carry the news.

@@ -41,6 +41,7 @@ mod search;
 mod selection;
 mod service;
 mod stream;
+mod tail;
 mod tls;
 mod trace;
 mod wire;
@@ -54,6 +55,7 @@ use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use tokio_util::sync::CancellationToken;
 
 use crate::config::LogName;
 use crate::guard::Guard;
@@ -77,6 +79,9 @@ pub struct App {
     budget: Arc<body::Budget>,
     searches: Arc<search::Searches>,
     offload: offload::Offload,
+    /// no more requests are taken: what never ends by itself ends
+    draining: CancellationToken,
+    followers: tail::Followers,
 }
 
 /// The state of the process.
@@ -117,6 +122,8 @@ impl App {
             budget: Arc::default(),
             searches: Arc::default(),
             offload: offload::Offload::new(),
+            draining: CancellationToken::new(),
+            followers: tail::Followers::default(),
         }
     }
 

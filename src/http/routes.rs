@@ -9,7 +9,7 @@ use warp::reply::Response;
 use super::answer::Answer;
 use super::call::Call;
 use super::route::Route;
-use super::{admin, clear, download, read, save};
+use super::{admin, clear, download, read, save, tail};
 
 /// All keyed routes.
 pub(super) fn routes()
@@ -29,6 +29,8 @@ pub(super) fn routes()
         .and_then(|call: Arc<Call>| async move { reply(&call, download::download_logs(&call).await) });
     let clear = on(Route::ClearLogs)
         .and_then(|call: Arc<Call>| async move { reply(&call, clear::clear_logs(&call).await) });
+    let tail =
+        on(Route::Tail).and_then(|call: Arc<Call>| async move { reply(&call, tail::tail(&call).await) });
     let status = on(Route::AdminStatus)
         .and_then(|call: Arc<Call>| async move { reply(&call, admin::status(&call).await) });
     let blocked = on(Route::AdminBlocked)
@@ -38,7 +40,7 @@ pub(super) fn routes()
         .unify()
         .or(details.or(get_logs).unify().or(get_latest).unify())
         .unify()
-        .or(download.or(clear).unify().or(status).unify().or(blocked).unify())
+        .or(download.or(clear).unify().or(tail).unify().or(status).unify().or(blocked).unify())
         .unify()
 }
 

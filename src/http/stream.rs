@@ -54,6 +54,11 @@ impl<S: Wire> ConnStream<S> {
         &self.inner
     }
 
+    /// What it is a connection of.
+    pub(super) fn app(&self) -> Arc<App> {
+        Arc::clone(&self.app)
+    }
+
     /// Gives bytes back: they are read first.
     pub(super) fn unread(&mut self, bytes: Bytes) {
         self.ahead = bytes;
