@@ -7,6 +7,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use data_encoding::BASE64;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 use crate::harness::cannot_run;
@@ -82,7 +84,7 @@ impl Browser {
             "--window-size=1280,900",
         ];
         let mut arguments: Vec<String> = arguments.map(str::to_owned).to_vec();
-        arguments.push(format!("--user-data-dir={}", browser.folder.path().join("profile").display()));
+        arguments.push(format!("--user-data-dir={}", browser.profile()));
         let wanted = json!({"capabilities": {"alwaysMatch": {
             "unhandledPromptBehavior": "ignore",
             "goog:loggingPrefs": {"browser": "ALL"},
@@ -109,10 +111,9 @@ impl Browser {
             "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
         );
         stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body.as_bytes())).expect("ask");
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).unwrap_or_else(|error| panic!("{method} {path}: {error}"));
-        let begin = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("an answer");
-        let value: Value = serde_json::from_slice(&answer[begin + 4..]).expect("JSON");
+        let value =
+            body_of(&mut BufReader::new(stream)).and_then(|body| Ok(serde_json::from_slice::<Value>(&body)?));
+        let value = value.unwrap_or_else(|error| panic!("{method} {path}: {error}"));
         let value = value["value"].clone();
         match value["error"].as_str() {
             Some(error) => Err(format!("{error}: {:.500}", value["message"].as_str().unwrap_or_default())),
@@ -261,6 +262,24 @@ impl Browser {
         std::fs::write(folder.join(format!("{}-{name}.png", self.name)), picture).expect("write a picture");
     }
 
+    /// Ends what is left of a browser whose driver could not end it. Its profile's folder tells it from every other.
+    fn end_strays(&self) {
+        let profile = self.profile();
+        for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let pid = entry.file_name().to_string_lossy().parse().ok();
+            let command = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            if let Some(pid) = pid
+                && String::from_utf8_lossy(&command).contains(&profile)
+            {
+                kill(Pid::from_raw(pid), Signal::SIGKILL).ok();
+            }
+        }
+    }
+
+    fn profile(&self) -> String {
+        self.folder.path().join("profile").display().to_string()
+    }
+
     pub(crate) fn downloads(&self) -> PathBuf {
         self.folder.path().join("downloads")
     }
@@ -311,7 +330,28 @@ impl Drop for Browser {
         }
         self.driver.kill().ok();
         self.driver.wait().ok();
+        self.end_strays();
     }
+}
+
+/// The body of an answer. The connection stays open, whatever it was asked for.
+fn body_of(stream: &mut BufReader<TcpStream>) -> std::io::Result<Vec<u8>> {
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        stream.read_line(&mut line)?;
+        if line.trim().is_empty() {
+            break;
+        }
+        if let Some((name, value)) = line.split_once(':')
+            && name.eq_ignore_ascii_case("content-length")
+        {
+            length = value.trim().parse().map_err(std::io::Error::other)?;
+        }
+    }
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body)?;
+    Ok(body)
 }
 
 /// Where pictures are kept.

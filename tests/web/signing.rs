@@ -7,7 +7,8 @@ use crate::page::{Page, strings};
 
 #[test]
 fn the_right_ones_open_the_page_and_nothing_of_them_is_kept() {
-    let server = Setup::new().start();
+    const ROOT: &str = "nobody-would-guess-this";
+    let server = Setup::new().system("root_pass", json!(ROOT)).start();
     server.save("one");
     let Some(page) = Page::open("signing", &server) else { return };
     let browser = &page.browser;
@@ -109,6 +110,9 @@ fn behind_maintenance_and_forced_referers() {
     page.browser.screenshot("state");
     server.set("system.json", "/maintenance_mode", json!(false));
     server.wait_for_status(200);
+    // It would come back by itself when the server said it may.
+    page.browser.eventually("a wait", "return document.querySelector('#follow').textContent === 'Try now'");
+    page.browser.click("#follow");
     page.is_live();
     page.shows(&["one"]);
     page.browser.assert_well();

@@ -225,6 +225,7 @@ function begin(words = "") {
   following = true;
   paused = letGo = false;
   $("countdown").textContent = "";
+  wakeUp = null;
   showState();
   if (selection.until) readOnce(session.signal);
   else tail();
@@ -254,7 +255,8 @@ let known = 0;
 let paused = false;
 /** New lines are scrolled to. */
 let following = true;
-let wakeUp = () => {};
+/** Ends the wait for the next attempt; null = there is none. */
+let wakeUp = null;
 
 /** Server-sent events of one answer: `[id, data]`. */
 async function* eventsOf(body, alive) {
@@ -312,14 +314,23 @@ async function tail() {
 async function countDown(words, seconds, signal) {
   state(words, "bad");
   let woken = false;
-  const woke = new Promise((done) => { wakeUp = () => { woken = true; done(); }; });
+  const woke = new Promise((done) => {
+    wakeUp = () => {
+      woken = true;
+      done();
+    };
+  });
+  showState();
   for (let left = seconds; left > 0 && !woken && !signal.aborted; left--) {
     $("countdown").textContent = `again in ${Math.ceil(left)} s`;
     await Promise.race([woke, sleep(Math.min(1, left))]);
   }
-  if (!signal.aborted) $("countdown").textContent = "";
+  if (signal.aborted) return;
+  wakeUp = null;
+  $("countdown").textContent = "";
+  showState();
 }
-addEventListener("online", () => wakeUp());
+addEventListener("online", () => wakeUp?.());
 
 async function tailOnce(signal, connected) {
   const connection = new AbortController();
@@ -372,6 +383,7 @@ function pause() {
   tailing.abort();
   flush();
   $("countdown").textContent = "";
+  wakeUp = null;
   showState();
 }
 
@@ -387,6 +399,7 @@ function goOn() {
 
 $("follow").addEventListener("click", () => {
   if (selection.until) toEnd();
+  else if (wakeUp) wakeUp();
   else if (paused || !following) goOn();
   else pause();
 });
@@ -403,7 +416,7 @@ document.addEventListener("visibilitychange", () => {
     }, UNSEEN * 1000);
     soon(); // frames are not drawn any more
   } else {
-    wakeUp();
+    wakeUp?.();
     if (letGo) goOn();
     letGo = false;
   }
@@ -417,7 +430,7 @@ function state(words, look = "") {
 }
 
 function showState() {
-  $("follow").textContent = selection.until ? "To the end" : paused || !following ? "Follow" : "Pause";
+  $("follow").textContent = selection.until ? "To the end" : wakeUp ? "Try now" : paused || !following ? "Follow" : "Pause";
   if (selection.until) return;
   if (paused) state("Paused");
   else if (live) state(following ? "Live" : "Live, scrolled back", "live");
