@@ -45,6 +45,7 @@ fn the_keyboard_is_enough() {
     browser.press(&[], keys::ENTER);
     page.is_live();
     assert_eq!(focused(browser), "scroller", "the lines are where it goes on");
+    browser.eventually("rows", "return document.querySelectorAll('#rows li').length === 62");
     browser.press(&[], keys::HOME);
     browser.eventually("scrolled", "return scroller.scrollTop === 0");
     let mut stops = BTreeSet::new();
@@ -179,7 +180,7 @@ fn a_screen_reader_is_told_what_is_what() {
     page.is_live();
     browser.eventually("counted", "return document.querySelector('#counted').textContent === '62 lines'");
     for (role, name) in [
-        ("heading", "MocaFileLog sample1"),
+        ("heading", "MocaFileLog · sample1"),
         ("status", ""),
         ("search", "Filters"),
         ("combobox", "Since"),

@@ -290,6 +290,7 @@ impl Browser {
         loop {
             let found = std::fs::read_dir(self.downloads()).into_iter().flatten();
             let mut paths: Vec<PathBuf> = found.map(|entry| entry.expect("an entry").path()).collect();
+            paths.retain(|path| !path.file_name().unwrap_or_default().to_string_lossy().starts_with('.'));
             paths.retain(|path| {
                 path.extension().is_none_or(|ending| ending != "crdownload" && ending != "tmp")
             });

@@ -41,7 +41,7 @@ fn a_restart_loses_no_line_and_doubles_none() {
     let expected_now = save(&server, "after a crash");
     shows(&expected_now);
     page.is_live();
-    assert_eq!(page.counted("info"), expected_now.len().to_string());
+    page.counts("info", &expected_now.len().to_string());
     page.browser.assert_well();
 }
 
@@ -86,7 +86,7 @@ fn many_lines_at_once_leave_the_page_responsive() {
     assert!(longest < patience, "the page stood still for {longest} ms");
     assert!(typed < Duration::from_secs(3) * slowness(), "{typed:?}");
     for level in ["debug", "info", "warning", "error", "critical"] {
-        assert_eq!(page.counted(level), "4,000");
+        page.counts(level, "4,000");
     }
     // Going back through all of them, the page holds no more than it may, and Follow goes on without a hole.
     browser.run("document.querySelector('#contains').value = ''");

@@ -80,9 +80,11 @@ impl Page {
         self.is_live();
     }
 
-    /// The number that stands beside a level, zero where none does.
-    pub(crate) fn counted(&self, level: &str) -> String {
-        self.browser.text(&format!("#counts .{level} b"))
+    /// Waits until this number stands beside a level.
+    pub(crate) fn counts(&self, level: &str, expected: &str) {
+        let script =
+            format!("return document.querySelector('#counts .{level} b')?.textContent === '{expected}'");
+        self.browser.eventually(&format!("{expected} of {level}"), &script);
     }
 }
 

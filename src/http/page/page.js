@@ -13,7 +13,7 @@ const MOST_ROWS = 5000;
 /** Lines that are shown first, and that are asked for at once. */
 const PAGE = 500;
 /** Rows that are made at once, so that the page answers in between. */
-const ROWS_A_FRAME = 500;
+const ROWS_A_FRAME = 200;
 /** Records before the first row that the chart counts without being asked. */
 const COUNTED_FIRST = 10_000;
 const COUNTED_NEXT = 100_000;
@@ -351,6 +351,9 @@ async function tailOnce(signal, connected) {
     alive();
     live = true;
     showState();
+    setTimeout(() => {
+      $("nothing").hidden = rows.length > 0 || queue.length > 0 || signal.aborted;
+    }, 300);
     const began = Date.parse(answer.headers.get("Date")) || Date.now();
     let missed = resume ? 0 : -Infinity;
     for await (const [id, data] of eventsOf(answer.body, alive)) {
@@ -570,13 +573,15 @@ async function loadOlder(signal = session.signal) {
   showState();
 }
 $("older").addEventListener("click", async () => {
+  if (!rows.length) return;
   following = false;
   await loadOlder();
   $("scroller").scrollTop -= $("scroller").clientHeight / 2;
 });
 
 function showOlder() {
-  $("older").disabled = loading || reachedStart || !rows.length;
+  // Not `disabled`: that would take the focus away from whoever has just pressed it.
+  $("older").setAttribute("aria-disabled", loading || reachedStart || !rows.length);
   $("older").textContent = loading ? "Reading…" : reachedStart && rows.length ? "This is the beginning" : "Older lines";
 }
 
@@ -682,6 +687,7 @@ class Chart {
   #from = 0;
   #step = 1;
   #bars = 0;
+  #earliest = 0;
   #range = null; // the chosen bars, [where it began, where it is]
 
   constructor() {
@@ -834,6 +840,11 @@ class Chart {
     this.#step = step ?? Math.ceil((to - from) / (room - 2) / 86_400) * 86_400;
     this.#from = Math.floor(from / this.#step) * this.#step;
     this.#bars = Math.ceil((to - this.#from) / this.#step);
+    this.#earliest = from;
+    // A few seconds are not as wide as the chart.
+    const missing = Math.max(0, 20 - this.#bars);
+    this.#from -= missing * this.#step;
+    this.#bars += missing;
     const stacks = Array.from({ length: this.#bars }, () => [0, 0, 0, 0, 0]);
     for (const [at, numbers] of this.#counts) {
       const stack = stacks[Math.floor((at - this.#from) / this.#step)];
@@ -850,7 +861,7 @@ class Chart {
       return item;
     }).reverse().filter((_, index) => sums[LEVELS.length - 1 - index]));
     const sum = number(sums.reduce((a, b) => a + b));
-    const part = this.#bars ? `the latest ${sum} lines, from ${this.#words(this.#from)} on; older ones are not counted` : "";
+    const part = this.#bars ? `the latest ${sum} lines, from ${this.#words(this.#earliest)} on; older ones are not counted` : "";
     $("counted").textContent = this.#counting ? `${sum}, counting…` : this.#whole || !this.#bars ? `${sum} ${sum === "1" ? "line" : "lines"}` : part;
     $("count-more").hidden = this.#counting || this.#whole || !this.#bars;
   }
