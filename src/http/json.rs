@@ -35,6 +35,14 @@ impl<'a> Value<'a> {
             Some(_) => Some(Self::Other(text)),
         }
     }
+
+    /// What is no text counts as its JSON text: as a wrong secret, not as none, or a weaker source would decide.
+    pub(super) fn into_text(self) -> Cow<'a, str> {
+        match self {
+            Self::Text(text) => text,
+            Self::Number(text) | Self::Other(text) => Cow::Borrowed(text),
+        }
+    }
 }
 
 /// The fields of the top level, in their order.
@@ -75,6 +83,69 @@ impl<'de> Visitor<'de> for ObjectVisitor {
             fields.push((name, map.next_value::<&RawValue>()?));
         }
         Ok(Object(fields))
+    }
+}
+
+/// A record that is a whole body by itself: what `Params` says of it where no other source names anything.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Record<'a> {
+    pub(super) api_key: Option<Cow<'a, str>>,
+    pub(super) level: Level,
+    pub(super) message: Cow<'a, str>,
+}
+
+impl<'a> Record<'a> {
+    /// `None` for what is refused, or is no object.
+    pub(super) fn parse(body: &'a [u8]) -> Option<Self> {
+        let text = std::str::from_utf8(body).ok()?;
+        let mut deserializer = serde_json::Deserializer::from_str(text);
+        let fields = deserializer.deserialize_map(RecordVisitor).ok()?;
+        deserializer.end().ok()?;
+        let value = |raw: Option<&'a RawValue>| raw.and_then(Value::of);
+        let message = message_of(value(fields.message).or_else(|| value(fields.msg))?).ok()?;
+        message_fits(&message).ok()?;
+        let level =
+            value(fields.level).map_or_else(|| Ok(Level::default()), |value| level_of(&value)).ok()?;
+        Some(Self { api_key: value(fields.api_key).map(Value::into_text), level, message })
+    }
+}
+
+/// Of a repeated field the last.
+#[derive(Default)]
+struct RecordFields<'a> {
+    api_key: Option<&'a RawValue>,
+    level: Option<&'a RawValue>,
+    message: Option<&'a RawValue>,
+    msg: Option<&'a RawValue>,
+}
+
+struct RecordVisitor;
+
+impl<'de> Visitor<'de> for RecordVisitor {
+    type Value = RecordFields<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut fields = RecordFields::default();
+        let mut count = 0;
+        while let Some(Text(name)) = map.next_key_seed(TextSeed)? {
+            count += 1;
+            if count > MOST_FIELDS {
+                return Err(de::Error::custom(format_args!("more than {MOST_FIELDS} fields")));
+            }
+            let raw = Some(map.next_value::<&RawValue>()?);
+            match &*name {
+                "api_key" => fields.api_key = raw,
+                "level" => fields.level = raw,
+                "message" => fields.message = raw,
+                "msg" => fields.msg = raw,
+                _ => {}
+            }
+        }
+        Ok(fields)
     }
 }
 
@@ -191,6 +262,18 @@ fn entry<'a>(level: Option<&Value<'_>>, message: Option<Value<'a>>) -> Result<Ba
     let level = level.map(level_of).transpose()?.unwrap_or_default();
     let message = message_of(message.ok_or("message is missing")?)?;
     Ok(BatchEntry { level, message })
+}
+
+/// Characters (code points) of a message.
+const MESSAGE_MAX: usize = 8192;
+
+/// Whether a message is as short as it must be.
+pub(super) fn message_fits(message: &str) -> Result<(), &'static str> {
+    // Never more characters than bytes: most messages need no counting.
+    if message.len() > MESSAGE_MAX && message.chars().nth(MESSAGE_MAX).is_some() {
+        return Err("message is longer than 8192 characters");
+    }
+    Ok(())
 }
 
 /// A level as clients send it: a number, its text, or a name.
@@ -326,6 +409,13 @@ mod tests {
             let object = Object::parse(json).unwrap();
             assert_eq!(object.get("m"), Some(Value::Text(expected.into())), "{json}");
         }
+    }
+
+    #[test]
+    fn messages_are_counted_in_characters() {
+        assert!(message_fits(&"あ".repeat(MESSAGE_MAX)).is_ok());
+        assert!(message_fits(&"あ".repeat(MESSAGE_MAX + 1)).is_err());
+        assert!(message_fits(&"a".repeat(MESSAGE_MAX + 1)).is_err());
     }
 
     #[test]

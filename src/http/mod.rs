@@ -14,6 +14,7 @@ mod clear;
 mod connection;
 mod decode;
 mod download;
+mod express;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;

@@ -5,12 +5,10 @@ use std::borrow::Cow;
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName};
 
-use super::json::{self, BatchEntry, Object, Value};
+use super::json::{self, BatchEntry, Object, Value, message_fits};
 use super::problem::Problem;
 use crate::record::Level;
 
-/// Characters (code points) of a message.
-const MESSAGE_MAX: usize = 8192;
 /// Entries of a batch.
 const BATCH_MAX: usize = 1024;
 /// Fields of a query or form.
@@ -39,11 +37,15 @@ impl BodyKind {
     /// By `Content-Type`; its parameters (`; charset=…`) do not matter.
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let Some(value) = headers.get(CONTENT_TYPE) else { return Self::Unnamed };
+        Self::named(value.to_str().unwrap_or_default())
+    }
+
+    /// By a media type.
+    pub(super) fn named(text: &str) -> Self {
         // By far the most frequent one first.
-        if value == "application/json" {
+        if text == "application/json" {
             return Self::Json;
         }
-        let text = value.to_str().unwrap_or_default();
         let essence = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         match essence.as_str() {
             "" => Self::Unnamed,
@@ -122,7 +124,7 @@ impl<'a> Params<'a> {
     pub(super) fn api_key(&self) -> Option<Cow<'_, str>> {
         let named = self.get("api_key", Some(&API_KEY)).or_else(|| self.header(&X_API_KEY));
         match named {
-            Some(value) => Some(secret(value)),
+            Some(value) => Some(value.into_text()),
             None => bearer(self.headers).map(Cow::Borrowed),
         }
     }
@@ -131,11 +133,11 @@ impl<'a> Params<'a> {
     pub(super) fn key_in_body(&self) -> Option<Cow<'_, str>> {
         let in_json = self.json.as_ref().and_then(|json| json.get("api_key"));
         let in_form = || field(&self.form, "api_key").filter(|_| field(&self.query, "api_key").is_none());
-        in_json.or_else(in_form).map(secret)
+        in_json.or_else(in_form).map(Value::into_text)
     }
 
     pub(super) fn root_pass(&self) -> Option<Cow<'_, str>> {
-        self.get("root_pass", Some(&ROOT_PASS)).map(secret)
+        self.get("root_pass", Some(&ROOT_PASS)).map(Value::into_text)
     }
 
     /// The value of any parameter as text, for what keys require.
@@ -147,10 +149,7 @@ impl<'a> Params<'a> {
             "message" => Some(&MESSAGE),
             _ => None,
         };
-        Some(match self.get(name, header)? {
-            Value::Text(text) => text,
-            Value::Number(text) | Value::Other(text) => Cow::Borrowed(text),
-        })
+        self.get(name, header).map(Value::into_text)
     }
 
     /// Absent = [`Level::Info`].
@@ -176,12 +175,8 @@ impl<'a> Params<'a> {
 
     /// At most 1024 entries; a list, or its JSON text.
     pub(super) fn logs(&'a self) -> Result<Batch<'a>, Problem> {
-        let text = match self.get("logs", None) {
-            Some(Value::Text(text)) => text,
-            Some(Value::Number(text) | Value::Other(text)) => Cow::Borrowed(text),
-            None => return Err(logs_error("logs is missing")),
-        };
-        Ok(Batch(text))
+        let value = self.get("logs", None).ok_or_else(|| logs_error("logs is missing"))?;
+        Ok(Batch(value.into_text()))
     }
 }
 
@@ -198,14 +193,6 @@ impl Batch<'_> {
 
 fn logs_error(why: impl std::fmt::Display) -> Problem {
     Problem::bad_request(format!("logs parameter format error. {why}"))
-}
-
-fn message_fits(message: &str) -> Result<(), &'static str> {
-    // Never more characters than bytes: most messages need no counting.
-    if message.len() > MESSAGE_MAX && message.chars().nth(MESSAGE_MAX).is_some() {
-        return Err("message is longer than 8192 characters");
-    }
-    Ok(())
 }
 
 fn parse_json(body: &[u8]) -> Result<Object<'_>, Problem> {
@@ -225,14 +212,6 @@ fn describe(error: &serde_json::Error) -> String {
             format!("not a JSON object at line {} column {}", error.line(), error.column())
         }
         _ => error.to_string(),
-    }
-}
-
-/// What is no text counts as its JSON text: as a wrong secret, not as none, or a weaker source would decide.
-fn secret(value: Value<'_>) -> Cow<'_, str> {
-    match value {
-        Value::Text(text) => text,
-        Value::Number(text) | Value::Other(text) => Cow::Borrowed(text),
     }
 }
 
@@ -288,13 +267,6 @@ mod tests {
         assert_eq!(message("msg=a+b%26", BodyKind::Form, "", &none).as_deref(), Some("a b&"));
         assert_eq!(message("", BodyKind::Json, r#"{"message":""}"#, &headers).as_deref(), Some(""));
         assert_eq!(message("", BodyKind::Json, "", &none), None);
-    }
-
-    #[test]
-    fn messages_are_counted_in_characters() {
-        assert!(message_fits(&"あ".repeat(MESSAGE_MAX)).is_ok());
-        assert!(message_fits(&"あ".repeat(MESSAGE_MAX + 1)).is_err());
-        assert!(message_fits(&"a".repeat(MESSAGE_MAX + 1)).is_err());
     }
 
     /// A parameter of a query or form; blank ones count as absent.

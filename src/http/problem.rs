@@ -68,6 +68,11 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, detail).retry_after(RETRY_AFTER)
     }
 
+    /// `response_timeout` is over.
+    pub(super) fn late() -> Self {
+        Self::overloaded("The answer was not ready in time.")
+    }
+
     pub(super) fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
         self

@@ -53,6 +53,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ConnStream<S> {
         &self.inner
     }
 
+    /// The bytes below, for whoever knows what is next and keeps the phase in step.
+    pub(super) const fn inner_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// Takes what was given back.
+    pub(super) fn take_unread(&mut self) -> Bytes {
+        std::mem::take(&mut self.ahead)
+    }
+
     /// Gives bytes back: they are read first.
     pub(super) fn unread(&mut self, bytes: Bytes) {
         self.ahead = bytes;
