@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName};
 
-use super::json::{self, BatchEntry, Object, Value, message_fits};
+use super::json::{self, BatchBody, BatchEntry, Object, Value, message_fits};
 use super::problem::Problem;
 use crate::record::Level;
 
@@ -61,10 +61,19 @@ impl BodyKind {
 /// Names and values.
 pub(super) type Fields<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
 
+/// A list of entries, and the body that it stands in.
+#[derive(Debug)]
+struct List<'a> {
+    entries: Vec<BatchEntry<'a>>,
+    body: &'a str,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Params<'a> {
     json: Option<Object<'a>>,
+    /// the list of a JSON body, where it was read already
+    list: Option<List<'a>>,
     query: Fields<'a>,
     form: Fields<'a>,
     headers: &'a HeaderMap,
@@ -75,6 +84,7 @@ impl<'a> Params<'a> {
     pub(super) fn without_body(query: Option<&'a str>, headers: &'a HeaderMap) -> Result<Self, Problem> {
         Ok(Self {
             json: None,
+            list: None,
             query: fields(query.unwrap_or_default().as_bytes())?,
             form: Vec::new(),
             headers,
@@ -94,6 +104,20 @@ impl<'a> Params<'a> {
         Ok(self)
     }
 
+    /// As [`Self::with_body`], for a body that should be a batch.
+    pub(super) fn with_batch(mut self, kind: BodyKind, body: &'a [u8]) -> Result<Self, Problem> {
+        let usual = matches!(kind, BodyKind::Json | BodyKind::Unnamed);
+        let text = usual.then(|| std::str::from_utf8(body).ok()).flatten();
+        match text.and_then(|text| Some((text, BatchBody::parse(text, BATCH_MAX)?))) {
+            Some((body, BatchBody { rest, entries })) => {
+                self.json = Some(rest);
+                self.list = Some(List { entries, body });
+                Ok(self)
+            }
+            None => self.with_body(kind, body),
+        }
+    }
+
     /// Adds the parts of a multipart form.
     pub(super) fn with_parts(mut self, parts: Fields<'a>) -> Self {
         self.form = parts;
@@ -110,9 +134,16 @@ impl<'a> Params<'a> {
         self.json
             .as_ref()
             .and_then(|json| json.get(name))
+            .or_else(|| self.list_as_it_came(name))
             .or_else(|| field(&self.query, name))
             .or_else(|| field(&self.form, name))
             .or_else(|| self.header(header?))
+    }
+
+    /// A rule of a key may ask for the list by its name: seldom enough to read the body once more.
+    fn list_as_it_came(&self, name: &str) -> Option<Value<'_>> {
+        let list = self.list.as_ref().filter(|_| name == "logs")?;
+        Object::parse(list.body).ok()?.get(name)
     }
 
     fn header(&self, name: &HeaderName) -> Option<Value<'_>> {
@@ -175,19 +206,30 @@ impl<'a> Params<'a> {
 
     /// At most 1024 entries; a list, or its JSON text.
     pub(super) fn logs(&'a self) -> Result<Batch<'a>, Problem> {
+        if let Some(list) = &self.list {
+            return Ok(Batch::Read(&list.entries));
+        }
         let value = self.get("logs", None).ok_or_else(|| logs_error("logs is missing"))?;
-        Ok(Batch(value.into_text()))
+        Ok(Batch::Text(value.into_text()))
     }
 }
 
-/// The text of a batch, which its entries borrow.
+/// A batch that was read, or the text of one, which its entries borrow.
 #[derive(Debug)]
-pub(super) struct Batch<'a>(Cow<'a, str>);
+pub(super) enum Batch<'a> {
+    Read(&'a [BatchEntry<'a>]),
+    Text(Cow<'a, str>),
+}
 
 impl Batch<'_> {
     /// All of the entries, or the first thing that is wrong with them.
-    pub(super) fn entries(&self) -> Result<Vec<BatchEntry<'_>>, Problem> {
-        json::parse_batch(&self.0, BATCH_MAX, message_fits).map_err(logs_error)
+    pub(super) fn entries(&self) -> Result<Cow<'_, [BatchEntry<'_>]>, Problem> {
+        match self {
+            Self::Read(entries) => Ok(Cow::Borrowed(entries)),
+            Self::Text(text) => {
+                json::parse_batch(text, BATCH_MAX, message_fits).map(Cow::Owned).map_err(logs_error)
+            }
+        }
     }
 }
 

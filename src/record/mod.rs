@@ -7,7 +7,7 @@ mod stamp;
 
 pub use escape::{Escaped, escape_into, escape_quoted_into, escape_word_into};
 pub use level::{Level, UnknownLevel};
-pub use line::{Line, LineError, Record, parse_line, parse_time, write_line};
+pub use line::{Common, Line, LineError, Record, parse_line, parse_time, write_line};
 pub use stamp::{Clock, STAMP_LEN, Stamp, Time};
 
 /// How a record stands in the file.
