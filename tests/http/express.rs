@@ -238,6 +238,24 @@ fn a_request_cut_anywhere_is_served() {
 }
 
 #[test]
+fn a_body_that_drips_is_cut_like_any_other() {
+    let server = Setup::new().http("request_timeout = 1").start();
+    let mut conn = server.connect();
+    let request = raw("", &"x".repeat(200));
+    let (begin, rest) = request.split_at(request.len() - 200);
+    conn.send_raw(begin).unwrap();
+    for byte in rest.chunks(1) {
+        std::thread::sleep(Duration::from_millis(20));
+        if conn.send_raw(byte).is_err() {
+            break;
+        }
+    }
+    let answer = conn.receive("POST").expect("an answer");
+    assert_eq!(answer.status, 408);
+    assert_eq!(server.messages().len(), 0);
+}
+
+#[test]
 fn requests_in_a_row_are_answered_in_order() {
     let server = Setup::new().start();
     let mut conn = server.connect();

@@ -70,6 +70,7 @@ pub(super) async fn records<S: Wire, H>(
     let peer = client.peer.text();
     let mut known: Option<Known> = None;
     let mut out = Vec::with_capacity(512);
+    let mut rest_until: Option<Millis> = None;
     loop {
         let policy = app.policy();
         let Some(heads) = policy.express.as_ref().filter(|_| !client.stopping.drain.is_cancelled()) else {
@@ -86,7 +87,12 @@ pub(super) async fn records<S: Wire, H>(
                 return other(stream, bytes);
             }
             bytes.reserve(BUFFER - bytes.len());
-            match watch.more(&mut stream, &mut bytes, is_part, state, app).await {
+            let deadline = if is_part {
+                *rest_until.get_or_insert_with(|| now() + REST_OF_BODY)
+            } else {
+                state.deadline().0.min(parked_at(now(), app))
+            };
+            match watch.more(&mut stream, &mut bytes, deadline).await {
                 Next::Bytes => continue,
                 Next::Silence if bytes.is_empty() => return Left::Silent(stream),
                 Next::Silence | Next::Stop => return other(stream, bytes),
@@ -101,6 +107,7 @@ pub(super) async fn records<S: Wire, H>(
         let Some(record) = Record::of(&post, app, &policy, client.peer, &mut known) else {
             return other(stream, bytes);
         };
+        rest_until = None;
         state.request_begins(false);
         let (wants_json, len) = (post.wants_json, post.len);
         let (begun, quota) = record.save(app, &policy, client.peer, peer.as_str());
@@ -182,18 +189,13 @@ enum Next {
 }
 
 impl Watch<'_, '_> {
-    /// Waits for bytes; `is_part`: those of a request that has begun.
+    /// Waits for bytes.
     async fn more<S: Wire>(
         &mut self,
         stream: &mut ConnStream<S>,
         bytes: &mut BytesMut,
-        is_part: bool,
-        state: &ConnState,
-        app: &App,
+        deadline: Millis,
     ) -> Next {
-        let began = now();
-        let deadline =
-            if is_part { began + REST_OF_BODY } else { state.deadline().0.min(parked_at(began, app)) };
         poll_fn(|cx| {
             match poll_read_buf(Pin::new(stream.inner_mut()), cx, bytes) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Next::End),
