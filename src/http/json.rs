@@ -352,6 +352,24 @@ pub(super) fn level_of(value: &Value<'_>) -> Result<Level, &'static str> {
     text.parse().map_err(|_| "level must be 0 to 4 or one of debug, info, warning, error, critical")
 }
 
+/// The texts of a value: a string or a number, or a list of them.
+pub(super) fn texts_of(value: &Value<'_>) -> Result<Vec<String>, &'static str> {
+    const EXPECTED: &str = "expected a string or a list of strings";
+    match value {
+        Value::Text(text) => Ok(vec![text.clone().into_owned()]),
+        Value::Number(text) => Ok(vec![(*text).to_owned()]),
+        Value::Other(list) => {
+            let list: Vec<&RawValue> = serde_json::from_str(list).map_err(|_| EXPECTED)?;
+            let text = |raw| match Value::of(raw) {
+                Some(Value::Text(text)) => Ok(text.into_owned()),
+                Some(Value::Number(text)) => Ok(text.to_owned()),
+                _ => Err(EXPECTED),
+            };
+            list.into_iter().map(text).collect()
+        }
+    }
+}
+
 /// A message: a string, or a number as it was written.
 pub(super) fn message_of(value: Value<'_>) -> Result<Cow<'_, str>, &'static str> {
     match value {

@@ -7,6 +7,7 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName};
 
 use super::json::{self, BatchBody, BatchEntry, Object, Value, message_fits};
 use super::problem::Problem;
+use super::selection;
 use crate::record::Level;
 
 /// Entries of a batch.
@@ -127,7 +128,8 @@ impl<'a> Params<'a> {
     /// The body was a JSON object, or a form in which a parameter stands.
     pub(super) fn body_has_parameters(&self) -> bool {
         const NAMES: [&str; 6] = ["api_key", "root_pass", "message", "msg", "level", "logs"];
-        self.json.is_some() || self.form.iter().any(|(name, _)| NAMES.contains(&&**name))
+        let known = |name: &str| NAMES.contains(&name) || selection::NAMES.contains(&name);
+        self.json.is_some() || self.form.iter().any(|(name, _)| known(name))
     }
 
     fn get(&self, name: &str, header: Option<&HeaderName>) -> Option<Value<'_>> {
@@ -144,6 +146,44 @@ impl<'a> Params<'a> {
     fn list_as_it_came(&self, name: &str) -> Option<Value<'_>> {
         let list = self.list.as_ref().filter(|_| name == "logs")?;
         Object::parse(list.body).ok()?.get(name)
+    }
+
+    /// The value of a parameter that no header gives.
+    pub(super) fn value(&self, name: &str) -> Option<Value<'_>> {
+        self.get(name, None)
+    }
+
+    /// As [`Self::value`] where a text is expected.
+    pub(super) fn one(&self, name: &str) -> Result<Option<Cow<'_, str>>, Problem> {
+        match self.value(name) {
+            None => Ok(None),
+            Some(Value::Text(text)) => Ok(Some(text)),
+            Some(_) => Err(selection::wrong(name, "expected a string")),
+        }
+    }
+
+    /// All the values of a parameter that may be repeated, of the strongest source that has it; in JSON it may be a list.
+    /// At most `most`, of at most `longest` characters each.
+    pub(super) fn all(&self, name: &str, most: usize, longest: usize) -> Result<Vec<String>, Problem> {
+        let in_json = self.json.as_ref().and_then(|json| json.get(name));
+        let values = match in_json {
+            Some(value) => json::texts_of(&value).map_err(|why| selection::wrong(name, why))?,
+            None => {
+                let in_fields = |fields: &Fields<'_>| -> Vec<String> {
+                    let named = fields.iter().filter(|(field, value)| field == name && !value.is_empty());
+                    named.map(|(_, value)| value.clone().into_owned()).collect()
+                };
+                let in_query = in_fields(&self.query);
+                if in_query.is_empty() { in_fields(&self.form) } else { in_query }
+            }
+        };
+        if values.len() > most {
+            return Err(selection::wrong(name, format!("more than {most} values")));
+        }
+        if values.iter().any(|value| value.len() > longest && value.chars().nth(longest).is_some()) {
+            return Err(selection::wrong(name, format!("longer than {longest} characters")));
+        }
+        Ok(values)
     }
 
     fn header(&self, name: &HeaderName) -> Option<Value<'_>> {

@@ -14,6 +14,7 @@ use super::App;
 use super::phase::{ConnState, Expired, Phase};
 use super::problem::Problem;
 use super::trace::refused_bare;
+use super::wire::Wire;
 use crate::guard::ClientAddr;
 
 /// See the module.
@@ -33,7 +34,7 @@ pub(super) struct ConnStream<S> {
     told: bool,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> ConnStream<S> {
+impl<S: Wire> ConnStream<S> {
     pub(super) const fn new(inner: S, state: Arc<ConnState>, app: Arc<App>, peer: ClientAddr) -> Self {
         Self {
             inner,
@@ -137,7 +138,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ConnStream<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for ConnStream<S> {
+impl<S: Wire> AsyncRead for ConnStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -169,7 +170,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for ConnStream<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ConnStream<S> {
+impl<S: Wire> AsyncWrite for ConnStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         if self.is_hypers_own() && self.instead.is_none() {
             self.instead = bare_refusal(buf).map(|status| (self.refusal(status), 0));
@@ -189,6 +190,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ConnStream<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // hyper comes by here whenever something was done for the answer.
+        if self.state.searches_long() && self.inner.is_closed_there() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
         let outcome = Pin::new(&mut self.inner).poll_flush(cx);
         if matches!(outcome, Poll::Ready(Ok(()))) && self.state.phase() == Phase::Idle {
             self.state.flushed();

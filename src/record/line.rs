@@ -4,6 +4,8 @@
 //! the same order. Both promise: one record is one line, reading gives every field back exactly, and every line that
 //! can be read would be written with the same bytes. Anything else is a foreign line and an error, never a panic.
 
+use std::borrow::Cow;
+
 use super::escape::{FIELD, JSON, MESSAGE, Place};
 use super::stamp::{self, STAMP_LEN};
 use super::{Level, LineFormat, Stamp, Time};
@@ -32,25 +34,25 @@ pub struct Line<'a> {
     pub message: &'a str,
 }
 
-/// A record read back from its line.
+/// A record read back from its line; its texts are strings, or borrow the line where nothing of them was escaped.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Record {
+pub struct Record<T = String> {
     /// when it was accepted
     pub time: Time,
     /// its severity
     pub level: Level,
     /// the client's address
-    pub client: String,
+    pub client: T,
     /// the name of the key
-    pub key: String,
+    pub key: T,
     /// the route by which it came
-    pub route: String,
+    pub route: T,
     /// the process that stored it
     pub pid: u32,
     /// its number among the records of that process
     pub seq: u64,
     /// what the client said
-    pub message: String,
+    pub message: T,
 }
 
 /// Why bytes are no line of ours.
@@ -195,9 +197,34 @@ impl Common {
 /// # Errors
 /// When `line` is not exactly what [`write_line`] would have written.
 pub fn parse_line(line: &[u8]) -> Result<Record, LineError> {
+    let Record { time, level, client, key, route, pid, seq, message } = read_line(line)?;
+    let (client, key, route) = (client.into_owned(), key.into_owned(), route.into_owned());
+    Ok(Record { time, level, client, key, route, pid, seq, message: message.into_owned() })
+}
+
+/// As [`parse_line`], copying only what was escaped.
+///
+/// # Errors
+/// When `line` is not exactly what [`write_line`] would have written.
+pub fn read_line(line: &[u8]) -> Result<Record<Cow<'_, str>>, LineError> {
     let text = std::str::from_utf8(line).map_err(|error| LineError::NotUtf8 { at: error.valid_up_to() })?;
     let mut reader = Reader { whole: text.len(), rest: text };
     if text.starts_with('{') { reader.json() } else { reader.text() }
+}
+
+/// Only the level of a line of either form. `None` for what is no line of ours up to there.
+#[must_use]
+pub fn parse_level(line: &[u8]) -> Option<Level> {
+    const AFTER_TIME: &[u8] = b"\",\"level\":\"";
+    let (from, end) = match line.first()? {
+        b'{' => (line.get(JSON_START.len() + STAMP_LEN..)?.strip_prefix(AFTER_TIME)?, b'"'),
+        _ => (line.strip_prefix(b"[")?, b']'),
+    };
+    let named = |level: &Level| {
+        let rest = from.strip_prefix(level.as_str().as_bytes());
+        rest.is_some_and(|rest| rest.first() == Some(&end))
+    };
+    Level::ALL.into_iter().find(named)
 }
 
 /// Only the time of a line of either form, in microseconds since the epoch; looks no further than the time.
@@ -225,8 +252,8 @@ struct Reader<'a> {
     rest: &'a str,
 }
 
-impl Reader<'_> {
-    fn text(&mut self) -> Result<Record, LineError> {
+impl<'a> Reader<'a> {
+    fn text(&mut self) -> Result<Record<Cow<'a, str>>, LineError> {
         self.expect("[")?;
         let level = self.level()?;
         self.expect("](")?;
@@ -247,7 +274,7 @@ impl Reader<'_> {
         Ok(Record { time, level, client, key, route, pid, seq, message })
     }
 
-    fn json(&mut self) -> Result<Record, LineError> {
+    fn json(&mut self) -> Result<Record<Cow<'a, str>>, LineError> {
         self.expect(JSON_START)?;
         let time = self.time(b'T')?;
         self.expect("\",\"level\":\"")?;
@@ -290,7 +317,7 @@ impl Reader<'_> {
         Ok(time)
     }
 
-    fn string(&mut self, place: &Place) -> String {
+    fn string(&mut self, place: &Place) -> Cow<'a, str> {
         let (text, rest) = place.unescape(self.rest);
         self.rest = rest;
         text

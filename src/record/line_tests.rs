@@ -148,6 +148,7 @@ proptest! {
             prop_assert!(!text.contains(forbidden), "{text}");
             prop_assert_eq!(parse_line(line), Ok(record.clone()));
             prop_assert_eq!(parse_time(line), Some(record.time.micros));
+            prop_assert_eq!(parse_level(line), Some(record.level));
         }
     }
 
@@ -179,6 +180,7 @@ proptest! {
             for damaged in [&line[..], &line[..cut.index(line.len())]] {
                 if let Ok(read) = parse_line(damaged) {
                     prop_assert_eq!(parse_time(damaged), Some(read.time.micros));
+                    prop_assert_eq!(parse_level(damaged), Some(read.level));
                     let mut again = written(format, &read);
                     again.pop();
                     prop_assert_eq!(&again, damaged);
