@@ -8,10 +8,12 @@
 mod commit;
 mod cursor;
 mod file;
+mod statistics;
 
 pub use commit::Ticket;
 pub use cursor::{Cursor, CursorError, CursorKey};
 pub use file::FileStore;
+pub use statistics::{Latencies, Statistics};
 
 use std::io;
 use std::path::PathBuf;
@@ -147,6 +149,9 @@ pub trait LogStore: Send + Sync + 'static {
 
     /// Size and age.
     fn details(&self) -> BoxFuture<'_, Details>;
+
+    /// Counts and present state, for those who watch. Waits for no disk longer than a moment.
+    fn statistics(&self) -> BoxFuture<'_, Statistics>;
 
     /// The log as it stands now, to be read in any order and more than once.
     fn snapshot(&self) -> BoxFuture<'_, Result<Snapshot, StoreError>>;
