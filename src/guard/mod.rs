@@ -281,6 +281,12 @@ impl Guard {
         self.addresses.blocked.entries()
     }
 
+    /// How many addresses [`Guard::blocked`] would give.
+    #[must_use]
+    pub fn blocked_count(&self) -> usize {
+        self.addresses.blocked.count()
+    }
+
     /// Blocks an address from the next request on; an operator may block loopback too. False when it was already.
     pub fn block(&self, address: IpAddr, reason: &str) -> bool {
         self.addresses.block(address, reason)

@@ -21,6 +21,7 @@ pub mod fuzzing;
 mod http2;
 mod json;
 mod listener;
+mod metrics;
 #[doc(hidden)]
 pub mod micro;
 mod multipart;
@@ -41,6 +42,7 @@ mod search;
 mod selection;
 mod service;
 mod stream;
+mod tally;
 mod tls;
 mod trace;
 mod wire;
@@ -50,8 +52,8 @@ pub use listener::{Listeners, Socket};
 pub use policy::Policy;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 
@@ -84,7 +86,13 @@ pub struct Vitals {
     /// where it listens
     addresses: Vec<String>,
     started: Instant,
+    began: SystemTime,
     connections: AtomicUsize,
+    /// clients that follow the log
+    pub followers: AtomicU64,
+    tally: tally::Tally,
+    /// when the configuration in force was read, Unix time
+    reloaded: AtomicU64,
     /// why the configuration files as they are now are not in force
     pub reload_refused: ArcSwapOption<String>,
 }
@@ -99,10 +107,15 @@ impl App {
         policy: Policy,
         addresses: Vec<String>,
     ) -> Self {
+        let began = SystemTime::now();
         let vitals = Vitals {
             addresses,
             started: Instant::now(),
+            began,
             connections: AtomicUsize::new(0),
+            followers: AtomicU64::new(0),
+            tally: tally::Tally::default(),
+            reloaded: AtomicU64::new(metrics::seconds(began)),
             reload_refused: ArcSwapOption::empty(),
         };
         Self {
@@ -141,6 +154,12 @@ impl App {
             access_log.switch(policy.access_log);
         }
         self.policy.store(Arc::new(policy));
+        self.vitals.reloaded.store(metrics::seconds(SystemTime::now()), Ordering::Relaxed);
+    }
+
+    /// Counts a request that is not served.
+    fn count(&self, problem: &problem::Problem) {
+        self.vitals.tally.refused(problem.counted());
     }
 
     /// TCP connections that are accepted from now on speak TLS as `identity`, or plain HTTP without one. Those that

@@ -48,7 +48,7 @@ impl Policy {
                 name: "operator".into(),
                 ..KeyEntry::new(KeyDigest::of("operator"))
             })),
-            paths: Route::keyed().iter().map(|route| route.paths(name)).collect(),
+            paths: Route::keyed().map(|route| route.paths(name)).collect(),
             access_log: files.writes_access_log(),
             fixed,
             log,

@@ -10,12 +10,14 @@ mod cursor;
 mod file;
 mod reading;
 mod selection;
+mod statistics;
 
 pub use commit::Ticket;
 pub use cursor::{Cursor, CursorError, CursorKey};
 pub use file::FileStore;
 pub use reading::{Extent, Form, Query, ReadError, Reading, Writer};
 pub use selection::{Clients, NotAClient, Pattern, PatternError, Selection};
+pub use statistics::{Latencies, Statistics};
 
 use std::io;
 use std::path::PathBuf;
@@ -161,6 +163,9 @@ pub trait LogStore: Send + Sync + 'static {
 
     /// Size and age.
     fn details(&self) -> BoxFuture<'_, Details>;
+
+    /// Counts and present state, for those who watch. Waits for no disk longer than a moment.
+    fn statistics(&self) -> BoxFuture<'_, Statistics>;
 
     /// The log as it stands now, to be read in any order and more than once.
     fn snapshot(&self) -> BoxFuture<'_, Result<Snapshot, StoreError>>;

@@ -25,6 +25,7 @@ mod life;
 mod lines;
 mod log_level;
 mod maintenance;
+mod metrics;
 mod openapi;
 mod options;
 mod parameters;

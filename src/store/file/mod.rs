@@ -27,7 +27,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use jiff::tz::TimeZone;
-use tokio::sync::{Notify, oneshot};
+use nix::sys::statvfs::fstatvfs;
+use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use self::committer::Committer;
@@ -36,9 +38,10 @@ use self::inbox::{Command, Inbox};
 use self::reader::blocking;
 use self::view::View;
 use self::writer::LogFile;
+use super::statistics::{Stopwatch, Tally};
 use super::{
     Cursor, CursorKey, Details, Entry, Full, LogStore, Query, ReadError, Reading, Settings, Snapshot, Source,
-    StoreError, Ticket,
+    Statistics, StoreError, Ticket,
 };
 use crate::record::{Clock, Stamp, parse_line};
 
@@ -56,6 +59,10 @@ struct Shared {
     /// there is room in the inbox
     room: Arc<Notify>,
     view: Arc<View>,
+    tally: Tally,
+    syncs: Arc<Stopwatch>,
+    /// asks the disk how much room it has: a disk that hangs keeps one thread, not one for each question
+    surveyor: Arc<Semaphore>,
     key: CursorKey,
     /// when a failure was last reported, Unix seconds
     complained: AtomicI64,
@@ -117,6 +124,9 @@ impl FileStore {
             work: Notify::new(),
             room: Arc::default(),
             view: file.view(),
+            tally: Tally::default(),
+            syncs: file.syncs(),
+            surveyor: Arc::new(Semaphore::new(1)),
             key,
             complained: AtomicI64::new(0),
         });
@@ -140,6 +150,23 @@ impl FileStore {
         // What went wrong shows when the file is read.
         drop(timeout(LOOK, self.command(Command::Verify)).await);
         Image::take(&self.shared.view)
+    }
+
+    /// Bytes that the file system has left for whoever is not root, if it says so soon.
+    async fn disk_free(&self) -> Option<u64> {
+        let file = self.shared.view.get().file;
+        let surveyor = Arc::clone(&self.shared.surveyor);
+        let survey = async move {
+            let turn = surveyor.acquire_owned().await.ok()?;
+            let asked = spawn_blocking(move || {
+                let found = fstatvfs(&file);
+                drop(turn);
+                found
+            });
+            let found = asked.await.ok()?.ok()?;
+            Some(found.blocks_available() * found.fragment_size())
+        };
+        timeout(LOOK, survey).await.ok().flatten()
     }
 }
 
@@ -179,6 +206,23 @@ impl LogStore for FileStore {
                 size: seen.len,
                 oldest: ends.0,
                 newest: ends.1,
+            }
+        }
+        .boxed()
+    }
+
+    fn statistics(&self) -> BoxFuture<'_, Statistics> {
+        async move {
+            let disk_free = self.disk_free().await;
+            let shared = &self.shared;
+            Statistics {
+                records: shared.tally.records(),
+                bytes: shared.tally.bytes(),
+                queue: shared.inbox.waiting(),
+                syncs: shared.syncs.read(),
+                size: shared.view.lock().len,
+                segments: 1,
+                disk_free,
             }
         }
         .boxed()

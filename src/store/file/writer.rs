@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::super::commit::Placed;
+use super::super::statistics::Stopwatch;
 use super::census::count_lines;
 use super::place::{Fingerprint, at_path, open_or_create};
 use super::recovery::{cut_torn_tail, torn_path};
@@ -41,6 +42,7 @@ pub(super) struct LogFile {
     dirty: bool,
     state: StateFile,
     view: Arc<View>,
+    syncs: Arc<Stopwatch>,
     /// `len` when the count was noted down last
     checkpoint: u64,
     /// time of the last line of a file that was adopted, until the clock knows it
@@ -74,6 +76,7 @@ impl LogFile {
             dirty: false,
             state,
             view,
+            syncs: Arc::default(),
             checkpoint: 0,
             newest: None,
             warned: None,
@@ -84,6 +87,11 @@ impl LogFile {
 
     pub(super) fn view(&self) -> Arc<View> {
         Arc::clone(&self.view)
+    }
+
+    /// How long the syncs of batches take.
+    pub(super) fn syncs(&self) -> Arc<Stopwatch> {
+        Arc::clone(&self.syncs)
     }
 
     pub(super) fn identity(&self) -> Option<[u8; 16]> {
@@ -100,7 +108,8 @@ impl LogFile {
     /// As [`Self::commit`] for a file that [is undisturbed](Self::is_undisturbed).
     pub(super) fn append(&mut self, bytes: &[u8], records: u64, sync: bool) -> io::Result<Placed> {
         let written = (&*self.file).write_all(bytes);
-        let outcome = if sync { written.and_then(|()| self.file.sync_data()) } else { written };
+        let synced = |()| self.syncs.time(|| self.file.sync_data());
+        let outcome = if sync { written.and_then(synced) } else { written };
         if let Err(error) = outcome {
             self.dirty = true;
             if let Err(undo) = self.undo() {
