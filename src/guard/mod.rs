@@ -110,6 +110,12 @@ impl Guard {
         self.maintenance.check(rules, client)
     }
 
+    /// Whether [`Self::check_address`] would let `client` in; counts nothing.
+    #[must_use]
+    pub fn still_serves(&self, rules: &Rules, client: &ClientAddr) -> bool {
+        !self.addresses.is_listed(rules, client) && self.maintenance.check(rules, client).is_ok()
+    }
+
     /// `force_headers` → `referer`.
     ///
     /// # Errors

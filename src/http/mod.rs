@@ -42,6 +42,7 @@ mod search;
 mod selection;
 mod service;
 mod stream;
+mod tail;
 mod tally;
 mod tls;
 mod trace;
@@ -56,6 +57,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use tokio_util::sync::CancellationToken;
 
 use crate::config::LogName;
 use crate::guard::Guard;
@@ -79,6 +81,9 @@ pub struct App {
     budget: Arc<body::Budget>,
     searches: Arc<search::Searches>,
     offload: offload::Offload,
+    /// no more requests are taken: what never ends by itself ends
+    draining: CancellationToken,
+    followers: tail::Followers,
 }
 
 /// The state of the process.
@@ -130,6 +135,8 @@ impl App {
             budget: Arc::default(),
             searches: Arc::default(),
             offload: offload::Offload::new(),
+            draining: CancellationToken::new(),
+            followers: tail::Followers::default(),
         }
     }
 

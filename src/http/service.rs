@@ -2,7 +2,7 @@
 //! headers → referer → key → (body → parameters → root password → handler). A refused caller learns the refusal only.
 
 use std::convert::Infallible;
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -26,6 +26,7 @@ use super::policy::Policy;
 use super::problem::Problem;
 use super::route::{METHODS, Route};
 use super::routes;
+use super::tail;
 use super::trace::{End, Part, Trace};
 use crate::guard::{ClientAddr, Quota, client_addr};
 
@@ -172,6 +173,15 @@ pub(super) async fn answer<H: Handlers>(
     }
     if let Some(end) = &mut end {
         end.status = response.status().as_u16();
+    }
+    if let Some(start) = tail::Following::take(&mut response) {
+        if state.is_stream() {
+            response = response.map(|_| start.into_body());
+        } else {
+            // The connection drops this future, and serves what follows in another way.
+            state.hand_over(start.into_handover(response, &policy.files.http, end));
+            return pending().await;
+        }
     }
     state.enter(Phase::Answering);
     Ok(response.map(|inner| AnswerBody { inner, state, end }))

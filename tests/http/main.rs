@@ -41,5 +41,6 @@ mod slow;
 mod slow_matrix;
 mod sources;
 mod standards;
+mod tail;
 mod tls;
 mod workers;

@@ -4,6 +4,7 @@
 
 mod census;
 mod committer;
+mod follow;
 mod image;
 mod inbox;
 mod place;
@@ -19,6 +20,7 @@ mod tests;
 
 use std::future::Future;
 use std::io;
+use std::num::NonZeroU64;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -40,8 +42,8 @@ use self::view::View;
 use self::writer::LogFile;
 use super::statistics::{Stopwatch, Tally};
 use super::{
-    Cursor, CursorKey, Details, Entry, Full, LogStore, Query, ReadError, Reading, Settings, Snapshot, Source,
-    Statistics, StoreError, Ticket,
+    Cursor, CursorKey, Details, Entry, Full, LogStore, Piece, Progress, Query, ReadError, Reading, Selection,
+    Settings, Snapshot, Source, Statistics, StoreError, Ticket,
 };
 use crate::record::{Clock, Stamp, parse_line};
 
@@ -247,6 +249,24 @@ impl LogStore for FileStore {
 
     fn read(&self, query: Query) -> BoxFuture<'_, Result<Reading, ReadError>> {
         async move { search::answer(self.source().await, query).await }.boxed()
+    }
+
+    fn changed(&self) -> BoxFuture<'static, ()> {
+        let view = Arc::clone(&self.shared.view);
+        async move { view.changed().await }.boxed()
+    }
+
+    fn piece(&self, after: Cursor, size: u64) -> BoxFuture<'static, Result<Piece, ReadError>> {
+        follow::piece(Image::take(&self.shared.view), after, size).boxed()
+    }
+
+    fn begin(
+        &self,
+        selection: Selection,
+        latest: Option<NonZeroU64>,
+        progress: Progress,
+    ) -> BoxFuture<'_, Result<Cursor, StoreError>> {
+        async move { search::begin(self.source().await, selection, latest, progress).await }.boxed()
     }
 
     fn clear(&self) -> BoxFuture<'static, Result<(), StoreError>> {
