@@ -175,6 +175,7 @@ impl From<StoreError> for Problem {
         Self::overloaded(match error {
             StoreError::Write(_) => "The log can't be written at the moment.",
             StoreError::Read(_) => "The log can't be read at the moment.",
+            StoreError::LowSpace => "The disk has too little space left for records.",
             StoreError::Closed => "The service is stopping.",
         })
     }

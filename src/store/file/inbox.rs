@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 
 use super::super::commit::{Group, Ticket};
 use super::super::{Entry, Full, Settings, Source, StoreError};
+use super::beside::Done;
 use crate::config::Durability;
 use crate::record::{Clock, Line, LineFormat, write_line};
 
@@ -17,6 +18,8 @@ pub(super) enum Command {
     Verify(oneshot::Sender<Result<(), StoreError>>),
     Clear(oneshot::Sender<Result<(), StoreError>>),
     Reconfigure(Settings, oneshot::Sender<Result<(), StoreError>>),
+    /// work on a segment is finished
+    Finished(Done),
     Close(oneshot::Sender<Result<(), StoreError>>),
 }
 
@@ -49,6 +52,8 @@ struct Inner {
     durability: Durability,
     capacity: usize,
     closed: bool,
+    /// the disk has too little space left
+    low: bool,
 }
 
 /// A buffer that grew beyond this is not kept. To grow one anew for each of many large batches, with a page fault for
@@ -79,6 +84,7 @@ impl Inbox {
             durability: settings.durability,
             capacity,
             closed: false,
+            low: false,
         }))
     }
 
@@ -90,9 +96,9 @@ impl Inbox {
     pub(super) fn push(&self, source: &Source<'_>, entries: &[Entry<'_>]) -> Result<(Ticket, bool), Full> {
         let mut inner = self.lock();
         let inner = &mut *inner;
-        if inner.closed {
+        if inner.closed || inner.low {
             let group = Arc::new(Group::default());
-            group.complete(Err(StoreError::Closed));
+            group.complete(Err(if inner.closed { StoreError::Closed } else { StoreError::LowSpace }));
             return Ok((Ticket::new(group, 0), false));
         }
         // One append larger than the queue must get through some time: it may be alone in it.
@@ -166,6 +172,11 @@ impl Inbox {
         let mut inner = self.lock();
         inner.format = settings.format;
         inner.durability = settings.durability;
+    }
+
+    /// Refuses records for as long as the disk is `low` on space.
+    pub(super) fn refuse(&self, low: bool) {
+        self.lock().low = low;
     }
 
     /// Gives no time before `micros`, that of a line which is in the file already.
