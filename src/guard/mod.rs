@@ -137,6 +137,12 @@ impl Guard {
         })
     }
 
+    /// As [`Self::find_key`], for a look at what would be: an unknown one is not counted.
+    #[must_use]
+    pub fn known_key<'r>(&self, rules: &'r Rules, presented: &str) -> Option<&'r Arc<Key>> {
+        rules.key(&KeyDigest::of(key_check::presentable(Some(presented))?))
+    }
+
     /// `status` → `ip` → `allowed_path` → `required.headers`.
     ///
     /// `paths` is the request's path in both of its URL forms, decoded and normalised (no empty, `.` or `..`

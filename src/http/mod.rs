@@ -14,6 +14,7 @@ mod clear;
 mod connection;
 mod decode;
 mod download;
+mod express;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -25,6 +26,7 @@ pub mod micro;
 mod multipart;
 mod offload;
 mod openapi;
+mod output;
 mod params;
 mod peer;
 mod phase;
@@ -35,6 +37,8 @@ mod route;
 mod routes;
 mod save;
 mod sealed;
+mod search;
+mod selection;
 mod service;
 mod stream;
 mod tls;
@@ -71,6 +75,7 @@ pub struct App {
     explainer: trace::Explainer,
     identity: ArcSwapOption<Identity>,
     budget: Arc<body::Budget>,
+    searches: Arc<search::Searches>,
     offload: offload::Offload,
 }
 
@@ -110,6 +115,7 @@ impl App {
             access_log: None,
             explainer: trace::Explainer::default(),
             budget: Arc::default(),
+            searches: Arc::default(),
             offload: offload::Offload::new(),
         }
     }

@@ -96,6 +96,10 @@ impl Limits {
     }
 }
 
+/// A client that closed its half of the connection waits for its answer, or it left: nothing tells which. What is
+/// searched for so long is not waited for.
+const PATIENCE: Millis = 1_000;
+
 /// How long a refused client may be silent while what it still sends is thrown away, so that it can read why.
 pub(super) const LINGER: Millis = 2_000;
 
@@ -132,6 +136,8 @@ pub(super) struct ConnState {
     is_stream: bool,
     /// of HTTP/2: what the client still sends and nobody reads
     unread: Mutex<Option<Box<Incoming>>>,
+    /// since when a search for this request is under way; 0 = there is none
+    searching_since: AtomicU64,
     limits: Limits,
 }
 
@@ -149,6 +155,7 @@ impl ConnState {
             head: Mutex::new(Vec::new()),
             is_stream: false,
             unread: Mutex::new(None),
+            searching_since: AtomicU64::new(0),
             limits,
         }
     }
@@ -178,6 +185,27 @@ impl ConnState {
         let began = if phase == Phase::Head { since } else { now() };
         self.last_read.store(now(), Ordering::Relaxed);
         self.word.store(pack(Phase::Body, began), Ordering::Relaxed);
+    }
+
+    /// Something was done for an answer that has not begun: the time it may take begins anew.
+    pub(super) fn goes_on(&self) {
+        if self.phase() == Phase::Handling {
+            self.enter(Phase::Handling);
+        }
+    }
+
+    pub(super) fn search_begins(&self) {
+        self.searching_since.store(now().max(1), Ordering::Relaxed);
+    }
+
+    pub(super) fn search_ends(&self) {
+        self.searching_since.store(0, Ordering::Relaxed);
+    }
+
+    /// A search takes so long that a client who says nothing more is taken for one who left.
+    pub(super) fn searches_long(&self) -> bool {
+        let since = self.searching_since.load(Ordering::Relaxed);
+        since != 0 && now() > since + PATIENCE
     }
 
     pub(super) fn body_read(&self) {

@@ -186,7 +186,7 @@ async fn overdue(
     poll_fn(|cx| match handler.as_mut().poll(cx) {
         Poll::Ready(Ok(response)) => Poll::Ready(response),
         Poll::Pending if state.is_expired(Expired::Answer) => {
-            let problem = Problem::overloaded("The answer was not ready in time.");
+            let problem = Problem::late();
             if let Some(trace) = trace {
                 trace.refused(&problem);
             }
@@ -360,7 +360,7 @@ fn well_formed_in_2(request: &Request<Incoming>, policy: &Policy) -> Result<(), 
 }
 
 /// `RateLimit` and `RateLimit-Policy` (IETF draft-ietf-httpapi-ratelimit-headers).
-fn rate_limit_headers(headers: &mut HeaderMap, quota: &Quota) {
+pub(super) fn rate_limit_headers(headers: &mut HeaderMap, quota: &Quota) {
     const LIMIT: HeaderName = HeaderName::from_static("ratelimit");
     const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
     headers.extend(quota.rate_limit().map(|value| (LIMIT, value)));

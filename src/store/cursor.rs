@@ -26,6 +26,12 @@ pub struct CursorError;
 const CHECK_LEN: usize = 6;
 
 impl CursorKey {
+    /// With a secret of its own, for tests.
+    #[cfg(test)]
+    pub(crate) const fn of(secret: [u8; 16]) -> Self {
+        Self(secret)
+    }
+
     /// For the fuzz targets.
     #[cfg(fuzzing)]
     #[doc(hidden)]

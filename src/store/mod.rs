@@ -8,10 +8,14 @@
 mod commit;
 mod cursor;
 mod file;
+mod reading;
+mod selection;
 
 pub use commit::Ticket;
 pub use cursor::{Cursor, CursorError, CursorKey};
 pub use file::FileStore;
+pub use reading::{Extent, Form, Query, ReadError, Reading, Writer};
+pub use selection::{Clients, NotAClient, Pattern, PatternError, Selection};
 
 use std::io;
 use std::path::PathBuf;
@@ -30,6 +34,16 @@ pub struct Entry<'a> {
     pub level: Level,
     /// any text
     pub message: &'a str,
+}
+
+/// The direction in which records are given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Order {
+    /// oldest first; a cursor means what follows it
+    #[default]
+    Ascending,
+    /// newest first; a cursor means what precedes it, without the record that it was given for
+    Descending,
 }
 
 /// Who sent the entries of one append, and through which route.
@@ -160,9 +174,11 @@ pub trait LogStore: Send + Sync + 'static {
     /// The log as it stands now, to be read in any order and more than once.
     fn snapshot(&self) -> BoxFuture<'_, Result<Snapshot, StoreError>>;
 
-    /// The latest `limit` lines, newest first, in blocks of lines without their line ends; reads from the end of the
-    /// file only what it gives.
-    fn latest(&self, limit: usize) -> BoxStream<'static, Result<Vec<String>, StoreError>>;
+    /// The records that `query` asks for, as the log stands now; reads no more of it than it must.
+    ///
+    /// # Errors
+    /// When the log can't be read, or no longer holds what the query's cursor names.
+    fn read(&self, query: Query) -> BoxFuture<'_, Result<Reading, ReadError>>;
 
     /// Removes every line, after everything appended before has completed.
     fn clear(&self) -> BoxFuture<'static, Result<(), StoreError>>;

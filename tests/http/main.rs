@@ -14,6 +14,7 @@ mod cors;
 mod debug;
 mod dos;
 mod encryption;
+mod express;
 mod guard;
 mod hostile;
 mod http2;

@@ -21,7 +21,6 @@ pub(super) struct Image {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Gone;
 
-#[allow(dead_code)]
 impl Image {
     /// The log as it stands now.
     pub(super) fn take(view: &Arc<View>) -> Self {
@@ -54,19 +53,23 @@ impl Image {
     /// Also when the log was cleared or replaced since the image was taken: never bytes of another time.
     pub(super) fn read(&self, range: Range<u64>) -> io::Result<Vec<u8>> {
         let mut block = vec![0; (range.end - range.start) as usize];
-        let mut at = range.start;
-        let mut rest = &mut block[..];
+        self.read_into(&mut block, range.start)?;
+        Ok(block)
+    }
+
+    /// As [`Self::read`] of the bytes from `offset` on, into a buffer that is used again. Blocks.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub(super) fn read_into(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        let (mut rest, mut at) = (buffer, offset);
         while let Some((segment, inside)) = self.seen.segments.locate(at).filter(|_| !rest.is_empty()) {
             let want = (segment.len - inside).min(rest.len() as u64);
             let (part, after) = rest.split_at_mut(want as usize);
             self.view.read_segment(&self.seen, segment, part, inside)?;
-            at += want;
-            rest = after;
+            (at, rest) = (at + want, after);
         }
-        if !rest.is_empty() {
-            self.view.read_exact_at(&self.seen, rest, at - self.rotated())?;
-        }
-        Ok(block)
+        if rest.is_empty() { Ok(()) } else { self.view.read_exact_at(&self.seen, rest, at - self.rotated()) }
     }
 
     /// The name of an offset.

@@ -16,6 +16,7 @@ mod recovery;
 mod retention;
 mod rotation;
 mod schedule;
+mod search;
 mod segment;
 mod shelf;
 mod state;
@@ -34,9 +35,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use futures_util::stream::BoxStream;
-use futures_util::{FutureExt, StreamExt};
 use jiff::tz::TimeZone;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
@@ -48,7 +48,8 @@ use self::reader::blocking;
 use self::view::View;
 use self::writer::LogFile;
 use super::{
-    Cursor, CursorKey, Details, Entry, Full, LogStore, Settings, Snapshot, Source, StoreError, Ticket,
+    Cursor, CursorKey, Details, Entry, Full, LogStore, Query, ReadError, Reading, Settings, Snapshot, Source,
+    StoreError, Ticket,
 };
 use crate::record::{Clock, Stamp, parse_line};
 
@@ -214,9 +215,8 @@ impl LogStore for FileStore {
         .boxed()
     }
 
-    fn latest(&self, limit: usize) -> BoxStream<'static, Result<Vec<String>, StoreError>> {
-        let this = self.clone();
-        StreamExt::boxed(async move { reader::latest(this.source().await, limit) }.flatten_stream())
+    fn read(&self, query: Query) -> BoxFuture<'_, Result<Reading, ReadError>> {
+        async move { search::answer(self.source().await, query).await }.boxed()
     }
 
     fn clear(&self) -> BoxFuture<'static, Result<(), StoreError>> {
