@@ -257,6 +257,10 @@ fn live_in_a_terminal() {
         assert!(frame.len() <= 24 && frame.iter().all(|line| line.width() <= 80), "{frame:#?}");
         assert!(frame[0].starts_with("mocactl top: 4 logs") && frame[1].starts_with("LOG "), "{frame:#?}");
     }
+    // behind a text that reaches the edge, emptying the rest of the line would take its last character
+    let text = seat.text();
+    let last = text.split("\x1b[H").filter(|frame| frame.contains("\x1b[J")).last().unwrap();
+    assert!(last.split("\r\n").all(|line| line.starts_with("\x1b[K")), "{last:?}");
     assert_ne!(tcgetattr(&seat.slave).unwrap(), seat.before, "keys come one by one");
     // one goes, and is shown as such
     field.idle.kill9();

@@ -127,8 +127,8 @@ impl Terminal {
     pub(super) fn draw(&self, lines: &[String]) -> io::Result<()> {
         let mut frame = String::from("\x1b[H");
         for (index, line) in lines.iter().enumerate() {
-            // none after the last line, which may be at the bottom
-            frame.extend([if index == 0 { "" } else { "\r\n" }, line, "\x1b[0m\x1b[K"]);
+            // The line is emptied first: behind a text that reaches the edge, that would take its last character.
+            frame.extend([if index == 0 { "" } else { "\r\n" }, "\x1b[K", line, "\x1b[0m"]);
         }
         frame.push_str("\x1b[J");
         self.write(frame.as_bytes())
