@@ -110,6 +110,12 @@ impl Guard {
         self.maintenance.check(rules, client)
     }
 
+    /// Whether [`Self::check_address`] would let `client` in; counts nothing.
+    #[must_use]
+    pub fn still_serves(&self, rules: &Rules, client: &ClientAddr) -> bool {
+        !self.addresses.is_listed(rules, client) && self.maintenance.check(rules, client).is_ok()
+    }
+
     /// `force_headers` → `referer`.
     ///
     /// # Errors
@@ -135,6 +141,12 @@ impl Guard {
             self.addresses.unknown_key(rules, client, now);
             Refusal::UnknownKey
         })
+    }
+
+    /// As [`Self::find_key`], for a look at what would be: an unknown one is not counted.
+    #[must_use]
+    pub fn known_key<'r>(&self, rules: &'r Rules, presented: &str) -> Option<&'r Arc<Key>> {
+        rules.key(&KeyDigest::of(key_check::presentable(Some(presented))?))
     }
 
     /// `status` → `ip` → `allowed_path` → `required.headers`.

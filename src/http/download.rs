@@ -11,13 +11,19 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::answer::{Answer, TEXT, keep_private};
 use super::call::Call;
+use super::output::Output;
 use super::problem::Problem;
-use super::read::{authorize, cursor_header, streaming};
+use super::read::{EVERYTHING, cursor_header, streaming};
+use super::search;
+use super::selection::Asked;
 use crate::store::Snapshot;
 
 /// Sends the file, or the range of it that was asked for.
 pub(super) async fn download_logs(call: &Arc<Call>) -> Answer {
-    authorize(call).await?;
+    let asked = search::ask(call).await?;
+    if !asked.is_nothing() {
+        return selected(call, asked).await;
+    }
     let snapshot = call.app.store.snapshot().await?;
     let headers = &call.parts.headers;
     if not_modified(headers, &snapshot) {
@@ -56,10 +62,24 @@ pub(super) async fn download_logs(call: &Arc<Call>) -> Answer {
     }
     out.insert(header::CONTENT_TYPE, TEXT);
     out.insert(header::CONTENT_LENGTH, HeaderValue::from(range.end - range.start));
-    out.extend(disposition(call).map(|value| (header::CONTENT_DISPOSITION, value)));
+    out.extend(disposition(call, "").map(|value| (header::CONTENT_DISPOSITION, value)));
     validators(out, &snapshot);
     keep_private(out);
     cursor_header(call, &mut response, snapshot.end);
+    Ok(response)
+}
+
+/// A selection as an attachment. It is made for this answer: it has no parts and no tag to ask for it again.
+async fn selected(call: &Arc<Call>, asked: Asked) -> Answer {
+    let extension = match asked.output {
+        None | Some(Output::Text) => "",
+        Some(Output::Json) => ".json",
+        Some(Output::Ndjson) => ".ndjson",
+    };
+    let mut response = search::records(call, asked, EVERYTHING).await?;
+    let out = response.headers_mut();
+    out.insert(header::ACCEPT_RANGES, HeaderValue::from_static("none"));
+    out.extend(disposition(call, extension).map(|value| (header::CONTENT_DISPOSITION, value)));
     Ok(response)
 }
 
@@ -144,9 +164,9 @@ pub(super) fn part_of(value: &HeaderValue, len: u64) -> Option<Range<u64>> {
 }
 
 /// RFC 6266: an ASCII name for everybody, the real one for those who read RFC 8187.
-fn disposition(call: &Call) -> Option<HeaderValue> {
+fn disposition(call: &Call, extension: &str) -> Option<HeaderValue> {
     const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-    let name = call.policy.log.file.file_name()?.to_string_lossy();
+    let name = call.policy.log.file.file_name()?.to_string_lossy() + extension;
     let ascii: String = name
         .chars()
         .map(|c| if c.is_ascii_graphic() && !matches!(c, '"' | '\\') || c == ' ' { c } else { '_' })

@@ -73,8 +73,8 @@ impl Listeners {
     #[must_use]
     pub fn new(app: Arc<App>) -> Self {
         Self {
+            drain: app.draining.clone(),
             app,
-            drain: CancellationToken::new(),
             hurry: CancellationToken::new(),
             loops: TaskTracker::new(),
             connections: TaskTracker::new(),

@@ -14,6 +14,7 @@ mod clear;
 mod connection;
 mod decode;
 mod download;
+mod express;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -26,6 +27,7 @@ pub mod micro;
 mod multipart;
 mod offload;
 mod openapi;
+mod output;
 mod params;
 mod peer;
 mod phase;
@@ -36,8 +38,11 @@ mod route;
 mod routes;
 mod save;
 mod sealed;
+mod search;
+mod selection;
 mod service;
 mod stream;
+mod tail;
 mod tally;
 mod tls;
 mod trace;
@@ -52,6 +57,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use tokio_util::sync::CancellationToken;
 
 use crate::config::LogName;
 use crate::guard::Guard;
@@ -73,7 +79,11 @@ pub struct App {
     explainer: trace::Explainer,
     identity: ArcSwapOption<Identity>,
     budget: Arc<body::Budget>,
+    searches: Arc<search::Searches>,
     offload: offload::Offload,
+    /// no more requests are taken: what never ends by itself ends
+    draining: CancellationToken,
+    followers: tail::Followers,
 }
 
 /// The state of the process.
@@ -83,8 +93,6 @@ pub struct Vitals {
     started: Instant,
     began: SystemTime,
     connections: AtomicUsize,
-    /// clients that follow the log
-    pub followers: AtomicU64,
     tally: tally::Tally,
     /// when the configuration in force was read, Unix time
     reloaded: AtomicU64,
@@ -108,7 +116,6 @@ impl App {
             started: Instant::now(),
             began,
             connections: AtomicUsize::new(0),
-            followers: AtomicU64::new(0),
             tally: tally::Tally::default(),
             reloaded: AtomicU64::new(metrics::seconds(began)),
             reload_refused: ArcSwapOption::empty(),
@@ -123,7 +130,10 @@ impl App {
             access_log: None,
             explainer: trace::Explainer::default(),
             budget: Arc::default(),
+            searches: Arc::default(),
             offload: offload::Offload::new(),
+            draining: CancellationToken::new(),
+            followers: tail::Followers::default(),
         }
     }
 

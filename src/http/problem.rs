@@ -20,13 +20,22 @@ use crate::store::StoreError;
 pub(super) struct Problem {
     status: StatusCode,
     detail: Cow<'static, str>,
-    /// more for a person; clients match on `detail`
-    reason: Option<String>,
+    more: Option<String>,
+    member: Member,
     headers: Vec<(HeaderName, HeaderValue)>,
     /// the check that refused, where one did
     cause: Option<Refusal>,
     /// what it is counted as
     counted: Reason,
+}
+
+/// What a problem says beyond its `detail`, on which clients match.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Member {
+    /// `reason`: more for a person
+    Reason,
+    /// `oldest`: the cursor of the oldest record that is left, where one was asked for that is not
+    Oldest,
 }
 
 /// When to come back after a temporary failure whose end nobody knows.
@@ -42,12 +51,21 @@ struct Document<'a> {
     detail: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oldest: Option<&'a str>,
 }
 
 impl Problem {
     pub(super) fn new(status: StatusCode, detail: impl Into<Cow<'static, str>>) -> Self {
-        let counted = Reason::of_status(status);
-        Self { status, detail: detail.into(), reason: None, headers: Vec::new(), cause: None, counted }
+        Self {
+            status,
+            detail: detail.into(),
+            more: None,
+            member: Member::Reason,
+            headers: Vec::new(),
+            cause: None,
+            counted: Reason::of_status(status),
+        }
     }
 
     pub(super) fn bad_request(detail: impl Into<Cow<'static, str>>) -> Self {
@@ -64,6 +82,13 @@ impl Problem {
             .with(header::ALLOW, HeaderValue::from_static(allowed))
     }
 
+    /// What a cursor names is no longer there; `oldest` is the cursor to read everything with that is left.
+    pub(super) fn gone(oldest: String) -> Self {
+        let mut problem = Self::new(StatusCode::GONE, "What this cursor names was cleared or left the log.");
+        (problem.more, problem.member) = (Some(oldest), Member::Oldest);
+        problem
+    }
+
     pub(super) fn too_large(limit: u64) -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, format!("The body is larger than {limit} bytes."))
     }
@@ -72,13 +97,18 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, detail).retry_after(RETRY_AFTER)
     }
 
+    /// `response_timeout` is over.
+    pub(super) fn late() -> Self {
+        Self::overloaded("The answer was not ready in time.").counted_as(Reason::AnswerTimeout)
+    }
+
     pub(super) fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
         self
     }
 
     pub(super) fn because(mut self, reason: impl Into<String>) -> Self {
-        self.reason = Some(reason.into());
+        self.more = Some(reason.into());
         self
     }
 
@@ -110,9 +140,13 @@ impl Problem {
         self.cause.as_ref()
     }
 
+    fn more(&self, member: Member) -> Option<&str> {
+        self.more.as_deref().filter(|_| self.member == member)
+    }
+
     /// What the answer says, in one line.
     pub(super) fn words(&self) -> String {
-        match &self.reason {
+        match self.more(Member::Reason) {
             Some(reason) => format!("{} {reason}", self.detail),
             None => self.detail.to_string(),
         }
@@ -124,7 +158,8 @@ impl Problem {
             title: self.status.canonical_reason().unwrap_or("Error"),
             status: self.status.as_u16(),
             detail: &self.detail,
-            reason: self.reason.as_deref(),
+            reason: self.more(Member::Reason),
+            oldest: self.more(Member::Oldest),
         };
         serde_json::to_vec(&document).unwrap_or_default()
     }
@@ -205,7 +240,7 @@ mod tests {
         #[test]
         fn whatever_it_says_it_is_json(detail: String, reason: Option<String>, status in 400_u16..600) {
             let mut problem = Problem::new(StatusCode::from_u16(status).unwrap(), detail.clone());
-            problem.reason.clone_from(&reason);
+            problem.more.clone_from(&reason);
             let response = problem.into_response();
             let document: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
             prop_assert_eq!(document["detail"].as_str(), Some(detail.as_str()));

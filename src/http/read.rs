@@ -1,21 +1,27 @@
 //! `details`, `get-logs` and `get-latest-logs`: the log as an operator reads it, in constant memory.
 
 use std::io::Write;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::{StreamExt, stream};
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
+use http::header::HeaderValue;
 use serde_json::{Value, json};
 
-use super::answer::{self, Answer, JSON, TEXT};
+use super::answer::{self, Answer};
 use super::call::{Call, Input};
+use super::output::Output;
+use super::search::{self, Usual};
 use crate::config::{Durability, LogEntry};
 use crate::record::LineFormat;
-use crate::store::{Details, StoreError};
+use crate::store::{Details, Extent, Order, StoreError};
 
 /// How many lines `get-latest-logs` gives.
-const LATEST: usize = 1024;
+const LATEST: Option<NonZeroU64> = NonZeroU64::new(1024);
+
+/// Every line as it stands in the file, oldest first.
+pub(super) const EVERYTHING: Usual =
+    Usual { order: Order::Ascending, limit: None, extent: Extent::First, output: Some(Output::Text) };
 
 /// Name of the header that says where a read stopped.
 pub(super) const CURSOR: &str = "moca-cursor";
@@ -66,44 +72,20 @@ fn describe(name: &str, log: &LogEntry, found: &Details) -> Vec<u8> {
     body
 }
 
-/// All lines, oldest first.
+/// All lines, oldest first, or those that are asked for.
 pub(super) async fn get_logs(call: &Arc<Call>) -> Answer {
-    authorize(call).await?;
-    let snapshot = call.app.store.snapshot().await?;
-    let mut response = warp::reply::Response::new(Bytes::new().into());
-    if !call.is_head() {
-        response = streaming(snapshot.bytes.stream(0..snapshot.len));
-    }
-    response.headers_mut().insert(CONTENT_TYPE, TEXT);
-    response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(snapshot.len));
-    answer::keep_private(response.headers_mut());
-    cursor_header(call, &mut response, snapshot.end);
-    Ok(response)
+    let asked = search::ask(call).await?;
+    search::records(call, asked, EVERYTHING).await
 }
 
-/// The latest 1024 lines as a JSON array, newest first.
+/// The latest 1024 lines as a JSON array, newest first, or those that are asked for.
 pub(super) async fn get_latest_logs(call: &Arc<Call>) -> Answer {
-    authorize(call).await?;
-    let end = call.app.store.end();
-    let mut separator = None;
-    let blocks = call.app.store.latest(LATEST).map(move |block| {
-        let mut text = Vec::new();
-        for line in block? {
-            text.extend(separator.replace(b','));
-            serde_json::to_writer(&mut text, &line).map_err(|error| StoreError::Read(error.to_string()))?;
-        }
-        Ok(Bytes::from(text))
-    });
-    let bracket = |text: &'static [u8]| stream::once(std::future::ready(Ok(Bytes::from_static(text))));
-    let array = bracket(b"[").chain(blocks).chain(bracket(b"]"));
-    let mut response = streaming(array);
-    response.headers_mut().insert(CONTENT_TYPE, JSON);
-    answer::keep_private(response.headers_mut());
-    cursor_header(call, &mut response, end);
-    Ok(response)
+    let asked = search::ask(call).await?;
+    let usual = Usual { order: Order::Descending, limit: LATEST, extent: Extent::Newest, output: None };
+    search::records(call, asked, usual).await
 }
 
-/// What reading needs: key and root password; the body holds nothing else yet.
+/// What the operator's routes need: key and root password.
 pub(super) async fn authorize(call: &Arc<Call>) -> Result<(), super::problem::Problem> {
     call.with_input(authorize_with).await
 }

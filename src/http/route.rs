@@ -15,6 +15,7 @@ pub(super) enum Route {
     GetLatestLogs,
     DownloadLogs,
     ClearLogs,
+    Tail,
     Metrics,
     Status,
     OpenApi,
@@ -31,7 +32,7 @@ const METHODS_OF_BLOCKED: &str = "GET, POST, HEAD, DELETE, OPTIONS";
 const PREFIX: &str = "moca-file-log";
 
 impl Route {
-    const NAMED: [Self; 7] = [
+    const NAMED: [Self; 8] = [
         Self::SaveLog,
         Self::SaveLogs,
         Self::Details,
@@ -39,6 +40,7 @@ impl Route {
         Self::GetLatestLogs,
         Self::DownloadLogs,
         Self::ClearLogs,
+        Self::Tail,
     ];
 
     /// As it stands in the URL and in the lines of the log.
@@ -51,6 +53,7 @@ impl Route {
             Self::GetLatestLogs => "get-latest-logs",
             Self::DownloadLogs => "download-logs",
             Self::ClearLogs => "clear-logs",
+            Self::Tail => "tail",
             Self::Metrics => "metrics",
             Self::Status => "status",
             Self::OpenApi => "openapi.json",
@@ -142,7 +145,7 @@ mod tests {
         }
 
         #[test]
-        fn a_name_is_found_however_it_is_encoded(name in "[a-zA-Z0-9 ._%?#&+é-]{1,12}", which in 0..7_usize) {
+        fn a_name_is_found_however_it_is_encoded(name in "[a-zA-Z0-9 ._%?#&+é-]{1,12}", which in 0..8_usize) {
             let Ok(log) = name.parse::<LogName>() else { return Ok(()) };
             let route = Route::NAMED[which];
             let encoded = utf8_percent_encode(&name, NON_ALPHANUMERIC);

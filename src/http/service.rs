@@ -2,7 +2,7 @@
 //! headers → referer → key → (body → parameters → root password → handler). A refused caller learns the refusal only.
 
 use std::convert::Infallible;
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -26,7 +26,7 @@ use super::policy::Policy;
 use super::problem::Problem;
 use super::route::{METHODS, Route};
 use super::routes;
-use super::tally::Reason;
+use super::tail;
 use super::trace::{End, Part, Trace};
 use crate::guard::{ClientAddr, Quota, client_addr};
 
@@ -174,6 +174,15 @@ pub(super) async fn answer<H: Handlers>(
     if let Some(end) = &mut end {
         end.status = response.status().as_u16();
     }
+    if let Some(start) = tail::Following::take(&mut response) {
+        if state.is_stream() {
+            response = response.map(|_| start.into_body());
+        } else {
+            // The connection drops this future, and serves what follows in another way.
+            state.hand_over(start.into_handover(response, &policy.files.http, end));
+            return pending().await;
+        }
+    }
     state.enter(Phase::Answering);
     Ok(response.map(|inner| AnswerBody { inner, state, end }))
 }
@@ -189,8 +198,7 @@ async fn overdue(
     poll_fn(|cx| match handler.as_mut().poll(cx) {
         Poll::Ready(Ok(response)) => Poll::Ready(response),
         Poll::Pending if state.is_expired(Expired::Answer) => {
-            let problem = Problem::overloaded("The answer was not ready in time.");
-            let problem = problem.counted_as(Reason::AnswerTimeout);
+            let problem = Problem::late();
             app.count(&problem);
             if let Some(trace) = trace {
                 trace.refused(&problem);
@@ -365,7 +373,7 @@ fn well_formed_in_2(request: &Request<Incoming>, policy: &Policy) -> Result<(), 
 }
 
 /// `RateLimit` and `RateLimit-Policy` (IETF draft-ietf-httpapi-ratelimit-headers).
-fn rate_limit_headers(headers: &mut HeaderMap, quota: &Quota) {
+pub(super) fn rate_limit_headers(headers: &mut HeaderMap, quota: &Quota) {
     const LIMIT: HeaderName = HeaderName::from_static("ratelimit");
     const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
     headers.extend(quota.rate_limit().map(|value| (LIMIT, value)));

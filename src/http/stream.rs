@@ -14,6 +14,7 @@ use super::App;
 use super::phase::{ConnState, Expired, Phase};
 use super::problem::Problem;
 use super::trace::refused_bare;
+use super::wire::Wire;
 use crate::guard::ClientAddr;
 
 /// See the module.
@@ -33,7 +34,7 @@ pub(super) struct ConnStream<S> {
     told: bool,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> ConnStream<S> {
+impl<S: Wire> ConnStream<S> {
     pub(super) const fn new(inner: S, state: Arc<ConnState>, app: Arc<App>, peer: ClientAddr) -> Self {
         Self {
             inner,
@@ -51,6 +52,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ConnStream<S> {
     /// The bytes below.
     pub(super) const fn inner(&self) -> &S {
         &self.inner
+    }
+
+    /// The bytes below, for whoever knows what is next and keeps the phase in step.
+    pub(super) const fn inner_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// What it is a connection of.
+    pub(super) fn app(&self) -> Arc<App> {
+        Arc::clone(&self.app)
+    }
+
+    /// Takes what was given back.
+    pub(super) fn take_unread(&mut self) -> Bytes {
+        std::mem::take(&mut self.ahead)
     }
 
     /// Gives bytes back: they are read first.
@@ -127,7 +143,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ConnStream<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for ConnStream<S> {
+impl<S: Wire> AsyncRead for ConnStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -159,7 +175,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for ConnStream<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ConnStream<S> {
+impl<S: Wire> AsyncWrite for ConnStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         if self.is_hypers_own() && self.instead.is_none() {
             self.instead = bare_refusal(buf).map(|status| (self.refusal(status), 0));
@@ -179,6 +195,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ConnStream<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // hyper comes by here whenever something was done for the answer.
+        if self.state.searches_long() && self.inner.is_closed_there() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
         let outcome = Pin::new(&mut self.inner).poll_flush(cx);
         if matches!(outcome, Poll::Ready(Ok(()))) && self.state.phase() == Phase::Idle {
             self.state.flushed();

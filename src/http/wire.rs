@@ -1,8 +1,10 @@
 //! What bytes travel over: a TCP connection, one that speaks TLS, or a Unix socket.
 
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::task::{Context, Poll};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
@@ -12,6 +14,16 @@ pub(super) trait Wire: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     /// Whether there is something to read: bytes, the end, an error. Nothing is read, so that whoever waits here needs no
     /// buffer.
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// The socket below.
+    fn socket(&self) -> BorrowedFd<'_>;
+
+    /// Whether the other side closed the connection, or its half of it, whatever is still to be read.
+    fn is_closed_there(&self) -> bool {
+        // whatever is asked for, errors and the end of both halves are told too
+        let half = PollFlags::from_bits_retain(nix::libc::POLLRDHUP);
+        poll(&mut [PollFd::new(self.socket(), half)], PollTimeout::ZERO).is_ok_and(|told| told > 0)
+    }
 }
 
 impl Wire for TcpStream {
@@ -20,11 +32,19 @@ impl Wire for TcpStream {
         let mut byte = [0];
         self.poll_peek(cx, &mut ReadBuf::new(&mut byte)).map_ok(|_| ())
     }
+
+    fn socket(&self) -> BorrowedFd<'_> {
+        self.as_fd()
+    }
 }
 
 impl Wire for UnixStream {
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_read_ready(cx)
+    }
+
+    fn socket(&self) -> BorrowedFd<'_> {
+        self.as_fd()
     }
 }
 
@@ -33,5 +53,9 @@ impl Wire for TlsStream<TcpStream> {
         let (stream, session) = self.get_ref();
         // The first request may have come together with the end of the handshake, and is decrypted already.
         if session.wants_read() { stream.poll_readable(cx) } else { Poll::Ready(Ok(())) }
+    }
+
+    fn socket(&self) -> BorrowedFd<'_> {
+        self.get_ref().0.as_fd()
     }
 }

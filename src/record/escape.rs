@@ -5,7 +5,10 @@
 //! but TAB (none at all in JSON), no C1 control, no U+2028 and no U+2029, and every text has exactly one escaped
 //! form: reading back refuses all others.
 
+use std::borrow::Cow;
 use std::fmt;
+
+use super::LineFormat;
 
 /// How many bytes are looked at together; a compiler turns a block's test into a few vector instructions.
 const BLOCK: usize = 32;
@@ -32,6 +35,22 @@ impl fmt::Display for Escaped<'_> {
             rest = chars.as_str();
         }
     }
+}
+
+/// A text as it stands inside a message in a line of this form. What stands in a message stands escaped in its line.
+#[must_use]
+pub fn escaped_message(text: &str, format: LineFormat) -> Vec<u8> {
+    let mut out = Vec::new();
+    match format {
+        LineFormat::Text => MESSAGE.escape_into(&mut out, text),
+        LineFormat::Json => JSON.escape_into(&mut out, text),
+    }
+    out
+}
+
+/// Appends `text` as it would stand in a string of JSON, without the quotes.
+pub fn escape_json_into(out: &mut Vec<u8>, text: &str) {
+    JSON.escape_into(out, text);
 }
 
 /// Appends `text` as it may stand between quotes, in a log whose fields are quoted: `"` is escaped as well.
@@ -158,14 +177,15 @@ impl Place {
 
     /// Restores what stands before the first character that cannot stand in this place (a quote in JSON, `|` in a
     /// field, anything this module would not have written), and returns it with the text from there on.
-    pub(super) fn unescape<'a>(&self, escaped: &'a str) -> (String, &'a str) {
-        let mut text = String::new();
+    pub(super) fn unescape<'a>(&self, escaped: &'a str) -> (Cow<'a, str>, &'a str) {
+        let mut text = Cow::Borrowed("");
         let mut rest = escaped;
         loop {
             let (clean, stop) = rest.split_at(self.clean_len(rest.as_bytes()));
-            text.push_str(clean);
+            // borrowed as long as it is the first piece
+            text += clean;
             let Some((special, after)) = self.unescape_one(stop) else { return (text, stop) };
-            text.push(special);
+            text.to_mut().push(special);
             rest = after;
         }
     }
@@ -260,7 +280,7 @@ mod tests {
         ] {
             for (place, form) in [(&MESSAGE, message), (&FIELD, field), (&JSON, json)] {
                 assert_eq!(escaped(place, text), form);
-                assert_eq!(place.unescape(form), (text.to_owned(), ""));
+                assert_eq!(place.unescape(form), (text.into(), ""));
             }
             assert_eq!(Escaped(text).to_string(), message);
         }
@@ -275,7 +295,7 @@ mod tests {
                     let text = format!("{pad}{special}{pad}");
                     let form = escaped(place, &text);
                     assert!(form.bytes().all(|b| b >= 0x20 && b != 0x7f || b == place.kept), "{special:?}");
-                    assert_eq!(place.unescape(&form), (text, ""));
+                    assert_eq!(place.unescape(&form), (text.into(), ""));
                 }
             }
         }
@@ -307,14 +327,14 @@ mod tests {
             "\\\"",
             "\\u001b",
         ] {
-            assert_eq!(MESSAGE.unescape(wrong), (String::new(), wrong));
+            assert_eq!(MESSAGE.unescape(wrong), ("".into(), wrong));
         }
         for wrong in
             ["\"", "\\/", "\\b", "\\u", "\\u00", "\\u00é", "\\u000a", "\\u001B", "\\u+01b", "\\ud800", "\t"]
         {
-            assert_eq!(JSON.unescape(wrong), (String::new(), wrong));
+            assert_eq!(JSON.unescape(wrong), ("".into(), wrong));
         }
-        assert_eq!(FIELD.unescape("a|b"), ("a".to_owned(), "|b"));
+        assert_eq!(FIELD.unescape("a|b"), ("a".into(), "|b"));
         assert_eq!(escaped(&QUOTED, "a \"b\"\t\n"), "a \\u{22}b\\u{22}\t\\n");
         assert_eq!(escaped(&WORD, "a \"b\"\t["), "a\\u{20}\\u{22}b\\u{22}\\u{9}\\u{5b}");
     }

@@ -4,6 +4,8 @@
 //! the same order. Both promise: one record is one line, reading gives every field back exactly, and every line that
 //! can be read would be written with the same bytes. Anything else is a foreign line and an error, never a panic.
 
+use std::borrow::Cow;
+
 use super::escape::{FIELD, JSON, MESSAGE, Place};
 use super::stamp::{self, STAMP_LEN};
 use super::{Level, LineFormat, Stamp, Time};
@@ -32,25 +34,25 @@ pub struct Line<'a> {
     pub message: &'a str,
 }
 
-/// A record read back from its line.
+/// A record read back from its line; its texts are strings, or borrow the line where nothing of them was escaped.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Record {
+pub struct Record<T = String> {
     /// when it was accepted
     pub time: Time,
     /// its severity
     pub level: Level,
     /// the client's address
-    pub client: String,
+    pub client: T,
     /// the name of the key
-    pub key: String,
+    pub key: T,
     /// the route by which it came
-    pub route: String,
+    pub route: T,
     /// the process that stored it
     pub pid: u32,
     /// its number among the records of that process
     pub seq: u64,
     /// what the client said
-    pub message: String,
+    pub message: T,
 }
 
 /// Why bytes are no line of ours.
@@ -88,43 +90,106 @@ pub fn write_line(out: &mut Vec<u8>, format: LineFormat, line: &Line<'_>) {
 }
 
 fn write_text(out: &mut Vec<u8>, line: &Line<'_>) {
-    let mut number = itoa::Buffer::new();
     out.push(b'[');
     out.extend_from_slice(line.level.as_str().as_bytes());
-    out.extend_from_slice(b"](");
-    out.extend_from_slice(line.stamp.as_bytes());
-    out.extend_from_slice(b")<");
-    for field in [line.client, line.key, line.route] {
-        FIELD.escape_into(out, field);
-        out.push(b'|');
-    }
-    out.extend_from_slice(number.format(line.pid).as_bytes());
-    out.push(b'|');
-    out.extend_from_slice(number.format(line.seq).as_bytes());
+    write_text_origin(out, line.stamp, [line.client, line.key, line.route], line.pid);
+    write_number(out, line.seq);
     out.push(b'>');
     MESSAGE.escape_into(out, line.message);
 }
 
+/// What stands between level and number.
+fn write_text_origin(out: &mut Vec<u8>, stamp: &Stamp, fields: [&str; 3], pid: u32) {
+    out.extend_from_slice(b"](");
+    out.extend_from_slice(stamp.as_bytes());
+    out.extend_from_slice(b")<");
+    for field in fields {
+        FIELD.escape_into(out, field);
+        out.push(b'|');
+    }
+    write_number(out, pid);
+    out.push(b'|');
+}
+
 fn write_json(out: &mut Vec<u8>, line: &Line<'_>) {
-    let mut number = itoa::Buffer::new();
     out.extend_from_slice(JSON_START.as_bytes());
     out.extend_from_slice(&line.stamp.rfc3339());
     out.extend_from_slice(b"\",\"level\":\"");
     out.extend_from_slice(line.level.as_str().as_bytes());
-    for (name, text) in [
-        ("\",\"message\":\"", line.message),
-        ("\",\"client\":\"", line.client),
-        ("\",\"key\":\"", line.key),
-        ("\",\"route\":\"", line.route),
-    ] {
+    out.extend_from_slice(b"\",\"message\":\"");
+    JSON.escape_into(out, line.message);
+    write_json_origin(out, [line.client, line.key, line.route], line.pid);
+    write_number(out, line.seq);
+    out.push(b'}');
+}
+
+/// What stands between message and number.
+fn write_json_origin(out: &mut Vec<u8>, [client, key, route]: [&str; 3], pid: u32) {
+    for (name, text) in [("\",\"client\":\"", client), ("\",\"key\":\"", key), ("\",\"route\":\"", route)] {
         out.extend_from_slice(name.as_bytes());
         JSON.escape_into(out, text);
     }
     out.extend_from_slice(b"\",\"pid\":");
-    out.extend_from_slice(number.format(line.pid).as_bytes());
+    write_number(out, pid);
     out.extend_from_slice(b",\"seq\":");
-    out.extend_from_slice(number.format(line.seq).as_bytes());
-    out.push(b'}');
+}
+
+fn write_number(out: &mut Vec<u8>, number: impl itoa::Integer) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
+/// What the lines of a batch have in common, written once: a line of a hundred is a fifth cheaper for it.
+#[derive(Debug, Default)]
+pub struct Common {
+    format: LineFormat,
+    /// of a JSON line, what stands before the level
+    time: Vec<u8>,
+    /// client, key, route, process
+    origin: Vec<u8>,
+}
+
+impl Common {
+    /// Takes what `line` has in common with the lines that follow: all but level, number and message.
+    pub fn take(&mut self, format: LineFormat, line: &Line<'_>) {
+        self.format = format;
+        self.time.clear();
+        self.origin.clear();
+        let fields = [line.client, line.key, line.route];
+        match format {
+            LineFormat::Text => write_text_origin(&mut self.origin, line.stamp, fields, line.pid),
+            LineFormat::Json => {
+                self.time.extend_from_slice(JSON_START.as_bytes());
+                self.time.extend_from_slice(&line.stamp.rfc3339());
+                self.time.extend_from_slice(b"\",\"level\":\"");
+                write_json_origin(&mut self.origin, fields, line.pid);
+            }
+        }
+    }
+
+    /// Appends exactly the line that [`write_line`] would have written, its `\n` included.
+    pub fn write_line(&self, out: &mut Vec<u8>, level: Level, seq: u64, message: &str) {
+        out.reserve(self.time.len() + self.origin.len() + message.len() + 64);
+        match self.format {
+            LineFormat::Text => {
+                out.push(b'[');
+                out.extend_from_slice(level.as_str().as_bytes());
+                out.extend_from_slice(&self.origin);
+                write_number(out, seq);
+                out.push(b'>');
+                MESSAGE.escape_into(out, message);
+            }
+            LineFormat::Json => {
+                out.extend_from_slice(&self.time);
+                out.extend_from_slice(level.as_str().as_bytes());
+                out.extend_from_slice(b"\",\"message\":\"");
+                JSON.escape_into(out, message);
+                out.extend_from_slice(&self.origin);
+                write_number(out, seq);
+                out.push(b'}');
+            }
+        }
+        out.push(b'\n');
+    }
 }
 
 /// Reads a line of either form, without its `\n`.
@@ -132,9 +197,34 @@ fn write_json(out: &mut Vec<u8>, line: &Line<'_>) {
 /// # Errors
 /// When `line` is not exactly what [`write_line`] would have written.
 pub fn parse_line(line: &[u8]) -> Result<Record, LineError> {
+    let Record { time, level, client, key, route, pid, seq, message } = read_line(line)?;
+    let (client, key, route) = (client.into_owned(), key.into_owned(), route.into_owned());
+    Ok(Record { time, level, client, key, route, pid, seq, message: message.into_owned() })
+}
+
+/// As [`parse_line`], copying only what was escaped.
+///
+/// # Errors
+/// When `line` is not exactly what [`write_line`] would have written.
+pub fn read_line(line: &[u8]) -> Result<Record<Cow<'_, str>>, LineError> {
     let text = std::str::from_utf8(line).map_err(|error| LineError::NotUtf8 { at: error.valid_up_to() })?;
     let mut reader = Reader { whole: text.len(), rest: text };
     if text.starts_with('{') { reader.json() } else { reader.text() }
+}
+
+/// Only the level of a line of either form. `None` for what is no line of ours up to there.
+#[must_use]
+pub fn parse_level(line: &[u8]) -> Option<Level> {
+    const AFTER_TIME: &[u8] = b"\",\"level\":\"";
+    let (from, end) = match line.first()? {
+        b'{' => (line.get(JSON_START.len() + STAMP_LEN..)?.strip_prefix(AFTER_TIME)?, b'"'),
+        _ => (line.strip_prefix(b"[")?, b']'),
+    };
+    let named = |level: &Level| {
+        let rest = from.strip_prefix(level.as_str().as_bytes());
+        rest.is_some_and(|rest| rest.first() == Some(&end))
+    };
+    Level::ALL.into_iter().find(named)
 }
 
 /// Only the time of a line of either form, in microseconds since the epoch; looks no further than the time.
@@ -162,8 +252,8 @@ struct Reader<'a> {
     rest: &'a str,
 }
 
-impl Reader<'_> {
-    fn text(&mut self) -> Result<Record, LineError> {
+impl<'a> Reader<'a> {
+    fn text(&mut self) -> Result<Record<Cow<'a, str>>, LineError> {
         self.expect("[")?;
         let level = self.level()?;
         self.expect("](")?;
@@ -184,7 +274,7 @@ impl Reader<'_> {
         Ok(Record { time, level, client, key, route, pid, seq, message })
     }
 
-    fn json(&mut self) -> Result<Record, LineError> {
+    fn json(&mut self) -> Result<Record<Cow<'a, str>>, LineError> {
         self.expect(JSON_START)?;
         let time = self.time(b'T')?;
         self.expect("\",\"level\":\"")?;
@@ -227,7 +317,7 @@ impl Reader<'_> {
         Ok(time)
     }
 
-    fn string(&mut self, place: &Place) -> String {
+    fn string(&mut self, place: &Place) -> Cow<'a, str> {
         let (text, rest) = place.unescape(self.rest);
         self.rest = rest;
         text

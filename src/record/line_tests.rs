@@ -19,6 +19,10 @@ fn written(format: LineFormat, record: &Record) -> Vec<u8> {
         message: &record.message,
     };
     write_line(&mut out, format, &line);
+    let (mut common, mut again) = (Common::default(), b"before".to_vec());
+    common.take(format, &Line { level: Level::Critical, seq: 1, message: "other", ..line });
+    common.write_line(&mut again, record.level, record.seq, &record.message);
+    assert_eq!(again.strip_prefix(b"before"), Some(&*out), "with what is common");
     out
 }
 
@@ -144,6 +148,7 @@ proptest! {
             prop_assert!(!text.contains(forbidden), "{text}");
             prop_assert_eq!(parse_line(line), Ok(record.clone()));
             prop_assert_eq!(parse_time(line), Some(record.time.micros));
+            prop_assert_eq!(parse_level(line), Some(record.level));
         }
     }
 
@@ -175,6 +180,7 @@ proptest! {
             for damaged in [&line[..], &line[..cut.index(line.len())]] {
                 if let Ok(read) = parse_line(damaged) {
                     prop_assert_eq!(parse_time(damaged), Some(read.time.micros));
+                    prop_assert_eq!(parse_level(damaged), Some(read.level));
                     let mut again = written(format, &read);
                     again.pop();
                     prop_assert_eq!(&again, damaged);

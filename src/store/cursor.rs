@@ -6,7 +6,7 @@ use data_encoding::BASE64URL_NOPAD;
 use sha2::{Digest, Sha256};
 
 /// A position in a log: right after a record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Cursor {
     /// incarnation of the file
     pub epoch: u32,
@@ -26,6 +26,12 @@ pub struct CursorError;
 const CHECK_LEN: usize = 6;
 
 impl CursorKey {
+    /// With a secret of its own, for tests.
+    #[cfg(test)]
+    pub(crate) const fn of(secret: [u8; 16]) -> Self {
+        Self(secret)
+    }
+
     /// For the fuzz targets.
     #[cfg(fuzzing)]
     #[doc(hidden)]

@@ -8,14 +8,21 @@
 mod commit;
 mod cursor;
 mod file;
+mod piece;
+mod reading;
+mod selection;
 mod statistics;
 
 pub use commit::Ticket;
 pub use cursor::{Cursor, CursorError, CursorKey};
 pub use file::FileStore;
+pub use piece::Piece;
+pub use reading::{Extent, Form, Progress, Query, ReadError, Reading, Writer};
+pub use selection::{Clients, NotAClient, Pattern, PatternError, Selection};
 pub use statistics::{Latencies, Statistics};
 
 use std::io;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use bytes::Bytes;
@@ -32,6 +39,16 @@ pub struct Entry<'a> {
     pub level: Level,
     /// any text
     pub message: &'a str,
+}
+
+/// The direction in which records are given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Order {
+    /// oldest first; a cursor means what follows it
+    #[default]
+    Ascending,
+    /// newest first; a cursor means what precedes it, without the record that it was given for
+    Descending,
 }
 
 /// Who sent the entries of one append, and through which route.
@@ -156,9 +173,27 @@ pub trait LogStore: Send + Sync + 'static {
     /// The log as it stands now, to be read in any order and more than once.
     fn snapshot(&self) -> BoxFuture<'_, Result<Snapshot, StoreError>>;
 
-    /// The latest `limit` lines, newest first, in blocks of lines without their line ends; reads from the end of the
-    /// file only what it gives.
-    fn latest(&self, limit: usize) -> BoxStream<'static, Result<Vec<String>, StoreError>>;
+    /// The records that `query` asks for, as the log stands now; reads no more of it than it must.
+    ///
+    /// # Errors
+    /// When the log can't be read, or no longer holds what the query's cursor names.
+    fn read(&self, query: Query) -> BoxFuture<'_, Result<Reading, ReadError>>;
+
+    /// Completes when lines were added, or the log was cleared or replaced, since it completed last. For one caller.
+    fn changed(&self) -> BoxFuture<'static, ()>;
+
+    /// What follows `after`: about `size` bytes of whole lines, none where the log ends. Those who ask from different
+    /// places are soon given the same pieces.
+    fn piece(&self, after: Cursor, size: u64) -> BoxFuture<'static, Result<Piece, ReadError>>;
+
+    /// Where somebody begins who follows `selection`: before the `latest` so many of its records, where they are asked
+    /// for, else before the first one of its time; where there are none, at the end.
+    fn begin(
+        &self,
+        selection: Selection,
+        latest: Option<NonZeroU64>,
+        progress: Progress,
+    ) -> BoxFuture<'_, Result<Cursor, StoreError>>;
 
     /// Removes every line, after everything appended before has completed.
     fn clear(&self) -> BoxFuture<'static, Result<(), StoreError>>;

@@ -148,11 +148,12 @@ fn cells(row: &Row) -> Vec<Cell> {
     };
     let mut cells =
         vec![Cell::painted(Colour::Bold, Escaped(&row.name).to_string()), Cell::painted(colour, state)];
-    for column in cells.len()..HEADING.len() - 1 {
-        let show = if HEADING[column].0 == "P99" { human_seconds } else { human_short };
-        let text = number(row, column).map_or_else(|| "-".to_owned(), show);
+    for (column, (title, _)) in HEADING.iter().enumerate().take(HEADING.len() - 1).skip(2) {
+        let number = number(row, column);
+        let show = if *title == "P99" { human_seconds } else { human_short };
+        let text = number.map_or_else(|| "-".to_owned(), show);
         // refusals are worth a look
-        let colour = match (HEADING[column].0, number(row, column)) {
+        let colour = match (*title, number) {
             ("REF/S" | "LIM/S", Some(rate)) if rate > 0.0 => Colour::Yellow,
             _ => Colour::Plain,
         };

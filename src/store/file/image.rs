@@ -20,7 +20,6 @@ pub(super) struct Image {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Gone;
 
-#[expect(dead_code)]
 impl Image {
     /// The log as it stands now.
     pub(super) fn take(view: &Arc<View>) -> Self {
@@ -48,8 +47,16 @@ impl Image {
     /// Also when the log was cleared or replaced since the image was taken: never bytes of another time.
     pub(super) fn read(&self, range: Range<u64>) -> io::Result<Vec<u8>> {
         let mut block = vec![0; (range.end - range.start) as usize];
-        self.view.read_exact_at(&self.seen, &mut block, range.start)?;
+        self.read_into(&mut block, range.start)?;
         Ok(block)
+    }
+
+    /// As [`Self::read`] of the bytes from `offset` on, into a buffer that is used again. Blocks.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub(super) fn read_into(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.view.read_exact_at(&self.seen, buffer, offset)
     }
 
     /// The name of an offset.

@@ -9,7 +9,7 @@ use super::super::commit::{Group, Ticket};
 use super::super::statistics::LEVELS;
 use super::super::{Entry, Full, Settings, Source, StoreError};
 use crate::config::Durability;
-use crate::record::{Clock, Line, LineFormat, write_line};
+use crate::record::{Clock, Common, Line, LineFormat, write_line};
 
 /// What is done between batches, in order with them.
 #[derive(Debug)]
@@ -45,6 +45,7 @@ struct Inner {
     commands: Vec<Command>,
     /// the buffer of the batch before, to be used again
     spare: Vec<u8>,
+    common: Common,
     clock: Clock,
     /// records stored by this process
     seq: u64,
@@ -77,6 +78,7 @@ impl Inbox {
             group: Arc::default(),
             commands: Vec::new(),
             spare: Vec::new(),
+            common: Common::default(),
             clock,
             seq: 0,
             pid: std::process::id(),
@@ -92,7 +94,11 @@ impl Inbox {
     }
 
     /// Appends the entries and tells whether they are the first of their batch, so that the committer must be woken.
-    pub(super) fn push(&self, source: &Source<'_>, entries: &[Entry<'_>]) -> Result<(Ticket, bool), Full> {
+    pub(super) fn push<'a>(
+        &self,
+        source: &Source<'a>,
+        entries: &[Entry<'a>],
+    ) -> Result<(Ticket, bool), Full> {
         let mut inner = self.lock();
         let inner = &mut *inner;
         if inner.closed {
@@ -108,21 +114,30 @@ impl Inbox {
         let first = inner.records == 0 && inner.commands.is_empty();
         // One for all of them: they came at once, and a stamp costs as much as the rest of a line.
         let stamp = inner.clock.stamp();
+        let line = |entry: &Entry<'a>, seq: u64| Line {
+            level: entry.level,
+            stamp: &stamp,
+            client: source.client,
+            key: source.key,
+            route: source.route,
+            pid: inner.pid,
+            seq,
+            message: entry.message,
+        };
         for entry in entries {
-            inner.seq += 1;
             inner.levels[entry.level as usize] += 1;
-            let line = Line {
-                level: entry.level,
-                stamp: &stamp,
-                client: source.client,
-                key: source.key,
-                route: source.route,
-                pid: inner.pid,
-                seq: inner.seq,
-                message: entry.message,
-            };
-            write_line(&mut inner.lines, inner.format, &line);
         }
+        match entries {
+            [entry] => write_line(&mut inner.lines, inner.format, &line(entry, inner.seq + 1)),
+            [first, ..] => {
+                inner.common.take(inner.format, &line(first, 0));
+                for (entry, seq) in entries.iter().zip(inner.seq + 1..) {
+                    inner.common.write_line(&mut inner.lines, entry.level, seq, entry.message);
+                }
+            }
+            [] => {}
+        }
+        inner.seq += entries.len() as u64;
         inner.records += entries.len() as u64;
         let ticket = Ticket::new(Arc::clone(&inner.group), inner.lines.len() as u64);
         Ok((ticket, first))

@@ -4,11 +4,13 @@
 
 mod census;
 mod committer;
+mod follow;
 mod image;
 mod inbox;
 mod place;
 mod reader;
 mod recovery;
+mod search;
 mod state;
 mod view;
 mod writer;
@@ -18,14 +20,14 @@ mod tests;
 
 use std::future::Future;
 use std::io;
+use std::num::NonZeroU64;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use futures_util::stream::BoxStream;
-use futures_util::{FutureExt, StreamExt};
 use jiff::tz::TimeZone;
 use nix::sys::statvfs::fstatvfs;
 use tokio::sync::{Notify, Semaphore, oneshot};
@@ -40,8 +42,8 @@ use self::view::View;
 use self::writer::LogFile;
 use super::statistics::{Stopwatch, Tally};
 use super::{
-    Cursor, CursorKey, Details, Entry, Full, LogStore, Settings, Snapshot, Source, Statistics, StoreError,
-    Ticket,
+    Cursor, CursorKey, Details, Entry, Full, LogStore, Piece, Progress, Query, ReadError, Reading, Selection,
+    Settings, Snapshot, Source, Statistics, StoreError, Ticket,
 };
 use crate::record::{Clock, Stamp, parse_line};
 
@@ -245,9 +247,26 @@ impl LogStore for FileStore {
         .boxed()
     }
 
-    fn latest(&self, limit: usize) -> BoxStream<'static, Result<Vec<String>, StoreError>> {
-        let this = self.clone();
-        StreamExt::boxed(async move { reader::latest(this.source().await, limit) }.flatten_stream())
+    fn read(&self, query: Query) -> BoxFuture<'_, Result<Reading, ReadError>> {
+        async move { search::answer(self.source().await, query).await }.boxed()
+    }
+
+    fn changed(&self) -> BoxFuture<'static, ()> {
+        let view = Arc::clone(&self.shared.view);
+        async move { view.changed().await }.boxed()
+    }
+
+    fn piece(&self, after: Cursor, size: u64) -> BoxFuture<'static, Result<Piece, ReadError>> {
+        follow::piece(Image::take(&self.shared.view), after, size).boxed()
+    }
+
+    fn begin(
+        &self,
+        selection: Selection,
+        latest: Option<NonZeroU64>,
+        progress: Progress,
+    ) -> BoxFuture<'_, Result<Cursor, StoreError>> {
+        async move { search::begin(self.source().await, selection, latest, progress).await }.boxed()
     }
 
     fn clear(&self) -> BoxFuture<'static, Result<(), StoreError>> {

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::config::Durability;
 use crate::record::{Level, LineFormat};
-use crate::store::append;
+use crate::store::{Extent, Form, Order, Selection, append};
 
 struct Bench {
     dir: TempDir,
@@ -68,8 +69,18 @@ async fn read(store: &FileStore) -> String {
 }
 
 async fn latest(store: &FileStore, limit: usize) -> Vec<String> {
-    let blocks: Vec<_> = LogStore::latest(store, limit).collect().await;
-    blocks.into_iter().flat_map(Result::unwrap).collect()
+    let query = Query {
+        selection: Selection::default(),
+        order: Order::Descending,
+        cursor: None,
+        limit: NonZeroU64::new(limit as u64),
+        extent: Extent::Newest,
+        form: Form::LINES,
+        progress: Box::new(|| ()),
+    };
+    let blocks: Vec<_> = LogStore::read(store, query).await.unwrap().blocks.collect().await;
+    let bytes: Vec<u8> = blocks.into_iter().flat_map(|block| block.unwrap()).collect();
+    String::from_utf8(bytes).unwrap().lines().map(str::to_owned).collect()
 }
 
 #[tokio::test]

@@ -7,6 +7,8 @@ use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
+use tokio::sync::Notify;
+
 use super::super::Cursor;
 
 /// The readable part of the active file at one moment.
@@ -37,15 +39,29 @@ impl Published {
 
 /// The published state, shared by the writer and all readers.
 #[derive(Debug)]
-pub(super) struct View(Mutex<Published>);
+pub(super) struct View {
+    published: Mutex<Published>,
+    changed: Notify,
+}
 
 impl View {
     pub(super) const fn new(published: Published) -> Self {
-        Self(Mutex::new(published))
+        Self { published: Mutex::new(published), changed: Notify::const_new() }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Published> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.published.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Something was published: wakes whoever waits in [`Self::changed`]. Once for any number of calls, and as good as
+    /// free when nobody waits.
+    pub(super) fn tell(&self) {
+        self.changed.notify_one();
+    }
+
+    /// Completes when something was published since it completed last. For one caller.
+    pub(super) async fn changed(&self) {
+        self.changed.notified().await;
     }
 
     pub(super) fn get(&self) -> Published {

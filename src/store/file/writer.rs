@@ -127,6 +127,7 @@ impl LogFile {
             published.stored += records;
             published.modified = SystemTime::now();
         }
+        self.view.tell();
         if self.state.get().head.is_empty() {
             self.note_head(sync);
         }
@@ -159,6 +160,7 @@ impl LogFile {
             (published.base, published.len, published.count, published.counting) = (end, 0, 0, 0);
             published.modified = SystemTime::now();
         }
+        self.view.tell();
         self.state.update(true, |state| {
             (state.base, state.len, state.count) = (end, 0, Some(0));
             state.head = Fingerprint::default();
@@ -297,6 +299,7 @@ impl LogFile {
                 }
             }
         }
+        self.view.tell();
         let (seen, head) = (self.view.get(), Fingerprint::of(&self.file, len)?);
         let noted = self.state.update(true, |state| {
             (state.epoch, state.base, state.dev, state.ino) = (seen.epoch, seen.base, meta.dev(), meta.ino());

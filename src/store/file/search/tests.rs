@@ -1,0 +1,380 @@
+//! Queries against real files, held against a filter that knows no blocks, no bisection and no index: random records in
+//! both forms with foreign lines between them, read in tiny pieces.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use futures_util::TryStreamExt;
+use proptest::prelude::*;
+
+use super::*;
+use crate::config::Durability;
+use crate::record::{Level, Line, LineFormat, Stamp, Time, parse_line, write_line};
+use crate::store::file::FileStore;
+use crate::store::{Clients, Cursor, LogStore, Pattern, Selection, Settings, Writer};
+
+/// Smaller than most lines: everything that can come to stand across a border does.
+const TINY: Sizes = Sizes { first: 100, block: 700, kept: 900, answer: 300 };
+
+/// The image of a log that holds `content`.
+struct Bench {
+    _dir: tempfile::TempDir,
+    image: Image,
+}
+
+impl Bench {
+    fn new(content: &[u8]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.log");
+        std::fs::write(&path, content).unwrap();
+        let settings = Settings { path, format: LineFormat::Text, durability: Durability::Os };
+        let (store, _committer) = FileStore::open(&settings, &dir.path().join("a.state"), 1024).unwrap();
+        assert_eq!(store.end().position, content.len() as u64);
+        Self { image: Image::take(&store.shared.view), _dir: dir }
+    }
+
+    /// Where reading stopped, and the lines with their cursors.
+    async fn read(&self, query: Query, sizes: Sizes) -> Result<(Cursor, Vec<(String, Cursor)>), ReadError> {
+        let form = marked();
+        let reading = answer_in(self.image.clone(), Query { form, ..query }, sizes).await?;
+        let (stopped, len) = (reading.stopped, reading.len);
+        let blocks: Vec<Bytes> = reading.blocks.try_collect().await.unwrap();
+        assert!(blocks.iter().all(|block| block.len() <= sizes.kept + 2 * sizes.block), "blocks are bounded");
+        let text = String::from_utf8(blocks.concat()).unwrap();
+        assert!(len.is_none_or(|len| len == text.len() as u64));
+        let text = text.strip_prefix("<<").unwrap().strip_suffix(">>").unwrap();
+        let split = text.split("\n,").filter(|entry| !entry.is_empty());
+        let entry = |text: &str| {
+            let (line, position) = text.trim_end_matches('\n').rsplit_once('@').unwrap();
+            (line.to_owned(), Cursor { position: position.parse().unwrap(), ..stopped })
+        };
+        Ok((stopped, split.map(entry).collect()))
+    }
+}
+
+fn marked() -> Form {
+    let write: Writer = Box::new(|out, line, cursor| {
+        out.extend_from_slice(format!("{}@{}\n", String::from_utf8_lossy(line), cursor.position).as_bytes());
+    });
+    Form { open: "<<", between: ",", close: ">>", write: Some(write) }
+}
+
+fn query(selection: Selection) -> Query {
+    Query {
+        selection,
+        order: Order::Ascending,
+        cursor: None,
+        limit: None,
+        extent: Extent::First,
+        form: Form::LINES,
+        progress: Box::new(|| ()),
+    }
+}
+
+/// A line of the log that is read: a record in one of both forms, or something else.
+#[derive(Debug, Clone)]
+enum Entry {
+    Record { later: i64, level: u64, client: usize, key: usize, message: String, json: bool, damaged: bool },
+    Foreign(String),
+}
+
+const CLIENTS: [&str; 4] = ["192.0.2.7", "192.0.2.130", "2001:db8::7", "local"];
+const KEYS: [&str; 3] = ["web", "a|b", "app"];
+
+fn any_message() -> impl Strategy<Value = String> {
+    let piece = prop_oneof![
+        4 => "[a-c ]{0,6}",
+        1 => prop::sample::select(vec!["\n", "\\", "\"", "\t", "\\n", "\u{1b}", "\u{2028}", "é", "needle", "INFO", "web"]).prop_map(str::to_owned),
+        1 => "[a-c]{0,200}",
+    ];
+    prop::collection::vec(piece, 0..6).prop_map(|pieces| pieces.concat())
+}
+
+fn any_entry() -> impl Strategy<Value = Entry> {
+    let record = (
+        prop_oneof![3 => 0_i64..3, 1 => 0_i64..100_000],
+        0_u64..5,
+        0..CLIENTS.len(),
+        0..KEYS.len(),
+        any_message(),
+        0_u8..12,
+    )
+        .prop_map(|(later, level, client, key, message, form)| Entry::Record {
+            later,
+            level,
+            client,
+            key,
+            message,
+            json: form % 2 == 0,
+            damaged: form == 0,
+        });
+    let foreign = prop_oneof![
+        "[a-c ]{0,40}",
+        "[a-c]{600,2500}",
+        Just("[ERROR](2026-11-23 needle".to_owned()),
+        Just("{\"time\":\"needle\"}".to_owned()),
+    ]
+    .prop_map(Entry::Foreign);
+    prop_oneof![6 => record, 1 => foreign]
+}
+
+/// The bytes of these lines.
+fn content(entries: &[Entry]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut micros = 1_795_410_149_805_789;
+    for (seq, entry) in entries.iter().enumerate() {
+        match entry {
+            Entry::Record { later, level, client, key, message, json, damaged } => {
+                let begin = out.len();
+                micros += later;
+                let line = Line {
+                    level: Level::from_number(*level).unwrap(),
+                    stamp: &Stamp::from(Time { micros, offset: 3600 }),
+                    client: CLIENTS[*client],
+                    key: KEYS[*key],
+                    route: "save-log",
+                    pid: 7,
+                    seq: seq as u64,
+                    message,
+                };
+                write_line(&mut out, if *json { LineFormat::Json } else { LineFormat::Text }, &line);
+                if *damaged {
+                    // all is as it was up to the end of the time
+                    out.drain(begin + 50..begin + 55);
+                }
+            }
+            Entry::Foreign(text) => {
+                out.extend_from_slice(text.as_bytes());
+                out.push(b'\n');
+            }
+        }
+    }
+    out
+}
+
+fn any_selection() -> impl Strategy<Value = Selection> {
+    let time = || {
+        prop::option::weighted(
+            0.3,
+            prop_oneof![0_i64..20, 0_i64..400_000].prop_map(|n| n - 5 + 1_795_410_149_805_789),
+        )
+    };
+    let text = || {
+        prop_oneof![
+            any_message(),
+            prop::sample::select(vec!["a", "needle", "\\", "n", "\"", "\u{2028}", "INFO", "\n", ""])
+                .prop_map(str::to_owned)
+        ]
+    };
+    let texts = prop::collection::vec(text(), 0..3);
+    let pattern = prop::option::weighted(
+        0.2,
+        prop::sample::select(vec!["^a", "b+c", "needle$", "(?i)NEEDLE|é", "", r"\n"]),
+    );
+    let clients =
+        prop::option::weighted(0.2, prop::sample::select(vec!["192.0.2.0/25", "::/0", "local", "192.0.2.7"]));
+    let keys = prop::collection::vec(prop::sample::select(KEYS.to_vec()), 0..2);
+    (
+        time(),
+        time(),
+        prop::option::weighted(0.3, 0_u64..5),
+        prop_oneof![3 => Just(Vec::new()), 2 => texts],
+        pattern,
+        clients,
+        prop_oneof![3 => Just(Vec::new()), 1 => keys],
+    )
+        .prop_map(|(since, until, level, mut contains, regex, clients, keys)| {
+            contains.retain(|text| !text.is_empty());
+            Selection {
+                since,
+                until,
+                level: level.map(|level| Level::from_number(level).unwrap()),
+                contains,
+                regex: regex.map(|text| Pattern::new(text).unwrap()),
+                clients: clients.map(|text| Clients::from_texts([text]).unwrap()),
+                keys: keys.into_iter().map(str::to_owned).collect(),
+            }
+        })
+}
+
+/// All the lines that a selection admits, with their cursors, looked at one by one.
+fn naive(content: &[u8], selection: &Selection) -> Vec<(String, u64, u64)> {
+    let mut at = 0;
+    let mut found = Vec::new();
+    for line in content.split_inclusive(|byte| *byte == b'\n') {
+        let start = at;
+        at += line.len() as u64;
+        let line = &line[..line.len() - 1];
+        // longer than a block is none of ours, and its end is given
+        let ours = line.len() < TINY.block;
+        if selection.is_all() || ours && parse_line(line).is_ok_and(|record| selection.admits(&record)) {
+            let shown = &line[(line.len() + 1).saturating_sub(TINY.block)..];
+            found.push((String::from_utf8_lossy(shown).into_owned(), start, at));
+        }
+    }
+    found
+}
+
+fn wait<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_a_filter_of_every_line_gives(
+        entries in prop::collection::vec(any_entry(), 0..40), selection in any_selection(), descends: bool, newest: bool,
+        limit in prop::option::of(1_u64..12), cursor in prop::option::of(any::<prop::sample::Index>()),
+    ) {
+        let content = content(&entries);
+        let bench = Bench::new(&content);
+        let ends: Vec<u64> = std::iter::once(0).chain(memchr::memchr_iter(b'\n', &content).map(|at| at as u64 + 1)).collect();
+        let cursor = cursor.map(|index| ends[index.index(ends.len())]);
+        let mut expected = naive(&content, &selection);
+        expected.retain(|(_, start, end)| cursor.is_none_or(|cursor| if descends { *end < cursor } else { *start >= cursor }));
+        let many = limit.map_or(usize::MAX, |limit| limit as usize);
+        if newest || descends {
+            expected.drain(..expected.len().saturating_sub(many));
+        } else {
+            expected.truncate(many);
+        }
+        if descends {
+            expected.reverse();
+        }
+        let (order, extent) = (if descends { Order::Descending } else { Order::Ascending }, if newest { Extent::Newest } else { Extent::First });
+        let asked = Query {
+            order, extent, limit: limit.and_then(NonZeroU64::new),
+            cursor: cursor.map(|offset| bench.image.cursor_at(offset)), ..query(selection)
+        };
+        let (stopped, found) = wait(bench.read(asked, TINY)).unwrap();
+        let given: Vec<(String, u64)> = found.into_iter().map(|(line, cursor)| (line, cursor.position)).collect();
+        let wanted: Vec<(String, u64)> = expected.iter().map(|(line, _, end)| (line.clone(), *end)).collect();
+        prop_assert_eq!(&given, &wanted);
+        let after = if newest { expected.iter().map(|(_, _, end)| *end).max() } else { expected.last().map(|(_, _, end)| *end) };
+        if let Some(after) = after {
+            prop_assert_eq!(stopped.position, after);
+        } else {
+            prop_assert!(ends.contains(&stopped.position), "between two lines");
+        }
+    }
+
+    #[test]
+    fn pages_give_every_record_once(
+        entries in prop::collection::vec(any_entry(), 0..40), selection in any_selection(), descends: bool, page in 1_u64..9,
+    ) {
+        let content = content(&entries);
+        let bench = Bench::new(&content);
+        let order = if descends { Order::Descending } else { Order::Ascending };
+        let mut wanted: Vec<String> = naive(&content, &selection).into_iter().map(|(line, ..)| line).collect();
+        if descends {
+            wanted.reverse();
+        }
+        let (mut given, mut cursor) = (Vec::new(), None);
+        loop {
+            let asked = Query { order, cursor, limit: NonZeroU64::new(page), ..query(selection.clone()) };
+            let (stopped, found) = wait(bench.read(asked, TINY)).unwrap();
+            if found.is_empty() {
+                break;
+            }
+            prop_assert!(found.len() as u64 <= page);
+            given.extend(found.into_iter().map(|(line, _)| line));
+            cursor = Some(stopped);
+        }
+        prop_assert_eq!(given, wanted);
+    }
+
+    #[test]
+    fn an_instant_is_found_among_any_lines(
+        entries in prop::collection::vec(any_entry(), 0..300), instant in prop_oneof![-2_i64..400, -2_i64..2_000_000], from: prop::sample::Index,
+    ) {
+        let content = content(&entries);
+        let bench = Bench::new(&content);
+        let target = 1_795_410_149_805_789 + instant;
+        let ends: Vec<u64> = std::iter::once(0).chain(memchr::memchr_iter(b'\n', &content).map(|at| at as u64 + 1)).collect();
+        let from = ends[from.index(ends.len())];
+        let mut bisect = Bisect::new(bench.image, target, from..content.len() as u64);
+        let place = loop {
+            if let Some(place) = bisect.step().unwrap() {
+                break place;
+            }
+        };
+        prop_assert!(ends.contains(&place) && place >= from);
+        for (line, start, _) in naive(&content, &Selection::default()).into_iter().filter(|(_, start, _)| *start >= from) {
+            if let Ok(record) = parse_line(line.as_bytes()) {
+                prop_assert_eq!(record.time.micros < target, start < place, "{} at {}, place {}", line, start, place);
+            }
+        }
+    }
+}
+
+/// 200,000 lines, a second after the other, every fiftieth an error.
+fn large() -> Vec<u8> {
+    let mut out = Vec::new();
+    for seq in 0..200_000 {
+        let level = if seq % 50 == 0 { Level::Error } else { Level::Info };
+        let stamp = Stamp::from(Time { micros: 1_795_410_149_000_000 + seq * 1_000_000, offset: 0 });
+        let message = format!("message {seq} of many, as they come from programs");
+        let line = Line {
+            level,
+            stamp: &stamp,
+            client: "192.0.2.7",
+            key: "web",
+            route: "save-log",
+            pid: 7,
+            seq: seq as u64,
+            message: &message,
+        };
+        write_line(&mut out, LineFormat::Text, &line);
+    }
+    out
+}
+
+#[tokio::test]
+async fn a_large_log_in_usual_sizes() {
+    let content = large();
+    let bench = Bench::new(&content);
+    let errors = || Selection { level: Some(Level::Error), ..Selection::default() };
+    for order in [Order::Ascending, Order::Descending] {
+        let (_, all) = bench.read(Query { order, ..query(errors()) }, Sizes::USUAL).await.unwrap();
+        assert_eq!(all.len(), 4000);
+        // more than is kept, so that it is counted first and read again
+        let small = Sizes { kept: 64 * 1024, ..Sizes::USUAL };
+        let limit = NonZeroU64::new(3000);
+        let (stopped, some) = bench.read(Query { order, limit, ..query(errors()) }, small).await.unwrap();
+        assert!(some == all[..3000] && stopped == all[2999].1, "{order:?}");
+        let (_, text) = bench
+            .read(
+                Query {
+                    order,
+                    ..query(Selection { contains: vec!["message 1777 of".into()], ..Selection::default() })
+                },
+                Sizes::USUAL,
+            )
+            .await
+            .unwrap();
+        assert_eq!(text.len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn what_was_done_is_told_and_a_reader_who_left_is_not_worked_for() {
+    static DONE: AtomicU32 = AtomicU32::new(0);
+    let content = large();
+    let bench = Bench::new(&content);
+    let slow = || {
+        let regex = Some(Pattern::new("(o.*e.*){8}nothing$").unwrap());
+        let progress = Box::new(|| {
+            DONE.fetch_add(1, Ordering::Relaxed);
+        });
+        Query { progress, ..query(Selection { regex, ..Selection::default() }) }
+    };
+    answer(bench.image.clone(), slow()).await.unwrap();
+    let whole = DONE.swap(0, Ordering::Relaxed);
+    assert!(whole > 2, "{whole} turns");
+    let left = tokio::time::timeout(Duration::from_millis(20), answer(bench.image.clone(), slow())).await;
+    assert!(left.is_err(), "it was quicker than it can be");
+    let done = DONE.load(Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(DONE.load(Ordering::Relaxed), done);
+    assert!(done < whole, "{done} of {whole} turns");
+}

@@ -1,0 +1,260 @@
+//! Which records a reader wants: conditions on a record, whatever form it has in the file.
+
+use std::net::IpAddr;
+
+use regex::{Regex, RegexBuilder};
+
+use crate::config::IpSet;
+use crate::record::{Level, Record};
+
+/// Conditions that all must hold; the default admits every record.
+#[derive(Debug, Clone, Default)]
+pub struct Selection {
+    /// not before this instant, microseconds since the epoch
+    pub since: Option<i64>,
+    /// before this instant, microseconds since the epoch
+    pub until: Option<i64>,
+    /// at least this severe
+    pub level: Option<Level>,
+    /// texts that all stand in the message, byte for byte
+    pub contains: Vec<String>,
+    /// found in the message
+    pub regex: Option<Pattern>,
+    /// from one of these clients
+    pub clients: Option<Clients>,
+    /// one of these names is that of the key; any key when there is none
+    pub keys: Vec<String>,
+}
+
+impl Selection {
+    /// Whether every record is admitted: then nothing has to be looked at.
+    #[must_use]
+    pub fn is_all(&self) -> bool {
+        self.since.is_none() && self.until.is_none() && self.is_any_time()
+    }
+
+    /// Whether nothing but the time decides.
+    #[must_use]
+    pub fn is_any_time(&self) -> bool {
+        self.level.is_none() && !self.needs_fields()
+    }
+
+    /// Whether more of a record decides than its time and level.
+    #[must_use]
+    pub fn needs_fields(&self) -> bool {
+        !self.contains.is_empty() || self.regex.is_some() || self.clients.is_some() || !self.keys.is_empty()
+    }
+
+    /// Whether `record` is one of those.
+    #[must_use]
+    pub fn admits<T: AsRef<str>>(&self, record: &Record<T>) -> bool {
+        self.admits_time(record.time.micros)
+            && self.admits_level(record.level)
+            && (self.keys.is_empty() || self.keys.iter().any(|key| key == record.key.as_ref()))
+            && self.clients.as_ref().is_none_or(|clients| clients.contain(record.client.as_ref()))
+            && self.admits_message(record.message.as_ref())
+    }
+
+    /// Whether a record of this time, microseconds since the epoch, may be one of those.
+    #[must_use]
+    pub fn admits_time(&self, micros: i64) -> bool {
+        self.since.is_none_or(|since| micros >= since) && self.until.is_none_or(|until| micros < until)
+    }
+
+    /// Whether a record of this level may be one of those.
+    #[must_use]
+    pub fn admits_level(&self, level: Level) -> bool {
+        self.level.is_none_or(|least| level >= least)
+    }
+
+    fn admits_message(&self, message: &str) -> bool {
+        self.contains.iter().all(|text| memchr::memmem::find(message.as_bytes(), text.as_bytes()).is_some())
+            && self.regex.as_ref().is_none_or(|pattern| pattern.matches(message))
+    }
+}
+
+/// Addresses and networks that records come from.
+#[derive(Debug, Clone, Default)]
+pub struct Clients {
+    addresses: IpSet,
+    /// the operator's own socket
+    local: bool,
+}
+
+/// A text that is no client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("expected an IP address such as 192.0.2.7, a network such as 10.0.0.0/8 or 2001:db8::/32, or local")]
+pub struct NotAClient;
+
+impl Clients {
+    /// What the client of a record from the operator's own socket is called.
+    pub const LOCAL: &str = "local";
+
+    /// Any of these addresses and networks.
+    ///
+    /// # Errors
+    /// At the first text that is neither, nor [`Self::LOCAL`].
+    pub fn from_texts<T: AsRef<str>>(texts: impl IntoIterator<Item = T>) -> Result<Self, NotAClient> {
+        let mut clients = Self::default();
+        for text in texts {
+            let text = text.as_ref().trim();
+            if text == Self::LOCAL {
+                clients.local = true;
+            } else {
+                clients.addresses.insert_text(text).map_err(|_| NotAClient)?;
+            }
+        }
+        Ok(clients)
+    }
+
+    /// Whether the client that a record names is one of them.
+    #[must_use]
+    pub fn contain(&self, client: &str) -> bool {
+        match client.parse::<IpAddr>() {
+            Ok(address) => self.addresses.contains(address),
+            Err(_) => self.local && client == Self::LOCAL,
+        }
+    }
+}
+
+/// A regular expression whose search takes time in proportion to the text, whatever the expression.
+#[derive(Debug, Clone)]
+pub struct Pattern(Regex);
+
+/// A text that is no regular expression, or one that would take too much.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PatternError {
+    /// more text than anybody writes
+    #[error("longer than {} characters", Pattern::LONGEST)]
+    TooLong,
+    /// a short text can stand for a large expression, as `(a{99}){99}` does
+    #[error("the expression is too large")]
+    TooLarge,
+    /// the grammar was not met
+    #[error("{0}")]
+    Syntax(String),
+}
+
+impl Pattern {
+    /// Characters of a pattern.
+    pub const LONGEST: usize = 1024;
+
+    /// What a compiled pattern may take, in bytes.
+    const SIZE: usize = 256 * 1024;
+    /// What a search may remember of the pattern's states, in bytes; beyond it is slower.
+    const CACHE: usize = 1024 * 1024;
+    /// Parentheses in each other.
+    const DEPTH: u32 = 50;
+
+    /// Reads and compiles a pattern.
+    ///
+    /// # Errors
+    /// When it is no regular expression, or a larger one than a search may cost.
+    pub fn new(text: &str) -> Result<Self, PatternError> {
+        if text.len() > Self::LONGEST && text.chars().nth(Self::LONGEST).is_some() {
+            return Err(PatternError::TooLong);
+        }
+        let built = RegexBuilder::new(text)
+            .size_limit(Self::SIZE)
+            .dfa_size_limit(Self::CACHE)
+            .nest_limit(Self::DEPTH)
+            .build();
+        built.map(Self).map_err(|error| match error {
+            regex::Error::CompiledTooBig(_) => PatternError::TooLarge,
+            other => PatternError::Syntax(last_line(&other.to_string())),
+        })
+    }
+
+    /// Whether it is found anywhere in `text`.
+    #[must_use]
+    pub fn matches(&self, text: &str) -> bool {
+        self.0.is_match(text)
+    }
+}
+
+/// The compiler draws the pattern above its words.
+fn last_line(text: &str) -> String {
+    let line = text.lines().last().unwrap_or_default();
+    line.strip_prefix("error: ").unwrap_or(line).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Time;
+
+    fn record() -> Record {
+        Record {
+            time: Time { micros: 1_000_000, offset: 0 },
+            level: Level::Warning,
+            client: "203.0.113.7".into(),
+            key: "web".into(),
+            route: "save-log".into(),
+            pid: 1,
+            seq: 1,
+            message: "disk /dev/sda: 93 % \"full\"\n".into(),
+        }
+    }
+
+    fn admits(change: impl FnOnce(&mut Selection)) -> bool {
+        let mut selection = Selection::default();
+        assert!(selection.is_all() && selection.admits(&record()));
+        change(&mut selection);
+        assert!(!selection.is_all());
+        selection.admits(&record())
+    }
+
+    #[test]
+    fn every_condition() {
+        for (since, until, expected) in [
+            (Some(1_000_000), None, true),
+            (Some(1_000_001), None, false),
+            (None, Some(1_000_001), true),
+            (None, Some(1_000_000), false),
+            (Some(5_000_000), Some(0), false),
+        ] {
+            assert_eq!(admits(|s| (s.since, s.until) = (since, until)), expected, "{since:?} {until:?}");
+        }
+        assert!(admits(|s| s.level = Some(Level::Warning)));
+        assert!(!admits(|s| s.level = Some(Level::Error)));
+        assert!(admits(|s| s.contains = vec!["full\"\n".into(), "disk".into()]));
+        assert!(!admits(|s| s.contains = vec!["disk".into(), "Disk".into()]));
+        assert!(!admits(|s| s.contains = vec!["WARNING".into()]), "the message only");
+        assert!(admits(|s| s.regex = Pattern::new(r"sd[a-z]: \d+ %").ok()));
+        assert!(!admits(|s| s.regex = Pattern::new("^web$").ok()));
+        assert!(admits(|s| s.keys = vec!["app".into(), "web".into()]));
+        assert!(!admits(|s| s.keys = vec!["we".into()]));
+        for (client, expected) in [
+            ("203.0.113.7", true),
+            ("203.0.113.0/24", true),
+            ("::ffff:203.0.113.7", true),
+            ("203.0.113.8", false),
+            ("::/0", false),
+            ("local", false),
+        ] {
+            assert_eq!(admits(|s| s.clients = Clients::from_texts([client]).ok()), expected, "{client}");
+        }
+        let local = Clients::from_texts(["local"]).unwrap();
+        assert!(local.contain("local") && !local.contain("127.0.0.1") && !local.contain("somebody"));
+        assert!(Clients::from_texts(["10.0.0.0/33"]).is_err());
+    }
+
+    #[test]
+    fn patterns_are_bounded() {
+        for (text, error) in [
+            ("a".repeat(1025), PatternError::TooLong),
+            ("(a{99}){99}{99}".to_owned(), PatternError::TooLarge),
+            (r"\w{1000}".to_owned(), PatternError::TooLarge),
+        ] {
+            assert_eq!(Pattern::new(&text).unwrap_err(), error, "{text}");
+        }
+        for text in ["(", "a{2,1}", "[z-a]", "(?<n>a)\\k<n>", "a(?=b)", &"(".repeat(500)] {
+            let PatternError::Syntax(why) = Pattern::new(text).unwrap_err() else { panic!("{text}") };
+            assert!(!why.is_empty() && !why.contains('\n'), "{why}");
+        }
+        assert!(Pattern::new(&"é".repeat(1024)).is_ok());
+        for (text, found) in [("Ä", "(?i)ä"), ("a\nb", "^b"), ("a\nb", "(?m)^b"), ("日本", r"^\w{2}$")] {
+            assert_eq!(Pattern::new(found).unwrap().matches(text), found != "^b", "{found}");
+        }
+    }
+}
