@@ -9,7 +9,7 @@ SHELL := /bin/bash
 export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/sbin
 
 # Programs that tests look for, each in a Debian package of the same name.
-TEST_PROGRAMS := strace python3 curl mount redis-server gzip zstd nginx openssl
+TEST_PROGRAMS := strace python3 curl mount redis-server gzip zstd nginx openssl lnav
 
 # What benchmarks need: the program and its Debian package. They skip what is missing, but for the first two.
 BENCH_PROGRAMS := python3:python3 wrk:wrk nginx:nginx openssl:openssl /lib/systemd/systemd-journal-remote:systemd-journal-remote

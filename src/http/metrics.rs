@@ -59,8 +59,7 @@ fn describe(app: &App, found: &Statistics, maintenance: bool) -> String {
         "Files of the log: those rotated away and the one that is written.",
         found.segments,
     );
-    let followers = vitals.followers.load(Ordering::Relaxed);
-    page.gauge("moca_followers", "Clients that follow the log.", followers);
+    page.gauge("moca_followers", "Clients that follow the log.", app.followers.count());
     page.gauge("moca_connections", "Open connections.", vitals.connections.load(Ordering::Relaxed));
     let help = "Addresses blocked by the service or by hand, without those of ip_blacklist.json.";
     page.gauge("moca_blocked_addresses", help, app.guard.blocked_count());

@@ -93,8 +93,6 @@ pub struct Vitals {
     started: Instant,
     began: SystemTime,
     connections: AtomicUsize,
-    /// clients that follow the log
-    pub followers: AtomicU64,
     tally: tally::Tally,
     /// when the configuration in force was read, Unix time
     reloaded: AtomicU64,
@@ -118,7 +116,6 @@ impl App {
             started: Instant::now(),
             began,
             connections: AtomicUsize::new(0),
-            followers: AtomicU64::new(0),
             tally: tally::Tally::default(),
             reloaded: AtomicU64::new(metrics::seconds(began)),
             reload_refused: ArcSwapOption::empty(),

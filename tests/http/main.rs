@@ -23,6 +23,7 @@ mod keys;
 mod large_bodies;
 mod life;
 mod lines;
+mod lnav;
 mod log_level;
 mod maintenance;
 mod metrics;
