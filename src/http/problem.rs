@@ -225,6 +225,7 @@ impl From<StoreError> for Problem {
         let (detail, reason) = match error {
             StoreError::Write(_) => ("The log can't be written at the moment.", Reason::WriteFailed),
             StoreError::Read(_) => ("The log can't be read at the moment.", Reason::ReadFailed),
+            StoreError::LowSpace => ("The disk has too little space left for records.", Reason::LowSpace),
             StoreError::Closed => ("The service is stopping.", Reason::Stopping),
         };
         Self::overloaded(detail).counted_as(reason)

@@ -62,6 +62,8 @@ reasons! {
     NotImplemented => "not_implemented",
     WriteFailed => "write_failed",
     ReadFailed => "read_failed",
+    // `min_free`
+    LowSpace => "low_space",
     Stopping => "stopping",
     // the queue was full for too long, or the disk did not answer in time
     AnswerTimeout => "answer_timeout",

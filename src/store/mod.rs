@@ -29,7 +29,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 
-use crate::config::Durability;
+use crate::config::{Durability, Rotate};
 use crate::record::{Level, LineFormat};
 
 /// One message to store; the engine adds time, process and sequence number.
@@ -71,6 +71,8 @@ pub struct Settings {
     pub format: LineFormat,
     /// what a completed append means
     pub durability: Durability,
+    /// rotation and retention; `None` = the file grows for ever
+    pub rotate: Option<Rotate>,
 }
 
 /// Why nothing was stored, read or cleared. Every variant is a temporary state: the same request may succeed later.
@@ -82,6 +84,9 @@ pub enum StoreError {
     /// a read failed
     #[error("the log can't be read: {0}")]
     Read(String),
+    /// the disk has less space left than it should have
+    #[error("the disk has less space left than `min_free`")]
+    LowSpace,
     /// the service is stopping
     #[error("the log is closed")]
     Closed,
@@ -117,6 +122,10 @@ pub struct Details {
     pub counting: bool,
     /// bytes of all lines
     pub size: u64,
+    /// bytes of all files that hold them
+    pub size_on_disk: u64,
+    /// rotated segments
+    pub segments: u64,
     /// time of the first line, RFC 3339
     pub oldest: Option<String>,
     /// time of the last line, RFC 3339

@@ -177,6 +177,7 @@ impl Reloader {
             path: self.places.logs.join(&log.file),
             format: log.format,
             durability: log.durability,
+            rotate: log.rotate.clone(),
         };
         if settings(&log) != settings(&now.log) {
             let outcome = self.app.store.reconfigure(settings(&log)).await;

@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use super::super::commit::{Group, Ticket};
 use super::super::statistics::LEVELS;
 use super::super::{Entry, Full, Settings, Source, StoreError};
+use super::beside::Done;
 use crate::config::Durability;
 use crate::record::{Clock, Common, Line, LineFormat, write_line};
 
@@ -18,6 +19,8 @@ pub(super) enum Command {
     Verify(oneshot::Sender<Result<(), StoreError>>),
     Clear(oneshot::Sender<Result<(), StoreError>>),
     Reconfigure(Settings, oneshot::Sender<Result<(), StoreError>>),
+    /// work on a segment is finished
+    Finished(Done),
     Close(oneshot::Sender<Result<(), StoreError>>),
 }
 
@@ -54,6 +57,8 @@ struct Inner {
     durability: Durability,
     capacity: usize,
     closed: bool,
+    /// the disk has too little space left
+    low: bool,
 }
 
 /// A buffer that grew beyond this is not kept. To grow one anew for each of many large batches, with a page fault for
@@ -86,6 +91,7 @@ impl Inbox {
             durability: settings.durability,
             capacity,
             closed: false,
+            low: false,
         }))
     }
 
@@ -101,9 +107,9 @@ impl Inbox {
     ) -> Result<(Ticket, bool), Full> {
         let mut inner = self.lock();
         let inner = &mut *inner;
-        if inner.closed {
+        if inner.closed || inner.low {
             let group = Arc::new(Group::default());
-            group.complete(Err(StoreError::Closed));
+            group.complete(Err(if inner.closed { StoreError::Closed } else { StoreError::LowSpace }));
             return Ok((Ticket::new(group, 0), false));
         }
         // One append larger than the queue must get through some time: it may be alone in it.
@@ -193,6 +199,11 @@ impl Inbox {
     /// Bytes of lines that wait.
     pub(super) fn waiting(&self) -> u64 {
         self.lock().lines.len() as u64
+    }
+
+    /// Refuses records for as long as the disk is `low` on space.
+    pub(super) fn refuse(&self, low: bool) {
+        self.lock().low = low;
     }
 
     /// Gives no time before `micros`, that of a line which is in the file already.

@@ -2,7 +2,11 @@
 //! through `writer`, `view` is what readers may see, an `image` one state of it; `recovery`, `state` and `census` make the file whole, known and
 //! counted when it is opened.
 
+mod archive;
+mod beside;
+mod catalogue;
 mod census;
+mod chunks;
 mod committer;
 mod follow;
 mod image;
@@ -10,9 +14,16 @@ mod inbox;
 mod place;
 mod reader;
 mod recovery;
+mod retention;
+mod rotation;
+mod schedule;
 mod search;
+mod segment;
+mod shelf;
 mod state;
+mod upkeep;
 mod view;
+mod worker;
 mod writer;
 
 #[cfg(test)]
@@ -118,6 +129,7 @@ impl FileStore {
         queue: usize,
     ) -> io::Result<(Self, impl Future<Output = ()> + Send + use<>)> {
         let mut file = LogFile::open(&settings.path, state_path)?;
+        file.set_rules(settings.rotate.clone());
         let key = CursorKey(file.identity().ok_or_else(|| io::Error::other("the state has no identity"))?);
         let mut clock = Clock::new(TimeZone::system());
         clock.not_before(file.take_newest().unwrap_or(i64::MIN));
@@ -200,12 +212,14 @@ impl LogStore for FileStore {
     fn details(&self) -> BoxFuture<'_, Details> {
         async move {
             let source = self.source().await;
-            let seen = source.seen.clone();
+            let (seen, size) = (source.seen.clone(), source.len());
             let ends = blocking(move || Ok(source.ends())).await.unwrap_or_default();
             Details {
-                count: seen.count,
-                counting: seen.counting > 0,
-                size: seen.len,
+                count: seen.segments.count() + seen.count,
+                counting: seen.counting > 0 || seen.segments.is_uncounted(),
+                size,
+                size_on_disk: seen.segments.stored() + seen.len,
+                segments: seen.segments.items().len() as u64,
                 oldest: ends.0,
                 newest: ends.1,
             }
@@ -217,13 +231,14 @@ impl LogStore for FileStore {
         async move {
             let disk_free = self.disk_free().await;
             let shared = &self.shared;
+            let seen = shared.view.get();
             Statistics {
                 records: shared.tally.records(),
                 bytes: shared.tally.bytes(),
                 queue: shared.inbox.waiting(),
                 syncs: shared.syncs.read(),
-                size: shared.view.lock().len,
-                segments: 1,
+                size: seen.segments.len() + seen.len,
+                segments: seen.segments.items().len() as u64 + 1,
                 disk_free,
             }
         }
@@ -237,7 +252,7 @@ impl LogStore for FileStore {
             Ok(Snapshot {
                 // The epoch and the end change with every line and every clear: no two states share them. What a
                 // clear leaves has the same end as what it removed, so the length counts as well.
-                etag: format!("\"{:x}-{:x}-{:x}\"", seen.epoch, seen.end().position, seen.len),
+                etag: format!("\"{:x}-{:x}-{:x}\"", seen.epoch, seen.end().position, image.len()),
                 len: image.len(),
                 modified: seen.modified,
                 end: image.end(),

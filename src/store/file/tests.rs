@@ -23,7 +23,7 @@ impl Bench {
     fn new(durability: Durability) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("sub/a.log");
-        Self { settings: Settings { path, format: LineFormat::Text, durability }, dir }
+        Self { settings: Settings { path, format: LineFormat::Text, durability, rotate: None }, dir }
     }
 
     fn path(&self) -> PathBuf {

@@ -26,7 +26,7 @@ impl Bench {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.log");
         std::fs::write(&path, content).unwrap();
-        let settings = Settings { path, format: LineFormat::Text, durability: Durability::Os };
+        let settings = Settings { path, format: LineFormat::Text, durability: Durability::Os, rotate: None };
         let (store, _committer) = FileStore::open(&settings, &dir.path().join("a.state"), 1024).unwrap();
         assert_eq!(store.end().position, content.len() as u64);
         Self { image: Image::take(&store.shared.view), _dir: dir }
