@@ -28,6 +28,7 @@ mod multipart;
 mod offload;
 mod openapi;
 mod output;
+mod page;
 mod params;
 mod peer;
 mod phase;

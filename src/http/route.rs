@@ -19,6 +19,7 @@ pub(super) enum Route {
     Metrics,
     Status,
     OpenApi,
+    Page,
     AdminStatus,
     AdminBlocked,
 }
@@ -57,6 +58,7 @@ impl Route {
             Self::Metrics => "metrics",
             Self::Status => "status",
             Self::OpenApi => "openapi.json",
+            Self::Page => "",
             Self::AdminStatus => "admin/status",
             Self::AdminBlocked => "admin/blocked",
         }
@@ -67,7 +69,10 @@ impl Route {
         let path = path.strip_prefix('/')?;
         let path = path.strip_suffix('/').unwrap_or(path);
         let Some((first, rest)) = path.split_once('/') else {
-            return [Self::Status, Self::Metrics].into_iter().find(|route| is(path, route.name()));
+            return match path {
+                path if is(path, PREFIX) => Some(Self::Page),
+                path => [Self::Status, Self::Metrics].into_iter().find(|route| is(path, route.name())),
+            };
         };
         if !is(first, PREFIX) {
             return None;
@@ -77,7 +82,10 @@ impl Route {
             Some((name, route)) if is(name, log.as_str()) => route,
             Some(_) => return None,
         };
-        Self::NAMED.into_iter().chain([Self::OpenApi]).find(|candidate| is(route, candidate.name()))
+        let named =
+            Self::NAMED.into_iter().chain([Self::OpenApi]).find(|candidate| is(route, candidate.name()));
+        // A log that is named like a route has its page without its name only.
+        named.or_else(|| (route == rest && is(rest, log.as_str())).then_some(Self::Page))
     }
 
     /// The routes that only the admin socket has.
@@ -91,7 +99,9 @@ impl Route {
         if self == Self::Metrics {
             return ["/metrics".to_owned(), "/metrics".to_owned()];
         }
-        [format!("/{PREFIX}/{}", self.name()), format!("/{PREFIX}/{}/{}", log.as_str(), self.name())]
+        let paths =
+            [format!("/{PREFIX}/{}", self.name()), format!("/{PREFIX}/{}/{}", log.as_str(), self.name())];
+        paths.map(|path| path.trim_end_matches('/').to_owned())
     }
 
     /// All routes that need a key, in the order of the enumeration.
@@ -101,7 +111,7 @@ impl Route {
 
     /// Behind the root password.
     pub(super) const fn needs_root(self) -> bool {
-        !matches!(self, Self::SaveLog | Self::SaveLogs | Self::Status | Self::OpenApi)
+        !matches!(self, Self::SaveLog | Self::SaveLogs | Self::Status | Self::OpenApi | Self::Page)
     }
 
     /// Whether the route answers this method.
@@ -174,8 +184,32 @@ mod tests {
         assert_eq!(of("/status/"), Some(Route::Status));
         assert_eq!((of("/metrics"), of("/metrics/")), (Some(Route::Metrics), Some(Route::Metrics)));
         assert_eq!((of("/moca-file-log/status"), of("/moca-file-log/metrics")), (None, None));
-        for path in ["", "/", "*", "/moca-file-log", "/moca-file-log/", "/moca-file-log/save-log%00"] {
+        for path in ["", "/", "*", "/moca-file-log//", "/moca-file-log/save-log%00"] {
             assert_eq!(of(path), None, "{path}");
         }
+    }
+
+    #[test]
+    fn the_page_is_where_the_routes_are() {
+        for path in [
+            "/moca-file-log",
+            "/moca-file-log/",
+            "/moca-file-log/a%20b-%C3%A9",
+            "/moca-file-log/a%20b-%C3%A9/",
+        ] {
+            assert_eq!(of(path), Some(Route::Page), "{path}");
+        }
+        for path in [
+            "/moca-file-log/other",
+            "/moca-file-log/other/",
+            "/moca-file-log/a%20b-%C3%A9//",
+            "//moca-file-log",
+        ] {
+            assert_eq!(of(path), None, "{path}");
+        }
+        let details = "details".parse().unwrap();
+        assert_eq!(Route::of("/moca-file-log/details", &details), Some(Route::Details));
+        assert_eq!(Route::of("/moca-file-log/details/", &details), Some(Route::Details));
+        assert_eq!(Route::of("/moca-file-log/", &details), Some(Route::Page));
     }
 }

@@ -21,6 +21,7 @@ use super::App;
 use super::answer;
 use super::call::{Call, Refused};
 use super::openapi;
+use super::page;
 use super::phase::{ConnState, Expired, Phase};
 use super::policy::Policy;
 use super::problem::Problem;
@@ -306,6 +307,9 @@ fn check(
         && let Err(refusal) = app.guard.check_headers(rules, &parts.headers)
     {
         return Checked::refused(refusal.into(), body);
+    }
+    if route == Route::Page {
+        return Checked::Answer { response: page::page(&parts.headers), body: Some(body) };
     }
     let (app, policy, state) = (Arc::clone(app), Arc::clone(policy), Arc::clone(state));
     match Call::admit(app, policy, state, trace.cloned(), client, route, parts, body) {

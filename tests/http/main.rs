@@ -29,6 +29,7 @@ mod maintenance;
 mod metrics;
 mod openapi;
 mod options;
+mod page;
 mod parameters;
 mod proxies;
 mod proxy_chain;

@@ -252,7 +252,7 @@ impl Archive {
     /// that was changed or a reader was astonished.
     pub(super) fn look(&mut self) {
         let suspicion = self.view.shelf().take_suspicion();
-        let folder = self.home.parent().unwrap_or(Path::new("/"));
+        let folder = self.home.parent().unwrap_or_else(|| Path::new("/"));
         let changed = fs::metadata(folder).ok().map(|meta| mtime_of(&meta));
         if changed.is_some() && changed == self.looked && !suspicion {
             return;

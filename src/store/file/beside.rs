@@ -45,7 +45,7 @@ pub(super) struct Done {
     outcome: io::Result<Made>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 struct Made {
     count: u64,
     stored: u64,

@@ -37,6 +37,11 @@ impl Image {
         self.seen.segments.len()
     }
 
+    /// Records that the log has stored by now, since it was opened.
+    pub(super) fn stored_now(&self) -> u64 {
+        self.view.lock().stored
+    }
+
     /// Where its first byte stands.
     pub(super) fn start(&self) -> Cursor {
         self.cursor_at(0)

@@ -27,6 +27,10 @@ mod worker;
 mod writer;
 
 #[cfg(test)]
+mod model_tests;
+#[cfg(test)]
+mod segment_tests;
+#[cfg(test)]
 mod tests;
 
 use std::future::Future;
