@@ -26,7 +26,7 @@ pub struct Statistics {
     pub queue: u64,
     /// how long syncs took; none where `durability` is `os`
     pub syncs: Latencies,
-    /// bytes of all lines
+    /// bytes of all lines, uncompressed
     pub size: u64,
     /// files that the log consists of: those that were rotated away and the active one
     pub segments: u64,

@@ -235,13 +235,14 @@ impl LogStore for FileStore {
         async move {
             let disk_free = self.disk_free().await;
             let shared = &self.shared;
+            let seen = shared.view.get();
             Statistics {
                 records: shared.tally.records(),
                 bytes: shared.tally.bytes(),
                 queue: shared.inbox.waiting(),
                 syncs: shared.syncs.read(),
-                size: shared.view.lock().len,
-                segments: 1,
+                size: seen.segments.len() + seen.len,
+                segments: seen.segments.items().len() as u64 + 1,
                 disk_free,
             }
         }
