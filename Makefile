@@ -9,7 +9,7 @@ SHELL := /bin/bash
 export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/sbin
 
 # Programs that tests look for, each in a Debian package of the same name.
-TEST_PROGRAMS := strace python3 curl mount redis-server gzip zstd nginx openssl
+TEST_PROGRAMS := strace python3 curl mount redis-server gzip zstd nginx openssl lnav
 
 # What the tests of the page need: the program and its Debian package.
 WEB_PROGRAMS := chromium:chromium chromedriver:chromium-driver

@@ -107,6 +107,18 @@ events! {
     FILE_CHANGED: "file-changed", "49e7f67bd9b60f6e2c488c2b989e81a8",
         "The log was moved, deleted or cut from outside; it is begun anew.",
         "Nothing, if you did it.";
+    LOW_SPACE: "low-space", "9f336a9475446535fbfa149ff49c2d8c",
+        "The disk has less space left than min_free; senders are answered 503 and come back.",
+        "Make room on the disk, or keep fewer segments.";
+    SPACE_AGAIN: "space-again", "c168bc90fbb82ac8ee1a9a4fcf93b79f",
+        "The disk has space again; records are stored.",
+        "Nothing.";
+    ROTATION_FAILED: "rotation-failed", "1190ef149b56c5dd79dae89b4466a3a3",
+        "The log cannot be rotated, compressed or shortened as rotate asks for; it is tried again.",
+        "Look after the disk and the modes of the log's folder.";
+    RETIRED: "retired", "553a91aa315732a06019a404f57382a4",
+        "The oldest segments were removed, as keep, max_age or max_total asks for.",
+        "Nothing.";
     TORN_TAIL: "torn-tail", "bab220032d98b78dd951e38c3668738c",
         "The last line was torn by a crash; it stands in FILE.torn.",
         "Look at FILE.torn; it was never acknowledged.";

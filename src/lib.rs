@@ -18,6 +18,7 @@ pub mod config;
 pub mod ctl;
 pub mod events;
 pub mod exit;
+mod fault;
 pub mod guard;
 pub mod hooks;
 pub mod http;

@@ -20,13 +20,25 @@ const INDEX: &[(&str, &str, &str)] = &[
     ("log.json", "level", "tests/http/parameters.rs::records_below_the_level_of_the_log_are_filtered"),
     ("log.json", "format", "tests/http/lines.rs::the_json_form_holds_the_same_record"),
     ("log.json", "durability", "tests/store/sync.rs::disk_means_synced_before_the_answer"),
-    ("log.json", "rotate.max_size", WAITING),
-    ("log.json", "rotate.every", WAITING),
-    ("log.json", "rotate.keep", WAITING),
-    ("log.json", "rotate.max_age", WAITING),
-    ("log.json", "rotate.max_total", WAITING),
-    ("log.json", "rotate.min_free", WAITING),
-    ("log.json", "rotate.compress", WAITING),
+    (
+        "log.json",
+        "rotate.max_size",
+        "tests/store/rotation.rs::max_size_rotates_before_a_file_passes_it_and_splits_no_batch",
+    ),
+    ("log.json", "rotate.every", "tests/store/rotation.rs::every_rotates_also_when_idle"),
+    ("log.json", "rotate.keep", "tests/store/rotation.rs::keep_counts_segments"),
+    ("log.json", "rotate.max_age", "tests/store/rotation.rs::max_age_lets_old_segments_go_also_when_idle"),
+    ("log.json", "rotate.max_total", "tests/store/rotation.rs::max_total_is_never_passed"),
+    (
+        "log.json",
+        "rotate.min_free",
+        "tests/store/disk_full.rs::min_free_refuses_records_before_the_disk_is_full",
+    ),
+    (
+        "log.json",
+        "rotate.compress",
+        "tests/store/rotation.rs::cursors_name_the_same_records_through_rotation_compression_and_restart",
+    ),
     ("api_key.json", "key", "tests/http/keys.rs::a_key_must_be_given_and_known"),
     ("api_key.json", "name", "tests/http/lines.rs::the_key_field_is_the_name_where_there_is_one"),
     ("api_key.json", "status", "tests/http/keys.rs::a_key_is_on_only_when_it_says_so"),
@@ -124,7 +136,7 @@ const INDEX: &[(&str, &str, &str)] = &[
     ("http.toml", "trusted_proxies", "tests/http/proxy_chain.rs::only_the_proxies_on_the_list_are_believed"),
     ("http.toml", "max_header_size", "tests/http/hostile.rs::the_bounds_of_headers_can_be_set"),
     ("http.toml", "max_headers", "tests/http/hostile.rs::the_bounds_of_headers_can_be_set"),
-    ("http.toml", "max_searches", WAITING),
+    ("http.toml", "max_searches", "tests/http/searches.rs::there_are_only_so_many_searches_at_once"),
 ];
 
 fn read(path: &str) -> String {

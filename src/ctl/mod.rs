@@ -14,6 +14,7 @@ mod edit;
 mod error;
 mod explain;
 mod generate;
+mod get;
 mod key;
 mod lines;
 mod logs;
@@ -27,10 +28,12 @@ mod reset;
 mod sense;
 mod services;
 mod splice;
+mod state;
 mod status;
 mod steps;
 mod systemctl;
 mod tail;
+mod top;
 mod unit;
 
 use std::process::ExitCode;
@@ -75,6 +78,7 @@ fn run(cli: Cli, out: &mut Out) -> Outcome {
         CliCommand::Stop(names) => services::stop(&names.names, &places, out),
         CliCommand::Restart(names) => services::restart(&names.names, &places, out),
         CliCommand::Status(arguments) => status::run(&arguments, &places, out),
+        CliCommand::Top(arguments) => top::run(&arguments, &places, out),
         CliCommand::TurnOff(names) => maintenance::run(true, &names.names, &places, out),
         CliCommand::TurnOn(names) => maintenance::run(false, &names.names, &places, out),
         CliCommand::ClearLogs(arguments) => lines::clear(&arguments, &places, out),
@@ -85,7 +89,7 @@ fn run(cli: Cli, out: &mut Out) -> Outcome {
         CliCommand::Key(command) => key::run(command, &places, out),
         CliCommand::Passwd => passwd::run(&places),
         CliCommand::Block(command) => block::run(&command, &places, out),
-        CliCommand::Get(arguments) => lines::get(&arguments, &places, out),
+        CliCommand::Get(arguments) => get::run(&arguments, &places, out),
         CliCommand::Tail(arguments) => tail::run(&arguments, &places, out),
         CliCommand::Apply => apply::apply(&places, out),
         CliCommand::Completions { shell } => generate::completions(shell, out),

@@ -143,6 +143,12 @@ impl Guard {
         })
     }
 
+    /// As [`Self::find_key`], for a look at what would be: an unknown one is not counted.
+    #[must_use]
+    pub fn known_key<'r>(&self, rules: &'r Rules, presented: &str) -> Option<&'r Arc<Key>> {
+        rules.key(&KeyDigest::of(key_check::presentable(Some(presented))?))
+    }
+
     /// `status` → `ip` → `allowed_path` → `required.headers`.
     ///
     /// `paths` is the request's path in both of its URL forms, decoded and normalised (no empty, `.` or `..`
@@ -279,6 +285,12 @@ impl Guard {
     #[must_use]
     pub fn blocked(&self) -> Vec<BlockedEntry> {
         self.addresses.blocked.entries()
+    }
+
+    /// How many addresses [`Guard::blocked`] would give.
+    #[must_use]
+    pub fn blocked_count(&self) -> usize {
+        self.addresses.blocked.count()
     }
 
     /// Blocks an address from the next request on; an operator may block loopback too. False when it was already.

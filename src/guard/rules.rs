@@ -73,6 +73,12 @@ impl Key {
         let (own_limits, path_limits) = rate::limits_of(&entry);
         Self { entry, required_headers, own_limits, path_limits }
     }
+
+    /// It asks for nothing but itself: no header, no argument, no delay.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        self.required_headers.is_empty() && self.entry.required_args.is_empty() && self.entry.delay.is_zero()
+    }
 }
 
 /// The name only: required headers and arguments may be secrets.

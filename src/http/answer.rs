@@ -44,18 +44,16 @@ fn with_type(body: Bytes, media_type: HeaderValue) -> warp::reply::Response {
     response
 }
 
-/// Whether the client asks for JSON by name; `*/*` is not by name.
+/// Whether the client asks for JSON by name.
 pub(super) fn wants_json(headers: &HeaderMap) -> bool {
-    headers.get_all(ACCEPT).iter().any(|value| {
-        value.to_str().is_ok_and(|text| {
-            text.split(',').any(|range| {
-                let mut parts = range.split(';');
-                let named =
-                    parts.next().is_some_and(|range| range.trim().eq_ignore_ascii_case("application/json"));
-                named
-                    && !parts
-                        .any(|parameter| matches!(parameter.trim(), "q=0" | "q=0.0" | "q=0.00" | "q=0.000"))
-            })
-        })
+    headers.get_all(ACCEPT).iter().any(|value| value.to_str().is_ok_and(names_json))
+}
+
+/// Whether a value of `Accept` names JSON; `*/*` does not.
+pub(super) fn names_json(accept: &str) -> bool {
+    accept.split(',').any(|range| {
+        let mut parts = range.split(';');
+        let named = parts.next().is_some_and(|range| range.trim().eq_ignore_ascii_case("application/json"));
+        named && !parts.any(|parameter| matches!(parameter.trim(), "q=0" | "q=0.0" | "q=0.00" | "q=0.000"))
     })
 }

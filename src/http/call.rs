@@ -288,7 +288,10 @@ impl Call {
         if input.kind == BodyKind::Multipart {
             return Ok(params.with_parts(multipart::fields(&self.parts.headers, body)?));
         }
-        params.with_body(input.kind, body)
+        match self.route {
+            Route::SaveLogs => params.with_batch(input.kind, body),
+            _ => params.with_body(input.kind, body),
+        }
     }
 
     /// Finishes the checks of the key, and of the root password where the route is behind it; waits the key's delay.

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::App;
 use super::alarm::{Alarm, timer};
+use super::express;
 use super::phase::{ConnState, Expired, Millis, Phase, READ_AT_ONCE, now};
 use super::service::{self, Handlers};
 use super::stream::ConnStream;
@@ -56,6 +57,16 @@ pub(super) async fn serve<S: Wire, H: Handlers>(stream: S, client: Client<H>) {
     let state = Arc::new(ConnState::new(client.app.policy().limits));
     let mut stream = ConnStream::new(stream, Arc::clone(&state), Arc::clone(&client.app), client.peer);
     while stream.has_unread() || speaks(stream.inner(), &state, &client.stopping).await {
+        if express::serves(client.peer) {
+            match Box::pin(express::records(stream, &state, &client)).await {
+                express::Left::Other(other) => stream = other,
+                express::Left::Silent(silent) => {
+                    stream = silent;
+                    continue;
+                }
+                express::Left::Ended => return,
+            }
+        }
         // In a box of its own: a connection that is silent does not hold the room for it.
         match Box::pin(requests(stream, &state, &client)).await {
             Left::Silent(silent) => stream = silent,
@@ -158,10 +169,8 @@ async fn requests<S: Wire, H: Handlers>(
             if let Some(until) = last_words.filter(|_| !told && state.phase() != Phase::Head) {
                 deadline = deadline.min(until);
             }
-            let parked_at = state.idle_since().filter(|_| last_words.is_none()).map(|idle| {
-                let many = app.vitals.connections.load(Ordering::Relaxed) > MANY;
-                if many { idle } else { idle + PARKED_AFTER }
-            });
+            let parked_at =
+                state.idle_since().filter(|_| last_words.is_none()).map(|idle| parked_at(idle, app));
             if let Some(parked_at) = parked_at {
                 deadline = deadline.min(parked_at);
             }
@@ -197,6 +206,12 @@ async fn requests<S: Wire, H: Handlers>(
         Some(handover) => Left::Following(stream, handover),
         None => Left::Silent(stream),
     }
+}
+
+/// When a connection that is silent since `idle` gives its buffers back.
+pub(super) fn parked_at(idle: Millis, app: &App) -> Millis {
+    let many = app.vitals.connections.load(Ordering::Relaxed) > MANY;
+    if many { idle } else { idle + PARKED_AFTER }
 }
 
 /// A request is in hand, so that its answer can carry the news.

@@ -35,6 +35,14 @@ impl<'a> Value<'a> {
             Some(_) => Some(Self::Other(text)),
         }
     }
+
+    /// What is no text counts as its JSON text: as a wrong secret, not as none, or a weaker source would decide.
+    pub(super) fn into_text(self) -> Cow<'a, str> {
+        match self {
+            Self::Text(text) => text,
+            Self::Number(text) | Self::Other(text) => Cow::Borrowed(text),
+        }
+    }
 }
 
 /// The fields of the top level, in their order.
@@ -78,6 +86,69 @@ impl<'de> Visitor<'de> for ObjectVisitor {
     }
 }
 
+/// A record that is a whole body by itself: what `Params` says of it where no other source names anything.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Record<'a> {
+    pub(super) api_key: Option<Cow<'a, str>>,
+    pub(super) level: Level,
+    pub(super) message: Cow<'a, str>,
+}
+
+impl<'a> Record<'a> {
+    /// `None` for what is refused, or is no object.
+    pub(super) fn parse(body: &'a [u8]) -> Option<Self> {
+        let text = std::str::from_utf8(body).ok()?;
+        let mut deserializer = serde_json::Deserializer::from_str(text);
+        let fields = deserializer.deserialize_map(RecordVisitor).ok()?;
+        deserializer.end().ok()?;
+        let value = |raw: Option<&'a RawValue>| raw.and_then(Value::of);
+        let message = message_of(value(fields.message).or_else(|| value(fields.msg))?).ok()?;
+        message_fits(&message).ok()?;
+        let level =
+            value(fields.level).map_or_else(|| Ok(Level::default()), |value| level_of(&value)).ok()?;
+        Some(Self { api_key: value(fields.api_key).map(Value::into_text), level, message })
+    }
+}
+
+/// Of a repeated field the last.
+#[derive(Default)]
+struct RecordFields<'a> {
+    api_key: Option<&'a RawValue>,
+    level: Option<&'a RawValue>,
+    message: Option<&'a RawValue>,
+    msg: Option<&'a RawValue>,
+}
+
+struct RecordVisitor;
+
+impl<'de> Visitor<'de> for RecordVisitor {
+    type Value = RecordFields<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut fields = RecordFields::default();
+        let mut count = 0;
+        while let Some(Text(name)) = map.next_key_seed(TextSeed)? {
+            count += 1;
+            if count > MOST_FIELDS {
+                return Err(de::Error::custom(format_args!("more than {MOST_FIELDS} fields")));
+            }
+            let raw = Some(map.next_value::<&RawValue>()?);
+            match &*name {
+                "api_key" => fields.api_key = raw,
+                "level" => fields.level = raw,
+                "message" => fields.message = raw,
+                "msg" => fields.msg = raw,
+                _ => {}
+            }
+        }
+        Ok(fields)
+    }
+}
+
 /// One entry of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct BatchEntry<'a> {
@@ -108,6 +179,72 @@ pub(super) fn parse_batch<'a>(
     match batch.and_then(|batch| deserializer.end().map(|()| batch)) {
         Ok(batch) => Ok(batch),
         Err(_) => Err(refused.unwrap_or(BatchError::NotAList)),
+    }
+}
+
+/// A body whose list of entries was read on the way: to find its end first, and read it then, costs a third of a
+/// batch's time.
+#[derive(Debug)]
+pub(super) struct BatchBody<'a> {
+    /// the other fields
+    pub(super) rest: Object<'a>,
+    pub(super) entries: Vec<BatchEntry<'a>>,
+}
+
+impl<'a> BatchBody<'a> {
+    /// `None` where the usual way has to look: no list, two of them, anything that is refused.
+    pub(super) fn parse(text: &'a str, limit: usize) -> Option<Self> {
+        let mut deserializer = serde_json::Deserializer::from_str(text);
+        let body = deserializer.deserialize_map(BatchBodyVisitor { limit }).ok()?;
+        deserializer.end().ok()?;
+        Some(body)
+    }
+}
+
+struct BatchBodyVisitor {
+    limit: usize,
+}
+
+impl<'de> Visitor<'de> for BatchBodyVisitor {
+    type Value = BatchBody<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object with a list")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut fields = Vec::with_capacity(4);
+        let mut entries = None;
+        while let Some(Text(name)) = map.next_key_seed(TextSeed)? {
+            if fields.len() == MOST_FIELDS {
+                return Err(de::Error::custom(format_args!("more than {MOST_FIELDS} fields")));
+            }
+            if name != "logs" {
+                fields.push((name, map.next_value::<&RawValue>()?));
+            } else if entries.replace(map.next_value_seed(ListSeed { limit: self.limit })?).is_some() {
+                return Err(de::Error::custom("two lists"));
+            }
+        }
+        let entries = entries.ok_or_else(|| de::Error::custom("no list"))?;
+        Ok(BatchBody { rest: Object(fields), entries })
+    }
+}
+
+struct ListSeed {
+    limit: usize,
+}
+
+impl<'de> DeserializeSeed<'de> for ListSeed {
+    type Value = Vec<BatchEntry<'de>>;
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        // What is wrong with it is found out, and said, by the usual way.
+        let mut refused = None;
+        deserializer.deserialize_seq(BatchVisitor {
+            limit: self.limit,
+            check: message_fits,
+            refused: &mut refused,
+        })
     }
 }
 
@@ -191,6 +328,18 @@ fn entry<'a>(level: Option<&Value<'_>>, message: Option<Value<'a>>) -> Result<Ba
     let level = level.map(level_of).transpose()?.unwrap_or_default();
     let message = message_of(message.ok_or("message is missing")?)?;
     Ok(BatchEntry { level, message })
+}
+
+/// Characters (code points) of a message.
+const MESSAGE_MAX: usize = 8192;
+
+/// Whether a message is as short as it must be.
+pub(super) fn message_fits(message: &str) -> Result<(), &'static str> {
+    // Never more characters than bytes: most messages need no counting.
+    if message.len() > MESSAGE_MAX && message.chars().nth(MESSAGE_MAX).is_some() {
+        return Err("message is longer than 8192 characters");
+    }
+    Ok(())
 }
 
 /// A level as clients send it: a number, its text, or a name.
@@ -347,6 +496,32 @@ mod tests {
     }
 
     #[test]
+    fn messages_are_counted_in_characters() {
+        assert!(message_fits(&"あ".repeat(MESSAGE_MAX)).is_ok());
+        assert!(message_fits(&"あ".repeat(MESSAGE_MAX + 1)).is_err());
+        assert!(message_fits(&"a".repeat(MESSAGE_MAX + 1)).is_err());
+    }
+
+    #[test]
+    fn a_usual_batch_is_read_on_the_way() {
+        let text = r#"{"api_key":"k","logs":[{"level":1,"message":"a"},{"msg":"b\n"}]}"#;
+        let body = BatchBody::parse(text, 2).unwrap();
+        assert_eq!(body.entries.len(), 2);
+        assert_eq!(body.rest.get("api_key"), Some(Value::Text("k".into())));
+        for unusual in [
+            r#"{"logs":"[]"}"#,
+            r#"{"logs":null}"#,
+            r#"{"logs":[],"logs":[]}"#,
+            r#"{"logs":[{}]}"#,
+            r#"{"logs":[{"message":"a"},{"message":"a"},{"message":"a"}]}"#,
+            r#"{"logs":[]} x"#,
+            r#"{"a":1}"#,
+        ] {
+            assert!(BatchBody::parse(unusual, 2).is_none(), "{unusual}");
+        }
+    }
+
+    #[test]
     fn what_is_not_an_object_is_refused() {
         for text in [
             "",
@@ -391,6 +566,22 @@ mod tests {
             prop_assert_eq!(object.get(&name), Some(Value::Text(message.clone().into())));
             let batch = format!("[{{\"message\":{}}}]", serde_json::to_string(&message).unwrap());
             prop_assert_eq!(&parse_batch(&batch, 1, ANY).unwrap()[0].message, &message);
+        }
+
+        #[test]
+        fn a_list_read_on_the_way_is_the_list(
+            before in r#"("(a|logs)":(1|null|"x"),){0,2}"#,
+            list in r#"\[(\{"(message|msg|level|x)":("[a-c\\"\\n]{0,4}"|[0-9]|null|\{\})(,"level":[0-9])?\},?){0,5}\]"#,
+            after in r#"(,"(b|logs)":(2|\[\]))?"#,
+        ) {
+            let text = format!("{{{before}\"logs\":{list}{after}}}");
+            if let Some(body) = BatchBody::parse(&text, 4) {
+                let usual = Object::parse(&text).unwrap();
+                let Some(Value::Other(raw)) = usual.get("logs") else { panic!("{text}") };
+                prop_assert_eq!(&body.entries, &parse_batch(raw, 4, message_fits).unwrap());
+                prop_assert_eq!(body.rest.get("a"), usual.get("a"));
+                prop_assert_eq!(body.rest.get("b"), usual.get("b"));
+            }
         }
 
         #[test]

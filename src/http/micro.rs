@@ -16,7 +16,8 @@ pub fn record(query: Option<&str>, headers: &HeaderMap, body: &[u8]) -> Option<u
 /// The lengths of the messages of a batch together; `None` when it would be refused.
 #[must_use]
 pub fn batch(query: Option<&str>, headers: &HeaderMap, body: &[u8]) -> Option<usize> {
-    let params = params(query, headers, body)?;
+    let params = Params::without_body(query, headers).ok()?;
+    let params = params.with_batch(BodyKind::of(headers), body).ok()?;
     let batch = params.logs().ok()?;
     let entries = batch.entries().ok()?;
     Some(entries.iter().map(|entry| entry.message.len() + entry.level as usize).sum())

@@ -14,12 +14,14 @@ mod clear;
 mod connection;
 mod decode;
 mod download;
+mod express;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
 mod http2;
 mod json;
 mod listener;
+mod metrics;
 #[doc(hidden)]
 pub mod micro;
 mod multipart;
@@ -42,6 +44,7 @@ mod selection;
 mod service;
 mod stream;
 mod tail;
+mod tally;
 mod tls;
 mod trace;
 mod wire;
@@ -51,8 +54,8 @@ pub use listener::{Listeners, Socket};
 pub use policy::Policy;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio_util::sync::CancellationToken;
@@ -89,7 +92,11 @@ pub struct Vitals {
     /// where it listens
     addresses: Vec<String>,
     started: Instant,
+    began: SystemTime,
     connections: AtomicUsize,
+    tally: tally::Tally,
+    /// when the configuration in force was read, Unix time
+    reloaded: AtomicU64,
     /// why the configuration files as they are now are not in force
     pub reload_refused: ArcSwapOption<String>,
 }
@@ -104,10 +111,14 @@ impl App {
         policy: Policy,
         addresses: Vec<String>,
     ) -> Self {
+        let began = SystemTime::now();
         let vitals = Vitals {
             addresses,
             started: Instant::now(),
+            began,
             connections: AtomicUsize::new(0),
+            tally: tally::Tally::default(),
+            reloaded: AtomicU64::new(metrics::seconds(began)),
             reload_refused: ArcSwapOption::empty(),
         };
         Self {
@@ -148,6 +159,12 @@ impl App {
             access_log.switch(policy.access_log);
         }
         self.policy.store(Arc::new(policy));
+        self.vitals.reloaded.store(metrics::seconds(SystemTime::now()), Ordering::Relaxed);
+    }
+
+    /// Counts a request that is not served.
+    fn count(&self, problem: &problem::Problem) {
+        self.vitals.tally.refused(problem.counted());
     }
 
     /// TCP connections that are accepted from now on speak TLS as `identity`, or plain HTTP without one. Those that

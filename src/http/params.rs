@@ -5,13 +5,11 @@ use std::borrow::Cow;
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName};
 
-use super::json::{self, BatchEntry, Object, Value};
+use super::json::{self, BatchBody, BatchEntry, Object, Value, message_fits};
 use super::problem::Problem;
 use super::selection;
 use crate::record::Level;
 
-/// Characters (code points) of a message.
-const MESSAGE_MAX: usize = 8192;
 /// Entries of a batch.
 const BATCH_MAX: usize = 1024;
 /// Fields of a query or form.
@@ -40,11 +38,15 @@ impl BodyKind {
     /// By `Content-Type`; its parameters (`; charset=…`) do not matter.
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let Some(value) = headers.get(CONTENT_TYPE) else { return Self::Unnamed };
+        Self::named(value.to_str().unwrap_or_default())
+    }
+
+    /// By a media type.
+    pub(super) fn named(text: &str) -> Self {
         // By far the most frequent one first.
-        if value == "application/json" {
+        if text == "application/json" {
             return Self::Json;
         }
-        let text = value.to_str().unwrap_or_default();
         let essence = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         match essence.as_str() {
             "" => Self::Unnamed,
@@ -60,10 +62,19 @@ impl BodyKind {
 /// Names and values.
 pub(super) type Fields<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
 
+/// A list of entries, and the body that it stands in.
+#[derive(Debug)]
+struct List<'a> {
+    entries: Vec<BatchEntry<'a>>,
+    body: &'a str,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Params<'a> {
     json: Option<Object<'a>>,
+    /// the list of a JSON body, where it was read already
+    list: Option<List<'a>>,
     query: Fields<'a>,
     form: Fields<'a>,
     headers: &'a HeaderMap,
@@ -74,6 +85,7 @@ impl<'a> Params<'a> {
     pub(super) fn without_body(query: Option<&'a str>, headers: &'a HeaderMap) -> Result<Self, Problem> {
         Ok(Self {
             json: None,
+            list: None,
             query: fields(query.unwrap_or_default().as_bytes())?,
             form: Vec::new(),
             headers,
@@ -93,6 +105,20 @@ impl<'a> Params<'a> {
         Ok(self)
     }
 
+    /// As [`Self::with_body`], for a body that should be a batch.
+    pub(super) fn with_batch(mut self, kind: BodyKind, body: &'a [u8]) -> Result<Self, Problem> {
+        let usual = matches!(kind, BodyKind::Json | BodyKind::Unnamed);
+        let text = usual.then(|| std::str::from_utf8(body).ok()).flatten();
+        match text.and_then(|text| Some((text, BatchBody::parse(text, BATCH_MAX)?))) {
+            Some((body, BatchBody { rest, entries })) => {
+                self.json = Some(rest);
+                self.list = Some(List { entries, body });
+                Ok(self)
+            }
+            None => self.with_body(kind, body),
+        }
+    }
+
     /// Adds the parts of a multipart form.
     pub(super) fn with_parts(mut self, parts: Fields<'a>) -> Self {
         self.form = parts;
@@ -110,9 +136,16 @@ impl<'a> Params<'a> {
         self.json
             .as_ref()
             .and_then(|json| json.get(name))
+            .or_else(|| self.list_as_it_came(name))
             .or_else(|| field(&self.query, name))
             .or_else(|| field(&self.form, name))
             .or_else(|| self.header(header?))
+    }
+
+    /// A rule of a key may ask for the list by its name: seldom enough to read the body once more.
+    fn list_as_it_came(&self, name: &str) -> Option<Value<'_>> {
+        let list = self.list.as_ref().filter(|_| name == "logs")?;
+        Object::parse(list.body).ok()?.get(name)
     }
 
     /// The value of a parameter that no header gives.
@@ -162,7 +195,7 @@ impl<'a> Params<'a> {
     pub(super) fn api_key(&self) -> Option<Cow<'_, str>> {
         let named = self.get("api_key", Some(&API_KEY)).or_else(|| self.header(&X_API_KEY));
         match named {
-            Some(value) => Some(secret(value)),
+            Some(value) => Some(value.into_text()),
             None => bearer(self.headers).map(Cow::Borrowed),
         }
     }
@@ -171,11 +204,11 @@ impl<'a> Params<'a> {
     pub(super) fn key_in_body(&self) -> Option<Cow<'_, str>> {
         let in_json = self.json.as_ref().and_then(|json| json.get("api_key"));
         let in_form = || field(&self.form, "api_key").filter(|_| field(&self.query, "api_key").is_none());
-        in_json.or_else(in_form).map(secret)
+        in_json.or_else(in_form).map(Value::into_text)
     }
 
     pub(super) fn root_pass(&self) -> Option<Cow<'_, str>> {
-        self.get("root_pass", Some(&ROOT_PASS)).map(secret)
+        self.get("root_pass", Some(&ROOT_PASS)).map(Value::into_text)
     }
 
     /// The value of any parameter as text, for what keys require.
@@ -187,10 +220,7 @@ impl<'a> Params<'a> {
             "message" => Some(&MESSAGE),
             _ => None,
         };
-        Some(match self.get(name, header)? {
-            Value::Text(text) => text,
-            Value::Number(text) | Value::Other(text) => Cow::Borrowed(text),
-        })
+        self.get(name, header).map(Value::into_text)
     }
 
     /// Absent = [`Level::Info`].
@@ -216,36 +246,35 @@ impl<'a> Params<'a> {
 
     /// At most 1024 entries; a list, or its JSON text.
     pub(super) fn logs(&'a self) -> Result<Batch<'a>, Problem> {
-        let text = match self.get("logs", None) {
-            Some(Value::Text(text)) => text,
-            Some(Value::Number(text) | Value::Other(text)) => Cow::Borrowed(text),
-            None => return Err(logs_error("logs is missing")),
-        };
-        Ok(Batch(text))
+        if let Some(list) = &self.list {
+            return Ok(Batch::Read(&list.entries));
+        }
+        let value = self.get("logs", None).ok_or_else(|| logs_error("logs is missing"))?;
+        Ok(Batch::Text(value.into_text()))
     }
 }
 
-/// The text of a batch, which its entries borrow.
+/// A batch that was read, or the text of one, which its entries borrow.
 #[derive(Debug)]
-pub(super) struct Batch<'a>(Cow<'a, str>);
+pub(super) enum Batch<'a> {
+    Read(&'a [BatchEntry<'a>]),
+    Text(Cow<'a, str>),
+}
 
 impl Batch<'_> {
     /// All of the entries, or the first thing that is wrong with them.
-    pub(super) fn entries(&self) -> Result<Vec<BatchEntry<'_>>, Problem> {
-        json::parse_batch(&self.0, BATCH_MAX, message_fits).map_err(logs_error)
+    pub(super) fn entries(&self) -> Result<Cow<'_, [BatchEntry<'_>]>, Problem> {
+        match self {
+            Self::Read(entries) => Ok(Cow::Borrowed(entries)),
+            Self::Text(text) => {
+                json::parse_batch(text, BATCH_MAX, message_fits).map(Cow::Owned).map_err(logs_error)
+            }
+        }
     }
 }
 
 fn logs_error(why: impl std::fmt::Display) -> Problem {
     Problem::bad_request(format!("logs parameter format error. {why}"))
-}
-
-fn message_fits(message: &str) -> Result<(), &'static str> {
-    // Never more characters than bytes: most messages need no counting.
-    if message.len() > MESSAGE_MAX && message.chars().nth(MESSAGE_MAX).is_some() {
-        return Err("message is longer than 8192 characters");
-    }
-    Ok(())
 }
 
 fn parse_json(body: &[u8]) -> Result<Object<'_>, Problem> {
@@ -265,14 +294,6 @@ fn describe(error: &serde_json::Error) -> String {
             format!("not a JSON object at line {} column {}", error.line(), error.column())
         }
         _ => error.to_string(),
-    }
-}
-
-/// What is no text counts as its JSON text: as a wrong secret, not as none, or a weaker source would decide.
-fn secret(value: Value<'_>) -> Cow<'_, str> {
-    match value {
-        Value::Text(text) => text,
-        Value::Number(text) | Value::Other(text) => Cow::Borrowed(text),
     }
 }
 
@@ -328,13 +349,6 @@ mod tests {
         assert_eq!(message("msg=a+b%26", BodyKind::Form, "", &none).as_deref(), Some("a b&"));
         assert_eq!(message("", BodyKind::Json, r#"{"message":""}"#, &headers).as_deref(), Some(""));
         assert_eq!(message("", BodyKind::Json, "", &none), None);
-    }
-
-    #[test]
-    fn messages_are_counted_in_characters() {
-        assert!(message_fits(&"あ".repeat(MESSAGE_MAX)).is_ok());
-        assert!(message_fits(&"あ".repeat(MESSAGE_MAX + 1)).is_err());
-        assert!(message_fits(&"a".repeat(MESSAGE_MAX + 1)).is_err());
     }
 
     /// A parameter of a query or form; blank ones count as absent.

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Response};
 
+use super::express::Heads;
 use super::phase::Limits;
 use super::route::{METHODS, Route};
 use crate::config::{Files, KeyDigest, KeyEntry, LogEntry, LogName};
@@ -25,6 +26,8 @@ pub struct Policy {
     pub(super) operator: Arc<Key>,
     /// `Server` and the configured headers, on every answer
     fixed: Vec<(HeaderName, HeaderValue)>,
+    /// what answers of the short way begin with; `None` = all requests go the long way
+    pub(super) express: Option<Heads>,
     /// the two paths of each keyed route
     paths: Vec<[String; 2]>,
 }
@@ -38,19 +41,22 @@ impl Policy {
             let server = concat!("MocaFileLog(", env!("CARGO_PKG_VERSION"), ")");
             fixed.push((header::SERVER, HeaderValue::from_static(server)));
         }
-        Self {
+        let mut this = Self {
             rules: Rules::new(&files),
             limits: Limits::new(&files.http),
             operator: Arc::new(Key::new(KeyEntry {
                 name: "operator".into(),
                 ..KeyEntry::new(KeyDigest::of("operator"))
             })),
-            paths: Route::keyed().iter().map(|route| route.paths(name)).collect(),
+            paths: Route::keyed().map(|route| route.paths(name)).collect(),
             access_log: files.writes_access_log(),
             fixed,
             log,
             files,
-        }
+            express: None,
+        };
+        this.express = Heads::new(&this);
+        this
     }
 
     /// The rules of the guard.

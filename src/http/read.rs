@@ -46,7 +46,7 @@ fn describe(name: &str, log: &LogEntry, found: &Details) -> Vec<u8> {
         Durability::Disk => "disk",
         Durability::Os => "os",
     };
-    let fields: [(&str, Value); 14] = [
+    let fields: [(&str, Value); 16] = [
         ("name", json!(name)),
         ("host", json!(log.host)),
         ("port", json!(log.port)),
@@ -61,6 +61,8 @@ fn describe(name: &str, log: &LogEntry, found: &Details) -> Vec<u8> {
         ("oldest", json!(found.oldest)),
         ("newest", json!(found.newest)),
         ("counting", json!(found.counting)),
+        ("size_on_disk", json!(found.size_on_disk)),
+        ("segments", json!(found.segments)),
     ];
     let mut body = Vec::with_capacity(384);
     for (index, (name, value)) in fields.iter().enumerate() {

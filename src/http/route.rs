@@ -16,6 +16,7 @@ pub(super) enum Route {
     DownloadLogs,
     ClearLogs,
     Tail,
+    Metrics,
     Status,
     OpenApi,
     Page,
@@ -54,6 +55,7 @@ impl Route {
             Self::DownloadLogs => "download-logs",
             Self::ClearLogs => "clear-logs",
             Self::Tail => "tail",
+            Self::Metrics => "metrics",
             Self::Status => "status",
             Self::OpenApi => "openapi.json",
             Self::Page => "",
@@ -68,9 +70,8 @@ impl Route {
         let path = path.strip_suffix('/').unwrap_or(path);
         let Some((first, rest)) = path.split_once('/') else {
             return match path {
-                path if is(path, Self::Status.name()) => Some(Self::Status),
                 path if is(path, PREFIX) => Some(Self::Page),
-                _ => None,
+                path => [Self::Status, Self::Metrics].into_iter().find(|route| is(path, route.name())),
             };
         };
         if !is(first, PREFIX) {
@@ -95,14 +96,17 @@ impl Route {
 
     /// The decoded path in both its forms, for the rules of keys.
     pub(super) fn paths(self, log: &LogName) -> [String; 2] {
+        if self == Self::Metrics {
+            return ["/metrics".to_owned(), "/metrics".to_owned()];
+        }
         let paths =
             [format!("/{PREFIX}/{}", self.name()), format!("/{PREFIX}/{}/{}", log.as_str(), self.name())];
         paths.map(|path| path.trim_end_matches('/').to_owned())
     }
 
-    /// All routes that need a key.
-    pub(super) const fn keyed() -> [Self; 8] {
-        Self::NAMED
+    /// All routes that need a key, in the order of the enumeration.
+    pub(super) fn keyed() -> impl Iterator<Item = Self> {
+        Self::NAMED.into_iter().chain([Self::Metrics])
     }
 
     /// Behind the root password.
@@ -138,14 +142,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_path_is_a_route_or_none(path: String, near in "(/|%2F|%2f|moca-file-log|save-log|status|%73|a|%|\\.)*") {
+        fn any_path_is_a_route_or_none(path: String, near in "(/|%2F|%2f|moca-file-log|save-log|status|metrics|%73|a|%|\\.)*") {
             let log: LogName = "a".parse().unwrap();
             for path in [path, near] {
                 if let Some(route) = Route::of(&path, &log) {
                     let decoded = percent_decode_str(&path).decode_utf8().unwrap();
                     let decoded = decoded.strip_suffix('/').unwrap_or(&decoded);
                     let [short, long] = route.paths(&log);
-                    prop_assert!(decoded == short || decoded == long || decoded == "/status", "{path}");
+                    prop_assert!([&short, &long, "/status"].contains(&decoded), "{path}");
                 }
             }
         }
@@ -178,7 +182,8 @@ mod tests {
         }
         assert_eq!(of("/status"), Some(Route::Status));
         assert_eq!(of("/status/"), Some(Route::Status));
-        assert_eq!(of("/moca-file-log/status"), None);
+        assert_eq!((of("/metrics"), of("/metrics/")), (Some(Route::Metrics), Some(Route::Metrics)));
+        assert_eq!((of("/moca-file-log/status"), of("/moca-file-log/metrics")), (None, None));
         for path in ["", "/", "*", "/moca-file-log//", "/moca-file-log/save-log%00"] {
             assert_eq!(of(path), None, "{path}");
         }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::header::{self, HeaderValue};
 
+use super::App;
 use super::answer::{self, Answer};
 use super::call::{Call, Input};
 use super::trace::{Part, timed};
@@ -57,9 +58,12 @@ async fn save(call: &Call, key: &Arc<Key>, entries: &[Entry<'_>]) -> Answer {
         let source = Source { client: client.as_str(), key: &key.entry.name, route: call.route.name() };
         timed(call.trace.as_ref(), Part::Store, append(store, &source, entries)).await?.cursor
     };
+    if entries.len() < all && !call.is_head() {
+        call.app.vitals.tally.filtered((all - entries.len()) as u64);
+    }
     let saved = if call.is_head() { 0 } else { entries.len() };
     let mut response = if answer::wants_json(&call.parts.headers) {
-        saved_as_json(call, saved, all - entries.len(), cursor)
+        answer::json(describe(&call.app, saved, all - entries.len(), cursor))
     } else {
         answer::success()
     };
@@ -68,7 +72,8 @@ async fn save(call: &Call, key: &Arc<Key>, entries: &[Entry<'_>]) -> Answer {
     Ok(response)
 }
 
-fn saved_as_json(call: &Call, saved: usize, filtered: usize, cursor: Cursor) -> warp::reply::Response {
-    let cursor = call.app.store.cursor_key().encode(cursor);
-    answer::json(format!("{{\"saved\":{saved},\"filtered\":{filtered},\"cursor\":\"{cursor}\"}}"))
+/// A save in JSON.
+pub(super) fn describe(app: &App, saved: usize, filtered: usize, cursor: Cursor) -> String {
+    let cursor = app.store.cursor_key().encode(cursor);
+    format!("{{\"saved\":{saved},\"filtered\":{filtered},\"cursor\":\"{cursor}\"}}")
 }

@@ -54,9 +54,19 @@ impl<S: Wire> ConnStream<S> {
         &self.inner
     }
 
+    /// The bytes below, for whoever knows what is next and keeps the phase in step.
+    pub(super) const fn inner_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
     /// What it is a connection of.
     pub(super) fn app(&self) -> Arc<App> {
         Arc::clone(&self.app)
+    }
+
+    /// Takes what was given back.
+    pub(super) fn take_unread(&mut self) -> Bytes {
+        std::mem::take(&mut self.ahead)
     }
 
     /// Gives bytes back: they are read first.

@@ -10,7 +10,7 @@ pub use escape::{
     Escaped, escape_into, escape_json_into, escape_quoted_into, escape_word_into, escaped_message,
 };
 pub use level::{Level, UnknownLevel};
-pub use line::{Line, LineError, Record, parse_level, parse_line, parse_time, read_line, write_line};
+pub use line::{Common, Line, LineError, Record, parse_level, parse_line, parse_time, read_line, write_line};
 pub use stamp::{Clock, STAMP_LEN, Stamp, Time};
 pub use when::{UnknownTime, parse_when};
 

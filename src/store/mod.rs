@@ -11,6 +11,7 @@ mod file;
 mod piece;
 mod reading;
 mod selection;
+mod statistics;
 
 pub use commit::Ticket;
 pub use cursor::{Cursor, CursorError, CursorKey};
@@ -18,6 +19,7 @@ pub use file::FileStore;
 pub use piece::Piece;
 pub use reading::{Extent, Form, Progress, Query, ReadError, Reading, Writer};
 pub use selection::{Clients, NotAClient, Pattern, PatternError, Selection};
+pub use statistics::{Latencies, Statistics};
 
 use std::io;
 use std::num::NonZeroU64;
@@ -27,7 +29,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 
-use crate::config::Durability;
+use crate::config::{Durability, Rotate};
 use crate::record::{Level, LineFormat};
 
 /// One message to store; the engine adds time, process and sequence number.
@@ -69,6 +71,8 @@ pub struct Settings {
     pub format: LineFormat,
     /// what a completed append means
     pub durability: Durability,
+    /// rotation and retention; `None` = the file grows for ever
+    pub rotate: Option<Rotate>,
 }
 
 /// Why nothing was stored, read or cleared. Every variant is a temporary state: the same request may succeed later.
@@ -80,6 +84,9 @@ pub enum StoreError {
     /// a read failed
     #[error("the log can't be read: {0}")]
     Read(String),
+    /// the disk has less space left than it should have
+    #[error("the disk has less space left than `min_free`")]
+    LowSpace,
     /// the service is stopping
     #[error("the log is closed")]
     Closed,
@@ -115,6 +122,10 @@ pub struct Details {
     pub counting: bool,
     /// bytes of all lines
     pub size: u64,
+    /// bytes of all files that hold them
+    pub size_on_disk: u64,
+    /// rotated segments
+    pub segments: u64,
     /// time of the first line, RFC 3339
     pub oldest: Option<String>,
     /// time of the last line, RFC 3339
@@ -164,6 +175,9 @@ pub trait LogStore: Send + Sync + 'static {
 
     /// Size and age.
     fn details(&self) -> BoxFuture<'_, Details>;
+
+    /// Counts and present state, for those who watch. Waits for no disk longer than a moment.
+    fn statistics(&self) -> BoxFuture<'_, Statistics>;
 
     /// The log as it stands now, to be read in any order and more than once.
     fn snapshot(&self) -> BoxFuture<'_, Result<Snapshot, StoreError>>;

@@ -54,8 +54,12 @@ pub(crate) async fn serve(start: Start) -> Result<Ended, Failure> {
         .map_err(|error| Failure::new(Exit::IoErr, format!("can't open the state: {error}")))?;
     guard.share_limits(files.server.rate_limiter_redis_storage.as_ref());
     let guard = Arc::new(guard);
-    let settings =
-        Settings { path: places.logs.join(&log.file), format: log.format, durability: log.durability };
+    let settings = Settings {
+        path: places.logs.join(&log.file),
+        format: log.format,
+        durability: log.durability,
+        rotate: log.rotate.clone(),
+    };
     let state_path = state_file(&places.state, &name, "state");
     let (store, committer) = FileStore::open(&settings, &state_path, QUEUE)
         .map_err(|error| Failure::new(Exit::CantCreate, format!("can't open the log: {error}")))?;

@@ -177,12 +177,13 @@ impl Reloader {
             path: self.places.logs.join(&log.file),
             format: log.format,
             durability: log.durability,
+            rotate: log.rotate.clone(),
         };
         if settings(&log) != settings(&now.log) {
             let outcome = self.app.store.reconfigure(settings(&log)).await;
             outcome.map_err(|error| vec![format!("log.json: {}: {error}", log.file.display())])?;
         }
-        for warning in warnings.iter().chain(&config::not_in_force(&log, &files)) {
+        for warning in warnings.iter().chain(&config::not_in_force(&files)) {
             log::warn!("{warning}");
         }
         journal::set_level(journal::level_filter(files.server.log_level));

@@ -22,7 +22,7 @@ pub(super) fn count_lines(view: &Arc<View>, from: u64, to: u64) {
         published.counting += 1;
         published.clone()
     };
-    let job = Count { view: Arc::clone(view), file: seen.file, generation: seen.generation };
+    let job = Count { view: Arc::clone(view), file: seen.file, incarnation: seen.incarnation };
     if to - from <= INLINE {
         job.run(from, to);
         return;
@@ -36,7 +36,7 @@ pub(super) fn count_lines(view: &Arc<View>, from: u64, to: u64) {
 struct Count {
     view: Arc<View>,
     file: Arc<File>,
-    generation: u64,
+    incarnation: u64,
 }
 
 impl Count {
@@ -55,13 +55,13 @@ impl Count {
             let lines = memchr::memchr_iter(b'\n', part).count() as u64;
             at += want as u64;
             let mut published = self.view.lock();
-            if published.generation != self.generation {
+            if published.incarnation != self.incarnation {
                 return Ok(());
             }
             published.count += lines;
         }
         let mut published = self.view.lock();
-        if published.generation == self.generation {
+        if published.incarnation == self.incarnation {
             published.counting = published.counting.saturating_sub(1);
         }
         Ok(())

@@ -3,15 +3,19 @@
 //! the next batch fills. Waiting appends are woken from the runtime's thread, all at once.
 
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
+use tokio::time::sleep;
 
 use super::super::StoreError;
 use super::Shared;
 use super::inbox::{Batch, Command};
+use super::state::out_of_space;
+use super::worker::Worker;
 use super::writer::LogFile;
 use crate::config::Durability;
 
@@ -24,32 +28,88 @@ pub(super) struct Committer {
     file: Option<Box<LogFile>>,
     disk: DiskThread,
     pace: Pace,
+    /// when the file wants to be looked after
+    visit: Option<Instant>,
+    /// records are refused, for the disk has too little space left
+    refusing: bool,
+    worker: Option<Worker>,
 }
 
 impl Committer {
     pub(super) fn new(shared: Arc<Shared>, file: LogFile) -> io::Result<Self> {
-        Ok(Self { shared, file: Some(Box::new(file)), disk: DiskThread::spawn()?, pace: Pace::default() })
+        let visit = file.visit();
+        let (file, disk, pace) = (Some(Box::new(file)), DiskThread::spawn()?, Pace::default());
+        Ok(Self { shared, file, disk, pace, visit, refusing: false, worker: None })
     }
 
     pub(super) async fn run(mut self) {
+        let mut alarm = pin!(sleep(Duration::ZERO));
+        self.after_disk();
+        self.visit_if_due().await;
         loop {
-            self.shared.work.notified().await;
+            match self.visit.map(tokio::time::Instant::from_std) {
+                None => self.shared.work.notified().await,
+                Some(at) => {
+                    if alarm.deadline() != at {
+                        alarm.as_mut().reset(at);
+                    }
+                    tokio::select! {
+                        () = self.shared.work.notified() => {}
+                        () = alarm.as_mut() => {}
+                    }
+                }
+            }
+            self.visit_if_due().await;
             while let Some(batch) = self.shared.inbox.take() {
                 if self.turn(batch).await {
                     return;
                 }
+                self.visit_if_due().await;
             }
+        }
+    }
+
+    /// Looks after the file when it is time, however many records come.
+    async fn visit_if_due(&mut self) {
+        if self.visit.is_some_and(|at| at <= Instant::now()) {
+            // What went wrong was told where it did, or is what the next append is told.
+            drop(self.on_disk_thread(LogFile::visited).await);
+        }
+    }
+
+    /// What the file wants after something was done with it.
+    fn after_disk(&mut self) {
+        let Some(file) = &mut self.file else { return };
+        self.visit = file.visit();
+        if std::mem::replace(&mut self.refusing, file.is_low()) != file.is_low() {
+            self.shared.inbox.refuse(file.is_low());
+        }
+        if self.worker.is_none()
+            && let Some(job) = file.next_job()
+        {
+            self.worker = Worker::start(job, Arc::clone(&self.shared));
+        }
+    }
+
+    fn cancel_job(&self) {
+        if let Some(worker) = &self.worker {
+            worker.cancel();
         }
     }
 
     /// One batch and what follows it; true when the store was closed.
     async fn turn(&mut self, batch: Batch) -> bool {
         if batch.records > 0 {
-            let Batch { lines, records, group, durability, .. } = batch;
+            let Batch { lines, records, levels, group, durability, .. } = batch;
+            let bytes = lines.len() as u64;
             let sync = durability == Durability::Disk;
             let (lines, outcome) = match self.file.as_mut() {
                 Some(file)
-                    if !sync && lines.len() <= INLINE && self.pace.is_quick() && file.is_undisturbed() =>
+                    if !sync
+                        && lines.len() <= INLINE
+                        && file.has_room(lines.len())
+                        && self.pace.is_quick()
+                        && file.is_undisturbed() =>
                 {
                     let begun = Instant::now();
                     let outcome = file.append(&lines, records, false);
@@ -69,8 +129,17 @@ impl Committer {
             }
             self.shared.recycle_and_make_room(lines);
             match &outcome {
-                Ok(_) => self.shared.recovered(),
-                Err(error) => self.shared.complain(error),
+                Ok(_) => {
+                    self.shared.tally.add(&levels, bytes);
+                    self.shared.recovered();
+                }
+                Err(error) => {
+                    if out_of_space(error) {
+                        // What is half compressed takes the room of records.
+                        self.cancel_job();
+                    }
+                    self.shared.complain(error);
+                }
             }
             group.complete(outcome.map_err(|error| StoreError::write(&error)));
         }
@@ -84,16 +153,28 @@ impl Committer {
     async fn obey(&mut self, command: Command) -> bool {
         match command {
             Command::Verify(reply) => {
-                answer(reply, self.on_disk_thread(LogFile::verify).await.flatten());
+                answer(reply, self.on_disk_thread(LogFile::verify_all).await.flatten());
+                false
+            }
+            Command::Finished(done) => {
+                self.worker = None;
+                drop(self.on_disk_thread(|file| file.finish_job(done)).await);
                 false
             }
             Command::Clear(reply) => {
+                self.cancel_job();
                 answer(reply, self.on_disk_thread(LogFile::clear).await.flatten());
                 false
             }
             Command::Reconfigure(settings, reply) => {
-                let path = settings.path.clone();
-                let outcome = self.on_disk_thread(move |file| file.move_to(&path)).await.flatten();
+                let (path, rules) = (settings.path.clone(), settings.rotate.clone());
+                self.cancel_job();
+                let outcome = self.on_disk_thread(move |file| {
+                    file.move_to(&path)?;
+                    file.set_rules(rules);
+                    Ok(())
+                });
+                let outcome = outcome.await.flatten();
                 if outcome.is_ok() {
                     self.shared.inbox.apply(&settings);
                 }
@@ -101,6 +182,9 @@ impl Committer {
                 false
             }
             Command::Close(reply) => {
+                if let Some(worker) = self.worker.take() {
+                    worker.end().await;
+                }
                 answer(reply, self.on_disk_thread(LogFile::close).await.flatten());
                 true
             }
@@ -120,6 +204,7 @@ impl Committer {
         }))?;
         let (file, result) = done.await.map_err(|_| gone())?;
         self.file = Some(file);
+        self.after_disk();
         Ok(result)
     }
 }

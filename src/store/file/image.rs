@@ -9,7 +9,8 @@ use std::sync::Arc;
 use super::super::Cursor;
 use super::view::{Published, View};
 
-/// One state of the log, readable until it is cleared.
+/// One state of the log, readable until it is cleared. Segments may be compressed meanwhile; those that are retired
+/// may be readable for a while.
 #[derive(Debug, Clone)]
 pub(super) struct Image {
     view: Arc<View>,
@@ -27,18 +28,28 @@ impl Image {
     }
 
     /// Bytes.
-    pub(super) const fn len(&self) -> u64 {
-        self.seen.len
+    pub(super) fn len(&self) -> u64 {
+        self.rotated() + self.seen.len
+    }
+
+    /// Bytes in segments: what stands before the active file.
+    fn rotated(&self) -> u64 {
+        self.seen.segments.len()
+    }
+
+    /// Records that the log has stored by now, since it was opened.
+    pub(super) fn stored_now(&self) -> u64 {
+        self.view.lock().stored
     }
 
     /// Where its first byte stands.
-    pub(super) const fn start(&self) -> Cursor {
+    pub(super) fn start(&self) -> Cursor {
         self.cursor_at(0)
     }
 
     /// Where it ends.
     pub(super) const fn end(&self) -> Cursor {
-        self.cursor_at(self.len())
+        self.seen.end()
     }
 
     /// The bytes of `range`, all of them. Blocks.
@@ -56,12 +67,22 @@ impl Image {
     /// # Errors
     /// As [`Self::read`].
     pub(super) fn read_into(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        self.view.read_exact_at(&self.seen, buffer, offset)
+        let (mut rest, mut at) = (buffer, offset);
+        while let Some((segment, inside)) = self.seen.segments.locate(at).filter(|_| !rest.is_empty()) {
+            let want = (segment.len - inside).min(rest.len() as u64);
+            let (part, after) = rest.split_at_mut(want as usize);
+            self.view.read_segment(&self.seen, segment, part, inside)?;
+            (at, rest) = (at + want, after);
+        }
+        if rest.is_empty() { Ok(()) } else { self.view.read_exact_at(&self.seen, rest, at - self.rotated()) }
     }
 
     /// The name of an offset.
-    pub(super) const fn cursor_at(&self, offset: u64) -> Cursor {
-        Cursor { epoch: self.seen.epoch, position: self.seen.base + offset }
+    pub(super) fn cursor_at(&self, offset: u64) -> Cursor {
+        self.seen.segments.cursor_at(offset).unwrap_or_else(|| Cursor {
+            epoch: self.seen.epoch,
+            position: self.seen.base + (offset - self.rotated()),
+        })
     }
 
     /// The offset that a cursor names.
@@ -69,7 +90,11 @@ impl Image {
     /// # Errors
     /// [`Gone`] when what follows it is no longer what followed it when it was given.
     pub(super) fn offset_of(&self, cursor: Cursor) -> Result<u64, Gone> {
-        let offset = cursor.position.checked_sub(self.seen.base).filter(|offset| *offset <= self.len());
-        offset.filter(|_| cursor.epoch == self.seen.epoch).ok_or(Gone)
+        let seen = &self.seen;
+        let active = || {
+            let inside = cursor.position.checked_sub(seen.base).filter(|inside| *inside <= seen.len);
+            inside.filter(|_| cursor.epoch == seen.epoch).map(|inside| self.rotated() + inside)
+        };
+        seen.segments.offset_of(cursor).or_else(active).ok_or(Gone)
     }
 }

@@ -6,9 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
 use super::super::commit::{Group, Ticket};
+use super::super::statistics::LEVELS;
 use super::super::{Entry, Full, Settings, Source, StoreError};
+use super::beside::Done;
 use crate::config::Durability;
-use crate::record::{Clock, Line, LineFormat, write_line};
+use crate::record::{Clock, Common, Line, LineFormat, write_line};
 
 /// What is done between batches, in order with them.
 #[derive(Debug)]
@@ -17,6 +19,8 @@ pub(super) enum Command {
     Verify(oneshot::Sender<Result<(), StoreError>>),
     Clear(oneshot::Sender<Result<(), StoreError>>),
     Reconfigure(Settings, oneshot::Sender<Result<(), StoreError>>),
+    /// work on a segment is finished
+    Finished(Done),
     Close(oneshot::Sender<Result<(), StoreError>>),
 }
 
@@ -25,6 +29,8 @@ pub(super) enum Command {
 pub(super) struct Batch {
     pub(super) lines: Vec<u8>,
     pub(super) records: u64,
+    /// the same by level
+    pub(super) levels: [u64; LEVELS],
     pub(super) group: Arc<Group>,
     pub(super) durability: Durability,
     pub(super) commands: Vec<Command>,
@@ -37,10 +43,12 @@ pub(super) struct Inbox(Mutex<Inner>);
 struct Inner {
     lines: Vec<u8>,
     records: u64,
+    levels: [u64; LEVELS],
     group: Arc<Group>,
     commands: Vec<Command>,
     /// the buffer of the batch before, to be used again
     spare: Vec<u8>,
+    common: Common,
     clock: Clock,
     /// records stored by this process
     seq: u64,
@@ -49,6 +57,8 @@ struct Inner {
     durability: Durability,
     capacity: usize,
     closed: bool,
+    /// the disk has too little space left
+    low: bool,
 }
 
 /// A buffer that grew beyond this is not kept. To grow one anew for each of many large batches, with a page fault for
@@ -69,9 +79,11 @@ impl Inbox {
         Self(Mutex::new(Inner {
             lines: Vec::new(),
             records: 0,
+            levels: [0; LEVELS],
             group: Arc::default(),
             commands: Vec::new(),
             spare: Vec::new(),
+            common: Common::default(),
             clock,
             seq: 0,
             pid: std::process::id(),
@@ -79,6 +91,7 @@ impl Inbox {
             durability: settings.durability,
             capacity,
             closed: false,
+            low: false,
         }))
     }
 
@@ -87,12 +100,16 @@ impl Inbox {
     }
 
     /// Appends the entries and tells whether they are the first of their batch, so that the committer must be woken.
-    pub(super) fn push(&self, source: &Source<'_>, entries: &[Entry<'_>]) -> Result<(Ticket, bool), Full> {
+    pub(super) fn push<'a>(
+        &self,
+        source: &Source<'a>,
+        entries: &[Entry<'a>],
+    ) -> Result<(Ticket, bool), Full> {
         let mut inner = self.lock();
         let inner = &mut *inner;
-        if inner.closed {
+        if inner.closed || inner.low {
             let group = Arc::new(Group::default());
-            group.complete(Err(StoreError::Closed));
+            group.complete(Err(if inner.closed { StoreError::Closed } else { StoreError::LowSpace }));
             return Ok((Ticket::new(group, 0), false));
         }
         // One append larger than the queue must get through some time: it may be alone in it.
@@ -103,20 +120,30 @@ impl Inbox {
         let first = inner.records == 0 && inner.commands.is_empty();
         // One for all of them: they came at once, and a stamp costs as much as the rest of a line.
         let stamp = inner.clock.stamp();
+        let line = |entry: &Entry<'a>, seq: u64| Line {
+            level: entry.level,
+            stamp: &stamp,
+            client: source.client,
+            key: source.key,
+            route: source.route,
+            pid: inner.pid,
+            seq,
+            message: entry.message,
+        };
         for entry in entries {
-            inner.seq += 1;
-            let line = Line {
-                level: entry.level,
-                stamp: &stamp,
-                client: source.client,
-                key: source.key,
-                route: source.route,
-                pid: inner.pid,
-                seq: inner.seq,
-                message: entry.message,
-            };
-            write_line(&mut inner.lines, inner.format, &line);
+            inner.levels[entry.level as usize] += 1;
         }
+        match entries {
+            [entry] => write_line(&mut inner.lines, inner.format, &line(entry, inner.seq + 1)),
+            [first, ..] => {
+                inner.common.take(inner.format, &line(first, 0));
+                for (entry, seq) in entries.iter().zip(inner.seq + 1..) {
+                    inner.common.write_line(&mut inner.lines, entry.level, seq, entry.message);
+                }
+            }
+            [] => {}
+        }
+        inner.seq += entries.len() as u64;
         inner.records += entries.len() as u64;
         let ticket = Ticket::new(Arc::clone(&inner.group), inner.lines.len() as u64);
         Ok((ticket, first))
@@ -145,6 +172,7 @@ impl Inbox {
         Some(Batch {
             lines: std::mem::replace(&mut inner.lines, spare),
             records: std::mem::take(&mut inner.records),
+            levels: std::mem::take(&mut inner.levels),
             group: std::mem::take(&mut inner.group),
             durability: inner.durability,
             commands: std::mem::take(&mut inner.commands),
@@ -166,6 +194,16 @@ impl Inbox {
         let mut inner = self.lock();
         inner.format = settings.format;
         inner.durability = settings.durability;
+    }
+
+    /// Bytes of lines that wait.
+    pub(super) fn waiting(&self) -> u64 {
+        self.lock().lines.len() as u64
+    }
+
+    /// Refuses records for as long as the disk is `low` on space.
+    pub(super) fn refuse(&self, low: bool) {
+        self.lock().low = low;
     }
 
     /// Gives no time before `micros`, that of a line which is in the file already.

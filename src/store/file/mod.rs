@@ -2,7 +2,11 @@
 //! through `writer`, `view` is what readers may see, an `image` one state of it; `recovery`, `state` and `census` make the file whole, known and
 //! counted when it is opened.
 
+mod archive;
+mod beside;
+mod catalogue;
 mod census;
+mod chunks;
 mod committer;
 mod follow;
 mod image;
@@ -10,11 +14,22 @@ mod inbox;
 mod place;
 mod reader;
 mod recovery;
+mod retention;
+mod rotation;
+mod schedule;
 mod search;
+mod segment;
+mod shelf;
 mod state;
+mod upkeep;
 mod view;
+mod worker;
 mod writer;
 
+#[cfg(test)]
+mod model_tests;
+#[cfg(test)]
+mod segment_tests;
 #[cfg(test)]
 mod tests;
 
@@ -29,7 +44,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use jiff::tz::TimeZone;
-use tokio::sync::{Notify, oneshot};
+use nix::sys::statvfs::fstatvfs;
+use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use self::committer::Committer;
@@ -38,9 +55,10 @@ use self::inbox::{Command, Inbox};
 use self::reader::blocking;
 use self::view::View;
 use self::writer::LogFile;
+use super::statistics::{Stopwatch, Tally};
 use super::{
     Cursor, CursorKey, Details, Entry, Full, LogStore, Piece, Progress, Query, ReadError, Reading, Selection,
-    Settings, Snapshot, Source, StoreError, Ticket,
+    Settings, Snapshot, Source, Statistics, StoreError, Ticket,
 };
 use crate::record::{Clock, Stamp, parse_line};
 
@@ -58,6 +76,10 @@ struct Shared {
     /// there is room in the inbox
     room: Arc<Notify>,
     view: Arc<View>,
+    tally: Tally,
+    syncs: Arc<Stopwatch>,
+    /// asks the disk how much room it has: a disk that hangs keeps one thread, not one for each question
+    surveyor: Arc<Semaphore>,
     key: CursorKey,
     /// when a failure was last reported, Unix seconds
     complained: AtomicI64,
@@ -111,6 +133,7 @@ impl FileStore {
         queue: usize,
     ) -> io::Result<(Self, impl Future<Output = ()> + Send + use<>)> {
         let mut file = LogFile::open(&settings.path, state_path)?;
+        file.set_rules(settings.rotate.clone());
         let key = CursorKey(file.identity().ok_or_else(|| io::Error::other("the state has no identity"))?);
         let mut clock = Clock::new(TimeZone::system());
         clock.not_before(file.take_newest().unwrap_or(i64::MIN));
@@ -119,6 +142,9 @@ impl FileStore {
             work: Notify::new(),
             room: Arc::default(),
             view: file.view(),
+            tally: Tally::default(),
+            syncs: file.syncs(),
+            surveyor: Arc::new(Semaphore::new(1)),
             key,
             complained: AtomicI64::new(0),
         });
@@ -142,6 +168,23 @@ impl FileStore {
         // What went wrong shows when the file is read.
         drop(timeout(LOOK, self.command(Command::Verify)).await);
         Image::take(&self.shared.view)
+    }
+
+    /// Bytes that the file system has left for whoever is not root, if it says so soon.
+    async fn disk_free(&self) -> Option<u64> {
+        let file = self.shared.view.get().file;
+        let surveyor = Arc::clone(&self.shared.surveyor);
+        let survey = async move {
+            let turn = surveyor.acquire_owned().await.ok()?;
+            let asked = spawn_blocking(move || {
+                let found = fstatvfs(&file);
+                drop(turn);
+                found
+            });
+            let found = asked.await.ok()?.ok()?;
+            Some(found.blocks_available() * found.fragment_size())
+        };
+        timeout(LOOK, survey).await.ok().flatten()
     }
 }
 
@@ -173,14 +216,34 @@ impl LogStore for FileStore {
     fn details(&self) -> BoxFuture<'_, Details> {
         async move {
             let source = self.source().await;
-            let seen = source.seen.clone();
+            let (seen, size) = (source.seen.clone(), source.len());
             let ends = blocking(move || Ok(source.ends())).await.unwrap_or_default();
             Details {
-                count: seen.count,
-                counting: seen.counting > 0,
-                size: seen.len,
+                count: seen.segments.count() + seen.count,
+                counting: seen.counting > 0 || seen.segments.is_uncounted(),
+                size,
+                size_on_disk: seen.segments.stored() + seen.len,
+                segments: seen.segments.items().len() as u64,
                 oldest: ends.0,
                 newest: ends.1,
+            }
+        }
+        .boxed()
+    }
+
+    fn statistics(&self) -> BoxFuture<'_, Statistics> {
+        async move {
+            let disk_free = self.disk_free().await;
+            let shared = &self.shared;
+            let seen = shared.view.get();
+            Statistics {
+                records: shared.tally.records(),
+                bytes: shared.tally.bytes(),
+                queue: shared.inbox.waiting(),
+                syncs: shared.syncs.read(),
+                size: seen.segments.len() + seen.len,
+                segments: seen.segments.items().len() as u64 + 1,
+                disk_free,
             }
         }
         .boxed()
@@ -193,7 +256,7 @@ impl LogStore for FileStore {
             Ok(Snapshot {
                 // The epoch and the end change with every line and every clear: no two states share them. What a
                 // clear leaves has the same end as what it removed, so the length counts as well.
-                etag: format!("\"{:x}-{:x}-{:x}\"", seen.epoch, seen.end().position, seen.len),
+                etag: format!("\"{:x}-{:x}-{:x}\"", seen.epoch, seen.end().position, image.len()),
                 len: image.len(),
                 modified: seen.modified,
                 end: image.end(),

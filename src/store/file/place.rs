@@ -30,13 +30,19 @@ pub(super) fn open_or_create(path: &Path) -> io::Result<File> {
     if !file.metadata()?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
     }
+    lock(&file)?;
+    Ok(file)
+}
+
+/// Locks a file until it is closed.
+pub(super) fn lock(file: &File) -> io::Result<()> {
     match file.try_lock() {
         Err(TryLockError::WouldBlock) => {
             let message = "another process writes this file; give each log a file of its own";
             Err(io::Error::new(io::ErrorKind::ResourceBusy, message))
         }
         // A file system without locks is no reason not to log.
-        Ok(()) | Err(TryLockError::Error(_)) => Ok(file),
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(()),
     }
 }
 
@@ -70,10 +76,27 @@ pub(super) struct Fingerprint {
 impl Fingerprint {
     /// Of a file of `len` bytes.
     pub(super) fn of(file: &File, len: u64) -> io::Result<Self> {
-        let len = len.min(HEAD);
-        let mut head = vec![0; len as usize];
+        let mut head = vec![0; len.min(HEAD) as usize];
         file.read_exact_at(&mut head, 0)?;
-        Ok(Self { len, hash: HEXLOWER.encode(&Sha256::digest(&head)[..16]) })
+        Ok(Self::of_bytes(&head))
+    }
+
+    /// Of a file, or of what is in it, that begins with these bytes and ends with them or is longer than all that
+    /// matters.
+    pub(super) fn of_bytes(bytes: &[u8]) -> Self {
+        let head = &bytes[..bytes.len().min(HEAD as usize)];
+        Self { len: head.len() as u64, hash: HEXLOWER.encode(&Sha256::digest(head)[..16]) }
+    }
+
+    /// Whether something begins as the file of this fingerprint did.
+    pub(super) fn is_of(&self, bytes: &[u8]) -> bool {
+        bytes.get(..self.len as usize).is_some_and(|head| Self::of_bytes(head) == *self)
+    }
+
+    /// The one that takes most room when it is written down.
+    #[cfg(test)]
+    pub(super) fn largest() -> Self {
+        Self::of_bytes(&[0; HEAD as usize])
     }
 
     /// No byte was seen of the file yet: nothing can be told by it.

@@ -111,7 +111,8 @@ pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
     }
 }
 
-fn end_of_last_line(file: &File, len: u64) -> io::Result<u64> {
+/// Where the last whole line ends among the first `len` bytes.
+pub(super) fn end_of_last_line(file: &File, len: u64) -> io::Result<u64> {
     let mut block = vec![0; BLOCK as usize];
     let mut end = len;
     while end > 0 {

@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 
 use super::place::Fingerprint;
 use super::recovery::sync_folder;
+use super::segment::Segment;
 
 const SLOT_LEN: usize = 1024;
 const CHECK_LEN: usize = 16;
@@ -40,6 +41,20 @@ pub(super) struct State {
     pub(super) head: Fingerprint,
     /// a clear up to this position was begun
     pub(super) clearing_to: Option<u64>,
+    /// a rotation was begun, and the catalogue does not know its segment yet
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) rotating: Option<Rotating>,
+}
+
+/// A rotation that was begun.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Rotating {
+    /// what the active file becomes
+    pub(super) segment: Segment,
+    /// device and inode of the file that takes its place
+    pub(super) dev: u64,
+    /// see `dev`
+    pub(super) ino: u64,
 }
 
 impl State {
@@ -58,6 +73,7 @@ impl State {
             count: Some(0),
             head: Fingerprint::default(),
             clearing_to: None,
+            rotating: None,
         })
     }
 
@@ -182,6 +198,7 @@ fn read_slot(file: &File, slot: u64) -> Option<State> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::segment::{Coding, Name};
     use super::*;
 
     #[test]
@@ -195,6 +212,37 @@ mod tests {
         let torn_slot = file.get().revision % 2;
         file.file.as_ref().unwrap().write_all_at(b"####", torn_slot * SLOT_LEN as u64 + 40).unwrap();
         assert_eq!(StateFile::open(&path).unwrap().get(), &before);
+    }
+
+    #[test]
+    fn a_slot_has_room_for_the_largest_numbers() {
+        let dir = tempfile::tempdir().unwrap();
+        let head = Fingerprint::largest();
+        let segment = Segment {
+            name: Name::new(jiff::Timestamp::MAX, u64::MAX),
+            coding: Coding::Plain,
+            epoch: u32::MAX,
+            base: u64::MAX,
+            len: u64::MAX,
+            count: Some(u64::MAX),
+            newest: i64::MIN,
+            stored: u64::MAX,
+            mtime: Some(i64::MIN),
+            ino: u64::MAX,
+            head: head.clone(),
+            path: std::path::PathBuf::new(),
+        };
+        let mut file = StateFile::open(&dir.path().join("log.state")).unwrap();
+        file.update(true, |state| {
+            state.revision = u64::MAX - 1;
+            (state.epoch, state.base, state.dev, state.ino) = (u32::MAX, u64::MAX, u64::MAX, u64::MAX);
+            (state.len, state.count, state.clearing_to) = (u64::MAX, Some(u64::MAX), Some(u64::MAX));
+            state.head = head;
+            state.rotating = Some(Rotating { segment, dev: u64::MAX, ino: u64::MAX });
+        })
+        .unwrap();
+        let before = file.get().clone();
+        assert_eq!(StateFile::open(&dir.path().join("log.state")).unwrap().get(), &before);
     }
 
     #[test]

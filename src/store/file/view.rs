@@ -1,4 +1,4 @@
-//! What readers may see of the file: only what is durable, and which incarnation of the file it is. Writers publish
+//! What readers may see of the log: only what is durable, and which incarnation of its files it is. Writers publish
 //! here after a commit; readers take a copy and never hold the lock while they read.
 
 use std::fs::File;
@@ -10,17 +10,22 @@ use std::time::SystemTime;
 use tokio::sync::Notify;
 
 use super::super::Cursor;
+use super::segment::{Segment, Segments};
+use super::shelf::Shelf;
 
-/// The readable part of the active file at one moment.
+/// The readable part of the log at one moment: its segments, then the active file.
 #[derive(Debug, Clone)]
 pub(super) struct Published {
+    pub(super) segments: Arc<Segments>,
     pub(super) file: Arc<File>,
     /// changes whenever bytes that could be read before may be gone or others
     pub(super) generation: u64,
+    /// changes whenever the active file is another one, or its bytes are
+    pub(super) incarnation: u64,
     pub(super) epoch: u32,
-    /// position of the file's first byte
+    /// position of the active file's first byte
     pub(super) base: u64,
-    /// durable bytes
+    /// durable bytes of the active file
     pub(super) len: u64,
     /// lines among them; a lower bound while `counting`
     pub(super) count: u64,
@@ -42,11 +47,12 @@ impl Published {
 pub(super) struct View {
     published: Mutex<Published>,
     changed: Notify,
+    shelf: Shelf,
 }
 
 impl View {
-    pub(super) const fn new(published: Published) -> Self {
-        Self { published: Mutex::new(published), changed: Notify::const_new() }
+    pub(super) fn new(published: Published) -> Self {
+        Self { published: Mutex::new(published), changed: Notify::const_new(), shelf: Shelf::default() }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Published> {
@@ -68,15 +74,43 @@ impl View {
         self.lock().clone()
     }
 
-    /// Reads from the file as it was published as `seen`, filling `buffer`.
+    pub(super) const fn shelf(&self) -> &Shelf {
+        &self.shelf
+    }
+
+    /// Reads from the active file as it was published as `seen`, filling `buffer`.
     ///
-    /// Fails when the file was cleared or replaced meanwhile: the generation changes before the first byte is
-    /// touched, so bytes read under an unchanged generation are the bytes that were published.
+    /// Fails when the log was cleared or the file replaced meanwhile: the generation changes before the first byte
+    /// is touched, so bytes read under an unchanged generation are the bytes that were published.
     pub(super) fn read_exact_at(&self, seen: &Published, buffer: &mut [u8], at: u64) -> io::Result<()> {
         let outcome = seen.file.read_exact_at(buffer, at);
-        if self.lock().generation != seen.generation {
-            return Err(io::Error::other("the log was cleared or replaced while it was read"));
-        }
+        self.is_still(seen)?;
         outcome
+    }
+
+    /// Reads from one of the segments that were published as `seen`, filling `buffer`. As [`Self::read_exact_at`], and
+    /// fails as well when the segment left the log in another way and is not open any more.
+    pub(super) fn read_segment(
+        &self,
+        seen: &Published,
+        segment: &Segment,
+        buffer: &mut [u8],
+        at: u64,
+    ) -> io::Result<()> {
+        let outcome = self.shelf.read(segment, buffer, at).or_else(|error| {
+            // It may have been compressed meanwhile: the same lines are in another file.
+            let now = Arc::clone(&self.lock().segments);
+            let same = now.by_seq(segment.seq()).filter(|now| now.coding != segment.coding);
+            same.map_or(Err(error), |same| self.shelf.read(same, buffer, at))
+        });
+        self.is_still(seen)?;
+        outcome
+    }
+
+    fn is_still(&self, seen: &Published) -> io::Result<()> {
+        if self.lock().generation == seen.generation {
+            return Ok(());
+        }
+        Err(io::Error::other("the log was cleared or replaced while it was read"))
     }
 }

@@ -1,28 +1,31 @@
 //! The active file as its only writer sees it: opens and repairs it, appends batches whole or not at all, notices
-//! when somebody moved, deleted, truncated or extended it, and clears it.
+//! when somebody moved, deleted, truncated or extended it, and clears it together with its [archive](Archive).
 //!
 //! All calls block; the committer decides on which thread they run.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::super::commit::Placed;
+use super::super::statistics::Stopwatch;
+use super::archive::Archive;
+use super::catalogue::{TAIL, newest_in};
 use super::census::count_lines;
 use super::place::{Fingerprint, at_path, open_or_create};
 use super::recovery::{cut_torn_tail, torn_path};
+use super::rotation;
 use super::state::StateFile;
+use super::upkeep::Upkeep;
 use super::view::{Published, View};
+use crate::fault;
 use crate::record::parse_time;
 
 /// How many bytes may be written before the count of lines is noted down, which bounds the counting after a crash.
 const CHECKPOINT: u64 = 64 * 1024 * 1024;
-
-/// The last line is looked for in this much of the file's end.
-const TAIL: u64 = 256 * 1024;
 
 /// One warning about another program's doings in this time.
 const WARN_EVERY: Duration = Duration::from_secs(10);
@@ -31,32 +34,42 @@ const WARN_EVERY: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct LogFile {
     path: PathBuf,
-    file: Arc<File>,
+    state_path: PathBuf,
+    pub(super) file: Arc<File>,
     /// 0 before the file was adopted
-    ino: u64,
-    dev: u64,
+    pub(super) ino: u64,
+    pub(super) dev: u64,
     /// bytes that are whole lines of ours or were adopted; the file's length unless somebody else touched it
-    len: u64,
+    pub(super) len: u64,
     /// a failed write left bytes behind `len` that could not be cut off yet
     dirty: bool,
-    state: StateFile,
-    view: Arc<View>,
+    pub(super) state: StateFile,
+    pub(super) archive: Archive,
+    pub(super) view: Arc<View>,
+    syncs: Arc<Stopwatch>,
     /// `len` when the count was noted down last
-    checkpoint: u64,
+    pub(super) checkpoint: u64,
+    /// time of the first line, if it is one of ours, microseconds since the epoch
+    pub(super) first: Option<i64>,
     /// time of the last line of a file that was adopted, until the clock knows it
     newest: Option<i64>,
+    pub(super) upkeep: Upkeep,
     warned: Option<Instant>,
 }
 
 impl LogFile {
     /// Opens or creates the file at `path` and makes it whole. `state_path` lies in the state directory.
     pub(super) fn open(path: &Path, state_path: &Path) -> io::Result<Self> {
-        let file = Arc::new(open_or_create(path).map_err(|error| at_path(&error, path))?);
         let mut state = StateFile::open(state_path).map_err(|error| at_path(&error, state_path))?;
-        finish_clear(&mut state, &file)?;
+        rotation::put_in_place(state.get(), path);
+        let file = Arc::new(open_or_create(path).map_err(|error| at_path(&error, path))?);
+        let home = fs::canonicalize(path)?;
+        rotation::finish(&mut state, &file, &home)?;
         let view = Arc::new(View::new(Published {
+            segments: Arc::default(),
             file: Arc::clone(&file),
             generation: 0,
+            incarnation: 0,
             epoch: state.get().epoch,
             base: state.get().base,
             len: 0,
@@ -65,17 +78,25 @@ impl LogFile {
             stored: 0,
             modified: SystemTime::now(),
         }));
+        let mut archive = Archive::open(home, state_path, state.get(), &view);
+        finish_clear(&mut state, &file, &mut archive)?;
+        view.lock().base = state.get().base;
         let mut this = Self {
             path: path.to_owned(),
+            state_path: state_path.to_owned(),
             file,
             ino: 0,
             dev: 0,
             len: 0,
             dirty: false,
             state,
+            archive,
             view,
+            syncs: Arc::default(),
             checkpoint: 0,
+            first: None,
             newest: None,
+            upkeep: Upkeep::default(),
             warned: None,
         };
         this.adopt()?;
@@ -86,6 +107,11 @@ impl LogFile {
         Arc::clone(&self.view)
     }
 
+    /// How long the syncs of batches take.
+    pub(super) fn syncs(&self) -> Arc<Stopwatch> {
+        Arc::clone(&self.syncs)
+    }
+
     pub(super) fn identity(&self) -> Option<[u8; 16]> {
         self.state.get().identity_bytes()
     }
@@ -94,13 +120,17 @@ impl LogFile {
     /// left in the file, or will be before the next append succeeds.
     pub(super) fn commit(&mut self, bytes: &[u8], records: u64, sync: bool) -> io::Result<Placed> {
         self.verify()?;
+        if !self.has_room(bytes.len()) {
+            self.tend(bytes.len() as u64);
+        }
         self.append(bytes, records, sync)
     }
 
     /// As [`Self::commit`] for a file that [is undisturbed](Self::is_undisturbed).
     pub(super) fn append(&mut self, bytes: &[u8], records: u64, sync: bool) -> io::Result<Placed> {
         let written = (&*self.file).write_all(bytes);
-        let outcome = if sync { written.and_then(|()| self.file.sync_data()) } else { written };
+        let synced = |()| self.syncs.time(|| self.file.sync_data());
+        let outcome = if sync { written.and_then(synced) } else { written };
         if let Err(error) = outcome {
             self.dirty = true;
             if let Err(undo) = self.undo() {
@@ -120,6 +150,7 @@ impl LogFile {
         }
         self.view.tell();
         if self.state.get().head.is_empty() {
+            self.first = parse_time(bytes);
             self.note_head(sync);
         }
         if self.len - self.checkpoint >= CHECKPOINT {
@@ -137,17 +168,24 @@ impl LogFile {
             self.state.revise(|state| state.clearing_to = None);
             return Err(error);
         }
+        fault::point("clear.noted");
         // Readers first: from here on what they read may be gone.
         self.view.lock().generation += 1;
-        if let Err(error) = self.file.set_len(0).and_then(|()| self.file.sync_all()) {
+        let removed = self.archive.remove_all();
+        if let Err(error) = removed.and_then(|()| self.file.set_len(0)).and_then(|()| self.file.sync_all()) {
             self.state.revise(|state| state.clearing_to = None);
             self.adopt()?;
             return Err(error);
         }
+        fault::point("clear.cut");
         self.len = 0;
         self.checkpoint = 0;
+        self.first = None;
         {
             let mut published = self.view.lock();
+            // Again: who came in between saw an end that is no more.
+            published.generation += 1;
+            published.incarnation += 1;
             (published.base, published.len, published.count, published.counting) = (end, 0, 0, 0);
             published.modified = SystemTime::now();
         }
@@ -155,8 +193,14 @@ impl LogFile {
         self.state.update(true, |state| {
             (state.base, state.len, state.count) = (end, 0, Some(0));
             state.head = Fingerprint::default();
-            state.clearing_to = None;
-        })
+            (state.clearing_to, state.rotating) = (None, None);
+        })?;
+        fault::point("clear.done");
+        if let Err(error) = self.archive.settle() {
+            log::warn!("can't note that the segments of {} were removed: {error}", self.path.display());
+        }
+        self.plan();
+        Ok(())
     }
 
     /// Goes on in another file; on an error the old one stays.
@@ -169,12 +213,20 @@ impl LogFile {
             // A file that fails must not hold the log back from one that works.
             log::warn!("can't sync {} before leaving it: {error}", self.path.display());
         }
+        let home = fs::canonicalize(path)?;
+        // What was rotated stays where it is, as the file that is left; what lies beside the new one belongs to it.
+        self.state.revise(|state| state.rotating = None);
+        let archive = Archive::open(home, &self.state_path, self.state.get(), &self.view);
         let old_file = std::mem::replace(&mut self.file, Arc::new(file));
         let old_path = std::mem::replace(&mut self.path, path.to_owned());
+        let old_archive = std::mem::replace(&mut self.archive, archive);
         let outcome = self.adopt();
         match outcome {
-            Ok(()) => self.dirty = false,
-            Err(_) => (self.file, self.path) = (old_file, old_path),
+            Ok(()) => {
+                self.dirty = false;
+                self.view.shelf().forget_all();
+            }
+            Err(_) => (self.file, self.path, self.archive) = (old_file, old_path, old_archive),
         }
         outcome
     }
@@ -237,6 +289,12 @@ impl LogFile {
         self.state.settle()
     }
 
+    /// As [`Self::verify`], for the whole log.
+    pub(super) fn verify_all(&mut self) -> io::Result<()> {
+        self.archive.look();
+        self.verify()
+    }
+
     fn undo(&mut self) -> io::Result<()> {
         if self.dirty {
             // Shorter, it was truncated by somebody else meanwhile: `set_len` would fill it up with zeros.
@@ -250,7 +308,7 @@ impl LogFile {
 
     /// Takes the open file as it is: cuts a torn tail, decides whether it continues what is known, publishes it, and
     /// counts what was not counted.
-    fn adopt(&mut self) -> io::Result<()> {
+    pub(super) fn adopt(&mut self) -> io::Result<()> {
         let torn =
             cut_torn_tail(&self.file, &self.path).map_err(|error| at_path(&error, &torn_path(&self.path)))?;
         if torn > 0 {
@@ -264,6 +322,8 @@ impl LogFile {
         let continues = (known.dev, known.ino) == (meta.dev(), meta.ino())
             && len >= known_len
             && known.head.continues_in(&self.file, len);
+        // Lines that nothing is known of come before these: the whole log is counted anew.
+        let anew = self.archive.is_unplaced();
         (self.dev, self.ino, self.len, self.dirty) = (meta.dev(), meta.ino(), len, false);
         self.checkpoint = len;
         let counted_to;
@@ -273,22 +333,27 @@ impl LogFile {
             published.file = Arc::clone(&self.file);
             published.len = len;
             published.modified = meta.modified().unwrap_or_else(|_| SystemTime::now());
-            if continues && !at_start {
+            if continues && !at_start && !anew {
                 // Bytes that were published are still what they were: readers and cursors go on.
                 counted_to = known_len;
             } else {
                 published.generation += 1;
+                published.incarnation += 1;
                 published.counting = 0;
                 (counted_to, published.count) = match known.count {
                     Some(count) if continues => (known.len, count),
                     _ => (0, 0),
                 };
                 // A log that was never seen before has no cursors that could mean something else.
-                if !continues && known.ino != 0 {
+                if (!continues || anew) && known.ino != 0 {
                     published.base = end;
                     published.epoch += 1;
                 }
             }
+            if anew {
+                published.base = self.archive.place(published.epoch, published.base);
+            }
+            published.segments = Arc::clone(self.archive.segments());
         }
         self.view.tell();
         let (seen, head) = (self.view.get(), Fingerprint::of(&self.file, len)?);
@@ -302,18 +367,38 @@ impl LogFile {
         if let Err(error) = noted {
             log::warn!("can't note the state of {}: {error}", self.path.display());
         }
+        self.settle_archive();
         count_lines(&self.view, counted_to, len);
-        self.newest = self.newest_time();
+        self.first = self.first_time();
+        self.newest = self.newest_time().max(self.archive.segments().items().last().map(|last| last.newest));
+        self.plan();
         Ok(())
     }
 
+    /// Brings the catalogue up to date. What it does not know stands in the state until then.
+    pub(super) fn settle_archive(&mut self) {
+        if let Err(error) = self.archive.settle() {
+            log::warn!("can't note the segments of {}: {error}", self.path.display());
+        } else if self.state.get().rotating.is_some()
+            && let Err(error) = self.state.update(false, |state| state.rotating = None)
+        {
+            log::warn!("can't note the state of {}: {error}", self.path.display());
+        }
+    }
+
+    /// Time of the first line, if it is one of ours.
+    fn first_time(&self) -> Option<i64> {
+        let mut head = [0; 64];
+        let got = self.file.read_at(&mut head, 0).ok()?;
+        parse_time(&head[..got])
+    }
+
     /// Time of the last line that is one of ours.
-    fn newest_time(&self) -> Option<i64> {
-        let seen = self.view.get();
-        let want = seen.len.min(TAIL);
+    pub(super) fn newest_time(&self) -> Option<i64> {
+        let want = self.len.min(TAIL);
         let mut tail = vec![0; want as usize];
-        self.view.read_exact_at(&seen, &mut tail, seen.len - want).ok()?;
-        tail.rsplit(|byte| *byte == b'\n').find_map(parse_time)
+        self.file.read_exact_at(&mut tail, self.len - want).ok()?;
+        newest_in(&tail)
     }
 
     fn note_head(&mut self, durable: bool) {
@@ -359,7 +444,7 @@ impl LogFile {
 
 /// Finishes a clear that was interrupted. A file that is longer than what was to be cleared holds lines that came
 /// later: those stay, with everything before them.
-fn finish_clear(state: &mut StateFile, file: &File) -> io::Result<()> {
+fn finish_clear(state: &mut StateFile, file: &File, archive: &mut Archive) -> io::Result<()> {
     let known = state.get();
     let Some(to) = known.clearing_to else { return Ok(()) };
     let meta = file.metadata()?;
@@ -367,6 +452,7 @@ fn finish_clear(state: &mut StateFile, file: &File) -> io::Result<()> {
     if same && meta.size() > to.saturating_sub(known.base) {
         return state.update(true, |state| state.clearing_to = None);
     }
+    archive.remove_all()?;
     if same {
         file.set_len(0)?;
         file.sync_all()?;
@@ -374,6 +460,6 @@ fn finish_clear(state: &mut StateFile, file: &File) -> io::Result<()> {
     state.update(true, |state| {
         (state.base, state.len, state.count) = (to, 0, Some(0));
         state.head = Fingerprint::default();
-        state.clearing_to = None;
+        (state.clearing_to, state.rotating) = (None, None);
     })
 }

@@ -13,7 +13,7 @@ use crate::store::file::FileStore;
 use crate::store::{Clients, Cursor, LogStore, Pattern, Selection, Settings, Writer};
 
 /// Smaller than most lines: everything that can come to stand across a border does.
-const TINY: Sizes = Sizes { first: 100, block: 700, kept: 900, answer: 300 };
+const TINY: Sizes = Sizes { first: 100, block: 700, portion: 150, kept: 900, answer: 300 };
 
 /// The image of a log that holds `content`.
 struct Bench {
@@ -26,7 +26,7 @@ impl Bench {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.log");
         std::fs::write(&path, content).unwrap();
-        let settings = Settings { path, format: LineFormat::Text, durability: Durability::Os };
+        let settings = Settings { path, format: LineFormat::Text, durability: Durability::Os, rotate: None };
         let (store, _committer) = FileStore::open(&settings, &dir.path().join("a.state"), 1024).unwrap();
         assert_eq!(store.end().position, content.len() as u64);
         Self { image: Image::take(&store.shared.view), _dir: dir }
@@ -292,7 +292,7 @@ proptest! {
         let target = 1_795_410_149_805_789 + instant;
         let ends: Vec<u64> = std::iter::once(0).chain(memchr::memchr_iter(b'\n', &content).map(|at| at as u64 + 1)).collect();
         let from = ends[from.index(ends.len())];
-        let mut bisect = Bisect::new(bench.image.clone(), target, from..content.len() as u64);
+        let mut bisect = Bisect::new(bench.image, target, from..content.len() as u64);
         let place = loop {
             if let Some(place) = bisect.step().unwrap() {
                 break place;

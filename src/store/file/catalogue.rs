@@ -1,0 +1,184 @@
+//! The catalogue: what is known of the segments, in one file of the state directory that is replaced as a whole. The
+//! files are the truth and the catalogue describes them, so it may lag behind: of a segment that is missing nothing is
+//! left, one that was compressed meanwhile is recognised, and without a catalogue lines are kept and cursors lost.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::chunks::Chunks;
+use super::place::Fingerprint;
+use super::recovery::{end_of_last_line, sync_folder};
+use super::segment::{Coding, Name, Segment, mtime_of};
+use crate::fault;
+use crate::record::parse_time;
+
+/// What the file holds.
+#[derive(Debug, Serialize, Deserialize)]
+struct Document<S> {
+    /// of the log's state
+    identity: String,
+    /// the active file
+    file: String,
+    /// the number of the next segment
+    next: u64,
+    segments: S,
+}
+
+/// The file.
+#[derive(Debug)]
+pub(super) struct Catalogue {
+    path: PathBuf,
+    identity: String,
+}
+
+/// What was read of it.
+#[derive(Debug, Default)]
+pub(super) struct Entries {
+    pub(super) next: u64,
+    pub(super) segments: Vec<Segment>,
+}
+
+impl Catalogue {
+    /// The one that belongs to a state.
+    pub(super) fn beside(state_path: &Path, identity: &str) -> Self {
+        Self { path: state_path.with_extension("segments"), identity: identity.to_owned() }
+    }
+
+    /// What it says of the log whose active file is `home`; `None` when there is none, or that of another log.
+    pub(super) fn read(&self, home: &Path) -> Option<Entries> {
+        drop(fs::remove_file(self.unfinished()));
+        let text = fs::read(&self.path).ok()?;
+        let found: Document<Vec<Segment>> = serde_json::from_slice(&text)
+            .inspect_err(|error| log::warn!("{} is broken: {error}", self.path.display()))
+            .ok()?;
+        (found.identity == self.identity && found.file == home.to_string_lossy())
+            .then_some(Entries { next: found.next, segments: found.segments })
+    }
+
+    /// Replaces it.
+    pub(super) fn write(&self, home: &Path, next: u64, segments: &[Arc<Segment>]) -> io::Result<()> {
+        let segments: Vec<&Segment> = segments.iter().map(|segment| &**segment).collect();
+        let file = home.to_string_lossy().into_owned();
+        let text = serde_json::to_vec(&Document { identity: self.identity.clone(), file, next, segments })?;
+        let unfinished = self.unfinished();
+        let outcome = Self::write_new(&unfinished, &text).and_then(|()| {
+            fault::point("catalogue.written");
+            fs::rename(&unfinished, &self.path)?;
+            sync_folder(&self.path)
+        });
+        if outcome.is_err() {
+            drop(fs::remove_file(&unfinished));
+        }
+        outcome
+    }
+
+    fn write_new(path: &Path, text: &[u8]) -> io::Result<()> {
+        let mut options = OpenOptions::new();
+        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(path)?;
+        file.write_all(text)?;
+        file.sync_all()
+    }
+
+    fn unfinished(&self) -> PathBuf {
+        let mut path = self.path.clone().into_os_string();
+        path.push(".tmp");
+        PathBuf::from(path)
+    }
+}
+
+/// Looks for the file of an entry, in the form that was noted or in the one that an interrupted compression left.
+/// `None` when there is none, or when it was altered.
+pub(super) fn find(entry: &Segment, home: &Path) -> Option<Segment> {
+    let noted = std::iter::once(entry.coding);
+    let others = Coding::ALL.into_iter().filter(|coding| *coding != entry.coding);
+    noted.chain(others).find_map(|coding| find_as(entry, home, coding).ok().flatten())
+}
+
+fn find_as(entry: &Segment, home: &Path, coding: Coding) -> io::Result<Option<Segment>> {
+    let path = entry.name.path(home, coding);
+    let meta = fs::symlink_metadata(&path)?;
+    if !meta.is_file() {
+        return Ok(None);
+    }
+    let found = Segment { path, coding, ..entry.clone() };
+    if coding == entry.coding {
+        if found.is_unaltered(&meta) && found.mtime.is_some() && meta.ino() == entry.ino {
+            return Ok(Some(found));
+        }
+        if entry.mtime.is_some() && !found.is_unaltered(&meta) {
+            return Ok(None);
+        }
+    }
+    let file = File::open(&found.path)?;
+    let stored = meta.size();
+    let (len, begins_so) = if coding == Coding::Plain {
+        // Shorter, it was not synced before the machine crashed: whole lines are left of it.
+        (end_of_last_line(&file, stored)?, entry.head.continues_in(&file, stored))
+    } else {
+        let chunks = Chunks::of(&file, coding, stored)?;
+        (chunks.len(), entry.head.is_of(&chunks.read(&file, 0)?))
+    };
+    let whole = len == entry.len || (coding == Coding::Plain && entry.mtime.is_none());
+    if !begins_so || !whole || !(1..=entry.len).contains(&len) || stored > entry.len.max(entry.stored) {
+        return Ok(None);
+    }
+    // What was shortened has to be counted and synced again.
+    let count = entry.count.filter(|_| len == entry.len);
+    let mtime = (coding != Coding::Plain || (entry.mtime.is_some() && coding == entry.coding))
+        .then(|| mtime_of(&meta));
+    Ok(Some(Segment { len, count, stored, mtime, ino: meta.ino(), ..found }))
+}
+
+/// What a file that no catalogue knows holds. It has no position yet.
+pub(super) fn inspect(name: Name, coding: Coding, home: &Path) -> io::Result<Segment> {
+    let path = name.path(home, coding);
+    let meta = fs::symlink_metadata(&path)?;
+    if !meta.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    }
+    let file = File::open(&path)?;
+    let (stored, mtime) = (meta.size(), mtime_of(&meta));
+    let (len, head, tail) = if coding == Coding::Plain {
+        let len = end_of_last_line(&file, stored)?;
+        let want = len.min(TAIL);
+        let mut tail = vec![0; want as usize];
+        file.read_exact_at(&mut tail, len - want)?;
+        (len, Fingerprint::of(&file, len)?, tail)
+    } else {
+        let chunks = Chunks::of(&file, coding, stored)?;
+        let last = Chunks::index(chunks.len().saturating_sub(1));
+        (chunks.len(), Fingerprint::of_bytes(&chunks.read(&file, 0)?), chunks.read(&file, last)?)
+    };
+    if len == 0 {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "no line in it"));
+    }
+    let newest = newest_in(&tail).unwrap_or(mtime / 1000);
+    let mtime = (coding != Coding::Plain).then_some(mtime);
+    Ok(Segment {
+        name,
+        coding,
+        epoch: 0,
+        base: 0,
+        len,
+        count: None,
+        newest,
+        stored,
+        mtime,
+        ino: meta.ino(),
+        head,
+        path,
+    })
+}
+
+/// The last line is looked for in this much of a file's end.
+pub(super) const TAIL: u64 = 256 * 1024;
+
+/// Time of the last line that is one of ours, in the end of a file.
+pub(super) fn newest_in(tail: &[u8]) -> Option<i64> {
+    tail.rsplit(|byte| *byte == b'\n').find_map(parse_time)
+}

@@ -1,0 +1,335 @@
+//! The engine against a model in memory: whatever is appended, rotated, compressed, retired, cleared, reopened, and
+//! meddled with from outside, every read and every cursor gives what the model says.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use super::super::Cursor;
+use super::image::{Gone, Image};
+use super::writer::LogFile;
+use crate::config::{Compression, Rotate};
+
+#[derive(Debug, Clone)]
+enum Step {
+    /// lengths of the records of one append
+    Append(Vec<usize>),
+    Rotate,
+    Compress(Compression),
+    Retire(usize),
+    Clear,
+    Reopen {
+        cleanly: bool,
+    },
+    /// with these files of the state lost
+    Forget {
+        catalogue: bool,
+        state: bool,
+    },
+    /// one of the segments, counted from the oldest
+    Remove(usize),
+    Alter(usize, Change),
+    MoveAway,
+    Truncate,
+    /// keeps an image to read it later
+    Keep,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Change {
+    Shortened,
+    Lengthened,
+    SameLength,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let lens =
+        prop::collection::vec(prop_oneof![8 => 1_usize..200, 1 => Just(90_000), 1 => Just(300_000)], 1..5);
+    let change = prop_oneof![Just(Change::Shortened), Just(Change::Lengthened), Just(Change::SameLength)];
+    let compression = prop_oneof![Just(Compression::Zstd), Just(Compression::Gzip), Just(Compression::None)];
+    prop_oneof![
+        10 => lens.prop_map(Step::Append),
+        8 => Just(Step::Rotate),
+        4 => compression.prop_map(Step::Compress),
+        2 => (0_usize..3).prop_map(Step::Retire),
+        1 => Just(Step::Clear),
+        3 => any::<bool>().prop_map(|cleanly| Step::Reopen { cleanly }),
+        1 => prop_oneof![Just((true, false)), Just((true, true)), Just((false, true))]
+            .prop_map(|(catalogue, state)| Step::Forget { catalogue, state }),
+        1 => (0_usize..6).prop_map(Step::Remove),
+        1 => (0_usize..6, change).prop_map(|(place, change)| Step::Alter(place, change)),
+        1 => Just(Step::MoveAway),
+        1 => Just(Step::Truncate),
+        2 => Just(Step::Keep),
+    ]
+}
+
+/// A record that is in the log.
+#[derive(Debug, Clone)]
+struct Record {
+    bytes: Vec<u8>,
+    before: Cursor,
+}
+
+struct Run {
+    dir: TempDir,
+    file: Option<LogFile>,
+    /// segments, then the active file
+    parts: Vec<Vec<Record>>,
+    /// every cursor that was ever given, of this identity
+    given: Vec<Cursor>,
+    kept: Vec<(Image, Vec<u8>)>,
+    records: usize,
+    moved: usize,
+}
+
+impl Run {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (parts, given, kept) = (vec![Vec::new()], Vec::new(), Vec::new());
+        let mut this = Self { dir, file: None, parts, given, kept, records: 0, moved: 0 };
+        this.open();
+        this
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.path().join("log/a.log")
+    }
+
+    fn open(&mut self) {
+        self.file = Some(LogFile::open(&self.path(), &self.dir.path().join("a.state")).unwrap());
+    }
+
+    fn file(&mut self) -> &mut LogFile {
+        self.file.as_mut().unwrap()
+    }
+
+    fn image(&mut self) -> Image {
+        self.file().verify_all().unwrap();
+        Image::take(&self.file().view())
+    }
+
+    fn content(&self) -> Vec<u8> {
+        self.parts.iter().flatten().flat_map(|record| record.bytes.clone()).collect()
+    }
+
+    fn segment_path(&mut self, place: usize) -> Option<PathBuf> {
+        self.file().archive.segments().items().get(place).map(|segment| segment.path.clone())
+    }
+
+    fn take(&mut self, step: Step) {
+        match step {
+            Step::Append(lens) => self.append(&lens),
+            Step::Rotate => {
+                if self.parts.last().is_some_and(|active| !active.is_empty()) {
+                    self.file().verify().unwrap();
+                    self.file().rotate().unwrap();
+                    self.parts.push(Vec::new());
+                }
+            }
+            Step::Compress(compress) => {
+                self.file().set_rules(Some(Rotate { compress, ..Rotate::default() }));
+                while let Some(job) = {
+                    self.file().plan();
+                    self.file().next_job()
+                } {
+                    let done = job.run(&AtomicBool::new(false));
+                    self.file().finish_job(done);
+                }
+            }
+            Step::Retire(count) => {
+                let count = count.min(self.parts.len() - 1);
+                self.file().archive.retire(count).unwrap();
+                self.parts.drain(..count);
+            }
+            Step::Clear => {
+                self.file().clear().unwrap();
+                self.parts = vec![Vec::new()];
+                for (image, content) in std::mem::take(&mut self.kept) {
+                    assert!(
+                        content.is_empty() || image.read(0..image.len()).is_err(),
+                        "read what was cleared"
+                    );
+                }
+            }
+            Step::Reopen { cleanly } => {
+                if cleanly {
+                    self.file().close().unwrap();
+                }
+                self.reopen();
+            }
+            Step::Forget { catalogue, state } => {
+                let (catalogue_path, state_path) =
+                    (self.dir.path().join("a.segments"), self.dir.path().join("a.state"));
+                let rotated = self.parts.len() > 1;
+                if catalogue {
+                    fs::remove_file(catalogue_path).ok();
+                }
+                if state {
+                    fs::remove_file(state_path).unwrap();
+                }
+                self.reopen();
+                if state {
+                    // Another identity: none of them is even a cursor of this log.
+                    self.given.clear();
+                }
+                if state || rotated {
+                    self.place_anew();
+                }
+            }
+            Step::Remove(place) => {
+                if let Some(path) = self.segment_path(place) {
+                    fs::remove_file(path).unwrap();
+                    self.parts.remove(place);
+                }
+            }
+            Step::Alter(place, change) => self.alter(place, change),
+            Step::MoveAway => {
+                self.moved += 1;
+                fs::rename(self.path(), self.dir.path().join(format!("moved-{}", self.moved))).unwrap();
+                self.lose_active();
+            }
+            Step::Truncate => {
+                if self.parts.last().is_some_and(|active| !active.is_empty()) {
+                    fs::OpenOptions::new().write(true).open(self.path()).unwrap().set_len(0).unwrap();
+                    self.lose_active();
+                }
+            }
+            Step::Keep => {
+                let image = self.image();
+                self.kept.push((image, self.content()));
+            }
+        }
+    }
+
+    fn append(&mut self, lens: &[usize]) {
+        let mut bytes = Vec::new();
+        let mut records = Vec::new();
+        for len in lens {
+            self.records += 1;
+            let mut line = format!("record {} ", self.records).into_bytes();
+            line.resize((*len).max(line.len()), b'a' + (self.records % 26) as u8);
+            line.push(b'\n');
+            records.push((bytes.len() as u64, line.clone()));
+            bytes.extend(line);
+        }
+        let placed = self.file().commit(&bytes, lens.len() as u64, false).unwrap();
+        let at = |offset| Cursor { epoch: placed.epoch, position: placed.position + offset };
+        self.given.push(at(bytes.len() as u64));
+        for (offset, bytes) in records {
+            self.given.push(at(offset));
+            self.parts.last_mut().unwrap().push(Record { bytes, before: at(offset) });
+        }
+    }
+
+    fn reopen(&mut self) {
+        // Readers do not outlive the process.
+        self.kept.clear();
+        self.file = None;
+        self.open();
+    }
+
+    /// The lines are still there, under other names.
+    fn place_anew(&mut self) {
+        let image = self.image();
+        let mut offset = 0;
+        for record in self.parts.iter_mut().flatten() {
+            let before = image.cursor_at(offset);
+            record.before = before;
+            offset += record.bytes.len() as u64;
+        }
+        for record in self.parts.iter().flatten() {
+            assert!(!self.given.contains(&record.before), "a cursor was given for something else");
+            self.given.push(record.before);
+        }
+    }
+
+    fn alter(&mut self, place: usize, change: Change) {
+        let Some(path) = self.segment_path(place) else { return };
+        let settled = self.file().archive.segments().items()[place].mtime.is_some();
+        let mut content = fs::read(&path).unwrap();
+        match change {
+            Change::Shortened => content.truncate(content.len() / 2),
+            Change::Lengthened => content.extend_from_slice(b"another line\n"),
+            // Before it was synced its time says nothing.
+            Change::SameLength if !settled => return,
+            Change::SameLength => content.reverse(),
+        }
+        let before = fs::metadata(&path).unwrap().modified().unwrap();
+        while fs::metadata(&path).unwrap().modified().unwrap() == before {
+            fs::write(&path, &content).unwrap();
+        }
+        self.parts.remove(place);
+        self.image();
+        // Who holds the file itself open cannot know that somebody wrote over its bytes.
+        self.kept.clear();
+        // Without a catalogue it would be a segment again, of other lines.
+        fs::remove_file(path).unwrap();
+    }
+
+    fn lose_active(&mut self) {
+        self.image();
+        self.kept.clear();
+        *self.parts.last_mut().unwrap() = Vec::new();
+    }
+
+    fn check(&mut self) {
+        let image = self.image();
+        let content = self.content();
+        assert_eq!(image.len(), content.len() as u64);
+        assert!(image.read(0..image.len()).unwrap() == content, "the log holds something else");
+        let mut expected = std::collections::BTreeMap::new();
+        let mut offset = 0_u64;
+        let mut last = None;
+        for record in self.parts.iter().flatten() {
+            expected.insert(record.before, offset);
+            assert_eq!(image.cursor_at(offset), record.before);
+            assert!(Some(record.before) > last, "cursors grow");
+            last = Some(record.before);
+            let end = offset + record.bytes.len() as u64;
+            assert!(image.read(offset..end).unwrap() == record.bytes);
+            offset = end;
+        }
+        expected.insert(image.end(), offset);
+        assert!(Some(image.end()) > last);
+        assert_eq!(image.start(), image.cursor_at(0));
+        assert_eq!(image.cursor_at(offset), image.end());
+        for cursor in &self.given {
+            assert_eq!(image.offset_of(*cursor), expected.get(cursor).copied().ok_or(Gone), "{cursor:?}");
+        }
+        let seen = image.seen;
+        let (segments, counting) = (&seen.segments, seen.counting > 0 || seen.segments.is_uncounted());
+        let count = self.parts.iter().flatten().count() as u64;
+        assert!(
+            counting || segments.count() + seen.count == count,
+            "{} of {count}",
+            segments.count() + seen.count
+        );
+        assert_eq!(segments.items().len() + 1, self.parts.len());
+        for entry in fs::read_dir(self.dir.path().join("log")).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            assert!(!name.ends_with(".tmp"), "{name} is left");
+        }
+        for (image, content) in &self.kept {
+            if let Ok(read) = image.read(0..image.len()) {
+                assert!(read == *content, "an image gave other bytes than it was taken of");
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases / 10, max_shrink_iters: 300, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_read_and_cursor_is_what_the_model_says(steps in prop::collection::vec(step(), 1..40)) {
+        let mut run = Run::new();
+        for step in steps {
+            run.take(step);
+            run.check();
+        }
+    }
+}

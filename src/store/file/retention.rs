@@ -1,0 +1,69 @@
+//! Retention: which of the oldest segments go.
+
+use super::segment::Segments;
+use crate::config::Rotate;
+
+/// How many of the oldest segments are more than `rules` allow at `now` (microseconds since the epoch), when the
+/// active file has `active` bytes.
+pub(super) fn excess(segments: &Segments, rules: &Rotate, active: u64, now: i64) -> usize {
+    let items = segments.items();
+    let kept = |keep: u64| usize::try_from(keep).unwrap_or(usize::MAX);
+    let by_count = rules.keep.map_or(0, |keep| items.len().saturating_sub(kept(keep)));
+    let by_age = rules.max_age.map_or(0, |age| {
+        let since = now.saturating_sub(i64::try_from(age.as_micros()).unwrap_or(i64::MAX));
+        items.iter().take_while(|segment| segment.newest < since).count()
+    });
+    let by_size = rules.max_total.map_or(0, |most| {
+        let mut total = segments.stored().saturating_add(active);
+        items
+            .iter()
+            .take_while(|segment| {
+                let too_much = total > most.get();
+                total = total.saturating_sub(segment.stored);
+                too_much
+            })
+            .count()
+    });
+    by_count.max(by_age).max(by_size)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU64;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::store::file::segment::testing;
+
+    /// Segments of 10 bytes, one a second.
+    fn ten() -> Segments {
+        let items = (0..10).map(|n| {
+            let mut segment = testing(n + 1, 10);
+            segment.newest = n as i64 * 1_000_000;
+            Arc::new(segment)
+        });
+        Segments::new(items.collect())
+    }
+
+    #[test]
+    fn each_rule_counts_from_the_oldest() {
+        let segments = ten();
+        let now = 9_500_000;
+        let goes = |rules: Rotate| excess(&segments, &rules, 5, now);
+        assert_eq!(goes(Rotate::default()), 0);
+        for (keep, expected) in [(0, 10), (3, 7), (10, 0), (u64::MAX, 0)] {
+            assert_eq!(goes(Rotate { keep: Some(keep), ..Rotate::default() }), expected, "keep {keep}");
+        }
+        for (most, expected) in [(1, 10), (5, 10), (14, 10), (15, 9), (104, 1), (105, 0), (u64::MAX, 0)] {
+            let max_total = NonZeroU64::new(most);
+            assert_eq!(goes(Rotate { max_total, ..Rotate::default() }), expected, "max_total {most}");
+        }
+        for (seconds, expected) in [(0, 10), (1, 9), (9, 1), (10, 0), (1 << 40, 0)] {
+            let max_age = Some(Duration::from_secs(seconds));
+            assert_eq!(goes(Rotate { max_age, ..Rotate::default() }), expected, "max_age {seconds} s");
+        }
+        let strictest = Rotate { keep: Some(9), max_age: Some(Duration::from_secs(5)), ..Rotate::default() };
+        assert_eq!(goes(strictest), 5);
+    }
+}

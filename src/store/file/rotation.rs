@@ -1,0 +1,201 @@
+//! Rotation: the active file becomes a segment, and a fresh one takes its place. That takes no free space but for the
+//! entry of a file, and each step can be the last one of the process:
+//!
+//! 1. the fresh file is made, under the name of the segment and `.tmp`;
+//! 2. the state notes what is about to happen, and both files;
+//! 3. the active file gets the name of the segment, then the fresh one its own;
+//! 4. readers see it; the catalogue knows the segment; the state forgets the note.
+//!
+//! A failure before step 3 leaves the active file as it was, to be rotated later.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::Arc;
+
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+
+use super::place::{Fingerprint, lock};
+use super::recovery::sync_folder;
+use super::segment::{Coding, Name, Segment};
+use super::state::{Rotating, State, StateFile};
+use super::writer::LogFile;
+use crate::fault;
+
+impl LogFile {
+    /// Makes a segment of the active file, which holds something and was verified. On an error the file is as before.
+    pub(super) fn rotate(&mut self) -> io::Result<()> {
+        if self.state.get().rotating.is_some() {
+            // The state has room for one note only.
+            self.archive.settle()?;
+        }
+        let name = self.archive.next_name();
+        let home = self.archive.home().to_owned();
+        let unfinished = name.unfinished(&home, Coding::Plain);
+        let fresh = self.fresh(&unfinished)?;
+        let (segment, outcome) = match self.segment(name) {
+            Ok(segment) => {
+                let outcome = self.exchange(&segment, &fresh, &unfinished, &home);
+                (Some(segment), outcome)
+            }
+            Err(error) => (None, Err(error)),
+        };
+        let (Some(segment), Ok(())) = (segment, &outcome) else {
+            drop(fs::remove_file(&unfinished));
+            return outcome;
+        };
+        let meta = fresh.metadata()?;
+        self.file = Arc::new(fresh);
+        (self.dev, self.ino) = (meta.dev(), meta.ino());
+        (self.len, self.checkpoint, self.first) = (0, 0, None);
+        let end = segment.base + segment.len;
+        let path = segment.path.clone();
+        {
+            let segments = Arc::clone(self.archive.push(segment));
+            let mut published = self.view.lock();
+            published.segments = segments;
+            published.file = Arc::clone(&self.file);
+            published.incarnation += 1;
+            (published.base, published.len, published.count, published.counting) = (end, 0, 0, 0);
+        }
+        self.state.revise(|state| begin_after(state, end, self.dev, self.ino));
+        fault::point("rotate.published");
+        let settled = self.archive.settle();
+        fault::point("rotate.catalogued");
+        // Synced or not: from the note and the files a start makes the same of it.
+        let noted = self.state.update(false, |state| {
+            if settled.is_ok() {
+                state.rotating = None;
+            }
+        });
+        fault::point("rotate.done");
+        if let Err(error) = settled.and(noted) {
+            log::warn!("can't note that {} was rotated yet: {error}", self.archive.home().display());
+        }
+        log::info!("rotated: {}", path.display());
+        Ok(())
+    }
+
+    /// The file that follows, locked as the active one is, for it will be written like that one.
+    fn fresh(&self, unfinished: &Path) -> io::Result<File> {
+        let fresh =
+            OpenOptions::new().read(true).append(true).create_new(true).mode(0o640).open(unfinished)?;
+        fault::point("rotate.created");
+        let alike = self.file.metadata().and_then(|meta| fresh.set_permissions(meta.permissions()));
+        if let Err(error) = alike {
+            log::warn!("the file after the rotation has other permissions: {error}");
+        }
+        lock(&fresh)?;
+        Ok(fresh)
+    }
+
+    /// What the active file becomes.
+    fn segment(&self, name: Name) -> io::Result<Segment> {
+        let seen = self.view.get();
+        let modified = seen.modified.duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let head = self.state.get().head.clone();
+        Ok(Segment {
+            path: name.path(self.archive.home(), Coding::Plain),
+            name,
+            coding: Coding::Plain,
+            epoch: seen.epoch,
+            base: seen.base,
+            len: self.len,
+            count: (seen.counting == 0).then_some(seen.count),
+            newest: self.newest_time().unwrap_or(modified.as_micros() as i64),
+            stored: self.len,
+            mtime: None,
+            ino: self.ino,
+            head: if head.is_empty() { Fingerprint::of(&self.file, self.len)? } else { head },
+        })
+    }
+
+    /// Notes it, and gives both files their names.
+    fn exchange(
+        &mut self,
+        segment: &Segment,
+        fresh: &File,
+        unfinished: &Path,
+        home: &Path,
+    ) -> io::Result<()> {
+        let meta = fresh.metadata()?;
+        let rotating = Rotating { segment: segment.clone(), dev: meta.dev(), ino: meta.ino() };
+        let before = self.state.get().rotating.clone();
+        let noted = self.state.update(true, |state| state.rotating = Some(rotating));
+        fault::point("rotate.noted");
+        let outcome = noted.and_then(|()| rename_new(home, &segment.path)).and_then(|()| {
+            fault::point("rotate.moved");
+            rename_new(unfinished, home).or_else(|error| {
+                rename_new(&segment.path, home)?;
+                Err(error)
+            })
+        });
+        if outcome.is_err() {
+            // It may stand on the disk all the same: it is taken back before anything else is appended.
+            self.state.revise(|state| state.rotating = before);
+            return outcome;
+        }
+        fault::point("rotate.replaced");
+        if let Err(error) = sync_folder(home) {
+            log::warn!("can't sync the folder of {}: {error}", home.display());
+        }
+        Ok(())
+    }
+}
+
+/// Before the active file is opened at a start: where a rotation was interrupted between its two renames, the second
+/// one.
+pub(super) fn put_in_place(state: &State, path: &Path) {
+    let Some(rotating) = &state.rotating else { return };
+    // Links lead to a file that is not there: its folder is.
+    let home = fs::read_link(path).map_or_else(
+        |_| path.to_owned(),
+        |target| match path.parent() {
+            Some(folder) => folder.join(target),
+            None => target,
+        },
+    );
+    let unfinished = rotating.segment.name.unfinished(&home, Coding::Plain);
+    let ours =
+        fs::metadata(&unfinished).is_ok_and(|meta| (meta.dev(), meta.ino()) == (rotating.dev, rotating.ino));
+    if ours
+        && let Err(error) = rename_new(&unfinished, &home)
+        && error.kind() != io::ErrorKind::AlreadyExists
+    {
+        log::warn!("can't finish a rotation: {}: {error}", unfinished.display());
+    }
+}
+
+/// Brings the state up to what was done of a rotation that was interrupted; `file` is the active one.
+pub(super) fn finish(state: &mut StateFile, file: &File, home: &Path) -> io::Result<()> {
+    let Some(rotating) = state.get().rotating.clone() else { return Ok(()) };
+    let meta = file.metadata()?;
+    let is_fresh = (meta.dev(), meta.ino()) == (rotating.dev, rotating.ino);
+    let moved = fs::symlink_metadata(rotating.segment.name.path(home, Coding::Plain))
+        .is_ok_and(|meta| meta.ino() == rotating.segment.ino);
+    let end = rotating.segment.base + rotating.segment.len;
+    if !is_fresh && !moved {
+        state.revise(|state| state.rotating = None);
+    } else if state.get().base < end {
+        state.revise(|state| begin_after(state, end, rotating.dev, rotating.ino));
+    }
+    Ok(())
+}
+
+/// The active file is another one, and begins where a segment ends.
+fn begin_after(state: &mut State, end: u64, dev: u64, ino: u64) {
+    (state.base, state.dev, state.ino) = (end, dev, ino);
+    (state.len, state.count, state.head) = (0, Some(0), Fingerprint::default());
+}
+
+/// Renames, and never replaces a file.
+pub(super) fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    match renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE) {
+        // Not every file system can promise it; here nobody else makes such names.
+        Err(Errno::EINVAL | Errno::ENOSYS) if fs::symlink_metadata(to).is_err() => fs::rename(from, to),
+        Err(Errno::EINVAL | Errno::ENOSYS) => Err(io::ErrorKind::AlreadyExists.into()),
+        other => Ok(other?),
+    }
+}

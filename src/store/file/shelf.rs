@@ -1,0 +1,160 @@
+//! Reading segments at any place: a few files are kept open and a few decompressed chunks kept, whatever the number of
+//! segments and readers.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::chunks::Chunks;
+use super::segment::{Coding, Segment};
+
+/// Files kept open.
+const FILES: usize = 16;
+
+/// Chunks kept, of a quarter of a megabyte each.
+const CHUNKS: usize = 8;
+
+/// What is kept of the segments that were read last.
+#[derive(Debug, Default)]
+pub(super) struct Shelf {
+    files: Mutex<VecDeque<Arc<Opened>>>,
+    chunks: Mutex<VecDeque<Chunk>>,
+    /// a file was not what it should be: somebody has to look after all of them
+    suspicious: AtomicBool,
+    opened: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Opened {
+    /// another one for each opening
+    id: u64,
+    path: PathBuf,
+    file: File,
+    /// `None` for lines as they are
+    chunks: Option<Chunks>,
+}
+
+#[derive(Debug, Clone)]
+struct Chunk {
+    /// of the open file
+    id: u64,
+    index: u64,
+    bytes: Arc<Vec<u8>>,
+}
+
+impl Shelf {
+    /// Fills `buffer` with the bytes of a segment from `at` on. They are all in it, and the file is the one that the
+    /// segment was made of, or it is an error.
+    pub(super) fn read(&self, segment: &Segment, buffer: &mut [u8], at: u64) -> io::Result<()> {
+        let outcome = self.open(segment).and_then(|opened| {
+            match &opened.chunks {
+                None => opened.file.read_exact_at(buffer, at)?,
+                Some(chunks) => self.unpack(&opened, chunks, buffer, at)?,
+            }
+            // Afterwards: what was changed while it was read shows as well.
+            check(segment, &opened.file)
+        });
+        if outcome.is_err() {
+            self.forget(&segment.path);
+            self.suspicious.store(true, Ordering::Release);
+        }
+        outcome
+    }
+
+    /// Closes the file of a segment, so that its space is free when it was removed.
+    pub(super) fn forget(&self, path: &Path) {
+        let mut files = lock(&self.files);
+        files.retain(|opened| opened.path != path);
+        lock(&self.chunks).retain(|chunk| files.iter().any(|opened| opened.id == chunk.id));
+    }
+
+    /// As [`Self::forget`], for all segments.
+    pub(super) fn forget_all(&self) {
+        lock(&self.files).clear();
+        lock(&self.chunks).clear();
+    }
+
+    /// Whether a file was found altered or missing since the last call.
+    pub(super) fn take_suspicion(&self) -> bool {
+        self.suspicious.swap(false, Ordering::AcqRel)
+    }
+
+    fn open(&self, segment: &Segment) -> io::Result<Arc<Opened>> {
+        if let Some(opened) = take_up(&mut lock(&self.files), |opened| opened.path == segment.path) {
+            return Ok(opened);
+        }
+        let file = File::open(&segment.path)?;
+        check(segment, &file)?;
+        let chunks = match segment.coding {
+            Coding::Plain => None,
+            coding => Some(Chunks::of(&file, coding, segment.stored)?),
+        };
+        if chunks.as_ref().is_some_and(|chunks| chunks.len() != segment.len) {
+            return Err(altered());
+        }
+        let id = self.opened.fetch_add(1, Ordering::Relaxed);
+        let opened = Arc::new(Opened { id, path: segment.path.clone(), file, chunks });
+        put(&mut lock(&self.files), Arc::clone(&opened), FILES);
+        Ok(opened)
+    }
+
+    fn unpack(&self, opened: &Opened, chunks: &Chunks, buffer: &mut [u8], at: u64) -> io::Result<()> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            let at = at + filled as u64;
+            let index = Chunks::index(at);
+            let bytes = self.chunk(opened, chunks, index)?;
+            let rest = bytes.get((at - chunks.range(index).start) as usize..).unwrap_or_default();
+            let want = rest.len().min(buffer.len() - filled);
+            if want == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            buffer[filled..filled + want].copy_from_slice(&rest[..want]);
+            filled += want;
+        }
+        Ok(())
+    }
+
+    fn chunk(&self, opened: &Opened, chunks: &Chunks, index: u64) -> io::Result<Arc<Vec<u8>>> {
+        let ours = |chunk: &Chunk| (chunk.id, chunk.index) == (opened.id, index);
+        if let Some(chunk) = take_up(&mut lock(&self.chunks), ours) {
+            return Ok(chunk.bytes);
+        }
+        let bytes = Arc::new(chunks.read(&opened.file, index)?);
+        let chunk = Chunk { id: opened.id, index, bytes: Arc::clone(&bytes) };
+        put(&mut lock(&self.chunks), chunk, CHUNKS);
+        Ok(bytes)
+    }
+}
+
+/// Whether a file is still the one of its segment.
+fn check(segment: &Segment, file: &File) -> io::Result<()> {
+    if segment.is_unaltered(&file.metadata()?) { Ok(()) } else { Err(altered()) }
+}
+
+fn altered() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "a segment was changed by another program")
+}
+
+/// The kept thing that was used last stands at the end.
+fn take_up<T: Clone>(kept: &mut VecDeque<T>, wanted: impl Fn(&T) -> bool) -> Option<T> {
+    let place = kept.iter().position(wanted)?;
+    let found = kept.remove(place)?;
+    kept.push_back(found.clone());
+    Some(found)
+}
+
+fn put<T>(kept: &mut VecDeque<T>, new: T, most: usize) {
+    if kept.len() >= most {
+        kept.pop_front();
+    }
+    kept.push_back(new);
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
