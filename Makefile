@@ -3,13 +3,16 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test test-api test-system check deb lint-deb bench bench-scale bench-micro bench-setup setup toolchain clean
+.PHONY: help run test test-api test-web test-system check deb lint-deb bench bench-scale bench-micro bench-setup setup toolchain clean
 
 # rustup puts cargo here, and a shell that was open before does not know it yet; nginx is in sbin.
 export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/sbin
 
 # Programs that tests look for, each in a Debian package of the same name.
-TEST_PROGRAMS := strace python3 curl mount redis-server gzip zstd nginx openssl
+TEST_PROGRAMS := strace python3 curl mount redis-server gzip zstd nginx openssl lnav
+
+# What the tests of the page need: the program and its Debian package.
+WEB_PROGRAMS := chromium:chromium chromedriver:chromium-driver
 
 # What benchmarks need: the program and its Debian package. They skip what is missing, but for the first two.
 BENCH_PROGRAMS := python3:python3 wrk:wrk nginx:nginx openssl:openssl /lib/systemd/systemd-journal-remote:systemd-journal-remote
@@ -37,11 +40,27 @@ run: toolchain ## build the server and serve sample1 from configs/; Ctrl-C stops
 test: setup ## all tests: unit, property, HTTP, store, and what only a booted system shows
 	@cargo test --locked --no-fail-fast $(if $(TEST_THREADS),-- --test-threads='$(TEST_THREADS)')
 	@$(MAKE) --no-print-directory test-api
+	@$(MAKE) --no-print-directory test-web
 	@$(MAKE) --no-print-directory test-system
 
 test-api: setup ## the OpenAPI document against the server that serves it, by Schemathesis
 	@cargo build --locked --quiet --bin moca-file-log
 	@tests/api/run.sh
+
+test-web: setup ## the page for operators in a real Chromium; pictures of it are in target/web
+	@missing=(); \
+	for program in $(WEB_PROGRAMS); do command -v "$${program%%:*}" >/dev/null || missing+=("$${program##*:}"); done; \
+	if (( $${#missing[@]} > 0 )); then \
+		if (( EUID == 0 )) && command -v apt-get >/dev/null; then \
+			echo "installing what the tests of the page need: $${missing[*]}"; \
+			apt-get update -qq; \
+			DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$${missing[@]}" >/dev/null; \
+		else \
+			echo "The page is not tested for want of: $${missing[*]}. On Debian: sudo apt-get install -y $${missing[*]}" >&2; \
+			[[ "$${CI:-}" != true ]]; exit; \
+		fi; \
+	fi; \
+	TEST_THREADS='$(TEST_THREADS)' tests/web/run.sh
 
 check: setup ## what must be green before a change goes in: format, clippy, all tests
 	@cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1 || \

@@ -24,6 +24,7 @@ const LONGEST: u64 = 64 * 1024 * 1024;
 pub(crate) struct Admin {
     name: LogName,
     socket: PathBuf,
+    patience: Duration,
 }
 
 /// An answer with success, or one that the caller said it understands.
@@ -40,7 +41,21 @@ pub(crate) fn socket_path(run_dir: &Path, log: &LogName) -> PathBuf {
 
 impl Admin {
     pub(crate) fn new(run_dir: &Path, log: &LogName) -> Self {
-        Self { name: log.clone(), socket: socket_path(run_dir, log) }
+        Self { name: log.clone(), socket: socket_path(run_dir, log), patience: PATIENCE }
+    }
+
+    /// It may be silent for so long and no longer.
+    pub(crate) fn with_patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// A request without a body whose answer is a text.
+    pub(crate) fn text(&self, target: &str) -> Result<String, Error> {
+        let reply = self.send("GET", target, &[], None, &[])?;
+        let mut text = String::new();
+        reply.body.take(LONGEST).read_to_string(&mut text).map_err(|error| self.broken(&error))?;
+        Ok(text)
     }
 
     /// A request without a body whose answer is a value.
@@ -72,8 +87,8 @@ impl Admin {
         let mut stream = UnixStream::connect(&self.socket).map_err(|error| self.unreachable(&error))?;
         let request = request(method, target, headers, body);
         let exchange = || -> io::Result<(StatusCode, HeaderMap, Body<BufReader<UnixStream>>)> {
-            stream.set_read_timeout(Some(PATIENCE))?;
-            stream.set_write_timeout(Some(PATIENCE))?;
+            stream.set_read_timeout(Some(self.patience))?;
+            stream.set_write_timeout(Some(self.patience))?;
             stream.write_all(request.as_bytes())?;
             reply::read(BufReader::with_capacity(64 * 1024, stream), method)
         };

@@ -13,6 +13,7 @@ use super::places::Places;
 use super::reset::Reset;
 use super::status::Status;
 use super::tail::Tail;
+use super::top::Top;
 use crate::config::LogName;
 
 const EXIT_STATUS: &str = "\
@@ -63,6 +64,8 @@ pub(crate) enum CliCommand {
     Restart(Names),
     /// Show what logs do: state, address, records a second, size, maintenance, blocked addresses
     Status(Status),
+    /// Show what logs do, live: rates, queue, syncs, followers, disk, maintenance
+    Top(Top),
     /// Begin maintenance: requests are answered 503, also after a restart
     TurnOff(Names),
     /// End maintenance

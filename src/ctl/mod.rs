@@ -27,10 +27,12 @@ mod reset;
 mod sense;
 mod services;
 mod splice;
+mod state;
 mod status;
 mod steps;
 mod systemctl;
 mod tail;
+mod top;
 mod unit;
 
 use std::process::ExitCode;
@@ -75,6 +77,7 @@ fn run(cli: Cli, out: &mut Out) -> Outcome {
         CliCommand::Stop(names) => services::stop(&names.names, &places, out),
         CliCommand::Restart(names) => services::restart(&names.names, &places, out),
         CliCommand::Status(arguments) => status::run(&arguments, &places, out),
+        CliCommand::Top(arguments) => top::run(&arguments, &places, out),
         CliCommand::TurnOff(names) => maintenance::run(true, &names.names, &places, out),
         CliCommand::TurnOn(names) => maintenance::run(false, &names.names, &places, out),
         CliCommand::ClearLogs(arguments) => lines::clear(&arguments, &places, out),

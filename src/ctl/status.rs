@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
-use super::admin::{Admin, socket_path};
+use super::admin::Admin;
 use super::error::{Error, Outcome};
 use super::logs::Logs;
 use super::out::{Align, Cell, Colour, Out, human_count, human_size, remark};
 use super::places::Places;
-use super::systemctl::{self, Shown};
+use super::state::{RUNNING, state_by_socket, states};
+use super::systemctl;
 use super::unit::Units;
 use crate::config::{LogEntry, LogName};
 
@@ -74,13 +75,18 @@ pub(crate) fn run(status: &Status, places: &Places, out: &mut Out) -> Outcome {
     let logs = Logs::load(places)?;
     let names = logs.select(&status.names)?;
     let units: Vec<Units> = names.iter().map(Units::of).collect::<Result<_, _>>()?;
-    let states = states(&names, &units, places)?;
+    let states = states(&units)?;
     let has_systemd = states.is_some();
+    if !has_systemd {
+        remark(format_args!(
+            "mocactl: there is no systemd here; logs with a socket in {} are taken as running",
+            places.run.display()
+        ));
+    }
     let mut rows = Vec::with_capacity(names.len());
     for (index, name) in names.iter().enumerate() {
-        let running = || socket_path(&places.run, name).exists();
         let state = states.as_ref().and_then(|states| states.get(index).copied());
-        let state = state.unwrap_or_else(|| if running() { "running" } else { "stopped" });
+        let state = state.unwrap_or_else(|| state_by_socket(name, places));
         let address = logs.known(name).map(address)?;
         rows.push(Row {
             name: name.to_string(),
@@ -92,7 +98,7 @@ pub(crate) fn run(status: &Status, places: &Places, out: &mut Out) -> Outcome {
         });
     }
     ask(&mut rows, &names, places);
-    let active = rows.iter().all(|row| row.state == "running");
+    let active = rows.iter().all(|row| row.state == RUNNING);
     if status.json {
         out.json(&rows)?;
         return Ok(if active { 0 } else { NOT_ACTIVE });
@@ -118,42 +124,11 @@ pub(crate) fn run(status: &Status, places: &Places, out: &mut Out) -> Outcome {
     systemctl::run(out, &["status", "--no-pager", "--lines=5"], &services)
 }
 
-/// `None` where there is no systemd.
-fn states(names: &[LogName], units: &[Units], places: &Places) -> Result<Option<Vec<&'static str>>, Error> {
-    let both: Vec<String> =
-        units.iter().flat_map(|units| [units.service.clone(), units.socket.clone()]).collect();
-    let Some(shown) = systemctl::show(&both, &["Id", "ActiveState", "SubState"])? else {
-        remark(format_args!(
-            "mocactl: there is no systemd here; logs with a socket in {} are taken as running",
-            places.run.display()
-        ));
-        return Ok(None);
-    };
-    let (service, socket) = (|index| shown.get(2 * index), |index| shown.get(2 * index + 1));
-    Ok(Some((0..names.len()).map(|index| state(service(index), socket(index))).collect()))
-}
-
-/// One word for both units.
-fn state(service: Option<&Shown>, socket: Option<&Shown>) -> &'static str {
-    match service.map_or("", |service| service.get("ActiveState")) {
-        "active" | "reloading" => "running",
-        "activating" if service.is_some_and(|s| s.get("SubState").starts_with("auto-restart")) => {
-            "restarting"
-        }
-        "activating" => "starting",
-        "deactivating" => "stopping",
-        "failed" => "failed",
-        // the first request starts it
-        _ if socket.is_some_and(|socket| socket.get("ActiveState") == "active") => "waiting",
-        _ => "stopped",
-    }
-}
-
 /// Asks the running ones, twice: what came in between is records/s. Others are not asked, that would start them.
 fn ask(rows: &mut [Row], names: &[LogName], places: &Places) {
     let mut first = Vec::with_capacity(rows.len());
     for (row, name) in rows.iter_mut().zip(names) {
-        let live = (row.state == "running").then(|| live(name, places)).and_then(|live| match live {
+        let live = (row.state == RUNNING).then(|| live(name, places)).and_then(|live| match live {
             Ok(live) => Some((live, Instant::now())),
             Err(error) => {
                 row.error = Some(error.to_string());

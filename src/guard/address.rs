@@ -34,18 +34,25 @@ impl Addresses {
     /// The block lists, then `dos_detect`: the request that exceeds it is refused, and so is all that follows.
     pub(super) fn check(&self, rules: &Rules, client: &ClientAddr, now: Instant) -> Result<(), Refusal> {
         let ClientAddr::Ip(address) = *client else { return Ok(()) };
-        // Both lists know IPv4 addresses as such, also when the peer of a dual-stack socket was passed as it came.
-        let address = address.to_canonical();
-        let listed = !rules.blacklist.is_empty() && rules.blacklist.contains(address);
-        if listed || self.blocked.contains(address) {
+        if self.is_listed(rules, client) {
             return Err(Refusal::Blocked);
         }
+        let address = address.to_canonical();
         let Some(limit) = rules.system.dos_detect else { return Ok(()) };
         if client.is_loopback() || self.requests.hit(address, now) <= limit.get() {
             return Ok(());
         }
         self.block_automatically(address, &format!("more than {limit} requests in a second (dos_detect)"));
         Err(Refusal::Blocked)
+    }
+
+    /// The block lists.
+    pub(super) fn is_listed(&self, rules: &Rules, client: &ClientAddr) -> bool {
+        let ClientAddr::Ip(address) = *client else { return false };
+        // Both lists know IPv4 addresses as such, also when the peer of a dual-stack socket was passed as it came.
+        let address = address.to_canonical();
+        let listed = !rules.blacklist.is_empty() && rules.blacklist.contains(address);
+        listed || self.blocked.contains(address)
     }
 
     /// Counts an unknown key; more of them than `block_ip_when_received_invalid_system_auth` within an hour block the

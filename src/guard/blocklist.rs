@@ -146,6 +146,11 @@ impl BlockList {
         true
     }
 
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.len.load(Ordering::Acquire)
+    }
+
     /// All entries, the oldest first.
     pub(super) fn entries(&self) -> Vec<BlockedEntry> {
         let mut copy = Vec::new();

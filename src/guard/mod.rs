@@ -110,6 +110,12 @@ impl Guard {
         self.maintenance.check(rules, client)
     }
 
+    /// Whether [`Self::check_address`] would let `client` in; counts nothing.
+    #[must_use]
+    pub fn still_serves(&self, rules: &Rules, client: &ClientAddr) -> bool {
+        !self.addresses.is_listed(rules, client) && self.maintenance.check(rules, client).is_ok()
+    }
+
     /// `force_headers` → `referer`.
     ///
     /// # Errors
@@ -279,6 +285,12 @@ impl Guard {
     #[must_use]
     pub fn blocked(&self) -> Vec<BlockedEntry> {
         self.addresses.blocked.entries()
+    }
+
+    /// How many addresses [`Guard::blocked`] would give.
+    #[must_use]
+    pub fn blocked_count(&self) -> usize {
+        self.addresses.blocked.count()
     }
 
     /// Blocks an address from the next request on; an operator may block loopback too. False when it was already.

@@ -1,4 +1,4 @@
-//! Every way to be refused, with the words for the client and for the metrics.
+//! Every way to be refused, with the words for the client.
 
 use std::time::Duration;
 
@@ -82,27 +82,6 @@ impl Refusal {
         }
     }
 
-    /// A short word for metrics: lower case and `_` only, never anything of the client's.
-    #[must_use]
-    pub const fn reason(&self) -> &'static str {
-        match self {
-            Self::MissingKey => "missing_key",
-            Self::UnknownKey => "unknown_key",
-            Self::KeyOffline => "key_offline",
-            Self::PathNotAllowed => "path_not_allowed",
-            Self::AddressNotAllowed(_) => "address_not_allowed",
-            Self::MissingRequiredHeader => "missing_required_header",
-            Self::MissingRequiredArgument => "missing_required_argument",
-            Self::InvalidRootPassword => "invalid_root_password",
-            Self::MissingReferer => "missing_referer",
-            Self::InvalidReferer => "invalid_referer",
-            Self::MissingForcedHeader => "missing_forced_header",
-            Self::Blocked => "blocked",
-            Self::TooManyRequests { .. } => "too_many_requests",
-            Self::Maintenance => "maintenance",
-        }
-    }
-
     /// What `Retry-After` says, in whole seconds (rounded up, at least one). `None` = no such header.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
@@ -127,8 +106,6 @@ impl Refusal {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
-
     use super::*;
 
     fn all() -> Vec<(Refusal, u16, &'static str)> {
@@ -158,12 +135,9 @@ mod tests {
 
     #[test]
     fn the_words_of_each() {
-        let mut reasons = HashSet::new();
         for (refusal, status, detail) in all() {
             assert_eq!(refusal.status().as_u16(), status, "{detail}");
             assert_eq!(refusal.to_string(), detail);
-            assert!(reasons.insert(refusal.reason()), "{detail}");
-            assert!(refusal.reason().bytes().all(|b| b.is_ascii_lowercase() || b == b'_'));
             assert_eq!(refusal.retry_after().is_some(), status == 429 || status == 503, "{detail}");
             assert_eq!(refusal.quota().is_some(), status == 429, "{detail}");
         }

@@ -168,7 +168,7 @@ fn as_the_files_say() {
         quota.rate_limit_policy().unwrap(),
         r#""web-/moca-file-log/a/save-log-1/60";q=1;w=60, "web-100/86400";q=100;w=86400"#
     );
-    assert_eq!(guard.spend(key, rule, &reported, now).unwrap_err().reason(), "too_many_requests");
+    assert_eq!(guard.spend(key, rule, &reported, now).unwrap_err().status(), 429);
 }
 
 #[test]

@@ -32,7 +32,7 @@ pub(super) async fn status(call: &Call) -> Answer {
             "by_signal": maintenance.is_on_by_signal(),
             "by_file": policy.files.system.maintenance_mode,
         },
-        "blocked": app.guard.blocked().len(),
+        "blocked": app.guard.blocked_count(),
         "reload_refused": refused.as_deref(),
     });
     Ok(answer::json(body.to_string()))

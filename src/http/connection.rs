@@ -17,10 +17,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::App;
 use super::alarm::{Alarm, timer};
-use super::express::{self, Left};
+use super::express;
 use super::phase::{ConnState, Expired, Millis, Phase, READ_AT_ONCE, now};
 use super::service::{self, Handlers};
 use super::stream::ConnStream;
+use super::tail::{self, Handover};
 use super::wire::Wire;
 use crate::guard::ClientAddr;
 
@@ -58,18 +59,21 @@ pub(super) async fn serve<S: Wire, H: Handlers>(stream: S, client: Client<H>) {
     while stream.has_unread() || speaks(stream.inner(), &state, &client.stopping).await {
         if express::serves(client.peer) {
             match Box::pin(express::records(stream, &state, &client)).await {
-                Left::Other(other) => stream = other,
-                Left::Silent(silent) => {
+                express::Left::Other(other) => stream = other,
+                express::Left::Silent(silent) => {
                     stream = silent;
                     continue;
                 }
-                Left::Ended => return,
+                express::Left::Ended => return,
             }
         }
         // In a box of its own: a connection that is silent does not hold the room for it.
         match Box::pin(requests(stream, &state, &client)).await {
-            Some(silent) => stream = silent,
-            None => return,
+            Left::Silent(silent) => stream = silent,
+            Left::Following(stream, handover) => {
+                return Box::pin(tail::serve(stream, *handover, client.stopping)).await;
+            }
+            Left::Nothing => return,
         }
     }
 }
@@ -94,12 +98,21 @@ pub(super) async fn speaks(wire: &impl Wire, state: &ConnState, stopping: &Stopp
     .await
 }
 
-/// Serves requests; gives the stream back when it is silent, `None` when it has ended.
+/// What is left of a connection when hyper has done its part.
+enum Left<S> {
+    Nothing,
+    /// nobody speaks on it
+    Silent(ConnStream<S>),
+    /// it is served in another way from here on
+    Following(ConnStream<S>, Box<Handover>),
+}
+
+/// Serves requests.
 async fn requests<S: Wire, H: Handlers>(
     stream: ConnStream<S>,
     state: &Arc<ConnState>,
     client: &Client<H>,
-) -> Option<ConnStream<S>> {
+) -> Left<S> {
     let Client { app, peer, handlers, stopping } = client;
     let policy = app.policy();
     let http = &policy.files.http;
@@ -125,7 +138,8 @@ async fn requests<S: Wire, H: Handlers>(
     let (deadline, _) = state.deadline();
     let timer = pin!(timer(deadline));
     let mut alarm = Alarm::new(deadline, timer);
-    let silent = poll_fn(|cx| {
+    let mut handover = None;
+    let goes_on = poll_fn(|cx| {
         if last_words.is_none() && draining.as_mut().poll(cx).is_ready() {
             last_words = Some(now() + LAST_WORDS);
         }
@@ -146,6 +160,10 @@ async fn requests<S: Wire, H: Handlers>(
             // How it ended is the client's business: errors are broken connections and refusals already written.
             if Pin::new(&mut connection).poll(cx).is_ready() {
                 return Poll::Ready(false);
+            }
+            handover = state.handed_over();
+            if handover.is_some() {
+                return Poll::Ready(true);
             }
             let (mut deadline, what) = state.deadline();
             if let Some(until) = last_words.filter(|_| !told && state.phase() != Phase::Head) {
@@ -175,8 +193,8 @@ async fn requests<S: Wire, H: Handlers>(
         }
     })
     .await;
-    if !silent {
-        return None;
+    if !goes_on {
+        return Left::Nothing;
     }
     let parts = connection.into_parts();
     let mut stream = parts.io.into_inner();
@@ -184,7 +202,10 @@ async fn requests<S: Wire, H: Handlers>(
     if !parts.read_buf.is_empty() {
         stream.unread(parts.read_buf);
     }
-    Some(stream)
+    match handover {
+        Some(handover) => Left::Following(stream, handover),
+        None => Left::Silent(stream),
+    }
 }
 
 /// When a connection that is silent since `idle` gives its buffers back.

@@ -25,6 +25,7 @@ use super::peer::may_administer;
 use super::problem::Problem;
 use super::routes::routes;
 use super::service::Handlers;
+use super::tally::Reason;
 use super::tls;
 use super::trace::refused_bare;
 use crate::guard::ClientAddr;
@@ -72,8 +73,8 @@ impl Listeners {
     #[must_use]
     pub fn new(app: Arc<App>) -> Self {
         Self {
+            drain: app.draining.clone(),
             app,
-            drain: CancellationToken::new(),
             hurry: CancellationToken::new(),
             loops: TaskTracker::new(),
             connections: TaskTracker::new(),
@@ -208,7 +209,8 @@ impl<H: Handlers> Acceptor<H> {
     fn welcome_tcp(&self, stream: TcpStream, peer: ClientAddr) {
         let identity = self.app.identity();
         let Some(seat) = self.census.enter(&self.app, &peer) else {
-            let refusal = self.raw(peer, Problem::overloaded("Too many connections from your address."));
+            let problem = Problem::overloaded("Too many connections from your address.");
+            let refusal = self.raw(peer, problem.counted_as(Reason::TooManyConnections));
             return match identity {
                 Some(identity) => self.refuse(tls::refuse(stream, identity, refusal, REFUSAL)),
                 None => self.refuse(turn_away(stream, refusal)),

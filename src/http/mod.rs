@@ -21,12 +21,14 @@ pub mod fuzzing;
 mod http2;
 mod json;
 mod listener;
+mod metrics;
 #[doc(hidden)]
 pub mod micro;
 mod multipart;
 mod offload;
 mod openapi;
 mod output;
+mod page;
 mod params;
 mod peer;
 mod phase;
@@ -41,6 +43,8 @@ mod search;
 mod selection;
 mod service;
 mod stream;
+mod tail;
+mod tally;
 mod tls;
 mod trace;
 mod wire;
@@ -50,10 +54,11 @@ pub use listener::{Listeners, Socket};
 pub use policy::Policy;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use tokio_util::sync::CancellationToken;
 
 use crate::config::LogName;
 use crate::guard::Guard;
@@ -77,6 +82,9 @@ pub struct App {
     budget: Arc<body::Budget>,
     searches: Arc<search::Searches>,
     offload: offload::Offload,
+    /// no more requests are taken: what never ends by itself ends
+    draining: CancellationToken,
+    followers: tail::Followers,
 }
 
 /// The state of the process.
@@ -84,7 +92,11 @@ pub struct Vitals {
     /// where it listens
     addresses: Vec<String>,
     started: Instant,
+    began: SystemTime,
     connections: AtomicUsize,
+    tally: tally::Tally,
+    /// when the configuration in force was read, Unix time
+    reloaded: AtomicU64,
     /// why the configuration files as they are now are not in force
     pub reload_refused: ArcSwapOption<String>,
 }
@@ -99,10 +111,14 @@ impl App {
         policy: Policy,
         addresses: Vec<String>,
     ) -> Self {
+        let began = SystemTime::now();
         let vitals = Vitals {
             addresses,
             started: Instant::now(),
+            began,
             connections: AtomicUsize::new(0),
+            tally: tally::Tally::default(),
+            reloaded: AtomicU64::new(metrics::seconds(began)),
             reload_refused: ArcSwapOption::empty(),
         };
         Self {
@@ -117,6 +133,8 @@ impl App {
             budget: Arc::default(),
             searches: Arc::default(),
             offload: offload::Offload::new(),
+            draining: CancellationToken::new(),
+            followers: tail::Followers::default(),
         }
     }
 
@@ -141,6 +159,12 @@ impl App {
             access_log.switch(policy.access_log);
         }
         self.policy.store(Arc::new(policy));
+        self.vitals.reloaded.store(metrics::seconds(SystemTime::now()), Ordering::Relaxed);
+    }
+
+    /// Counts a request that is not served.
+    fn count(&self, problem: &problem::Problem) {
+        self.vitals.tally.refused(problem.counted());
     }
 
     /// TCP connections that are accepted from now on speak TLS as `identity`, or plain HTTP without one. Those that

@@ -10,6 +10,7 @@ use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
 use super::problem::Problem;
+use super::tally::Reason;
 
 /// Pieces of work at once: the event loop keeps a core, and readers keep their threads.
 const MOST_TURNS: usize = 2;
@@ -100,7 +101,7 @@ impl Wake for Bell {
 
 /// The pool is gone at the end of the process only.
 fn failed() -> Problem {
-    Problem::overloaded("The service is stopping.")
+    Problem::overloaded("The service is stopping.").counted_as(Reason::Stopping)
 }
 
 #[cfg(test)]

@@ -55,7 +55,7 @@ mod tests {
     fn every_route_is_described_and_nothing_else() {
         let document: Value = serde_json::from_str(DOCUMENT).unwrap();
         let paths: BTreeSet<String> = document["paths"].as_object().unwrap().keys().cloned().collect();
-        let routes = Route::keyed().into_iter().chain([Route::Status, Route::OpenApi]);
+        let routes = Route::keyed().chain([Route::Status, Route::OpenApi, Route::Page]);
         assert_eq!(paths, routes.map(|route| format!("/{}", route.name())).collect());
         assert_eq!(document["info"]["version"], env!("CARGO_PKG_VERSION"));
     }

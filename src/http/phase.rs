@@ -9,6 +9,7 @@ use std::time::Duration;
 use hyper::body::Incoming;
 use nix::time::{ClockId, clock_gettime};
 
+use super::tail::Handover;
 use crate::config::HttpSettings;
 
 /// The phases of a connection.
@@ -31,10 +32,12 @@ pub(super) enum Phase {
     Lingering = 6,
     /// HTTP/2: a piece of the answer waits for the client to make room for it
     Offering = 7,
+    /// the answer is written by who took the connection over
+    Following = 8,
 }
 
 impl Phase {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::New,
         Self::Head,
         Self::Body,
@@ -43,6 +46,7 @@ impl Phase {
         Self::Idle,
         Self::Lingering,
         Self::Offering,
+        Self::Following,
     ];
 }
 
@@ -136,6 +140,8 @@ pub(super) struct ConnState {
     is_stream: bool,
     /// of HTTP/2: what the client still sends and nobody reads
     unread: Mutex<Option<Box<Incoming>>>,
+    /// of HTTP/1: what takes the connection over
+    handover: Mutex<Option<Box<Handover>>>,
     /// since when a search for this request is under way; 0 = there is none
     searching_since: AtomicU64,
     limits: Limits,
@@ -155,6 +161,7 @@ impl ConnState {
             head: Mutex::new(Vec::new()),
             is_stream: false,
             unread: Mutex::new(None),
+            handover: Mutex::new(None),
             searching_since: AtomicU64::new(0),
             limits,
         }
@@ -224,6 +231,25 @@ impl ConnState {
     /// What [`Self::leave`] kept.
     pub(super) fn left(&self) -> Option<Box<Incoming>> {
         self.unread.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Whether it is a stream of HTTP/2.
+    pub(super) const fn is_stream(&self) -> bool {
+        self.is_stream
+    }
+
+    /// The connection is to be taken over: hyper has nothing more to do with it.
+    pub(super) fn hand_over(&self, handover: Handover) {
+        *self.handover.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(handover));
+        self.enter(Phase::Following);
+    }
+
+    /// What takes the connection over, when everything before it is written.
+    pub(super) fn handed_over(&self) -> Option<Box<Handover>> {
+        if self.phase() != Phase::Following || self.blocked_since.load(Ordering::Relaxed) != 0 {
+            return None;
+        }
+        self.handover.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// A piece of a body was read.
@@ -349,7 +375,7 @@ impl ConnState {
             }
             Phase::Handling => (since + self.limits.response, Expired::Answer),
             // The answer streams as fast as it is taken; a client that takes nothing is seen by `blocked`.
-            Phase::Answering => (now() + self.limits.response, Expired::Stalled),
+            Phase::Answering | Phase::Following => (now() + self.limits.response, Expired::Stalled),
             Phase::Idle => (since + self.limits.keep_alive, Expired::Silence),
             Phase::Offering => (since + self.limits.response, Expired::Stalled),
             Phase::Lingering => {

@@ -48,7 +48,7 @@ impl Policy {
                 name: "operator".into(),
                 ..KeyEntry::new(KeyDigest::of("operator"))
             })),
-            paths: Route::keyed().iter().map(|route| route.paths(name)).collect(),
+            paths: Route::keyed().map(|route| route.paths(name)).collect(),
             access_log: files.writes_access_log(),
             fixed,
             log,
@@ -76,7 +76,12 @@ impl Policy {
     pub(super) fn dress<B>(&self, response: &mut Response<B>, origin: Option<&HeaderValue>) {
         let headers = response.headers_mut();
         for (name, value) in &self.fixed {
-            headers.insert(name.clone(), value.clone());
+            if *name == header::CONTENT_SECURITY_POLICY {
+                // Browsers obey all that are there: the page keeps its own.
+                headers.append(name.clone(), value.clone());
+            } else {
+                headers.insert(name.clone(), value.clone());
+            }
         }
         self.allow_origin(headers, origin);
     }

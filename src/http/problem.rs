@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::answer::NO_STORE;
 use super::policy::Policy;
+use super::tally::Reason;
 use crate::guard::Refusal;
 use crate::store::StoreError;
 
@@ -24,6 +25,8 @@ pub(super) struct Problem {
     headers: Vec<(HeaderName, HeaderValue)>,
     /// the check that refused, where one did
     cause: Option<Refusal>,
+    /// what it is counted as
+    counted: Reason,
 }
 
 /// What a problem says beyond its `detail`, on which clients match.
@@ -61,6 +64,7 @@ impl Problem {
             member: Member::Reason,
             headers: Vec::new(),
             cause: None,
+            counted: Reason::of_status(status),
         }
     }
 
@@ -95,7 +99,7 @@ impl Problem {
 
     /// `response_timeout` is over.
     pub(super) fn late() -> Self {
-        Self::overloaded("The answer was not ready in time.")
+        Self::overloaded("The answer was not ready in time.").counted_as(Reason::AnswerTimeout)
     }
 
     pub(super) fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
@@ -116,6 +120,16 @@ impl Problem {
         // Rounded up: a client that comes back a moment too early is refused again.
         let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
         self.with(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)))
+    }
+
+    /// Counts it as this, where the status does not say enough.
+    pub(super) const fn counted_as(mut self, reason: Reason) -> Self {
+        self.counted = reason;
+        self
+    }
+
+    pub(super) const fn counted(&self) -> Reason {
+        self.counted
     }
 
     pub(super) const fn status(&self) -> StatusCode {
@@ -198,6 +212,7 @@ impl From<Refusal> for Problem {
         if let Some(after) = refusal.retry_after() {
             problem = problem.retry_after(after);
         }
+        problem.counted = Reason::from(&refusal);
         problem.cause = Some(refusal);
         problem
     }
@@ -207,12 +222,13 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         // Shippers drop what is answered 500 or 507 and bring back what is answered 503. What the disk said is for
         // the operator, in the journal.
-        Self::overloaded(match error {
-            StoreError::Write(_) => "The log can't be written at the moment.",
-            StoreError::Read(_) => "The log can't be read at the moment.",
-            StoreError::LowSpace => "The disk has too little space left for records.",
-            StoreError::Closed => "The service is stopping.",
-        })
+        let (detail, reason) = match error {
+            StoreError::Write(_) => ("The log can't be written at the moment.", Reason::WriteFailed),
+            StoreError::Read(_) => ("The log can't be read at the moment.", Reason::ReadFailed),
+            StoreError::LowSpace => ("The disk has too little space left for records.", Reason::LowSpace),
+            StoreError::Closed => ("The service is stopping.", Reason::Stopping),
+        };
+        Self::overloaded(detail).counted_as(reason)
     }
 }
 

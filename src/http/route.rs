@@ -15,8 +15,11 @@ pub(super) enum Route {
     GetLatestLogs,
     DownloadLogs,
     ClearLogs,
+    Tail,
+    Metrics,
     Status,
     OpenApi,
+    Page,
     AdminStatus,
     AdminBlocked,
 }
@@ -30,7 +33,7 @@ const METHODS_OF_BLOCKED: &str = "GET, POST, HEAD, DELETE, OPTIONS";
 const PREFIX: &str = "moca-file-log";
 
 impl Route {
-    const NAMED: [Self; 7] = [
+    const NAMED: [Self; 8] = [
         Self::SaveLog,
         Self::SaveLogs,
         Self::Details,
@@ -38,6 +41,7 @@ impl Route {
         Self::GetLatestLogs,
         Self::DownloadLogs,
         Self::ClearLogs,
+        Self::Tail,
     ];
 
     /// As it stands in the URL and in the lines of the log.
@@ -50,8 +54,11 @@ impl Route {
             Self::GetLatestLogs => "get-latest-logs",
             Self::DownloadLogs => "download-logs",
             Self::ClearLogs => "clear-logs",
+            Self::Tail => "tail",
+            Self::Metrics => "metrics",
             Self::Status => "status",
             Self::OpenApi => "openapi.json",
+            Self::Page => "",
             Self::AdminStatus => "admin/status",
             Self::AdminBlocked => "admin/blocked",
         }
@@ -62,7 +69,10 @@ impl Route {
         let path = path.strip_prefix('/')?;
         let path = path.strip_suffix('/').unwrap_or(path);
         let Some((first, rest)) = path.split_once('/') else {
-            return is(path, Self::Status.name()).then_some(Self::Status);
+            return match path {
+                path if is(path, PREFIX) => Some(Self::Page),
+                path => [Self::Status, Self::Metrics].into_iter().find(|route| is(path, route.name())),
+            };
         };
         if !is(first, PREFIX) {
             return None;
@@ -72,7 +82,10 @@ impl Route {
             Some((name, route)) if is(name, log.as_str()) => route,
             Some(_) => return None,
         };
-        Self::NAMED.into_iter().chain([Self::OpenApi]).find(|candidate| is(route, candidate.name()))
+        let named =
+            Self::NAMED.into_iter().chain([Self::OpenApi]).find(|candidate| is(route, candidate.name()));
+        // A log that is named like a route has its page without its name only.
+        named.or_else(|| (route == rest && is(rest, log.as_str())).then_some(Self::Page))
     }
 
     /// The routes that only the admin socket has.
@@ -83,17 +96,22 @@ impl Route {
 
     /// The decoded path in both its forms, for the rules of keys.
     pub(super) fn paths(self, log: &LogName) -> [String; 2] {
-        [format!("/{PREFIX}/{}", self.name()), format!("/{PREFIX}/{}/{}", log.as_str(), self.name())]
+        if self == Self::Metrics {
+            return ["/metrics".to_owned(), "/metrics".to_owned()];
+        }
+        let paths =
+            [format!("/{PREFIX}/{}", self.name()), format!("/{PREFIX}/{}/{}", log.as_str(), self.name())];
+        paths.map(|path| path.trim_end_matches('/').to_owned())
     }
 
-    /// All routes that need a key.
-    pub(super) const fn keyed() -> [Self; 7] {
-        Self::NAMED
+    /// All routes that need a key, in the order of the enumeration.
+    pub(super) fn keyed() -> impl Iterator<Item = Self> {
+        Self::NAMED.into_iter().chain([Self::Metrics])
     }
 
     /// Behind the root password.
     pub(super) const fn needs_root(self) -> bool {
-        !matches!(self, Self::SaveLog | Self::SaveLogs | Self::Status | Self::OpenApi)
+        !matches!(self, Self::SaveLog | Self::SaveLogs | Self::Status | Self::OpenApi | Self::Page)
     }
 
     /// Whether the route answers this method.
@@ -124,20 +142,20 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_path_is_a_route_or_none(path: String, near in "(/|%2F|%2f|moca-file-log|save-log|status|%73|a|%|\\.)*") {
+        fn any_path_is_a_route_or_none(path: String, near in "(/|%2F|%2f|moca-file-log|save-log|status|metrics|%73|a|%|\\.)*") {
             let log: LogName = "a".parse().unwrap();
             for path in [path, near] {
                 if let Some(route) = Route::of(&path, &log) {
                     let decoded = percent_decode_str(&path).decode_utf8().unwrap();
                     let decoded = decoded.strip_suffix('/').unwrap_or(&decoded);
                     let [short, long] = route.paths(&log);
-                    prop_assert!(decoded == short || decoded == long || decoded == "/status", "{path}");
+                    prop_assert!([&short, &long, "/status"].contains(&decoded), "{path}");
                 }
             }
         }
 
         #[test]
-        fn a_name_is_found_however_it_is_encoded(name in "[a-zA-Z0-9 ._%?#&+é-]{1,12}", which in 0..7_usize) {
+        fn a_name_is_found_however_it_is_encoded(name in "[a-zA-Z0-9 ._%?#&+é-]{1,12}", which in 0..8_usize) {
             let Ok(log) = name.parse::<LogName>() else { return Ok(()) };
             let route = Route::NAMED[which];
             let encoded = utf8_percent_encode(&name, NON_ALPHANUMERIC);
@@ -164,9 +182,34 @@ mod tests {
         }
         assert_eq!(of("/status"), Some(Route::Status));
         assert_eq!(of("/status/"), Some(Route::Status));
-        assert_eq!(of("/moca-file-log/status"), None);
-        for path in ["", "/", "*", "/moca-file-log", "/moca-file-log/", "/moca-file-log/save-log%00"] {
+        assert_eq!((of("/metrics"), of("/metrics/")), (Some(Route::Metrics), Some(Route::Metrics)));
+        assert_eq!((of("/moca-file-log/status"), of("/moca-file-log/metrics")), (None, None));
+        for path in ["", "/", "*", "/moca-file-log//", "/moca-file-log/save-log%00"] {
             assert_eq!(of(path), None, "{path}");
         }
+    }
+
+    #[test]
+    fn the_page_is_where_the_routes_are() {
+        for path in [
+            "/moca-file-log",
+            "/moca-file-log/",
+            "/moca-file-log/a%20b-%C3%A9",
+            "/moca-file-log/a%20b-%C3%A9/",
+        ] {
+            assert_eq!(of(path), Some(Route::Page), "{path}");
+        }
+        for path in [
+            "/moca-file-log/other",
+            "/moca-file-log/other/",
+            "/moca-file-log/a%20b-%C3%A9//",
+            "//moca-file-log",
+        ] {
+            assert_eq!(of(path), None, "{path}");
+        }
+        let details = "details".parse().unwrap();
+        assert_eq!(Route::of("/moca-file-log/details", &details), Some(Route::Details));
+        assert_eq!(Route::of("/moca-file-log/details/", &details), Some(Route::Details));
+        assert_eq!(Route::of("/moca-file-log/", &details), Some(Route::Page));
     }
 }

@@ -9,7 +9,7 @@ use warp::reply::Response;
 use super::answer::Answer;
 use super::call::Call;
 use super::route::Route;
-use super::{admin, clear, download, read, save};
+use super::{admin, clear, download, metrics, read, save, tail};
 
 /// All keyed routes.
 pub(super) fn routes()
@@ -29,6 +29,10 @@ pub(super) fn routes()
         .and_then(|call: Arc<Call>| async move { reply(&call, download::download_logs(&call).await) });
     let clear = on(Route::ClearLogs)
         .and_then(|call: Arc<Call>| async move { reply(&call, clear::clear_logs(&call).await) });
+    let metrics = on(Route::Metrics)
+        .and_then(|call: Arc<Call>| async move { reply(&call, metrics::metrics(&call).await) });
+    let tail =
+        on(Route::Tail).and_then(|call: Arc<Call>| async move { reply(&call, tail::tail(&call).await) });
     let status = on(Route::AdminStatus)
         .and_then(|call: Arc<Call>| async move { reply(&call, admin::status(&call).await) });
     let blocked = on(Route::AdminBlocked)
@@ -38,7 +42,9 @@ pub(super) fn routes()
         .unify()
         .or(details.or(get_logs).unify().or(get_latest).unify())
         .unify()
-        .or(download.or(clear).unify().or(status).unify().or(blocked).unify())
+        .or(download.or(clear).unify().or(tail).unify().or(metrics).unify())
+        .unify()
+        .or(status.or(blocked).unify())
         .unify()
 }
 
@@ -57,8 +63,11 @@ fn on(
 }
 
 fn reply(call: &Call, answer: Answer) -> Result<Response, Infallible> {
-    if let (Some(trace), Err(problem)) = (&call.trace, &answer) {
-        trace.refused(problem);
+    if let Err(problem) = &answer {
+        call.app.count(problem);
+        if let Some(trace) = &call.trace {
+            trace.refused(problem);
+        }
     }
     Ok(answer.unwrap_or_else(|problem| problem.into_response().map(Into::into)))
 }

@@ -58,6 +58,9 @@ async fn save(call: &Call, key: &Arc<Key>, entries: &[Entry<'_>]) -> Answer {
         let source = Source { client: client.as_str(), key: &key.entry.name, route: call.route.name() };
         timed(call.trace.as_ref(), Part::Store, append(store, &source, entries)).await?.cursor
     };
+    if entries.len() < all && !call.is_head() {
+        call.app.vitals.tally.filtered((all - entries.len()) as u64);
+    }
     let saved = if call.is_head() { 0 } else { entries.len() };
     let mut response = if answer::wants_json(&call.parts.headers) {
         answer::json(describe(&call.app, saved, all - entries.len(), cursor))

@@ -22,13 +22,13 @@ use crate::store::{CursorKey, Extent, Form, Order, Query, ReadError};
 pub(super) struct Searches(AtomicU32);
 
 /// One search, which ends when this is dropped.
-struct Search {
+pub(super) struct Search {
     searches: Arc<Searches>,
     state: Arc<ConnState>,
 }
 
 impl Search {
-    fn begin(call: &Call) -> Result<Self, Problem> {
+    pub(super) fn begin(call: &Call) -> Result<Self, Problem> {
         let searches = Arc::clone(&call.app.searches);
         let most = call.policy.files.http.max_searches;
         let room = searches.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |running| {

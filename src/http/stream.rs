@@ -59,6 +59,11 @@ impl<S: Wire> ConnStream<S> {
         &mut self.inner
     }
 
+    /// What it is a connection of.
+    pub(super) fn app(&self) -> Arc<App> {
+        Arc::clone(&self.app)
+    }
+
     /// Takes what was given back.
     pub(super) fn take_unread(&mut self) -> Bytes {
         std::mem::take(&mut self.ahead)

@@ -32,6 +32,7 @@ pub(super) async fn serve<H: Handlers>(stream: TcpStream, identity: Arc<Identity
         // A method: somebody took this for a port of plain HTTP.
         Some(b'A'..=b'Z') => {
             let problem = Problem::new(StatusCode::BAD_REQUEST, "This port speaks HTTPS, not plain HTTP.");
+            client.app.count(&problem);
             let refusal = problem.into_raw(&client.app.policy());
             return Box::pin(turn_away(stream, refusal)).await;
         }

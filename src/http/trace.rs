@@ -200,8 +200,9 @@ impl Drop for End {
     }
 }
 
-/// Notes the refusal of what never became a request: a head that cannot be read or did not come, or a connection too many.
+/// Counts and notes the refusal of what never became a request: a head that cannot be read or did not come, or a connection too many.
 pub(super) fn refused_bare(app: &App, policy: &Policy, client: ClientAddr, problem: &Problem) {
+    app.count(problem);
     let status = problem.status().as_u16();
     if policy.access_log
         && let Some(access_log) = &app.access_log

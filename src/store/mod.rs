@@ -8,16 +8,21 @@
 mod commit;
 mod cursor;
 mod file;
+mod piece;
 mod reading;
 mod selection;
+mod statistics;
 
 pub use commit::Ticket;
 pub use cursor::{Cursor, CursorError, CursorKey};
 pub use file::FileStore;
-pub use reading::{Extent, Form, Query, ReadError, Reading, Writer};
+pub use piece::Piece;
+pub use reading::{Extent, Form, Progress, Query, ReadError, Reading, Writer};
 pub use selection::{Clients, NotAClient, Pattern, PatternError, Selection};
+pub use statistics::{Latencies, Statistics};
 
 use std::io;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use bytes::Bytes;
@@ -171,6 +176,9 @@ pub trait LogStore: Send + Sync + 'static {
     /// Size and age.
     fn details(&self) -> BoxFuture<'_, Details>;
 
+    /// Counts and present state, for those who watch. Waits for no disk longer than a moment.
+    fn statistics(&self) -> BoxFuture<'_, Statistics>;
+
     /// The log as it stands now, to be read in any order and more than once.
     fn snapshot(&self) -> BoxFuture<'_, Result<Snapshot, StoreError>>;
 
@@ -179,6 +187,22 @@ pub trait LogStore: Send + Sync + 'static {
     /// # Errors
     /// When the log can't be read, or no longer holds what the query's cursor names.
     fn read(&self, query: Query) -> BoxFuture<'_, Result<Reading, ReadError>>;
+
+    /// Completes when lines were added, or the log was cleared or replaced, since it completed last. For one caller.
+    fn changed(&self) -> BoxFuture<'static, ()>;
+
+    /// What follows `after`: about `size` bytes of whole lines, none where the log ends. Those who ask from different
+    /// places are soon given the same pieces.
+    fn piece(&self, after: Cursor, size: u64) -> BoxFuture<'static, Result<Piece, ReadError>>;
+
+    /// Where somebody begins who follows `selection`: before the `latest` so many of its records, where they are asked
+    /// for, else before the first one of its time; where there are none, at the end.
+    fn begin(
+        &self,
+        selection: Selection,
+        latest: Option<NonZeroU64>,
+        progress: Progress,
+    ) -> BoxFuture<'_, Result<Cursor, StoreError>>;
 
     /// Removes every line, after everything appended before has completed.
     fn clear(&self) -> BoxFuture<'static, Result<(), StoreError>>;

@@ -23,8 +23,11 @@ pub struct Query {
     /// how each is written
     pub form: Form,
     /// called on the way to the first byte of the answer, each time that something was done
-    pub progress: Box<dyn Fn() + Send + Sync>,
+    pub progress: Progress,
 }
+
+/// Called each time that something was done for a reader who waits.
+pub type Progress = Box<dyn Fn() + Send + Sync>;
 
 /// Which records are given where there are more than the limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,5 +1,5 @@
 #!/bin/bash
-# The served OpenAPI document against the server that serves it: Schemathesis makes requests of all kinds from the
+# The served OpenAPI document and the metrics against the server that serves them: Schemathesis makes requests of all kinds from the
 # document, good ones and bad ones, and no answer may be one that the document does not describe.
 #
 # Where python3 or the packages can't be had, this is a failure in CI and a remark elsewhere. EXAMPLES (default 250) is
@@ -80,7 +80,8 @@ check() {
 }
 
 examples=${EXAMPLES:-250}
-check /moca-file-log --exclude-path /status --max-examples "$examples"
-check /moca-file-log/sample1 --exclude-path /status --max-examples $((examples / 10 + 1))
-check '' --include-path /status --max-examples "$examples"
+check /moca-file-log --exclude-path /status --exclude-path /metrics --max-examples "$examples"
+check /moca-file-log/sample1 --exclude-path /status --exclude-path /metrics --max-examples $((examples / 10 + 1))
+check '' --include-path /status --include-path /metrics --max-examples "$examples"
+"$venv/bin/python" "$here/metrics.py" "$root/metrics" mochimochi mochimochi
 kill -0 "$server"

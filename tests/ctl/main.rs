@@ -24,3 +24,4 @@ mod reset;
 mod run;
 mod services;
 mod status;
+mod top;

@@ -151,10 +151,25 @@ impl Conn {
                 break head;
             }
         };
+        if method == "HEAD" {
+            return Ok(response);
+        }
+        self.read_body(&response, &mut sink)?;
+        Ok(response)
+    }
+
+    /// The body that belongs to this head.
+    pub(crate) fn receive_body(&mut self, head: &Response) -> io::Result<Vec<u8>> {
+        let mut body = Vec::new();
+        self.read_body(head, &mut |piece: &[u8]| body.extend_from_slice(piece))?;
+        Ok(body)
+    }
+
+    fn read_body(&mut self, response: &Response, sink: &mut impl FnMut(&[u8])) -> io::Result<()> {
         let chunked = response.header("transfer-encoding").is_some_and(|v| v.eq_ignore_ascii_case("chunked"));
         let length = response.header("content-length").map(|v| v.parse::<u64>().expect("content-length"));
-        if method == "HEAD" || response.status == 204 || response.status == 304 {
-            return Ok(response);
+        if response.status == 204 || response.status == 304 {
+            return Ok(());
         }
         if chunked {
             loop {
@@ -163,7 +178,7 @@ impl Conn {
                 let size = u64::from_str_radix(digits, 16).map_err(|_| {
                     io::Error::new(io::ErrorKind::InvalidData, format!("chunk size {line:?}"))
                 })?;
-                self.read_exactly(size, &mut sink)?;
+                self.read_exactly(size, sink)?;
                 if size == 0 {
                     while !self.read_line()?.is_empty() {}
                     break;
@@ -171,7 +186,7 @@ impl Conn {
                 self.read_line()?;
             }
         } else if let Some(length) = length {
-            self.read_exactly(length, &mut sink)?;
+            self.read_exactly(length, sink)?;
         } else {
             loop {
                 if !self.buffer.is_empty() {
@@ -183,7 +198,7 @@ impl Conn {
                 }
             }
         }
-        Ok(response)
+        Ok(())
     }
 
     /// Everything until the server closes the connection; a reset counts as a close.
@@ -228,7 +243,8 @@ impl Conn {
         self.stream.tcp().shutdown(Shutdown::Write).expect("shut down the sending half");
     }
 
-    fn read_head(&mut self) -> io::Result<Response> {
+    /// The head of the next answer, be it an interim one.
+    pub(crate) fn read_head(&mut self) -> io::Result<Response> {
         let status_line = self.read_line()?;
         let status = status_line
             .strip_prefix("HTTP/1.1 ")
@@ -287,9 +303,16 @@ impl Conn {
 
     fn fill(&mut self) -> io::Result<usize> {
         let mut piece = [0; 65536];
-        let count = match &mut self.stream {
-            Stream::Plain(stream) => stream.read(&mut piece)?,
-            Stream::Tls(stream) => stream.read(&mut piece)?,
+        let count = loop {
+            let got = match &mut self.stream {
+                Stream::Plain(stream) => stream.read(&mut piece),
+                Stream::Tls(stream) => stream.read(&mut piece),
+            };
+            // a machine that was suspended for a moment interrupts reads
+            match got {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => break other?,
+            }
         };
         self.buffer.extend_from_slice(&piece[..count]);
         Ok(count)

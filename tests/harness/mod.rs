@@ -3,6 +3,7 @@
 #![allow(dead_code, unused_imports, reason = "each test crate uses its own part of the harness")]
 
 mod conn;
+mod follow;
 pub(crate) mod frames;
 mod line;
 mod pair;
@@ -11,6 +12,7 @@ mod server;
 mod setup;
 
 pub(crate) use conn::{Conn, Response, is_timeout};
+pub(crate) use follow::{End, Event, Follow};
 pub(crate) use line::{Line, must_be_escaped};
 pub(crate) use pair::Pair;
 pub(crate) use redis::Redis;

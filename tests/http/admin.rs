@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Server, Setup, route};
 
-fn ask(server: &Server, method: &str, target: &str, body: &str) -> (u16, String) {
+pub(crate) fn ask(server: &Server, method: &str, target: &str, body: &str) -> (u16, String) {
     let mut stream = UnixStream::connect(server.admin_socket()).unwrap();
     let length = body.len();
     let head = format!(

@@ -6,7 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::harness::{Conn, KEY, Response, Server, Setup, route};
+use crate::harness::{Conn, KEY, ROOT, Response, Server, Setup, route};
 
 /// A field that the short way does not know.
 const DETOUR: (&str, &str) = ("X-Detour", "please");
@@ -157,7 +157,10 @@ fn bodies_keys_and_heads_give_the_same_by_both_ways() {
 
 #[test]
 fn limits_count_the_same_by_both_ways() {
-    let server = Setup::new().key("few", &json!({"status": true, "rate": "3 per hour"})).start();
+    let server = Setup::new()
+        .log("level", json!(1))
+        .key("few", &json!({"status": true, "rate": "3 per hour"}))
+        .start();
     let mut conn = server.connect();
     let mut left = Vec::new();
     for n in 0..5 {
@@ -172,6 +175,17 @@ fn limits_count_the_same_by_both_ways() {
         expected.iter().map(|&(status, left)| (status, left.to_owned(), status == 429)).collect();
     assert_eq!(left, expected);
     assert_eq!(server.messages().len(), 3);
+    let mut below = |detour: &[(&str, &str)]| {
+        let headers = [&[("API-KEY", KEY), JSON], detour].concat();
+        conn.request("POST", &route("save-log"), &headers, br#"{"message":"x","level":0}"#).success();
+    };
+    below(&[]);
+    below(&[DETOUR]);
+    let metrics = server.get_with("/metrics", &[("API-KEY", KEY), ("ROOT-PASS", ROOT)]);
+    let metrics = String::from_utf8(metrics.body).unwrap();
+    for counted in ["moca_limited_total 2\n", "moca_filtered_total 2\n"] {
+        assert!(metrics.contains(counted), "{counted}{metrics}");
+    }
 }
 
 #[test]

@@ -63,9 +63,8 @@ fn unknown_paths_are_not_found() {
     let server = Setup::new().start();
     for path in [
         "/",
-        "/moca-file-log",
-        "/moca-file-log/",
-        "/moca-file-log/sample1",
+        "/moca-file-log//",
+        "/moca-file-log/sample2",
         "/moca-file-log/nothing",
         "/moca-file-log/sample1/nothing",
         "/moca-file-log/save-log/more",

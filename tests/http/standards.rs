@@ -50,6 +50,8 @@ fn every_kind(server: &Server) -> Vec<Answered> {
         ask(method, "/status", &[], b"", 200);
         ask(method, &route("openapi.json"), &[], b"", 200);
         ask(method, &route("openapi.json"), &[("If-None-Match", "*")], b"", 304);
+        ask(method, &route(""), &[], b"", 200);
+        ask(method, &route(""), &[("If-None-Match", "*")], b"", 304);
         ask(method, &route("download-logs"), &with_auth(&[("Range", "bytes=0-3")]), b"", 206);
         ask(method, &route("download-logs"), &with_auth(&[("Range", "bytes=9999999-")]), b"", 416);
         ask(method, &route("download-logs"), &with_auth(&[("If-None-Match", "*")]), b"", 304);
@@ -199,6 +201,7 @@ fn head_has_the_headers_of_get() {
         ("/status".to_owned(), vec![]),
         ("/nothing".to_owned(), vec![]),
         (route("openapi.json"), vec![]),
+        (route(""), vec![]),
         (route("details"), vec![("API-KEY", KEY)]),
         (download.clone(), ranged),
         (download, unsatisfied),

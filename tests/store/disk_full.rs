@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::load::count;
 use super::segments::{assert_holds, read_after, read_all, save, segments, try_save};
-use crate::harness::{KEY, Server, Setup, cannot_run, eventually, route};
+use crate::harness::{KEY, ROOT, Server, Setup, cannot_run, eventually, route};
 
 /// A small file system of its own, unmounted at the end.
 struct SmallDisk(tempfile::TempDir);
@@ -79,6 +79,10 @@ fn full_disk(durability: &str) {
         server.save_with(&json!({"message": "x".repeat(8000)})).problem(503);
     }
     assert_stored(&server, &saved);
+    let metrics = server.get_with("/metrics", &[("API-KEY", KEY), ("ROOT-PASS", ROOT)]).text();
+    let stored = format!("\nmoca_records_total{{level=\"info\"}} {}\n", saved.len());
+    let failed = "\nmoca_refused_total{reason=\"write_failed\"} 6\n";
+    assert!(metrics.contains(&stored) && metrics.contains(failed), "{stored}{failed}{metrics}");
     assert_eq!(server.root_get("details").json()["count"], saved.len());
     assert_eq!(server.root_get("get-latest-logs").json().as_array().map(Vec::len), Some(saved.len()));
     assert_eq!(server.root_get("get-logs").body, std::fs::read(server.log_path()).unwrap());

@@ -44,7 +44,7 @@ check "is a line" prints "MocaFileLog ($(dpkg-deb -f "$2" Version | cut -d - -f 
 check "version --only-number" ends 0 version --only-number
 check "is the number" prints "$(dpkg-deb -f "$2" Version | cut -d - -f 1)"
 check "an unknown command is a matter of usage" ends 64 nosuch
-for command in version run start stop restart status turn-off turn-on clear-logs update update-system reset-system check \
+for command in version run start stop restart status top turn-off turn-on clear-logs update update-system reset-system check \
     'key list' 'key add' 'key revoke' 'key explain' passwd 'block list' 'block add' 'block remove' get tail apply completions; do
     # shellcheck disable=SC2086
     check "help of $command" ends 0 $command --help
@@ -94,6 +94,12 @@ check "status --json" ends 0 status --json
 check "names them as they are" json '[log["name"] for log in data] == sorted(["sample1", "a;b $(touch c) `touch c`"]) and all(log["state"] == "running" for log in data)'
 check "status of one" ends 0 status sample1
 check "has what systemd says" grep -q 'Active: active (running)' <<<"$out"
+check "top --once" ends 0 top --once --interval 0.5
+check "shows both logs as running" equal "$(grep -c ' running ' <<<"$out")" 2
+check "top --json" ends 0 top --json --interval 0.5
+check "has figures of both" json 'len(data) == 2 and all(log["records_per_second"] is not None and log["disk_free_bytes"] > 0 for log in data)'
+metrics() { machine_exec curl -sS --unix-socket "/run/moca-file-log/sample1.sock" http://localhost/metrics; }
+check "the admin socket gives the metrics" eval 'metrics | grep -q "^moca_build_info{.*log=\"sample1\"} 1$"'
 check "stop of the odd one" ends 0 stop "$odd"
 check "stops its socket as well" equal "$(state "$odd")" "inactive inactive "
 check "status says so by its status" not mocactl status "$odd"

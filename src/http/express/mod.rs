@@ -125,7 +125,10 @@ pub(super) async fn records<S: Wire, H>(
         let more = More { quota: quota.as_ref(), closes };
         out.clear();
         match outcome {
-            Err(problem) => reply::refuse(&mut out, more, problem, &policy),
+            Err(problem) => {
+                app.count(&problem);
+                reply::refuse(&mut out, more, problem, &policy);
+            }
             Ok(_) if !wants_json => heads.success(&mut out, more),
             Ok(cursor) => heads.json(&mut out, more, &described(app, cursor)),
         }

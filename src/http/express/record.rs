@@ -92,6 +92,7 @@ impl<'a> Record<'a> {
             }
         };
         if self.level < policy.log.level {
+            app.vitals.tally.filtered(1);
             return (Begun::Filtered, quota);
         }
         let begun = match app.store.try_append(&self.source(client), &[self.entry()]) {

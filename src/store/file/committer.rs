@@ -100,7 +100,8 @@ impl Committer {
     /// One batch and what follows it; true when the store was closed.
     async fn turn(&mut self, batch: Batch) -> bool {
         if batch.records > 0 {
-            let Batch { lines, records, group, durability, .. } = batch;
+            let Batch { lines, records, levels, group, durability, .. } = batch;
+            let bytes = lines.len() as u64;
             let sync = durability == Durability::Disk;
             let (lines, outcome) = match self.file.as_mut() {
                 Some(file)
@@ -128,7 +129,10 @@ impl Committer {
             }
             self.shared.recycle_and_make_room(lines);
             match &outcome {
-                Ok(_) => self.shared.recovered(),
+                Ok(_) => {
+                    self.shared.tally.add(&levels, bytes);
+                    self.shared.recovered();
+                }
                 Err(error) => {
                     if out_of_space(error) {
                         // What is half compressed takes the room of records.

@@ -33,8 +33,13 @@ impl Image {
     }
 
     /// Bytes in segments: what stands before the active file.
-    fn rotated(&self) -> u64 {
+    pub(super) fn rotated(&self) -> u64 {
         self.seen.segments.len()
+    }
+
+    /// Records that the log has stored by now, since it was opened.
+    pub(super) fn stored_now(&self) -> u64 {
+        self.view.lock().stored
     }
 
     /// Where its first byte stands.

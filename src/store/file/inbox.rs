@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
 use super::super::commit::{Group, Ticket};
+use super::super::statistics::LEVELS;
 use super::super::{Entry, Full, Settings, Source, StoreError};
 use super::beside::Done;
 use crate::config::Durability;
@@ -28,6 +29,8 @@ pub(super) enum Command {
 pub(super) struct Batch {
     pub(super) lines: Vec<u8>,
     pub(super) records: u64,
+    /// the same by level
+    pub(super) levels: [u64; LEVELS],
     pub(super) group: Arc<Group>,
     pub(super) durability: Durability,
     pub(super) commands: Vec<Command>,
@@ -40,6 +43,7 @@ pub(super) struct Inbox(Mutex<Inner>);
 struct Inner {
     lines: Vec<u8>,
     records: u64,
+    levels: [u64; LEVELS],
     group: Arc<Group>,
     commands: Vec<Command>,
     /// the buffer of the batch before, to be used again
@@ -75,6 +79,7 @@ impl Inbox {
         Self(Mutex::new(Inner {
             lines: Vec::new(),
             records: 0,
+            levels: [0; LEVELS],
             group: Arc::default(),
             commands: Vec::new(),
             spare: Vec::new(),
@@ -125,6 +130,9 @@ impl Inbox {
             seq,
             message: entry.message,
         };
+        for entry in entries {
+            inner.levels[entry.level as usize] += 1;
+        }
         match entries {
             [entry] => write_line(&mut inner.lines, inner.format, &line(entry, inner.seq + 1)),
             [first, ..] => {
@@ -164,6 +172,7 @@ impl Inbox {
         Some(Batch {
             lines: std::mem::replace(&mut inner.lines, spare),
             records: std::mem::take(&mut inner.records),
+            levels: std::mem::take(&mut inner.levels),
             group: std::mem::take(&mut inner.group),
             durability: inner.durability,
             commands: std::mem::take(&mut inner.commands),
@@ -185,6 +194,11 @@ impl Inbox {
         let mut inner = self.lock();
         inner.format = settings.format;
         inner.durability = settings.durability;
+    }
+
+    /// Bytes of lines that wait.
+    pub(super) fn waiting(&self) -> u64 {
+        self.lock().lines.len() as u64
     }
 
     /// Refuses records for as long as the disk is `low` on space.

@@ -8,6 +8,7 @@ mod catalogue;
 mod census;
 mod chunks;
 mod committer;
+mod follow;
 mod image;
 mod inbox;
 mod place;
@@ -34,6 +35,7 @@ mod tests;
 
 use std::future::Future;
 use std::io;
+use std::num::NonZeroU64;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -42,7 +44,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use jiff::tz::TimeZone;
-use tokio::sync::{Notify, oneshot};
+use nix::sys::statvfs::fstatvfs;
+use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use self::committer::Committer;
@@ -51,9 +55,10 @@ use self::inbox::{Command, Inbox};
 use self::reader::blocking;
 use self::view::View;
 use self::writer::LogFile;
+use super::statistics::{Stopwatch, Tally};
 use super::{
-    Cursor, CursorKey, Details, Entry, Full, LogStore, Query, ReadError, Reading, Settings, Snapshot, Source,
-    StoreError, Ticket,
+    Cursor, CursorKey, Details, Entry, Full, LogStore, Piece, Progress, Query, ReadError, Reading, Selection,
+    Settings, Snapshot, Source, Statistics, StoreError, Ticket,
 };
 use crate::record::{Clock, Stamp, parse_line};
 
@@ -71,6 +76,10 @@ struct Shared {
     /// there is room in the inbox
     room: Arc<Notify>,
     view: Arc<View>,
+    tally: Tally,
+    syncs: Arc<Stopwatch>,
+    /// asks the disk how much room it has: a disk that hangs keeps one thread, not one for each question
+    surveyor: Arc<Semaphore>,
     key: CursorKey,
     /// when a failure was last reported, Unix seconds
     complained: AtomicI64,
@@ -133,6 +142,9 @@ impl FileStore {
             work: Notify::new(),
             room: Arc::default(),
             view: file.view(),
+            tally: Tally::default(),
+            syncs: file.syncs(),
+            surveyor: Arc::new(Semaphore::new(1)),
             key,
             complained: AtomicI64::new(0),
         });
@@ -156,6 +168,23 @@ impl FileStore {
         // What went wrong shows when the file is read.
         drop(timeout(LOOK, self.command(Command::Verify)).await);
         Image::take(&self.shared.view)
+    }
+
+    /// Bytes that the file system has left for whoever is not root, if it says so soon.
+    async fn disk_free(&self) -> Option<u64> {
+        let file = self.shared.view.get().file;
+        let surveyor = Arc::clone(&self.shared.surveyor);
+        let survey = async move {
+            let turn = surveyor.acquire_owned().await.ok()?;
+            let asked = spawn_blocking(move || {
+                let found = fstatvfs(&file);
+                drop(turn);
+                found
+            });
+            let found = asked.await.ok()?.ok()?;
+            Some(found.blocks_available() * found.fragment_size())
+        };
+        timeout(LOOK, survey).await.ok().flatten()
     }
 }
 
@@ -202,6 +231,23 @@ impl LogStore for FileStore {
         .boxed()
     }
 
+    fn statistics(&self) -> BoxFuture<'_, Statistics> {
+        async move {
+            let disk_free = self.disk_free().await;
+            let (shared, image) = (&self.shared, Image::take(&self.shared.view));
+            Statistics {
+                records: shared.tally.records(),
+                bytes: shared.tally.bytes(),
+                queue: shared.inbox.waiting(),
+                syncs: shared.syncs.read(),
+                size: image.len(),
+                segments: image.seen.segments.items().len() as u64,
+                disk_free,
+            }
+        }
+        .boxed()
+    }
+
     fn snapshot(&self) -> BoxFuture<'_, Result<Snapshot, StoreError>> {
         async move {
             let image = self.source().await;
@@ -221,6 +267,24 @@ impl LogStore for FileStore {
 
     fn read(&self, query: Query) -> BoxFuture<'_, Result<Reading, ReadError>> {
         async move { search::answer(self.source().await, query).await }.boxed()
+    }
+
+    fn changed(&self) -> BoxFuture<'static, ()> {
+        let view = Arc::clone(&self.shared.view);
+        async move { view.changed().await }.boxed()
+    }
+
+    fn piece(&self, after: Cursor, size: u64) -> BoxFuture<'static, Result<Piece, ReadError>> {
+        follow::piece(Image::take(&self.shared.view), after, size).boxed()
+    }
+
+    fn begin(
+        &self,
+        selection: Selection,
+        latest: Option<NonZeroU64>,
+        progress: Progress,
+    ) -> BoxFuture<'_, Result<Cursor, StoreError>> {
+        async move { search::begin(self.source().await, selection, latest, progress).await }.boxed()
     }
 
     fn clear(&self) -> BoxFuture<'static, Result<(), StoreError>> {

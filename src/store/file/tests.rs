@@ -439,3 +439,25 @@ fn what_could_not_be_undone_is_never_made_up_for_with_zeros() {
     file.commit(b"after\n", 1, true).unwrap();
     assert_eq!(fs::read_to_string(bench.path()).unwrap(), "after\n", "truncated meanwhile");
 }
+
+#[tokio::test]
+async fn statistics_count_what_is_stored_and_wait_for_no_disk() {
+    let bench = Bench::new(Durability::Disk);
+    let (store, committer) =
+        FileStore::open(&bench.settings, &bench.dir.path().join("a.state"), 1024).unwrap();
+    let entries = [Level::Debug, Level::Error, Level::Error].map(|level| Entry { level, message: "m" });
+    let ticket = store.try_append(&SOURCE, &entries).unwrap();
+    let waiting = store.statistics().await;
+    assert_eq!((waiting.records, waiting.bytes, waiting.syncs.count()), ([0; 5], 0, 0));
+    assert!(waiting.queue > 0 && waiting.disk_free.is_some(), "{waiting:?}");
+    tokio::spawn(committer);
+    ticket.await.unwrap();
+    let hanging = store.shared.surveyor.acquire().await.unwrap();
+    let begun = std::time::Instant::now();
+    let found = store.statistics().await;
+    assert!(found.disk_free.is_none() && begun.elapsed() < 4 * LOOK, "{found:?} after {:?}", begun.elapsed());
+    assert_eq!((found.records, found.queue, found.syncs.count()), ([1, 0, 0, 2, 0], 0, 1));
+    assert_eq!((found.bytes, found.size), (waiting.queue, waiting.queue));
+    drop(hanging);
+    assert!(store.statistics().await.disk_free.is_some());
+}

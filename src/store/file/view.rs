@@ -7,6 +7,8 @@ use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
+use tokio::sync::Notify;
+
 use super::super::Cursor;
 use super::segment::{Segment, Segments};
 use super::shelf::Shelf;
@@ -44,16 +46,28 @@ impl Published {
 #[derive(Debug)]
 pub(super) struct View {
     published: Mutex<Published>,
+    changed: Notify,
     shelf: Shelf,
 }
 
 impl View {
     pub(super) fn new(published: Published) -> Self {
-        Self { published: Mutex::new(published), shelf: Shelf::default() }
+        Self { published: Mutex::new(published), changed: Notify::const_new(), shelf: Shelf::default() }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Published> {
         self.published.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Something was published: wakes whoever waits in [`Self::changed`]. Once for any number of calls, and as good as
+    /// free when nobody waits.
+    pub(super) fn tell(&self) {
+        self.changed.notify_one();
+    }
+
+    /// Completes when something was published since it completed last. For one caller.
+    pub(super) async fn changed(&self) {
+        self.changed.notified().await;
     }
 
     pub(super) fn get(&self) -> Published {

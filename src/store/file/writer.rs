@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::super::commit::Placed;
+use super::super::statistics::Stopwatch;
 use super::archive::Archive;
 use super::catalogue::{TAIL, newest_in};
 use super::census::count_lines;
@@ -45,6 +46,7 @@ pub(super) struct LogFile {
     pub(super) state: StateFile,
     pub(super) archive: Archive,
     pub(super) view: Arc<View>,
+    syncs: Arc<Stopwatch>,
     /// `len` when the count was noted down last
     pub(super) checkpoint: u64,
     /// time of the first line, if it is one of ours, microseconds since the epoch
@@ -90,6 +92,7 @@ impl LogFile {
             state,
             archive,
             view,
+            syncs: Arc::default(),
             checkpoint: 0,
             first: None,
             newest: None,
@@ -102,6 +105,11 @@ impl LogFile {
 
     pub(super) fn view(&self) -> Arc<View> {
         Arc::clone(&self.view)
+    }
+
+    /// How long the syncs of batches take.
+    pub(super) fn syncs(&self) -> Arc<Stopwatch> {
+        Arc::clone(&self.syncs)
     }
 
     pub(super) fn identity(&self) -> Option<[u8; 16]> {
@@ -121,7 +129,8 @@ impl LogFile {
     /// As [`Self::commit`] for a file that [is undisturbed](Self::is_undisturbed).
     pub(super) fn append(&mut self, bytes: &[u8], records: u64, sync: bool) -> io::Result<Placed> {
         let written = (&*self.file).write_all(bytes);
-        let outcome = if sync { written.and_then(|()| self.file.sync_data()) } else { written };
+        let synced = |()| self.syncs.time(|| self.file.sync_data());
+        let outcome = if sync { written.and_then(synced) } else { written };
         if let Err(error) = outcome {
             self.dirty = true;
             if let Err(undo) = self.undo() {
@@ -139,6 +148,7 @@ impl LogFile {
             published.stored += records;
             published.modified = SystemTime::now();
         }
+        self.view.tell();
         if self.state.get().head.is_empty() {
             self.first = parse_time(bytes);
             self.note_head(sync);
@@ -179,6 +189,7 @@ impl LogFile {
             (published.base, published.len, published.count, published.counting) = (end, 0, 0, 0);
             published.modified = SystemTime::now();
         }
+        self.view.tell();
         self.state.update(true, |state| {
             (state.base, state.len, state.count) = (end, 0, Some(0));
             state.head = Fingerprint::default();
@@ -344,6 +355,7 @@ impl LogFile {
             }
             published.segments = Arc::clone(self.archive.segments());
         }
+        self.view.tell();
         let (seen, head) = (self.view.get(), Fingerprint::of(&self.file, len)?);
         let noted = self.state.update(true, |state| {
             (state.epoch, state.base, state.dev, state.ino) = (seen.epoch, seen.base, meta.dev(), meta.ino());

@@ -29,7 +29,9 @@ use self::scan::Scan;
 use self::sieve::Sieve;
 use self::walk::Sizes;
 use super::image::Image;
-use crate::store::{ByteSource, Extent, Form, Order, Query, ReadError, Reading, StoreError};
+use crate::store::{
+    ByteSource, Cursor, Extent, Form, Order, Progress, Query, ReadError, Reading, Selection, StoreError,
+};
 
 /// How long a turn lasts, but for the block that was begun.
 const TURN: Duration = Duration::from_millis(10);
@@ -65,6 +67,34 @@ async fn answer_in(image: Image, query: Query, sizes: Sizes) -> Result<Reading, 
     }
     let plan = Plan { order, limit, extent, form: Arc::new(form) };
     searcher.read(part, plan).await.map_err(ReadError::from)
+}
+
+/// Where somebody begins who follows `selection`, see [`LogStore::begin`](crate::store::LogStore::begin).
+pub(super) async fn begin(
+    image: Image,
+    selection: Selection,
+    latest: Option<NonZeroU64>,
+    progress: Progress,
+) -> Result<Cursor, StoreError> {
+    let (mut part, since, until) = (0..image.len(), selection.since, selection.until);
+    let searcher = Searcher { image, sizes: Sizes::USUAL, sieve: Arc::new(Sieve::new(selection)), progress };
+    if let Some(since) = since {
+        part.start = searcher.bisect(since, part.clone()).await?;
+    }
+    let Some(latest) = latest else {
+        let start = if since.is_some() { part.start } else { part.end };
+        return Ok(searcher.image.cursor_at(start));
+    };
+    let mut within = part.clone();
+    if let Some(until) = until {
+        within.end = searcher.bisect(until, part.clone()).await?;
+    }
+    if within.is_empty() {
+        return Ok(searcher.image.cursor_at(part.end));
+    }
+    let scan = searcher.scan(Order::Descending, within);
+    let ends = searcher.count(scan, latest.get()).await?;
+    Ok(searcher.image.cursor_at(ends.map_or(part.end, |ends| ends.last.start)))
 }
 
 struct Plan {

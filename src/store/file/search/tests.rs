@@ -292,7 +292,7 @@ proptest! {
         let target = 1_795_410_149_805_789 + instant;
         let ends: Vec<u64> = std::iter::once(0).chain(memchr::memchr_iter(b'\n', &content).map(|at| at as u64 + 1)).collect();
         let from = ends[from.index(ends.len())];
-        let mut bisect = Bisect::new(bench.image.clone(), target, from..content.len() as u64);
+        let mut bisect = Bisect::new(bench.image, target, from..content.len() as u64);
         let place = loop {
             if let Some(place) = bisect.step().unwrap() {
                 break place;

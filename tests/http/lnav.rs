@@ -1,0 +1,125 @@
+//! The format for lnav that the package has: the real lnav knows the lines that the real server writes, with level, time
+//! and fields.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Line, Server, Setup, cannot_run, route};
+
+/// A home with the format and nothing else of lnav's.
+struct Lnav(tempfile::TempDir);
+
+impl Lnav {
+    fn new() -> Option<Self> {
+        let home = tempfile::tempdir().unwrap();
+        let formats = home.path().join("etc/formats/moca-file-log");
+        fs::create_dir_all(&formats).unwrap();
+        let ours = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("packaging/lnav/moca_file_log.json");
+        fs::copy(ours, formats.join("moca_file_log.json")).unwrap();
+        let this = Self(home);
+        if let Err(error) = Command::new("lnav").arg("-V").output() {
+            cannot_run(&format!("lnav: {error}"));
+            return None;
+        }
+        Some(this)
+    }
+
+    fn run(&self, arguments: &[&str]) -> String {
+        let mut command = Command::new("lnav");
+        command.arg("-I").arg(self.0.path().join("etc")).args(arguments).stdin(std::process::Stdio::null());
+        let output = command.env("HOME", self.0.path()).env("TZ", "UTC").output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && said.is_empty(), "{}: {said}", output.status);
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// What a query gives of this file.
+    fn query(&self, sql: &str, file: &Path) -> Value {
+        let sql = format!(";{sql}");
+        let out = self.run(&["-n", "-c", &sql, "-c", ":write-json-to -", file.to_str().unwrap()]);
+        serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}"))
+    }
+}
+
+const MESSAGES: [&str; 6] = [
+    "hello world",
+    "",
+    "[INFO](2020-01-01 00:00:00.000000+00:00)<a|b|c|1|2>not a second line",
+    "two\nlines, \u{1b}[31m and a \\",
+    "{\"level\":\"DEBUG\"} \u{2028} 日本語 🦀",
+    "%s | ' \" ;",
+];
+
+fn server(format: &str) -> Server {
+    let setup = Setup::new().log("format", json!(format)).env("TZ", "UTC").env("LC_ALL", "C.UTF-8");
+    let server = setup.key("another-key", &json!({"name": "the shop"})).start();
+    for (index, message) in MESSAGES.iter().enumerate() {
+        let entry = json!({"level": index % 5, "message": message});
+        let body = json!({"api_key": "another-key", "logs": [entry]});
+        server.post_json(&route("save-logs"), &body).success();
+    }
+    server
+}
+
+/// Level and fields of these lines, as lnav should have them, and the times in milliseconds.
+fn check(found: &Value, lines: &[Line], bodies: &[&str]) {
+    let found = found.as_array().unwrap();
+    assert_eq!((found.len(), lines.len()), (bodies.len(), bodies.len()), "{found:#?}");
+    for ((row, line), body) in found.iter().zip(lines).zip(bodies) {
+        let level = line.level.to_lowercase();
+        let expected = json!({
+            "log_level": level, "client": "127.0.0.1", "key": "the shop", "route": "save-logs", "pid": line.pid,
+            "seq": line.seq, "log_body": body,
+        });
+        let mut row = row.clone();
+        let time = row.as_object_mut().unwrap().remove("log_time").unwrap();
+        let until_milliseconds = &line.time.replace('T', " ")[..23];
+        assert!(time.as_str().unwrap().starts_with(until_milliseconds), "{time}, not {}", line.time);
+        assert_eq!(row, expected);
+    }
+}
+
+const COLUMNS: &str = "select log_time, log_level, client, key, route, pid, seq, log_body from";
+
+#[test]
+fn lines_of_text() {
+    let Some(lnav) = Lnav::new() else { return };
+    let server = server("text");
+    let found = lnav.query(&format!("{COLUMNS} moca_file_log"), &server.log_path());
+    let lines = server.parsed();
+    let bodies: Vec<&str> = lines.iter().map(|line| line.escaped.as_str()).collect();
+    check(&found, &lines, &bodies);
+}
+
+#[test]
+fn lines_of_json() {
+    let Some(lnav) = Lnav::new() else { return };
+    let server = server("json");
+    let found = lnav.query(&format!("{COLUMNS} moca_file_log_json"), &server.log_path());
+    let lines = server.log_lines().into_iter().map(|line| {
+        let value: Value = serde_json::from_str(&line).unwrap();
+        let text = |name: &str| value[name].as_str().unwrap().to_owned();
+        let number = |name: &str| value[name].as_u64().unwrap();
+        Line {
+            level: text("level"),
+            time: text("time"),
+            client: text("client"),
+            key: text("key"),
+            route: text("route"),
+            pid: u32::try_from(number("pid")).unwrap(),
+            seq: number("seq"),
+            escaped: String::new(),
+            message: text("message"),
+        }
+    });
+    check(&found, &lines.collect::<Vec<_>>(), &MESSAGES);
+}
+
+#[test]
+fn lnav_finds_nothing_wrong_with_the_format() {
+    let Some(lnav) = Lnav::new() else { return };
+    assert_eq!(lnav.run(&["-C"]), "");
+}

@@ -1,0 +1,318 @@
+//! `/metrics`: what Prometheus and an operator see, and who may see it.
+
+mod exposition;
+
+use std::collections::BTreeSet;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+
+use self::exposition::Exposition;
+use super::admin::ask;
+use crate::harness::{KEY, ROOT, Response, Server, Setup, eventually, route};
+
+const AUTH: [(&str, &str); 2] = [("API-KEY", KEY), ("ROOT-PASS", ROOT)];
+
+fn metrics(server: &Server) -> Exposition {
+    Exposition::of(&server.get_with("/metrics", &AUTH))
+}
+
+fn refused(server: &Server, reason: &str) -> f64 {
+    metrics(server).labelled("moca_refused_total", "reason", reason)
+}
+
+fn now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64()
+}
+
+#[test]
+fn every_metric_is_explained_once() {
+    let before = now().floor();
+    let server = Setup::new().durability("disk").start();
+    server.save("one");
+    let page = metrics(&server);
+    let expected = [
+        ("moca_blocked_addresses", "gauge"),
+        ("moca_build_info", "gauge"),
+        ("moca_bytes_total", "counter"),
+        ("moca_connections", "gauge"),
+        ("moca_disk_free_bytes", "gauge"),
+        ("moca_filtered_total", "counter"),
+        ("moca_followers", "gauge"),
+        ("moca_limited_total", "counter"),
+        ("moca_maintenance", "gauge"),
+        ("moca_queue_bytes", "gauge"),
+        ("moca_records_total", "counter"),
+        ("moca_refused_total", "counter"),
+        ("moca_reload_success", "gauge"),
+        ("moca_reload_timestamp_seconds", "gauge"),
+        ("moca_segments", "gauge"),
+        ("moca_size_bytes", "gauge"),
+        ("moca_sync_seconds", "histogram"),
+        ("process_start_time_seconds", "gauge"),
+    ];
+    let expected = expected.map(|(name, kind)| (name.to_owned(), kind.to_owned()));
+    assert_eq!(page.kinds.clone().into_iter().collect::<Vec<_>>(), expected);
+    let build = [("version", env!("CARGO_PKG_VERSION")), ("log", "sample1")];
+    let build = build.map(|(label, value)| (label.to_owned(), value.to_owned())).to_vec();
+    assert_eq!(page.all("moca_build_info"), [(build, 1.0)]);
+    let start = page.value("process_start_time_seconds");
+    assert!((before..=now()).contains(&start), "{start}");
+    assert_eq!(page.value("moca_reload_timestamp_seconds"), start);
+    for (name, value) in [
+        ("moca_queue_bytes", 0.0),
+        ("moca_segments", 0.0),
+        ("moca_followers", 0.0),
+        ("moca_blocked_addresses", 0.0),
+        ("moca_maintenance", 0.0),
+        ("moca_reload_success", 1.0),
+        ("moca_limited_total", 0.0),
+        ("moca_filtered_total", 0.0),
+    ] {
+        assert_eq!(page.value(name), value, "{name}");
+    }
+    assert!(page.value("moca_disk_free_bytes") > 0.0);
+    assert_eq!(page.sum("moca_refused_total"), 0.0);
+}
+
+#[test]
+fn a_name_of_a_log_is_escaped() {
+    let name = "a \"quoted\" {name}, a\\b";
+    let server = Setup::new().named(name).start();
+    let labels = metrics(&server).all("moca_build_info").remove(0).0;
+    assert_eq!(labels[1], ("log".to_owned(), name.to_owned()));
+}
+
+#[test]
+fn records_are_counted_by_level_and_as_bytes() {
+    let server = Setup::new().log("level", json!(1)).start();
+    for (level, times) in [(0, 3), (1, 1), (2, 2), (3, 3), (4, 4)] {
+        for _ in 0..times {
+            server.save_with(&json!({"message": "m", "level": level})).success();
+        }
+    }
+    let batch = json!([{"level": 0, "msg": "a"}, {"level": 3, "msg": "é\n"}, {"level": 4, "msg": "c"}]);
+    server.save_batch(&batch).success();
+    // what was not stored is not counted
+    server.save_batch(&json!([{"level": 4, "msg": "a"}, {"level": 5, "msg": "b"}])).problem(400);
+    let head = format!("{}?message=m&level=0", route("save-log"));
+    assert_eq!(server.request("HEAD", &head, &AUTH, b"").status, 200);
+    let page = metrics(&server);
+    let levels = ["debug", "info", "warning", "error", "critical"];
+    let counts = levels.map(|level| page.labelled("moca_records_total", "level", level));
+    assert_eq!(counts, [0.0, 1.0, 2.0, 4.0, 5.0]);
+    assert_eq!(page.all("moca_records_total").len(), levels.len());
+    assert_eq!(page.value("moca_filtered_total"), 4.0);
+    let size = std::fs::metadata(server.log_path()).unwrap().len();
+    assert_eq!((page.value("moca_bytes_total"), page.value("moca_size_bytes")), (size as f64, size as f64));
+    server.get_with(&route("clear-logs"), &AUTH).success();
+    let page = metrics(&server);
+    assert_eq!((page.value("moca_bytes_total"), page.value("moca_size_bytes")), (size as f64, 0.0));
+    assert_eq!(page.sum("moca_records_total"), 12.0);
+}
+
+#[test]
+fn what_is_refused_is_counted_by_reason() {
+    let server = Setup::new()
+        .posed()
+        .http("request_max_size = 1000")
+        .key("off", &json!({"status": false}))
+        .key("narrow", &json!({"allowed_path": ["/elsewhere"]}))
+        .key("far", &json!({"ip": "192.0.2.1"}))
+        .key("header", &json!({"required": {"headers": {"X-Team": "red"}}}))
+        .key("args", &json!({"required": {"args": {"team": "red"}}}))
+        .blacklist(json!(["192.0.2.66"]))
+        .start();
+    let save = format!("{}?message=m", route("save-log"));
+    let with_key = |key: &str| server.get_with(&save, &[("API-KEY", key)]);
+    let wrong_password = || server.get_with(&route("details"), &[("API-KEY", KEY), ("ROOT-PASS", "wrong")]);
+    let mut expected: BTreeSet<&str> = BTreeSet::new();
+    let mut once = |reason: &'static str, status: u16, response: &dyn Fn() -> Response| {
+        assert_eq!(refused(&server, reason), 0.0, "{reason}");
+        response().problem(status);
+        assert_eq!(refused(&server, reason), 1.0, "{reason}");
+        expected.insert(reason);
+    };
+    once("missing_key", 401, &|| server.get(&save));
+    once("unknown_key", 401, &|| with_key("secret-of-somebody"));
+    once("key_offline", 403, &|| with_key("off"));
+    once("path_not_allowed", 403, &|| with_key("narrow"));
+    once("address_not_allowed", 403, &|| with_key("far"));
+    once("missing_required_header", 403, &|| with_key("header"));
+    once("missing_required_argument", 403, &|| with_key("args"));
+    once("invalid_root_password", 403, &wrong_password);
+    once("blocked", 403, &|| server.get_with("/status", &[("X-Real-IP", "192.0.2.66")]));
+    once("bad_request", 400, &|| server.get_with(&format!("{save}&level=no"), &AUTH));
+    once("not_found", 404, &|| server.get("/wp-login.php"));
+    once("method_not_allowed", 405, &|| server.request("PUT", &save, &AUTH, b""));
+    once("body_too_large", 413, &|| server.request("POST", &save, &AUTH, &[b'x'; 2000]));
+    once("target_too_long", 414, &|| server.get(&format!("{save}&x={}", "x".repeat(20_000))));
+    once("unsupported_media_type", 415, &|| {
+        server.request("POST", &save, &[AUTH[0], ("Content-Encoding", "compress")], b"m")
+    });
+    once("range_not_satisfiable", 416, &|| {
+        server.get_with(&route("download-logs"), &[AUTH[0], AUTH[1], ("Range", "bytes=9-")])
+    });
+    once("headers_too_large", 431, &|| server.get_with(&save, &[("Filler", &"x".repeat(20_000))]));
+    once("not_implemented", 501, &|| {
+        let coding = ("Transfer-Encoding", "gzip, chunked");
+        server.request("POST", &save, &[AUTH[0], coding], b"0\r\n\r\n")
+    });
+    let page = metrics(&server);
+    let counted = page.all("moca_refused_total").into_iter().filter(|(_, count)| *count > 0.0);
+    let counted: BTreeSet<String> = counted.map(|(labels, _)| labels[0].1.clone()).collect();
+    assert_eq!(counted, expected.into_iter().map(str::to_owned).collect());
+    // what is malformed never becomes a request
+    server.connect().send_raw(b"GARBAGE\r\n\r\n").unwrap();
+    eventually("the garbage is counted", Duration::from_secs(5), || refused(&server, "bad_request") == 2.0);
+    assert_eq!(metrics(&server).sum("moca_records_total"), 0.0);
+}
+
+#[test]
+fn limits_that_were_hit_are_not_wrong_passwords() {
+    let server = Setup::new().posed().key("k", &json!({"rate": "2/hour"})).start();
+    let save = format!("{}?message=m", route("save-log"));
+    for status in [200, 200, 429, 429, 429] {
+        assert_eq!(server.get_with(&save, &[("API-KEY", "k")]).status, status);
+    }
+    let wrong = [("API-KEY", KEY), ("ROOT-PASS", "wrong"), ("X-Real-IP", "192.0.2.1")];
+    for status in [403; 10].into_iter().chain([429, 429]) {
+        server.get_with("/metrics", &wrong).problem(status);
+    }
+    let page = metrics(&server);
+    let reason = |reason| page.labelled("moca_refused_total", "reason", reason);
+    assert_eq!(page.value("moca_limited_total"), 3.0);
+    assert_eq!(
+        ["too_many_requests", "too_many_passwords", "invalid_root_password"].map(reason),
+        [3.0, 2.0, 10.0]
+    );
+}
+
+#[test]
+fn syncs_are_timed_where_there_are_any() {
+    let server = Setup::new().durability("disk").start();
+    for _ in 0..5 {
+        server.save("m");
+    }
+    let page = metrics(&server);
+    assert_eq!(page.value("moca_sync_seconds_count"), 5.0);
+    let sum = page.value("moca_sync_seconds_sum");
+    assert!(sum > 0.0 && sum < 5.0, "{sum}");
+    assert_eq!(page.labelled("moca_sync_seconds_bucket", "le", "10"), 5.0);
+    let server = Setup::new().durability("os").start();
+    server.save("m");
+    assert_eq!(metrics(&server).value("moca_sync_seconds_count"), 0.0);
+}
+
+#[test]
+fn a_reload_shows() {
+    let server = Setup::new().start();
+    let page = metrics(&server);
+    let started = page.value("moca_reload_timestamp_seconds");
+    let success = |wanted| {
+        eventually("the reload shows", Duration::from_secs(5), || {
+            metrics(&server).value("moca_reload_success") == wanted
+        });
+    };
+    let good = std::fs::read_to_string(server.config_path("http.toml")).unwrap();
+    std::thread::sleep(Duration::from_millis(1100));
+    server.edit("http.toml", "request_timeout = \"never\"\n");
+    success(0.0);
+    assert_eq!(metrics(&server).value("moca_reload_timestamp_seconds"), started, "nothing new is in force");
+    server.edit("http.toml", &good);
+    success(1.0);
+    server.edit("http.toml", &format!("{good}request_timeout = 59\n"));
+    eventually("the time of the reload shows", Duration::from_secs(5), || {
+        metrics(&server).value("moca_reload_timestamp_seconds") > started
+    });
+    assert!(metrics(&server).value("moca_reload_timestamp_seconds") <= now());
+}
+
+#[test]
+fn the_present_state() {
+    let server = Setup::new().with_admin_socket().posed().start();
+    let idle: Vec<_> = (0..5).map(|_| server.connect()).collect();
+    eventually("the connections are counted", Duration::from_secs(5), || {
+        metrics(&server).value("moca_connections") >= 6.0
+    });
+    drop(idle);
+    eventually("they are gone", Duration::from_secs(5), || metrics(&server).value("moca_connections") == 1.0);
+    assert_eq!(ask(&server, "POST", "/admin/blocked", r#"{"address":"192.0.2.9"}"#).0, 200);
+    assert_eq!(metrics(&server).value("moca_blocked_addresses"), 1.0);
+}
+
+#[test]
+fn who_may_see_it() {
+    let server = Setup::new()
+        .key("scraper", &json!({"allowed_path": ["/metrics"]}))
+        .key("sender", &json!({"allowed_path": ["/moca-file-log"]}))
+        .start();
+    server.get("/metrics").unauthorized("Missing API-KEY.");
+    server.get_with("/metrics", &[AUTH[0]]).refused(403, "Invalid root password.");
+    server.get_with("/metrics", &[AUTH[1]]).unauthorized("Missing API-KEY.");
+    let bad = server.get_with("/metrics", &[("API-KEY", KEY), ("ROOT-PASS", "wrong")]);
+    bad.refused(403, "Invalid root password.");
+    let sender = server.get_with("/metrics", &[("API-KEY", "sender"), AUTH[1]]);
+    sender.refused(403, "Your API-KEY can't access to this path.");
+    // as Prometheus sends them
+    Exposition::of(&server.get_with("/metrics", &[("Authorization", "Bearer scraper"), AUTH[1]]));
+    Exposition::of(&server.get(&format!("/metrics/?api_key={KEY}&root_pass={ROOT}")));
+    Exposition::of(&server.post_json("/metrics", &json!({"api_key": KEY, "root_pass": ROOT})));
+    let head = server.request("HEAD", "/metrics", &AUTH, b"");
+    assert_eq!((head.status, head.body.len()), (200, 0), "{head:?}");
+    for target in [route("metrics"), "/moca-file-log/sample1/metrics".to_owned(), "/metrics//".to_owned()] {
+        server.get_with(&target, &AUTH).problem(404);
+    }
+}
+
+#[test]
+fn the_admin_socket_answers_without_credentials_and_in_maintenance() {
+    let server = Setup::new().with_admin_socket().system("maintenance_mode", json!(true)).start();
+    server.wait_for_status(503);
+    server.get_with("/metrics", &AUTH).refused(503, "MocaSystem is currently undergoing maintenance.");
+    let (status, body) = ask(&server, "GET", "/metrics", "");
+    assert_eq!(status, 200);
+    let page = Exposition::parse(&body);
+    assert_eq!(page.value("moca_maintenance"), 1.0);
+    assert!(page.labelled("moca_refused_total", "reason", "maintenance") >= 2.0);
+}
+
+#[test]
+fn nothing_of_a_client_stands_in_it() {
+    let server = Setup::new().posed().start();
+    let text = "Xyzzy";
+    let hostile = format!("/{text}\"}} 1");
+    server.connect().send_raw(format!("GET {hostile} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).unwrap();
+    server.get(&format!("/{text}")).problem(404);
+    server.get_with(&route("save-log"), &[("API-KEY", text)]).problem(401);
+    server.get_with(&route("details"), &[("API-KEY", KEY), ("ROOT-PASS", text)]).problem(403);
+    server.save_with(&json!({"message": text})).success();
+    server.save_with(&json!({"message": "m", "level": text})).problem(400);
+    server.request("PUT", "/status", &[("Referer", text), ("X-Real-IP", text)], b"").problem(405);
+    let page = server.get_with("/metrics", &AUTH).text();
+    for unwanted in [text, KEY, ROOT, "127.0.0.1"] {
+        assert!(!page.contains(unwanted), "{unwanted}: {page}");
+    }
+}
+
+#[test]
+fn all_threads_count_together() {
+    let server = Setup::new().http("workers = 4").start();
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let mut conn = server.connect();
+                for _ in 0..25 {
+                    let save = format!("{}?message=m", route("save-log"));
+                    conn.request("POST", &save, &[AUTH[0]], b"").success();
+                    conn.request("GET", &save, &[("API-KEY", "unknown")], b"").problem(401);
+                }
+            });
+        }
+    });
+    let page = metrics(&server);
+    assert_eq!(page.sum("moca_records_total"), 200.0);
+    assert_eq!(page.labelled("moca_refused_total", "reason", "unknown_key"), 200.0);
+    let details: Value = server.root_get("details").json();
+    assert_eq!(details["size"].as_f64(), Some(page.value("moca_bytes_total")));
+}

@@ -1,0 +1,15 @@
+//! The operator's page in a real Chromium, against the real server: what a person does and sees. `make test-web` runs
+//! it; pictures are kept in `target/web`.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "../harness/mod.rs"]
+mod harness;
+
+mod access;
+mod browser;
+mod chart;
+mod endurance;
+mod hostile;
+mod page;
+mod reading;
+mod signing;

@@ -1,0 +1,119 @@
+//! Who is let in, what they are told, and where key and password are.
+
+use serde_json::json;
+
+use crate::harness::{KEY, ROOT, Setup};
+use crate::page::{Page, strings};
+
+#[test]
+fn the_right_ones_open_the_page_and_nothing_of_them_is_kept() {
+    const ROOT: &str = "nobody-would-guess-this";
+    let server = Setup::new().system("root_pass", json!(ROOT)).start();
+    server.save("one");
+    let Some(page) = Page::open("signing", &server) else { return };
+    let browser = &page.browser;
+    assert!(browser.is_visible("#sign-in") && !browser.is_visible("#room"));
+    browser.screenshot("door");
+    page.sign_in(KEY, ROOT);
+    page.is_live();
+    page.shows(&["one"]);
+    assert_eq!(browser.text("#log-name"), "sample1");
+    assert!(!browser.is_visible("#sign-in") && browser.is_visible("#room"));
+    // neither in an address, nor in the page, nor in what the browser keeps
+    page.filter("contains", "on");
+    page.shows(&["one"]);
+    let script = "return [location.href, document.cookie, JSON.stringify({...sessionStorage, ...localStorage}),
+        document.documentElement.outerHTML, ...[...document.querySelectorAll('input')].map(input => input.value),
+        ...performance.getEntriesByType('resource').map(entry => entry.name)]";
+    let places = strings(&browser.run(script));
+    assert!(places.iter().any(|place| place.contains("/tail?")), "{places:?}");
+    for place in places {
+        assert!(!place.contains(KEY) && !place.contains(ROOT), "{place}");
+    }
+    browser.click("#sign-out");
+    assert!(browser.is_visible("#sign-in") && !browser.is_visible("#room"));
+    assert_eq!(page.messages(), Vec::<String>::new());
+    assert!(!browser.text("body").contains("sample1"));
+    server.save("two");
+    page.sign_in(KEY, ROOT);
+    page.shows(&["one", "two"]);
+    // loaded again, it knows nothing
+    browser.open(&page.url);
+    assert!(browser.is_visible("#sign-in") && !browser.is_visible("#room"));
+    browser.assert_well();
+}
+
+#[test]
+fn wrong_ones_are_told_what_the_server_said() {
+    let server = Setup::new().key("narrow", &json!({"allowed_path": ["/moca-file-log/save-log"]})).start();
+    let Some(page) = Page::open("wrong", &server) else { return };
+    let says = |words: &str| {
+        let script =
+            format!("return document.querySelector('#sign-in-error').textContent.startsWith('{words}')");
+        page.browser.eventually(words, &script);
+        assert!(page.browser.is_visible("#sign-in") && !page.browser.is_visible("#room"));
+    };
+    page.sign_in("another-key", ROOT);
+    says("Unknown API-KEY.");
+    page.sign_in("narrow", ROOT);
+    says("Your API-KEY can\\'t access to this path.");
+    page.sign_in(KEY, "wrong");
+    says("Invalid root password.");
+    page.browser.screenshot("refused");
+    page.sign_in(KEY, " padded");
+    says("A header can\\'t carry");
+    for _ in 0..10 {
+        page.sign_in(KEY, "wrong");
+        page.browser.eventually("an answer", "return !document.querySelector('#sign-in button').disabled");
+    }
+    says("Too many requests. Try again in");
+    page.browser.assert_well();
+}
+
+#[test]
+fn a_password_of_any_letters() {
+    let password = "пароль – größer ½ 密码";
+    let server = Setup::new().system("root_pass", json!(password)).start();
+    let Some(page) = Page::open("letters", &server) else { return };
+    page.sign_in(KEY, password);
+    page.is_live();
+    page.browser.assert_well();
+}
+
+#[test]
+fn a_key_that_was_taken_back_closes_the_page() {
+    let server = Setup::new().start();
+    server.save("one");
+    let Some(page) = Page::signed_in("taken", &server) else { return };
+    page.shows(&["one"]);
+    server.edit("api_key.json", r#"[{"key": "another", "status": true}]"#);
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    page.filter("contains", "one");
+    let script = "return document.querySelector('#sign-in-error').textContent === 'Unknown API-KEY.'";
+    page.browser.eventually("signed out", script);
+    assert!(page.messages().is_empty());
+}
+
+#[test]
+fn behind_maintenance_and_forced_referers() {
+    let server = Setup::new()
+        .system("referer", json!({"force": false, "allowed_referer": ["http://127.0.0.1"]}))
+        .start();
+    server.save("one");
+    let Some(page) = Page::signed_in("maintenance", &server) else { return };
+    page.shows(&["one"]);
+    server.set("system.json", "/maintenance_mode", json!(true));
+    server.wait_for_status(503);
+    page.filter("contains", "o");
+    let script = "return document.querySelector('#state').textContent.includes('undergoing maintenance')";
+    page.browser.eventually("maintenance", script);
+    page.browser.screenshot("state");
+    server.set("system.json", "/maintenance_mode", json!(false));
+    server.wait_for_status(200);
+    // It would come back by itself when the server said it may.
+    page.browser.eventually("a wait", "return document.querySelector('#follow').textContent === 'Try now'");
+    page.browser.click("#follow");
+    page.is_live();
+    page.shows(&["one"]);
+    page.browser.assert_well();
+}
