@@ -40,8 +40,7 @@ fn only_the_public_secrets_are_warned_about() {
 
 #[test]
 fn nothing_is_set_that_is_not_in_force() {
-    let files = load(&configs()).files;
-    let ignored = not_in_force(&files);
+    let ignored = not_in_force(&load(&configs()).files);
     assert!(ignored.is_empty(), "{}", shown(&ignored));
 }
 

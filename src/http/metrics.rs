@@ -56,7 +56,7 @@ fn describe(app: &App, found: &Statistics, maintenance: bool) -> String {
     page.gauge("moca_size_bytes", "Bytes of all lines of the log, uncompressed.", found.size);
     page.gauge(
         "moca_segments",
-        "Files of the log: those rotated away and the one that is written.",
+        "Rotated segments of the log, beside the file that is written.",
         found.segments,
     );
     page.gauge("moca_followers", "Clients that follow the log.", app.followers.count());

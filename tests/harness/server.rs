@@ -350,7 +350,7 @@ impl Notes {
                         let note = String::from_utf8_lossy(&datagram[..length]).into_owned();
                         heard.lock().unwrap_or_else(PoisonError::into_inner).push(note);
                     }
-                    Err(error) if is_timeout(&error) => {}
+                    Err(error) if is_timeout(&error) || error.kind() == std::io::ErrorKind::Interrupted => {}
                     Err(_) => return,
                 }
             }

@@ -234,15 +234,14 @@ impl LogStore for FileStore {
     fn statistics(&self) -> BoxFuture<'_, Statistics> {
         async move {
             let disk_free = self.disk_free().await;
-            let shared = &self.shared;
-            let seen = shared.view.get();
+            let (shared, image) = (&self.shared, Image::take(&self.shared.view));
             Statistics {
                 records: shared.tally.records(),
                 bytes: shared.tally.bytes(),
                 queue: shared.inbox.waiting(),
                 syncs: shared.syncs.read(),
-                size: seen.segments.len() + seen.len,
-                segments: seen.segments.items().len() as u64 + 1,
+                size: image.len(),
+                segments: image.seen.segments.items().len() as u64,
                 disk_free,
             }
         }
