@@ -7,12 +7,14 @@ import argparse
 import http.client
 import json
 import os
+import re
 import socket
 import statistics
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.request import Request, urlopen
 
@@ -28,6 +30,9 @@ KEYS = 10_000
 ADDRESSES = 100_000
 IDLE = 10_000
 ROUTES = "/moca-file-log"
+# minutes
+YEAR = 365 * 24 * 60
+TIME = re.compile(rb"\]\([^)]*\)")
 
 
 @dataclass
@@ -214,6 +219,74 @@ def with_lines(big: BigLog) -> Callable[[Path], Server]:
     return make
 
 
+def search(_arguments: argparse.Namespace, big: BigLog) -> Section:
+    """What of a large log is found, and what has to be read for it."""
+    section = Section()
+    size = big.path.stat().st_size
+    first = datetime.fromtimestamp(int(time.time()) // 60 * 60, UTC) - timedelta(minutes=YEAR)
+    ranges = {"start": 10, "middle": YEAR // 2, "end": YEAR - 30}
+    lines: list[list[str]] = []
+    with folder_for("search") as folder:
+        evict(big.path)
+        server = Ours(folder, "os", log=big.path, state=big.state)
+        try:
+            server.start_timed()
+            while details(server)["counting"]:
+                time.sleep(0.5)
+            for name, minute in ranges.items():
+                since, until = (first + timedelta(minutes=minute + more) for more in (0, 5))
+                target = f"get-logs?since={since:%Y-%m-%dT%H:%MZ}&until={until:%Y-%m-%dT%H:%MZ}"
+                evict(big.path)
+                cold, read, found = timed(server, target)
+                warm = statistics.median(timed(server, target)[0] for _ in range(20))
+                lines.append([name, f"{cold:.1f}", f"{warm:.2f}", f"{read / 1e3:,.0f}", f"{found / 1e3:,.0f}"])
+                section.figures[f"range at the {name}"] = {"cold ms": cold, "warm ms": warm, "read": read, "found": found}
+                section.bars.append(at_most(f"5 minutes at the {name}, not in the page cache", 50, cold, " ms"))
+                section.bars.append(at_most(f"5 minutes at the {name}: read", 1000, read / 1e3, " kB"))
+                if found == 0:
+                    section.problems.append(f"nothing was found at the {name}")
+            print(report.table(["5 minutes at the", "cold ms", "warm ms", "kB read", "kB found"], lines) + "\n")
+            measure.reset_peak(server.pids())
+            # once more than is measured, so that what fits is in the page cache
+            speeds = []
+            for _ in range(3):
+                before = measure.cpu_seconds(server.pids())
+                taken, _, found = timed(server, "get-logs?contains=nobody+said+this")
+                speeds.append((size / taken / 1e6, size / (measure.cpu_seconds(server.pids()) - before) / 1e9))
+                if found != 0:
+                    section.problems.append("a text was found that is not there")
+            peak = measure.memory_mb(server.pids(), "VmHWM")
+        finally:
+            server.stop()
+    gb_s, gb_cpu = max(speeds)
+    print(f"a text that is not there: {gb_s:.1f} GB/s, {gb_cpu:.1f} GB for a second of a core, {peak:.0f} MB peak\n")
+    section.bars.append(at_least(f"search for a text in {big.name}", 1, gb_s, " GB/s"))
+    section.figures["search GB/s and GB per core second"] = speeds
+    section.figures["peak MB"] = peak
+    return section
+
+
+def timed(server: Ours, target: str) -> tuple[float, int, int]:
+    """Milliseconds of a request, bytes that the server read for it, and bytes of its answer."""
+
+    def read() -> int:
+        counted = (Path(f"/proc/{pid}/io").read_text() for pid in server.pids())
+        return sum(int(text.split()[1]) for text in counted)
+
+    connection = http.client.HTTPConnection("127.0.0.1", server.port)
+    connection.request("GET", "/status")
+    connection.getresponse().read()
+    before = read()
+    begin = time.perf_counter()
+    connection.request("GET", f"{ROUTES}/{target}", headers=server.root_headers())
+    response = connection.getresponse()
+    found = len(response.read())
+    taken = (time.perf_counter() - begin) * 1e3
+    if response.status != 200:
+        raise RuntimeError(f"{target}: {response.status}")
+    return taken, read() - before, found
+
+
 def workers(arguments: argparse.Namespace, _big: BigLog) -> Section:
     """Two threads instead of one."""
     what = "workers = 2: throughput of workers = 1"
@@ -275,6 +348,7 @@ PARTS: dict[str, Callable[[argparse.Namespace, BigLog], Section]] = {
     "size": size,
     "growth": growth,
     "reads": reads,
+    "search": search,
     "workers": workers,
     "neighbours": neighbours,
 }
@@ -315,7 +389,7 @@ def parse() -> argparse.Namespace:
 
 
 def make_big(folder: Path, wanted: int) -> BigLog:
-    """A file of lines that the service wrote: some of them over and over."""
+    """A file of lines that the service wrote, some of them over and over, as if it had written them through a year."""
     path = folder / "big.log"
     print(f"making a log of {words(wanted)}", flush=True)
     with folder_for("lines") as lines:
@@ -325,16 +399,20 @@ def make_big(folder: Path, wanted: int) -> BigLog:
             Wrk(lines, server.base, server.request(1000), 8, 1).finish()
         finally:
             server.stop()
-        block = lines / "block"
-        copy_lines(server.log, block, min(64_000_000, wanted))
-        with path.open("wb") as out, block.open("rb") as source:
-            size = os.fstat(source.fileno()).st_size
-            # whole blocks only: the file ends with a line end
-            for _ in range(max(1, wanted // size)):
-                source.seek(0)
-                while os.sendfile(out.fileno(), source.fileno(), None, size):
-                    pass
-            os.fsync(out.fileno())
+        with server.log.open("rb") as source:
+            size = len(source.readline())
+            source.seek(0)
+            minute = [source.readline() for _ in range(max(1, wanted // YEAR // size))]
+    block = b"".join(
+        TIME.sub(b"](@@@@@@@@@@@@@@@@:%09.6f+00:00)" % (60 * number / len(minute)), line, count=1)
+        for number, line in enumerate(minute)
+    )
+    time_of = (datetime.now(UTC) - timedelta(minutes=YEAR)).replace(second=0, microsecond=0)
+    with path.open("wb", buffering=1 << 22) as out:
+        for _ in range(YEAR):
+            out.write(block.replace(b"@@@@@@@@@@@@@@@@", time_of.strftime("%Y-%m-%d %H:%M").encode()))
+            time_of += timedelta(minutes=1)
+        os.fsync(out.fileno())
     print(f"{words(path.stat().st_size)} of lines\n", flush=True)
     return BigLog(path, folder / "state")
 

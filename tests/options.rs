@@ -136,7 +136,7 @@ const INDEX: &[(&str, &str, &str)] = &[
     ("http.toml", "trusted_proxies", "tests/http/proxy_chain.rs::only_the_proxies_on_the_list_are_believed"),
     ("http.toml", "max_header_size", "tests/http/hostile.rs::the_bounds_of_headers_can_be_set"),
     ("http.toml", "max_headers", "tests/http/hostile.rs::the_bounds_of_headers_can_be_set"),
-    ("http.toml", "max_searches", WAITING),
+    ("http.toml", "max_searches", "tests/http/searches.rs::there_are_only_so_many_searches_at_once"),
 ];
 
 fn read(path: &str) -> String {

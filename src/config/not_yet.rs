@@ -46,7 +46,6 @@ pub fn not_in_force(files: &Files) -> Vec<Finding> {
             "websocket_ping_timeout",
             NO_WEBSOCKETS,
         ),
-        (http.max_searches != usual.max_searches, http_toml::FILE, "max_searches", "there are no searches"),
     ];
     let set = table.into_iter().filter(|(set, ..)| *set);
     set.map(|(_, file, option, instead)| {
@@ -85,8 +84,7 @@ mod tests {
     #[test]
     fn everything_else_is() {
         let http = "websocket_max_size = 1\nwebsocket_max_queue = 1\nwebsocket_read_limit = 1\n\
-            websocket_write_limit = 1\nwebsocket_ping_interval = 1\nwebsocket_ping_timeout = 1\n\
-            max_searches = 1\n";
+            websocket_write_limit = 1\nwebsocket_ping_interval = 1\nwebsocket_ping_timeout = 1\n";
         let all = options(r#", "rotate": {"keep": 3}"#, "{}", http);
         assert_eq!(all.len(), 7, "{all:?}");
     }

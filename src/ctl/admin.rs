@@ -24,7 +24,8 @@ const LONGEST: u64 = 64 * 1024 * 1024;
 pub(crate) struct Admin {
     name: LogName,
     socket: PathBuf,
-    patience: Duration,
+    /// how long it may be silent; `None` = for ever
+    patience: Option<Duration>,
 }
 
 /// An answer with success, or one that the caller said it understands.
@@ -41,13 +42,17 @@ pub(crate) fn socket_path(run_dir: &Path, log: &LogName) -> PathBuf {
 
 impl Admin {
     pub(crate) fn new(run_dir: &Path, log: &LogName) -> Self {
-        Self { name: log.clone(), socket: socket_path(run_dir, log), patience: PATIENCE }
+        Self { name: log.clone(), socket: socket_path(run_dir, log), patience: Some(PATIENCE) }
     }
 
     /// It may be silent for so long and no longer.
-    pub(crate) fn with_patience(mut self, patience: Duration) -> Self {
-        self.patience = patience;
-        self
+    pub(crate) fn with_patience(self, patience: Duration) -> Self {
+        Self { patience: Some(patience), ..self }
+    }
+
+    /// For questions whose answer may take long, as that of a search through a large log.
+    pub(crate) fn patient(self) -> Self {
+        Self { patience: None, ..self }
     }
 
     /// A request without a body whose answer is a text.
@@ -87,8 +92,8 @@ impl Admin {
         let mut stream = UnixStream::connect(&self.socket).map_err(|error| self.unreachable(&error))?;
         let request = request(method, target, headers, body);
         let exchange = || -> io::Result<(StatusCode, HeaderMap, Body<BufReader<UnixStream>>)> {
-            stream.set_read_timeout(Some(self.patience))?;
-            stream.set_write_timeout(Some(self.patience))?;
+            stream.set_read_timeout(self.patience)?;
+            stream.set_write_timeout(Some(self.patience.unwrap_or(PATIENCE)))?;
             stream.write_all(request.as_bytes())?;
             reply::read(BufReader::with_capacity(64 * 1024, stream), method)
         };
@@ -133,8 +138,15 @@ impl Admin {
         let mut text = Vec::new();
         let read = reply.body.by_ref().take(64 * 1024).read_to_end(&mut text);
         let problem = read.ok().and_then(|_| serde_json::from_slice::<serde_json::Value>(&text).ok());
-        let detail = problem.as_ref().and_then(|problem| problem.get("detail")).and_then(|d| d.as_str());
-        let detail = detail.map_or_else(|| "no reason given".to_owned(), str::to_owned);
+        let member =
+            |name: &str| problem.as_ref().and_then(|problem| problem.get(name)).and_then(|d| d.as_str());
+        let mut detail = member("detail").unwrap_or("no reason given").to_owned();
+        if let Some(reason) = member("reason") {
+            detail = format!("{detail} {reason}");
+        }
+        if let Some(oldest) = member("oldest") {
+            detail = format!("{detail} What is left begins with the cursor {oldest}.");
+        }
         let exit = match reply.status.as_u16() {
             400 | 405 | 413 | 414 | 415 | 431 => Exit::Usage,
             401 | 403 => Exit::NoPerm,

@@ -1,4 +1,4 @@
-//! `mocactl get`, `tail` and `clear-logs`: the lines of a log, through its instance.
+//! `mocactl clear-logs`, and what `tail` is made of: the lines of a log, through its instance.
 
 use std::io::Read;
 
@@ -18,19 +18,6 @@ use crate::config::LogName;
 /// The whole file of the log; takes ranges.
 pub(crate) const FILE: &str = "/moca-file-log/download-logs";
 
-/// Arguments of `get`.
-#[derive(Debug, Args)]
-pub(crate) struct Get {
-    /// The log; may be left out when only one is switched on
-    name: Option<LogName>,
-    /// Only the latest COUNT lines, the oldest of them first
-    #[arg(short = 'n', long, value_name = "COUNT")]
-    lines: Option<usize>,
-    /// Print one JSON object a line
-    #[arg(long)]
-    json: bool,
-}
-
 /// Arguments of `clear-logs`.
 #[derive(Debug, Args)]
 pub(crate) struct Clear {
@@ -40,27 +27,6 @@ pub(crate) struct Clear {
     /// Do not ask
     #[arg(short, long)]
     yes: bool,
-}
-
-pub(crate) fn get(get: &Get, places: &Places, out: &mut Out) -> Outcome {
-    let name = Logs::load(places)?.one(get.name.as_ref())?;
-    let admin = Admin::new(&places.run, &name);
-    let mut sink = Sink::new(get.json);
-    if let Some(count) = get.lines {
-        sink.write(&latest(&admin, count)?.lines, out)?;
-    } else {
-        let mut reply = admin.send("GET", "/moca-file-log/get-logs", &[], None, &[])?;
-        let mut buffer = vec![0; 64 * 1024];
-        loop {
-            let count = reply.body.read(&mut buffer).map_err(|error| admin.broken(&error))?;
-            if count == 0 {
-                break;
-            }
-            sink.write(&buffer[..count], out)?;
-        }
-    }
-    sink.end(out)?;
-    Ok(0)
 }
 
 pub(crate) fn clear(clear: &Clear, places: &Places, out: &mut Out) -> Outcome {

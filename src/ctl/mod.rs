@@ -14,6 +14,7 @@ mod edit;
 mod error;
 mod explain;
 mod generate;
+mod get;
 mod key;
 mod lines;
 mod logs;
@@ -88,7 +89,7 @@ fn run(cli: Cli, out: &mut Out) -> Outcome {
         CliCommand::Key(command) => key::run(command, &places, out),
         CliCommand::Passwd => passwd::run(&places),
         CliCommand::Block(command) => block::run(&command, &places, out),
-        CliCommand::Get(arguments) => lines::get(&arguments, &places, out),
+        CliCommand::Get(arguments) => get::run(&arguments, &places, out),
         CliCommand::Tail(arguments) => tail::run(&arguments, &places, out),
         CliCommand::Apply => apply::apply(&places, out),
         CliCommand::Completions { shell } => generate::completions(shell, out),

@@ -5,8 +5,11 @@ use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use super::params::{BodyKind, Params};
 use super::problem::Problem;
 use super::route::Route;
+use super::selection::{Asked, NAMES};
 use super::{download, multipart};
 use crate::config::LogName;
+use crate::record::parse_line;
+use crate::store::CursorKey;
 
 /// All parameters of a request with this query and body are read or refused.
 pub fn parameters(content_type: &[u8], query: &str, body: &[u8]) {
@@ -27,6 +30,26 @@ pub fn parameters(content_type: &[u8], query: &str, body: &[u8]) {
         && let Ok(entries) = batch.entries()
     {
         assert!(entries.len() <= 1024);
+    }
+}
+
+/// What a reader asks for is read or refused, and a refusal names a parameter; what is read judges any line.
+pub fn selection(query: &str, body: &[u8], line: &[u8]) {
+    let headers = HeaderMap::new();
+    let key = CursorKey::fixed();
+    for kind in [BodyKind::Json, BodyKind::Form] {
+        let params =
+            Params::without_body(Some(query), &headers).and_then(|params| params.with_body(kind, body));
+        let Ok(params) = params else { continue };
+        match Asked::read(&params, &key) {
+            Ok(asked) => {
+                if let Ok(record) = parse_line(line) {
+                    let admitted = asked.selection.admits(&record);
+                    assert!(admitted || !asked.selection.is_all());
+                }
+            }
+            Err(problem) => assert!(NAMES.iter().any(|name| problem.words().starts_with(name))),
+        }
     }
 }
 

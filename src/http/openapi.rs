@@ -8,10 +8,37 @@ use http::{HeaderMap, Response, StatusCode};
 use super::answer;
 use super::download::names_tag;
 
-const DOCUMENT: &str = include_str!("openapi.json");
+/// As it is written.
+const WRITTEN: &[u8] = include_bytes!("openapi.json");
+
+/// As it is served: without line ends and what lines begin with, none of which can stand in a string of JSON.
+static DOCUMENT: [u8; one_line(WRITTEN, &mut [])] = {
+    let mut document = [0; one_line(WRITTEN, &mut [])];
+    one_line(WRITTEN, &mut document);
+    document
+};
 
 /// Changes when a byte of the document does.
-const TAG: u64 = fnv1a(DOCUMENT.as_bytes());
+const TAG: u64 = fnv1a(WRITTEN);
+
+/// Puts `text` without line ends and indentation into `out`, where that has room, and gives its length.
+const fn one_line(text: &[u8], out: &mut [u8]) -> usize {
+    let (mut at, mut len, mut begins) = (0, 0, true);
+    while at < text.len() {
+        let byte = text[at];
+        at += 1;
+        if byte == b'\n' || (begins && byte == b' ') {
+            begins = true;
+            continue;
+        }
+        begins = false;
+        if len < out.len() {
+            out[len] = byte;
+        }
+        len += 1;
+    }
+    len
+}
 
 /// The document, or 304 for who has it already.
 pub(super) fn document(headers: &HeaderMap) -> warp::reply::Response {
@@ -21,7 +48,7 @@ pub(super) fn document(headers: &HeaderMap) -> warp::reply::Response {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         response
     } else {
-        answer::json(Bytes::from_static(DOCUMENT.as_bytes()))
+        answer::json(Bytes::from_static(&DOCUMENT))
     };
     let out = response.headers_mut();
     out.extend(HeaderValue::try_from(tag).ok().map(|tag| (ETAG, tag)));
@@ -53,7 +80,7 @@ mod tests {
 
     #[test]
     fn every_route_is_described_and_nothing_else() {
-        let document: Value = serde_json::from_str(DOCUMENT).unwrap();
+        let document: Value = serde_json::from_slice(&DOCUMENT).unwrap();
         let paths: BTreeSet<String> = document["paths"].as_object().unwrap().keys().cloned().collect();
         let routes = Route::keyed().chain([Route::Status, Route::OpenApi, Route::Page]);
         assert_eq!(paths, routes.map(|route| format!("/{}", route.name())).collect());

@@ -86,13 +86,15 @@ impl Asked {
 pub(super) fn positive(params: &Params<'_>, name: &'static str) -> Result<Option<NonZeroU64>, Problem> {
     let Some(value) = params.value(name) else { return Ok(None) };
     let number = match &value {
-        Value::Text(text) => text.trim(),
+        Value::Text(text) => &**text,
         Value::Number(text) => text,
         Value::Other(_) => "",
     };
-    let digits = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+    // one way to write each: no sign, no zeros before it, no more digits than make sense
+    let plain =
+        number.len() < 20 && !number.starts_with('0') && number.bytes().all(|byte| byte.is_ascii_digit());
     match number.parse() {
-        Ok(number) if digits => Ok(Some(number)),
+        Ok(number) if plain => Ok(Some(number)),
         _ => Err(wrong(name, "expected a whole number from 1 on")),
     }
 }
@@ -104,7 +106,7 @@ pub(super) fn choice<T: Copy>(
     words: &[(&'static str, T)],
 ) -> Result<Option<T>, Problem> {
     let Some(text) = params.one(name)? else { return Ok(None) };
-    match words.iter().find(|(word, _)| *word == text.trim()) {
+    match words.iter().find(|(word, _)| *word == text) {
         Some((_, choice)) => Ok(Some(*choice)),
         None => {
             let words: Vec<&str> = words.iter().map(|(word, _)| *word).collect();

@@ -253,8 +253,17 @@ mod tests {
             assert!(!why.is_empty() && !why.contains('\n'), "{why}");
         }
         assert!(Pattern::new(&"é".repeat(1024)).is_ok());
-        for (text, found) in [("Ä", "(?i)ä"), ("a\nb", "^b"), ("a\nb", "(?m)^b"), ("日本", r"^\w{2}$")] {
-            assert_eq!(Pattern::new(found).unwrap().matches(text), found != "^b", "{found}");
+        for (text, pattern, found) in [
+            ("a\nb", "^b", false),
+            ("a\nb", "(?m)^b", true),
+            ("日本", r"^\w{2}$", true),
+            ("日本", "^.{2}$", true),
+            ("PAYMENT failed: ä", "(?i)payment FAILED: ä", true),
+            ("PAYMENT failed: ä", "(?i:payment) FAILED", false),
+            ("PAYMENT failed: Ä", "(?i)payment FAILED: ä$", true),
+            ("PAYMENT failed: ä", "payment|ä$", true),
+        ] {
+            assert_eq!(Pattern::new(pattern).unwrap().matches(text), found, "{pattern}");
         }
     }
 }

@@ -26,7 +26,7 @@ pub struct Statistics {
     pub queue: u64,
     /// how long syncs took; none where `durability` is `os`
     pub syncs: Latencies,
-    /// bytes of all lines
+    /// bytes of all lines, uncompressed
     pub size: u64,
     /// rotated segments
     pub segments: u64,

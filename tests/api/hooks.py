@@ -6,6 +6,10 @@ import schemathesis
 
 DICE = random.Random(1)
 
+# Parameters that may come from any source.
+FROM_ANYWHERE = {"level", "message", "logs", "since", "until", "contains", "regex", "client", "key", "limit", "order"}
+FROM_ANYWHERE |= {"cursor", "output"}
+
 
 @schemathesis.hook
 def before_call(context, case, kwargs):
@@ -36,5 +40,5 @@ def let_the_wrong_one_count(case):
     wrong = {source for source in sources if source in modes and modes[source].is_negative}
     names = {name.lower() for source in wrong for name in sources[source] or ()}
     for source in sources.keys() - wrong:
-        for name in [name for name in sources[source] or () if name.lower() in names & {"level", "message", "logs"}]:
+        for name in [name for name in sources[source] or () if name.lower() in names & FROM_ANYWHERE]:
             del sources[source][name]

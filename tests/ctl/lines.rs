@@ -28,7 +28,7 @@ fn log(installation: &Installation, content: &str) -> (Instance, Arc<Mutex<Strin
     let instance = Instance::listen(&installation.path("run/sample1.sock"), move |asked| {
         let mut text = file.lock().unwrap();
         match asked.target.as_str() {
-            "/moca-file-log/get-logs" => chunked(&text),
+            "/moca-file-log/get-logs" | "/moca-file-log/get-latest-logs" => chunked(&text),
             "/moca-file-log/download-logs" => ranged(&text, asked.range.as_deref()),
             "/moca-file-log/clear-logs" if asked.method == "POST" => {
                 text.clear();
@@ -41,36 +41,85 @@ fn log(installation: &Installation, content: &str) -> (Instance, Arc<Mutex<Strin
 }
 
 #[test]
-fn all_lines_and_the_latest() {
+fn get_asks_for_what_is_selected_and_prints_it_as_it_comes() {
     let installation = Installation::of_one();
-    let (_instance, shared) = log(&installation, &text(5000));
+    let (instance, _shared) = log(&installation, &text(5000));
     assert_eq!(installation.run(&["get"]).ok(), text(5000));
-    for (count, first) in [("1", 5000), ("3", 4998), ("4999", 2), ("5000", 1), ("9999", 1)] {
-        let expected: String = (first..=5000).map(line).collect();
-        assert_eq!(installation.run(&["get", "sample1", "-n", count]).ok(), expected, "{count}");
-    }
-    assert_eq!(installation.run(&["get", "-n", "0"]).ok(), "");
-    shared.lock().unwrap().clear();
-    assert_eq!(installation.run(&["get"]).ok(), "");
-    assert_eq!(installation.run(&["get", "-n", "3"]).ok(), "");
-    // lines longer than any guess of their length
-    *shared.lock().unwrap() = format!("{}\n", "x".repeat(8192)).repeat(40);
-    assert_eq!(installation.run(&["get", "-n", "39"]).ok().len(), 39 * 8193);
+    assert_eq!(installation.run(&["get", "-n", "0"]).ok(), "", "nothing is asked for");
+    let latest = ["get", "sample1", "-n", "3", "--json"];
+    installation.run(&latest).ok();
+    let all = [
+        "get",
+        "--since",
+        "yesterday 03:00",
+        "--until",
+        "15m",
+        "--level",
+        "warn",
+        "--contains",
+        "a \"b\"",
+        "--contains=--c",
+        "--regex",
+        "^x\\d",
+        "--client",
+        "10.0.0.0/8",
+        "--client",
+        "local",
+        "--key",
+        "web",
+        "--limit",
+        "7",
+        "--order",
+        "desc",
+        "--cursor",
+        "C",
+        "--output",
+        "json",
+    ];
+    installation.run(&all).ok();
+    let asked: Vec<(String, Value)> = instance
+        .asked()
+        .into_iter()
+        .map(|asked| {
+            (format!("{} {}", asked.method, asked.target), serde_json::from_str(&asked.body).unwrap())
+        })
+        .collect();
+    let expected = [
+        ("POST /moca-file-log/get-logs", json!({"output": "text"})),
+        ("POST /moca-file-log/get-latest-logs", json!({"output": "ndjson", "limit": 3, "order": "asc"})),
+        (
+            "POST /moca-file-log/get-logs",
+            json!({
+                "since": "yesterday 03:00", "until": "15m", "level": "warn", "contains": ["a \"b\"", "--c"], "regex": "^x\\d",
+                "client": ["10.0.0.0/8", "local"], "key": ["web"], "limit": 7, "order": "desc", "cursor": "C", "output": "json",
+            }),
+        ),
+    ];
+    assert_eq!(asked, expected.map(|(target, body)| (target.to_owned(), body)));
 }
 
 #[test]
-fn lines_as_json() {
+fn get_says_what_is_wrong_and_where_to_go_on() {
     let installation = Installation::of_one();
-    let _log = log(&installation, &format!("{}foreign\n", text(2)));
-    for arguments in [&["get", "--json"][..], &["get", "--json", "-n", "9"]] {
-        let said = installation.run(arguments).ok();
-        let objects: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        assert_eq!(objects.len(), 3, "{said}");
-        assert_eq!(
-            (objects[1]["message"].as_str(), objects[1]["seq"].as_u64()),
-            (Some("message 2"), Some(2))
-        );
-        assert_eq!(objects[2], json!({"line": "foreign"}));
+    let _instance = Instance::listen(&installation.path("run/sample1.sock"), |asked| {
+        if asked.body.contains("cursor") {
+            return answer(410, r#"{"status": 410, "detail": "Gone.", "oldest": "OLDEST"}"#);
+        }
+        answer(
+            400,
+            r#"{"status": 400, "detail": "since parameter format error.", "reason": "expected a time"}"#,
+        )
+    });
+    let said = installation.run(&["get", "--since", "soon"]);
+    assert_eq!(said.status, 64, "{said:?}");
+    assert!(said.err.contains("since parameter format error. expected a time"), "{said:?}");
+    let said = installation.run(&["get", "--cursor", "C"]);
+    assert_eq!(said.status, 66, "{said:?}");
+    assert!(said.err.contains("OLDEST"), "{said:?}");
+    for wrong in
+        [&["--limit", "0"][..], &["--order", "up"], &["--output", "xml"], &["-n", "1", "--limit", "2"]]
+    {
+        assert_eq!(installation.run(&[&["get"], wrong].concat()).status, 64, "{wrong:?}");
     }
 }
 

@@ -39,6 +39,8 @@ mod redis;
 mod reload;
 mod root_password;
 mod routes;
+mod searches;
+mod selection;
 mod slow;
 mod slow_matrix;
 mod sources;

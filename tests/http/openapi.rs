@@ -87,7 +87,8 @@ impl Document {
         let essence = sent.split(';').next().unwrap();
         let content = contents.unwrap().get(essence);
         let content = content.unwrap_or_else(|| panic!("undocumented type: {what}: {response:?}"));
-        let body = if essence.ends_with("json") { response.json() } else { json!(response.text()) };
+        let is_json = essence.ends_with("/json") || essence.ends_with("+json");
+        let body = if is_json { response.json() } else { json!(response.text()) };
         self.valid(&content["schema"], &body).unwrap_or_else(|why| panic!("{what}: {why}: {response:?}"));
     }
 
@@ -103,6 +104,7 @@ impl Document {
                     wanted => has_type(value, wanted),
                 },
                 "const" => value == wanted,
+                "anyOf" => wanted.as_array().unwrap().iter().any(|schema| self.valid(schema, value).is_ok()),
                 "enum" => wanted.as_array().unwrap().contains(value),
                 "minLength" => length().is_none_or(|length| length >= wanted.as_u64().unwrap()),
                 "minimum" => value.as_f64().is_none_or(|number| number >= wanted.as_f64().unwrap()),
@@ -175,6 +177,10 @@ fn requests(url: &str, method: &str) -> Vec<Request> {
         (url.to_owned(), vec![("API-KEY", "limited".to_owned()), ("ROOT-PASS", ROOT.to_owned())], vec![]),
         (format!("{good}&level=no"), auth(), vec![]),
         (format!("{url}?level=no&message=m&logs=no"), auth(), vec![]),
+        (format!("{url}?output=json&message=m&logs=no"), auth(), vec![]),
+        (format!("{url}?output=ndjson&limit=1&message=m&logs=no"), auth(), vec![]),
+        (format!("{url}?output=text&order=desc&message=m&logs=no"), auth(), vec![]),
+        (format!("{url}?cursor=no&message=m&logs=no"), auth(), vec![]),
         (url.to_owned(), and("Range", "bytes=0-1"), vec![]),
         (url.to_owned(), and("Range", "bytes=999999-"), vec![]),
         (url.to_owned(), and("If-None-Match", "*"), vec![]),

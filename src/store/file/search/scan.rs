@@ -4,6 +4,8 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
+use memchr::{memchr, memrchr};
+
 use super::super::image::Image;
 use super::sieve::{Places, Sieve};
 use super::walk::{Sizes, Walk};
@@ -13,7 +15,12 @@ use crate::store::Order;
 pub(super) struct Scan {
     walk: Walk,
     sieve: Arc<Sieve>,
-    /// the places in the block in hand that are still to be given, the next one last
+    sizes: Sizes,
+    /// what of the block in hand is still to be looked at
+    rest: Range<usize>,
+    /// where in the block the places count from
+    from: usize,
+    /// the places that are still to be given, the next one last
     places: Places,
 }
 
@@ -28,7 +35,14 @@ pub(super) struct Found<'b> {
 
 impl Scan {
     pub(super) fn new(image: Image, sizes: Sizes, sieve: Arc<Sieve>, order: Order, part: Range<u64>) -> Self {
-        Self { walk: Walk::new(image, sizes, order, part), sieve, places: Places::new() }
+        Self {
+            walk: Walk::new(image, sizes, order, part),
+            sieve,
+            sizes,
+            rest: 0..0,
+            from: 0,
+            places: Places::new(),
+        }
     }
 
     pub(super) const fn image(&self) -> &Image {
@@ -37,33 +51,60 @@ impl Scan {
 
     /// Nothing is left.
     pub(super) fn is_done(&self) -> bool {
-        self.places.is_empty() && self.walk.is_done()
+        self.places.is_empty() && self.rest.is_empty() && self.walk.is_done()
     }
 
     /// The next line of the block in hand.
     pub(super) fn next(&mut self) -> Option<Found<'_>> {
         let place = self.places.pop()?;
         let piece = self.walk.piece();
-        let line = piece.lines.get(place.start as usize..place.end as usize).unwrap_or_default();
+        let (start, end) = (self.from + place.start as usize, self.from + place.end as usize);
+        let line = piece.lines.get(start..end).unwrap_or_default();
         // a line that was cut is the only one of its piece
         let cut = piece.end - piece.start - piece.lines.len() as u64;
-        let begin = piece.start + u64::from(place.start);
-        let end = begin + cut + u64::from(place.end - place.start);
+        let begin = piece.start + start as u64;
+        let end = begin + cut + line.len() as u64;
         Some(Found { place: begin..end, line: line.strip_suffix(b"\n").unwrap_or(line) })
     }
 
-    /// Takes the next block in hand, when [`Self::next`] has nothing more.
+    /// Looks at what comes next, when [`Self::next`] has nothing more.
     pub(super) fn read(&mut self) -> io::Result<()> {
         self.places.clear();
-        if self.walk.read()? {
+        if self.rest.is_empty() && self.walk.read()? {
             let piece = self.walk.piece();
-            if piece.end - piece.start == piece.lines.len() as u64 || self.sieve.is_open() {
-                self.sieve.pick(piece.lines, &mut self.places);
-            }
-            if self.walk.order() == Order::Ascending {
-                self.places.reverse();
-            }
+            let is_cut = piece.end - piece.start > piece.lines.len() as u64;
+            self.rest = if is_cut && !self.sieve.is_open() { 0..0 } else { 0..piece.lines.len() };
+        }
+        let portion = self.portion();
+        self.from = portion.start;
+        self.sieve.pick(self.walk.piece().lines.get(portion).unwrap_or_default(), &mut self.places);
+        if self.walk.order() == Order::Ascending {
+            self.places.reverse();
         }
         Ok(())
+    }
+
+    /// Takes whole lines off the rest.
+    fn portion(&mut self) -> Range<usize> {
+        let (rest, most) = (self.rest.clone(), self.sizes.portion);
+        if !self.sieve.is_slow() || rest.len() <= most {
+            self.rest = 0..0;
+            return rest;
+        }
+        let lines = self.walk.piece().lines;
+        match self.walk.order() {
+            Order::Ascending => {
+                let behind = lines.get(rest.start + most - 1..rest.end).unwrap_or_default();
+                let end = memchr(b'\n', behind).map_or(rest.end, |newline| rest.start + most + newline);
+                self.rest.start = end;
+                rest.start..end
+            }
+            Order::Descending => {
+                let before = lines.get(rest.start..rest.end - most).unwrap_or_default();
+                let start = memrchr(b'\n', before).map_or(rest.start, |newline| rest.start + newline + 1);
+                self.rest.end = start;
+                start..rest.end
+            }
+        }
     }
 }

@@ -38,6 +38,11 @@ impl Sieve {
         self.selection.is_all()
     }
 
+    /// Whether a line may take long.
+    pub(super) fn is_slow(&self) -> bool {
+        self.selection.regex.is_some()
+    }
+
     /// Appends the places of the lines that are admitted, in their order.
     pub(super) fn pick(&self, block: &[u8], places: &mut Places) {
         if !self.needles.is_empty() {

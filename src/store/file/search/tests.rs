@@ -13,7 +13,7 @@ use crate::store::file::FileStore;
 use crate::store::{Clients, Cursor, LogStore, Pattern, Selection, Settings, Writer};
 
 /// Smaller than most lines: everything that can come to stand across a border does.
-const TINY: Sizes = Sizes { first: 100, block: 700, kept: 900, answer: 300 };
+const TINY: Sizes = Sizes { first: 100, block: 700, portion: 150, kept: 900, answer: 300 };
 
 /// The image of a log that holds `content`.
 struct Bench {

@@ -17,6 +17,8 @@ pub(super) struct Sizes {
     /// every other one: larger than any line of ours, large enough that a read costs little beside its bytes, small
     /// enough to stay in the processor's cache
     pub(super) block: usize,
+    /// of a block what is looked at together where each line may take long: a turn must have an end
+    pub(super) portion: usize,
     /// a limited answer that is kept while it is counted
     pub(super) kept: usize,
     /// a block of the answer
@@ -24,8 +26,13 @@ pub(super) struct Sizes {
 }
 
 impl Sizes {
-    pub(super) const USUAL: Self =
-        Self { first: 32 * 1024, block: 256 * 1024, kept: 1024 * 1024, answer: 128 * 1024 };
+    pub(super) const USUAL: Self = Self {
+        first: 32 * 1024,
+        block: 256 * 1024,
+        portion: 16 * 1024,
+        kept: 1024 * 1024,
+        answer: 128 * 1024,
+    };
 }
 
 /// A part of an image that is gone through once.
