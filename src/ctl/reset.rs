@@ -27,6 +27,7 @@ use super::systemctl;
 use super::unit::TARGET;
 use crate::config;
 use crate::exit::Exit;
+use crate::store;
 
 /// Arguments of `reset-system`.
 #[derive(Debug, Args)]
@@ -123,26 +124,9 @@ fn with_segments(file: &Path) -> Vec<PathBuf> {
     ours.map(|entry| entry.path()).collect()
 }
 
-/// `NAME`, or `NAME.YYYYMMDDTHHMMSSZ-SEQ[.zst|.gz]`.
+/// The file itself, or one that was rotated.
 fn is_part_of(candidate: &OsStr, name: &OsStr) -> bool {
-    let (candidate, name) = (candidate.as_encoded_bytes(), name.as_encoded_bytes());
-    let Some(rest) = candidate.strip_prefix(name) else { return false };
-    if rest.is_empty() {
-        return true;
-    }
-    let Some(stamp) = rest.strip_prefix(b".").and_then(|rest| std::str::from_utf8(rest).ok()) else {
-        return false;
-    };
-    let stamp = stamp.strip_suffix(".zst").or_else(|| stamp.strip_suffix(".gz")).unwrap_or(stamp);
-    let digits = |text: &str, count: Option<usize>| {
-        !text.is_empty()
-            && count.is_none_or(|count| text.len() == count)
-            && text.bytes().all(|b| b.is_ascii_digit())
-    };
-    let parts = stamp.split_once('T').and_then(|(date, rest)| Some((date, rest.split_once("Z-")?)));
-    parts.is_some_and(|(date, (time, seq))| {
-        digits(date, Some(8)) && digits(time, Some(6)) && digits(seq, None)
-    })
+    candidate == name || store::is_segment(name, candidate)
 }
 
 /// Writes the archive, readable by root only, and reads it back.

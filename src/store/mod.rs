@@ -15,7 +15,7 @@ mod statistics;
 
 pub use commit::Ticket;
 pub use cursor::{Cursor, CursorError, CursorKey};
-pub use file::FileStore;
+pub use file::{FileStore, is_segment};
 pub use piece::Piece;
 pub use reading::{Extent, Form, Progress, Query, ReadError, Reading, Writer};
 pub use selection::{Clients, NotAClient, Pattern, PatternError, Selection};

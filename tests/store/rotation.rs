@@ -274,6 +274,7 @@ fn a_clear_takes_all_segments() {
         server.restart();
     }
     let messages = fill(&server, "n", 50);
+    all_compressed(&server, "zst");
     assert_eq!(messages_of(&read_after(&server, &last).text()), messages);
     assert_holds(&server, &messages);
 }

@@ -93,7 +93,7 @@ impl LogFile {
         match outcome {
             Ok(()) => self.plan(),
             // Somebody asked for it.
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => self.rest(REST_FULL),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => self.plan(),
             Err(error) => {
                 let path = job.segment.path.display();
                 self.complain(&format!("can't compress or read its segment {path}: {error}"));

@@ -1,12 +1,13 @@
 //! The engine that keeps a log as one plain text file: `inbox` takes records, `committer` writes them in groups
-//! through `writer`, `view` is what readers may see, an `image` one state of it; `recovery`, `state` and `census` make the file whole, known and
-//! counted when it is opened.
+//! through `writer`, `view` is what readers may see, an `image` one state of it; `recovery`, `state` and `census` make
+//! the file whole, known and counted when it is opened. `rotation` makes segments of it, which are the `archive`'s.
 
 mod archive;
 mod beside;
 mod catalogue;
 mod census;
 mod chunks;
+mod clear;
 mod committer;
 mod follow;
 mod image;
@@ -29,10 +30,9 @@ mod writer;
 #[cfg(test)]
 mod model_tests;
 #[cfg(test)]
-mod segment_tests;
-#[cfg(test)]
 mod tests;
 
+use std::ffi::OsStr;
 use std::future::Future;
 use std::io;
 use std::num::NonZeroU64;
@@ -53,6 +53,7 @@ use self::committer::Committer;
 use self::image::Image;
 use self::inbox::{Command, Inbox};
 use self::reader::blocking;
+use self::segment::Beside;
 use self::view::View;
 use self::writer::LogFile;
 use super::statistics::{Stopwatch, Tally};
@@ -62,7 +63,13 @@ use super::{
 };
 use crate::record::{Clock, Stamp, parse_line};
 
-/// A log kept as one plain text file.
+/// Whether a file is a rotated segment of the log whose active file is `active`, finished or not, by their names.
+#[must_use]
+pub fn is_segment(active: &OsStr, other: &OsStr) -> bool {
+    Beside::of(active, other).is_some()
+}
+
+/// A log kept as one plain text file, and as rotated segments beside it.
 #[derive(Debug, Clone)]
 pub struct FileStore {
     shared: Arc<Shared>,

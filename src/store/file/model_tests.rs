@@ -74,6 +74,14 @@ struct Record {
     before: Cursor,
 }
 
+/// An image that somebody holds.
+struct Kept {
+    image: Image,
+    content: Vec<u8>,
+    /// nothing of it was removed since
+    complete: bool,
+}
+
 struct Run {
     dir: TempDir,
     file: Option<LogFile>,
@@ -81,7 +89,7 @@ struct Run {
     parts: Vec<Vec<Record>>,
     /// every cursor that was ever given, of this identity
     given: Vec<Cursor>,
-    kept: Vec<(Image, Vec<u8>)>,
+    kept: Vec<Kept>,
     records: usize,
     moved: usize,
 }
@@ -144,11 +152,12 @@ impl Run {
                 let count = count.min(self.parts.len() - 1);
                 self.file().archive.retire(count).unwrap();
                 self.parts.drain(..count);
+                self.kept.iter_mut().for_each(|kept| kept.complete &= count == 0);
             }
             Step::Clear => {
                 self.file().clear().unwrap();
                 self.parts = vec![Vec::new()];
-                for (image, content) in std::mem::take(&mut self.kept) {
+                for Kept { image, content, .. } in std::mem::take(&mut self.kept) {
                     assert!(
                         content.is_empty() || image.read(0..image.len()).is_err(),
                         "read what was cleared"
@@ -184,6 +193,7 @@ impl Run {
                 if let Some(path) = self.segment_path(place) {
                     fs::remove_file(path).unwrap();
                     self.parts.remove(place);
+                    self.kept.iter_mut().for_each(|kept| kept.complete = false);
                 }
             }
             Step::Alter(place, change) => self.alter(place, change),
@@ -200,7 +210,7 @@ impl Run {
             }
             Step::Keep => {
                 let image = self.image();
-                self.kept.push((image, self.content()));
+                self.kept.push(Kept { image, content: self.content(), complete: true });
             }
         }
     }
@@ -313,9 +323,10 @@ impl Run {
             let name = entry.unwrap().file_name().into_string().unwrap();
             assert!(!name.ends_with(".tmp"), "{name} is left");
         }
-        for (image, content) in &self.kept {
-            if let Ok(read) = image.read(0..image.len()) {
-                assert!(read == *content, "an image gave other bytes than it was taken of");
+        for Kept { image, content, complete } in &self.kept {
+            match image.read(0..image.len()) {
+                Ok(read) => assert!(read == *content, "an image gave other bytes than it was taken of"),
+                Err(error) => assert!(!complete, "{error}"),
             }
         }
     }

@@ -15,13 +15,13 @@ use super::super::statistics::Stopwatch;
 use super::archive::Archive;
 use super::catalogue::{TAIL, newest_in};
 use super::census::count_lines;
+use super::clear;
 use super::place::{Fingerprint, at_path, open_or_create};
 use super::recovery::{cut_torn_tail, torn_path};
 use super::rotation;
 use super::state::StateFile;
 use super::upkeep::Upkeep;
 use super::view::{Published, View};
-use crate::fault;
 use crate::record::parse_time;
 
 /// How many bytes may be written before the count of lines is noted down, which bounds the counting after a crash.
@@ -79,7 +79,7 @@ impl LogFile {
             modified: SystemTime::now(),
         }));
         let mut archive = Archive::open(home, state_path, state.get(), &view);
-        finish_clear(&mut state, &file, &mut archive)?;
+        clear::finish(&mut state, &file, &mut archive)?;
         view.lock().base = state.get().base;
         let mut this = Self {
             path: path.to_owned(),
@@ -157,50 +157,6 @@ impl LogFile {
             self.note_count(false);
         }
         Ok(placed)
-    }
-
-    /// Removes every line. Interrupted anywhere, the next start finishes it.
-    pub(super) fn clear(&mut self) -> io::Result<()> {
-        self.verify()?;
-        let end = self.view.lock().end().position;
-        if let Err(error) = self.state.update(true, |state| state.clearing_to = Some(end)) {
-            // It may stand on the disk all the same: it is taken back before anything else is appended.
-            self.state.revise(|state| state.clearing_to = None);
-            return Err(error);
-        }
-        fault::point("clear.noted");
-        // Readers first: from here on what they read may be gone.
-        self.view.lock().generation += 1;
-        let removed = self.archive.remove_all();
-        if let Err(error) = removed.and_then(|()| self.file.set_len(0)).and_then(|()| self.file.sync_all()) {
-            self.state.revise(|state| state.clearing_to = None);
-            self.adopt()?;
-            return Err(error);
-        }
-        fault::point("clear.cut");
-        self.len = 0;
-        self.checkpoint = 0;
-        self.first = None;
-        {
-            let mut published = self.view.lock();
-            // Again: who came in between saw an end that is no more.
-            published.generation += 1;
-            published.incarnation += 1;
-            (published.base, published.len, published.count, published.counting) = (end, 0, 0, 0);
-            published.modified = SystemTime::now();
-        }
-        self.view.tell();
-        self.state.update(true, |state| {
-            (state.base, state.len, state.count) = (end, 0, Some(0));
-            state.head = Fingerprint::default();
-            (state.clearing_to, state.rotating) = (None, None);
-        })?;
-        fault::point("clear.done");
-        if let Err(error) = self.archive.settle() {
-            log::warn!("can't note that the segments of {} were removed: {error}", self.path.display());
-        }
-        self.plan();
-        Ok(())
     }
 
     /// Goes on in another file; on an error the old one stays.
@@ -440,26 +396,4 @@ impl LogFile {
             crate::event!(warn, FILE_CHANGED; "{} {what}", self.path.display());
         }
     }
-}
-
-/// Finishes a clear that was interrupted. A file that is longer than what was to be cleared holds lines that came
-/// later: those stay, with everything before them.
-fn finish_clear(state: &mut StateFile, file: &File, archive: &mut Archive) -> io::Result<()> {
-    let known = state.get();
-    let Some(to) = known.clearing_to else { return Ok(()) };
-    let meta = file.metadata()?;
-    let same = (known.dev, known.ino) == (meta.dev(), meta.ino());
-    if same && meta.size() > to.saturating_sub(known.base) {
-        return state.update(true, |state| state.clearing_to = None);
-    }
-    archive.remove_all()?;
-    if same {
-        file.set_len(0)?;
-        file.sync_all()?;
-    }
-    state.update(true, |state| {
-        (state.base, state.len, state.count) = (to, 0, Some(0));
-        state.head = Fingerprint::default();
-        (state.clearing_to, state.rotating) = (None, None);
-    })
 }

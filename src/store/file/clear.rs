@@ -1,0 +1,83 @@
+//! Clearing: the state notes how far, then segments and lines go, then the state says that they went.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::time::SystemTime;
+
+use super::archive::Archive;
+use super::place::Fingerprint;
+use super::state::StateFile;
+use super::writer::LogFile;
+use crate::fault;
+
+impl LogFile {
+    /// Removes every line. Interrupted anywhere, the next start finishes it.
+    pub(super) fn clear(&mut self) -> io::Result<()> {
+        self.verify()?;
+        let end = self.view.lock().end().position;
+        if let Err(error) = self.state.update(true, |state| state.clearing_to = Some(end)) {
+            // It may stand on the disk all the same: it is taken back before anything else is appended.
+            self.state.revise(|state| state.clearing_to = None);
+            return Err(error);
+        }
+        fault::point("clear.noted");
+        // Readers first: from here on what they read may be gone.
+        self.view.lock().generation += 1;
+        let removed = self.archive.remove_all();
+        if let Err(error) = removed.and_then(|()| self.file.set_len(0)).and_then(|()| self.file.sync_all()) {
+            self.state.revise(|state| state.clearing_to = None);
+            self.adopt()?;
+            return Err(error);
+        }
+        fault::point("clear.cut");
+        self.len = 0;
+        self.checkpoint = 0;
+        self.first = None;
+        {
+            let mut published = self.view.lock();
+            // Again: who came in between saw an end that is no more.
+            published.generation += 1;
+            published.incarnation += 1;
+            (published.base, published.len, published.count, published.counting) = (end, 0, 0, 0);
+            published.modified = SystemTime::now();
+        }
+        self.view.tell();
+        self.state.update(true, |state| {
+            (state.base, state.len, state.count) = (end, 0, Some(0));
+            state.head = Fingerprint::default();
+            (state.clearing_to, state.rotating) = (None, None);
+        })?;
+        fault::point("clear.done");
+        if let Err(error) = self.archive.settle() {
+            log::warn!(
+                "can't note that the segments of {} were removed: {error}",
+                self.archive.home().display()
+            );
+        }
+        self.plan();
+        Ok(())
+    }
+}
+
+/// Finishes a clear that was interrupted. A file that is longer than what was to be cleared holds lines that came
+/// later: those stay, with everything before them.
+pub(super) fn finish(state: &mut StateFile, file: &File, archive: &mut Archive) -> io::Result<()> {
+    let known = state.get();
+    let Some(to) = known.clearing_to else { return Ok(()) };
+    let meta = file.metadata()?;
+    let same = (known.dev, known.ino) == (meta.dev(), meta.ino());
+    if same && meta.size() > to.saturating_sub(known.base) {
+        return state.update(true, |state| state.clearing_to = None);
+    }
+    archive.remove_all()?;
+    if same {
+        file.set_len(0)?;
+        file.sync_all()?;
+    }
+    state.update(true, |state| {
+        (state.base, state.len, state.count) = (to, 0, Some(0));
+        state.head = Fingerprint::default();
+        (state.clearing_to, state.rotating) = (None, None);
+    })
+}
