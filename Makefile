@@ -67,6 +67,7 @@ check: setup ## what must be green before a change goes in: format, clippy, all 
 		{ echo 'rustfmt or clippy is missing: rustup component add rustfmt clippy' >&2; exit 1; }
 	cargo fmt --check
 	cargo clippy --all-targets --locked -- -D warnings
+	cargo clippy --test web --locked -- -D warnings
 	@$(MAKE) --no-print-directory test
 
 deb: toolchain ## the Debian package, in target/debian, checked by lintian

@@ -91,6 +91,17 @@ pub struct Rotate {
     pub compress: Compression,
 }
 
+impl Rotate {
+    /// Whether options for rotated files are given, and none by which files are rotated.
+    fn waits_in_vain(&self) -> bool {
+        let rotates = self.max_size.is_some()
+            || self.every.is_some()
+            || self.max_total.is_some()
+            || self.max_age.is_some();
+        !rotates && (self.keep.is_some() || self.compress != Compression::None)
+    }
+}
+
 /// A calendar rhythm of rotation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Every {
@@ -209,6 +220,11 @@ pub(super) fn read(
                 return Err(document.finding(&place(name, "file"), message));
             }
         }
+    }
+    for (name, _) in logs.iter().filter(|(_, log)| log.rotate.as_ref().is_some_and(Rotate::waits_in_vain)) {
+        let message = "nothing is rotated without `max_size`, `every`, `max_total` or `max_age`: `keep` and \
+            `compress` have no effect";
+        warnings.push(document.finding(&place(name, "rotate"), message));
     }
     if logs.is_empty() {
         warnings.push(Finding::of_file(FILE, "no log is configured"));

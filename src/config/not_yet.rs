@@ -1,16 +1,15 @@
 //! Options that are read and validated but change nothing in this version: who sets one is told so.
 
 use super::finding::Finding;
-use super::{Files, HttpSettings, LogEntry, http_toml, log_json};
+use super::{Files, HttpSettings, http_toml};
 
-/// A warning for each option of this log, and of the files that all logs share, that is set to something other than
+/// A warning for each option of the files that all logs share that is set to something other than
 /// its default and not in force yet.
 #[must_use]
-pub fn not_in_force(log: &LogEntry, files: &Files) -> Vec<Finding> {
+pub fn not_in_force(files: &Files) -> Vec<Finding> {
     let http = &files.http;
     let usual = HttpSettings::default();
     let table = [
-        (log.rotate.is_some(), log_json::FILE, "rotate", "the file grows for ever"),
         (
             http.websocket_max_size != usual.websocket_max_size,
             http_toml::FILE,
@@ -71,8 +70,7 @@ mod tests {
             ..Sources::default()
         };
         let files = Files::parse(&sources).unwrap_or_else(|errors| panic!("{errors:?}")).files;
-        let log = files.logs.values().next().unwrap();
-        not_in_force(log, &files).into_iter().map(|f| format!("{} {}", f.file, f.path)).collect()
+        not_in_force(&files).into_iter().map(|f| format!("{} {}", f.file, f.path)).collect()
     }
 
     #[test]

@@ -93,7 +93,7 @@ impl Admin {
         let request = request(method, target, headers, body);
         let exchange = || -> io::Result<(StatusCode, HeaderMap, Body<BufReader<UnixStream>>)> {
             stream.set_read_timeout(self.patience)?;
-            stream.set_write_timeout(Some(PATIENCE))?;
+            stream.set_write_timeout(Some(self.patience.unwrap_or(PATIENCE)))?;
             stream.write_all(request.as_bytes())?;
             reply::read(BufReader::with_capacity(64 * 1024, stream), method)
         };

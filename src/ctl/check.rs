@@ -72,12 +72,7 @@ pub(crate) fn judge(places: &Places) -> Judged {
     match config::load(&places.config) {
         Ok(loaded) => {
             let mut warnings = loaded.warnings;
-            let mut all: Vec<Finding> =
-                loaded.files.logs.values().flat_map(|log| config::not_in_force(log, &loaded.files)).collect();
-            // what the logs share is said once
-            all.sort_by(|a, b| (a.file, &a.path).cmp(&(b.file, &b.path)));
-            all.dedup();
-            warnings.append(&mut all);
+            warnings.extend(config::not_in_force(&loaded.files));
             warnings.extend(sense::warnings(&loaded.files));
             warnings.extend(sense::modes(&places.config, &loaded.files));
             Judged { errors: sense::start_errors(&places.config, &loaded.files), warnings }

@@ -66,6 +66,13 @@ pub(crate) enum CliCommand {
     /// Show what logs do: state, address, records a second, size, maintenance, blocked addresses
     Status(Status),
     /// Show what logs do, live: rates, queue, syncs, followers, disk, maintenance
+    ///
+    /// REC/S and B/S are records and bytes stored a second, REF/S requests that were refused, LIM/S those refused by a
+    /// limit of their key. QUEUE is bytes that wait to be written; 99 of 100 syncs took no longer than P99. FOLL
+    /// follow the log, CONN are connected. FREE is what the disk has left, SIZE what all lines take, MNT
+    /// maintenance. k, M, G are powers of 1000.
+    ///
+    /// q ends it, left and right choose the column to sort by, r reverses the order, up and down scroll.
     Top(Top),
     /// Begin maintenance: requests are answered 503, also after a restart
     TurnOff(Names),

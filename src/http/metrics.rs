@@ -53,10 +53,10 @@ fn describe(app: &App, found: &Statistics, maintenance: bool) -> String {
     if let Some(free) = found.disk_free {
         page.sample("moca_disk_free_bytes", &[], free);
     }
-    page.gauge("moca_size_bytes", "Bytes of all lines of the log.", found.size);
+    page.gauge("moca_size_bytes", "Bytes of all lines of the log, uncompressed.", found.size);
     page.gauge(
         "moca_segments",
-        "Files of the log: those rotated away and the one that is written.",
+        "Rotated segments of the log, beside the file that is written.",
         found.segments,
     );
     page.gauge("moca_followers", "Clients that follow the log.", app.followers.count());

@@ -26,9 +26,9 @@ pub struct Statistics {
     pub queue: u64,
     /// how long syncs took; none where `durability` is `os`
     pub syncs: Latencies,
-    /// bytes of all lines
+    /// bytes of all lines, uncompressed
     pub size: u64,
-    /// files that the log consists of: those that were rotated away and the active one
+    /// rotated segments
     pub segments: u64,
     /// bytes that the file system of the log has left for this process; `None` when the disk does not tell at once
     pub disk_free: Option<u64>,

@@ -65,12 +65,13 @@ fn a_man_page_for_every_command() {
         "-block-remove",
         "-get",
         "-tail",
+        "-top",
         "-apply",
         "-completions",
     ] {
         assert!(pages.contains(&format!("mocactl{command}.1")), "{command}: {pages:?}");
     }
-    assert_eq!(pages.len(), 28, "{pages:?}");
+    assert_eq!(pages.len(), 29, "{pages:?}");
     pages.iter().for_each(|page| renders(&folder.join(page)));
 }
 

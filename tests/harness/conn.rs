@@ -303,9 +303,16 @@ impl Conn {
 
     fn fill(&mut self) -> io::Result<usize> {
         let mut piece = [0; 65536];
-        let count = match &mut self.stream {
-            Stream::Plain(stream) => stream.read(&mut piece)?,
-            Stream::Tls(stream) => stream.read(&mut piece)?,
+        let count = loop {
+            let got = match &mut self.stream {
+                Stream::Plain(stream) => stream.read(&mut piece),
+                Stream::Tls(stream) => stream.read(&mut piece),
+            };
+            // a machine that was suspended for a moment interrupts reads
+            match got {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => break other?,
+            }
         };
         self.buffer.extend_from_slice(&piece[..count]);
         Ok(count)

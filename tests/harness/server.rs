@@ -244,6 +244,15 @@ impl Server {
         self.setup.config_dir().join(name)
     }
 
+    pub(crate) fn state_dir(&self) -> PathBuf {
+        self.setup.state_dir()
+    }
+
+    /// From the next start on without this variable.
+    pub(crate) fn without_env(&mut self, name: &str) {
+        self.setup.environment.retain(|(other, _)| other != name);
+    }
+
     pub(crate) fn root_dir(&self) -> &Path {
         self.setup.root.path()
     }
@@ -341,7 +350,7 @@ impl Notes {
                         let note = String::from_utf8_lossy(&datagram[..length]).into_owned();
                         heard.lock().unwrap_or_else(PoisonError::into_inner).push(note);
                     }
-                    Err(error) if is_timeout(&error) => {}
+                    Err(error) if is_timeout(&error) || error.kind() == std::io::ErrorKind::Interrupted => {}
                     Err(_) => return,
                 }
             }

@@ -31,7 +31,7 @@ pub(crate) struct Setup {
     blacklist: Value,
     http: String,
     log_dir: PathBuf,
-    environment: Vec<(String, String)>,
+    pub(super) environment: Vec<(String, String)>,
     flags: Vec<String>,
     program: PathBuf,
     passed: Option<TcpListener>,

@@ -61,7 +61,7 @@ fn every_metric_is_explained_once() {
     assert_eq!(page.value("moca_reload_timestamp_seconds"), start);
     for (name, value) in [
         ("moca_queue_bytes", 0.0),
-        ("moca_segments", 1.0),
+        ("moca_segments", 0.0),
         ("moca_followers", 0.0),
         ("moca_blocked_addresses", 0.0),
         ("moca_maintenance", 0.0),
@@ -315,4 +315,31 @@ fn all_threads_count_together() {
     assert_eq!(page.labelled("moca_refused_total", "reason", "unknown_key"), 200.0);
     let details: Value = server.root_get("details").json();
     assert_eq!(details["size"].as_f64(), Some(page.value("moca_bytes_total")));
+}
+
+#[test]
+fn segments_and_followers() {
+    let server = Setup::new().log("rotate", json!({"max_size": "1KB", "compress": null})).start();
+    for _ in 0..20 {
+        server.save(&"x".repeat(150));
+    }
+    let page = metrics(&server);
+    let folder = server.log_path().parent().unwrap().to_owned();
+    let files = || {
+        std::fs::read_dir(&folder)
+            .unwrap()
+            .map(|file| file.unwrap())
+            .filter(|file| file.file_name().to_string_lossy().starts_with("sample1.log"))
+    };
+    assert!(page.value("moca_segments") > 2.0);
+    assert_eq!(page.value("moca_segments"), files().count() as f64);
+    let size: u64 = files().map(|file| file.metadata().unwrap().len()).sum();
+    assert_eq!((page.value("moca_size_bytes"), page.value("moca_bytes_total")), (size as f64, size as f64));
+    let mut follower = server.connect();
+    follower.send("GET", &route("tail"), &AUTH, b"").unwrap();
+    eventually("the follower is counted", Duration::from_secs(5), || {
+        metrics(&server).value("moca_followers") == 1.0
+    });
+    drop(follower);
+    eventually("it is gone", Duration::from_secs(5), || metrics(&server).value("moca_followers") == 0.0);
 }

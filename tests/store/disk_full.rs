@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::load::count;
+use super::segments::{assert_holds, read_after, read_all, save, segments, try_save};
 use crate::harness::{KEY, ROOT, Server, Setup, cannot_run, eventually, route};
 
 /// A small file system of its own, unmounted at the end.
@@ -178,4 +179,170 @@ fn many_senders_on_a_full_disk_are_told_the_truth() {
         saved.iter().all(|id| counts.get(id) == Some(&1)),
         "an acknowledged record is missing or doubled"
     );
+}
+
+fn free(disk: &SmallDisk) -> u64 {
+    let disk = nix::sys::statvfs::statvfs(disk.path()).unwrap();
+    disk.blocks_available() * disk.fragment_size()
+}
+
+/// Text that is not compressed to nothing.
+fn dense(n: usize) -> String {
+    use sha2::Digest;
+    let block = |part: usize| {
+        format!("{:x?}", sha2::Sha256::digest(format!("{n} {part}"))).replace(['[', ']', ',', ' '], "")
+    };
+    format!("{n}-{}", (0..30).map(block).collect::<String>())
+}
+
+/// Saves until it is refused.
+fn fill_densely(server: &Server, saved: &mut Vec<String>) {
+    for n in saved.len()..saved.len() + 3000 {
+        let message = dense(n);
+        match try_save(server, &message) {
+            Ok(_) => saved.push(message),
+            Err(response) => {
+                response.problem(503);
+                assert!(response.retry_after() > 0);
+                return;
+            }
+        }
+    }
+    panic!("the disk is never full");
+}
+
+#[test]
+fn min_free_refuses_records_before_the_disk_is_full() {
+    for durability in ["disk", "os"] {
+        let Some(disk) = SmallDisk::mount("2m") else { return };
+        let rotate = json!({"min_free": "1MB"});
+        let mut server =
+            Setup::new().durability(durability).log("rotate", rotate).log_dir(disk.path()).start();
+        let mut saved = Vec::new();
+        fill_densely(&server, &mut saved);
+        assert!((900_000..=1_000_000).contains(&free(&disk)), "{} bytes are left", free(&disk));
+        assert!(saved.len() > 100);
+        assert_holds(&server, &saved);
+        assert!(server.stderr().contains("low-space"), "{}", server.stderr());
+        server.restart();
+        eventually("refused after a restart as well", Duration::from_secs(5), || {
+            server.save_with(&json!({"message": "x"})).status == 503
+        });
+        let saved = server.messages();
+        assert_holds(&server, &saved);
+        // Somebody else takes the rest: a clear is not refused.
+        std::fs::write(disk.path().join("ballast"), vec![1; 700_000]).unwrap();
+        server.root_get("clear-logs").success();
+        eventually("there is space again", Duration::from_secs(5), || {
+            server.save_with(&json!({"message": "again"})).status == 200
+        });
+        assert_eq!(server.messages(), ["again"]);
+    }
+}
+
+/// The state on the same disk, as after `mocactl` on a small machine, or elsewhere.
+fn rotating_on(disk: &SmallDisk, rotate: serde_json::Value, state_too: bool) -> Setup {
+    let setup = Setup::new().log("rotate", rotate).log_dir(&disk.path().join("log"));
+    if state_too {
+        let state = disk.path().join("state");
+        std::fs::create_dir(&state).unwrap();
+        std::os::unix::fs::symlink(state, setup.state_dir()).unwrap();
+    }
+    setup
+}
+
+#[test]
+fn a_full_disk_during_rotation_and_compression() {
+    for (compress, durability, state_too) in
+        [("zstd", "os", false), ("gzip", "disk", true), ("zstd", "disk", true), ("none", "os", true)]
+    {
+        let Some(disk) = SmallDisk::mount("640k") else { return };
+        let rotate = json!({"max_size": "64KB", "compress": compress});
+        let mut server = rotating_on(&disk, rotate, state_too).durability(durability).start();
+        let mut saved = Vec::new();
+        for _ in 0..5 {
+            fill_densely(&server, &mut saved);
+            // What is being compressed may make room.
+            std::thread::sleep(Duration::from_millis(300));
+        }
+        assert!(saved.len() > 120, "{} records fit", saved.len());
+        assert!(segments(&server).len() >= 3, "{compress}: {:?}", segments(&server));
+        let settled = |server: &Server| {
+            eventually("nothing is half done", Duration::from_secs(20), || {
+                let unfinished = |entry: std::io::Result<std::fs::DirEntry>| {
+                    entry.unwrap().path().extension().is_some_and(|extension| extension == "tmp")
+                };
+                !std::fs::read_dir(disk.path().join("log")).unwrap().any(unfinished)
+                    && server.root_get("details").json()["counting"] == false
+            });
+        };
+        settled(&server);
+        assert_holds(&server, &saved);
+        for kill in [false, true] {
+            if kill {
+                server.kill9();
+                server.start_again();
+            } else {
+                server.restart();
+            }
+            settled(&server);
+            assert_holds(&server, &saved);
+        }
+        server.root_get("clear-logs").success();
+        assert_holds(&server, &[]);
+        eventually("saving works after the clear", Duration::from_secs(3), || {
+            server.save_with(&json!({"message": "after"})).status == 200
+        });
+        assert_holds(&server, &["after".to_owned()]);
+    }
+}
+
+#[test]
+fn a_full_disk_is_rotated_and_what_is_too_much_makes_room() {
+    for state_too in [false, true] {
+        let Some(disk) = SmallDisk::mount("256k") else { return };
+        let mut server = rotating_on(&disk, json!(null), state_too).durability("disk").start();
+        let first = save(&server, "first");
+        let mut saved = vec!["first".to_owned()];
+        fill_densely(&server, &mut saved);
+        std::fs::write(disk.path().join("ballast"), vec![0; 4096]).ok();
+        server.set("log.json", "/sample1/rotate", json!({"max_size": "16KB"}));
+        eventually("it is rotated", Duration::from_secs(5), || segments(&server).len() == 1);
+        assert_holds(&server, &saved);
+        server.kill9();
+        server.start_again();
+        assert_holds(&server, &saved);
+        assert_eq!(read_after(&server, &first).status, 200);
+        assert_eq!(server.save_with(&json!({"message": "no room"})).status, 503);
+        server.set("log.json", "/sample1/rotate", json!({"max_size": "16KB", "keep": 0}));
+        eventually("there is room", Duration::from_secs(5), || {
+            server.save_with(&json!({"message": "room"})).status == 200
+        });
+        assert_eq!(read_all(&server).last().unwrap(), "room");
+        assert_eq!(read_after(&server, &first).status, 410);
+    }
+}
+
+#[test]
+fn where_not_even_an_empty_file_fits_the_log_goes_on_in_the_old_one() {
+    // The folder, the ballast, the log.
+    let Some(disk) = SmallDisk::mount("512k,nr_inodes=3") else { return };
+    let ballast = disk.path().join("ballast");
+    std::fs::write(&ballast, "").unwrap();
+    let mut server =
+        Setup::new().log("rotate", json!({"max_size": "4KB"})).durability("os").log_dir(disk.path()).start();
+    let mut saved: Vec<String> = (0..50).map(|n| format!("{n}-{}", "x".repeat(300))).collect();
+    for message in &saved {
+        save(&server, message);
+    }
+    assert_holds(&server, &saved);
+    assert!(segments(&server).is_empty());
+    assert!(server.stderr().contains("rotation-failed"), "{}", server.stderr());
+    server.restart();
+    assert_holds(&server, &saved);
+    std::fs::remove_file(&ballast).unwrap();
+    eventually("it is tried again", Duration::from_secs(10), || segments(&server).len() == 1);
+    save(&server, "after");
+    saved.push("after".to_owned());
+    assert_holds(&server, &saved);
 }

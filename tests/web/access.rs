@@ -1,11 +1,12 @@
 //! For everybody: without a mouse, without seeing, on a telephone, in the dark.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::browser::{Browser, keys};
-use crate::harness::{KEY, ROOT, Server, Setup, cannot_run};
+use crate::harness::{KEY, ROOT, Server, Setup, cannot_run, eventually};
 use crate::page::{Page, strings};
 
 /// A log with something of everything.
@@ -159,9 +160,10 @@ fn a_screen_reader_is_told_what_is_what() {
     let Some(page) = Page::open("spoken", &server) else { return };
     let browser = &page.browser;
     let has = |role: &str, name: &str| {
-        let tree = tree(browser);
-        let found = tree.iter().any(|(r, n)| r == role && n.starts_with(name));
-        assert!(found, "no {role} {name:?}: {tree:?}");
+        // The browser tells of a change when it has the time.
+        eventually(&format!("{role} {name:?}"), Duration::from_secs(5), || {
+            tree(browser).iter().any(|(r, n)| r == role && n.starts_with(name))
+        });
     };
     for (role, name) in [
         ("banner", ""),
@@ -217,7 +219,7 @@ fn a_screen_reader_is_told_what_is_what() {
             .save_with(&json!({"message": format!("{n}"), "level": if n == 3 { "error" } else { "info" }}))
             .success();
     }
-    let said = browser.within("news", std::time::Duration::from_secs(12), "return news.textContent.startsWith('82 new lines') || news.textContent.startsWith('20 new lines') || news.textContent.startsWith('62 new lines')");
+    let said = browser.within("news", Duration::from_secs(12), "return news.textContent.startsWith('82 new lines') || news.textContent.startsWith('20 new lines') || news.textContent.startsWith('62 new lines')");
     assert_eq!(said, true);
     browser.assert_well();
 }

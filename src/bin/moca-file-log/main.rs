@@ -179,7 +179,7 @@ fn configured(
     }
     let identity = files.server.tls.as_ref().map(|pair| tls::load(pair, &start.places.config)).transpose();
     let identity = identity.map_err(|finding| Failure::new(Exit::Config, finding.to_string()))?;
-    warnings.extend(config::not_in_force(&log, &files));
+    warnings.extend(config::not_in_force(&files));
     Ok(Configured { log, files, warnings, identity, refused })
 }
 

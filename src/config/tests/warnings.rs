@@ -46,6 +46,23 @@ fn unknown_options_and_what_they_may_have_been() {
 }
 
 #[test]
+fn what_rotates_nothing() {
+    for (rotate, warns) in [
+        (r#"{"keep": 3}"#, true),
+        (r#"{"compress": "zstd", "min_free": 5}"#, true),
+        (r#"{"min_free": "1GB"}"#, false),
+        (r#"{"keep": 3, "max_size": "1GB"}"#, false),
+        (r#"{"compress": "gzip", "max_age": "1d"}"#, false),
+        ("null", false),
+    ] {
+        let log = LOG.replace("}}", &format!(", \"rotate\": {rotate}}}}}"));
+        let all = warned("log.json", &log);
+        assert_eq!(all.len(), usize::from(warns), "{rotate}: {all:?}");
+        assert!(all.iter().all(|warning| warning.contains("sample1.rotate: nothing is rotated")), "{all:?}");
+    }
+}
+
+#[test]
 fn a_file_of_unknown_options() {
     let options: Vec<_> = (0..5_000).map(|n| format!("\"x{n}\": {n}")).collect();
     let all = warned("server.json", &format!("{{{}}}", options.join(",\n")));

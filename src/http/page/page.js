@@ -297,6 +297,8 @@ async function tail() {
           continue;
         }
         if (error.status !== 429 && error.status < 500) {
+          paused = true;
+          showState();
           state("Not live", "bad");
           return failed(error, signal);
         }
@@ -915,7 +917,7 @@ class Chart {
     const words = LEVELS.map((name, level) => sums[level] && `${number(sums[level])} ${name}`).filter(Boolean).reverse();
     const text = `${this.#words(this.#from + a * this.#step)} to ${this.#words(this.#from + (b + 1) * this.#step)}: ${words.join(", ") || "no lines"}`;
     chart.setAttribute("aria-valuetext", text);
-    $("chart-most").textContent = this.#range ? text : `${number(most)} in ${this.#stepWords()}`;
+    $("chart-most").textContent = this.#range ? `· ${text}` : `· at most ${number(most)} in ${this.#stepWords()}`;
   }
 
   #apply() {
@@ -984,7 +986,7 @@ async function look() {
   const facts = [];
   try {
     const details = await (await ask("details")).json();
-    for (const [name, value] of Object.entries(details)) facts.push([name, typeof value === "number" ? number(value) : String(value ?? "–")]);
+    for (const [name, value] of Object.entries(details)) facts.push([name, /^(count|size)/.test(name) ? number(value) : String(value ?? "–")]);
     const status = await ask("/status").then((answer) => answer.text(), (error) => error.message);
     const metrics = await ask("/metrics").then((answer) => answer.text(), () => "");
     for (const line of metrics.split("\n")) {

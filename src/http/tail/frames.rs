@@ -266,7 +266,7 @@ mod tests {
             (b"\x0f\xa0", Ok(vec![Said::Close(Some(4000))])),
             (b"\x03", protocol.clone()),
             (b"\x03\xed", protocol.clone()),
-            (b"\x03\xe8\xff", protocol.clone()),
+            (b"\x03\xe8\xff", protocol),
         ] {
             assert_eq!(read_all(&frame(true, CLOSE, payload, mask), 9, 1), expected, "{payload:?}");
         }

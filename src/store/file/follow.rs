@@ -8,7 +8,8 @@ use super::super::{Cursor, Piece, ReadError, StoreError};
 use super::image::{Gone, Image};
 use super::reader::blocking;
 
-/// What was written so recently is in memory: reading it is a copy, which is done on the spot.
+/// What was written so recently is in memory, unless it was rotated since: reading it is a copy, which is done on the
+/// spot.
 const HOT: u64 = 4 * 1024 * 1024;
 
 /// The lines behind `after`, about `size` bytes of them, or none.
@@ -17,7 +18,7 @@ const HOT: u64 = 4 * 1024 * 1024;
 pub(super) async fn piece(image: Image, after: Cursor, size: u64) -> Result<Piece, ReadError> {
     let from = image.offset_of(after).map_err(|Gone| ReadError::Gone { oldest: image.start() })?;
     let cursors = image.clone();
-    let lines = if image.len() - from <= HOT {
+    let lines = if from >= image.rotated() && image.len() - from <= HOT {
         lines(&image, from, after.position, size).map_err(|error| StoreError::read(&error))?
     } else {
         blocking(move || lines(&image, from, after.position, size)).await?

@@ -33,7 +33,7 @@ impl Image {
     }
 
     /// Bytes in segments: what stands before the active file.
-    fn rotated(&self) -> u64 {
+    pub(super) fn rotated(&self) -> u64 {
         self.seen.segments.len()
     }
 

@@ -234,14 +234,14 @@ impl LogStore for FileStore {
     fn statistics(&self) -> BoxFuture<'_, Statistics> {
         async move {
             let disk_free = self.disk_free().await;
-            let shared = &self.shared;
+            let (shared, image) = (&self.shared, Image::take(&self.shared.view));
             Statistics {
                 records: shared.tally.records(),
                 bytes: shared.tally.bytes(),
                 queue: shared.inbox.waiting(),
                 syncs: shared.syncs.read(),
-                size: shared.view.lock().len,
-                segments: 1,
+                size: image.len(),
+                segments: image.seen.segments.items().len() as u64,
                 disk_free,
             }
         }

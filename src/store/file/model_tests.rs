@@ -264,6 +264,8 @@ impl Run {
         }
         self.parts.remove(place);
         self.image();
+        // Who holds the file itself open cannot know that somebody wrote over its bytes.
+        self.kept.clear();
         // Without a catalogue it would be a segment again, of other lines.
         fs::remove_file(path).unwrap();
     }

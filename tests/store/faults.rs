@@ -1,0 +1,241 @@
+//! The process dies, as by SIGKILL, between any two steps of a rotation, a compression, a retention and a clear: every
+//! acknowledged record is there once and in order, cursors name what they named, nothing unfinished is left.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::segments::{
+    assert_holds, messages_of, read_after, read_all, save, segments, text_of_all, try_save,
+};
+use crate::harness::{Conn, KEY, ROOT, Server, Setup, cannot_run, eventually, route};
+
+/// Debug builds only have the points at which to die.
+fn cannot_die() -> bool {
+    if !cfg!(debug_assertions) {
+        cannot_run("fault points are compiled into debug builds only");
+    }
+    !cfg!(debug_assertions)
+}
+
+fn server_that_dies(fault: &str, durability: &str, rotate: &Value) -> Server {
+    Setup::new().durability(durability).log("rotate", rotate.clone()).env("MOCA_FAULT", fault).start()
+}
+
+/// What was acknowledged, with its cursor, until the process died; and what was sent then.
+fn save_until_it_dies(server: &mut Server, label: &str) -> (Vec<(String, String)>, String) {
+    let mut saved = Vec::new();
+    for n in 0.. {
+        assert!(n < 3000, "{label}: it does not die\n{}", server.stderr());
+        let message = format!("{label}-{n:04}-{}", "x".repeat(60));
+        let body = json!({"api_key": KEY, "message": message}).to_string();
+        let headers = [("Content-Type", "application/json"), ("Accept", "application/json")];
+        let answer = Conn::open(server.address())
+            .and_then(|mut conn| conn.try_request("POST", &route("save-log"), &headers, body.as_bytes()));
+        match answer {
+            Ok(response) => {
+                assert_eq!(response.status, 200, "{response:?}");
+                saved.push((message, response.json()["cursor"].as_str().unwrap().to_owned()));
+            }
+            Err(_) => {
+                assert_killed(server);
+                return (saved, message);
+            }
+        }
+    }
+    unreachable!()
+}
+
+fn assert_killed(server: &mut Server) {
+    use std::os::unix::process::ExitStatusExt;
+    let status = server.wait_for_exit(Duration::from_secs(10));
+    assert_eq!(status.signal(), Some(9), "{status}\n{}", server.stderr());
+}
+
+/// The log holds the newest of what was acknowledged, and all of it where nothing is retired; a cursor gives what
+/// followed it, or is gone with its record.
+fn assert_kept(
+    server: &Server,
+    saved: &[(String, String)],
+    in_flight: Option<&str>,
+    retires: bool,
+) -> Vec<String> {
+    let found = read_all(server);
+    let mut expected: Vec<String> = saved.iter().map(|(message, _)| message.clone()).collect();
+    if in_flight.is_some_and(|message| found.last().is_some_and(|last| last == message)) {
+        expected.extend(in_flight.map(str::to_owned));
+    }
+    let gone = expected.len().checked_sub(found.len()).expect("something is there twice");
+    assert!(found == expected[gone..], "other records are left than the newest");
+    assert!(retires || gone == 0, "{gone} acknowledged records are missing");
+    assert_holds(server, &found);
+    for (place, (_, cursor)) in saved.iter().enumerate() {
+        let response = read_after(server, cursor);
+        if place + 1 < gone {
+            assert_eq!(response.status, 410, "{place} of {gone}");
+        } else {
+            assert_eq!(response.status, 200, "{place} of {gone}: {response:?}");
+            assert!(messages_of(&response.text()) == expected[place + 1..], "{place} of {gone}");
+        }
+    }
+    found
+}
+
+fn dies_and_comes_back(fault: &str, durability: &str, rotate: &Value) {
+    let retires = rotate.get("keep").is_some();
+    let mut server = server_that_dies(fault, durability, rotate);
+    let (mut saved, in_flight) = save_until_it_dies(&mut server, "a");
+    server.without_env("MOCA_FAULT");
+    server.start_again();
+    settled(&server, rotate);
+    let found = assert_kept(&server, &saved, Some(&in_flight), retires);
+    if found.last() == Some(&in_flight) {
+        let end = read_after(&server, &saved.last().unwrap().1);
+        let cursor = end.header("moca-cursor").unwrap().to_owned();
+        saved.push((in_flight, cursor));
+    }
+    // It goes on as if nothing had been.
+    for n in 0..60 {
+        let message = format!("b-{n:04}-{}", "y".repeat(60));
+        let cursor = save(&server, &message);
+        saved.push((message, cursor));
+    }
+    settled(&server, rotate);
+    assert_kept(&server, &saved, None, retires);
+    server.restart();
+    settled(&server, rotate);
+    assert_kept(&server, &saved, None, retires);
+}
+
+/// Waits for what is done beside the service.
+fn settled(server: &Server, rotate: &Value) {
+    eventually("compressed, and no more than are kept", Duration::from_secs(20), || {
+        let names: Vec<String> = segments(server).iter().map(|path| path.display().to_string()).collect();
+        let compressed = match rotate["compress"].as_str() {
+            Some("zstd") => names.iter().all(|name| name.ends_with(".zst")),
+            Some("gzip") => names.iter().all(|name| name.ends_with(".gz")),
+            _ => true,
+        };
+        compressed && rotate["keep"].as_u64().is_none_or(|keep| names.len() as u64 <= keep)
+    });
+    eventually("counted", Duration::from_secs(20), || server.root_get("details").json()["counting"] == false);
+}
+
+#[test]
+fn at_every_step_of_a_rotation() {
+    if cannot_die() {
+        return;
+    }
+    let rotate = json!({"max_size": "2KB"});
+    for durability in ["disk", "os"] {
+        for step in ["created", "noted", "moved", "replaced", "published", "catalogued", "done"] {
+            for time in [1, 3] {
+                dies_and_comes_back(&format!("rotate.{step}:{time}"), durability, &rotate);
+            }
+        }
+        dies_and_comes_back("catalogue.written:2", durability, &rotate);
+    }
+}
+
+#[test]
+fn at_every_step_of_a_compression() {
+    if cannot_die() {
+        return;
+    }
+    for compress in ["zstd", "gzip"] {
+        let rotate = json!({"max_size": "2KB", "compress": compress});
+        for step in ["begun", "written", "renamed", "published", "removed", "catalogued"] {
+            for time in [1, 3] {
+                dies_and_comes_back(&format!("compress.{step}:{time}"), "os", &rotate);
+            }
+        }
+    }
+}
+
+#[test]
+fn at_every_step_of_a_retention() {
+    if cannot_die() {
+        return;
+    }
+    for compress in ["zstd", "none"] {
+        let rotate = json!({"max_size": "2KB", "keep": 2, "compress": compress});
+        for step in ["retire.hidden", "retire.removed", "catalogue.written:4"] {
+            for time in [1, 2] {
+                let fault = if step.contains(':') { step.to_owned() } else { format!("{step}:{time}") };
+                dies_and_comes_back(&fault, "disk", &rotate);
+            }
+        }
+    }
+}
+
+#[test]
+fn at_every_step_of_a_clear() {
+    if cannot_die() {
+        return;
+    }
+    for compress in ["zstd", "none"] {
+        let rotate = json!({"max_size": "2KB", "compress": compress});
+        for fault in [
+            "clear.noted",
+            "clear.removed:1",
+            "clear.removed:2",
+            "clear.removed:5",
+            "clear.cut",
+            "clear.done",
+        ] {
+            let mut server = server_that_dies(fault, "disk", &rotate);
+            let saved: Vec<(String, String)> = (0..110)
+                .map(|n| {
+                    let message = format!("{n}-{}", "x".repeat(60));
+                    let cursor = save(&server, &message);
+                    (message, cursor)
+                })
+                .collect();
+            assert!(segments(&server).len() >= 5);
+            settled(&server, &rotate);
+            let headers = [("API-KEY", KEY), ("ROOT-PASS", ROOT)];
+            server.connect().try_request("POST", &route("clear-logs"), &headers, b"").unwrap_err();
+            assert_killed(&mut server);
+            server.without_env("MOCA_FAULT");
+            for _ in 0..2 {
+                server.start_again();
+                // It was noted: it is finished.
+                assert_holds(&server, &[]);
+                assert!(segments(&server).is_empty());
+                for (message, cursor) in &saved[..saved.len() - 1] {
+                    assert_eq!(read_after(&server, cursor).status, 410, "{fault}: {message}");
+                }
+                assert_eq!(read_after(&server, &saved.last().unwrap().1).text(), "", "{fault}");
+                server.kill9();
+            }
+            server.start_again();
+            let message = "after".to_owned();
+            save(&server, &message);
+            assert_eq!(messages_of(&read_after(&server, &saved.last().unwrap().1).text()), [message]);
+        }
+    }
+}
+
+/// Not at a point that was thought of, but at any.
+#[test]
+fn killed_again_and_again_while_everything_goes_on() {
+    let rotate = json!({"max_size": "3KB", "compress": "zstd"});
+    let mut server = Setup::new().durability("os").log("rotate", rotate.clone()).start();
+    let mut sent = Vec::new();
+    for round in 0..15 {
+        let pause = super::load::random_pause(30, 250);
+        let (of_round, ()) = super::load::under_load(&mut server, 4, &format!("r{round}"), |server| {
+            std::thread::sleep(pause);
+            server.kill9();
+        });
+        sent.extend(of_round);
+        server.start_again();
+        let lines: Vec<String> = server.root_get("get-logs").text().lines().map(str::to_owned).collect();
+        super::load::assert_kept(&lines, &sent);
+    }
+    settled(&server, &rotate);
+    let messages = messages_of(&text_of_all(&server));
+    assert_holds(&server, &messages);
+    assert!(super::load::acknowledged(&sent) > 200 && segments(&server).len() > 5);
+    try_save(&server, "alive").unwrap();
+}

@@ -1,0 +1,393 @@
+//! Rotation and retention, by every option of `rotate`, live and at the start.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+
+use super::segments::{
+    assert_holds, messages_of, read_after, read_all, save, segments, text_of, text_of_all, try_save,
+};
+use crate::harness::{Line, Server, Setup, eventually};
+
+fn rotating(rotate: Value) -> Setup {
+    Setup::new().log("rotate", rotate)
+}
+
+/// Messages of about 100 bytes a line.
+fn fill(server: &Server, label: &str, count: usize) -> Vec<String> {
+    let messages: Vec<String> = (0..count).map(|n| format!("{label}-{n:05}-{}", "x".repeat(20))).collect();
+    for message in &messages {
+        save(server, message);
+    }
+    messages
+}
+
+fn segment_count(server: &Server, wanted: impl Fn(usize) -> bool) {
+    eventually("as many segments as there should be", Duration::from_secs(10), || {
+        wanted(segments(server).len())
+    });
+}
+
+/// Lines of a time that is past, as an earlier run would have left them.
+fn write_old_lines(setup_path: &std::path::Path, time: &str, count: usize) -> Vec<String> {
+    std::fs::create_dir_all(setup_path.parent().unwrap()).unwrap();
+    let lines = (0..count).map(|n| format!("[INFO]({time})<192.0.2.1|k|save-log|1|{n}>old {n}\n"));
+    std::fs::write(setup_path, lines.collect::<String>()).unwrap();
+    (0..count).map(|n| format!("old {n}")).collect()
+}
+
+#[test]
+fn max_size_rotates_before_a_file_passes_it_and_splits_no_batch() {
+    for durability in ["disk", "os"] {
+        let mut server = rotating(json!({"max_size": "2KB"})).durability(durability).start();
+        let mut messages = fill(&server, "one", 60);
+        for path in segments(&server) {
+            let size = std::fs::metadata(&path).unwrap().len();
+            assert!((1800..=2000).contains(&size), "{}: {size}", path.display());
+        }
+        assert!((3..=5).contains(&segments(&server).len()));
+        assert_holds(&server, &messages);
+        let batch: Vec<String> = (0..50).map(|n| format!("batch-{n}-{}", "y".repeat(100))).collect();
+        let logs: Vec<Value> = batch.iter().map(|message| json!({"msg": message})).collect();
+        server.save_batch(&json!(logs)).success();
+        messages.extend(batch.clone());
+        assert_eq!(server.messages(), batch, "a batch has a file for itself, not a part of another one");
+        messages.extend(fill(&server, "two", 1));
+        assert_eq!(messages_of(&text_of(segments(&server).last().unwrap())), batch, "and stays in one");
+        assert_holds(&server, &messages);
+        server.restart();
+        assert_holds(&server, &messages);
+        let latest = server.root_get("get-latest-logs").json();
+        let newest_first: Vec<String> = latest
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|line| Line::parse(line.as_str().unwrap()).message)
+            .collect();
+        assert!(newest_first.iter().rev().eq(&messages));
+        assert_eq!(
+            server.root_get("details").json()["oldest"].as_str().unwrap().replace('T', " "),
+            Line::parse(text_of_all(&server).lines().next().unwrap()).time
+        );
+    }
+}
+
+#[test]
+fn cursors_name_the_same_records_through_rotation_compression_and_restart() {
+    for compress in ["zstd", "gzip", "none"] {
+        let mut server = rotating(json!({"max_size": "3KB", "compress": compress})).start();
+        let mut saved = Vec::new();
+        for n in 0..80 {
+            let message = format!("{n}-{}", "z".repeat(40));
+            saved.push((save(&server, &message), message));
+        }
+        let suffix = match compress {
+            "zstd" => ".zst",
+            "gzip" => ".gz",
+            _ => "",
+        };
+        let finished = |server: &Server| {
+            let names = segments(server);
+            names.len() >= 3
+                && names.iter().all(|path| {
+                    let name = path.to_str().unwrap();
+                    if suffix.is_empty() { !name.ends_with('t') } else { name.ends_with(suffix) }
+                })
+        };
+        eventually("everything is compressed", Duration::from_secs(20), || finished(&server));
+        let messages: Vec<String> = saved.iter().map(|(_, message)| message.clone()).collect();
+        for round in 0..2 {
+            assert_holds(&server, &messages);
+            for (place, (cursor, _)) in saved.iter().enumerate() {
+                let response = read_after(&server, cursor);
+                assert_eq!(response.status, 200, "{compress} {round} {place}: {response:?}");
+                assert!(messages_of(&response.text()) == messages[place + 1..], "{compress} {round} {place}");
+            }
+            server.restart();
+        }
+        // Any part of it.
+        let text = text_of_all(&server);
+        for (from, to) in [(0, 0), (1, 2999), (2990, 3010), (5000, 9500), (0, text.len() - 1)] {
+            let headers = [
+                ("API-KEY", crate::harness::KEY),
+                ("ROOT-PASS", crate::harness::ROOT),
+                ("Range", &*format!("bytes={from}-{to}")),
+            ];
+            let response = server.get_with(&crate::harness::route("download-logs"), &headers);
+            assert_eq!(response.status, 206, "{response:?}");
+            assert!(response.text() == text[from..=to], "{from}-{to}");
+        }
+        if compress != "none" {
+            let details = server.root_get("details").json();
+            assert!(details["size_on_disk"].as_u64() < details["size"].as_u64(), "{details}");
+        }
+    }
+}
+
+#[test]
+fn every_rotates_also_when_idle() {
+    // A zone in which an hour is over soon.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let east = (3595 + 3600 - now % 3600) % 3600;
+    let zone = format!("<soon>-00:{:02}:{:02}", east / 60, east % 60);
+    let server = rotating(json!({"every": "hour"})).env("TZ", &zone).start();
+    save(&server, "before");
+    assert_eq!(segments(&server).len(), 0);
+    segment_count(&server, |count| count == 1);
+    assert!(server.log_lines().is_empty());
+    save(&server, "after");
+    assert_holds(&server, &["before".to_owned(), "after".to_owned()]);
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(segments(&server).len(), 1, "once");
+}
+
+#[test]
+fn every_rotates_what_a_stopped_service_missed() {
+    for (every, old, rotates) in
+        [("hour", 2, true), ("day", 49, true), ("week", 24 * 15, true), ("week", 0, false), ("day", 0, false)]
+    {
+        let setup = rotating(json!({"every": every}));
+        let at = jiff::Timestamp::now().as_second() - old * 3600;
+        let at = jiff::Timestamp::from_second(at).unwrap();
+        let old =
+            write_old_lines(&setup.log_path(), &at.strftime("%Y-%m-%d %H:%M:%S.000000+00:00").to_string(), 3);
+        let server = setup.start();
+        if rotates {
+            segment_count(&server, |count| count == 1);
+        } else {
+            save(&server, "new");
+            assert!(segments(&server).is_empty(), "{every}: rotated too early");
+            continue;
+        }
+        save(&server, "new");
+        assert_eq!(server.messages(), ["new"]);
+        assert_holds(&server, &[old, vec!["new".to_owned()]].concat());
+    }
+}
+
+#[test]
+fn a_file_that_is_too_large_already_is_rotated_at_the_start() {
+    let setup = rotating(json!({"max_size": 1000}));
+    let old = write_old_lines(&setup.log_path(), "2026-01-01 00:00:00.000000+00:00", 100);
+    let server = setup.start();
+    segment_count(&server, |count| count == 1);
+    assert_holds(&server, &old);
+}
+
+#[test]
+fn keep_counts_segments() {
+    let server = rotating(json!({"max_size": "1KB", "keep": 3})).start();
+    let messages = fill(&server, "m", 80);
+    segment_count(&server, |count| count == 3);
+    let left = read_all(&server);
+    assert!((20..45).contains(&left.len()), "{}", left.len());
+    assert_holds(&server, &messages[messages.len() - left.len()..]);
+}
+
+#[test]
+fn keep_of_none_leaves_the_active_file() {
+    let server = rotating(json!({"max_size": "1KB", "keep": 0})).start();
+    let messages = fill(&server, "m", 30);
+    segment_count(&server, |count| count == 0);
+    let left = server.messages();
+    assert!(!left.is_empty() && left.len() < 10);
+    assert_holds(&server, &messages[messages.len() - left.len()..]);
+}
+
+#[test]
+fn max_total_is_never_passed() {
+    // Alone as well: then it decides when the file is rotated.
+    for rotate in [json!({"max_size": "1KB", "max_total": "5KB"}), json!({"max_total": "8KB"})] {
+        let most = if rotate["max_total"] == "5KB" { 5_000 } else { 8_000 };
+        let server = rotating(rotate).start();
+        let mut messages = Vec::new();
+        for round in 0..30 {
+            messages.extend(fill(&server, &format!("r{round}"), 5));
+            let all = segments(&server).into_iter().chain([server.log_path()]);
+            let total: u64 = all.map(|path| std::fs::metadata(path).unwrap().len()).sum();
+            assert!(total <= most, "{total} bytes");
+        }
+        let left = read_all(&server);
+        assert!(left.len() > 30, "{} records are left", left.len());
+        assert_holds(&server, &messages[messages.len() - left.len()..]);
+    }
+}
+
+#[test]
+fn max_age_lets_old_segments_go_also_when_idle() {
+    let mut server = rotating(json!({"max_size": "1KB", "max_age": "3s"})).start();
+    let first = save(&server, "the first");
+    let messages = fill(&server, "m", 30);
+    assert!(segments(&server).len() >= 2);
+    segment_count(&server, |count| count == 0);
+    let left = server.messages();
+    assert_holds(&server, &messages[messages.len() - left.len()..]);
+    assert_eq!(read_after(&server, &first).status, 410, "what is gone is gone");
+    assert!(server.stderr().contains("removed the oldest"), "said so: {}", server.stderr());
+    // And after a time in which nobody looked.
+    let more = fill(&server, "more", 30);
+    assert!(server.stop().success());
+    std::thread::sleep(Duration::from_millis(3100));
+    server.start_again();
+    segment_count(&server, |count| count == 0);
+    let left = server.messages();
+    assert_holds(&server, &more[more.len() - left.len()..]);
+}
+
+#[test]
+fn a_changed_rotate_is_in_force_at_once() {
+    let server = Setup::new().start();
+    let messages = fill(&server, "m", 50);
+    assert!(segments(&server).is_empty());
+    server.set("log.json", "/sample1/rotate", json!({"max_size": "1KB"}));
+    segment_count(&server, |count| count == 1);
+    let more = fill(&server, "n", 50);
+    let all = [messages, more].concat();
+    assert!(segments(&server).len() > 4);
+    assert_holds(&server, &all);
+    server.set("log.json", "/sample1/rotate", json!({"max_size": "1KB", "compress": "gzip"}));
+    all_compressed(&server, "gz");
+    assert_holds(&server, &all);
+    server.set("log.json", "/sample1/rotate", json!({"max_size": "1KB", "keep": 2}));
+    segment_count(&server, |count| count == 2);
+    let left = read_all(&server);
+    assert_holds(&server, &all[all.len() - left.len()..]);
+    server.set("log.json", "/sample1/rotate", Value::Null);
+    eventually("reloaded", Duration::from_secs(5), || server.stderr().matches("is in force").count() >= 4);
+    fill(&server, "o", 50);
+    assert_eq!(segments(&server).len(), 2, "nothing is rotated any more");
+    assert!(server.stderr().lines().all(|line| !line.contains("not in force")));
+}
+
+#[test]
+fn a_clear_takes_all_segments() {
+    let mut server = rotating(json!({"max_size": "1KB", "compress": "zstd"})).durability("disk").start();
+    let first = save(&server, "first");
+    fill(&server, "m", 50);
+    let last = save(&server, "last");
+    server.root_get("clear-logs").success();
+    assert_holds(&server, &[]);
+    assert!(segments(&server).is_empty());
+    for _ in 0..2 {
+        assert_eq!(read_after(&server, &first).status, 410);
+        assert_eq!(read_after(&server, &last).text(), "", "the end of what was cleared is where it goes on");
+        server.restart();
+    }
+    let messages = fill(&server, "n", 50);
+    assert_eq!(messages_of(&read_after(&server, &last).text()), messages);
+    assert_holds(&server, &messages);
+}
+
+#[test]
+fn what_others_do_with_segments_is_noticed() {
+    let mut server = rotating(json!({"max_size": "1KB"})).start();
+    let saved: Vec<(String, String)> = (0..60)
+        .map(|n| {
+            let message = format!("m-{n:05}-{}", "x".repeat(20));
+            (save(&server, &message), message)
+        })
+        .collect();
+    let all = segments(&server);
+    assert!(all.len() >= 5);
+    let removed = messages_of(&text_of(&all[1]));
+    std::fs::remove_file(&all[1]).unwrap();
+    let altered = messages_of(&text_of(&all[3]));
+    // A copy that ends with another line is no longer what the cursors were given for.
+    let text = std::fs::read_to_string(&all[3]).unwrap() + "[INFO](x)<>forged\n";
+    std::fs::write(&all[3], text).unwrap();
+    let left: Vec<&(String, String)> = saved
+        .iter()
+        .filter(|(_, message)| !removed.contains(message) && !altered.contains(message))
+        .collect();
+    for _ in 0..2 {
+        let read = read_all(&server);
+        assert!(read.iter().eq(left.iter().map(|(_, message)| message)), "{read:?}");
+        assert_eq!(server.root_get("details").json()["count"], left.len());
+        for (place, (cursor, message)) in saved.iter().enumerate() {
+            let next = saved.get(place + 1).map(|(_, message)| message);
+            let response = read_after(&server, cursor);
+            if next.is_some_and(|next| removed.contains(next) || altered.contains(next)) {
+                assert_eq!(response.status, 410, "{message}");
+            } else {
+                assert_eq!(response.status, 200, "{message}");
+                assert_eq!(messages_of(&response.text()).first(), next, "{message}");
+            }
+        }
+        server.restart();
+    }
+    // And logrotate goes on with the active file as ever.
+    let last = &saved.last().unwrap().0;
+    std::fs::rename(server.log_path(), server.log_path().with_file_name("by-logrotate")).unwrap();
+    save(&server, "fresh");
+    assert_eq!(server.messages(), ["fresh"]);
+    assert_eq!(read_after(&server, last).status, 410);
+    server.restart();
+    assert_eq!(read_all(&server).last().unwrap(), "fresh");
+}
+
+#[test]
+fn without_its_state_the_log_keeps_its_lines() {
+    let mut server = rotating(json!({"max_size": "1KB", "compress": "zstd"})).start();
+    let old = save(&server, "first");
+    let messages = [vec!["first".to_owned()], fill(&server, "m", 50)].concat();
+    all_compressed(&server, "zst");
+    assert!(server.stop().success());
+    std::fs::remove_dir_all(server.state_dir()).unwrap();
+    server.start_again();
+    eventually("counted", Duration::from_secs(10), || server.root_get("details").json()["counting"] == false);
+    assert_holds(&server, &messages);
+    assert_eq!(read_after(&server, &old).status, 400, "a cursor of a state that is gone");
+    server.restart();
+    let more = fill(&server, "n", 50);
+    all_compressed(&server, "zst");
+    assert_holds(&server, &[messages, more].concat());
+}
+
+#[test]
+fn a_stop_does_not_wait_for_a_compression() {
+    let mut server = rotating(json!({"max_size": "100KB"})).start();
+    let text = "w".repeat(8000);
+    let messages: Vec<String> = (0..300).map(|n| format!("{n}-{text}")).collect();
+    for message in &messages {
+        save(&server, message);
+    }
+    server.set("log.json", "/sample1/rotate", json!({"max_size": "100KB", "compress": "gzip"}));
+    eventually("it began", Duration::from_secs(10), || {
+        segments(&server).iter().any(|path| path.extension().is_some_and(|extension| extension == "gz"))
+    });
+    let started = std::time::Instant::now();
+    server.restart();
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    all_compressed(&server, "gz");
+    assert_holds(&server, &messages);
+}
+
+fn all_compressed(server: &Server, suffix: &str) {
+    eventually("everything is compressed", Duration::from_secs(60), || {
+        segments(server).iter().all(|path| path.extension().is_some_and(|extension| extension == suffix))
+    });
+}
+
+#[test]
+fn a_compression_has_the_lowest_priority() {
+    let server = rotating(json!({"max_size": "200KB", "compress": "gzip"})).start();
+    let text = "v".repeat(8000);
+    let mut seen = None;
+    for n in 0..2000 {
+        try_save(&server, &format!("{n}-{text}")).unwrap();
+        let tasks = format!("/proc/{}/task", server.pid());
+        for task in std::fs::read_dir(tasks).unwrap().flatten() {
+            let Ok(stat) = std::fs::read_to_string(task.path().join("stat")) else { continue };
+            let (name, rest) = stat.rsplit_once(')').unwrap();
+            if name.ends_with("(segments") {
+                // the 19th field of proc(5) is the nice value, the 17th after the name
+                let nice = rest.split_whitespace().nth(16).unwrap().to_owned();
+                seen = seen.max(Some(nice));
+            }
+        }
+        if seen.as_deref() == Some("19") {
+            return;
+        }
+    }
+    panic!("never seen at priority 19: {seen:?}");
+}
