@@ -102,7 +102,9 @@ pub(crate) fn run(tail: &Tail, places: &Places, out: &mut Out) -> Outcome {
                 ));
                 last = Some(oldest);
             }
-            Err(Followed::Failed(error @ Error::Failed { exit: Exit::Unavailable | Exit::TempFail, .. })) => {
+            Err(Followed::Failed(error @ Error::Failed { exit: Exit::Unavailable | Exit::TempFail, .. }))
+                if last.is_some() =>
+            {
                 // a restart takes a moment, and nothing is lost meanwhile
                 if !away {
                     remark(format_args!("mocactl: {error}; waiting for it"));
@@ -203,8 +205,10 @@ fn oldest(admin: &Admin, reply: &mut Reply) -> Result<String, Error> {
 
 /// Waits until there is more to read, with everything before printed; true when nobody reads the output any more.
 fn is_unread(body: &Body<BufReader<UnixStream>>, out: &mut Out) -> Result<bool, Error> {
+    /// The end of a chunk, which came with it.
+    const CHUNK_END: usize = 2;
     let reader = body.reader();
-    if !reader.buffer().is_empty() {
+    if reader.buffer().len() > CHUNK_END {
         return Ok(false);
     }
     out.flush()?;
