@@ -217,13 +217,9 @@ fn is_unread(body: &Body<BufReader<UnixStream>>, out: &mut Out) -> Result<bool, 
         PollFd::new(stdout.as_fd(), PollFlags::empty()),
         PollFd::new(reader.get_ref().as_fd(), PollFlags::POLLIN),
     ];
-    loop {
-        match poll(&mut descriptors, u16::try_from(SILENCE.as_millis()).unwrap_or(u16::MAX)) {
-            Err(Errno::EINTR) => {}
-            // What is wrong with the stream shows when it is read.
-            _ => break,
-        }
-    }
+    let silence = u16::try_from(SILENCE.as_millis()).unwrap_or(u16::MAX);
+    // What is wrong with the stream shows when it is read.
+    while let Err(Errno::EINTR) = poll(&mut descriptors, silence) {}
     let [stdout, _] = &descriptors;
     Ok(stdout.revents().is_some_and(|events| events.intersects(PollFlags::POLLERR)))
 }

@@ -204,7 +204,12 @@ fn every_operation_answers_what_is_documented() {
     let mut seen = BTreeSet::new();
     for (path, urls, method, operation) in document.operations() {
         for url in urls {
-            for (target, headers, body) in requests(&url, &method) {
+            for (mut target, headers, body) in requests(&url, &method) {
+                if path == "/tail" {
+                    // else it would go on for ever
+                    target.push_str(if target.contains('?') { "&lines=1" } else { "?lines=1" });
+                    target.push_str("&limit=1");
+                }
                 server.save("a record");
                 let headers: Vec<(&str, &str)> =
                     headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
