@@ -8,8 +8,10 @@ import http.client
 import json
 import os
 import re
+import resource
 import socket
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -24,11 +26,12 @@ from load import Wrk
 from reads import Reader, Sendfile
 from report import Bar, at_least, at_most
 from runs import WORK, Companion, Results, Row, folder_for, maker, one_round, problems_of
-from servers import KEY, PASSWORD, Ours, Server
+from servers import BIN, KEY, MESSAGE, PASSWORD, Ours, Server
 
 KEYS = 10_000
 ADDRESSES = 100_000
 IDLE = 10_000
+FOLLOWERS = 1_000
 ROUTES = "/moca-file-log"
 # minutes
 YEAR = 365 * 24 * 60
@@ -344,6 +347,53 @@ def neighbours(arguments: argparse.Namespace, _big: BigLog) -> Section:
     return Section(bars, {"samples": found}, problems)
 
 
+def followers(arguments: argparse.Namespace, _big: BigLog) -> Section:
+    """Records at a fixed rate, and as fast as 64 senders can, with nobody who follows and with a thousand who do."""
+    section = Section()
+    cases = [("20,000/s", 100_000, 20_000), ("as fast as may be", 200_000, 0)]
+    lines: list[list[str]] = []
+    for what, records, rate in cases:
+        medians: dict[int, dict[str, float]] = {}
+        for count in (0, FOLLOWERS):
+            samples = [followed(section, count, records, rate) for _ in range(max(1, arguments.rounds // 2))]
+            medians[count] = {name: statistics.median(sample[name] for sample in samples) for name in samples[0]}
+            section.figures[f"{what}, {count} followers"] = samples
+            row = medians[count]
+            shown = ("records_per_s", "p50_us", "p99_us", "all_after_s", "peak_mb", "cpu_s")
+            lines.append([f"{what}, {count:,} followers", *(report.shown(row[name]) for name in shown)])
+        ratio = medians[FOLLOWERS]["records_per_s"] / medians[0]["records_per_s"]
+        if rate:
+            section.bars.append(at_least(f"{what} beside {FOLLOWERS:,} followers: of what comes without", 0.75, ratio))
+            section.bars.append(at_most(f"memory with {FOLLOWERS:,} followers", 100, medians[FOLLOWERS]["peak_mb"], " MB"))
+    heads = ["records", "stored/s", "p50 us", "p99 us", "all got all after s", "peak MB", "CPU s"]
+    print(report.table(heads, lines) + "\n")
+    return section
+
+
+def followed(section: Section, count: int, records: int, rate: int) -> dict[str, float]:
+    """One run; that each follower gets each record, in order, is looked at by the load itself."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    with folder_for("followers") as folder:
+        server = Ours(folder, "os")
+        try:
+            server.start()
+            numbers = map(str, (count, records, rate, 64, MESSAGE))
+            program = BIN / "examples" / "followers"
+            run = subprocess.run(
+                [str(program), str(server.port), KEY, PASSWORD, *numbers], capture_output=True, text=True, check=True
+            )
+            found: dict[str, float] = json.loads(run.stdout)
+            found["peak_mb"] = measure.memory_mb(server.pids(), "VmHWM")
+            found["cpu_s"] = measure.cpu_seconds(server.pids())
+        finally:
+            server.stop()
+        if found["whole"] != count or found["saved"] != records:
+            section.problems.append(f"{found['whole']} of {count} followers got all of {records:,} records")
+        section.problems += server.stored().problems
+    return found
+
+
 PARTS: dict[str, Callable[[argparse.Namespace, BigLog], Section]] = {
     "size": size,
     "growth": growth,
@@ -351,6 +401,7 @@ PARTS: dict[str, Callable[[argparse.Namespace, BigLog], Section]] = {
     "search": search,
     "workers": workers,
     "neighbours": neighbours,
+    "followers": followers,
 }
 
 

@@ -1,7 +1,7 @@
 //! Follows a log over many connections while records arrive, and says in JSON whether each follower got each record, how
 //! long that took, and how the writers fared meanwhile.
 //!
-//! `followers PORT KEY ROOT FOLLOWERS RECORDS RATE SENDERS`: RATE records a second, 0 = as fast as SENDERS connections can
+//! `followers PORT KEY ROOT FOLLOWERS RECORDS RATE SENDERS MESSAGE`: RATE records a second, 0 = as fast as SENDERS connections can
 //! send one at a time. A record's latency counts from when it was due. Each follower checks that the sequence numbers
 //! follow each other.
 
@@ -28,12 +28,13 @@ struct Plan {
     records: u64,
     rate: u64,
     senders: u64,
+    message: String,
 }
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [port, key, root, followers, records, rate, senders] = &arguments[..] else {
-        return Err(Error::other("usage: followers PORT KEY ROOT FOLLOWERS RECORDS RATE SENDERS"));
+    let [port, key, root, followers, records, rate, senders, message] = &arguments[..] else {
+        return Err(Error::other("usage: followers PORT KEY ROOT FOLLOWERS RECORDS RATE SENDERS MESSAGE"));
     };
     let number = |text: &String| text.parse::<u64>().map_err(Error::other);
     let plan = Plan {
@@ -44,6 +45,7 @@ fn main() -> Result<()> {
         records: number(records)?,
         rate: number(rate)?,
         senders: number(senders)?,
+        message: message.clone(),
     };
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let (open, followed) = runtime.block_on(follow_all(&plan))?;
@@ -195,7 +197,7 @@ async fn write_all(plan: &Plan) -> Result<Written> {
 async fn send(plan: &Plan, next: &AtomicU64, begun: Instant) -> Result<Vec<u64>> {
     let mut stream = TcpStream::connect(plan.address).await?;
     stream.set_nodelay(true)?;
-    let body = format!("{{\"level\":1,\"message\":\"{}\"}}", "m".repeat(100));
+    let body = format!("{{\"level\":1,\"message\":\"{}\"}}", plan.message);
     let request = format!(
         "POST /moca-file-log/save-log HTTP/1.1\r\nHost: bench\r\nAPI-KEY: {}\r\nContent-Type: application/json\r\n\
         Content-Length: {}\r\n\r\n{body}",

@@ -24,7 +24,7 @@ pub(super) trait Wire: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     /// and show only after a third of it that the client took something.
     fn keep_little(&self) {
         /// Bytes; the system takes twice as much with what it adds.
-        const LITTLE: usize = 256 * 1024;
+        const LITTLE: usize = 1024 * 1024;
         // A socket that refuses is as good, only larger.
         setsockopt(&self.socket(), SndBuf, &LITTLE).unwrap_or_default();
     }

@@ -228,9 +228,9 @@ fn tail_loses_nothing_over_restarts_and_kills() {
             sent.push(message);
         }
         if round % 2 == 0 {
-            server.kill9()
+            server.kill9();
         } else {
-            assert!(server.stop().success())
+            assert!(server.stop().success());
         }
         server.start_again();
     }

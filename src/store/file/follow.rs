@@ -45,3 +45,71 @@ fn lines(image: &Image, from: u64, position: u64, size: u64) -> io::Result<Vec<u
         wanted += size;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::config::Durability;
+    use crate::record::LineFormat;
+    use crate::store::file::FileStore;
+    use crate::store::{LogStore, Settings};
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+        #[test]
+        fn pieces_are_the_log_and_those_who_follow_meet(lengths in prop::collection::vec(0_usize..300, 0..80), size in 1_u64..2000, start in 0_usize..80) {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("a.log");
+            let lines: Vec<String> = lengths.iter().enumerate().map(|(n, length)| format!("{n} {}\n", "x".repeat(*length))).collect();
+            std::fs::write(&path, lines.concat()).unwrap();
+            let settings = Settings { path, format: LineFormat::Text, durability: Durability::Os, rotate: None };
+            let (store, _committer) = FileStore::open(&settings, &dir.path().join("a.state"), 1024).unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            // From the start, and from some line on.
+            let skipped = start.min(lines.len());
+            let mut ends: Vec<Vec<u64>> = Vec::new();
+            for (from, expected) in [(0, lines.concat()), (lines[..skipped].concat().len() as u64, lines[skipped..].concat())] {
+                let mut at = Cursor { position: from, ..store.end() };
+                let (mut text, mut of_this) = (Vec::new(), Vec::new());
+                loop {
+                    let piece = runtime.block_on(store.piece(at, size)).unwrap();
+                    if piece.lines.is_empty() {
+                        break;
+                    }
+                    prop_assert!(piece.lines.ends_with(b"\n"));
+                    // A line may be longer than a piece.
+                    prop_assert!(piece.lines.len() as u64 <= 2 * size + 310, "{} bytes of about {}", piece.lines.len(), size);
+                    text.extend_from_slice(&piece.lines);
+                    at = piece.cursor_at(piece.lines.len());
+                    prop_assert_eq!(at.position, from + text.len() as u64);
+                    of_this.push(at.position);
+                }
+                prop_assert_eq!(text, expected.into_bytes());
+                prop_assert_eq!(at, store.end());
+                ends.push(of_this);
+            }
+            // After two pieces of its own the second takes those of the first.
+            prop_assert!(ends[1].iter().skip(2).all(|end| ends[0].contains(end)), "{:?}", ends);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_gone_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = Settings {
+            path: dir.path().join("a.log"),
+            format: LineFormat::Text,
+            durability: Durability::Os,
+            rotate: None,
+        };
+        let (store, _committer) = FileStore::open(&settings, &dir.path().join("a.state"), 1024).unwrap();
+        let end = store.end();
+        assert!(store.piece(end, 100).await.unwrap().lines.is_empty());
+        for gone in [Cursor { position: end.position + 1, ..end }, Cursor { epoch: end.epoch + 1, ..end }] {
+            let outcome = store.piece(gone, 100).await;
+            assert!(matches!(outcome, Err(ReadError::Gone { oldest }) if oldest == end), "{outcome:?}");
+        }
+    }
+}
