@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use moca_file_log::config::{self, Finding, HttpSettings, Loaded, LogEntry, Server, System, not_in_force};
+use moca_file_log::config::{self, Finding, HttpSettings, Loaded, LogEntry, Server, System};
 use serde::Deserialize;
 use serde::de::value::Error;
 use serde::de::{Deserializer, Error as _, Visitor};
@@ -36,12 +36,6 @@ fn only_the_public_secrets_are_warned_about() {
     for public in &warnings {
         assert!(public.message.contains("in every copy of the documentation"), "{public}");
     }
-}
-
-#[test]
-fn nothing_is_set_that_is_not_in_force() {
-    let ignored = not_in_force(&load(&configs()).files);
-    assert!(ignored.is_empty(), "{}", shown(&ignored));
 }
 
 #[test]

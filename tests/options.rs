@@ -6,10 +6,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-/// Instead of a test: the option is accepted and does nothing yet, and whoever sets it is told. The README says so too,
-/// and a test has to stand here as soon as it no longer does.
-const WAITING: &str = "not in force yet";
-
 /// File, option, `path/of/test.rs::function`.
 const INDEX: &[(&str, &str, &str)] = &[
     ("log.json", "status", "tests/http/options.rs::a_log_that_is_switched_off_does_not_start"),
@@ -100,12 +96,28 @@ const INDEX: &[(&str, &str, &str)] = &[
     ("http.toml", "response_timeout", "tests/http/slow.rs::an_answer_that_takes_too_long_is_503"),
     ("http.toml", "keep_alive", "tests/http/slow.rs::without_keep_alive_every_answer_closes"),
     ("http.toml", "keep_alive_timeout", "tests/http/slow.rs::an_idle_connection_is_closed_without_a_word"),
-    ("http.toml", "websocket_max_size", WAITING),
-    ("http.toml", "websocket_max_queue", WAITING),
-    ("http.toml", "websocket_read_limit", WAITING),
-    ("http.toml", "websocket_write_limit", WAITING),
-    ("http.toml", "websocket_ping_interval", WAITING),
-    ("http.toml", "websocket_ping_timeout", WAITING),
+    ("http.toml", "websocket_max_size", "tests/http/websocket.rs::a_message_that_is_too_large_closes"),
+    (
+        "http.toml",
+        "websocket_max_queue",
+        "tests/http/websocket.rs::pings_that_wait_are_bounded_and_all_answered",
+    ),
+    ("http.toml", "websocket_read_limit", "tests/http/websocket.rs::not_more_is_read_at_once_than_the_limit"),
+    (
+        "http.toml",
+        "websocket_write_limit",
+        "tests/http/websocket.rs::not_more_is_written_at_once_than_the_limit",
+    ),
+    (
+        "http.toml",
+        "websocket_ping_interval",
+        "tests/http/websocket.rs::a_ping_now_and_then_and_who_does_not_answer_is_let_go",
+    ),
+    (
+        "http.toml",
+        "websocket_ping_timeout",
+        "tests/http/websocket.rs::a_ping_now_and_then_and_who_does_not_answer_is_let_go",
+    ),
     ("http.toml", "graceful_shutdown_timeout", "tests/http/life.rs::the_stop_waits_only_so_long"),
     ("http.toml", "access_log", "tests/http/access_log.rs::it_is_switched_live_by_either_file"),
     ("http.toml", "forwarded_secret", "tests/http/proxy_chain.rs::forwarded_counts_where_the_secret_stands"),
@@ -161,7 +173,7 @@ fn every_option_stands_in_the_index_once() {
 #[test]
 fn every_test_of_the_index_exists() {
     let mut sources = BTreeMap::new();
-    for (file, option, test) in INDEX.iter().filter(|(.., test)| *test != WAITING) {
+    for (file, option, test) in INDEX {
         let (path, function) = test.split_once("::").unwrap_or_else(|| panic!("{file} {option}: {test}"));
         let source = sources.entry(path).or_insert_with(|| read(path));
         let at = source.find(&format!("\nfn {function}() {{"));
@@ -194,7 +206,7 @@ fn rows() -> BTreeMap<String, Vec<String>> {
 #[test]
 fn every_option_stands_in_a_table_of_the_readme() {
     let rows = rows();
-    for (file, option, test) in INDEX {
+    for (file, option, _) in INDEX {
         let (holder, name) = option.split_once('.').unwrap_or((option, option));
         let names = |row: &&String| {
             let first = row.split(" | ").next().unwrap_or_default();
@@ -202,15 +214,7 @@ fn every_option_stands_in_a_table_of_the_readme() {
                 || (first.contains(&format!("`{holder}`")) && row.contains(&format!("`{name}`")))
         };
         let of_file = rows.get(*file).unwrap_or_else(|| panic!("the README has no table for {file}"));
-        let row = of_file.iter().find(names).unwrap_or_else(|| panic!("not in the README: {file} {option}"));
-        let waits = row.contains("not in force yet") || row.contains("Not served in this version");
-        match (*test == WAITING, waits) {
-            (true, false) => {
-                panic!("{file} {option} works, says the README: name the test that shows it, in this file")
-            }
-            (false, true) => panic!("{file} {option} has a test and is not in force, says the README: {row}"),
-            _ => {}
-        }
+        of_file.iter().find(names).unwrap_or_else(|| panic!("not in the README: {file} {option}"));
     }
 }
 

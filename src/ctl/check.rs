@@ -72,7 +72,6 @@ pub(crate) fn judge(places: &Places) -> Judged {
     match config::load(&places.config) {
         Ok(loaded) => {
             let mut warnings = loaded.warnings;
-            warnings.extend(config::not_in_force(&loaded.files));
             warnings.extend(sense::warnings(&loaded.files));
             warnings.extend(sense::modes(&places.config, &loaded.files));
             Judged { errors: sense::start_errors(&places.config, &loaded.files), warnings }

@@ -89,6 +89,13 @@ fn framing(headers: &HeaderMap) -> io::Result<Framing> {
     }
 }
 
+impl<R> Body<R> {
+    /// What it is read from.
+    pub(crate) const fn reader(&self) -> &R {
+        &self.reader
+    }
+}
+
 impl<R: BufRead> Body<R> {
     fn next_chunk(&mut self) -> io::Result<u64> {
         let mut limited = self.reader.by_ref().take(LONGEST_HEAD);

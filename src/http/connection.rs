@@ -57,24 +57,34 @@ pub(super) async fn serve<S: Wire, H: Handlers>(stream: S, client: Client<H>) {
     let state = Arc::new(ConnState::new(client.app.policy().limits));
     let mut stream = ConnStream::new(stream, Arc::clone(&state), Arc::clone(&client.app), client.peer);
     while stream.has_unread() || speaks(stream.inner(), &state, &client.stopping).await {
-        if express::serves(client.peer) {
-            match Box::pin(express::records(stream, &state, &client)).await {
-                express::Left::Other(other) => stream = other,
-                express::Left::Silent(silent) => {
-                    stream = silent;
-                    continue;
-                }
-                express::Left::Ended => return,
-            }
-        }
         // In a box of its own: a connection that is silent does not hold the room for it.
-        match Box::pin(requests(stream, &state, &client)).await {
-            Left::Silent(silent) => stream = silent,
-            Left::Following(stream, handover) => {
-                return Box::pin(tail::serve(stream, *handover, client.stopping)).await;
-            }
-            Left::Nothing => return,
+        match Box::pin(converse(stream, &state, &client)).await {
+            Some(silent) => stream = silent,
+            None => return,
         }
+    }
+}
+
+/// Serves a connection on which somebody speaks; gives it back when it is silent, `None` when it has ended.
+async fn converse<S: Wire, H: Handlers>(
+    mut stream: ConnStream<S>,
+    state: &Arc<ConnState>,
+    client: &Client<H>,
+) -> Option<ConnStream<S>> {
+    if express::serves(client.peer) {
+        match express::records(stream, state, client).await {
+            express::Left::Other(other) => stream = other,
+            express::Left::Silent(silent) => return Some(silent),
+            express::Left::Ended => return None,
+        }
+    }
+    match Box::pin(requests(stream, state, client)).await {
+        Left::Silent(silent) => Some(silent),
+        Left::Following(stream, handover) => {
+            Box::pin(tail::serve(stream, *handover, client.stopping.clone())).await;
+            None
+        }
+        Left::Nothing => None,
     }
 }
 

@@ -5,6 +5,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::task::{Context, Poll};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::SndBuf;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
@@ -17,6 +19,15 @@ pub(super) trait Wire: AsyncRead + AsyncWrite + Unpin + Send + 'static {
 
     /// The socket below.
     fn socket(&self) -> BorrowedFd<'_>;
+
+    /// Keeps little of what is written in the system's buffers. They would grow to megabytes for each client that is slow,
+    /// and show only after a third of it that the client took something.
+    fn keep_little(&self) {
+        /// Bytes; the system takes twice as much with what it adds.
+        const LITTLE: usize = 256 * 1024;
+        // A socket that refuses is as good, only larger.
+        setsockopt(&self.socket(), SndBuf, &LITTLE).unwrap_or_default();
+    }
 
     /// Whether the other side closed the connection, or its half of it, whatever is still to be read.
     fn is_closed_there(&self) -> bool {

@@ -80,8 +80,8 @@ check() {
 }
 
 examples=${EXAMPLES:-250}
-check /moca-file-log --exclude-path /status --exclude-path /metrics --max-examples "$examples"
-check /moca-file-log/sample1 --exclude-path /status --exclude-path /metrics --max-examples $((examples / 10 + 1))
+check /moca-file-log --exclude-path /status --exclude-path /metrics --exclude-path /tail --max-examples "$examples"
+check /moca-file-log/sample1 --exclude-path /status --exclude-path /metrics --exclude-path /tail --max-examples $((examples / 10 + 1))
 check '' --include-path /status --include-path /metrics --max-examples "$examples"
 "$venv/bin/python" "$here/metrics.py" "$root/metrics" mochimochi mochimochi
 kill -0 "$server"

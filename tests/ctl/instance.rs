@@ -10,7 +10,6 @@ use std::sync::{Arc, Mutex};
 pub(crate) struct Asked {
     pub(crate) method: String,
     pub(crate) target: String,
-    pub(crate) range: Option<String>,
     pub(crate) body: String,
 }
 
@@ -48,20 +47,18 @@ fn read(stream: &UnixStream) -> Option<Asked> {
     reader.read_line(&mut line).ok().filter(|count| *count > 0)?;
     let mut words = line.split(' ').map(str::to_owned);
     let (method, target) = (words.next()?, words.next()?);
-    let (mut range, mut length) = (None, 0);
+    let mut length = 0;
     loop {
         let mut header = String::new();
         reader.read_line(&mut header).ok()?;
         let Some((name, value)) = header.trim_end().split_once(": ") else { break };
-        match name.to_ascii_lowercase().as_str() {
-            "range" => range = Some(value.to_owned()),
-            "content-length" => length = value.parse().ok()?,
-            _ => {}
+        if name.eq_ignore_ascii_case("content-length") {
+            length = value.parse().ok()?;
         }
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
-    Some(Asked { method, target, range, body: String::from_utf8(body).ok()? })
+    Some(Asked { method, target, body: String::from_utf8(body).ok()? })
 }
 
 /// An answer with a body of known length.
@@ -78,25 +75,6 @@ pub(crate) fn chunked(body: &str) -> Vec<u8> {
     }
     answer.extend(b"0\r\n\r\n");
     answer
-}
-
-/// What the service answers to a request for this range of this text.
-pub(crate) fn ranged(text: &str, range: Option<&str>) -> Vec<u8> {
-    let Some((first, last)) = range.and_then(|range| range.strip_prefix("bytes=")?.split_once('-')) else {
-        return answer(200, text);
-    };
-    let start = match (first, last) {
-        ("", suffix) => text.len().saturating_sub(suffix.parse().expect("a number")),
-        (first, _) => first.parse().expect("a number"),
-    };
-    let size = text.len();
-    if start >= size {
-        let head = "HTTP/1.1 416 X\r\nContent-Type: application/problem+json\r\nContent-Length: 2\r\n";
-        return format!("{head}Content-Range: bytes */{size}\r\n\r\n{{}}").into_bytes();
-    }
-    let (part, end) = (&text[start..], size - 1);
-    let head = format!("HTTP/1.1 206 X\r\nContent-Length: {}\r\n", part.len());
-    format!("{head}Content-Range: bytes {start}-{end}/{size}\r\n\r\n{part}").into_bytes()
 }
 
 /// A refusal as the service words it.

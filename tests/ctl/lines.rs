@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::harness::{Server, Setup};
 use crate::installation::{Installation, Said, entry};
-use crate::instance::{Instance, answer, chunked, problem, ranged};
+use crate::instance::{Instance, answer, chunked, problem};
 
 fn line(number: usize) -> String {
     format!(
@@ -29,7 +30,6 @@ fn log(installation: &Installation, content: &str) -> (Instance, Arc<Mutex<Strin
         let mut text = file.lock().unwrap();
         match asked.target.as_str() {
             "/moca-file-log/get-logs" | "/moca-file-log/get-latest-logs" => chunked(&text),
-            "/moca-file-log/download-logs" => ranged(&text, asked.range.as_deref()),
             "/moca-file-log/clear-logs" if asked.method == "POST" => {
                 text.clear();
                 answer(200, "success.")
@@ -163,61 +163,108 @@ fn receive(stream: impl std::io::Read + Send + 'static) -> Receiver<String> {
     receiver
 }
 
+/// A running server, and an installation whose admin socket is the server's.
+fn served() -> (Server, Installation) {
+    let server = Setup::new().with_admin_socket().start();
+    let installation = Installation::of_one();
+    std::os::unix::fs::symlink(server.admin_socket(), installation.path("run/sample1.sock")).unwrap();
+    (server, installation)
+}
+
 #[test]
 fn tail_prints_what_is_last_and_what_comes() {
-    let installation = Installation::of_one();
-    let (_instance, shared) = log(&installation, &text(20));
+    let (server, installation) = served();
+    (1..=20).for_each(|number| server.save(&format!("message {number}")));
     let following = Following::start(&installation, &["tail"]);
-    (11..=20).for_each(|number| following.expect(&line(number)));
+    let lines = server.log_lines();
+    lines[10..].iter().for_each(|line| following.expect(&format!("{line}\n")));
     for number in 21..=60 {
-        shared.lock().unwrap().push_str(&line(number));
-        if number % 10 == 0 {
-            (number - 9..=number).for_each(|number| following.expect(&line(number)));
-        }
+        server.save(&format!("message {number}"));
     }
-    // cleared, and longer than before when it is looked at again
-    *shared.lock().unwrap() = (100..200).map(line).collect();
-    (100..200).for_each(|number| following.expect(&line(number)));
-    assert!(following.complaints.recv().unwrap().contains("cleared or rotated"));
-    shared.lock().unwrap().clear();
-    assert!(following.complaints.recv().unwrap().contains("cleared or rotated"));
-    shared.lock().unwrap().push_str(&line(300));
-    following.expect(&line(300));
-    assert!(following.lines.recv_timeout(Duration::from_millis(600)).is_err(), "nothing twice");
+    server.log_lines()[20..].iter().for_each(|line| following.expect(&format!("{line}\n")));
+    server.root_get("clear-logs").success();
+    server.save("after the clear");
+    following.expect(&format!("{}\n", server.log_lines()[0]));
+    assert!(following.lines.recv_timeout(Duration::from_millis(300)).is_err(), "nothing twice");
+    assert!(following.complaints.try_recv().is_err(), "nothing to complain of");
 }
 
 #[test]
-fn tail_from_an_empty_log_and_as_json() {
-    let installation = Installation::of_one();
-    let (_instance, shared) = log(&installation, "");
-    let following = Following::start(&installation, &["tail", "-n", "0", "--json"]);
-    std::thread::sleep(Duration::from_millis(400));
-    shared.lock().unwrap().push_str(&line(1));
-    let heard: Value =
-        serde_json::from_str(&following.lines.recv_timeout(Duration::from_secs(10)).unwrap()).unwrap();
-    assert_eq!(heard["message"], "message 1");
+fn tail_prints_what_is_selected() {
+    let (server, installation) = served();
+    server.save_with(&json!({"message": "an old error", "level": "error"})).success();
+    server.save("nothing");
+    let errors = Following::start(&installation, &["tail", "--level", "error", "--json"]);
+    let since = Following::start(&installation, &["tail", "--since", "1h", "--contains", "thing"]);
+    let none = Following::start(&installation, &["tail", "-n", "0", "--regex", "^some"]);
+    let object = |following: &Following| -> Value {
+        serde_json::from_str(&following.lines.recv_timeout(Duration::from_secs(10)).unwrap()).unwrap()
+    };
+    assert_eq!(object(&errors)["message"], "an old error");
+    since.expect(&format!("{}\n", server.log_lines()[1]));
+    std::thread::sleep(Duration::from_millis(300));
+    server.save_with(&json!({"message": "something new", "level": "critical"})).success();
+    assert_eq!(object(&errors)["message"], "something new");
+    let line = format!("{}\n", server.log_lines()[2]);
+    since.expect(&line);
+    none.expect(&line);
+    for (arguments, word) in
+        [(&["tail", "--regex", "("][..], "regex"), (&["tail", "--since", "soon"], "since")]
+    {
+        assert!(installation.run(arguments).failed(64).contains(word), "{arguments:?}");
+    }
+    installation.run(&["tail", "--since", "1h", "-n", "3"]).failed(64);
 }
 
 #[test]
-fn tail_waits_for_an_instance_that_is_away_and_ends_with_its_reader() {
-    let installation = Installation::of_one();
-    let (_instance, shared) = log(&installation, &text(1));
-    let mut following = Following::start(&installation, &["tail"]);
-    following.expect(&line(1));
+fn tail_loses_nothing_over_restarts_and_kills() {
+    let (mut server, installation) = served();
+    let following = Following::start(&installation, &["tail", "-n", "100"]);
+    let mut sent = Vec::new();
+    for round in 0..6 {
+        for number in 0..50 {
+            let message = format!("{round} {number}");
+            server.save(&message);
+            sent.push(message);
+        }
+        if round % 2 == 0 {
+            server.kill9()
+        } else {
+            assert!(server.stop().success())
+        }
+        server.start_again();
+    }
+    for message in &sent {
+        let line = following.lines.recv_timeout(Duration::from_secs(20)).expect("a line");
+        assert!(line.ends_with(&format!(">{message}")), "{line} instead of {message}");
+    }
+    assert!(following.lines.recv_timeout(Duration::from_millis(300)).is_err(), "nothing twice");
+}
+
+#[test]
+fn tail_says_when_what_it_waits_for_was_cleared() {
+    let (mut server, installation) = served();
+    server.save("first");
+    let following = Following::start(&installation, &["tail"]);
+    following.expect(&format!("{}\n", server.log_lines()[0]));
     let socket = installation.path("run/sample1.sock");
-    let hidden = installation.path("run/hidden");
-    std::fs::rename(&socket, &hidden).unwrap();
+    let away = installation.path("run/away");
+    std::fs::rename(&socket, &away).unwrap();
+    assert!(server.stop().success());
+    server.start_again();
     assert!(following.complaints.recv().unwrap().contains("waiting for it"));
-    shared.lock().unwrap().push_str(&line(2));
-    std::fs::rename(&hidden, &socket).unwrap();
-    following.expect(&line(2));
+    server.save("never seen");
+    server.root_get("clear-logs").success();
+    server.save("what is left");
+    std::fs::rename(&away, &socket).unwrap();
+    assert!(following.complaints.recv().unwrap().contains("cleared or rotated"));
+    following.expect(&format!("{}\n", server.log_lines()[0]));
 
     let mut command = installation.command(&["tail"]);
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
     let mut first = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut first).unwrap();
     assert!(child.wait().unwrap().success(), "nobody reads, and no line has to come for it to notice");
-    assert!(following.child.try_wait().unwrap().is_none());
 }
 
 #[test]

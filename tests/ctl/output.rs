@@ -4,17 +4,18 @@ use std::fs::OpenOptions;
 use std::process::Stdio;
 
 use crate::installation::{Installation, Said};
-use crate::instance::{Instance, answer, ranged};
+use crate::instance::{Instance, answer, chunked};
 
 #[test]
 fn nobody_reads() {
     let installation = Installation::of_one();
     installation.systemctl_shows(&["ActiveState=active\n\nActiveState=active\n"]);
     let text = "x\n".repeat(100_000);
+    let events = "id: A\ndata: x\n\n".repeat(10_000);
     let _instance =
         Instance::listen(&installation.path("run/sample1.sock"), move |asked| match asked.target.as_str() {
             "/moca-file-log/get-logs" => answer(200, &text),
-            "/moca-file-log/download-logs" => ranged(&text, asked.range.as_deref()),
+            "/moca-file-log/tail" => chunked(&events),
             _ => answer(200, r#"[{"address":"::1","since":1,"reason":""}]"#),
         });
     for arguments in [

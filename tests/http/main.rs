@@ -47,4 +47,5 @@ mod sources;
 mod standards;
 mod tail;
 mod tls;
+mod websocket;
 mod workers;

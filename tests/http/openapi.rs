@@ -204,8 +204,13 @@ fn every_operation_answers_what_is_documented() {
     let mut seen = BTreeSet::new();
     for (path, urls, method, operation) in document.operations() {
         for url in urls {
-            for (target, headers, body) in requests(&url, &method) {
+            for (mut target, headers, body) in requests(&url, &method) {
                 server.save("a record");
+                if path == "/tail" {
+                    // Else it would go on for ever.
+                    let separator = if target.contains('?') { '&' } else { '?' };
+                    target = format!("{}{separator}lines=1&limit=1", target.replace("level=3", "level=1"));
+                }
                 let headers: Vec<(&str, &str)> =
                     headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
                 let response = server.request(&method, &target, &headers, &body);

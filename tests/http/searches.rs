@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use crate::harness::frames::{self, Frames};
 use crate::harness::{Conn, KEY, ROOT, Server, Setup, encode, eventually, route, slowness};
 
 const ACCESS: [(&str, &str); 2] = [("API-KEY", KEY), ("ROOT-PASS", ROOT)];
@@ -97,6 +98,7 @@ fn a_search_ends_when_its_client_leaves() {
         let server = with_much(setup, 300);
         // before the first byte of the answer, and when it has begun
         for (pattern, begins) in [(SLOW, false), (SLOW_BETWEEN, true)] {
+            let begun = bytes_read(&server);
             let mut conn = server.connect();
             let target = format!("{}?regex={}", route("get-logs"), encode(pattern));
             conn.send("GET", &target, &ACCESS, b"").unwrap();
@@ -109,8 +111,36 @@ fn a_search_ends_when_its_client_leaves() {
             assert!(is_at_work(&server), "the search is over too soon to show anything");
             drop(conn);
             eventually("it stops", Duration::from_secs(5), || !is_at_work(&server));
+            assert!(bytes_read(&server) < begun + 290_000_000, "it was searched to the end");
         }
         server.save("still served");
+    }
+}
+
+#[test]
+fn a_search_ends_with_its_stream_or_its_connection_in_http_2() {
+    let server = with_much(Setup::new().tls(), 300);
+    let resets = |frames: &mut Frames, stream| {
+        frames.send(frames::RST_STREAM, 0, stream, &8_u32.to_be_bytes()).unwrap();
+    };
+    for pattern in [SLOW, SLOW_BETWEEN] {
+        for leaves in [false, true] {
+            let begun = bytes_read(&server);
+            let mut frames = Frames::open(server.address(), &[]);
+            let target = format!("{}?regex={}", route("get-logs"), encode(pattern));
+            frames.request(1, "GET", &target, &[("api-key", KEY), ("root-pass", ROOT)], true).unwrap();
+            if pattern == SLOW_BETWEEN {
+                assert_eq!(frames.status().unwrap(), (1, 200));
+            }
+            assert!(is_at_work(&server));
+            if leaves {
+                drop(frames);
+            } else {
+                resets(&mut frames, 1);
+            }
+            eventually("it stops", Duration::from_secs(5), || !is_at_work(&server));
+            assert!(bytes_read(&server) < begun + 290_000_000, "it was searched to the end");
+        }
     }
 }
 

@@ -162,7 +162,7 @@ fn load(start: &Start) -> Result<Configured, Failure> {
 fn configured(
     start: &Start,
     files: Files,
-    mut warnings: Vec<Finding>,
+    warnings: Vec<Finding>,
     refused: Option<String>,
 ) -> Result<Configured, Failure> {
     let name = &start.name;
@@ -179,7 +179,6 @@ fn configured(
     }
     let identity = files.server.tls.as_ref().map(|pair| tls::load(pair, &start.places.config)).transpose();
     let identity = identity.map_err(|finding| Failure::new(Exit::Config, finding.to_string()))?;
-    warnings.extend(config::not_in_force(&files));
     Ok(Configured { log, files, warnings, identity, refused })
 }
 

@@ -183,7 +183,7 @@ impl Reloader {
             let outcome = self.app.store.reconfigure(settings(&log)).await;
             outcome.map_err(|error| vec![format!("log.json: {}: {error}", log.file.display())])?;
         }
-        for warning in warnings.iter().chain(&config::not_in_force(&files)) {
+        for warning in warnings {
             log::warn!("{warning}");
         }
         journal::set_level(journal::level_filter(files.server.log_level));

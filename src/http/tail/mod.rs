@@ -116,7 +116,12 @@ fn resume(call: &Call, asked: &Asked) -> Result<Option<Cursor>, Problem> {
 async fn still_there(call: &Call, cursor: Cursor) -> Result<Cursor, Problem> {
     // The log as it is, not as it was left: somebody may have moved the file.
     drop(call.app.store.snapshot().await?);
-    match call.app.store.piece(cursor, 1).await {
+    let mut found = call.app.store.piece(cursor, 1).await;
+    if let Err(ReadError::Store(_)) = found {
+        // A clear may have come in between.
+        found = call.app.store.piece(cursor, 1).await;
+    }
+    match found {
         Ok(_) => Ok(cursor),
         Err(ReadError::Gone { oldest }) => Err(Problem::gone(call.app.store.cursor_key().encode(oldest))),
         Err(ReadError::Store(error)) => Err(error.into()),
@@ -240,6 +245,7 @@ impl Times {
 /// Serves a connection that was handed over, to its end, on the followers' thread.
 pub(super) async fn serve<S: Wire>(stream: ConnStream<S>, handover: Handover, stopping: Stopping) {
     let app = stream.app();
+    stream.inner().keep_little();
     Followers::run(&app, async move {
         match handover.start.protocol {
             Protocol::Events => events::serve(stream, handover, stopping).await,
