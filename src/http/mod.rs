@@ -8,6 +8,7 @@ mod access_log;
 mod admin;
 mod alarm;
 mod answer;
+mod batch;
 mod body;
 mod call;
 mod clear;

@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName};
 
-use super::json::{self, BatchBody, BatchEntry, Object, Value, message_fits};
+use super::batch::{BatchBody, BatchEntry, parse_batch};
+use super::json::{self, Object, Value, message_fits};
 use super::problem::Problem;
 use super::selection;
 use crate::record::Level;
@@ -267,7 +268,7 @@ impl Batch<'_> {
         match self {
             Self::Read(entries) => Ok(Cow::Borrowed(entries)),
             Self::Text(text) => {
-                json::parse_batch(text, BATCH_MAX, message_fits).map(Cow::Owned).map_err(logs_error)
+                parse_batch(text, BATCH_MAX, message_fits).map(Cow::Owned).map_err(logs_error)
             }
         }
     }

@@ -3,6 +3,7 @@
 //! refused for what it says, is left to hyper and `service` as it came, with nothing counted or changed: for a client the two
 //! ways are one.
 
+mod body;
 mod record;
 mod reply;
 mod request;

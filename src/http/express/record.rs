@@ -9,10 +9,10 @@ use http::HeaderMap;
 
 use super::super::App;
 use super::super::body::Caps;
-use super::super::json;
 use super::super::policy::Policy;
 use super::super::problem::Problem;
 use super::super::route::Route;
+use super::body::Body;
 use super::request::Post;
 use crate::guard::{ClientAddr, Key, PathRule, Quota};
 use crate::record::Level;
@@ -55,7 +55,7 @@ impl<'a> Record<'a> {
     ) -> Option<Self> {
         let is_ours = policy.paths(Route::SaveLog).contains(&post.path)
             || Route::of(post.path, &app.name) == Some(Route::SaveLog);
-        let record = if is_ours { json::Record::parse(post.body)? } else { return None };
+        let record = if is_ours { Body::parse(post.body)? } else { return None };
         let presented = match (post.key, &record.api_key) {
             (Some(key), None) => key,
             (None, Some(key)) => key,
