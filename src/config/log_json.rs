@@ -2,6 +2,7 @@
 
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fmt;
 use std::net::IpAddr;
 use std::num::NonZeroU64;
@@ -219,6 +220,12 @@ pub(super) fn read(
                 let message = format!("log `{other_name}` has the same file, expected one of its own");
                 return Err(document.finding(&place(name, "file"), message));
             }
+            if belongs_to(&log.file, &other.file) || belongs_to(&other.file, &log.file) {
+                let message = format!(
+                    "the file of this log, or that of log `{other_name}`, has a name which the other log gives to its rotated or torn lines, expected another one"
+                );
+                return Err(document.finding(&place(name, "file"), message));
+            }
         }
     }
     for (name, _) in logs.iter().filter(|(_, log)| log.rotate.as_ref().is_some_and(Rotate::waits_in_vain)) {
@@ -234,6 +241,28 @@ pub(super) fn read(
 
 fn named(component: &Component<'_>) -> bool {
     *component != Component::CurDir
+}
+
+/// Whether a file has a name that a log gives to its segments (`FILE.YYYYMMDDTHHMMSSZ-SEQ`), or to a torn line: it would
+/// be taken for one, and removed when its time has come.
+fn belongs_to(file: &Path, log: &Path) -> bool {
+    let folder = |path: &Path| -> PathBuf {
+        path.parent().into_iter().flat_map(Path::components).filter(named).collect()
+    };
+    let name = |path: &Path| path.file_name().map(OsStr::as_encoded_bytes).unwrap_or_default().to_vec();
+    let (name, log_name) = (name(file), name(log));
+    let Some(rest) = name.strip_prefix(&*log_name).and_then(|rest| rest.strip_prefix(b".")) else {
+        return false;
+    };
+    let is_stamp = |stamp: &[u8]| {
+        stamp.iter().enumerate().all(|(at, byte)| match at {
+            8 => *byte == b'T',
+            15 => *byte == b'Z',
+            16 => *byte == b'-',
+            _ => byte.is_ascii_digit(),
+        })
+    };
+    folder(file) == folder(log) && (rest == b"torn" || rest.get(..17).is_some_and(is_stamp))
 }
 
 /// Whether one of the two could not bind. A wildcard takes its port on every address of its family, `::` on all.
@@ -371,6 +400,20 @@ fn age<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_that_belong_to_a_log() {
+        let of = |file: &str, log: &str| belongs_to(Path::new(file), Path::new(log));
+        assert!(of("a.log.20200101T000000Z-1", "a.log"));
+        assert!(of("x/a.log.20200101T000000Z-12.zst.tmp", "./x/a.log"));
+        assert!(of("a.log.torn", "a.log"));
+        for other in
+            ["a.log", "a.log.1", "a.log.20200101", "a.log.20200101T000000Z", "b.log.20200101T000000Z-1"]
+        {
+            assert!(!of(other, "a.log"), "{other}");
+        }
+        assert!(!of("x/a.log.20200101T000000Z-1", "a.log"));
+    }
 
     #[test]
     fn names() {

@@ -160,6 +160,16 @@ fn syntax() {
 }
 
 #[test]
+fn no_log_has_the_name_of_what_another_rotates() {
+    for file in ["a.log.20200101T000000Z-1", "./a.log.20200101T000000Z-1.zst", "a.log.torn"] {
+        let text = format!(
+            r#"{{"a": {{"host": "h", "port": 1, "file": "a.log"}}, "b": {{"host": "h", "port": 2, "file": "{file}"}}}}"#
+        );
+        assert!(place("log.json", &text).ends_with("b.file"), "{file}");
+    }
+}
+
+#[test]
 fn the_shape_of_each_file() {
     for (file, text) in [
         ("log.json", "[]"),
