@@ -167,19 +167,27 @@ impl<'a> Params<'a> {
     /// At most `most`, of at most `longest` characters each.
     pub(super) fn all(&self, name: &str, most: usize, longest: usize) -> Result<Vec<String>, Problem> {
         let in_json = self.json.as_ref().and_then(|json| json.get(name));
-        let values = match in_json {
-            Some(value) => json::texts_of(&value).map_err(|why| selection::wrong(name, why))?,
+        let mut values = match &in_json {
+            Some(value) => json::texts_of(value).map_err(|why| selection::wrong(name, why))?,
             None => {
                 let in_fields = |fields: &Fields<'_>| -> Vec<String> {
-                    let named = fields.iter().filter(|(field, value)| field == name && !value.is_empty());
+                    let named = fields.iter().filter(|(field, _)| field == name);
                     named.map(|(_, value)| value.clone().into_owned()).collect()
                 };
                 let in_query = in_fields(&self.query);
-                if in_query.is_empty() { in_fields(&self.form) } else { in_query }
+                if in_query.iter().all(String::is_empty) && in_query.len() <= most {
+                    in_fields(&self.form)
+                } else {
+                    in_query
+                }
             }
         };
         if values.len() > most {
             return Err(selection::wrong(name, format!("more than {most} values")));
+        }
+        if in_json.is_none() {
+            // Blank ones count as absent.
+            values.retain(|value| !value.is_empty());
         }
         if values.iter().any(|value| value.len() > longest && value.chars().nth(longest).is_some()) {
             return Err(selection::wrong(name, format!("longer than {longest} characters")));

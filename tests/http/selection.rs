@@ -384,6 +384,12 @@ fn wrong_values_are_refused_and_name_the_parameter() {
             assert!(detail.starts_with(&format!("{name} parameter format error.")), "{detail}");
         }
     }
+    for value in ["", "x"] {
+        let many = [("key", value); 101];
+        let detail = read(&server, "get-logs", &many).problem(400);
+        assert!(detail.starts_with("key parameter format error."), "blank ones are counted too: {detail}");
+        assert_eq!(read(&server, "get-logs", &many[..100]).status, 200);
+    }
     // who may not read learns nothing of what is wrong
     server.get_with(&format!("{}?regex=(", route("get-logs")), &[("API-KEY", KEY)]).problem(403);
     assert_eq!(server.get_with(&route("get-logs"), &[&ACCESS[..], &[("LEVEL", "9")]].concat()).status, 200);
