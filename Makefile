@@ -117,7 +117,8 @@ bench-setup: toolchain
 			echo "Missing for the benchmarks: $${missing[*]}. On Debian: sudo apt-get install -y $${missing[*]}" >&2; \
 		fi; \
 	fi
-	@cargo build --release --locked --bin moca-file-log --example bare_hyper --example check_lines --example followers
+	@packaging/compile.sh
+	@cargo build --release --locked --example bare_hyper --example check_lines --example followers
 
 setup: toolchain
 	@missing=(); \

@@ -28,8 +28,7 @@ fi
 command -v dpkg-shlibdeps >/dev/null || { echo "dpkg-shlibdeps is missing: apt-get install dpkg-dev" >&2; exit 1; }
 tool=$(cargo_deb)
 
-# Relocations take 300 kB less in this form, which the C library of every Debian that the package runs on understands.
-cargo rustc --release --locked --bin moca-file-log -- -Clink-arg=-Wl,-z,pack-relative-relocs
+packaging/compile.sh
 
 rm -rf target/package target/debian
 mkdir -p target/package/man target/package/completions

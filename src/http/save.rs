@@ -10,7 +10,7 @@ use super::call::{Call, Input};
 use super::trace::{Part, timed};
 use crate::guard::Key;
 use crate::record::Level;
-use crate::store::{Cursor, Entry, Source, append};
+use crate::store::{self, Cursor, Entry, Source, Ticket};
 
 /// Stores one record.
 pub(super) async fn save_log(call: &Arc<Call>) -> Answer {
@@ -18,11 +18,15 @@ pub(super) async fn save_log(call: &Arc<Call>) -> Answer {
 }
 
 async fn save_one(call: Arc<Call>, input: Input) -> Answer {
-    let params = call.params(&input)?;
-    let key = call.authorize(&params).await?;
-    let message = params.message()?;
-    let entry = Entry { level: params.level()?, message: &message };
-    save(&call, &key, &[entry]).await
+    let begun = {
+        let params = call.params(&input)?;
+        let key = call.authorize(&params).await?;
+        let message = params.message()?;
+        let entry = Entry { level: params.level()?, message: &message };
+        begin(&call, &key, &[entry]).await
+    };
+    drop(input);
+    finish(&call, begun).await
 }
 
 /// Stores a batch, all or nothing.
@@ -31,16 +35,29 @@ pub(super) async fn save_logs(call: &Arc<Call>) -> Answer {
 }
 
 async fn save_batch(call: Arc<Call>, input: Input) -> Answer {
-    let params = call.params(&input)?;
-    let key = call.authorize(&params).await?;
-    let batch = params.logs()?;
-    let entries = batch.entries()?;
-    let entries: Vec<Entry<'_>> =
-        entries.iter().map(|entry| Entry { level: entry.level, message: &entry.message }).collect();
-    save(&call, &key, &entries).await
+    let begun = {
+        let params = call.params(&input)?;
+        let key = call.authorize(&params).await?;
+        let batch = params.logs()?;
+        let entries = batch.entries()?;
+        let entries: Vec<Entry<'_>> =
+            entries.iter().map(|entry| Entry { level: entry.level, message: &entry.message }).collect();
+        begin(&call, &key, &entries).await
+    };
+    drop(input);
+    finish(&call, begun).await
 }
 
-async fn save(call: &Call, key: &Arc<Key>, entries: &[Entry<'_>]) -> Answer {
+/// Records in the queue. The body that they came in is not needed while they wait for the disk: of many large ones at
+/// once that is most of the memory.
+struct Begun {
+    saved: usize,
+    filtered: usize,
+    /// nothing, when there is nothing to store
+    ticket: Option<Ticket>,
+}
+
+async fn begin(call: &Call, key: &Arc<Key>, entries: &[Entry<'_>]) -> Begun {
     let all = entries.len();
     let least: Level = call.policy.log.level;
     let stored: Vec<Entry<'_>>;
@@ -50,20 +67,29 @@ async fn save(call: &Call, key: &Arc<Key>, entries: &[Entry<'_>]) -> Answer {
         stored = entries.iter().filter(|entry| entry.level >= least).copied().collect();
         &stored
     };
-    let store = &*call.app.store;
-    let cursor = if entries.is_empty() || call.is_head() {
-        store.end()
+    let ticket = if entries.is_empty() || call.is_head() {
+        None
     } else {
         let client = call.client.text();
         let source = Source { client: client.as_str(), key: &key.entry.name, route: call.route.name() };
-        timed(call.trace.as_ref(), Part::Store, append(store, &source, entries)).await?.cursor
+        let store = &*call.app.store;
+        Some(timed(call.trace.as_ref(), Part::Store, store::begin(store, &source, entries)).await)
     };
-    if entries.len() < all && !call.is_head() {
-        call.app.vitals.tally.filtered((all - entries.len()) as u64);
-    }
     let saved = if call.is_head() { 0 } else { entries.len() };
+    Begun { saved, filtered: all - entries.len(), ticket }
+}
+
+async fn finish(call: &Call, begun: Begun) -> Answer {
+    let Begun { saved, filtered, ticket } = begun;
+    let cursor = match ticket {
+        Some(ticket) => timed(call.trace.as_ref(), Part::Store, ticket).await?.cursor,
+        None => call.app.store.end(),
+    };
+    if filtered > 0 && !call.is_head() {
+        call.app.vitals.tally.filtered(filtered as u64);
+    }
     let mut response = if answer::wants_json(&call.parts.headers) {
-        answer::json(describe(&call.app, saved, all - entries.len(), cursor))
+        answer::json(describe(&call.app, saved, filtered, cursor))
     } else {
         answer::success()
     };

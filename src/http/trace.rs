@@ -105,11 +105,12 @@ impl Trace {
         self.debug.as_ref().map(|_| Instant::now())
     }
 
-    /// A part ended that began at `began`.
+    /// A part ended that began at `began`. What is done in several steps is added up.
     pub(super) fn took(&self, part: Part, began: Option<Instant>) {
         if let (Some(debug), Some(began)) = (&self.debug, began) {
             let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX - 1);
-            debug.parts[part as usize].store(micros + 1, Ordering::Relaxed);
+            let part = &debug.parts[part as usize];
+            part.store(part.load(Ordering::Relaxed).max(1).saturating_add(micros), Ordering::Relaxed);
         }
     }
 

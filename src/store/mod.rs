@@ -223,14 +223,19 @@ pub async fn append(
     source: &Source<'_>,
     entries: &[Entry<'_>],
 ) -> Result<Saved, StoreError> {
+    begin(store, source, entries).await.await
+}
+
+/// Puts `entries` into the queue, waiting for room; they are not needed any more then. The ticket waits for durability.
+pub async fn begin(store: &dyn LogStore, source: &Source<'_>, entries: &[Entry<'_>]) -> Ticket {
     loop {
         if let Ok(ticket) = store.try_append(source, entries) {
-            return ticket.await;
+            return ticket;
         }
         // Listening before trying once more: room that appears in between is not missed.
         let room = store.room();
         match store.try_append(source, entries) {
-            Ok(ticket) => return ticket.await,
+            Ok(ticket) => return ticket,
             Err(Full) => room.await,
         }
     }
