@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import shutil
@@ -9,7 +10,7 @@ import signal
 import socket
 import subprocess
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from load import Request
@@ -219,6 +220,7 @@ class Ours(Server):
         log: Path | None = None,
         state: Path | None = None,
         http: dict[str, int] | None = None,
+        gzipped: bool = False,
     ) -> None:
         super().__init__(folder)
         self.durability = durability
@@ -229,6 +231,7 @@ class Ours(Server):
         self.log = log or folder / "bench.log"
         self.http = http or {}
         self.state = state or folder / "state"
+        self.gzipped = gzipped
         self.began_at = 0
         if tls:
             self.scheme = "https"
@@ -260,6 +263,13 @@ class Ours(Server):
         self.began_at = self.log.stat().st_size if self.log.exists() else 0
         places = ["--config-dir", config, "--log-dir", self.folder, "--state-dir", self.state]
         return [str(BIN / "moca-file-log"), "bench", *map(str, places)]
+
+    def request(self, records: int) -> Request:
+        request = super().request(records)
+        if not self.gzipped:
+            return request
+        headers = request.headers | {"Content-Encoding": "gzip"}
+        return replace(request, headers=headers, body=gzip.compress(request.body))
 
     def key_list(self) -> list[dict[str, object]]:
         """Ours is in the middle."""

@@ -2,7 +2,6 @@
 //! (draft-ietf-httpapi-ratelimit-headers), as structured fields (RFC 9651).
 
 use std::cmp::Reverse;
-use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,30 +52,45 @@ impl Quota {
     /// The value of `RateLimit`: `"NAME";r=REMAINING;t=SECONDS`, seconds rounded up.
     #[must_use]
     pub fn rate_limit(&self) -> Option<HeaderValue> {
-        self.header(|limit| [('r', limit.remaining), ('t', seconds_up(limit.reset))])
+        self.header(Self::write_rate_limit)
     }
 
     /// The value of `RateLimit-Policy`: `"NAME";q=AMOUNT;w=SECONDS`.
     #[must_use]
     pub fn rate_limit_policy(&self) -> Option<HeaderValue> {
-        self.header(|limit| [('q', limit.amount), ('w', seconds_up(limit.window))])
+        self.header(Self::write_rate_limit_policy)
     }
 
-    fn header(&self, parameters: impl Fn(&LimitState) -> [(char, u64); 2]) -> Option<HeaderValue> {
+    /// Appends the value of `RateLimit` to `out`.
+    pub fn write_rate_limit(&self, out: &mut Vec<u8>) {
+        self.write(out, |limit| [(b'r', limit.remaining), (b't', seconds_up(limit.reset))]);
+    }
+
+    /// Appends the value of `RateLimit-Policy` to `out`.
+    pub fn write_rate_limit_policy(&self, out: &mut Vec<u8>) {
+        self.write(out, |limit| [(b'q', limit.amount), (b'w', seconds_up(limit.window))]);
+    }
+
+    fn header(&self, write: impl Fn(&Self, &mut Vec<u8>)) -> Option<HeaderValue> {
         if self.is_empty() {
             return None;
         }
-        let mut text = String::with_capacity(self.limits.len() * 40);
-        for limit in &self.limits {
-            if !text.is_empty() {
-                text.push_str(", ");
+        let mut text = Vec::with_capacity(self.limits.len() * 40);
+        write(self, &mut text);
+        HeaderValue::try_from(text).ok()
+    }
+
+    fn write(&self, out: &mut Vec<u8>, parameters: impl Fn(&LimitState) -> [(u8, u64); 2]) {
+        for (nth, limit) in self.limits.iter().enumerate() {
+            if nth > 0 {
+                out.extend_from_slice(b", ");
             }
-            text.push_str(&limit.name);
+            out.extend_from_slice(limit.name.as_bytes());
             for (name, value) in parameters(limit) {
-                write!(text, ";{name}={}", value.min(LARGEST)).ok()?;
+                out.extend_from_slice(&[b';', name, b'=']);
+                out.extend_from_slice(itoa::Buffer::new().format(value.min(LARGEST)).as_bytes());
             }
         }
-        HeaderValue::try_from(text).ok()
     }
 }
 

@@ -377,7 +377,7 @@ fn well_formed_in_2(request: &Request<Incoming>, policy: &Policy) -> Result<(), 
 }
 
 /// `RateLimit` and `RateLimit-Policy` (IETF draft-ietf-httpapi-ratelimit-headers).
-pub(super) fn rate_limit_headers(headers: &mut HeaderMap, quota: &Quota) {
+fn rate_limit_headers(headers: &mut HeaderMap, quota: &Quota) {
     const LIMIT: HeaderName = HeaderName::from_static("ratelimit");
     const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
     headers.extend(quota.rate_limit().map(|value| (LIMIT, value)));

@@ -9,7 +9,6 @@ use http::header::{self, HeaderName, HeaderValue};
 use super::super::answer;
 use super::super::policy::Policy;
 use super::super::problem::Problem;
-use super::super::service::rate_limit_headers;
 use crate::config::Files;
 use crate::guard::Quota;
 
@@ -87,9 +86,11 @@ pub(super) fn refuse(out: &mut Vec<u8>, more: More<'_>, problem: Problem, policy
 
 fn finish(out: &mut Vec<u8>, more: More<'_>, body: &[u8]) {
     if let Some(quota) = more.quota.filter(|quota| !quota.is_empty()) {
-        let mut headers = HeaderMap::new();
-        rate_limit_headers(&mut headers, quota);
-        write_fields(out, &headers);
+        out.extend_from_slice(b"ratelimit: ");
+        quota.write_rate_limit(out);
+        out.extend_from_slice(b"\r\nratelimit-policy: ");
+        quota.write_rate_limit_policy(out);
+        out.extend_from_slice(b"\r\n");
     }
     if more.closes {
         out.extend_from_slice(b"connection: close\r\n");

@@ -182,8 +182,10 @@ function choose(chosen) {
   const wanted = {};
   for (const name of FIELDS) if (chosen[name]) wanted[name] = chosen[name];
   const hash = String(new URLSearchParams(wanted));
-  if (location.hash.slice(1) === hash) begin();
-  else location.hash = hash; // and hashchange begins
+  // Not by location.hash: its event comes later, and would take back what was typed meanwhile.
+  if (location.hash.slice(1) !== hash) history.pushState(null, "", `${location.pathname}${location.search}#${hash}`);
+  readHash();
+  begin();
 }
 
 /** The selection of the address into the form. */

@@ -9,6 +9,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
+use tokio::task::yield_now;
 use tokio::time::sleep;
 
 use super::super::StoreError;
@@ -21,6 +22,16 @@ use crate::config::Durability;
 
 /// More than this is written on the other thread also in `os`: copying it would hold the event loop up.
 const INLINE: usize = 512 * 1024;
+
+/// How a batch was dealt with.
+enum Turn {
+    /// at once, while nothing else ran on this thread
+    Inline,
+    /// on another thread, while others ran on this one
+    Waited,
+    /// the last one: the store is closed
+    Closed,
+}
 
 /// Runs until the store is closed.
 pub(super) struct Committer {
@@ -61,10 +72,14 @@ impl Committer {
             }
             self.visit_if_due().await;
             while let Some(batch) = self.shared.inbox.take() {
-                if self.turn(batch).await {
-                    return;
-                }
+                let turn = self.turn(batch).await;
                 self.visit_if_due().await;
+                match turn {
+                    Turn::Closed => return,
+                    // Other threads may append faster than this one writes: who shares it has to get on.
+                    Turn::Inline if !self.shared.inbox.is_empty() => yield_now().await,
+                    Turn::Inline | Turn::Waited => {}
+                }
             }
         }
     }
@@ -97,8 +112,9 @@ impl Committer {
         }
     }
 
-    /// One batch and what follows it; true when the store was closed.
-    async fn turn(&mut self, batch: Batch) -> bool {
+    /// One batch and what follows it.
+    async fn turn(&mut self, batch: Batch) -> Turn {
+        let mut turn = Turn::Waited;
         if batch.records > 0 {
             let Batch { lines, records, levels, group, durability, .. } = batch;
             let bytes = lines.len() as u64;
@@ -114,6 +130,7 @@ impl Committer {
                     let begun = Instant::now();
                     let outcome = file.append(&lines, records, false);
                     self.pace.note(begun);
+                    turn = Turn::Inline;
                     (lines, outcome)
                 }
                 _ => {
@@ -143,11 +160,12 @@ impl Committer {
             }
             group.complete(outcome.map_err(|error| StoreError::write(&error)));
         }
-        let mut closed = false;
         for command in batch.commands {
-            closed |= self.obey(command).await;
+            if self.obey(command).await {
+                turn = Turn::Closed;
+            }
         }
-        closed
+        turn
     }
 
     async fn obey(&mut self, command: Command) -> bool {

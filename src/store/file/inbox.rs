@@ -61,6 +61,12 @@ struct Inner {
     low: bool,
 }
 
+impl Inner {
+    const fn is_empty(&self) -> bool {
+        self.records == 0 && self.commands.is_empty()
+    }
+}
+
 /// A buffer that grew beyond this is not kept. To grow one anew for each of many large batches, with a page fault for
 /// every 4 KB, costs a third of their time.
 const KEPT: usize = 4 * 1024 * 1024;
@@ -117,7 +123,7 @@ impl Inbox {
         if !inner.lines.is_empty() && inner.lines.len() + incoming > inner.capacity {
             return Err(Full);
         }
-        let first = inner.records == 0 && inner.commands.is_empty();
+        let first = inner.is_empty();
         // One for all of them: they came at once, and a stamp costs as much as the rest of a line.
         let stamp = inner.clock.stamp();
         let line = |entry: &Entry<'a>, seq: u64| Line {
@@ -165,7 +171,7 @@ impl Inbox {
     /// Takes the batch in hand, if there is anything in it.
     pub(super) fn take(&self) -> Option<Batch> {
         let mut inner = self.lock();
-        if inner.records == 0 && inner.commands.is_empty() {
+        if inner.is_empty() {
             return None;
         }
         let spare = std::mem::take(&mut inner.spare);
@@ -177,6 +183,10 @@ impl Inbox {
             durability: inner.durability,
             commands: std::mem::take(&mut inner.commands),
         })
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.lock().is_empty()
     }
 
     /// Gives the buffer of a finished batch back.

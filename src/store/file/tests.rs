@@ -5,6 +5,7 @@ use std::io::Write;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use tempfile::TempDir;
@@ -110,6 +111,32 @@ async fn many_senders_one_file() {
         assert!(found.oldest <= found.newest && found.oldest.is_some());
         store.close().await.unwrap();
     }
+}
+
+/// Worker threads that append without rest: what shares a thread with the committer goes on nevertheless.
+#[tokio::test]
+async fn records_of_another_thread_leave_this_one_time() {
+    const LONG: Duration = Duration::from_secs(3);
+    let bench = Bench::new(Durability::Os);
+    let store = bench.open();
+    let sender = std::thread::spawn({
+        let store = store.clone();
+        move || {
+            let (begun, message) = (Instant::now(), "m".repeat(2000));
+            while begun.elapsed() < LONG {
+                if store.try_append(&SOURCE, &[Entry { level: Level::Info, message: &message }]).is_err() {
+                    std::thread::yield_now();
+                }
+            }
+        }
+    });
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+        save(&store, "another").await;
+    }
+    assert!(!sender.is_finished(), "the committer had the thread until nobody appended any more");
+    sender.join().unwrap();
+    store.close().await.unwrap();
 }
 
 #[tokio::test]
