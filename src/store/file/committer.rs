@@ -73,12 +73,13 @@ impl Committer {
             self.visit_if_due().await;
             while let Some(batch) = self.shared.inbox.take() {
                 let turn = self.turn(batch).await;
+                if matches!(turn, Turn::Closed) {
+                    return;
+                }
                 self.visit_if_due().await;
-                match turn {
-                    Turn::Closed => return,
-                    // Other threads may append faster than this one writes: who shares it has to get on.
-                    Turn::Inline if !self.shared.inbox.is_empty() => yield_now().await,
-                    Turn::Inline | Turn::Waited => {}
+                // Other threads may append faster than this one writes: who shares it has to get on.
+                if matches!(turn, Turn::Inline) && !self.shared.inbox.is_empty() {
+                    yield_now().await;
                 }
             }
         }
