@@ -24,5 +24,6 @@ pub mod hooks;
 pub mod http;
 pub mod record;
 pub mod store;
+mod swar;
 pub mod systemd;
 pub mod tls;

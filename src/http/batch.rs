@@ -2,13 +2,9 @@
 //! stands in.
 
 use std::borrow::Cow;
-use std::fmt;
 
-use serde::Deserializer as _;
-use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor};
-use serde_json::value::RawValue;
-
-use super::json::{MOST_FIELDS, Object, Text, TextSeed, Value, level_of, message_fits, message_of};
+use super::json::{MOST_FIELDS, Object, Value, level_of, message_fits, message_of};
+use super::scan::{Malformed, Scan};
 use crate::record::Level;
 
 /// One entry of a batch.
@@ -35,13 +31,10 @@ pub(super) fn parse_batch<'a>(
     limit: usize,
     check: fn(&str) -> Result<(), &'static str>,
 ) -> Result<Vec<BatchEntry<'a>>, BatchError> {
-    let mut refused = None;
-    let mut deserializer = serde_json::Deserializer::from_str(text);
-    let batch = deserializer.deserialize_seq(BatchVisitor { limit, check, refused: &mut refused });
-    match batch.and_then(|batch| deserializer.end().map(|()| batch)) {
-        Ok(batch) => Ok(batch),
-        Err(_) => Err(refused.unwrap_or(BatchError::NotAList)),
-    }
+    let mut scan = Scan::new(text);
+    let mut refused = BatchError::NotAList;
+    let batch = read_list(&mut scan, limit, check, &mut refused);
+    batch.and_then(|batch| scan.end().map(|()| batch)).map_err(|Malformed| refused)
 }
 
 /// A body whose list of entries was read on the way: to find its end first, and read it then, costs a third of a
@@ -56,134 +49,70 @@ pub(super) struct BatchBody<'a> {
 impl<'a> BatchBody<'a> {
     /// `None` where the usual way has to look: no list, two of them, anything that is refused.
     pub(super) fn parse(text: &'a str, limit: usize) -> Option<Self> {
-        let mut deserializer = serde_json::Deserializer::from_str(text);
-        let body = deserializer.deserialize_map(BatchBodyVisitor { limit }).ok()?;
-        deserializer.end().ok()?;
-        Some(body)
-    }
-}
-
-struct BatchBodyVisitor {
-    limit: usize,
-}
-
-impl<'de> Visitor<'de> for BatchBodyVisitor {
-    type Value = BatchBody<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON object with a list")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut fields = Vec::with_capacity(4);
-        let mut entries = None;
-        while let Some(Text(name)) = map.next_key_seed(TextSeed)? {
-            if fields.len() == MOST_FIELDS {
-                return Err(de::Error::custom(format_args!("more than {MOST_FIELDS} fields")));
+        let mut scan = Scan::new(text);
+        let (mut rest, mut entries) = (Vec::with_capacity(4), None);
+        let body = scan.object(|scan, name| {
+            if rest.len() == MOST_FIELDS {
+                return Err(Malformed);
             }
             if name != "logs" {
-                fields.push((name, map.next_value::<&RawValue>()?));
-            } else if entries.replace(map.next_value_seed(ListSeed { limit: self.limit })?).is_some() {
-                return Err(de::Error::custom("two lists"));
+                rest.push((name, scan.raw()?));
+                return Ok(());
             }
-        }
-        let entries = entries.ok_or_else(|| de::Error::custom("no list"))?;
-        Ok(BatchBody { rest: Object(fields), entries })
+            // What is wrong with it is found out, and said, by the usual way.
+            let list = read_list(scan, limit, message_fits, &mut BatchError::NotAList)?;
+            if entries.replace(list).is_some() { Err(Malformed) } else { Ok(()) }
+        });
+        body.and_then(|()| scan.end()).ok()?;
+        Some(Self { rest: Object(rest), entries: entries? })
     }
 }
 
-struct ListSeed {
-    limit: usize,
-}
-
-impl<'de> DeserializeSeed<'de> for ListSeed {
-    type Value = Vec<BatchEntry<'de>>;
-
-    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        // What is wrong with it is found out, and said, by the usual way.
-        let mut refused = None;
-        deserializer.deserialize_seq(BatchVisitor {
-            limit: self.limit,
-            check: message_fits,
-            refused: &mut refused,
-        })
-    }
-}
-
-struct BatchVisitor<'r> {
+/// Reads a list; what is wrong inside of it becomes `refused`.
+fn read_list<'a>(
+    scan: &mut Scan<'a>,
     limit: usize,
     check: fn(&str) -> Result<(), &'static str>,
-    refused: &'r mut Option<BatchError>,
-}
-
-impl<'de> Visitor<'de> for BatchVisitor<'_> {
-    type Value = Vec<BatchEntry<'de>>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list of objects")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-        let mut batch = Vec::new();
-        loop {
-            let index = batch.len();
-            let entry = match seq.next_element_seed(EntrySeed) {
-                Ok(None) => return Ok(batch),
-                Ok(Some(entry)) if index < self.limit => entry.and_then(|entry| {
-                    (self.check)(&entry.message)?;
-                    Ok(entry)
-                }),
-                Ok(Some(_)) => {
-                    *self.refused = Some(BatchError::TooMany(self.limit));
-                    return Err(de::Error::custom("too many"));
-                }
-                Err(error) => {
-                    *self.refused = Some(BatchError::Entry { index, why: "expected an object" });
-                    return Err(error);
-                }
-            };
-            match entry {
-                Ok(entry) => batch.push(entry),
-                Err(why) => {
-                    *self.refused = Some(BatchError::Entry { index, why });
-                    return Err(de::Error::custom(why));
-                }
+    refused: &mut BatchError,
+) -> Result<Vec<BatchEntry<'a>>, Malformed> {
+    let mut batch = Vec::new();
+    let read = scan.list(|scan| {
+        let index = batch.len();
+        *refused = BatchError::Entry { index, why: "expected an object" };
+        let entry = read_entry(scan)?;
+        if index == limit {
+            *refused = BatchError::TooMany(limit);
+            return Err(Malformed);
+        }
+        match entry.and_then(|entry| check(&entry.message).map(|()| entry)) {
+            Ok(entry) => batch.push(entry),
+            Err(why) => {
+                *refused = BatchError::Entry { index, why };
+                return Err(Malformed);
             }
         }
-    }
+        *refused = BatchError::Entry { index: index + 1, why: "expected an object" };
+        Ok(())
+    });
+    read?;
+    *refused = BatchError::NotAList;
+    Ok(batch)
 }
 
 /// Reads one entry; what is wrong with its values is its result, not an error of the syntax.
-struct EntrySeed;
-
-impl<'de> DeserializeSeed<'de> for EntrySeed {
-    type Value = Result<BatchEntry<'de>, &'static str>;
-
-    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for EntrySeed {
-    type Value = Result<BatchEntry<'de>, &'static str>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let (mut level, mut message, mut msg) = (None, None, None);
-        while let Some(Text(name)) = map.next_key_seed(TextSeed)? {
-            let raw = map.next_value::<&'de RawValue>()?;
-            match &*name {
-                "level" => level = Value::of(raw),
-                "message" => message = Value::of(raw),
-                "msg" => msg = Value::of(raw),
-                _ => {}
-            }
+fn read_entry<'a>(scan: &mut Scan<'a>) -> Result<Result<BatchEntry<'a>, &'static str>, Malformed> {
+    let (mut level, mut message, mut msg) = (None, None, None);
+    scan.object(|scan, name| {
+        let value = scan.value()?;
+        match &*name {
+            "level" => level = value,
+            "message" => message = value,
+            "msg" => msg = value,
+            _ => {}
         }
-        Ok(entry(level.as_ref(), message.or(msg)))
-    }
+        Ok(())
+    })?;
+    Ok(entry(level.as_ref(), message.or(msg)))
 }
 
 fn entry<'a>(level: Option<&Value<'_>>, message: Option<Value<'a>>) -> Result<BatchEntry<'a>, &'static str> {

@@ -39,6 +39,7 @@ mod read;
 mod route;
 mod routes;
 mod save;
+mod scan;
 mod sealed;
 mod search;
 mod selection;

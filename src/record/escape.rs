@@ -9,13 +9,14 @@ use std::borrow::Cow;
 use std::fmt;
 
 use super::LineFormat;
+use crate::swar::{Word, first};
 
 /// How many bytes are looked at together; a compiler turns a block's test into a few vector instructions.
 const BLOCK: usize = 32;
 
 /// Appends `text` as it would stand in a line's message.
 pub fn escape_into(out: &mut Vec<u8>, text: &str) {
-    MESSAGE.escape_into(out, text);
+    MESSAGE.escape_here(out, text);
 }
 
 /// Shows a text as it would stand in a line's message: for everything a client can put into any other log.
@@ -50,7 +51,7 @@ pub fn escaped_message(text: &str, format: LineFormat) -> Vec<u8> {
 
 /// Appends `text` as it would stand in a string of JSON, without the quotes.
 pub fn escape_json_into(out: &mut Vec<u8>, text: &str) {
-    JSON.escape_into(out, text);
+    JSON.escape_here(out, text);
 }
 
 /// Appends `text` as it may stand between quotes, in a log whose fields are quoted: `"` is escaped as well.
@@ -139,14 +140,27 @@ impl Place {
     }
 
     /// How many bytes of UTF-8 stand before the first character to escape.
-    #[inline]
+    #[inline(always)]
     fn clean_len(&self, text: &[u8]) -> usize {
         let mut at = 0;
         loop {
             while let Some(block) = text.get(at..at + BLOCK)
-                && !block.iter().fold(false, |found, byte| found | self.stops(*byte))
+                && (block.iter().fold(true, |plain, byte| plain & self.is_plain(*byte))
+                    || !block.iter().fold(false, |found, byte| found | self.stops(*byte)))
             {
                 at += BLOCK;
+            }
+            while let Some(word) = Word::at(text, at)
+                && first(self.suspects(word)).is_none()
+            {
+                at += 8;
+            }
+            // The last word once more: what of it was passed already may look suspicious, and is looked at one by one.
+            if let Some(last) = text.len().checked_sub(8).and_then(|last| Word::at(text, last))
+                && text.len() - at < 8
+                && first(self.suspects(last)).is_none()
+            {
+                return text.len();
             }
             let rest = text.get(at..).unwrap_or_default();
             let Some(found) = rest.iter().position(|byte| self.table[usize::from(*byte)]) else {
@@ -161,9 +175,38 @@ impl Place {
         }
     }
 
+    /// ASCII that stands as it is, TAB aside. Half as many instructions as [`Self::stops`].
+    #[inline(always)]
+    const fn is_plain(&self, byte: u8) -> bool {
+        let [one, two, three] = self.extra;
+        (byte.wrapping_add(1).cast_signed() > 0x20)
+            & (byte != b'\\')
+            & (byte != one)
+            & (byte != two)
+            & (byte != three)
+    }
+
+    /// Everything but what [`Self::is_plain`].
+    const fn suspects(&self, word: Word) -> u64 {
+        let [one, two, three] = self.extra;
+        word.below(0x20)
+            | word.equal(b'\\')
+            | word.equal(0x7f)
+            | word.beyond_ascii()
+            | word.equal(one)
+            | word.equal(two)
+            | word.equal(three)
+    }
+
     /// Appends `text` in its escaped form.
-    #[inline]
     pub(super) fn escape_into(&self, out: &mut Vec<u8>, text: &str) {
+        self.escape_here(out, text);
+    }
+
+    /// As [`Self::escape_into`], made for each place where it stands: for a place that is known to the compiler that is
+    /// half of the instructions.
+    #[inline(always)]
+    fn escape_here(&self, out: &mut Vec<u8>, text: &str) {
         let mut rest = text;
         loop {
             let (clean, stop) = rest.split_at(self.clean_len(rest.as_bytes()));

@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use super::escape::{FIELD, JSON, MESSAGE, Place};
+use super::escape::{FIELD, JSON, MESSAGE, Place, escape_into, escape_json_into};
 use super::stamp::{self, STAMP_LEN};
 use super::{Level, LineFormat, Stamp, Time};
 
@@ -95,7 +95,7 @@ fn write_text(out: &mut Vec<u8>, line: &Line<'_>) {
     write_text_origin(out, line.stamp, [line.client, line.key, line.route], line.pid);
     write_number(out, line.seq);
     out.push(b'>');
-    MESSAGE.escape_into(out, line.message);
+    escape_into(out, line.message);
 }
 
 /// What stands between level and number.
@@ -117,7 +117,7 @@ fn write_json(out: &mut Vec<u8>, line: &Line<'_>) {
     out.extend_from_slice(b"\",\"level\":\"");
     out.extend_from_slice(line.level.as_str().as_bytes());
     out.extend_from_slice(b"\",\"message\":\"");
-    JSON.escape_into(out, line.message);
+    escape_json_into(out, line.message);
     write_json_origin(out, [line.client, line.key, line.route], line.pid);
     write_number(out, line.seq);
     out.push(b'}');
@@ -176,13 +176,13 @@ impl Common {
                 out.extend_from_slice(&self.origin);
                 write_number(out, seq);
                 out.push(b'>');
-                MESSAGE.escape_into(out, message);
+                escape_into(out, message);
             }
             LineFormat::Json => {
                 out.extend_from_slice(&self.time);
                 out.extend_from_slice(level.as_str().as_bytes());
                 out.extend_from_slice(b"\",\"message\":\"");
-                JSON.escape_into(out, message);
+                escape_json_into(out, message);
                 out.extend_from_slice(&self.origin);
                 write_number(out, seq);
                 out.push(b'}');
