@@ -65,6 +65,7 @@ test-web: setup ## the page for operators in a real Chromium; pictures of it are
 check: setup ## what must be green before a change goes in: format, clippy, all tests
 	@cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1 || \
 		{ echo 'rustfmt or clippy is missing: rustup component add rustfmt clippy' >&2; exit 1; }
+	@! grep -rnE '^(<<<<<<<|>>>>>>>)( |$$)' --exclude-dir=.git --exclude-dir=target . || { echo 'a merge left its marks' >&2; exit 1; }
 	cargo fmt --check
 	cargo clippy --all-targets --locked -- -D warnings
 	cargo clippy --test web --locked -- -D warnings
