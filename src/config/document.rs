@@ -2,28 +2,23 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::marker::PhantomData;
 
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
-use serde_json::value::RawValue;
 
 use super::finding::{Finding, near_miss};
 use super::jsonc;
+use super::syntax::{Json, Syntax, Toml, steps_of_error, without_place};
 
 /// A file whose syntax is right.
-pub(super) struct Document<'t> {
+pub(super) struct Document<'t, S> {
     pub(super) file: &'static str,
     /// as written, without a byte order mark
     source: &'t str,
     /// what the parser reads; every byte has its place in `source`
     text: String,
-    syntax: Syntax,
-}
-
-#[derive(Clone, Copy)]
-enum Syntax {
-    Json,
-    Toml,
+    syntax: PhantomData<S>,
 }
 
 /// Where an option stands, from the outermost value inwards.
@@ -41,11 +36,11 @@ pub(super) struct Vocabulary {
     pub(super) pointless: &'static [(&'static str, &'static str)],
 }
 
-impl<'t> Document<'t> {
+impl<'t> Document<'t, Json> {
     /// A JSON file; comments and trailing commas are tolerated.
     pub(super) fn json(file: &'static str, source: &'t str) -> Result<Self, Finding> {
         let source = source.strip_prefix('\u{feff}').unwrap_or(source);
-        let document = Self { file, source, text: jsonc::blank(source), syntax: Syntax::Json };
+        let document = Self { file, source, text: jsonc::blank(source), syntax: PhantomData };
         if document.text.trim().is_empty() {
             return Err(
                 Finding::of_file(file, "the file is empty").with_remedy("write JSON, or remove the file")
@@ -53,87 +48,6 @@ impl<'t> Document<'t> {
         }
         document.check_json_syntax()?;
         Ok(document)
-    }
-
-    /// A TOML file.
-    pub(super) fn toml(file: &'static str, source: &'t str) -> Result<Self, Finding> {
-        let source = source.strip_prefix('\u{feff}').unwrap_or(source);
-        match toml::de::DeTable::parse(source) {
-            Ok(_) => Ok(Self { file, source, text: source.to_owned(), syntax: Syntax::Toml }),
-            Err(error) => {
-                let finding = Finding::of_file(file, format!("not valid TOML: {}", error.message()));
-                Err(finding.at(source, error.span().map_or(0, |span| span.start)))
-            }
-        }
-    }
-
-    /// Reads the whole document, and adds a warning for each option that nothing reads.
-    pub(super) fn read<T: DeserializeOwned>(
-        &self,
-        vocabulary: &Vocabulary,
-        warnings: &mut Vec<Finding>,
-    ) -> Result<T, Finding> {
-        let mut unknown = Vec::new();
-        let mut note = |path: serde_ignored::Path<'_>| unknown.push(steps_of_ignored(&path));
-        let read = match self.syntax {
-            Syntax::Json => {
-                let mut json = serde_json::Deserializer::from_str(&self.text);
-                serde_path_to_error::deserialize(serde_ignored::Deserializer::new(&mut json, &mut note))
-                    .map_err(|error| {
-                        (steps_of_error(error.path()), without_place(&error.inner().to_string()))
-                    })
-            }
-            Syntax::Toml => toml::Deserializer::parse(&self.text)
-                .map_err(|error| (Vec::new(), error.message().to_owned()))
-                .and_then(|toml| {
-                    serde_path_to_error::deserialize(serde_ignored::Deserializer::new(toml, &mut note))
-                        .map_err(|error| (steps_of_error(error.path()), error.inner().message().to_owned()))
-                }),
-        };
-        let value = read.map_err(|(path, message)| {
-            self.finding(&path, message.replace("missing field", "missing option"))
-        })?;
-        // each is looked up in the text anew: a file of nothing else must not take minutes
-        for path in unknown.iter().take(MOST_UNKNOWN) {
-            warnings.push(self.unknown(path, vocabulary));
-        }
-        if let Some(more) = unknown.len().checked_sub(MOST_UNKNOWN + 1) {
-            let message = format!("{} more unknown options, ignored", more + 1);
-            warnings.push(Finding::of_file(self.file, message));
-        }
-        for (option, why) in vocabulary.pointless {
-            let path = [Step::Name((*option).to_owned())];
-            let known = (vocabulary.siblings)(&path).contains(option);
-            if known && self.offset(&path).is_some() {
-                warnings.push(self.finding(&path, (*why).to_owned()));
-            }
-        }
-        Ok(value)
-    }
-
-    /// A finding about the value at `path`.
-    pub(super) fn finding(&self, path: &[Step], message: impl Into<String>) -> Finding {
-        let finding = Finding::of_option(self.file, display(path), message);
-        match self.offset(path) {
-            Some(offset) => finding.at(self.source, offset),
-            None => finding,
-        }
-    }
-
-    fn unknown(&self, path: &[Step], vocabulary: &Vocabulary) -> Finding {
-        let Some(Step::Name(name)) = path.last() else { return self.finding(path, "this is not used") };
-        if let Some((_, why)) = vocabulary.pointless.iter().find(|(option, _)| option == name) {
-            return self.finding(path, *why);
-        }
-        let known = (vocabulary.siblings)(path);
-        let finding = self.finding(path, "unknown option, ignored");
-        match known.iter().find(|option| option.eq_ignore_ascii_case(name)) {
-            Some(option) => finding.with_remedy(format!("options are written in lower case: `{option}`")),
-            None => match near_miss(name, known) {
-                Some(option) => finding.with_remedy(format!("did you mean `{option}`?")),
-                None => finding,
-            },
-        }
     }
 
     /// Well-formed, one value, and no option named twice.
@@ -156,41 +70,74 @@ impl<'t> Document<'t> {
             Finding::of_option(self.file, path, message).at(self.source, offset)
         })
     }
+}
 
-    /// Where the value at `path` starts. Names are followed anew for each finding: findings are rare.
-    fn offset(&self, path: &[Step]) -> Option<usize> {
-        match self.syntax {
-            Syntax::Toml => {
-                let table = toml::de::DeTable::parse(self.source).ok()?;
-                let (name, value) = match path {
-                    [Step::Name(wanted), ..] => {
-                        table.get_ref().iter().find(|(name, _)| name.get_ref() == wanted)?
-                    }
-                    _ => return Some(0),
-                };
-                match (path.get(1), value.get_ref()) {
-                    (Some(&Step::Index(index)), toml::de::DeValue::Array(list)) => {
-                        Some(list.get(index)?.span().start)
-                    }
-                    _ => Some(name.span().start),
-                }
+impl<'t> Document<'t, Toml> {
+    /// A TOML file.
+    pub(super) fn toml(file: &'static str, source: &'t str) -> Result<Self, Finding> {
+        let source = source.strip_prefix('\u{feff}').unwrap_or(source);
+        match toml::de::DeTable::parse(source) {
+            Ok(_) => Ok(Self { file, source, text: source.to_owned(), syntax: PhantomData }),
+            Err(error) => {
+                let finding = Finding::of_file(file, format!("not valid TOML: {}", error.message()));
+                Err(finding.at(source, error.span().map_or(0, |span| span.start)))
             }
-            Syntax::Json => {
-                let mut value: &RawValue = serde_json::from_str(&self.text).ok()?;
-                for step in path {
-                    value = match step {
-                        Step::Name(name) => {
-                            let members: Members<'_> = serde_json::from_str(value.get()).ok()?;
-                            members.0.into_iter().find(|(member, _)| member == name)?.1
-                        }
-                        Step::Index(index) => {
-                            serde_json::from_str::<Vec<&RawValue>>(value.get()).ok()?.get(*index).copied()?
-                        }
-                    };
-                }
-                // both are slices of the same text
-                (value.get().as_ptr() as usize).checked_sub(self.text.as_ptr() as usize)
+        }
+    }
+}
+
+impl<S: Syntax> Document<'_, S> {
+    /// Reads the whole document, and adds a warning for each option that nothing reads.
+    pub(super) fn read<T: DeserializeOwned>(
+        &self,
+        vocabulary: &Vocabulary,
+        warnings: &mut Vec<Finding>,
+    ) -> Result<T, Finding> {
+        let mut unknown = Vec::new();
+        let read = S::read(&self.text, |path| unknown.push(path));
+        let value = read.map_err(|(path, message)| {
+            self.finding(&path, message.replace("missing field", "missing option"))
+        })?;
+        // each is looked up in the text anew: a file of nothing else must not take minutes
+        for path in unknown.iter().take(MOST_UNKNOWN) {
+            warnings.push(self.unknown(path, vocabulary));
+        }
+        if let Some(more) = unknown.len().checked_sub(MOST_UNKNOWN + 1) {
+            let message = format!("{} more unknown options, ignored", more + 1);
+            warnings.push(Finding::of_file(self.file, message));
+        }
+        for (option, why) in vocabulary.pointless {
+            let path = [Step::Name((*option).to_owned())];
+            let known = (vocabulary.siblings)(&path).contains(option);
+            if known && S::offset(&self.text, &path).is_some() {
+                warnings.push(self.finding(&path, (*why).to_owned()));
             }
+        }
+        Ok(value)
+    }
+
+    /// A finding about the value at `path`.
+    pub(super) fn finding(&self, path: &[Step], message: impl Into<String>) -> Finding {
+        let finding = Finding::of_option(self.file, display(path), message);
+        match S::offset(&self.text, path) {
+            Some(offset) => finding.at(self.source, offset),
+            None => finding,
+        }
+    }
+
+    fn unknown(&self, path: &[Step], vocabulary: &Vocabulary) -> Finding {
+        let Some(Step::Name(name)) = path.last() else { return self.finding(path, "this is not used") };
+        if let Some((_, why)) = vocabulary.pointless.iter().find(|(option, _)| option == name) {
+            return self.finding(path, *why);
+        }
+        let known = (vocabulary.siblings)(path);
+        let finding = self.finding(path, "unknown option, ignored");
+        match known.iter().find(|option| option.eq_ignore_ascii_case(name)) {
+            Some(option) => finding.with_remedy(format!("options are written in lower case: `{option}`")),
+            None => match near_miss(name, known) {
+                Some(option) => finding.with_remedy(format!("did you mean `{option}`?")),
+                None => finding,
+            },
         }
     }
 }
@@ -217,36 +164,6 @@ pub(super) fn display(path: &[Step]) -> String {
         }
     }
     text
-}
-
-fn steps_of_error(path: &serde_path_to_error::Path) -> Vec<Step> {
-    use serde_path_to_error::Segment;
-    let step = |segment: &Segment| match segment {
-        Segment::Seq { index } => Some(Step::Index(*index)),
-        Segment::Map { key } => Some(Step::Name(key.clone())),
-        Segment::Enum { .. } | Segment::Unknown => None,
-    };
-    path.iter().filter_map(step).collect()
-}
-
-fn steps_of_ignored(path: &serde_ignored::Path<'_>) -> Vec<Step> {
-    use serde_ignored::Path;
-    let (parent, step) = match path {
-        Path::Root => return Vec::new(),
-        Path::Seq { parent, index } => (parent, Some(Step::Index(*index))),
-        Path::Map { parent, key } => (parent, Some(Step::Name(key.clone()))),
-        Path::Some { parent } | Path::NewtypeStruct { parent } | Path::NewtypeVariant { parent } => {
-            (parent, None)
-        }
-    };
-    let mut steps = steps_of_ignored(parent);
-    steps.extend(step);
-    steps
-}
-
-/// The parser's message without its own ` at line 1 column 2`.
-fn without_place(message: &str) -> String {
-    message.rfind(" at line ").map_or(message, |end| &message[..end]).to_owned()
 }
 
 /// Any JSON value in which no object names an option twice.
@@ -304,31 +221,6 @@ impl<'de> Visitor<'de> for Distinct {
             map.next_value::<Self>()?;
         }
         Ok(self)
-    }
-}
-
-/// The members of one object with their texts.
-struct Members<'a>(Vec<(String, &'a RawValue)>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Collect;
-        impl<'de> Visitor<'de> for Collect {
-            type Value = Members<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = Vec::new();
-                while let Some(member) = map.next_entry()? {
-                    members.push(member);
-                }
-                Ok(Members(members))
-            }
-        }
-        deserializer.deserialize_map(Collect)
     }
 }
 

@@ -17,6 +17,7 @@ mod origin;
 mod rate;
 mod redis_url;
 mod server;
+mod syntax;
 mod system;
 mod units;
 mod value;

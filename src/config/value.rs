@@ -27,7 +27,8 @@ where
     D: Deserializer<'de>,
     F: FnOnce(Scalar<'_>) -> Option<T>,
 {
-    deserializer.deserialize_any(ScalarVisitor { expected, secret: false, read })
+    let found = found(deserializer, expected)?;
+    read(found.scalar()).ok_or_else(|| found.refused(expected))
 }
 
 /// As [`scalar`], but no refusal repeats what stands there.
@@ -36,7 +37,8 @@ where
     D: Deserializer<'de>,
     F: FnOnce(Scalar<'_>) -> Option<T>,
 {
-    deserializer.deserialize_any(ScalarVisitor { expected, secret: true, read })
+    let found = found(deserializer, expected)?;
+    read(found.scalar()).ok_or_else(|| D::Error::custom(format_args!("invalid value, expected {expected}")))
 }
 
 /// Reads a text by `read`.
@@ -115,24 +117,49 @@ pub(super) fn header_name(text: &str) -> Option<HeaderName> {
     HeaderName::from_bytes(text.as_bytes()).ok()
 }
 
-struct ScalarVisitor<'e, F> {
-    expected: &'e str,
-    secret: bool,
-    read: F,
+/// A scalar as it was found. With a visitor for each option instead, that took what the option takes, all of the parser
+/// would be there once for each of them.
+enum Found {
+    Null,
+    Bool(bool),
+    Integer(u64),
+    Negative(i64),
+    Float(f64),
+    Text(String),
 }
 
-impl<F> ScalarVisitor<'_, F> {
-    fn take<T, E: Error>(self, value: Scalar<'_>, found: Unexpected<'_>) -> Result<T, E>
-    where
-        F: FnOnce(Scalar<'_>) -> Option<T>,
-    {
-        let Self { expected, secret, read } = self;
-        read(value).ok_or_else(|| match found {
-            _ if secret => E::custom(format_args!("invalid value, expected {expected}")),
-            Unexpected::Str(text) => E::invalid_value(Unexpected::Str(&clipped(text)), &expected),
-            found => E::invalid_value(found, &expected),
-        })
+#[inline(never)]
+fn found<'de, D: Deserializer<'de>>(deserializer: D, expected: &str) -> Result<Found, D::Error> {
+    deserializer.deserialize_any(ScalarVisitor { expected })
+}
+
+impl Found {
+    fn scalar(&self) -> Scalar<'_> {
+        match self {
+            Self::Null => Scalar::Null,
+            Self::Bool(value) => Scalar::Bool(*value),
+            Self::Integer(value) => Scalar::Integer(*value),
+            Self::Negative(value) => Scalar::Negative(*value),
+            Self::Float(value) => Scalar::Float(*value),
+            Self::Text(text) => Scalar::Text(text),
+        }
     }
+
+    fn refused<E: Error>(&self, expected: &str) -> E {
+        let found = match self {
+            Self::Null => Unexpected::Other("null"),
+            Self::Bool(value) => Unexpected::Bool(*value),
+            Self::Integer(value) => Unexpected::Unsigned(*value),
+            Self::Negative(value) => Unexpected::Signed(*value),
+            Self::Float(value) => Unexpected::Float(*value),
+            Self::Text(text) => return E::invalid_value(Unexpected::Str(&clipped(text)), &expected),
+        };
+        E::invalid_value(found, &expected)
+    }
+}
+
+struct ScalarVisitor<'e> {
+    expected: &'e str,
 }
 
 /// Enough of a text to recognise it.
@@ -143,36 +170,35 @@ fn clipped(text: &str) -> String {
     }
 }
 
-impl<'de, T, F: FnOnce(Scalar<'_>) -> Option<T>> Visitor<'de> for ScalarVisitor<'_, F> {
-    type Value = T;
+impl Visitor<'_> for ScalarVisitor<'_> {
+    type Value = Found;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.expected)
     }
 
-    fn visit_unit<E: Error>(self) -> Result<T, E> {
-        self.take(Scalar::Null, Unexpected::Other("null"))
+    fn visit_unit<E: Error>(self) -> Result<Found, E> {
+        Ok(Found::Null)
     }
 
-    fn visit_bool<E: Error>(self, value: bool) -> Result<T, E> {
-        self.take(Scalar::Bool(value), Unexpected::Bool(value))
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Found, E> {
+        Ok(Found::Bool(value))
     }
 
-    fn visit_u64<E: Error>(self, value: u64) -> Result<T, E> {
-        self.take(Scalar::Integer(value), Unexpected::Unsigned(value))
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Found, E> {
+        Ok(Found::Integer(value))
     }
 
-    fn visit_i64<E: Error>(self, value: i64) -> Result<T, E> {
-        let scalar = u64::try_from(value).map_or(Scalar::Negative(value), Scalar::Integer);
-        self.take(scalar, Unexpected::Signed(value))
+    fn visit_i64<E: Error>(self, value: i64) -> Result<Found, E> {
+        Ok(u64::try_from(value).map_or(Found::Negative(value), Found::Integer))
     }
 
-    fn visit_f64<E: Error>(self, value: f64) -> Result<T, E> {
-        self.take(Scalar::Float(value), Unexpected::Float(value))
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Found, E> {
+        Ok(Found::Float(value))
     }
 
-    fn visit_str<E: Error>(self, value: &str) -> Result<T, E> {
-        self.take(Scalar::Text(value), Unexpected::Str(value))
+    fn visit_str<E: Error>(self, value: &str) -> Result<Found, E> {
+        Ok(Found::Text(value.to_owned()))
     }
 }
 

@@ -1,0 +1,140 @@
+//! The two syntaxes of configuration files: how a text is read into a type, and where in it a value stands.
+//!
+//! A type is only ever compiled for the syntax that its file has: read in both, the options would be twice as much code.
+
+use std::fmt;
+
+use serde::de::{Deserialize, DeserializeOwned, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::document::Step;
+
+/// What differs between the syntaxes.
+pub(super) trait Syntax {
+    /// Reads a text whose syntax is right. `unread` is told of each option that nothing reads.
+    ///
+    /// # Errors
+    /// What is wrong with the value at a path.
+    fn read<T: DeserializeOwned>(text: &str, unread: impl FnMut(Vec<Step>))
+    -> Result<T, (Vec<Step>, String)>;
+
+    /// Where the value at `path` starts. Names are followed anew for each finding: findings are rare.
+    fn offset(text: &str, path: &[Step]) -> Option<usize>;
+}
+
+/// JSON, with blanks for its comments.
+pub(super) struct Json;
+
+/// TOML.
+pub(super) struct Toml;
+
+impl Syntax for Json {
+    fn read<T: DeserializeOwned>(
+        text: &str,
+        mut unread: impl FnMut(Vec<Step>),
+    ) -> Result<T, (Vec<Step>, String)> {
+        let mut note = |path: serde_ignored::Path<'_>| unread(steps_of_ignored(&path));
+        let mut json = serde_json::Deserializer::from_str(text);
+        serde_path_to_error::deserialize(serde_ignored::Deserializer::new(&mut json, &mut note))
+            .map_err(|error| (steps_of_error(error.path()), without_place(&error.inner().to_string())))
+    }
+
+    fn offset(text: &str, path: &[Step]) -> Option<usize> {
+        let mut value: &RawValue = serde_json::from_str(text).ok()?;
+        for step in path {
+            value = match step {
+                Step::Name(name) => {
+                    let members: Members<'_> = serde_json::from_str(value.get()).ok()?;
+                    members.0.into_iter().find(|(member, _)| member == name)?.1
+                }
+                Step::Index(index) => {
+                    serde_json::from_str::<Vec<&RawValue>>(value.get()).ok()?.get(*index).copied()?
+                }
+            };
+        }
+        // both are slices of the same text
+        (value.get().as_ptr() as usize).checked_sub(text.as_ptr() as usize)
+    }
+}
+
+impl Syntax for Toml {
+    fn read<T: DeserializeOwned>(
+        text: &str,
+        mut unread: impl FnMut(Vec<Step>),
+    ) -> Result<T, (Vec<Step>, String)> {
+        let mut note = |path: serde_ignored::Path<'_>| unread(steps_of_ignored(&path));
+        let toml =
+            toml::Deserializer::parse(text).map_err(|error| (Vec::new(), error.message().to_owned()))?;
+        serde_path_to_error::deserialize(serde_ignored::Deserializer::new(toml, &mut note))
+            .map_err(|error| (steps_of_error(error.path()), error.inner().message().to_owned()))
+    }
+
+    fn offset(text: &str, path: &[Step]) -> Option<usize> {
+        let table = toml::de::DeTable::parse(text).ok()?;
+        let (name, value) = match path {
+            [Step::Name(wanted), ..] => table.get_ref().iter().find(|(name, _)| name.get_ref() == wanted)?,
+            _ => return Some(0),
+        };
+        match (path.get(1), value.get_ref()) {
+            (Some(&Step::Index(index)), toml::de::DeValue::Array(list)) => {
+                Some(list.get(index)?.span().start)
+            }
+            _ => Some(name.span().start),
+        }
+    }
+}
+
+pub(super) fn steps_of_error(path: &serde_path_to_error::Path) -> Vec<Step> {
+    use serde_path_to_error::Segment;
+    let step = |segment: &Segment| match segment {
+        Segment::Seq { index } => Some(Step::Index(*index)),
+        Segment::Map { key } => Some(Step::Name(key.clone())),
+        Segment::Enum { .. } | Segment::Unknown => None,
+    };
+    path.iter().filter_map(step).collect()
+}
+
+fn steps_of_ignored(path: &serde_ignored::Path<'_>) -> Vec<Step> {
+    use serde_ignored::Path;
+    let (parent, step) = match path {
+        Path::Root => return Vec::new(),
+        Path::Seq { parent, index } => (parent, Some(Step::Index(*index))),
+        Path::Map { parent, key } => (parent, Some(Step::Name(key.clone()))),
+        Path::Some { parent } | Path::NewtypeStruct { parent } | Path::NewtypeVariant { parent } => {
+            (parent, None)
+        }
+    };
+    let mut steps = steps_of_ignored(parent);
+    steps.extend(step);
+    steps
+}
+
+/// The parser's message without its own ` at line 1 column 2`.
+pub(super) fn without_place(message: &str) -> String {
+    message.rfind(" at line ").map_or(message, |end| &message[..end]).to_owned()
+}
+
+/// The members of one object with their texts.
+struct Members<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Collect;
+        impl<'de> Visitor<'de> for Collect {
+            type Value = Members<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+        deserializer.deserialize_map(Collect)
+    }
+}
