@@ -65,6 +65,18 @@ impl Inner {
     const fn is_empty(&self) -> bool {
         self.records == 0 && self.commands.is_empty()
     }
+
+    /// Makes room for about `incoming` bytes more. Left to itself, the buffer of a full queue would grow to twice the
+    /// queue for its last lines.
+    fn make_room(&mut self, incoming: usize) {
+        let wanted = self.lines.len() + incoming;
+        if self.lines.capacity() < wanted {
+            // lines may be a little longer than was reckoned
+            let most = self.capacity + self.capacity / 16;
+            let room = wanted.max(most.min(2 * self.lines.capacity()));
+            self.lines.reserve_exact(room - self.lines.len());
+        }
+    }
 }
 
 /// A buffer that grew beyond this is not kept. To grow one anew for each of many large batches, with a page fault for
@@ -124,6 +136,7 @@ impl Inbox {
             return Err(Full);
         }
         let first = inner.is_empty();
+        inner.make_room(incoming);
         // One for all of them: they came at once, and a stamp costs as much as the rest of a line.
         let stamp = inner.clock.stamp();
         let line = |entry: &Entry<'a>, seq: u64| Line {
@@ -219,5 +232,27 @@ impl Inbox {
     /// Gives no time before `micros`, that of a line which is in the file already.
     pub(super) fn not_before(&self, micros: i64) {
         self.lock().clock.not_before(micros);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Level;
+    use jiff::tz::TimeZone;
+
+    #[test]
+    fn a_full_queue_is_not_kept_in_a_buffer_of_twice_its_size() {
+        let capacity = 1024 * 1024;
+        let (path, format, durability) = ("unused".into(), LineFormat::Text, Durability::Os);
+        let settings = Settings { path, format, durability, rotate: None };
+        let inbox = Inbox::new(Clock::new(TimeZone::UTC), &settings, capacity);
+        let source = Source { client: "192.0.2.1", key: "key", route: "save-logs" };
+        let message = "m".repeat(100);
+        let entries = [Entry { level: Level::Info, message: &message }; 700];
+        while inbox.push(&source, &entries).is_ok() {}
+        let batch = inbox.take().expect("lines are waiting");
+        assert!(batch.lines.len() > capacity / 2);
+        assert!(batch.lines.capacity() <= capacity + capacity / 16, "{} bytes", batch.lines.capacity());
     }
 }
