@@ -37,6 +37,7 @@ pub use origin::{NotAnOrigin, Origin, Origins};
 pub use rate::{RateError, RateLimit, RateLimits, Unit};
 pub use redis_url::{RedisPlace, RedisUrl};
 pub use server::{Cors, Server, Tls};
+pub(crate) use syntax::Members;
 pub use system::{RequiredHeader, RootPassword, System};
 pub use watch::Watcher;
 

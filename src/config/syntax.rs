@@ -114,8 +114,8 @@ pub(super) fn without_place(message: &str) -> String {
     message.rfind(" at line ").map_or(message, |end| &message[..end]).to_owned()
 }
 
-/// The members of one object with their texts.
-struct Members<'a>(Vec<(String, &'a RawValue)>);
+/// The members of one JSON object with their texts, in their order.
+pub(crate) struct Members<'a>(pub(crate) Vec<(String, &'a RawValue)>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

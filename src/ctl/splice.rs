@@ -2,13 +2,13 @@
 //!
 //! Only plain JSON is taken: what comments say about an entry might not be true any more afterwards.
 
-use std::fmt;
 use std::ops::Range;
 
 use serde::Serialize;
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
+
+use crate::config::Members;
 
 /// A text that is not changed, because it is not plain JSON of the expected kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -124,31 +124,6 @@ fn fill_empty(text: &str, open: char, member: &str) -> String {
 fn pretty(value: &impl Serialize, indent: &str) -> Result<String, NotPlain> {
     let text = serde_json::to_string_pretty(value).map_err(|_| NotPlain)?;
     Ok(text.replace('\n', &format!("\n{indent}")))
-}
-
-/// The members of an object with their texts.
-struct Members<'a>(Vec<(String, &'a RawValue)>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Collect;
-        impl<'de> Visitor<'de> for Collect {
-            type Value = Members<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = Vec::new();
-                while let Some(member) = map.next_entry()? {
-                    members.push(member);
-                }
-                Ok(Members(members))
-            }
-        }
-        deserializer.deserialize_map(Collect)
-    }
 }
 
 #[cfg(test)]
