@@ -137,6 +137,20 @@ fn at_every_step_of_a_rotation() {
     }
 }
 
+/// The line is there, but nothing else knows of it: who waits at the end of the log is given it.
+#[test]
+fn at_the_first_line_of_a_file() {
+    if cannot_die() {
+        return;
+    }
+    let rotate = json!({"max_size": "2KB"});
+    for durability in ["disk", "os"] {
+        for time in [2, 3] {
+            dies_and_comes_back(&format!("append.first:{time}"), durability, &rotate);
+        }
+    }
+}
+
 #[test]
 fn at_every_step_of_a_compression() {
     if cannot_die() {

@@ -22,6 +22,7 @@ use super::rotation;
 use super::state::StateFile;
 use super::upkeep::Upkeep;
 use super::view::{Published, View};
+use crate::fault;
 use crate::record::parse_time;
 
 /// How many bytes may be written before the count of lines is noted down, which bounds the counting after a crash.
@@ -150,6 +151,7 @@ impl LogFile {
         }
         self.view.tell();
         if self.state.get().head.is_empty() {
+            fault::point("append.first");
             self.first = parse_time(bytes);
             self.note_head(sync);
         }
@@ -275,9 +277,12 @@ impl LogFile {
         let known = self.state.get().clone();
         let at_start = self.ino == 0;
         let known_len = if at_start { known.len } else { self.len };
+        // A file of which nothing is known is continued by any line: the first one may be there without its note, and
+        // those who read the log to its end wait for it.
+        let is_blank = known_len == 0 && known.head.is_empty();
         let continues = (known.dev, known.ino) == (meta.dev(), meta.ino())
             && len >= known_len
-            && known.head.continues_in(&self.file, len);
+            && (is_blank || known.head.continues_in(&self.file, len));
         // Lines that nothing is known of come before these: the whole log is counted anew.
         let anew = self.archive.is_unplaced();
         (self.dev, self.ino, self.len, self.dirty) = (meta.dev(), meta.ino(), len, false);
