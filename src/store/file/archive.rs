@@ -260,11 +260,8 @@ impl Archive {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let settled = |at: &i64| (now.as_nanos() as i64).saturating_sub(*at) > SETTLED.as_nanos() as i64;
         self.looked = changed.filter(settled);
-        let is_there = |segment: &Segment| {
-            fs::symlink_metadata(&segment.path).is_ok_and(|meta| segment.is_unaltered(&meta))
-        };
         let items = self.segments.items();
-        let (kept, gone): (Vec<_>, Vec<_>) = items.iter().cloned().partition(|segment| is_there(segment));
+        let (kept, gone): (Vec<_>, Vec<_>) = items.iter().cloned().partition(|segment| segment.is_there());
         if gone.is_empty() {
             return;
         }

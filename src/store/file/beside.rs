@@ -28,6 +28,14 @@ const EXPECTED: u64 = 4;
 /// The lowest priority that there is.
 const NICE: i32 = 19;
 
+/// What failed is not tried again for a while.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rest {
+    pub(super) until: Instant,
+    /// number of the segment that is in the way: newer ones go on meanwhile. `None`: all of them wait.
+    failed: Option<u64>,
+}
+
 /// Work on one segment.
 #[derive(Debug)]
 pub(super) struct Job {
@@ -56,12 +64,19 @@ struct Made {
 impl LogFile {
     /// What is to be done next beside the service.
     pub(super) fn next_job(&mut self) -> Option<Job> {
-        if self.upkeep.idle || self.upkeep.rest_until.is_some_and(|until| Instant::now() < until) {
+        if self.upkeep.idle {
             return None;
         }
-        self.upkeep.rest_until = None;
+        let newer_than = match self.upkeep.rest {
+            Some(Rest { until, failed }) if Instant::now() < until => failed?,
+            _ => {
+                self.upkeep.rest = None;
+                0
+            }
+        };
         let wanted = Coding::of(self.upkeep.rules.compress);
-        let job = self.archive.segments().items().iter().find_map(|segment| {
+        let segments = self.archive.segments().items().iter();
+        let job = segments.filter(|segment| segment.seq() > newer_than).find_map(|segment| {
             let coding = if segment.coding == Coding::Plain { wanted } else { segment.coding };
             let unknown = segment.count.is_none() || segment.mtime.is_none();
             (coding != segment.coding || unknown).then(|| Job {
@@ -77,7 +92,7 @@ impl LogFile {
         let reserve = self.upkeep.rules.min_free.unwrap_or_default();
         let needed = (job.segment.len / EXPECTED).saturating_add(reserve);
         if job.is_compression() && self.free_space().is_ok_and(|free| free < needed) {
-            self.rest(REST_FULL);
+            self.rest(REST_FULL, None);
             return None;
         }
         Some(job)
@@ -94,19 +109,32 @@ impl LogFile {
             Ok(()) => self.plan(),
             // Somebody asked for it.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => self.plan(),
+            Err(_) if !self.has_still(&job.segment) => self.plan(),
             Err(error) => {
                 let path = job.segment.path.display();
                 self.complain(&format!("can't compress or read its segment {path}: {error}"));
-                self.rest(if out_of_space(&error) { REST_FULL } else { REST });
+                if out_of_space(&error) {
+                    self.rest(REST_FULL, None);
+                } else {
+                    self.rest(REST, Some(job.segment.seq()));
+                }
             }
         }
     }
 
+    /// Whether nobody cleared, retired, removed or altered it meanwhile.
+    fn has_still(&mut self, segment: &Arc<Segment>) -> bool {
+        if !segment.is_there() {
+            self.view.shelf().suspect();
+            self.archive.look();
+        }
+        let known = self.archive.segments().by_seq(segment.seq());
+        known.is_some_and(|known| Arc::ptr_eq(known, segment))
+    }
+
     fn put_in(&mut self, job: &Job, made: Made) -> io::Result<()> {
         let old = &job.segment;
-        let known = self.archive.segments().by_seq(old.seq());
-        if !known.is_some_and(|known| Arc::ptr_eq(known, old)) || !job.is_unaltered() {
-            // Cleared, retired or altered meanwhile.
+        if !self.has_still(old) {
             return if job.is_compression() { fs::remove_file(&job.unfinished) } else { Ok(()) };
         }
         let new = Segment {
@@ -137,8 +165,8 @@ impl LogFile {
         Ok(())
     }
 
-    fn rest(&mut self, time: Duration) {
-        self.upkeep.rest_until = Some(Instant::now() + time);
+    fn rest(&mut self, time: Duration, failed: Option<u64>) {
+        self.upkeep.rest = Some(Rest { until: Instant::now() + time, failed });
         self.plan();
     }
 }
@@ -146,10 +174,6 @@ impl LogFile {
 impl Job {
     fn is_compression(&self) -> bool {
         self.coding != self.segment.coding
-    }
-
-    fn is_unaltered(&self) -> bool {
-        fs::symlink_metadata(&self.segment.path).is_ok_and(|meta| self.segment.is_unaltered(&meta))
     }
 
     /// Where the file is while it is made.
@@ -244,5 +268,114 @@ impl Pace {
             std::thread::sleep(self.begun.elapsed());
         }
         self.begun = Instant::now();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::Path;
+
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::config::{Compression, Rotate};
+
+    /// A log of three segments that are to be compressed.
+    fn three() -> (TempDir, LogFile) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut file = LogFile::open(&dir.path().join("log/a.log"), &dir.path().join("a.state")).unwrap();
+        for n in 0..3 {
+            file.commit(format!("line {n}\n").as_bytes(), 1, false).unwrap();
+            file.rotate().unwrap();
+        }
+        file.set_rules(Some(Rotate { compress: Compression::Zstd, ..Rotate::default() }));
+        file.plan();
+        (dir, file)
+    }
+
+    fn run(file: &mut LogFile, job: Job) {
+        let done = job.run(&AtomicBool::new(false));
+        file.finish_job(done);
+    }
+
+    fn compressed(file: &LogFile) -> Vec<(u64, bool)> {
+        let items = file.archive.segments().items().iter();
+        items.map(|segment| (segment.seq(), segment.coding == Coding::Zstd)).collect()
+    }
+
+    fn finish(file: &mut LogFile) {
+        while let Some(job) = file.next_job() {
+            run(file, job);
+        }
+        let folder = fs::read_dir(file.archive.home().parent().unwrap()).unwrap();
+        assert_eq!(folder.count(), 1 + file.archive.segments().items().len(), "something unfinished is left");
+    }
+
+    #[test]
+    fn a_segment_that_left_the_log_before_or_after_its_compression_is_in_nobodys_way() {
+        type Leave = fn(&mut LogFile, &Path);
+        let leaves: [Leave; 4] = [
+            |file, _| file.archive.retire(1).unwrap(),
+            |_, path| fs::remove_file(path).unwrap(),
+            |_, path| fs::write(path, "of another length").unwrap(),
+            |_, path| {
+                fs::remove_file(path).unwrap();
+                fs::create_dir(path).unwrap();
+            },
+        ];
+        for (n, leave) in leaves.into_iter().enumerate() {
+            for before in [true, false] {
+                let (_dir, mut file) = three();
+                let job = file.next_job().unwrap();
+                let path = job.segment.path.clone();
+                let done = if before {
+                    leave(&mut file, &path);
+                    job.run(&AtomicBool::new(false))
+                } else {
+                    let done = job.run(&AtomicBool::new(false));
+                    leave(&mut file, &path);
+                    done
+                };
+                file.finish_job(done);
+                assert!(file.upkeep.rest.is_none(), "{n} {before}");
+                // What became of it is no longer the log's.
+                drop(fs::remove_file(&path).or_else(|_| fs::remove_dir(&path)));
+                finish(&mut file);
+                assert_eq!(compressed(&file), [(2, true), (3, true)], "{n} {before}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_segment_that_cannot_be_compressed_lets_newer_ones_go_on_and_is_tried_again() {
+        let (_dir, mut file) = three();
+        let job = file.next_job().unwrap();
+        let in_the_way = job.unfinished().unwrap();
+        fs::create_dir(&in_the_way).unwrap();
+        run(&mut file, job);
+        assert!(file.visit().is_some());
+        while let Some(job) = file.next_job() {
+            run(&mut file, job);
+        }
+        assert_eq!(compressed(&file), [(1, false), (2, true), (3, true)]);
+        fs::remove_dir(&in_the_way).unwrap();
+        file.plan();
+        assert!(file.next_job().is_none(), "not at once");
+        file.upkeep.rest.as_mut().unwrap().until = Instant::now();
+        file.plan();
+        finish(&mut file);
+        assert_eq!(compressed(&file), [(1, true), (2, true), (3, true)]);
+    }
+
+    #[test]
+    fn the_file_of_a_segment_gets_the_permissions_of_the_plain_one() {
+        let (_dir, mut file) = three();
+        let plain = file.archive.segments().items()[0].path.clone();
+        fs::set_permissions(&plain, fs::Permissions::from_mode(0o604)).unwrap();
+        finish(&mut file);
+        let path = &file.archive.segments().items()[0].path;
+        assert!(!plain.exists() && *path != plain);
+        assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o604);
     }
 }

@@ -2,7 +2,7 @@
 //! Its name, what is known of it, and all of them in a row.
 
 use std::ffi::OsStr;
-use std::fs::Metadata;
+use std::fs::{self, Metadata};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -147,6 +147,11 @@ impl Segment {
     /// Whether a file is the one of this segment still, as far as this can be told without reading it.
     pub(super) fn is_unaltered(&self, meta: &Metadata) -> bool {
         meta.is_file() && meta.size() == self.stored && self.mtime.is_none_or(|mtime| mtime == mtime_of(meta))
+    }
+
+    /// As [`Self::is_unaltered`], of the file that has its name now.
+    pub(super) fn is_there(&self) -> bool {
+        fs::symlink_metadata(&self.path).is_ok_and(|meta| self.is_unaltered(&meta))
     }
 
     const fn end(&self) -> u64 {

@@ -60,7 +60,7 @@ impl Shelf {
         });
         if outcome.is_err() {
             self.forget(&segment.path);
-            self.suspicious.store(true, Ordering::Release);
+            self.suspect();
         }
         outcome
     }
@@ -76,6 +76,11 @@ impl Shelf {
     pub(super) fn forget_all(&self) {
         lock(&self.files).clear();
         lock(&self.chunks).clear();
+    }
+
+    /// A file was found altered or missing.
+    pub(super) fn suspect(&self) {
+        self.suspicious.store(true, Ordering::Release);
     }
 
     /// Whether a file was found altered or missing since the last call.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use jiff::tz::TimeZone;
 use nix::sys::statvfs::fstatvfs;
 
+use super::beside::Rest;
 use super::retention::excess;
 use super::schedule::end_of_period;
 use super::writer::LogFile;
@@ -47,8 +48,8 @@ pub(super) struct Upkeep {
     /// the rotation that is due failed, and is not tried again before
     not_before: Option<Instant>,
     complained: Option<Instant>,
-    /// the work beside the service is not tried again before
-    pub(super) rest_until: Option<Instant>,
+    /// of the work beside the service
+    pub(super) rest: Option<Rest>,
     /// there is nothing to do beside the service
     pub(super) idle: bool,
 }
@@ -64,7 +65,7 @@ impl Default for Upkeep {
             low: false,
             not_before: None,
             complained: None,
-            rest_until: None,
+            rest: None,
             idle: false,
         }
     }
@@ -97,7 +98,7 @@ impl LogFile {
     /// Puts other rules into force.
     pub(super) fn set_rules(&mut self, rules: Option<Rotate>) {
         self.upkeep.rules = rules.unwrap_or_default();
-        (self.upkeep.not_before, self.upkeep.rest_until) = (None, None);
+        (self.upkeep.not_before, self.upkeep.rest) = (None, None);
         // Somebody has to look at once.
         (self.upkeep.stop_at, self.upkeep.visit) = (0, Some(Instant::now()));
     }
@@ -230,7 +231,7 @@ impl LogFile {
         });
         let by_space = rules.min_free.map(|_| LOOK_EVERY);
         let again = (waits || !self.archive.is_settled()).then_some(AGAIN);
-        let rest = upkeep.rest_until.map(|until| until.saturating_duration_since(instant));
+        let rest = upkeep.rest.and_then(|rest| rest.until.checked_duration_since(instant));
         let soonest = [by_time, by_age, by_space, again, rest].into_iter().flatten().min();
         // Not before the moment, nor in a hurry when what was due failed.
         let soonest = soonest.map(|wait| wait.min(HORIZON) + Duration::from_millis(1));
