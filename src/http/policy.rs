@@ -27,7 +27,7 @@ pub struct Policy {
     /// `Server` and the configured headers, on every answer
     fixed: Vec<(HeaderName, HeaderValue)>,
     /// what answers of the short way begin with; `None` = all requests go the long way
-    pub(super) express: Option<Heads>,
+    pub(super) express: Option<Arc<Heads>>,
     /// the two paths of each keyed route
     paths: Vec<[String; 2]>,
 }
@@ -55,7 +55,7 @@ impl Policy {
             files,
             express: None,
         };
-        this.express = Heads::new(&this);
+        this.express = Heads::new(&this).map(Arc::new);
         this
     }
 

@@ -20,6 +20,11 @@ pub(super) trait Wire: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     /// The socket below.
     fn socket(&self) -> BorrowedFd<'_>;
 
+    /// The same, where bytes go out as they are written.
+    fn bare_socket(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
     /// Keeps little of what is written in the system's buffers. They would grow to megabytes for each client that is slow,
     /// and show only after a third of it that the client took something.
     fn keep_little(&self) {
@@ -46,6 +51,10 @@ impl Wire for TcpStream {
 
     fn socket(&self) -> BorrowedFd<'_> {
         self.as_fd()
+    }
+
+    fn bare_socket(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.as_fd())
     }
 }
 

@@ -13,7 +13,7 @@ mod reading;
 mod selection;
 mod statistics;
 
-pub use commit::Ticket;
+pub use commit::{Promise, Ticket};
 pub use cursor::{Cursor, CursorError, CursorKey};
 pub use file::{FileStore, is_segment};
 pub use piece::Piece;

@@ -13,8 +13,9 @@ const DETOUR: (&str, &str) = ("X-Detour", "please");
 
 const JSON: (&str, &str) = ("Content-Type", "application/json");
 
-fn server() -> Server {
+fn server(durability: &str) -> Server {
     Setup::new()
+        .durability(durability)
         .log("level", json!(1))
         .key("off", &json!({"status": false}))
         .key("elsewhere", &json!({"status": true, "ip": "203.0.113.0/24"}))
@@ -67,7 +68,13 @@ fn both_ways(server: &Server, target: &str, headers: &[(&str, &str)], body: &[u8
 
 #[test]
 fn bodies_keys_and_heads_give_the_same_by_both_ways() {
-    let server = server();
+    // In `disk` it is another thread that answers.
+    for durability in ["os", "disk"] {
+        bodies_keys_and_heads(&server(durability));
+    }
+}
+
+fn bodies_keys_and_heads(server: &Server) {
     let long = "x".repeat(8193);
     let wide = "あ".repeat(5000);
     let bodies = [
@@ -107,15 +114,15 @@ fn bodies_keys_and_heads_give_the_same_by_both_ways() {
     bodies.extend(texts.iter().map(|text| text.to_vec()));
     let mut statuses = Vec::new();
     for body in &bodies {
-        statuses.push(both_ways(&server, &route("save-log"), &[("API-KEY", KEY), JSON], body));
-        both_ways(&server, &route("save-log"), &[JSON], body);
+        statuses.push(both_ways(server, &route("save-log"), &[("API-KEY", KEY), JSON], body));
+        both_ways(server, &route("save-log"), &[JSON], body);
     }
     assert!(statuses.contains(&200) && statuses.contains(&400) && statuses.contains(&401), "{statuses:?}");
     let body = br#"{"message":"hello","level":2}"#;
     for key in [KEY, "off", "elsewhere", "reader", "argument", "header", "slow", "limited", "unknown", ""] {
-        both_ways(&server, &route("save-log"), &[("API-KEY", key), JSON], body);
+        both_ways(server, &route("save-log"), &[("API-KEY", key), JSON], body);
         let named = json!({"message": "hello", "api_key": key, "who": "me"}).to_string();
-        both_ways(&server, &route("save-log"), &[JSON, ("User-Agent", "me")], named.as_bytes());
+        both_ways(server, &route("save-log"), &[JSON, ("User-Agent", "me")], named.as_bytes());
     }
     let bearer = format!("Bearer {KEY}");
     let heads: [&[(&str, &str)]; 14] = [
@@ -138,7 +145,7 @@ fn bodies_keys_and_heads_give_the_same_by_both_ways() {
         for media in
             ["application/json", "Application/JSON; charset=utf-8", "application/x+json", "text/plain"]
         {
-            both_ways(&server, &route("save-log"), &[head, &[("Content-Type", media)]].concat(), body);
+            both_ways(server, &route("save-log"), &[head, &[("Content-Type", media)]].concat(), body);
         }
     }
     for target in [
@@ -151,7 +158,7 @@ fn bodies_keys_and_heads_give_the_same_by_both_ways() {
         "/moca-file-log/details",
         "/status",
     ] {
-        both_ways(&server, target, &[("API-KEY", KEY), JSON], body);
+        both_ways(server, target, &[("API-KEY", KEY), JSON], body);
     }
 }
 
@@ -317,7 +324,7 @@ fn any_value() -> impl Strategy<Value = Value> {
 
 #[test]
 fn any_body_gives_the_same_by_both_ways() {
-    let server = server();
+    let server = server("disk");
     let names = prop::sample::select(vec!["message", "msg", "level", "api_key", "other", "\u{e9}"]);
     let fields = prop::collection::vec((names, any_value()), 0..5);
     let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(150));

@@ -13,6 +13,8 @@ mod load;
 mod outside;
 mod rotation;
 mod segments;
+mod slow_disk;
 mod stop;
+mod strace;
 mod sync;
 mod torn;

@@ -1,52 +1,10 @@
 //! Seen from outside with strace: the record has reached what `durability` names before the answer leaves.
 
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-
-use crate::harness::{Server, Setup, cannot_run, eventually};
-
-/// A traced server; its system calls stand in a file.
-struct Trace {
-    child: Child,
-    file: std::path::PathBuf,
-}
-
-impl Trace {
-    fn attach(server: &Server) -> Option<Self> {
-        let file = server.root_dir().join("strace.out");
-        let errors = server.root_dir().join("strace.err");
-        let calls = "trace=write,writev,pwrite64,pwritev,pwritev2,sendto,sendmsg,fdatasync,fsync";
-        let mut strace = Command::new("strace");
-        strace.args(["-f", "-y", "-s", "200", "-e", calls, "-o"]).arg(&file);
-        strace.args(["-p", &server.pid().to_string()]);
-        strace.stderr(std::fs::File::create(&errors).unwrap()).stdin(Stdio::null());
-        let Ok(mut child) = strace.spawn() else {
-            cannot_run("no strace");
-            return None;
-        };
-        let mut refused = false;
-        eventually("strace is attached", Duration::from_secs(5), || {
-            refused = child.try_wait().unwrap().is_some();
-            refused || std::fs::read_to_string(&errors).unwrap_or_default().contains("attached")
-        });
-        if refused {
-            cannot_run(&std::fs::read_to_string(&errors).unwrap_or_default());
-            return None;
-        }
-        Some(Self { child, file })
-    }
-
-    /// Detaches and gives the calls in the order in which they were seen.
-    fn finish(mut self) -> Vec<String> {
-        kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), Signal::SIGINT).unwrap();
-        self.child.wait().unwrap();
-        std::fs::read_to_string(&self.file).unwrap().lines().map(str::to_owned).collect()
-    }
-}
+use super::strace::Trace;
+use crate::harness::Setup;
 
 /// Where each call on a descriptor that the predicate knows has returned; a call that was interrupted by another
 /// thread's stands in two lines, of which the second counts.

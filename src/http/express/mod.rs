@@ -4,12 +4,14 @@
 //! ways are one.
 
 mod body;
+mod early;
 mod record;
 mod reply;
 mod request;
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::BytesMut;
@@ -17,6 +19,7 @@ use tokio::io::AsyncWriteExt;
 use tokio_util::io::poll_read_buf;
 use tokio_util::sync::WaitForCancellationFuture;
 
+use self::early::{Answer, Early, EarlyAnswer};
 use self::record::{Begun, Known, Record};
 pub(super) use self::reply::Heads;
 use self::reply::More;
@@ -30,7 +33,7 @@ use super::problem::Problem;
 use super::save;
 use super::stream::ConnStream;
 use super::wire::Wire;
-use crate::guard::ClientAddr;
+use crate::guard::{ClientAddr, Quota};
 use crate::store::{Cursor, Saved};
 
 /// What is read at once, and the longest request for the short way.
@@ -60,7 +63,7 @@ pub(super) async fn records<S: Wire, H>(
     state: &ConnState,
     client: &Client<H>,
 ) -> Left<S> {
-    let app = &*client.app;
+    let app = &client.app;
     let (deadline, _) = state.deadline();
     let timer = pin!(timer(deadline));
     let draining = pin!(client.stopping.drain.cancelled());
@@ -71,6 +74,7 @@ pub(super) async fn records<S: Wire, H>(
     let peer = client.peer.text();
     let mut known: Option<Known> = None;
     let mut out = Vec::with_capacity(512);
+    let mut early = Early::default();
     let mut rest_until: Option<Millis> = None;
     loop {
         let policy = app.policy();
@@ -112,26 +116,34 @@ pub(super) async fn records<S: Wire, H>(
         state.request_begins(false);
         let (wants_json, len) = (post.wants_json, post.len);
         let (begun, quota) = record.save(app, &policy, client.peer, peer.as_str());
+        let success = Success { app, heads, wants_json };
+        let mut promised = None;
         let outcome = match begun {
-            Begun::Waits(ticket) => watch.outcome(ticket, state).await,
+            Begun::Waits(ticket) => {
+                if early::is_of_use(&ticket, app, &policy) {
+                    promised = early.promise(stream.inner(), &ticket, success.owned(quota.as_ref()));
+                }
+                watch.outcome(ticket, state, promised.as_ref()).await
+            }
             Begun::Filtered => Ok(None),
             Begun::Refused(problem) => Err(problem),
             // Boxed, so that the usual record does not carry its future along.
             Begun::Full => {
                 let room = Box::pin(record.save_when_there_is_room(len, app, &policy, peer.as_str()));
-                watch.outcome(room, state).await
+                watch.outcome(room, state, None).await
             }
         };
-        let closes = client.stopping.drain.is_cancelled();
+        let given = promised.as_ref().and_then(EarlyAnswer::given);
+        let closes = given.map_or_else(|| client.stopping.drain.is_cancelled(), |answer| answer.closes);
         let more = More { quota: quota.as_ref(), closes };
         out.clear();
-        match outcome {
-            Err(problem) => {
+        match (given, outcome) {
+            (Some(answer), _) => out.extend_from_slice(&answer.bytes),
+            (None, Err(problem)) => {
                 app.count(&problem);
                 reply::refuse(&mut out, more, problem, &policy);
             }
-            Ok(_) if !wants_json => heads.success(&mut out, more),
-            Ok(cursor) => heads.json(&mut out, more, &described(app, cursor)),
+            (None, Ok(cursor)) => success.write(&mut out, more, cursor),
         }
         if bytes.len() == len {
             bytes.clear();
@@ -166,11 +178,37 @@ fn bounds(policy: &Policy) -> Bounds {
     }
 }
 
-/// `None` = the record was filtered.
-fn described(app: &App, cursor: Option<Cursor>) -> String {
-    match cursor {
-        Some(cursor) => save::describe(app, 1, 0, cursor),
-        None => save::describe(app, 0, 1, app.store.end()),
+/// How a record that was taken is answered.
+struct Success<'a> {
+    app: &'a Arc<App>,
+    heads: &'a Arc<Heads>,
+    wants_json: bool,
+}
+
+impl Success<'_> {
+    /// No cursor = the record was filtered.
+    fn write(&self, out: &mut Vec<u8>, more: More<'_>, cursor: Option<Cursor>) {
+        if !self.wants_json {
+            return self.heads.success(out, more);
+        }
+        let body = match cursor {
+            Some(cursor) => save::describe(self.app, 1, 0, cursor),
+            None => save::describe(self.app, 0, 1, self.app.store.end()),
+        };
+        self.heads.json(out, more, &body);
+    }
+
+    /// The same for another thread.
+    fn owned(&self, quota: Option<&Quota>) -> impl FnOnce(Saved) -> Answer + Send + use<> {
+        let (app, heads, wants_json) = (Arc::clone(self.app), Arc::clone(self.heads), self.wants_json);
+        let quota = quota.cloned();
+        move |saved| {
+            let mut bytes = Vec::with_capacity(512);
+            let closes = app.draining.is_cancelled();
+            let more = More { quota: quota.as_ref(), closes };
+            Success { app: &app, heads: &heads, wants_json }.write(&mut bytes, more, Some(saved.cursor));
+            Answer { bytes, closes }
+        }
     }
 }
 
@@ -215,11 +253,12 @@ impl Watch<'_, '_> {
         .await
     }
 
-    /// Waits until the record is stored, but not past the time that an answer may take.
+    /// Waits until the record is stored, but not past the time that an answer may take, unless one is given already.
     async fn outcome<E: Into<Problem>>(
         &mut self,
         work: impl Future<Output = Result<Saved, E>>,
         state: &ConnState,
+        promised: Option<&EarlyAnswer>,
     ) -> Result<Option<Cursor>, Problem> {
         let mut work = pin!(work);
         poll_fn(|cx| {
@@ -228,7 +267,11 @@ impl Watch<'_, '_> {
             }
             let overdue = self.hurrying.as_mut().poll(cx).is_ready()
                 || self.alarm.poll_passed(state.deadline().0, cx).is_ready();
-            if overdue { Poll::Ready(Err(Problem::late())) } else { Poll::Pending }
+            if overdue && promised.is_none_or(EarlyAnswer::take_back) {
+                Poll::Ready(Err(Problem::late()))
+            } else {
+                Poll::Pending
+            }
         })
         .await
     }

@@ -1,6 +1,7 @@
 //! The one writer. On the thread of the runtime it takes the batch in hand at the end of each turn of the event loop;
 //! a `write(2)` into the page cache is done there, everything that may wait for a disk on a thread of its own, while
-//! the next batch fills. Waiting appends are woken from the runtime's thread, all at once.
+//! the next batch fills. Waiting appends are woken from the runtime's thread, all at once; one that is alone may be told
+//! by the disk's thread before.
 
 use std::io;
 use std::pin::pin;
@@ -131,12 +132,24 @@ impl Committer {
                     let begun = Instant::now();
                     let outcome = file.append(&lines, records, false);
                     self.pace.note(begun);
+                    if outcome.is_ok() {
+                        self.shared.tally.add(&levels, bytes);
+                    }
                     turn = Turn::Inline;
                     (lines, outcome)
                 }
                 _ => {
+                    let (shared, alone) =
+                        (Arc::clone(&self.shared), (records == 1).then(|| Arc::clone(&group)));
                     let done = self.on_disk_thread(move |file| {
                         let outcome = file.commit(&lines, records, sync);
+                        if let Ok(placed) = &outcome {
+                            // Who is told may ask for the figures.
+                            shared.tally.add(&levels, bytes);
+                            if let Some(group) = alone {
+                                group.tell_early(*placed);
+                            }
+                        }
                         (lines, outcome)
                     });
                     done.await.unwrap_or_else(|error| (Vec::new(), Err(error)))
@@ -147,10 +160,7 @@ impl Committer {
             }
             self.shared.recycle_and_make_room(lines);
             match &outcome {
-                Ok(_) => {
-                    self.shared.tally.add(&levels, bytes);
-                    self.shared.recovered();
-                }
+                Ok(_) => self.shared.recovered(),
                 Err(error) => {
                     if out_of_space(error) {
                         // What is half compressed takes the room of records.

@@ -128,7 +128,7 @@ impl Inbox {
         if inner.closed || inner.low {
             let group = Arc::new(Group::default());
             group.complete(Err(if inner.closed { StoreError::Closed } else { StoreError::LowSpace }));
-            return Ok((Ticket::new(group, 0), false));
+            return Ok((Ticket::new(group, 0, false), false));
         }
         // One append larger than the queue must get through some time: it may be alone in it.
         let incoming: usize = entries.iter().map(|entry| entry.message.len() + PREFIX).sum();
@@ -164,7 +164,7 @@ impl Inbox {
         }
         inner.seq += entries.len() as u64;
         inner.records += entries.len() as u64;
-        let ticket = Ticket::new(Arc::clone(&inner.group), inner.lines.len() as u64);
+        let ticket = Ticket::new(Arc::clone(&inner.group), inner.lines.len() as u64, first);
         Ok((ticket, first))
     }
 
