@@ -278,7 +278,12 @@ fn a_body_that_drips_is_cut_like_any_other() {
 
 #[test]
 fn requests_in_a_row_are_answered_in_order() {
-    let server = Setup::new().start();
+    for durability in ["os", "disk"] {
+        requests_in_a_row(&Setup::new().durability(durability).start());
+    }
+}
+
+fn requests_in_a_row(server: &Server) {
     let mut conn = server.connect();
     let mut sent = Vec::new();
     let mut bytes = Vec::new();
