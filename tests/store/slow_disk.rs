@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use serde_json::json;
 
+use super::load::{acknowledged, under_load};
 use super::segments::{messages_of, read_after};
 use super::strace::Trace;
 use crate::harness::{Conn, KEY, ROOT, Server, Setup, eventually, route};
@@ -102,6 +103,27 @@ fn many_senders_are_answered_once_each() {
     stored.sort();
     expected.sort();
     assert_eq!(stored, expected);
+}
+
+#[test]
+fn the_operator_gets_a_turn_while_senders_never_rest() {
+    let Some((mut server, _trace)) = slow(Setup::new(), 20) else { return };
+    let slowest = |server: &Server, route: &str| {
+        let times = (0..8).map(|_| {
+            let begun = Instant::now();
+            assert_eq!(server.root_get(route).status, 200);
+            std::thread::sleep(Duration::from_millis(15));
+            begun.elapsed()
+        });
+        times.max().unwrap()
+    };
+    let (sent, times) = under_load(&mut server, 12, "load", |server| {
+        [slowest(server, "get-latest-logs"), slowest(server, "details"), slowest(server, "clear-logs")]
+    });
+    assert!(times.iter().all(|time| *time < Duration::from_secs(1)), "{times:?}");
+    assert!(acknowledged(&sent) > 100, "{} records", acknowledged(&sent));
+    let counted = server.root_get("details").json()["count"].as_u64().unwrap();
+    assert_eq!(counted, server.log_lines().len() as u64);
 }
 
 #[test]

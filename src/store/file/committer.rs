@@ -9,11 +9,13 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::mpsc::unbounded_channel;
 use tokio::sync::oneshot;
 use tokio::task::yield_now;
 use tokio::time::sleep;
 
 use super::super::StoreError;
+use super::super::commit::{Group, Placed};
 use super::Shared;
 use super::inbox::{Batch, Command};
 use super::state::out_of_space;
@@ -23,6 +25,9 @@ use crate::config::Durability;
 
 /// More than this is written on the other thread also in `os`: copying it would hold the event loop up.
 const INLINE: usize = 512 * 1024;
+
+/// So long the disk thread goes on by itself before the file is looked after.
+const STRETCH: Duration = Duration::from_millis(20);
 
 /// How a batch was dealt with.
 enum Turn {
@@ -98,6 +103,9 @@ impl Committer {
     fn after_disk(&mut self) {
         let Some(file) = &mut self.file else { return };
         self.visit = file.visit();
+        if let Some(newest) = file.take_newest() {
+            self.shared.inbox.not_before(newest);
+        }
         if std::mem::replace(&mut self.refusing, file.is_low()) != file.is_low() {
             self.shared.inbox.refuse(file.is_low());
         }
@@ -115,68 +123,79 @@ impl Committer {
     }
 
     /// One batch and what follows it.
-    async fn turn(&mut self, batch: Batch) -> Turn {
+    async fn turn(&mut self, mut batch: Batch) -> Turn {
         let mut turn = Turn::Waited;
+        let commands = std::mem::take(&mut batch.commands);
         if batch.records > 0 {
-            let Batch { lines, records, levels, group, durability, .. } = batch;
-            let bytes = lines.len() as u64;
-            let sync = durability == Durability::Disk;
-            let (lines, outcome) = match self.file.as_mut() {
+            match self.file.as_mut() {
                 Some(file)
-                    if !sync
-                        && lines.len() <= INLINE
-                        && file.has_room(lines.len())
+                    if batch.durability == Durability::Os
+                        && batch.lines.len() <= INLINE
+                        && file.has_room(batch.lines.len())
                         && self.pace.is_quick()
                         && file.is_undisturbed() =>
                 {
                     let begun = Instant::now();
-                    let outcome = file.append(&lines, records, false);
+                    let written =
+                        batch.write(|lines, records| file.append(lines, records, false), &self.shared);
                     self.pace.note(begun);
-                    if outcome.is_ok() {
-                        self.shared.tally.add(&levels, bytes);
-                    }
                     turn = Turn::Inline;
-                    (lines, outcome)
+                    self.settle(written);
                 }
-                _ => {
-                    let (shared, alone) =
-                        (Arc::clone(&self.shared), (records == 1).then(|| Arc::clone(&group)));
-                    let done = self.on_disk_thread(move |file| {
-                        let outcome = file.commit(&lines, records, sync);
-                        if let Ok(placed) = &outcome {
-                            // Who is told may ask for the figures.
-                            shared.tally.add(&levels, bytes);
-                            if let Some(group) = alone {
-                                group.tell_early(*placed);
-                            }
-                        }
-                        (lines, outcome)
-                    });
-                    done.await.unwrap_or_else(|error| (Vec::new(), Err(error)))
-                }
-            };
-            if let Some(newest) = self.file.as_mut().and_then(|file| file.take_newest()) {
-                self.shared.inbox.not_before(newest);
+                _ => self.through_disk_thread(batch).await,
             }
-            self.shared.recycle_and_make_room(lines);
-            match &outcome {
-                Ok(_) => self.shared.recovered(),
-                Err(error) => {
-                    if out_of_space(error) {
-                        // What is half compressed takes the room of records.
-                        self.cancel_job();
-                    }
-                    self.shared.complain(error);
-                }
-            }
-            group.complete(outcome.map_err(|error| StoreError::write(&error)));
         }
-        for command in batch.commands {
+        for command in commands {
             if self.obey(command).await {
                 turn = Turn::Closed;
             }
         }
         turn
+    }
+
+    /// Tells who waits for a batch.
+    fn settle(&self, written: Written) {
+        self.shared.room.notify_waiters();
+        match &written.outcome {
+            Ok(_) => self.shared.recovered(),
+            Err(error) => {
+                if out_of_space(error) {
+                    // What is half compressed takes the room of records.
+                    self.cancel_job();
+                }
+                self.shared.complain(error);
+            }
+        }
+        written.group.complete(written.outcome.map_err(|error| StoreError::write(&error)));
+    }
+
+    /// Has the disk thread write a batch, and what has gathered meanwhile: as long as that is about as much as the last
+    /// time, it goes on by itself, for until this thread had its turn the disk would rest. A few senders get a fifth more
+    /// through so, 64 of them a twentieth. What is less would cost a sync of its own, and waits for the end of the turn.
+    async fn through_disk_thread(&mut self, batch: Batch) {
+        let group = Arc::clone(&batch.group);
+        let (report, mut reports) = unbounded_channel();
+        let shared = Arc::clone(&self.shared);
+        let work = move |file: &mut LogFile| {
+            let until = Instant::now() + STRETCH;
+            let mut next = Some(batch);
+            while let Some(batch) = next {
+                let sync = batch.durability == Durability::Disk;
+                let least = batch.lines.len() - batch.lines.len() / 8;
+                let written = batch.write(|lines, records| file.commit(lines, records, sync), &shared);
+                let goes_on = sync && written.outcome.is_ok() && !file.is_low() && Instant::now() < until;
+                drop(report.send(written));
+                next = if goes_on { shared.inbox.take_for_disk(least) } else { None };
+            }
+        };
+        let Ok(done) = self.start_on_disk_thread(work) else {
+            return group.complete(Err(StoreError::write(&gone())));
+        };
+        while let Some(written) = reports.recv().await {
+            self.settle(written);
+        }
+        // Should the thread have ended, the next batch will be told.
+        drop(self.take_back(done).await);
     }
 
     async fn obey(&mut self, command: Command) -> bool {
@@ -224,6 +243,14 @@ impl Committer {
         &mut self,
         work: impl FnOnce(&mut LogFile) -> T + Send + 'static,
     ) -> io::Result<T> {
+        let done = self.start_on_disk_thread(work)?;
+        self.take_back(done).await
+    }
+
+    fn start_on_disk_thread<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&mut LogFile) -> T + Send + 'static,
+    ) -> io::Result<oneshot::Receiver<(Box<LogFile>, T)>> {
         let mut file = self.file.take().ok_or_else(gone)?;
         let (reply, done) = oneshot::channel();
         self.disk.run(Box::new(move || {
@@ -231,10 +258,37 @@ impl Committer {
             // Nobody is left to be told when the runtime is gone.
             drop(reply.send((file, result)));
         }))?;
+        Ok(done)
+    }
+
+    async fn take_back<T>(&mut self, done: oneshot::Receiver<(Box<LogFile>, T)>) -> io::Result<T> {
         let (file, result) = done.await.map_err(|_| gone())?;
         self.file = Some(file);
         self.after_disk();
         Ok(result)
+    }
+}
+
+/// A batch that is through.
+struct Written {
+    group: Arc<Group>,
+    outcome: io::Result<Placed>,
+}
+
+impl Batch {
+    /// Writes its lines, counts them, gives their buffer back, and tells whoever asked to be told early.
+    fn write(self, write: impl FnOnce(&[u8], u64) -> io::Result<Placed>, shared: &Shared) -> Written {
+        let Self { lines, records, levels, group, .. } = self;
+        let outcome = write(&lines, records);
+        if let Ok(placed) = &outcome {
+            // Who is told may ask for the figures.
+            shared.tally.add(&levels, lines.len() as u64);
+            if records == 1 {
+                group.tell_early(*placed);
+            }
+        }
+        shared.inbox.recycle(lines);
+        Written { group, outcome }
     }
 }
 

@@ -66,6 +66,18 @@ impl Inner {
         self.records == 0 && self.commands.is_empty()
     }
 
+    fn take(&mut self) -> Batch {
+        let spare = std::mem::take(&mut self.spare);
+        Batch {
+            lines: std::mem::replace(&mut self.lines, spare),
+            records: std::mem::take(&mut self.records),
+            levels: std::mem::take(&mut self.levels),
+            group: std::mem::take(&mut self.group),
+            durability: self.durability,
+            commands: std::mem::take(&mut self.commands),
+        }
+    }
+
     /// Makes room for about `incoming` bytes more. Left to itself, the buffer of a full queue would grow to twice the
     /// queue for its last lines.
     fn make_room(&mut self, incoming: usize) {
@@ -184,18 +196,14 @@ impl Inbox {
     /// Takes the batch in hand, if there is anything in it.
     pub(super) fn take(&self) -> Option<Batch> {
         let mut inner = self.lock();
-        if inner.is_empty() {
-            return None;
-        }
-        let spare = std::mem::take(&mut inner.spare);
-        Some(Batch {
-            lines: std::mem::replace(&mut inner.lines, spare),
-            records: std::mem::take(&mut inner.records),
-            levels: std::mem::take(&mut inner.levels),
-            group: std::mem::take(&mut inner.group),
-            durability: inner.durability,
-            commands: std::mem::take(&mut inner.commands),
-        })
+        (!inner.is_empty()).then(|| inner.take())
+    }
+
+    /// As [`Self::take`], where it holds nothing but records that are to be synced, `least` bytes or more.
+    pub(super) fn take_for_disk(&self, least: usize) -> Option<Batch> {
+        let mut inner = self.lock();
+        let is_for_disk = inner.durability == Durability::Disk && inner.commands.is_empty();
+        (is_for_disk && inner.records > 0 && inner.lines.len() >= least).then(|| inner.take())
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -241,16 +249,42 @@ mod tests {
     use crate::record::Level;
     use jiff::tz::TimeZone;
 
+    fn inbox(durability: Durability, capacity: usize) -> (Inbox, Settings) {
+        let (path, format) = ("unused".into(), LineFormat::Text);
+        let settings = Settings { path, format, durability, rotate: None };
+        (Inbox::new(Clock::new(TimeZone::UTC), &settings, capacity), settings)
+    }
+
+    const SOURCE: Source<'static> = Source { client: "192.0.2.1", key: "key", route: "save-logs" };
+
+    #[test]
+    fn the_disk_takes_by_itself_what_is_enough_and_nothing_past_a_command() {
+        let (inbox, mut settings) = inbox(Durability::Disk, 1024 * 1024);
+        let record = || drop(inbox.push(&SOURCE, &[Entry { level: Level::Info, message: "m" }]).unwrap());
+        assert!(inbox.take_for_disk(0).is_none(), "nothing is there");
+        record();
+        let waiting = inbox.waiting() as usize;
+        assert!(inbox.take_for_disk(waiting + 1).is_none(), "too little is there");
+        assert_eq!(inbox.take_for_disk(waiting).map(|batch| batch.records), Some(1));
+        record();
+        inbox.command(Command::Verify(oneshot::channel().0));
+        assert!(inbox.take_for_disk(0).is_none(), "somebody waits for an answer of the committer");
+        let batch = inbox.take().unwrap();
+        assert_eq!((batch.records, batch.commands.len()), (1, 1));
+        record();
+        settings.durability = Durability::Os;
+        inbox.apply(&settings);
+        assert!(inbox.take_for_disk(0).is_none(), "nobody waits for a sync");
+        assert_eq!(inbox.take().map(|batch| batch.records), Some(1));
+    }
+
     #[test]
     fn a_full_queue_is_not_kept_in_a_buffer_of_twice_its_size() {
         let capacity = 1024 * 1024;
-        let (path, format, durability) = ("unused".into(), LineFormat::Text, Durability::Os);
-        let settings = Settings { path, format, durability, rotate: None };
-        let inbox = Inbox::new(Clock::new(TimeZone::UTC), &settings, capacity);
-        let source = Source { client: "192.0.2.1", key: "key", route: "save-logs" };
+        let (inbox, _) = inbox(Durability::Os, capacity);
         let message = "m".repeat(100);
         let entries = [Entry { level: Level::Info, message: &message }; 700];
-        while inbox.push(&source, &entries).is_ok() {}
+        while inbox.push(&SOURCE, &entries).is_ok() {}
         let batch = inbox.take().expect("lines are waiting");
         assert!(batch.lines.len() > capacity / 2);
         assert!(batch.lines.capacity() <= capacity + capacity / 16, "{} bytes", batch.lines.capacity());

@@ -99,11 +99,6 @@ const LOOK: Duration = Duration::from_millis(250);
 const COMPLAIN_EVERY: i64 = 10;
 
 impl Shared {
-    fn recycle_and_make_room(&self, lines: Vec<u8>) {
-        self.inbox.recycle(lines);
-        self.room.notify_waiters();
-    }
-
     fn complain(&self, error: &io::Error) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
         if now - self.complained.swap(now, Ordering::Relaxed) >= COMPLAIN_EVERY {
