@@ -21,6 +21,7 @@ use tokio_util::task::TaskTracker;
 
 use super::App;
 use super::connection::{self, Client, Stopping};
+use super::express;
 use super::peer::may_administer;
 use super::problem::Problem;
 use super::routes::routes;
@@ -308,8 +309,9 @@ struct Census {
     descriptors: u32,
 }
 
-/// Descriptors that are not for connections: the log, its state, readers, sockets.
-const OTHER_DESCRIPTORS: u64 = 64;
+/// Descriptors that are not for connections: the log, its state, readers, sockets; and the second ones of those that may
+/// be answered by another thread.
+const OTHER_DESCRIPTORS: u64 = 64 + express::FEW as u64;
 
 impl Default for Census {
     fn default() -> Self {

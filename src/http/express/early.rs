@@ -15,7 +15,7 @@ use crate::config::Durability;
 use crate::store::{Promise, Saved, Ticket};
 
 /// Among more connections than this a record is hardly ever alone, and each that was once costs a descriptor.
-const FEW: usize = 64;
+pub(in super::super) const FEW: usize = 64;
 
 /// What a connection needs for it.
 #[derive(Default)]

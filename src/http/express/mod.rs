@@ -19,6 +19,7 @@ use tokio::io::AsyncWriteExt;
 use tokio_util::io::poll_read_buf;
 use tokio_util::sync::WaitForCancellationFuture;
 
+pub(super) use self::early::FEW;
 use self::early::{Answer, Early, EarlyAnswer};
 use self::record::{Begun, Known, Record};
 pub(super) use self::reply::Heads;

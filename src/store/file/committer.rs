@@ -102,7 +102,6 @@ impl Committer {
     /// What the file wants after something was done with it.
     fn after_disk(&mut self) {
         let Some(file) = &mut self.file else { return };
-        self.visit = file.visit();
         if let Some(newest) = file.take_newest() {
             self.shared.inbox.not_before(newest);
         }
@@ -114,6 +113,8 @@ impl Committer {
         {
             self.worker = Worker::start(job, Arc::clone(&self.shared));
         }
+        // At last: what cannot be worked on now wants to be looked at later.
+        self.visit = file.visit();
     }
 
     fn cancel_job(&self) {
@@ -125,6 +126,7 @@ impl Committer {
     /// One batch and what follows it.
     async fn turn(&mut self, mut batch: Batch) -> Turn {
         let mut turn = Turn::Waited;
+        self.shared.room.notify_waiters();
         let commands = std::mem::take(&mut batch.commands);
         if batch.records > 0 {
             match self.file.as_mut() {
@@ -142,7 +144,7 @@ impl Committer {
                     turn = Turn::Inline;
                     self.settle(written);
                 }
-                _ => self.through_disk_thread(batch).await,
+                _ => self.through_disk_thread(batch, commands.is_empty()).await,
             }
         }
         for command in commands {
@@ -155,7 +157,6 @@ impl Committer {
 
     /// Tells who waits for a batch.
     fn settle(&self, written: Written) {
-        self.shared.room.notify_waiters();
         match &written.outcome {
             Ok(_) => self.shared.recovered(),
             Err(error) => {
@@ -172,7 +173,8 @@ impl Committer {
     /// Has the disk thread write a batch, and what has gathered meanwhile: as long as that is about as much as the last
     /// time, it goes on by itself, for until this thread had its turn the disk would rest. A few senders get a fifth more
     /// through so, 64 of them a twentieth. What is less would cost a sync of its own, and waits for the end of the turn.
-    async fn through_disk_thread(&mut self, batch: Batch) {
+    /// Nothing else than records may be due after the batch: what came behind a command must not get before it.
+    async fn through_disk_thread(&mut self, batch: Batch, is_all: bool) {
         let group = Arc::clone(&batch.group);
         let (report, mut reports) = unbounded_channel();
         let shared = Arc::clone(&self.shared);
@@ -183,13 +185,18 @@ impl Committer {
                 let sync = batch.durability == Durability::Disk;
                 let least = batch.lines.len() - batch.lines.len() / 8;
                 let written = batch.write(|lines, records| file.commit(lines, records, sync), &shared);
-                let goes_on = sync && written.outcome.is_ok() && !file.is_low() && Instant::now() < until;
+                let goes_on =
+                    is_all && sync && written.outcome.is_ok() && !file.is_low() && Instant::now() < until;
                 drop(report.send(written));
                 next = if goes_on { shared.inbox.take_for_disk(least) } else { None };
+                if next.is_some() {
+                    shared.room.notify_waiters();
+                }
             }
         };
-        let Ok(done) = self.start_on_disk_thread(work) else {
-            return group.complete(Err(StoreError::write(&gone())));
+        let done = match self.start_on_disk_thread(work) {
+            Ok(done) => done,
+            Err(error) => return self.settle(Written { group, outcome: Err(error) }),
         };
         while let Some(written) = reports.recv().await {
             self.settle(written);

@@ -218,6 +218,27 @@ async fn clear_is_ordered_and_positions_go_on() {
 }
 
 #[tokio::test]
+async fn what_comes_after_a_clear_is_kept_though_the_disk_goes_on_by_itself() {
+    let bench = Bench::new(Durability::Disk);
+    let store = bench.open();
+    for round in 0..60 {
+        let append =
+            |message: &str| store.try_append(&SOURCE, &[Entry { level: Level::Info, message }]).unwrap();
+        let before = append("before");
+        let clear = store.clear();
+        // The committer takes both, and the disk is busy with the record when the next one comes.
+        while store.shared.inbox.waiting() > 0 {
+            tokio::task::yield_now().await;
+        }
+        let message = format!("after {round}");
+        let after = append(&message);
+        let (before, clear, after) = tokio::join!(before, clear, after);
+        assert!(before.is_ok() && clear.is_ok() && after.is_ok());
+        assert_eq!(bench.messages(), [message]);
+    }
+}
+
+#[tokio::test]
 async fn an_interrupted_clear_is_finished_by_the_next_start() {
     let bench = Bench::new(Durability::Disk);
     let store = bench.open();
