@@ -347,3 +347,38 @@ impl DiskThread {
         self.0.send(job).map_err(|_| gone())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::FileStore;
+    use super::super::segment::Segment;
+    use super::*;
+    use crate::config::{Compression, Rotate};
+    use crate::record::LineFormat;
+    use crate::store::Settings;
+
+    #[test]
+    fn a_compression_that_lacks_room_is_tried_again_though_nobody_writes() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut file = LogFile::open(&dir.path().join("a.log"), &dir.path().join("a.state")).unwrap();
+        file.commit(b"line\n", 1, false).unwrap();
+        file.rotate().unwrap();
+        // As if it had more lines than any disk has room for.
+        let segment = Segment::clone(&file.archive.segments().items()[0]);
+        file.archive.replace(Segment { len: u64::MAX / 2, ..segment });
+        file.settle_archive();
+        file.set_rules(Some(Rotate { compress: Compression::Zstd, ..Rotate::default() }));
+        file.plan();
+        let settings = Settings {
+            path: dir.path().join("b.log"),
+            format: LineFormat::Text,
+            durability: Durability::Os,
+            rotate: None,
+        };
+        let (store, _) = FileStore::open(&settings, &dir.path().join("b.state"), 1024).unwrap();
+        let mut committer = Committer::new(Arc::clone(&store.shared), file).unwrap();
+        assert!(committer.visit.is_none(), "nothing is due");
+        committer.after_disk();
+        assert!(committer.worker.is_none() && committer.visit.is_some());
+    }
+}

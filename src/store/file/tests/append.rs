@@ -1,0 +1,160 @@
+//! Appends: each record once, in order, with a time that only grows, counted; settings change between them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use super::*;
+
+#[tokio::test]
+async fn many_senders_one_file() {
+    for durability in [Durability::Disk, Durability::Os] {
+        let bench = Bench::new(durability);
+        let store = bench.open();
+        let senders = (0..50).map(|sender| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                for n in 0..20 {
+                    save(&store, &format!("{sender}:{n}")).await;
+                }
+            })
+        });
+        futures_util::future::join_all(senders).await;
+        let messages = bench.messages();
+        assert_eq!(messages.len(), 1000);
+        for sender in 0..50 {
+            let prefix = format!("{sender}:");
+            let own: Vec<_> = messages.iter().filter_map(|message| message.strip_prefix(&prefix)).collect();
+            let expected: Vec<_> = (0..20).map(|n| n.to_string()).collect();
+            assert_eq!(own, expected, "each sender's records in order, once");
+        }
+        let found = details(&store).await;
+        assert_eq!((found.count, found.size), (1000, fs::metadata(bench.path()).unwrap().len()));
+        assert!(found.oldest <= found.newest && found.oldest.is_some());
+        store.close().await.unwrap();
+    }
+}
+
+/// Worker threads that append without rest: what shares a thread with the committer goes on nevertheless.
+#[tokio::test]
+async fn records_of_another_thread_leave_this_one_time() {
+    let bench = Bench::new(Durability::Os);
+    let store = bench.open();
+    let enough = Arc::new(AtomicBool::new(false));
+    let sender = std::thread::spawn({
+        let (store, enough) = (store.clone(), Arc::clone(&enough));
+        move || {
+            while !enough.load(Ordering::Relaxed) {
+                // Short, so that a batch stays below what is written on another thread.
+                let entry = Entry { level: Level::Info, message: "m" };
+                if store.try_append(&SOURCE, &[entry]).is_err() {
+                    std::thread::yield_now();
+                }
+            }
+        }
+    });
+    let (begun, mut saved) = (Instant::now(), 0);
+    while begun.elapsed() < Duration::from_secs(1) {
+        save(&store, "another").await;
+        saved += 1;
+    }
+    enough.store(true, Ordering::Relaxed);
+    sender.join().unwrap();
+    let others = store.stored() - saved;
+    // About ten, where each has its turn; thousands, where the committer goes on as long as there is something.
+    assert!(0 < others && others < 300 * saved, "{others} records of the other thread, {saved} of this one");
+    store.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_full_queue_holds_senders_back_and_loses_nothing() {
+    let bench = Bench::new(Durability::Disk);
+    let state = bench.dir.path().join("a.state");
+    let (store, committer) = FileStore::open(&bench.settings, &state, 100).unwrap();
+    tokio::spawn(committer);
+    let store = Arc::new(store);
+    let senders = (0..100).map(|n: u32| {
+        let store = Arc::clone(&store);
+        tokio::spawn(async move { save(&store, &n.to_string()).await })
+    });
+    futures_util::future::join_all(senders).await;
+    assert_eq!(bench.messages().len(), 100);
+}
+
+#[tokio::test]
+async fn settings_change_between_records() {
+    let mut bench = Bench::new(Durability::Disk);
+    let store = bench.open();
+    save(&store, "one").await;
+    let old = bench.path();
+    bench.settings.path = bench.dir.path().join("other/b.log");
+    bench.settings.format = LineFormat::Json;
+    store.reconfigure(bench.settings.clone()).await.unwrap();
+    save(&store, "two").await;
+    assert_eq!(bench.messages(), ["two"]);
+    assert!(fs::read_to_string(bench.path()).unwrap().starts_with('{'));
+    assert_eq!(fs::read_to_string(old).unwrap().lines().count(), 1);
+    let nowhere = Settings { path: PathBuf::from("/proc/none/x.log"), ..bench.settings.clone() };
+    store.reconfigure(nowhere).await.unwrap_err();
+    save(&store, "three").await;
+    assert_eq!(bench.messages(), ["two", "three"], "the old settings stay");
+}
+
+#[tokio::test]
+async fn a_closed_store_says_so() {
+    let bench = Bench::new(Durability::Os);
+    let store = bench.open();
+    save(&store, "one").await;
+    store.close().await.unwrap();
+    let refused = append(&store, &SOURCE, &[Entry { level: Level::Info, message: "two" }]).await;
+    assert!(matches!(refused, Err(StoreError::Closed)));
+    assert!(matches!(store.clear().await, Err(StoreError::Closed)));
+}
+
+#[tokio::test]
+async fn times_never_go_backwards_after_a_restart() {
+    let bench = Bench::new(Durability::Os);
+    let future = "[INFO](2099-01-01 00:00:00.000000+00:00)<192.0.2.1|k|save-log|1|1>from a wrong clock\n";
+    fs::create_dir_all(bench.path().parent().unwrap()).unwrap();
+    fs::write(bench.path(), future).unwrap();
+    let store = bench.open();
+    save(&store, "now").await;
+    let text = fs::read_to_string(bench.path()).unwrap();
+    let times: Vec<_> =
+        text.lines().map(|line| crate::record::parse_time(line.as_bytes()).unwrap()).collect();
+    assert!(times[0] <= times[1]);
+}
+
+#[tokio::test]
+async fn the_last_line_of_ours_sets_the_clock() {
+    let bench = Bench::new(Durability::Os);
+    let future =
+        "[INFO](2099-01-01 00:00:00.000000+00:00)<192.0.2.1|k|save-log|1|1>wrong clock\nforeign line\n";
+    fs::create_dir_all(bench.path().parent().unwrap()).unwrap();
+    fs::write(bench.path(), future).unwrap();
+    let store = bench.open();
+    save(&store, "now").await;
+    assert!(fs::read_to_string(bench.path()).unwrap().lines().last().unwrap().starts_with("[INFO](2099"));
+}
+
+#[tokio::test]
+async fn statistics_count_what_is_stored_and_wait_for_no_disk() {
+    let bench = Bench::new(Durability::Disk);
+    let (store, committer) =
+        FileStore::open(&bench.settings, &bench.dir.path().join("a.state"), 1024).unwrap();
+    let entries = [Level::Debug, Level::Error, Level::Error].map(|level| Entry { level, message: "m" });
+    let ticket = store.try_append(&SOURCE, &entries).unwrap();
+    let waiting = store.statistics().await;
+    assert_eq!((waiting.records, waiting.bytes, waiting.syncs.count()), ([0; 5], 0, 0));
+    assert!(waiting.queue > 0 && waiting.disk_free.is_some(), "{waiting:?}");
+    tokio::spawn(committer);
+    ticket.await.unwrap();
+    let hanging = store.shared.surveyor.acquire().await.unwrap();
+    let begun = Instant::now();
+    let found = store.statistics().await;
+    assert!(found.disk_free.is_none() && begun.elapsed() < 4 * LOOK, "{found:?} after {:?}", begun.elapsed());
+    assert_eq!((found.records, found.queue, found.syncs.count()), ([1, 0, 0, 2, 0], 0, 1));
+    assert_eq!((found.bytes, found.size), (waiting.queue, waiting.queue));
+    drop(hanging);
+    assert!(store.statistics().await.disk_free.is_some());
+}

@@ -1,0 +1,87 @@
+//! The engine against real files: what is acknowledged is there once, in order, whole, whatever happens to the file.
+
+mod append;
+mod clear;
+mod newest;
+mod outside;
+
+use std::fs;
+use std::num::NonZeroU64;
+use std::path::PathBuf;
+
+use futures_util::StreamExt;
+use tempfile::TempDir;
+
+use super::*;
+use crate::config::Durability;
+use crate::record::{Level, LineFormat};
+use crate::store::{Extent, Form, Order, Selection, append};
+
+struct Bench {
+    dir: TempDir,
+    settings: Settings,
+}
+
+impl Bench {
+    fn new(durability: Durability) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sub/a.log");
+        Self { settings: Settings { path, format: LineFormat::Text, durability, rotate: None }, dir }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.settings.path.clone()
+    }
+
+    fn open(&self) -> FileStore {
+        let state = self.dir.path().join("a.state");
+        let (store, committer) = FileStore::open(&self.settings, &state, 1024 * 1024).unwrap();
+        tokio::spawn(committer);
+        store
+    }
+
+    fn messages(&self) -> Vec<String> {
+        let text = fs::read(self.path()).unwrap();
+        assert!(text.is_empty() || text.ends_with(b"\n"));
+        let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        lines.map(|line| parse_line(line).unwrap().message).collect()
+    }
+}
+
+const SOURCE: Source<'static> = Source { client: "192.0.2.1", key: "k", route: "save-log" };
+
+async fn save(store: &FileStore, message: &str) -> Cursor {
+    append(store, &SOURCE, &[Entry { level: Level::Info, message }]).await.unwrap().cursor
+}
+
+async fn details(store: &FileStore) -> Details {
+    loop {
+        let details = store.details().await;
+        if !details.counting {
+            return details;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+async fn read(store: &FileStore) -> String {
+    let snapshot = store.snapshot().await.unwrap();
+    let blocks: Vec<_> = snapshot.bytes.stream(0..snapshot.len).collect().await;
+    let bytes: Vec<u8> = blocks.into_iter().flat_map(|block| block.unwrap()).collect();
+    String::from_utf8(bytes).unwrap()
+}
+
+async fn latest(store: &FileStore, limit: usize) -> Vec<String> {
+    let query = Query {
+        selection: Selection::default(),
+        order: Order::Descending,
+        cursor: None,
+        limit: NonZeroU64::new(limit as u64),
+        extent: Extent::Newest,
+        form: Form::LINES,
+        progress: Box::new(|| ()),
+    };
+    let blocks: Vec<_> = LogStore::read(store, query).await.unwrap().blocks.collect().await;
+    let bytes: Vec<u8> = blocks.into_iter().flat_map(|block| block.unwrap()).collect();
+    String::from_utf8(bytes).unwrap().lines().map(str::to_owned).collect()
+}
