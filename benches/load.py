@@ -58,9 +58,14 @@ class Load:
 
 
 class Wrk:
-    """A run of wrk in the background: one thread, kept-alive connections, each with one request at a time."""
+    """A run of wrk in the background: one thread, kept-alive connections, each with one request at a time.
 
-    def __init__(self, folder: Path, base: str, request: Request, connections: int, seconds: int) -> None:
+    It stays on `core`, where one is given: a load that comes from elsewhere does not wander to where the server runs.
+    """
+
+    def __init__(
+        self, folder: Path, base: str, request: Request, connections: int, seconds: int, core: int | None = None
+    ) -> None:
         body = folder / "request.body"
         body.write_bytes(request.body)
         quoted = {json.dumps(name): json.dumps(value) for name, value in request.headers.items()}
@@ -76,6 +81,7 @@ class Wrk:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            preexec_fn=None if core is None else lambda: os.sched_setaffinity(0, {core}),
         )
 
     def finish(self) -> Load:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import statistics
 import time
@@ -68,6 +69,12 @@ def folder_for(name: str) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def core_of_the_load() -> int | None:
+    """The last of several."""
+    cores = os.sched_getaffinity(0)
+    return max(cores) if len(cores) > 1 else None
+
+
 def touch_memory(path: Path, row: Row) -> None:
     """Fills as much of the page cache as the run will, and gives it back. Where a hypervisor takes free memory away, the
     first use of a page costs a fault of the host, several times as much as the copy: whoever came first would pay it.
@@ -100,7 +107,8 @@ def measure(
             reset_peak(pids)
             companion = accompany(server) if accompany else None
             cpu, busy, begin = cpu_seconds(pids), busy_seconds(), time.perf_counter()
-            load = Wrk(folder, server.base, server.request(row.records), row.connections, seconds).finish()
+            request = server.request(row.records)
+            load = Wrk(folder, server.base, request, row.connections, seconds, core_of_the_load()).finish()
             cpu, busy, elapsed = cpu_seconds(pids) - cpu, busy_seconds() - busy, time.perf_counter() - begin
             peak = memory_mb(pids, "VmHWM")
         finally:

@@ -77,8 +77,7 @@ impl Committer {
                 }
             }
             self.visit_if_due().await;
-            while let Some(batch) = self.shared.inbox.take() {
-                let turn = self.turn(batch).await;
+            while let Some(turn) = self.next_turn().await {
                 if matches!(turn, Turn::Closed) {
                     return;
                 }
@@ -123,6 +122,15 @@ impl Committer {
         }
     }
 
+    /// Deals with what is there, if there is anything.
+    async fn next_turn(&mut self) -> Option<Turn> {
+        if self.shared.inbox.is_for_disk() && self.through_disk_thread(None, true).await.is_ok() {
+            return Some(Turn::Waited);
+        }
+        let batch = self.shared.inbox.take()?;
+        Some(self.turn(batch).await)
+    }
+
     /// One batch and what follows it.
     async fn turn(&mut self, mut batch: Batch) -> Turn {
         let mut turn = Turn::Waited;
@@ -144,7 +152,12 @@ impl Committer {
                     turn = Turn::Inline;
                     self.settle(written);
                 }
-                _ => self.through_disk_thread(batch, commands.is_empty()).await,
+                _ => {
+                    let group = Arc::clone(&batch.group);
+                    if let Err(error) = self.through_disk_thread(Some(batch), commands.is_empty()).await {
+                        self.settle(Written { group, outcome: Err(error) });
+                    }
+                }
             }
         }
         for command in commands {
@@ -174,13 +187,21 @@ impl Committer {
     /// time, it goes on by itself, for until this thread had its turn the disk would rest. A few senders get a fifth more
     /// through so, 64 of them a twentieth. What is less would cost a sync of its own, and waits for the end of the turn.
     /// Nothing else than records may be due after the batch: what came behind a command must not get before it.
-    async fn through_disk_thread(&mut self, batch: Batch, is_all: bool) {
-        let group = Arc::clone(&batch.group);
+    ///
+    /// Without a batch it takes what is to be synced when it gets its turn: what came until then is in one sync with it,
+    /// which gives senders of batches a tenth more.
+    async fn through_disk_thread(&mut self, batch: Option<Batch>, is_all: bool) -> io::Result<()> {
         let (report, mut reports) = unbounded_channel();
+        let shared = Arc::clone(&self.shared);
+        let take = move |least| {
+            let batch = shared.inbox.take_for_disk(least)?;
+            shared.room.notify_waiters();
+            Some(batch)
+        };
         let shared = Arc::clone(&self.shared);
         let work = move |file: &mut LogFile| {
             let until = Instant::now() + STRETCH;
-            let mut next = Some(batch);
+            let mut next = batch.or_else(|| take(0));
             while let Some(batch) = next {
                 let sync = batch.durability == Durability::Disk;
                 let least = batch.lines.len() - batch.lines.len() / 8;
@@ -188,21 +209,16 @@ impl Committer {
                 let goes_on =
                     is_all && sync && written.outcome.is_ok() && !file.is_low() && Instant::now() < until;
                 drop(report.send(written));
-                next = if goes_on { shared.inbox.take_for_disk(least) } else { None };
-                if next.is_some() {
-                    shared.room.notify_waiters();
-                }
+                next = if goes_on { take(least) } else { None };
             }
         };
-        let done = match self.start_on_disk_thread(work) {
-            Ok(done) => done,
-            Err(error) => return self.settle(Written { group, outcome: Err(error) }),
-        };
+        let done = self.start_on_disk_thread(work)?;
         while let Some(written) = reports.recv().await {
             self.settle(written);
         }
         // Should the thread have ended, the next batch will be told.
         drop(self.take_back(done).await);
+        Ok(())
     }
 
     async fn obey(&mut self, command: Command) -> bool {

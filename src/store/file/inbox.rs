@@ -66,6 +66,10 @@ impl Inner {
         self.records == 0 && self.commands.is_empty()
     }
 
+    fn is_for_disk(&self) -> bool {
+        self.durability == Durability::Disk && self.records > 0 && self.commands.is_empty()
+    }
+
     fn take(&mut self) -> Batch {
         let spare = std::mem::take(&mut self.spare);
         Batch {
@@ -199,11 +203,15 @@ impl Inbox {
         (!inner.is_empty()).then(|| inner.take())
     }
 
+    /// Whether it holds records that are to be synced, and nothing else.
+    pub(super) fn is_for_disk(&self) -> bool {
+        self.lock().is_for_disk()
+    }
+
     /// As [`Self::take`], where it holds nothing but records that are to be synced, `least` bytes or more.
     pub(super) fn take_for_disk(&self, least: usize) -> Option<Batch> {
         let mut inner = self.lock();
-        let is_for_disk = inner.durability == Durability::Disk && inner.commands.is_empty();
-        (is_for_disk && inner.records > 0 && inner.lines.len() >= least).then(|| inner.take())
+        (inner.is_for_disk() && inner.lines.len() >= least).then(|| inner.take())
     }
 
     pub(super) fn is_empty(&self) -> bool {
