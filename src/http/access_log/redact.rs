@@ -1,6 +1,7 @@
 //! Secrets in URLs, for what is written down about requests.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use percent_encoding::percent_decode_str;
 
@@ -16,40 +17,45 @@ const SECRETS: [&str; 4] = ["api_key", "root_pass", "x_api_key", "authorization"
 /// however often it stands there; a value ends where the server would see its end, at `&`. Names are also looked for
 /// where this server reads none, in the path and in the fragment, since other servers have other habits.
 pub(crate) fn redacted(url: &str) -> Cow<'_, str> {
-    let mut clean = String::new();
-    // what of the URL is in `clean` already, or left out of it
-    let mut done = 0;
-    if let Some((from, to)) = user_info(url) {
-        clean.push_str(&url[..from]);
-        clean.push_str(HIDDEN);
-        done = to;
-    }
+    let mut hidden = Vec::new();
     let mut start = 0;
     for segment in url.split('&') {
         let end = start + segment.len();
-        if let Some(value) = secret_value(segment) {
-            // one that begins in what is hidden already is hidden with it
-            if let Some(before) = url.get(done..start + value) {
-                clean.push_str(before);
-                clean.push_str(HIDDEN);
-            }
-            done = end.max(done);
-        }
+        hidden.extend(secret_value(segment).map(|value| start + value..end));
         start = end + 1;
     }
-    if done == 0 {
+    if let Some(info) = user_info(url) {
+        // A secret may look like a URL: then it is hidden from where it begins.
+        let in_secret = hidden.iter().any(|value| value.start <= info.start && info.start <= value.end);
+        if !in_secret {
+            hidden.push(info);
+        }
+    }
+    if hidden.is_empty() {
         return Cow::Borrowed(url);
+    }
+    hidden.sort_by_key(|range| range.start);
+    let mut clean = String::new();
+    // what of the URL is in `clean` already, or left out of it
+    let mut done = 0;
+    for range in hidden {
+        // one that begins in what is hidden already is hidden with it
+        if let Some(before) = url.get(done..range.start) {
+            clean.push_str(before);
+            clean.push_str(HIDDEN);
+        }
+        done = done.max(range.end);
     }
     clean.push_str(&url[done..]);
     Cow::Owned(clean)
 }
 
 /// Where `USER:PASSWORD` stands in `scheme://USER:PASSWORD@HOST/`.
-fn user_info(url: &str) -> Option<(usize, usize)> {
+fn user_info(url: &str) -> Option<Range<usize>> {
     let from = url.find("://")? + 3;
     let authority = url[from..].split(['/', '?', '#']).next()?;
     let at = authority.rfind('@')?;
-    Some((from, from + at))
+    Some(from..from + at)
 }
 
 /// Where the value of a secret begins in a part between two `&`.
@@ -98,6 +104,9 @@ mod tests {
             ("http://h/p?mail=a@b", "http://h/p?mail=a@b"),
             ("http://u@h?api_key=@s3cret", "http://***@h?api_key=***"),
             ("x://api_key=a&b@c/d", "x://***@c/d"),
+            ("/x?api_key=s3cret&next=http://u:s3cret@h", "/x?api_key=***&next=http://***@h"),
+            ("/x?api_key=s3://cret@&a=b", "/x?api_key=***&a=b"),
+            ("/x?api_key=s3cret://&a=b@c", "/x?api_key=***&a=b@c"),
             ("/x?my_api_key=seen", "/x?my_api_key=seen"),
             ("api_key=s3cret", "api_key=***"),
             ("", ""),
