@@ -62,7 +62,9 @@ pub(super) struct AnswerBody<B> {
 
 impl<B> Drop for AnswerBody<B> {
     fn drop(&mut self) {
-        self.state.enter(Phase::Idle);
+        // What is left of a body is no head of a request, whoever reads it now.
+        let lingers = !self.state.is_stream() && self.state.has_unread_body();
+        self.state.enter(if lingers { Phase::Lingering } else { Phase::Idle });
     }
 }
 
@@ -273,9 +275,9 @@ fn check(
     }
     let (parts, body) = request.into_parts();
     // Targets without a path (RFC 9112, sections 3.2.3 and 3.2.4): the server as a whole, and a tunnel through it.
+    let preflight = || policy.preflight(&parts.headers).map(Into::into);
     if parts.method == Method::OPTIONS && parts.uri.path() == "*" {
-        let response = policy.preflight().map(Into::into);
-        return Checked::Answer { response, body: Some(body) };
+        return Checked::Answer { response: preflight(), body: Some(body) };
     }
     if parts.method == Method::CONNECT {
         return Checked::refused(Problem::method_not_allowed("Method CONNECT not allowed", METHODS), body);
@@ -290,7 +292,7 @@ fn check(
         return Checked::refused(Problem::method_not_allowed(detail, route.methods()), body);
     }
     if parts.method == Method::OPTIONS {
-        return Checked::Answer { response: policy.preflight().map(Into::into), body: Some(body) };
+        return Checked::Answer { response: preflight(), body: Some(body) };
     }
     if route == Route::Status {
         let text = concat!("MocaFileLog(", env!("CARGO_PKG_VERSION"), ") is working...");
@@ -340,6 +342,9 @@ fn well_formed(request: &Request<Incoming>, state: &ConnState, policy: &Policy) 
     if request.version() == Version::HTTP_11 && headers.get_all(header::HOST).iter().count() != 1 {
         return Err(Problem::bad_request("Exactly one Host is needed.").closing());
     }
+    if headers.get(header::HOST).is_some_and(|host| !is_host(host.as_bytes())) {
+        return Err(Problem::bad_request("The Host is malformed.").closing());
+    }
     if request.version() == Version::HTTP_2 {
         well_formed_in_2(request, policy)?;
     }
@@ -354,6 +359,11 @@ fn well_formed(request: &Request<Incoming>, state: &ConnState, policy: &Policy) 
         return Err(Problem::new(status, "The header section is too large.").closing());
     }
     Ok(())
+}
+
+/// Whether nothing stands in it that ends a host and its port in a URL, or comes before them.
+pub(super) fn is_host(value: &[u8]) -> bool {
+    !value.iter().any(|byte| matches!(byte, b' ' | b'\t' | b'/' | b'?' | b'#' | b'@' | b'\\'))
 }
 
 /// What hyper's HTTP/1 checks while it reads a head, and its HTTP/2 does not.

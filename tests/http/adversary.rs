@@ -150,7 +150,13 @@ fn blank_lines_do_not_hide_two_lengths() {
 #[test]
 fn one_host_and_only_one() {
     let server = Setup::new().start();
-    for head in ["GET /status HTTP/1.1\r\n\r\n", "GET /status HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"] {
+    for head in [
+        "GET /status HTTP/1.1\r\n\r\n",
+        "GET /status HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+        "GET /status HTTP/1.1\r\nHost: a b\r\n\r\n",
+        "GET /status HTTP/1.1\r\nHost: a/b\r\n\r\n",
+        "GET /status HTTP/1.1\r\nHost: me@a\r\n\r\n",
+    ] {
         let mut conn = server.connect();
         conn.send_raw(head.as_bytes()).unwrap();
         conn.receive("GET").unwrap().problem(400);

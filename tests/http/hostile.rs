@@ -234,6 +234,23 @@ fn a_body_over_the_maximum_is_413() {
 }
 
 #[test]
+fn what_comes_behind_a_refused_body_is_no_request() {
+    let server = Setup::new().http("request_max_size = 200000").start();
+    let request =
+        format!("GET {}?message=m HTTP/1.1\r\nHost: x\r\nAPI-KEY: {KEY}\r\n\r\n", route("save-log"));
+    for filling in ["a", "hello\n", "\r\n", &request] {
+        let body = filling.repeat(700_000 / filling.len());
+        let mut conn = server.connect();
+        let head = [("API-KEY", KEY), ("Content-Type", "application/json"), ("Transfer-Encoding", "chunked")];
+        conn.send("POST", &route("save-log"), &head, b"").unwrap();
+        conn.send_raw(format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len()).as_bytes()).ok();
+        conn.receive("POST").unwrap().problem(413);
+        assert!(conn.receive("GET").is_err(), "a second answer to a body of {filling:?}");
+    }
+    assert!(server.messages().is_empty());
+}
+
+#[test]
 fn a_hundred_megabytes_without_a_key_cost_little() {
     let server = Setup::new()
         .http("max_body_memory = 8000000")

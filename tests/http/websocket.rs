@@ -242,6 +242,11 @@ fn what_a_client_says_is_of_no_interest_but_its_control_frames() {
     assert_eq!(raw.receive().unwrap().0, 0x81);
     raw.send(0x88, b"\x0f\xa1bye");
     assert_eq!(raw.closes(), 4001, "its own code");
+    // a browser's close() without a code, which 0 is not
+    let mut raw = Raw::open(&server, "");
+    raw.send(0x88, b"");
+    assert_eq!(raw.receive().unwrap(), (0x88, Vec::new()));
+    assert!(raw.0.is_closed_within(Duration::from_secs(3)));
     // with nothing but the end of the connection
     let leaving = Raw::open(&server, "");
     drop(leaving);

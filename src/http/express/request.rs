@@ -5,6 +5,7 @@
 
 use super::super::answer::names_json;
 use super::super::params::BodyKind;
+use super::super::service::is_host;
 
 /// What stands at the beginning of the bytes that came.
 #[derive(Debug, PartialEq, Eq)]
@@ -85,7 +86,7 @@ fn whole_head(bytes: &[u8], bounds: Bounds) -> Option<Look<'_>> {
         let is = |name: &str| field.name.eq_ignore_ascii_case(name);
         // By length first: few names have the same.
         match field.name.len() {
-            4 if is("host") => hosts += 1,
+            4 if is("host") => hosts += u8::from(is_host(field.value)),
             6 if is("accept") => put(&mut wants_json, names_json(text(field.value)?))?,
             7 if is("api-key") => put(&mut key, text(field.value)?)?,
             9 if is("x-api-key") => put(&mut key, text(field.value)?)?,

@@ -280,7 +280,9 @@ impl<S: Wire> Talk<ConnStream<S>> {
                 Ok(Some(Said::Close(code))) => {
                     self.deaf = true;
                     if self.is_open() {
-                        self.say(CLOSE, &code.map(u16::to_be_bytes).unwrap_or_default());
+                        // None is answered with none: there is no code 0.
+                        let code = code.map(u16::to_be_bytes);
+                        self.say(CLOSE, code.as_ref().map_or(&[], |code| &code[..]));
                         self.closing = Some(now());
                     }
                 }
