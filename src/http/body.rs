@@ -66,7 +66,8 @@ impl Share {
     /// Takes more of the budget, and waits for it.
     ///
     /// # Errors
-    /// 503 for a share that is large already: those who wait while they hold much would wait for each other.
+    /// 413 for what has no room even alone; 503 for a share that is large already: those who wait while they hold much
+    /// would wait for each other.
     pub(super) async fn wait_for(&mut self, bytes: u64, limit: u64) -> Result<(), Problem> {
         loop {
             let budget = Arc::clone(&self.budget);
@@ -76,7 +77,11 @@ impl Share {
             if self.try_grow(bytes, limit) {
                 return Ok(());
             }
-            if self.bytes > MAY_WAIT || bytes > limit {
+            // Waiting gives nothing, and neither does coming back.
+            if self.bytes + bytes > limit {
+                return Err(Problem::no_room(limit));
+            }
+            if self.bytes > MAY_WAIT {
                 return Err(Problem::overloaded("Too many large bodies at once."));
             }
             freed.await;
@@ -138,7 +143,7 @@ pub(super) struct Caps {
 impl Caps {
     /// What a body can have room for at all.
     pub(super) fn whole(&self) -> u64 {
-        self.body.min(self.memory)
+        self.body.min(self.memory_for_this())
     }
 
     /// What all bodies may hold together with this one.

@@ -93,8 +93,15 @@ pub(super) async fn decode(
 ) -> Result<Collected, Problem> {
     let (bytes, mut share) = body.into_parts();
     let memory = caps.memory_for_this();
-    let cap = caps.whole();
-    let (held, first) = (share.bytes(), FIRST_ROOM.min(cap + 1));
+    let held = share.bytes();
+    // Both forms are in memory at once, and a byte beyond the cap is where an output that fits ends.
+    let beside = memory.saturating_sub(held + 1);
+    let cap = caps.whole().min(beside);
+    let refusal = move |stop: Stop| match stop {
+        Stop::TooLarge if beside < caps.whole() => Problem::no_room(memory),
+        stop => stop.problem(cap),
+    };
+    let first = FIRST_ROOM.min(cap + 1);
     share.wait_for(first, memory).await?;
     if bytes.len() as u64 <= INLINE {
         let mut room = Room { share: &mut share, granted: first, memory };
@@ -102,7 +109,7 @@ pub(super) async fn decode(
         match inflate(bytes.clone(), &codings, bounds, &mut room, None) {
             // Begun anew elsewhere, where it may take its time.
             Err(Stop::TooLarge | Stop::TooMany) => share.shrink_to(held + first),
-            Err(stop) => return Err(stop.problem(cap)),
+            Err(stop) => return Err(refusal(stop)),
             Ok(plain) => return Ok(Collected::new(plain, share)),
         }
     }
@@ -112,7 +119,7 @@ pub(super) async fn decode(
         let plain = inflate(bytes, &codings, bounds, &mut room, Some(stop))?;
         Ok(Collected::new(plain, share))
     });
-    inflated.await?.map_err(|stop: Stop| stop.problem(cap))
+    inflated.await?.map_err(refusal)
 }
 
 /// Why there is no whole body.

@@ -93,6 +93,12 @@ impl Problem {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, format!("The body is larger than {limit} bytes."))
     }
 
+    /// `memory`: what all bodies may hold together.
+    pub(super) fn no_room(memory: u64) -> Self {
+        let detail = format!("The body needs more memory than all bodies may have, {memory} bytes.");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
+    }
+
     pub(super) fn overloaded(detail: &'static str) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, detail).retry_after(RETRY_AFTER)
     }

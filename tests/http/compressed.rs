@@ -224,6 +224,46 @@ fn all_decompressed_bodies_together_are_bounded() {
 }
 
 #[test]
+fn what_never_has_room_is_413_at_once() {
+    let bomb = gzip(&[0; 1_000_000]);
+    // stored as it is: the two forms together are too large
+    let mut stored = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::none());
+    stored.write_all(&message(&"x".repeat(70_000))).unwrap();
+    for (most, memory, body, detail) in [
+        (
+            100_000,
+            100_000,
+            bomb.clone(),
+            "The body needs more memory than all bodies may have, 100000 bytes.",
+        ),
+        (100_000, 60_000, bomb, "The body needs more memory than all bodies may have, 60000 bytes."),
+        (
+            100_000,
+            128_000,
+            stored.finish().unwrap(),
+            "The body needs more memory than all bodies may have, 128000 bytes.",
+        ),
+    ] {
+        let server = Setup::new()
+            .http(&format!("request_max_size = {most}\nmax_body_memory = {memory}"))
+            .http("response_timeout = 5")
+            .start();
+        let headers = [("API-KEY", KEY), JSON, ("Content-Encoding", "gzip")];
+        server.request("POST", &route("save-log"), &headers, &body).refused(413, detail);
+        let small = gzip(&message("fits"));
+        assert_eq!(server.request("POST", &route("save-log"), &headers, &small).status, 200);
+        let chunked = [("API-KEY", KEY), JSON, ("Transfer-Encoding", "chunked")];
+        let mut conn = server.connect();
+        conn.send("POST", &route("save-log"), &chunked, b"").unwrap();
+        for _ in 0..30 {
+            conn.send_raw(format!("1770\r\n{}\r\n", "x".repeat(6000)).as_bytes()).ok();
+        }
+        conn.receive("POST").unwrap().problem(413);
+        server.assert_alive();
+    }
+}
+
+#[test]
 fn what_the_usual_tools_make() {
     let server = Setup::new().start();
     let directory = server.root_dir();
