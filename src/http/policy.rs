@@ -12,6 +12,16 @@ use super::route::{METHODS, Route};
 use crate::config::{Files, KeyDigest, KeyEntry, LogEntry, LogName};
 use crate::guard::{Key, Rules};
 
+const STAR: &str = "*";
+
+/// All that answers carry and browsers do not show by themselves.
+const EXPOSED: &str = "Moca-Cursor, RateLimit, RateLimit-Policy, Retry-After, Accept-Ranges, Content-Disposition, \
+                       Content-Range, ETag, Server-Timing, WWW-Authenticate";
+
+/// What requests carry that browsers do not send unasked.
+const ACCEPTED: &str = "API-KEY, X-API-Key, Authorization, ROOT-PASS, Content-Type, Content-Encoding, Moca-Encryption, \
+                        Last-Event-ID, Range, If-Range, If-None-Match, Level, Message";
+
 /// See the module.
 pub struct Policy {
     /// this log's entry of `log.json`
@@ -105,18 +115,30 @@ impl Policy {
         } else {
             return;
         }
-        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, cors.expose_headers.clone());
+        let exposed = if listed && cors.credentials && cors.expose_headers == STAR {
+            HeaderValue::from_static(EXPOSED)
+        } else {
+            cors.expose_headers.clone()
+        };
+        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
     }
 
-    /// The answer to a preflight (Fetch standard, CORS-preflight request), which carries no key.
-    pub(super) fn preflight(&self) -> Response<Bytes> {
+    /// The answer to a preflight (Fetch standard, CORS-preflight request), which carries no key. Beside
+    /// credentials `*` is no wildcard but a name: there, all that is asked for is named.
+    pub(super) fn preflight(&self, request: &HeaderMap) -> Response<Bytes> {
         let cors = &self.files.server.cors;
+        let named = |configured: &HeaderValue, all: HeaderValue| {
+            if cors.credentials && configured == STAR { all } else { configured.clone() }
+        };
+        let asked = request.get(header::ACCESS_CONTROL_REQUEST_HEADERS).cloned();
+        let wanted = asked.unwrap_or(const { HeaderValue::from_static(ACCEPTED) });
+        let methods = HeaderValue::from_static(METHODS);
         let mut response = Response::new(Bytes::from_static(b"allowed."));
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, super::answer::TEXT);
         headers.insert(header::ALLOW, HeaderValue::from_static(METHODS));
-        headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, cors.methods.clone());
-        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, cors.headers.clone());
+        headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, named(&cors.methods, methods));
+        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, named(&cors.headers, wanted));
         headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from(cors.max_age.as_secs()));
         response
     }

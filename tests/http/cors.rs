@@ -99,6 +99,40 @@ fn a_star_never_goes_together_with_credentials() {
     }
 }
 
+/// With credentials, browsers take `*` for a name (Fetch standard, CORS protocol and credentials).
+#[test]
+fn names_stand_beside_credentials() {
+    let star = |setup: Setup| {
+        setup
+            .server("access_control_allow_headers", json!("*"))
+            .server("access_control_expose_headers", json!("*"))
+            .server("access_control_allowed_methods", json!("*"))
+            .start()
+    };
+    let server = star(configured());
+    let ask = |server: &Server, wanted: &str| {
+        let headers = [
+            ("Origin", LOCAL),
+            ("Access-Control-Request-Method", "POST"),
+            ("Access-Control-Request-Headers", wanted),
+        ];
+        server.request("OPTIONS", &route("save-log"), &headers, b"")
+    };
+    let response = ask(&server, "api-key,authorization");
+    assert_eq!(response.expect_header("access-control-allow-headers"), "api-key,authorization");
+    assert_eq!(response.expect_header("access-control-allow-methods"), "GET, POST, HEAD, OPTIONS");
+    let exposed = response.expect_header("access-control-expose-headers").to_owned();
+    assert!(exposed.contains("Moca-Cursor") && exposed.contains("Retry-After"), "{exposed}");
+    let response = from(&server, LOCAL);
+    assert_eq!(response.expect_header("access-control-expose-headers"), exposed);
+    let response = server.request("OPTIONS", &route("save-log"), &[("Origin", LOCAL)], b"");
+    assert!(response.expect_header("access-control-allow-headers").contains("API-KEY"), "{response:?}");
+    let server = star(configured().server("access_control_allowed_credentials", json!(false)));
+    let response = ask(&server, "api-key");
+    assert_eq!(response.expect_header("access-control-allow-headers"), "*");
+    assert_eq!(response.expect_header("access-control-expose-headers"), "*");
+}
+
 #[test]
 fn credentials_can_be_turned_off() {
     let server = configured().server("access_control_allowed_credentials", json!(false)).start();
