@@ -18,7 +18,8 @@ const LONGEST: usize = 64;
 const MICROS: i64 = 1_000_000;
 
 /// The instant that `text` names when it is `now`, in microseconds since the epoch. What has no offset of its own is
-/// in the zone of `now`; finer parts than microseconds are rounded up. Longer ago than an `i64` holds stands at its edge.
+/// in the zone of `now`; finer parts than microseconds are rounded up. Longer ago than an `i64` holds stands at its edge,
+/// and so do the last hours of the year 9999, which no record reaches.
 ///
 /// A time that a change of the clocks skips is the one that much later; of two the earlier.
 ///
@@ -46,7 +47,7 @@ pub fn parse_when(text: &str, now: &ZonedDateTime) -> Result<i64, UnknownTime> {
         None => return Err(UnknownTime),
         Some(time) => time_of_day(time).ok_or(UnknownTime)?,
     };
-    in_zone(day.to_datetime(time), now)
+    Ok(in_zone(day.to_datetime(time), now.time_zone()))
 }
 
 /// `15m`: in microseconds.
@@ -69,18 +70,17 @@ fn absolute(text: &str, now: &ZonedDateTime) -> Result<i64, UnknownTime> {
     let date = text.get(..10).and_then(date).ok_or(UnknownTime)?;
     let rest = text.get(10..).unwrap_or_default();
     if rest.is_empty() {
-        return in_zone(date.to_datetime(Civil::midnight()), now);
+        return Ok(in_zone(date.to_datetime(Civil::midnight()), now.time_zone()));
     }
     let rest = rest.strip_prefix(['t', ' ']).ok_or(UnknownTime)?;
     let len = rest.bytes().take_while(|byte| byte.is_ascii_digit() || matches!(byte, b':' | b'.')).count();
     let (time, offset) = rest.split_at(len);
     let civil = date.to_datetime(time_of_day(time).ok_or(UnknownTime)?);
     if offset.is_empty() {
-        return in_zone(civil, now);
+        return Ok(in_zone(civil, now.time_zone()));
     }
     let east = offset_seconds(offset).ok_or(UnknownTime)?;
-    let utc = TimeZone::UTC.to_timestamp(civil).map_err(|_| UnknownTime)?;
-    Ok(micros(utc).saturating_sub(east * MICROS))
+    Ok(in_zone(civil, &TimeZone::UTC).saturating_sub(east * MICROS))
 }
 
 /// `z`, `+02:00`, `-02:00`. A plus that stood in a query without being encoded arrives as a blank.
@@ -141,8 +141,9 @@ fn two_digits(text: &str, most: i8) -> Option<i8> {
     digits.then(|| text.parse().ok()).flatten().filter(|number| *number <= most)
 }
 
-fn in_zone(civil: DateTime, now: &ZonedDateTime) -> Result<i64, UnknownTime> {
-    now.time_zone().to_timestamp(civil).map(micros).map_err(|_| UnknownTime)
+/// Years have four digits: what is out of range is behind the end.
+fn in_zone(civil: DateTime, zone: &TimeZone) -> i64 {
+    zone.to_timestamp(civil).map_or(i64::MAX, micros)
 }
 
 /// Rounded up: a record stands at a whole microsecond, and is at or after an instant when it is at or after this.
@@ -197,6 +198,14 @@ mod tests {
             ("yesterday 03:00:01", "2026-11-22T02:00:01Z"),
         ] {
             assert_eq!(shown(text).as_deref(), Some(instant), "{text}");
+        }
+        for end in
+            ["9999-12-31", "9999-12-31T23:59:59Z", "9999-12-31 23:59:59.999999999-12:00", "9999-12-31 12:00"]
+        {
+            assert!(
+                parse_when(end, &berlin()).unwrap() > parse_when("9999-12-30T21:00Z", &berlin()).unwrap(),
+                "{end}"
+            );
         }
         let long_ago = parse_when("99999999999999999999999w", &berlin()).unwrap();
         assert_eq!(long_ago, micros(berlin().timestamp()) - i64::MAX);
