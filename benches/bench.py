@@ -16,10 +16,10 @@ from servers import PEERS, Ours
 
 ROWS = (
     Row("single-c64", 1, 64, ("bare", "nginx", "journal", "os", "disk", "tls")),
-    Row("single-c512", 1, 512, ("bare", "nginx", "os", "disk")),
-    Row("single-c1", 1, 1, ("bare", "nginx", "os", "disk")),
+    Row("single-c512", 1, 512, ("bare", "nginx", "journal", "os", "disk")),
+    Row("single-c1", 1, 1, ("bare", "nginx", "journal", "os", "disk")),
     Row("batch100-c64", 100, 64, ("bare", "nginx", "journal", "os", "disk")),
-    Row("batch1000-c64", 1000, 64, ("bare", "nginx", "os", "disk")),
+    Row("batch1000-c64", 1000, 64, ("bare", "nginx", "journal", "os", "disk")),
 )
 LONE = "single-c1"
 OURS = ("os", "disk", "tls")

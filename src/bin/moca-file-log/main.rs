@@ -170,7 +170,8 @@ fn configured(
     let log_json = log_json.display();
     let Some(log) = files.logs.get(name).cloned() else {
         let known: Vec<&str> = files.logs.keys().map(LogName::as_str).collect();
-        let message = format!("unknown log \"{name}\": {log_json} has {}", known.join(", "));
+        let known = if known.is_empty() { "no log".to_owned() } else { known.join(", ") };
+        let message = format!("unknown log \"{name}\": {log_json} has {known}");
         return Err(Failure::new(Exit::Config, message));
     };
     if !log.status {
