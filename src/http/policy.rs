@@ -130,8 +130,8 @@ impl Policy {
         let named = |configured: &HeaderValue, all: HeaderValue| {
             if cors.credentials && configured == STAR { all } else { configured.clone() }
         };
-        let asked = request.get(header::ACCESS_CONTROL_REQUEST_HEADERS).cloned();
-        let wanted = asked.unwrap_or(const { HeaderValue::from_static(ACCEPTED) });
+        let asked = request.get(header::ACCESS_CONTROL_REQUEST_HEADERS).filter(|asked| are_names(asked));
+        let wanted = asked.cloned().unwrap_or(const { HeaderValue::from_static(ACCEPTED) });
         let methods = HeaderValue::from_static(METHODS);
         let mut response = Response::new(Bytes::from_static(b"allowed."));
         let headers = response.headers_mut();
@@ -142,4 +142,10 @@ impl Policy {
         headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from(cors.max_age.as_secs()));
         response
     }
+}
+
+/// Whether these are names of headers as browsers send them, not `*` among them.
+fn are_names(list: &HeaderValue) -> bool {
+    let is_of_names = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b',' | b' ');
+    !list.is_empty() && list.as_bytes().iter().all(is_of_names)
 }
