@@ -3,6 +3,8 @@
 
 use std::path::Path;
 
+use clap::Args;
+
 use super::check;
 use super::error::{Error, Outcome};
 use super::out::{Out, remark};
@@ -14,16 +16,35 @@ use crate::systemd::generator::{
     self, Diff, Edition, Plan, admin_socket_unit, applied, diff, service_unit, socket_unit, store,
 };
 
+/// Arguments of `apply`.
+#[derive(Debug, Default, Args)]
+pub(crate) struct Apply {
+    /// Only when the files were edited since they were applied the last time
+    #[arg(long)]
+    if_edited: bool,
+}
+
 /// How often files that are edited all the time are read again.
 const MOST_ROUNDS: usize = 10;
 
 /// Applies the configuration, all of it or nothing: an invalid file changes nothing.
 ///
 /// systemd passes over edits that are made while this runs, so it looks again when everything is done.
-pub(crate) fn apply(places: &Places, out: &mut Out) -> Outcome {
+pub(crate) fn apply(arguments: &Apply, places: &Places, out: &mut Out) -> Outcome {
+    // The same variable moves the generator's places, in tests of the two together.
+    let root = std::env::var_os("MOCA_FILE_LOG_ROOT").unwrap_or_else(|| "/".into());
+    let kept = generator::Places::below(Path::new(&root));
+    if arguments.if_edited {
+        let last = Edition::kept(&kept.snapshot);
+        if last.is_none_or(|edition| edition == Edition::of(&places.config)) {
+            return Ok(0);
+        }
+    }
     for _ in 0..MOST_ROUNDS {
         let edition = Edition::of(&places.config);
-        apply_once(places, out)?;
+        // A file that is refused was looked at as well. Where this cannot be written, the plan cannot, which is said.
+        let _kept = edition.keep(&kept.snapshot);
+        apply_once(places, &kept, out)?;
         if Edition::of(&places.config) == edition {
             break;
         }
@@ -31,16 +52,13 @@ pub(crate) fn apply(places: &Places, out: &mut Out) -> Outcome {
     Ok(0)
 }
 
-fn apply_once(places: &Places, out: &mut Out) -> Outcome {
+fn apply_once(places: &Places, kept: &generator::Places, out: &mut Out) -> Outcome {
     let judged = check::judge(places);
     if !judged.errors.is_empty() {
         remark("mocactl: the configuration is not valid; what is applied stays as it is");
         return Err(Error::of_findings(&judged.errors));
     }
     let new = generator::plan(&places.config).map_err(|findings| Error::of_findings(&findings))?;
-    // The same variable moves the generator's places, in tests of the two together.
-    let root = std::env::var_os("MOCA_FILE_LOG_ROOT").unwrap_or_else(|| "/".into());
-    let kept = generator::Places::below(Path::new(&root));
     let old = applied(&kept.snapshot).unwrap_or_else(|error| {
         remark(format_args!("mocactl: {error}; everything counts as new"));
         None

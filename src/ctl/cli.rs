@@ -3,6 +3,7 @@
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
+use super::apply::Apply;
 use super::block::BlockCommand;
 use super::check::Check;
 use super::generate::Generate;
@@ -101,7 +102,7 @@ pub(crate) enum CliCommand {
     /// Print the latest lines of a log, and those that come
     Tail(Tail),
     /// Bring what log.json says now into force: new, moved, removed and switched-off logs
-    Apply,
+    Apply(Apply),
     /// Print the completions for a shell
     Completions {
         /// The shell

@@ -91,7 +91,7 @@ fn run(cli: Cli, out: &mut Out) -> Outcome {
         CliCommand::Block(command) => block::run(&command, &places, out),
         CliCommand::Get(arguments) => get::run(&arguments, &places, out),
         CliCommand::Tail(arguments) => tail::run(&arguments, &places, out),
-        CliCommand::Apply => apply::apply(&places, out),
+        CliCommand::Apply(arguments) => apply::apply(&arguments, &places, out),
         CliCommand::Completions { shell } => generate::completions(shell, out),
         CliCommand::Generate(what) => generate::run(&what),
     }

@@ -13,7 +13,7 @@ use clap::Args;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::apply;
+use super::apply::{self, Apply};
 use super::ask;
 use super::edit::{Target, replace, sync_parent};
 use super::error::{Error, Outcome};
@@ -82,7 +82,7 @@ pub(crate) fn run(reset: &Reset, places: &Places, out: &mut Out) -> Outcome {
         "{} is as shipped, with a fresh key and root password in it",
         places.config.display()
     ))?;
-    if ran && let Err(error) = apply::apply(places, out) {
+    if ran && let Err(error) = apply::apply(&Apply::default(), places, out) {
         remark(format_args!("mocactl: {error}"));
     }
     restart(out)

@@ -115,6 +115,34 @@ fn apply_changes_nothing_while_a_file_is_wrong() {
 }
 
 #[test]
+fn apply_if_edited_is_for_what_an_apply_has_not_seen() {
+    let installation = Installation::of_one();
+    let applied = || installation.calls("systemctl").len();
+    // nothing is known of how the files came into force
+    installation.run(&["apply", "--if-edited"]).ok();
+    assert_eq!(applied(), 0);
+    installation.run(&["apply"]).ok();
+    let before = applied();
+    installation.run(&["apply", "--if-edited"]).ok();
+    installation.write("http.toml", "");
+    installation.run(&["apply", "--if-edited"]).ok();
+    assert_eq!(applied(), before);
+    installation.write("log.json", r#"{"a": {"host": "127.0.0.1", "port": 1, "file": "a"}}"#);
+    installation.run(&["apply", "--if-edited"]).ok();
+    let moved = applied();
+    assert!(moved > before);
+    installation.run(&["apply", "--if-edited"]).ok();
+    assert_eq!(applied(), moved);
+    // a file that was refused was seen, and is not refused again and again
+    installation.write("log.json", "{");
+    installation.run(&["apply", "--if-edited"]).failed(78);
+    installation.run(&["apply", "--if-edited"]).ok();
+    installation.write("log.json", "{}");
+    installation.run(&["apply", "--if-edited"]).ok();
+    assert!(applied() > moved);
+}
+
+#[test]
 fn apply_touches_what_changed_only() {
     let installation = Installation::of_one();
     let log = |port: u16, file: &str| format!(r#"{{"host": "127.0.0.1", "port": {port}, "file": "{file}"}}"#);

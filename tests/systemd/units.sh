@@ -156,6 +156,13 @@ for round in $(seq 8); do
 done
 check "an edit while the last one is being applied is applied as well" saved $((8140 + round))
 check "and what was there in between is gone" refused $((8120 + round))
+# the same in the moment after the last look at the files and before systemd watches them again
+machine_exec sh -c 'unit=/run/systemd/system/moca-file-log-apply.service.d && mkdir -p "$unit" &&
+    printf "[Service]\nExecStartPost=-+/bin/mv /root/late.json /etc/moca-file-log/log.json\n" >"$unit/late.conf" &&
+    systemctl daemon-reload && cd /etc/moca-file-log && sed "s/$1/8152/" log.json >/root/late.json &&
+    sed "s/$1/8151/" log.json >new && mv new log.json' sh $((8140 + round))
+check "and one before systemd watches again" eventually 5 saved 8152
+machine_exec sh -c 'rm -r /run/systemd/system/moca-file-log-apply.service.d && systemctl daemon-reload'
 check "the processes of the other logs did not notice" equal "$(others)" "$before"
 more='"new words": {"host": "127.0.0.1", "port": 8108, "file": "new words.log"},
     "six": {"host": "::1", "port": 8109, "use_ipv6": true, "file": "/srv/deep er/six.log"}'

@@ -1,15 +1,19 @@
 //! Whether the configuration was edited meanwhile.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+
+use serde::{Deserialize, Serialize};
 
 /// What the files that a plan is made of were at one moment, as far as one can see without reading them.
 ///
 /// systemd's path units pass over what happens while the service that they start is running. Whoever applies a plan in
 /// such a service therefore takes the edition before the files are read, compares when everything is done, and begins
-/// anew when it is another.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// anew when it is another. What comes after that and before systemd watches again is found by another service, which
+/// is started then and compares with the edition that was kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Edition([Option<(u64, u64, [i64; 4])>; 2]);
 
 impl Edition {
@@ -23,7 +27,28 @@ impl Edition {
             Some((file.dev(), file.ino(), times))
         }))
     }
+
+    /// The one that was kept in this directory; `None` when there is none that can be read.
+    #[must_use]
+    pub fn kept(dir: &Path) -> Option<Self> {
+        serde_json::from_slice(&fs::read(dir.join(FILE)).ok()?).ok()
+    }
+
+    /// Keeps it in this directory, which is created when it is missing.
+    ///
+    /// # Errors
+    /// When it cannot be written; none is kept then.
+    pub fn keep(&self, dir: &Path) -> io::Result<()> {
+        fs::create_dir_all(dir)?;
+        let path = dir.join(FILE);
+        let written =
+            serde_json::to_vec(self).map_err(io::Error::from).and_then(|text| fs::write(&path, text));
+        // an older one would be taken for an edit
+        written.inspect_err(|_| drop(fs::remove_file(&path)))
+    }
 }
+
+const FILE: &str = "edition.json";
 
 #[cfg(test)]
 mod tests {
@@ -56,5 +81,21 @@ mod tests {
         }
         fs::write(dir.path().join("api_key.json"), "[]").unwrap();
         assert_eq!(Some(&edition()), editions.last());
+    }
+
+    #[test]
+    fn one_that_is_kept_is_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = dir.path().join("new");
+        assert_eq!(Edition::kept(&place), None);
+        fs::write(dir.path().join("log.json"), "{}").unwrap();
+        let edition = Edition::of(dir.path());
+        edition.keep(&place).unwrap();
+        assert_eq!(Edition::kept(&place), Some(edition.clone()));
+        fs::write(place.join(FILE), "[[1, 2").unwrap();
+        assert_eq!(Edition::kept(&place), None);
+        fs::remove_file(place.join(FILE)).unwrap();
+        fs::create_dir(place.join(FILE)).unwrap();
+        edition.keep(&place).unwrap_err();
     }
 }
