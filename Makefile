@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test test-api test-web test-system check deb lint-deb bench bench-scale bench-micro bench-setup setup toolchain clean
+.PHONY: help run test test-api test-web test-system check deb lint-deb bench bench-scale bench-micro bench-setup layout setup toolchain clean
 
 # rustup puts cargo here, and a shell that was open before does not know it yet; nginx is in sbin.
 export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/sbin
@@ -102,6 +102,10 @@ bench-scale: bench-setup ## what growth costs: keys, addresses, limits, connecti
 
 bench-micro: toolchain ## single functions of the hot path
 	@cargo bench --locked --bench micro -- $(BENCH)
+
+layout: toolchain ## anew which functions lie side by side in the program: after changes of what a start or a record takes
+	@command -v valgrind >/dev/null || { echo 'valgrind is missing: sudo apt-get install -y valgrind' >&2; exit 1; }
+	@python3 benches/layout.py
 
 bench-setup: toolchain
 	@missing=(); \
