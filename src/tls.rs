@@ -16,9 +16,16 @@ use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::version::{TLS12, TLS13};
-use tokio_rustls::rustls::{Error, InconsistentKeys, ServerConfig};
+use tokio_rustls::rustls::{CipherSuite, Error, InconsistentKeys, ServerConfig};
 
 use crate::config::{Finding, Tls};
+
+/// TLS 1.3 has one of them, TLS 1.2 one for each kind of key.
+const AES_128: [CipherSuite; 3] = [
+    CipherSuite::TLS13_AES_128_GCM_SHA256,
+    CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+    CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+];
 
 /// A certificate with its key, ready to serve.
 pub struct Identity {
@@ -89,13 +96,18 @@ pub fn load(tls: &Tls, config_dir: &Path) -> Result<Identity, Finding> {
             finding(KEY, message, "use an RSA (2048 bits or more), ECDSA (P-256, P-384) or Ed25519 key")
         }
     };
+    let mut provider = ring::default_provider();
+    // AES-128 before AES-256, though OpenSSL's clients say the opposite: ten rounds instead of fourteen, on both sides
+    // (1 % of what a record costs), and nobody breaks either.
+    provider.cipher_suites.sort_by_key(|suite| !AES_128.contains(&suite.suite()));
     // SNI is not looked at: there is one certificate.
-    let mut serving = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+    let mut serving = ServerConfig::builder_with_provider(Arc::new(provider))
         .with_protocol_versions(&[&TLS13, &TLS12])
         .map_err(unusable)?
         .with_no_client_auth()
         .with_single_cert(chain, key)
         .map_err(unusable)?;
+    serving.ignore_client_order = true;
     serving.ticketer = ring::Ticketer::new().map_err(unusable)?;
     serving.alpn_protocols = vec![b"http/1.1".to_vec()];
     let plain = serving.clone();

@@ -36,6 +36,7 @@ mod phase;
 mod policy;
 mod problem;
 mod read;
+mod records;
 mod route;
 mod routes;
 mod save;

@@ -14,6 +14,7 @@ use super::http2;
 use super::listener::turn_away;
 use super::phase::ConnState;
 use super::problem::Problem;
+use super::records::Records;
 use super::service::Handlers;
 use crate::tls::Identity;
 
@@ -38,7 +39,7 @@ pub(super) async fn serve<H: Handlers>(stream: TcpStream, identity: Arc<Identity
         }
         _ => return,
     }
-    let handshake = Box::pin(TlsAcceptor::from(identity.serving()).accept(stream));
+    let handshake = Box::pin(TlsAcceptor::from(identity.serving()).accept(Records(stream)));
     drop(identity);
     let outcome = tokio::select! {
         outcome = timeout(patience, handshake) => outcome,
@@ -58,7 +59,7 @@ pub(super) async fn serve<H: Handlers>(stream: TcpStream, identity: Arc<Identity
 
 /// Says `refusal` to a client that is not served, if it finishes its handshake within `patience`.
 pub(super) async fn refuse(stream: TcpStream, identity: Arc<Identity>, refusal: Vec<u8>, patience: Duration) {
-    let handshake = TlsAcceptor::from(identity.plain()).accept(stream);
+    let handshake = TlsAcceptor::from(identity.plain()).accept(Records(stream));
     if let Ok(Ok(stream)) = timeout(patience, handshake).await {
         turn_away(stream, refusal).await;
     }

@@ -11,6 +11,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
 
+use super::records::Records;
+
 /// See the module.
 pub(super) trait Wire: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     /// Whether there is something to read: bytes, the end, an error. Nothing is read, so that whoever waits here needs no
@@ -68,14 +70,14 @@ impl Wire for UnixStream {
     }
 }
 
-impl Wire for TlsStream<TcpStream> {
+impl Wire for TlsStream<Records> {
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let (stream, session) = self.get_ref();
         // The first request may have come together with the end of the handshake, and is decrypted already.
-        if session.wants_read() { stream.poll_readable(cx) } else { Poll::Ready(Ok(())) }
+        if session.wants_read() { stream.0.poll_readable(cx) } else { Poll::Ready(Ok(())) }
     }
 
     fn socket(&self) -> BorrowedFd<'_> {
-        self.get_ref().0.as_fd()
+        self.get_ref().0.0.as_fd()
     }
 }

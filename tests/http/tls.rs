@@ -64,6 +64,10 @@ fn both_versions_and_both_protocols_as_openssl_sees_them() {
             assert!(said.contains(&format!("ALPN protocol: {protocol}")), "{said}");
             assert!(said.contains(shown), "{said}");
             assert!(said.contains("Verify return code: 0"), "{said}");
+            assert!(
+                said.contains("AES128-GCM") || said.contains("AES_128_GCM"),
+                "the one that costs less: {said}"
+            );
         }
         let said = openssl(&server, &[version, "-alpn", "http/1.1,h2"]);
         assert!(said.contains("ALPN protocol: h2"), "the server's order counts: {said}");
