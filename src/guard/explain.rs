@@ -5,7 +5,13 @@
 use http::HeaderMap;
 use http::header::REFERER;
 
-use super::{ClientAddr, Guard, Key, Quota, Refusal, Rules, headers, key_check};
+use super::checks::Guard;
+use super::client_addr::ClientAddr;
+use super::key::Key;
+use super::limits::quota::Quota;
+use super::refusal::Refusal;
+use super::rules::Rules;
+use super::{key_check, required_headers};
 
 /// What is known of a request that was refused.
 #[derive(Debug, Clone, Copy)]
@@ -55,7 +61,7 @@ pub(super) fn explain(guard: &Guard, rules: &Rules, refusal: &Refusal, asked: &A
             format!("referer.allowed_referer does not hold {}", referers(asked.headers))
         }
         Refusal::MissingForcedHeader => {
-            let missing: Vec<_> = headers::missing_forced(&rules.system, asked.headers).collect();
+            let missing: Vec<_> = required_headers::missing_forced(&rules.system, asked.headers).collect();
             format!("force_headers: {} missing or different", list(&missing))
         }
         Refusal::Blocked => blocked(guard, rules, asked.client),

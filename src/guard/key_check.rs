@@ -5,7 +5,10 @@ use std::borrow::Cow;
 use http::HeaderMap;
 use subtle::ConstantTimeEq;
 
-use super::{ClientAddr, Key, PathRule, Refusal, headers};
+use super::client_addr::ClientAddr;
+use super::key::{Key, PathRule};
+use super::refusal::Refusal;
+use super::required_headers;
 use crate::config::ArgValue;
 
 /// Longest key that is looked at, in characters (code points).
@@ -74,8 +77,10 @@ pub(super) fn missing_args<'k, 'a>(
 pub(super) fn missing_headers<'k>(key: &'k Key, request: &HeaderMap) -> impl Iterator<Item = &'k str> {
     let names = key.entry.required_headers.iter().map(|(name, _)| name.as_str());
     let all = key.required_headers.iter().zip(names);
-    all.filter(|((name, value), _)| !name.as_ref().is_some_and(|name| headers::has(request, name, value)))
-        .map(|(_, name)| name)
+    all.filter(|((name, value), _)| {
+        !name.as_ref().is_some_and(|name| required_headers::has(request, name, value))
+    })
+    .map(|(_, name)| name)
 }
 
 #[cfg(test)]

@@ -7,7 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::{ClientAddr, Refusal, Rules, state};
+use super::client_addr::ClientAddr;
+use super::refusal::Refusal;
+use super::rules::Rules;
+use super::state_file;
 use crate::config::LogName;
 
 /// The state of maintenance of one log.
@@ -24,7 +27,7 @@ impl Maintenance {
     /// The state as the marker file in the state directory has it. Only its presence counts, not its content.
     #[must_use]
     pub fn open(state_dir: &Path, log: &LogName) -> Self {
-        let marker = state::state_file(state_dir, log, "maintenance");
+        let marker = state_file::state_file(state_dir, log, "maintenance");
         let by_signal = marker.try_exists().unwrap_or_else(|error| {
             let path = marker.display();
             crate::event!(warn, STATE_FILE_BROKEN; "{path} cannot be looked for ({error}), taken as absent");
@@ -55,9 +58,9 @@ impl Maintenance {
         let was_on = self.by_signal.swap(on, Ordering::AcqRel);
         let outcome = if on {
             let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-            state::replace(&self.marker, format!("{{\"since\":{since}}}\n").as_bytes())
+            state_file::replace(&self.marker, format!("{{\"since\":{since}}}\n").as_bytes())
         } else {
-            state::remove(&self.marker)
+            state_file::remove(&self.marker)
         };
         drop(changing);
         if was_on != on {

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use super::{ClientAddr, Quota};
+use super::client_addr::ClientAddr;
+use super::limits::quota::{self, Quota};
 
 /// Why a request is refused. `Display` is the `detail` of the answer, word for word.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -87,7 +88,7 @@ impl Refusal {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::TooManyRequests { retry_after, .. } => {
-                Some(Duration::from_secs(super::quota::seconds_up(*retry_after).max(1)))
+                Some(Duration::from_secs(quota::seconds_up(*retry_after).max(1)))
             }
             Self::Maintenance => Some(MAINTENANCE_RETRY),
             _ => None,

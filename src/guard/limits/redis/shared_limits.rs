@@ -7,12 +7,6 @@
 //!
 //! The journal hears of it once a minute at most, and never of a password.
 
-mod away;
-mod connect;
-mod script;
-
-pub(super) use script::Naming;
-
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -22,10 +16,12 @@ use tokio::sync::Notify;
 use tokio::task::{AbortHandle, yield_now};
 use tokio::time::{sleep, timeout};
 
-use self::away::Away;
-use super::windows::Count;
-use super::{ClientAddr, rate};
+use super::unavailable::Away;
+use super::{connect, script};
 use crate::config::RedisUrl;
+use crate::guard::client_addr::ClientAddr;
+use crate::guard::limits::rate;
+use crate::guard::limits::windows::Count;
 
 /// The longest that a request waits for Redis.
 const DEADLINE: Duration = Duration::from_millis(35);
@@ -41,7 +37,7 @@ const STEADY: Duration = Duration::from_secs(10);
 const WARN_EVERY: Duration = Duration::from_secs(60);
 
 /// Counters in one Redis. Dropping it ends what it does in the background.
-pub(super) struct Shared {
+pub(crate) struct Shared {
     inner: Arc<Inner>,
     keeper: AbortHandle,
 }
@@ -73,24 +69,24 @@ struct Told {
 impl Shared {
     /// Looks for this Redis from now on, and returns at once. Needs a tokio runtime, which does the background work;
     /// requests may ask from any other.
-    pub(super) fn new(url: RedisUrl) -> Self {
+    pub(crate) fn new(url: RedisUrl) -> Self {
         let inner = Arc::new(Inner { url, line: ArcSwapOption::empty(), told: Mutex::default() });
         let keeper = tokio::spawn(keep(Arc::clone(&inner))).abort_handle();
         Self { inner, keeper }
     }
 
-    pub(super) fn url(&self) -> &RedisUrl {
+    pub(crate) fn url(&self) -> &RedisUrl {
         &self.inner.url
     }
 
     /// Whether it is worth asking.
-    pub(super) fn is_there(&self) -> bool {
+    pub(crate) fn is_there(&self) -> bool {
         self.inner.line.load().is_some()
     }
 
     /// Counts one request in all of its limits, or in none when one of them is used up. Gives where each of them
     /// stood before, those of the path first; `None` when Redis does not tell.
-    pub(super) async fn take(&self, limits: rate::Limits<'_>, client: ClientAddr) -> Option<Vec<Count>> {
+    pub(crate) async fn take(&self, limits: rate::Limits<'_>, client: ClientAddr) -> Option<Vec<Count>> {
         let line = self.inner.line.load_full()?;
         let question = script::Question::new(limits, client);
         match within_deadline(question.ask(line.connection.clone())).await {

@@ -32,7 +32,7 @@ pub struct LimitState {
 const LARGEST: u64 = 999_999_999_999_999;
 
 impl Quota {
-    pub(super) fn new(mut limits: Vec<LimitState>) -> Self {
+    pub(crate) fn new(mut limits: Vec<LimitState>) -> Self {
         limits.sort_by_key(|limit| (limit.remaining, Reverse(limit.reset)));
         Self { limits }
     }
@@ -95,12 +95,12 @@ impl Quota {
 }
 
 /// Whole seconds, rounded up: who waits that long does not come too early.
-pub(super) const fn seconds_up(duration: Duration) -> u64 {
+pub(crate) const fn seconds_up(duration: Duration) -> u64 {
     duration.as_secs().saturating_add(if duration.subsec_nanos() > 0 { 1 } else { 0 })
 }
 
 /// `text` as an `sf-string`. It can hold ASCII only: everything else, and `%`, is percent-encoded.
-pub(super) fn sf_string(text: &str) -> String {
+pub(crate) fn sf_string(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
     quoted.push('"');
     for byte in text.bytes() {

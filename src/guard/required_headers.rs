@@ -4,7 +4,7 @@ use http::header::REFERER;
 use http::{HeaderMap, HeaderName};
 use subtle::ConstantTimeEq;
 
-use super::Refusal;
+use super::refusal::Refusal;
 use crate::config::{RequiredHeader, System};
 
 /// `force_headers`, then `referer`.

@@ -7,32 +7,34 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::blocklist::BlockList;
-use super::counters::Counters;
-use super::{ClientAddr, Refusal, Rules};
+use super::block_list::BlockList;
+use super::hit_counters::HitCounters;
+use crate::guard::client_addr::ClientAddr;
+use crate::guard::refusal::Refusal;
+use crate::guard::rules::Rules;
 
 /// The window of `dos_detect`.
 const FLOOD_WINDOW: Duration = Duration::from_secs(1);
 /// How long unknown keys are remembered, from the first one.
 const UNKNOWN_KEY_WINDOW: Duration = Duration::from_secs(3600);
 
-pub(super) struct Addresses {
-    pub(super) blocked: Arc<BlockList>,
-    requests: Counters,
-    unknown_keys: Counters,
+pub(crate) struct AddressFilter {
+    pub(crate) blocked: Arc<BlockList>,
+    requests: HitCounters,
+    unknown_keys: HitCounters,
 }
 
-impl Addresses {
-    pub(super) fn open(block_list: PathBuf) -> Self {
+impl AddressFilter {
+    pub(crate) fn open(block_list: PathBuf) -> Self {
         Self {
             blocked: Arc::new(BlockList::open(block_list)),
-            requests: Counters::new(FLOOD_WINDOW),
-            unknown_keys: Counters::new(UNKNOWN_KEY_WINDOW),
+            requests: HitCounters::new(FLOOD_WINDOW),
+            unknown_keys: HitCounters::new(UNKNOWN_KEY_WINDOW),
         }
     }
 
     /// The block lists, then `dos_detect`: the request that exceeds it is refused, and so is all that follows.
-    pub(super) fn check(&self, rules: &Rules, client: &ClientAddr, now: Instant) -> Result<(), Refusal> {
+    pub(crate) fn check(&self, rules: &Rules, client: &ClientAddr, now: Instant) -> Result<(), Refusal> {
         let ClientAddr::Ip(address) = *client else { return Ok(()) };
         if self.is_listed(rules, client) {
             return Err(Refusal::Blocked);
@@ -47,7 +49,7 @@ impl Addresses {
     }
 
     /// The block lists.
-    pub(super) fn is_listed(&self, rules: &Rules, client: &ClientAddr) -> bool {
+    pub(crate) fn is_listed(&self, rules: &Rules, client: &ClientAddr) -> bool {
         let ClientAddr::Ip(address) = *client else { return false };
         // Both lists know IPv4 addresses as such, also when the peer of a dual-stack socket was passed as it came.
         let address = address.to_canonical();
@@ -57,7 +59,7 @@ impl Addresses {
 
     /// Counts an unknown key; more of them than `block_ip_when_received_invalid_system_auth` within an hour block the
     /// address from the next request on.
-    pub(super) fn unknown_key(&self, rules: &Rules, client: &ClientAddr, now: Instant) {
+    pub(crate) fn unknown_key(&self, rules: &Rules, client: &ClientAddr, now: Instant) {
         let ClientAddr::Ip(address) = *client else { return };
         let address = address.to_canonical();
         let count = self.unknown_keys.hit(address, now);
@@ -82,7 +84,7 @@ impl Addresses {
         }
     }
 
-    pub(super) fn block(&self, address: IpAddr, reason: &str) -> bool {
+    pub(crate) fn block(&self, address: IpAddr, reason: &str) -> bool {
         let address = address.to_canonical();
         let new = self.blocked.block(address, reason);
         if new {
@@ -94,7 +96,7 @@ impl Addresses {
         new
     }
 
-    pub(super) fn unblock(&self, address: IpAddr) -> bool {
+    pub(crate) fn unblock(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         // Counted anew: else the next unknown key would block the address again.
         self.requests.forget(address);
@@ -136,9 +138,9 @@ mod tests {
         ClientAddr::from(ip(text))
     }
 
-    fn addresses() -> (tempfile::TempDir, Addresses) {
+    fn addresses() -> (tempfile::TempDir, AddressFilter) {
         let dir = tempfile::tempdir().unwrap();
-        let addresses = Addresses::open(dir.path().join("a.blocked.json"));
+        let addresses = AddressFilter::open(dir.path().join("a.blocked.json"));
         (dir, addresses)
     }
 

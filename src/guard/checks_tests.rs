@@ -7,6 +7,8 @@ use http::{HeaderName, HeaderValue};
 
 use super::*;
 use crate::config::{Files, IpSet, KeyEntry, RequiredHeader, System};
+use crate::guard::client_addr::client_addr;
+use crate::guard::testing;
 
 const CLIENT: &str = "192.0.2.1";
 

@@ -16,7 +16,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
-use super::state;
+use crate::guard::state_file;
 
 /// An address that is blocked, and since when and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,7 +36,7 @@ const LONGEST_REASON: usize = 200;
 /// How many entries are copied under one lock when the list is written.
 const COPIED_AT_ONCE: usize = 1024;
 
-pub(super) struct BlockList {
+pub(crate) struct BlockList {
     path: PathBuf,
     cap: usize,
     /// how many entries there are: none is the common case, and then nobody takes the lock
@@ -47,7 +47,7 @@ pub(super) struct BlockList {
     /// the version on disk; held while writing
     written: Mutex<u64>,
     /// wakes who writes the list
-    pub(super) changed: Notify,
+    pub(crate) changed: Notify,
 }
 
 #[derive(Default)]
@@ -77,7 +77,7 @@ impl Entries {
 
 impl BlockList {
     /// Reads the list; a file that cannot be used is moved aside.
-    pub(super) fn open(path: PathBuf) -> Self {
+    pub(crate) fn open(path: PathBuf) -> Self {
         Self::with_cap(path, CAP)
     }
 
@@ -90,7 +90,7 @@ impl BlockList {
             Err(error) => Err(error.to_string()),
         };
         let entries = read.unwrap_or_else(|why| {
-            state::move_aside(&path, &why);
+            state_file::move_aside(&path, &why);
             Vec::new()
         });
         let mut list = Entries::default();
@@ -108,26 +108,26 @@ impl BlockList {
         }
     }
 
-    pub(super) fn contains(&self, address: IpAddr) -> bool {
+    pub(crate) fn contains(&self, address: IpAddr) -> bool {
         self.len.load(Ordering::Acquire) != 0
             && self.entries.read().unwrap_or_else(PoisonError::into_inner).by_address.contains_key(&address)
     }
 
     /// Since when and why an address is blocked.
-    pub(super) fn entry(&self, address: IpAddr) -> Option<BlockedEntry> {
+    pub(crate) fn entry(&self, address: IpAddr) -> Option<BlockedEntry> {
         let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
         entries.by_address.get(&address).and_then(|age| entries.by_age.get(age)).cloned()
     }
 
     /// False when it was blocked already.
-    pub(super) fn block(&self, address: IpAddr, reason: &str) -> bool {
+    pub(crate) fn block(&self, address: IpAddr, reason: &str) -> bool {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let reason = reason.chars().take(LONGEST_REASON).collect();
         self.change(|entries| entries.insert(BlockedEntry { address, since, reason }, self.cap))
     }
 
     /// False when it was not blocked.
-    pub(super) fn unblock(&self, address: IpAddr) -> bool {
+    pub(crate) fn unblock(&self, address: IpAddr) -> bool {
         self.change(|entries| {
             let age = entries.by_address.remove(&address.to_canonical());
             age.and_then(|age| entries.by_age.remove(&age)).is_some()
@@ -147,12 +147,12 @@ impl BlockList {
     }
 
     /// How many there are.
-    pub(super) fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.len.load(Ordering::Acquire)
     }
 
     /// All entries, the oldest first.
-    pub(super) fn entries(&self) -> Vec<BlockedEntry> {
+    pub(crate) fn entries(&self) -> Vec<BlockedEntry> {
         let mut copy = Vec::new();
         let mut next = Bound::Unbounded;
         loop {
@@ -173,12 +173,12 @@ impl BlockList {
     ///
     /// # Errors
     /// Those of the file system; the file is as it was then.
-    pub(super) fn write(&self) -> io::Result<()> {
+    pub(crate) fn write(&self) -> io::Result<()> {
         let mut written: MutexGuard<'_, u64> = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         // Read before the copy: a change during it makes one more write, never one too few.
         let version = self.version.load(Ordering::Acquire);
         if *written != version {
-            state::replace(&self.path, &serde_json::to_vec(&self.entries())?)?;
+            state_file::replace(&self.path, &serde_json::to_vec(&self.entries())?)?;
             *written = version;
         }
         Ok(())

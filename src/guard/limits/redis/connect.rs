@@ -17,7 +17,7 @@ use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-use super::away::Away;
+use super::unavailable::Away;
 use crate::config::{RedisPlace, RedisUrl};
 
 /// For connecting, TLS and the login together. Nobody waits for it but the keeper.

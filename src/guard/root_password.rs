@@ -11,8 +11,10 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use tokio::sync::Semaphore;
 
-use super::windows::{Count, Windows};
-use super::{ClientAddr, Quota, Refusal};
+use super::client_addr::ClientAddr;
+use super::limits::quota::Quota;
+use super::limits::windows::{Count, Windows};
+use super::refusal::Refusal;
 use crate::config::RootPassword;
 
 type PasswordDigest = [u8; 32];
@@ -68,7 +70,7 @@ impl RootGate {
         }
     }
 
-    /// See [`super::Guard::check_root`].
+    /// See [`crate::guard::Guard::check_root`].
     pub(super) async fn check(
         &self,
         root: &Root,
@@ -169,5 +171,5 @@ fn digest(password: &str) -> PasswordDigest {
 }
 
 #[cfg(test)]
-#[path = "root_tests.rs"]
+#[path = "root_password_tests.rs"]
 mod tests;

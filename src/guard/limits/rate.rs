@@ -9,46 +9,49 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
-use super::shared::Naming;
+use super::quota::{self, LimitState, Quota};
+use super::redis::script::Naming;
 use super::windows::{Count, Windows};
-use super::{ClientAddr, Key, LimitState, PathRule, Quota, Refusal, quota};
 use crate::config::{KeyEntry, RateLimit};
+use crate::guard::client_addr::ClientAddr;
+use crate::guard::key::{Key, PathRule};
+use crate::guard::refusal::Refusal;
 
 /// One limit of a key, ready to be counted.
-pub(super) struct Limit {
+pub(crate) struct Limit {
     id: LimitId,
     name: Arc<str>,
-    pub(super) amount: u64,
-    pub(super) window: Duration,
+    pub(crate) amount: u64,
+    pub(crate) window: Duration,
     /// its name where it is shared
-    pub(super) naming: Naming,
+    pub(crate) naming: Naming,
 }
 
 /// The limits of one request.
 #[derive(Clone, Copy)]
-pub(super) struct Limits<'k> {
+pub(crate) struct Limits<'k> {
     /// for each client
     of_path: &'k [Limit],
     of_key: &'k [Limit],
 }
 
 impl<'k> Limits<'k> {
-    pub(super) fn of(key: &'k Key, rule: PathRule) -> Self {
+    pub(crate) fn of(key: &'k Key, rule: PathRule) -> Self {
         let of_path = key.path_limits.get(rule.0).map(Vec::as_slice).unwrap_or_default();
         Self { of_path, of_key: &key.own_limits }
     }
 
-    pub(super) const fn is_empty(self) -> bool {
+    pub(crate) const fn is_empty(self) -> bool {
         self.of_path.is_empty() && self.of_key.is_empty()
     }
 
     /// Those of the path first.
-    pub(super) fn iter(self) -> impl Iterator<Item = &'k Limit> {
+    pub(crate) fn iter(self) -> impl Iterator<Item = &'k Limit> {
         self.of_path.iter().chain(self.of_key)
     }
 
     /// What the answer is when the limits stood so, in their order, before the request.
-    pub(super) fn judge(self, before: impl IntoIterator<Item = Count>) -> Result<Quota, Refusal> {
+    pub(crate) fn judge(self, before: impl IntoIterator<Item = Count>) -> Result<Quota, Refusal> {
         let mut states = Vec::with_capacity(self.of_path.len() + self.of_key.len());
         let mut wait: Option<Duration> = None;
         for (limit, count) in self.iter().zip(before) {
@@ -79,7 +82,7 @@ impl<'k> Limits<'k> {
 struct LimitId([u8; 16]);
 
 /// The windows of all keys.
-pub(super) struct Rates {
+pub(crate) struct Rates {
     windows: Mutex<Tables>,
 }
 
@@ -93,7 +96,7 @@ struct Tables {
 const CAP: usize = 100_000;
 
 /// The limits that `rate` and each `allowed_path` make. Equal limits of one list count once.
-pub(super) fn limits_of(entry: &KeyEntry) -> (Vec<Limit>, Vec<Vec<Limit>>) {
+pub(crate) fn limits_of(entry: &KeyEntry) -> (Vec<Limit>, Vec<Vec<Limit>>) {
     let of_paths: usize = entry.allowed_path.iter().map(|path| path.rate.as_slice().len()).sum();
     // A single limit has the key's own name; only where there are more must they be told apart.
     let alone = entry.rate.as_slice().len() + of_paths == 1;
@@ -147,7 +150,7 @@ impl LimitId {
 }
 
 impl Rates {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with_cap(CAP)
     }
 
@@ -155,8 +158,8 @@ impl Rates {
         Self { windows: Mutex::new(Tables { of_keys: Windows::new(cap), of_clients: Windows::new(cap) }) }
     }
 
-    /// See [`super::Guard::spend`].
-    pub(super) fn spend(
+    /// See [`crate::guard::Guard::spend`].
+    pub(crate) fn spend(
         &self,
         key: &Key,
         rule: PathRule,
@@ -183,7 +186,7 @@ impl Rates {
     }
 
     /// Takes over where the limits stand elsewhere, so that they go on here when nobody there tells any more.
-    pub(super) fn learn(
+    pub(crate) fn learn(
         &self,
         limits: Limits<'_>,
         client: ClientAddr,

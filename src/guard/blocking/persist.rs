@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::blocklist::BlockList;
+use super::block_list::BlockList;
 
 /// A flood from many addresses changes the list with every request; it is written once a second then.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -12,7 +12,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 const RETRY: Duration = Duration::from_secs(10);
 
 /// Writes the list whenever it changed; ends only when the runtime does. Needs a runtime with time.
-pub(super) async fn persist(list: &Arc<BlockList>) {
+pub(crate) async fn persist(list: &Arc<BlockList>) {
     let mut failing = false;
     loop {
         list.changed.notified().await;

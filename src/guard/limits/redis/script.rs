@@ -11,11 +11,11 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, RedisResult, Script};
 
-use super::away::{Away, is_unknown_script};
+use super::unavailable::{Away, is_unknown_script};
 use crate::config::{KeyDigest, RateLimit};
-use crate::guard::ClientAddr;
-use crate::guard::rate::Limits;
-use crate::guard::windows::Count;
+use crate::guard::client_addr::ClientAddr;
+use crate::guard::limits::rate::Limits;
+use crate::guard::limits::windows::Count;
 
 const SOURCE: &str = include_str!("take.lua");
 
@@ -26,14 +26,14 @@ static HASH: LazyLock<String> = LazyLock::new(|| Script::new(SOURCE).get_hash().
 const ID_DIGITS: usize = 32;
 
 /// A limit's key in Redis, but for the client that a limit of a path counts.
-pub(in crate::guard) struct Naming {
+pub(crate) struct Naming {
     before_client: Box<str>,
     /// `None` = all clients count together
     behind_client: Option<Box<str>>,
 }
 
 impl Naming {
-    pub(in crate::guard) fn new(key: &KeyDigest, path: Option<&str>, limit: &RateLimit) -> Self {
+    pub(crate) fn new(key: &KeyDigest, path: Option<&str>, limit: &RateLimit) -> Self {
         let digest = key.to_hex();
         let id = digest.get(..ID_DIGITS).unwrap_or_default();
         let limit = format!("{}/{}/{}", limit.amount, limit.multiple, limit.unit.name());

@@ -7,7 +7,7 @@ use std::hash::Hash;
 use std::time::{Duration, Instant};
 
 /// Counters by `K`. One `K` always has the same length of window.
-pub(super) struct Windows<K> {
+pub(crate) struct Windows<K> {
     open: HashMap<K, Window>,
     /// by length of the window, so that what closes first is always at the front
     queues: Vec<Queue<K>>,
@@ -26,11 +26,11 @@ struct Queue<K> {
 
 /// Where a counter stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Count {
+pub(crate) struct Count {
     /// hits in the open window; 0 when none is open
-    pub(super) hits: u64,
+    pub(crate) hits: u64,
     /// until the window closes; the whole length when none is open
-    pub(super) closes_in: Duration,
+    pub(crate) closes_in: Duration,
 }
 
 /// A window that was learned to close so little earlier or later is the same one: the news took its time.
@@ -41,12 +41,12 @@ const SWEPT_AT_ONCE: usize = 2;
 
 impl<K: Copy + Eq + Hash> Windows<K> {
     /// At most `cap` open windows (at least one).
-    pub(super) fn new(cap: usize) -> Self {
+    pub(crate) fn new(cap: usize) -> Self {
         Self { open: HashMap::new(), queues: Vec::new(), cap: cap.max(1) }
     }
 
     /// The counter as it stands.
-    pub(super) fn count(&self, key: &K, length: Duration, now: Instant) -> Count {
+    pub(crate) fn count(&self, key: &K, length: Duration, now: Instant) -> Count {
         self.open
             .get(key)
             .and_then(|window| {
@@ -58,7 +58,7 @@ impl<K: Copy + Eq + Hash> Windows<K> {
     }
 
     /// Counts a hit; how many there are in the window now, this one included.
-    pub(super) fn hit(&mut self, key: K, length: Duration, now: Instant) -> u64 {
+    pub(crate) fn hit(&mut self, key: K, length: Duration, now: Instant) -> u64 {
         if let Some(window) = self.open.get_mut(&key)
             && now.saturating_duration_since(window.start) < length
         {
@@ -77,7 +77,7 @@ impl<K: Copy + Eq + Hash> Windows<K> {
     }
 
     /// Takes over where the counter stands elsewhere.
-    pub(super) fn learn(&mut self, key: K, length: Duration, count: Count, now: Instant) {
+    pub(crate) fn learn(&mut self, key: K, length: Duration, count: Count, now: Instant) {
         let known = self.count(&key, length, now);
         if known.hits == 0 || known.closes_in.abs_diff(count.closes_in) > DRIFT {
             self.open.remove(&key);
@@ -93,14 +93,14 @@ impl<K: Copy + Eq + Hash> Windows<K> {
     }
 
     /// Takes one hit back.
-    pub(super) fn take_back(&mut self, key: &K) {
+    pub(crate) fn take_back(&mut self, key: &K) {
         if let Some(window) = self.open.get_mut(key) {
             window.count = window.count.saturating_sub(1);
         }
     }
 
     /// Forgets the hits of `key`.
-    pub(super) fn forget(&mut self, key: &K) {
+    pub(crate) fn forget(&mut self, key: &K) {
         // The window stays until it closes, so that every window has exactly one place in its queue.
         if let Some(window) = self.open.get_mut(key) {
             window.count = 0;
@@ -132,7 +132,7 @@ impl<K: Copy + Eq + Hash> Windows<K> {
     }
 
     #[cfg(test)]
-    pub(super) fn sizes(&self) -> (usize, usize) {
+    pub(crate) fn sizes(&self) -> (usize, usize) {
         (self.open.len(), self.queues.iter().map(|queue| queue.starts.len()).sum())
     }
 }

@@ -1,0 +1,8 @@
+//! Blocked addresses: the block list and its file, floods, unknown keys.
+
+pub(crate) mod address_filter;
+pub(crate) mod block_list;
+pub(crate) mod hit_counters;
+pub(crate) mod persist;
+
+pub use self::block_list::BlockedEntry;

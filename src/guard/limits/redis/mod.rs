@@ -1,0 +1,6 @@
+//! Limits that all instances share, counted in a Redis.
+
+mod connect;
+pub(crate) mod script;
+pub(crate) mod shared_limits;
+mod unavailable;
