@@ -1,11 +1,36 @@
 //! All files together: read from the directory or from texts, and valid as a whole or not at all.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Component, Path};
 
-use super::finding::Finding;
-use super::{Files, api_key, http_toml, ip_set, log_json, server, system};
+use super::files::api_key_json::{self, KeyEntry};
+use super::files::http_toml::{self, HttpSettings};
+use super::files::ip_blacklist_json;
+use super::files::log_json::{self, LogEntry};
+use super::files::server_json::{self, Server};
+use super::files::system_json::{self, System};
+use super::syntax::finding::Finding;
+use super::values::ip_set::IpSet;
+use super::values::log_name::LogName;
+
+/// Everything that stands in the configuration directory, valid as a whole.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Files {
+    /// `log.json`
+    pub logs: BTreeMap<LogName, LogEntry>,
+    /// `api_key.json`, in its order: the first entry with a key wins
+    pub keys: Vec<KeyEntry>,
+    /// `server.json`
+    pub server: Server,
+    /// `system.json`
+    pub system: System,
+    /// `ip_blacklist.json`
+    pub blacklist: IpSet,
+    /// `http.toml`
+    pub http: HttpSettings,
+}
 
 /// Files that are in order, and what is worth a word about them.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,8 +66,14 @@ impl std::fmt::Debug for Sources {
 }
 
 /// The names of the files in the directory.
-pub(super) const NAMES: [&str; 6] =
-    [log_json::FILE, api_key::FILE, server::FILE, system::FILE, ip_set::BLACKLIST, http_toml::FILE];
+pub(crate) const NAMES: [&str; 6] = [
+    log_json::FILE,
+    api_key_json::FILE,
+    server_json::FILE,
+    system_json::FILE,
+    ip_blacklist_json::FILE,
+    http_toml::FILE,
+];
 
 /// Reads all files of the directory.
 ///
@@ -58,10 +89,10 @@ pub fn load(dir: &Path) -> Result<Loaded, Vec<Finding>> {
     };
     let sources = Sources {
         log: read(log_json::FILE),
-        api_key: read(api_key::FILE),
-        server: read(server::FILE),
-        system: read(system::FILE),
-        ip_blacklist: read(ip_set::BLACKLIST),
+        api_key: read(api_key_json::FILE),
+        server: read(server_json::FILE),
+        system: read(system_json::FILE),
+        ip_blacklist: read(ip_blacklist_json::FILE),
         http: read(http_toml::FILE),
     };
     let parsed = Files::parse(&sources);
@@ -96,15 +127,15 @@ impl Files {
                 None
             }
         };
-        let keys = reading.file(sources.api_key.as_deref(), api_key::read);
+        let keys = reading.file(sources.api_key.as_deref(), api_key_json::read);
         if sources.api_key.is_none() {
             let missing =
-                Finding::of_file(api_key::FILE, "the file is missing: no key, every record is refused");
+                Finding::of_file(api_key_json::FILE, "the file is missing: no key, every record is refused");
             reading.warnings.push(missing.with_remedy("add a key with `mocactl key add`"));
         }
-        let server = reading.file(sources.server.as_deref(), server::read);
-        let system = reading.file(sources.system.as_deref(), system::read);
-        let blacklist = reading.file(sources.ip_blacklist.as_deref(), ip_set::read_blacklist);
+        let server = reading.file(sources.server.as_deref(), server_json::read);
+        let system = reading.file(sources.system.as_deref(), system_json::read);
+        let blacklist = reading.file(sources.ip_blacklist.as_deref(), ip_blacklist_json::read);
         let http = reading.file(sources.http.as_deref(), http_toml::read);
         match (logs, keys, server, system, blacklist, http) {
             (Some(logs), Some(keys), Some(server), Some(system), Some(blacklist), Some(http)) => {
@@ -114,6 +145,36 @@ impl Files {
             }
             _ => Err(reading.errors),
         }
+    }
+
+    /// Whether an access log is written: `server.json` decides where both files name it.
+    #[must_use]
+    pub fn writes_access_log(&self) -> bool {
+        self.server.access_log.or(self.http.access_log).unwrap_or(false)
+    }
+
+    /// A warning for each log whose own file would be an access log.
+    fn mistaken_for_access_logs(&self) -> Vec<Finding> {
+        if !self.writes_access_log() {
+            return Vec::new();
+        }
+        let mistaken = |file: &Path| {
+            let mut parts = file.components().filter(|part| *part != Component::CurDir);
+            let only = parts.next().filter(|_| parts.next().is_none() && file.is_relative());
+            self.logs
+                .keys()
+                .find(|log| only.is_some_and(|part| part.as_os_str() == log.access_log_file().as_str()))
+        };
+        self.logs
+            .iter()
+            .filter_map(|(name, log)| {
+                let owner = mistaken(&log.file)?;
+                let message =
+                    format!("this is where the access log of {owner} stands: only one of them is written");
+                let finding = Finding::of_option(log_json::FILE, format!("{name}.file"), message);
+                Some(finding.with_remedy("give this log another file"))
+            })
+            .collect()
     }
 }
 
@@ -168,4 +229,36 @@ fn read_text(dir: &Path, name: &'static str) -> Result<Option<String>, Finding> 
         // everything before the first bad byte stands in the lossy text as it was
         finding.at(&text, valid).with_remedy("save the file as UTF-8")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_in_the_place_of_an_access_log_is_told() {
+        let warnings = |file: &str, server: &str, http: &str| {
+            let log = format!(
+                r#"{{"a": {{"host": "127.0.0.1", "port": 1, "file": "{file}"}},
+                    "b": {{"host": "127.0.0.1", "port": 2, "file": "b.log"}}}}"#
+            );
+            let sources = Sources {
+                log: Some(log),
+                api_key: Some("[]".into()),
+                server: Some(server.into()),
+                http: Some(http.into()),
+                ..Sources::default()
+            };
+            let warnings = Files::parse(&sources).unwrap().warnings;
+            warnings.iter().filter(|warning| warning.path == "a.file").count()
+        };
+        let on = r#"{"access_log": true}"#;
+        assert_eq!(warnings("b.access.log", on, ""), 1);
+        assert_eq!(warnings("./a.access.log", on, ""), 1);
+        assert_eq!(warnings("a.access.log", "{}", "access_log = true"), 1);
+        assert_eq!(warnings("a.access.log", r#"{"access_log": false}"#, "access_log = true"), 0);
+        for other in ["a.log", "x/a.access.log", "/a.access.log", "c.access.log"] {
+            assert_eq!(warnings(other, on, ""), 0, "{other}");
+        }
+    }
 }

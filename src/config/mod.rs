@@ -3,59 +3,28 @@
 //!
 //! A broken file never replaces a good one: [`load()`] gives all of the files or the findings.
 
-mod api_key;
-mod document;
-mod file_name;
-mod finding;
-mod http_toml;
-mod ip_set;
-mod jsonc;
+pub(crate) mod files;
 mod load;
-mod log_json;
 mod options;
-mod origin;
-mod rate;
-mod redis_url;
-mod server;
-mod syntax;
-mod system;
-mod units;
-mod value;
+pub(crate) mod syntax;
+pub(crate) mod values;
 mod watch;
 
 #[cfg(test)]
 mod tests;
 
-pub use api_key::{AllowedPath, ArgValue, KeyDigest, KeyEntry, NotADigest};
-pub use finding::Finding;
-pub use http_toml::HttpSettings;
-pub use ip_set::{IpSet, NotAnAddress};
-pub use load::{Loaded, Sources, load};
-pub use log_json::{Compression, Durability, Every, LogEntry, LogName, NotALogName, Rotate};
+pub use files::api_key_json::{AllowedPath, ArgValue, KeyDigest, KeyEntry, NotADigest};
+pub use files::http_toml::HttpSettings;
+pub use files::log_json::{Compression, Durability, Every, LogEntry, Rotate};
+pub use files::server_json::{Cors, Server, Tls};
+pub use files::system_json::{RequiredHeader, RootPassword, System};
+pub use load::{Files, Loaded, Sources, load};
 pub use options::options;
-pub use origin::{NotAnOrigin, Origin, Origins};
-pub use rate::{RateError, RateLimit, RateLimits, Unit};
-pub use redis_url::{RedisPlace, RedisUrl};
-pub use server::{Cors, Server, Tls};
-pub(crate) use syntax::Members;
-pub use system::{RequiredHeader, RootPassword, System};
+pub use syntax::finding::Finding;
+pub(crate) use syntax::formats::Members;
+pub use values::ip_set::{IpSet, NotAnAddress};
+pub use values::log_name::{LogName, NotALogName};
+pub use values::origin::{NotAnOrigin, Origin, Origins};
+pub use values::rate::{RateError, RateLimit, RateLimits, Unit};
+pub use values::redis_url::{RedisPlace, RedisUrl};
 pub use watch::Watcher;
-
-use std::collections::BTreeMap;
-
-/// Everything that stands in the configuration directory, valid as a whole.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Files {
-    /// `log.json`
-    pub logs: BTreeMap<LogName, LogEntry>,
-    /// `api_key.json`, in its order: the first entry with a key wins
-    pub keys: Vec<KeyEntry>,
-    /// `server.json`
-    pub server: Server,
-    /// `system.json`
-    pub system: System,
-    /// `ip_blacklist.json`
-    pub blacklist: IpSet,
-    /// `http.toml`
-    pub http: HttpSettings,
-}

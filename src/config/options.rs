@@ -1,7 +1,8 @@
 //! The names of all options, for what has to know every one of them.
 
-use super::document::{Step, Vocabulary};
-use super::{api_key, http_toml, log_json, server, system};
+use super::files::{api_key_json, http_toml, log_json, server_json, system_json};
+use super::syntax::document::Vocabulary;
+use super::syntax::step::Step;
 
 /// File and name of every option that counts, those inside of another one as `ssl.cert`.
 #[must_use]
@@ -10,9 +11,9 @@ pub fn options() -> Vec<(&'static str, String)> {
     // where options stand in each file, and those that hold others
     let places: [(&'static str, &Vocabulary, &[Step], &[&str]); 5] = [
         (log_json::FILE, &log_json::VOCABULARY, &[name("log")], &["rotate"]),
-        (api_key::FILE, &api_key::VOCABULARY, &[Step::Index(0)], &["required"]),
-        (server::FILE, &server::VOCABULARY, &[], &["ssl"]),
-        (system::FILE, &system::VOCABULARY, &[], &["referer"]),
+        (api_key_json::FILE, &api_key_json::VOCABULARY, &[Step::Index(0)], &["required"]),
+        (server_json::FILE, &server_json::VOCABULARY, &[], &["ssl"]),
+        (system_json::FILE, &system_json::VOCABULARY, &[], &["referer"]),
         (http_toml::FILE, &http_toml::VOCABULARY, &[], &[]),
     ];
     let mut all = Vec::new();

@@ -6,9 +6,10 @@
 
 use std::borrow::Cow;
 
+use super::LineFormat;
+use super::clock::{self, STAMP_LEN, Stamp, Time};
 use super::escape::{FIELD, JSON, MESSAGE, Place, escape_into, escape_json_into};
-use super::stamp::{self, STAMP_LEN};
-use super::{Level, LineFormat, Stamp, Time};
+use super::level::Level;
 
 /// What every JSON line begins with; the time follows.
 const JSON_START: &str = "{\"time\":\"";
@@ -243,7 +244,7 @@ pub fn parse_time(line: &[u8]) -> Option<i64> {
             )
         }
     };
-    stamp::parse(from.first_chunk()?, separator).map(|time| time.micros)
+    clock::parse(from.first_chunk()?, separator).map(|time| time.micros)
 }
 
 /// What of a line is still to be read.
@@ -312,7 +313,7 @@ impl<'a> Reader<'a> {
     fn time(&mut self, separator: u8) -> Result<Time, LineError> {
         let text = self.rest.as_bytes().first_chunk::<STAMP_LEN>();
         let time =
-            text.and_then(|text| stamp::parse(text, separator)).ok_or_else(|| self.foreign("a time"))?;
+            text.and_then(|text| clock::parse(text, separator)).ok_or_else(|| self.foreign("a time"))?;
         self.rest = self.rest.get(STAMP_LEN..).unwrap_or_default();
         Ok(time)
     }

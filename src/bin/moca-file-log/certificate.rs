@@ -14,7 +14,7 @@ use tokio::time::sleep;
 const EVERY: Duration = Duration::from_millis(400);
 
 /// See the module.
-pub(super) struct Renewals {
+pub(crate) struct Renewals {
     config_dir: PathBuf,
     /// the paths that are looked at, and what was there when they were reported last
     known: Option<(Tls, Option<Stamp>)>,
@@ -24,13 +24,13 @@ pub(super) struct Renewals {
 
 impl Renewals {
     /// Nothing was looked at yet.
-    pub(super) fn of(config_dir: &Path) -> Self {
+    pub(crate) fn of(config_dir: &Path) -> Self {
         Self { config_dir: config_dir.to_owned(), known: None, new: None }
     }
 
     /// Waits until another pair stands at these places and nobody is at work on it any more: two files can't be replaced
     /// in one step. It may be dropped and called again without losing a change.
-    pub(super) async fn noticed(&mut self, pair: Option<&Tls>) {
+    pub(crate) async fn noticed(&mut self, pair: Option<&Tls>) {
         let Some(pair) = pair else {
             self.known = None;
             return std::future::pending().await;

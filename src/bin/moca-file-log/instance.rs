@@ -10,23 +10,32 @@ use moca_file_log::event;
 use moca_file_log::exit::Exit;
 use moca_file_log::guard::{Guard, state_file};
 use moca_file_log::hooks;
-use moca_file_log::http::{AccessLog, App, Listeners};
+use moca_file_log::http::{AccessLog, App, Listeners, Policy};
 use moca_file_log::store::{FileStore, LogStore, Settings};
 use moca_file_log::systemd::{self, Notifier, Signal, journal};
 use tokio::sync::mpsc;
 use tokio::time::interval;
 
-use super::listen::sockets;
-use super::reload::Reloader;
-use super::renewal;
-use super::workers::Workers;
-use super::{Configured, Ended, Failure, Places, Start, create_directory, load, policy};
+use crate::failure::Failure;
+use crate::program_update;
+use crate::reload::Reloader;
+use crate::sockets::sockets;
+use crate::startup::{Configured, Places, Start, create_directory, load};
+use crate::workers::Workers;
 
 /// Lines that wait for the disk, in bytes. As many are on their way to it meanwhile.
 const QUEUE: usize = 2 * 1024 * 1024;
 
 /// How long a stop waits for a disk to take the rest of the access log.
 const LAST_LINES: Duration = Duration::from_secs(5);
+
+/// Why an instance has stopped.
+pub(crate) enum Ended {
+    /// it was told to
+    Stopped,
+    /// the installed program is another one (`auto_reload`)
+    Outdated,
+}
 
 /// Serves until a signal ends it.
 pub(crate) async fn serve(start: Start) -> Result<Ended, Failure> {
@@ -69,7 +78,7 @@ pub(crate) async fn serve(start: Start) -> Result<Ended, Failure> {
         name.clone(),
         Arc::clone(&store),
         Arc::clone(&guard),
-        policy(&name, &log, &files),
+        Policy::new(&name, log, files.clone()),
         sockets.shown,
     );
     let app = Arc::new(app.with_access_log(AccessLog::new(places.logs.join(name.access_log_file()))));
@@ -92,7 +101,7 @@ pub(crate) async fn serve(start: Start) -> Result<Ended, Failure> {
         obey(&orders, order);
     }
     let mut watchdog = notifier.watchdog_interval().map(interval);
-    let mut outdated = pin!(renewal::outdated(program, Arc::clone(&app)));
+    let mut outdated = pin!(program_update::outdated(program, Arc::clone(&app)));
     let ended = loop {
         let order = tokio::select! {
             signal = signals.next() => match signal {

@@ -7,15 +7,16 @@ use std::time::Duration;
 
 use moca_file_log::config::{self, Files, Finding, Loaded, LogEntry, Tls, Watcher};
 use moca_file_log::event;
-use moca_file_log::http::App;
+use moca_file_log::http::{App, Policy};
 use moca_file_log::store::Settings;
 use moca_file_log::systemd::{Notifier, Signal, journal};
 use moca_file_log::tls::{self, Identity};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::certificate::Renewals;
-use super::{Places, last_good, policy};
+use crate::certificate::Renewals;
+use crate::last_good;
+use crate::startup::Places;
 
 /// How often the status that systemd shows is brought up to date.
 const STATUS_EVERY: Duration = Duration::from_secs(5);
@@ -188,7 +189,7 @@ impl Reloader {
         }
         journal::set_level(journal::level_filter(files.server.log_level));
         self.app.guard.share_limits(files.server.rate_limiter_redis_storage.as_ref());
-        self.app.apply(policy(&self.app.name, &log, &files));
+        self.app.apply(Policy::new(&self.app.name, log, files));
         event!(info, RELOADED; "the changed configuration is in force");
         Ok(())
     }

@@ -18,8 +18,8 @@
 
 mod choose;
 mod diff;
-mod edition;
 mod escape;
+mod file_stamp;
 mod plan;
 mod program;
 mod render;
@@ -28,8 +28,8 @@ mod units;
 
 pub use choose::{Places, choose};
 pub use diff::{Diff, diff};
-pub use edition::Edition;
 pub use escape::escape;
+pub use file_stamp::Edition;
 pub use plan::{LogUnits, Plan, Sandbox, plan};
 pub use program::main;
 pub use render::write;

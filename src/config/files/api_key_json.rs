@@ -9,11 +9,13 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error};
 use sha2::{Digest, Sha256};
 
-use super::document::{Document, Step, Vocabulary, options_of};
-use super::finding::Finding;
-use super::value::{Element, List, Object, OneOrMany, Pairs, Scalar, Text, TextOrNull};
-use super::value::{Zero, boolean, object, scalar, seconds, secret, text};
-use super::{IpSet, RateLimits};
+use crate::config::syntax::document::{Document, Vocabulary, options_of};
+use crate::config::syntax::finding::Finding;
+use crate::config::syntax::step::Step;
+use crate::config::syntax::value::{Element, List, Object, OneOrMany, Pairs, Scalar, Text, TextOrNull};
+use crate::config::syntax::value::{Zero, boolean, object, scalar, seconds, secret, text};
+use crate::config::values::ip_set::IpSet;
+use crate::config::values::rate::RateLimits;
 
 /// SHA-256 of a key. Keys are looked up and compared by it only, so no comparison depends on a secret's bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -138,12 +140,12 @@ impl KeyEntry {
     }
 }
 
-pub(super) const FILE: &str = "api_key.json";
+pub(crate) const FILE: &str = "api_key.json";
 
 /// What the original shipped with: as good as no key.
 const WELL_KNOWN: &str = "mochimochi";
 
-pub(super) const VOCABULARY: Vocabulary = Vocabulary {
+pub(crate) const VOCABULARY: Vocabulary = Vocabulary {
     siblings: |path| match path {
         [Step::Index(_), Step::Name(_)] => options_of::<Written>(),
         [Step::Index(_), Step::Name(required), ..] if required == "required" => options_of::<Required>(),
@@ -153,7 +155,7 @@ pub(super) const VOCABULARY: Vocabulary = Vocabulary {
 };
 
 /// Reads the text of `api_key.json`.
-pub(super) fn read(source: &str, warnings: &mut Vec<Finding>) -> Result<Vec<KeyEntry>, Finding> {
+pub(crate) fn read(source: &str, warnings: &mut Vec<Finding>) -> Result<Vec<KeyEntry>, Finding> {
     let document = Document::json(FILE, source)?;
     let Entries(entries) = document.read(&VOCABULARY, warnings)?;
     let well_known = KeyDigest::of(WELL_KNOWN);

@@ -40,7 +40,7 @@ impl Finding {
     }
 
     /// The same finding, at byte `offset` of `text`.
-    pub(super) fn at(mut self, text: &str, offset: usize) -> Self {
+    pub(crate) fn at(mut self, text: &str, offset: usize) -> Self {
         let before = text.get(..offset).unwrap_or(text);
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
         self.line = Some(before.bytes().filter(|&b| b == b'\n').count() + 1);
@@ -73,7 +73,7 @@ fn one_line(text: &str) -> String {
 }
 
 /// The known option that `written` was probably meant to be.
-pub(super) fn near_miss<'k>(written: &str, known: &[&'k str]) -> Option<&'k str> {
+pub(crate) fn near_miss<'k>(written: &str, known: &[&'k str]) -> Option<&'k str> {
     let plain = |text: &str| text.to_lowercase().replace(['-', ' ', '.'], "_");
     let written = plain(written);
     let (distance, option) = known.iter().map(|option| (distance(&written, option), *option)).min()?;

@@ -1,27 +1,22 @@
 //! `log.json`: the logs that exist, where each listens, and how its lines are kept.
 
-use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::fmt;
 use std::net::IpAddr;
 use std::num::NonZeroU64;
 use std::path::{Component, Path, PathBuf};
-use std::str::FromStr;
 use std::time::Duration;
 
 use serde::Deserialize;
 use serde::de::Deserializer;
 
-use super::document::{Document, Step, Vocabulary, options_of};
-use super::finding::Finding;
-use super::units;
-use super::value::{Name, Object, Pairs, Scalar, boolean, integer, scalar, text};
+use crate::config::syntax::document::{Document, Vocabulary, options_of};
+use crate::config::syntax::finding::Finding;
+use crate::config::syntax::step::Step;
+use crate::config::syntax::value::{Object, Pairs, Scalar, boolean, integer, scalar, text};
+use crate::config::values::log_name::LogName;
+use crate::config::values::units;
 use crate::record::{Level, LineFormat};
-
-/// The name of a log: 1 to 200 bytes, any text without `/`, control characters, and not `.` or `..`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LogName(String);
 
 /// One entry of `log.json`.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -126,61 +121,9 @@ pub enum Compression {
     Gzip,
 }
 
-impl LogName {
-    /// The name as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
+pub(crate) const FILE: &str = "log.json";
 
-/// A text that cannot name a log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("expected the name of a log: 1 to 200 bytes without `/` and control characters, not `.` or `..`")]
-pub struct NotALogName;
-
-impl TryFrom<String> for LogName {
-    type Error = NotALogName;
-
-    fn try_from(name: String) -> Result<Self, NotALogName> {
-        let valid = (1..=200).contains(&name.len())
-            && !name.contains(|c: char| c == '/' || c.is_control())
-            && !matches!(name.as_str(), "." | "..");
-        if valid { Ok(Self(name)) } else { Err(NotALogName) }
-    }
-}
-
-impl FromStr for LogName {
-    type Err = NotALogName;
-
-    fn from_str(name: &str) -> Result<Self, NotALogName> {
-        Self::try_from(name.to_owned())
-    }
-}
-
-impl fmt::Display for LogName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl Borrow<str> for LogName {
-    fn borrow(&self) -> &str {
-        &self.0
-    }
-}
-
-impl Name for LogName {
-    const EXPECTED: &'static str = "the name of a log: 1 to 200 bytes without `/`, not `.` or `..`";
-
-    fn read(text: &str) -> Option<Self> {
-        text.parse().ok()
-    }
-}
-
-pub(super) const FILE: &str = "log.json";
-
-pub(super) const VOCABULARY: Vocabulary = Vocabulary {
+pub(crate) const VOCABULARY: Vocabulary = Vocabulary {
     siblings: |path| match path {
         [Step::Name(_), Step::Name(_)] => options_of::<LogEntry>(),
         [Step::Name(_), Step::Name(rotate), ..] if rotate == "rotate" => options_of::<Rotate>(),
@@ -193,7 +136,7 @@ pub(super) const VOCABULARY: Vocabulary = Vocabulary {
 };
 
 /// Reads the text of `log.json`.
-pub(super) fn read(
+pub(crate) fn read(
     source: &str,
     warnings: &mut Vec<Finding>,
 ) -> Result<BTreeMap<LogName, LogEntry>, Finding> {
@@ -413,15 +356,5 @@ mod tests {
             assert!(!of(other, "a.log"), "{other}");
         }
         assert!(!of("x/a.log.20200101T000000Z-1", "a.log"));
-    }
-
-    #[test]
-    fn names() {
-        for good in ["sample1", "the name of log", "日本", "a.b", "...", &"x".repeat(200)] {
-            assert_eq!(good.parse::<LogName>().unwrap().to_string(), good);
-        }
-        for bad in ["", ".", "..", "a/b", "a\nb", "a\u{85}", &"x".repeat(201)] {
-            assert_eq!(bad.parse::<LogName>(), Err(NotALogName), "{bad:?}");
-        }
     }
 }

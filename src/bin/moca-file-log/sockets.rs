@@ -9,7 +9,7 @@ use moca_file_log::systemd::{Listener, PassedSocket};
 use nix::sys::socket::{setsockopt, sockopt::Ipv6V6Only};
 use tokio::net::{TcpListener, TcpSocket, UnixListener};
 
-use super::Failure;
+use crate::failure::Failure;
 
 /// The sockets, and their addresses as a person would write them.
 pub(crate) struct Sockets {

@@ -17,7 +17,7 @@ use moca_file_log::exit::Exit;
 use moca_file_log::http::App;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use super::Failure;
+use crate::failure::Failure;
 
 /// How often the file is looked at.
 const EVERY: Duration = Duration::from_secs(1);

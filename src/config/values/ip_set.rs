@@ -7,9 +7,7 @@ use ipnet::IpNet;
 use serde::Deserialize;
 use serde::de::Deserializer;
 
-use super::document::{Document, Vocabulary};
-use super::finding::Finding;
-use super::value::{Element, List};
+use crate::config::syntax::value::{Element, List};
 
 /// A set of single addresses and networks. An answer takes constant time for single addresses, however many there
 /// are, and one look per prefix length in use for networks.
@@ -118,14 +116,6 @@ impl<'de> Deserialize<'de> for IpSet {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         List::deserialize(deserializer).map(|List(networks)| networks.into_iter().collect())
     }
-}
-
-pub(super) const BLACKLIST: &str = "ip_blacklist.json";
-
-/// Reads the text of `ip_blacklist.json`.
-pub(super) fn read_blacklist(source: &str, warnings: &mut Vec<Finding>) -> Result<IpSet, Finding> {
-    let vocabulary = Vocabulary { siblings: |_| &[], pointless: &[] };
-    Document::json(BLACKLIST, source)?.read(&vocabulary, warnings)
 }
 
 fn parse(text: &str) -> Result<IpNet, NotAnAddress> {

@@ -12,7 +12,7 @@ use serde::de::value::{MapAccessDeserializer, StrDeserializer};
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Unexpected, Visitor};
 
 /// A value that holds no others.
-pub(super) enum Scalar<'a> {
+pub(crate) enum Scalar<'a> {
     Null,
     Bool(bool),
     Integer(u64),
@@ -22,7 +22,7 @@ pub(super) enum Scalar<'a> {
 }
 
 /// Reads a scalar by `read`; what it does not take is refused in words.
-pub(super) fn scalar<'de, D, T, F>(deserializer: D, expected: &str, read: F) -> Result<T, D::Error>
+pub(crate) fn scalar<'de, D, T, F>(deserializer: D, expected: &str, read: F) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
     F: FnOnce(Scalar<'_>) -> Option<T>,
@@ -32,7 +32,7 @@ where
 }
 
 /// As [`scalar`], but no refusal repeats what stands there.
-pub(super) fn secret<'de, D, T, F>(deserializer: D, expected: &str, read: F) -> Result<T, D::Error>
+pub(crate) fn secret<'de, D, T, F>(deserializer: D, expected: &str, read: F) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
     F: FnOnce(Scalar<'_>) -> Option<T>,
@@ -42,7 +42,7 @@ where
 }
 
 /// Reads a text by `read`.
-pub(super) fn text<'de, D, T, F>(deserializer: D, expected: &str, read: F) -> Result<T, D::Error>
+pub(crate) fn text<'de, D, T, F>(deserializer: D, expected: &str, read: F) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
     F: FnOnce(&str) -> Option<T>,
@@ -54,7 +54,7 @@ where
 }
 
 /// `true` or `false`, and nothing else.
-pub(super) fn boolean<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+pub(crate) fn boolean<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
     scalar(deserializer, "true or false", |value| match value {
         Scalar::Bool(value) => Some(value),
         _ => None,
@@ -62,12 +62,12 @@ pub(super) fn boolean<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool
 }
 
 /// As [`boolean`], for an option whose absence means something else than `false`.
-pub(super) fn some_boolean<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<bool>, D::Error> {
+pub(crate) fn some_boolean<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<bool>, D::Error> {
     boolean(deserializer).map(Some)
 }
 
 /// An integer in `range`, converted to the type of the option.
-pub(super) fn integer<'de, D, T>(
+pub(crate) fn integer<'de, D, T>(
     deserializer: D,
     what: &str,
     range: RangeInclusive<u64>,
@@ -88,13 +88,13 @@ where
 
 /// Which times make sense.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Zero {
+pub(crate) enum Zero {
     Allowed,
     Refused,
 }
 
 /// Seconds, with or without a fraction, up to `most`.
-pub(super) fn seconds<'de, D>(deserializer: D, zero: Zero, most: u64) -> Result<Duration, D::Error>
+pub(crate) fn seconds<'de, D>(deserializer: D, zero: Zero, most: u64) -> Result<Duration, D::Error>
 where
     D: Deserializer<'de>,
 {
@@ -113,7 +113,7 @@ where
 }
 
 /// The name of a header.
-pub(super) fn header_name(text: &str) -> Option<HeaderName> {
+pub(crate) fn header_name(text: &str) -> Option<HeaderName> {
     HeaderName::from_bytes(text.as_bytes()).ok()
 }
 
@@ -203,7 +203,7 @@ impl Visitor<'_> for ScalarVisitor<'_> {
 }
 
 /// A struct that is written as an object only: on its own it could be written as a list of its values too.
-pub(super) struct Object<T>(pub(super) T);
+pub(crate) struct Object<T>(pub(crate) T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -212,7 +212,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
 }
 
 /// As [`Object`], without the wrapper.
-pub(super) fn object<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
+pub(crate) fn object<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
     Object::deserialize(deserializer).map(|Object(value)| value)
 }
 
@@ -231,7 +231,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
 }
 
 /// What a list can hold: a text of one kind.
-pub(super) trait Element: Sized {
+pub(crate) trait Element: Sized {
     /// in words
     const EXPECTED: &'static str;
 
@@ -240,10 +240,10 @@ pub(super) trait Element: Sized {
 }
 
 /// A list of such texts.
-pub(super) struct List<T>(pub(super) Vec<T>);
+pub(crate) struct List<T>(pub(crate) Vec<T>);
 
 /// Such a text, or a list of them.
-pub(super) struct OneOrMany<T>(pub(super) Vec<T>);
+pub(crate) struct OneOrMany<T>(pub(crate) Vec<T>);
 
 impl<'de, T: Element> Deserialize<'de> for List<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -295,7 +295,7 @@ impl<'de, T: Element> Deserialize<'de> for ElementOf<T> {
 }
 
 /// What the names of an object with free names can be.
-pub(super) trait Name: Sized + PartialEq {
+pub(crate) trait Name: Sized + PartialEq {
     /// in words
     const EXPECTED: &'static str;
 
@@ -320,7 +320,7 @@ impl Name for HeaderName {
 }
 
 /// An object with free names, in its order.
-pub(super) struct Pairs<N, V>(pub(super) Vec<(N, V)>);
+pub(crate) struct Pairs<N, V>(pub(crate) Vec<(N, V)>);
 
 impl<N, V> Default for Pairs<N, V> {
     fn default() -> Self {
@@ -374,7 +374,7 @@ impl<'de, N: Name, V: Deserialize<'de>> DeserializeSeed<'de> for PairSeed<'_, N,
 }
 
 /// A string, a number, `true` or `false` as its text, or null.
-pub(super) struct TextOrNull(pub(super) Option<String>);
+pub(crate) struct TextOrNull(pub(crate) Option<String>);
 
 impl<'de> Deserialize<'de> for TextOrNull {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -386,7 +386,7 @@ impl<'de> Deserialize<'de> for TextOrNull {
 }
 
 /// A string, a number, `true` or `false` as its text.
-pub(super) struct Text(pub(super) String);
+pub(crate) struct Text(pub(crate) String);
 
 impl<'de> Deserialize<'de> for Text {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -395,7 +395,7 @@ impl<'de> Deserialize<'de> for Text {
 }
 
 /// The value of a header.
-pub(super) struct HeaderText(pub(super) HeaderValue);
+pub(crate) struct HeaderText(pub(crate) HeaderValue);
 
 impl<'de> Deserialize<'de> for HeaderText {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

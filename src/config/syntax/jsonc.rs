@@ -2,7 +2,7 @@
 //! parser reads the rest and every byte keeps its place.
 
 /// `text` with comments and trailing commas blanked; as long as `text`, with the same line breaks.
-pub(super) fn blank(text: &str) -> String {
+pub(crate) fn blank(text: &str) -> String {
     let mut bytes = text.as_bytes().to_vec();
     let mut at = 0;
     // a comma that may turn out to be the last, and the last byte that means something

@@ -7,10 +7,12 @@ use http::HeaderName;
 use serde::Deserialize;
 use serde::de::Deserializer;
 
-use super::document::{Document, Step, Vocabulary, options_of};
-use super::finding::Finding;
-use super::value::{Object, Pairs, Scalar, TextOrNull, boolean, integer, object, secret};
-use super::{IpSet, Origins};
+use crate::config::syntax::document::{Document, Vocabulary, options_of};
+use crate::config::syntax::finding::Finding;
+use crate::config::syntax::step::Step;
+use crate::config::syntax::value::{Object, Pairs, Scalar, TextOrNull, boolean, integer, object, secret};
+use crate::config::values::ip_set::IpSet;
+use crate::config::values::origin::Origins;
 
 /// `system.json`; an absent file means all defaults, with the root routes closed.
 #[derive(Debug, Clone, PartialEq)]
@@ -69,12 +71,12 @@ impl Default for System {
     }
 }
 
-pub(super) const FILE: &str = "system.json";
+pub(crate) const FILE: &str = "system.json";
 
 /// What the original shipped with: as good as no password.
 const WELL_KNOWN: &str = "mochimochi";
 
-pub(super) const VOCABULARY: Vocabulary = Vocabulary {
+pub(crate) const VOCABULARY: Vocabulary = Vocabulary {
     siblings: |path| match path {
         [Step::Name(_)] => options_of::<Written>(),
         [Step::Name(referer), ..] if referer == "referer" => options_of::<Referer>(),
@@ -87,7 +89,7 @@ pub(super) const VOCABULARY: Vocabulary = Vocabulary {
 };
 
 /// Reads the text of `system.json`.
-pub(super) fn read(source: &str, warnings: &mut Vec<Finding>) -> Result<System, Finding> {
+pub(crate) fn read(source: &str, warnings: &mut Vec<Finding>) -> Result<System, Finding> {
     let document = Document::json(FILE, source)?;
     let system = System::from(document.read::<Object<Written>>(&VOCABULARY, warnings)?.0);
     if system.root_pass == RootPassword::Clear(WELL_KNOWN.to_owned()) {

@@ -8,12 +8,13 @@ use http::HeaderName;
 use serde::Deserialize;
 use serde::de::Deserializer;
 
-use super::IpSet;
-use super::document::{Document, Step, Vocabulary, options_of};
-use super::finding::Finding;
-use super::value::{
+use crate::config::syntax::document::{Document, Vocabulary, options_of};
+use crate::config::syntax::finding::Finding;
+use crate::config::syntax::step::Step;
+use crate::config::syntax::value::{
     Scalar, Zero, boolean, header_name, integer, scalar, seconds, secret, some_boolean, text,
 };
+use crate::config::values::ip_set::IpSet;
 
 /// `http.toml`; an absent file means all defaults.
 #[derive(Clone, PartialEq, Deserialize)]
@@ -142,9 +143,9 @@ impl Default for HttpSettings {
     }
 }
 
-pub(super) const FILE: &str = "http.toml";
+pub(crate) const FILE: &str = "http.toml";
 
-pub(super) const VOCABULARY: Vocabulary = Vocabulary {
+pub(crate) const VOCABULARY: Vocabulary = Vocabulary {
     siblings: |path| match path {
         [Step::Name(_)] => options_of::<HttpSettings>(),
         _ => &[],
@@ -156,7 +157,7 @@ pub(super) const VOCABULARY: Vocabulary = Vocabulary {
 const YEAR: u64 = 365 * 86_400;
 
 /// Reads the text of `http.toml`.
-pub(super) fn read(source: &str, warnings: &mut Vec<Finding>) -> Result<HttpSettings, Finding> {
+pub(crate) fn read(source: &str, warnings: &mut Vec<Finding>) -> Result<HttpSettings, Finding> {
     let document = Document::toml(FILE, source)?;
     let settings: HttpSettings = document.read(&VOCABULARY, warnings)?;
     if settings.max_body_memory < settings.request_max_size {

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::Deserialize;
 use serde::de::Deserializer;
 
-use super::value::{Element, OneOrMany};
+use crate::config::syntax::value::{Element, OneOrMany};
 
 /// Scheme, host and, when the configuration names one, port.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,11 +8,13 @@ use http::{HeaderName, HeaderValue};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error};
 
-use super::document::{Document, Step, Vocabulary, options_of};
-use super::finding::Finding;
-use super::value::{Element, HeaderText, Name, Object, OneOrMany, Pairs, Scalar};
-use super::value::{boolean, integer, scalar, secret, some_boolean};
-use super::{Origins, RedisUrl};
+use crate::config::syntax::document::{Document, Vocabulary, options_of};
+use crate::config::syntax::finding::Finding;
+use crate::config::syntax::step::Step;
+use crate::config::syntax::value::{Element, HeaderText, Name, Object, OneOrMany, Pairs, Scalar};
+use crate::config::syntax::value::{boolean, integer, scalar, secret, some_boolean};
+use crate::config::values::origin::Origins;
+use crate::config::values::redis_url::RedisUrl;
 
 /// `server.json`; an absent file means all defaults.
 #[derive(Clone, PartialEq)]
@@ -79,9 +81,9 @@ impl Default for Server {
     }
 }
 
-pub(super) const FILE: &str = "server.json";
+pub(crate) const FILE: &str = "server.json";
 
-pub(super) const VOCABULARY: Vocabulary = Vocabulary {
+pub(crate) const VOCABULARY: Vocabulary = Vocabulary {
     siblings: |path| match path {
         [Step::Name(_)] => options_of::<Written>(),
         [Step::Name(ssl), ..] if ssl == "ssl" => options_of::<Ssl>(),
@@ -91,7 +93,7 @@ pub(super) const VOCABULARY: Vocabulary = Vocabulary {
 };
 
 /// Reads the text of `server.json`.
-pub(super) fn read(source: &str, warnings: &mut Vec<Finding>) -> Result<Server, Finding> {
+pub(crate) fn read(source: &str, warnings: &mut Vec<Finding>) -> Result<Server, Finding> {
     let document = Document::json(FILE, source)?;
     let server = Server::from(document.read::<Object<Written>>(&VOCABULARY, warnings)?.0);
     if server.cors.credentials && server.cors.origins.any {

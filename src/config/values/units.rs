@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// The bytes of `10MB`, `1GiB` or `4096`: KB, MB, GB, TB are powers of 1000, KiB, MiB, GiB, TiB of 1024.
-pub(super) fn size(text: &str) -> Option<u64> {
+pub(crate) fn size(text: &str) -> Option<u64> {
     let (number, unit) = number_and_unit(text)?;
     let factor: u64 = match unit.to_ascii_lowercase().as_str() {
         "" | "b" => 1,
@@ -21,7 +21,7 @@ pub(super) fn size(text: &str) -> Option<u64> {
 }
 
 /// The time of `45s`, `90m`, `12h`, `30d` or `2w`; at most a century.
-pub(super) fn age(text: &str) -> Option<Duration> {
+pub(crate) fn age(text: &str) -> Option<Duration> {
     let (number, unit) = number_and_unit(text)?;
     let factor: u64 = match unit {
         "s" => 1,

@@ -7,10 +7,10 @@ use std::fmt;
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::document::Step;
+use super::step::{Step, steps_of_error, steps_of_ignored};
 
 /// What differs between the syntaxes.
-pub(super) trait Syntax {
+pub(crate) trait Syntax {
     /// Reads a text whose syntax is right. `unread` is told of each option that nothing reads.
     ///
     /// # Errors
@@ -23,10 +23,10 @@ pub(super) trait Syntax {
 }
 
 /// JSON, with blanks for its comments.
-pub(super) struct Json;
+pub(crate) struct Json;
 
 /// TOML.
-pub(super) struct Toml;
+pub(crate) struct Toml;
 
 impl Syntax for Json {
     fn read<T: DeserializeOwned>(
@@ -84,33 +84,8 @@ impl Syntax for Toml {
     }
 }
 
-pub(super) fn steps_of_error(path: &serde_path_to_error::Path) -> Vec<Step> {
-    use serde_path_to_error::Segment;
-    let step = |segment: &Segment| match segment {
-        Segment::Seq { index } => Some(Step::Index(*index)),
-        Segment::Map { key } => Some(Step::Name(key.clone())),
-        Segment::Enum { .. } | Segment::Unknown => None,
-    };
-    path.iter().filter_map(step).collect()
-}
-
-fn steps_of_ignored(path: &serde_ignored::Path<'_>) -> Vec<Step> {
-    use serde_ignored::Path;
-    let (parent, step) = match path {
-        Path::Root => return Vec::new(),
-        Path::Seq { parent, index } => (parent, Some(Step::Index(*index))),
-        Path::Map { parent, key } => (parent, Some(Step::Name(key.clone()))),
-        Path::Some { parent } | Path::NewtypeStruct { parent } | Path::NewtypeVariant { parent } => {
-            (parent, None)
-        }
-    };
-    let mut steps = steps_of_ignored(parent);
-    steps.extend(step);
-    steps
-}
-
 /// The parser's message without its own ` at line 1 column 2`.
-pub(super) fn without_place(message: &str) -> String {
+pub(crate) fn without_place(message: &str) -> String {
     message.rfind(" at line ").map_or(message, |end| &message[..end]).to_owned()
 }
 

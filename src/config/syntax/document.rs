@@ -8,12 +8,13 @@ use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
 use super::finding::{Finding, near_miss};
+use super::formats::{Json, Syntax, Toml, without_place};
 use super::jsonc;
-use super::syntax::{Json, Syntax, Toml, steps_of_error, without_place};
+use super::step::{Step, display, steps_of_error};
 
 /// A file whose syntax is right.
-pub(super) struct Document<'t, S> {
-    pub(super) file: &'static str,
+pub(crate) struct Document<'t, S> {
+    pub(crate) file: &'static str,
     /// as written, without a byte order mark
     source: &'t str,
     /// what the parser reads; every byte has its place in `source`
@@ -21,24 +22,17 @@ pub(super) struct Document<'t, S> {
     syntax: PhantomData<S>,
 }
 
-/// Where an option stands, from the outermost value inwards.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Step {
-    Name(String),
-    Index(usize),
-}
-
 /// What a file may hold beside the options that count.
-pub(super) struct Vocabulary {
+pub(crate) struct Vocabulary {
     /// the options that are known at the place of an unknown one
-    pub(super) siblings: fn(&[Step]) -> &'static [&'static str],
+    pub(crate) siblings: fn(&[Step]) -> &'static [&'static str],
     /// options that are accepted and change nothing, and why
-    pub(super) pointless: &'static [(&'static str, &'static str)],
+    pub(crate) pointless: &'static [(&'static str, &'static str)],
 }
 
 impl<'t> Document<'t, Json> {
     /// A JSON file; comments and trailing commas are tolerated.
-    pub(super) fn json(file: &'static str, source: &'t str) -> Result<Self, Finding> {
+    pub(crate) fn json(file: &'static str, source: &'t str) -> Result<Self, Finding> {
         let source = source.strip_prefix('\u{feff}').unwrap_or(source);
         let document = Self { file, source, text: jsonc::blank(source), syntax: PhantomData };
         if document.text.trim().is_empty() {
@@ -74,7 +68,7 @@ impl<'t> Document<'t, Json> {
 
 impl<'t> Document<'t, Toml> {
     /// A TOML file.
-    pub(super) fn toml(file: &'static str, source: &'t str) -> Result<Self, Finding> {
+    pub(crate) fn toml(file: &'static str, source: &'t str) -> Result<Self, Finding> {
         let source = source.strip_prefix('\u{feff}').unwrap_or(source);
         match toml::de::DeTable::parse(source) {
             Ok(_) => Ok(Self { file, source, text: source.to_owned(), syntax: PhantomData }),
@@ -88,7 +82,7 @@ impl<'t> Document<'t, Toml> {
 
 impl<S: Syntax> Document<'_, S> {
     /// Reads the whole document, and adds a warning for each option that nothing reads.
-    pub(super) fn read<T: DeserializeOwned>(
+    pub(crate) fn read<T: DeserializeOwned>(
         &self,
         vocabulary: &Vocabulary,
         warnings: &mut Vec<Finding>,
@@ -117,7 +111,7 @@ impl<S: Syntax> Document<'_, S> {
     }
 
     /// A finding about the value at `path`.
-    pub(super) fn finding(&self, path: &[Step], message: impl Into<String>) -> Finding {
+    pub(crate) fn finding(&self, path: &[Step], message: impl Into<String>) -> Finding {
         let finding = Finding::of_option(self.file, display(path), message);
         match S::offset(&self.text, path) {
             Some(offset) => finding.at(self.source, offset),
@@ -146,24 +140,11 @@ impl<S: Syntax> Document<'_, S> {
 const MOST_UNKNOWN: usize = 100;
 
 /// The names that `T`, a struct, reads.
-pub(super) fn options_of<T: DeserializeOwned>() -> &'static [&'static str] {
+pub(crate) fn options_of<T: DeserializeOwned>() -> &'static [&'static str] {
     let mut names: &'static [&'static str] = &[];
     // the probe answers with an error on purpose: the names are what counts
     let _refused = T::deserialize(Probe(&mut names)).is_err();
     names
-}
-
-/// The path as people write it: `sample1.rotate.keep`, `[2].ip[0]`.
-pub(super) fn display(path: &[Step]) -> String {
-    let mut text = String::new();
-    for step in path {
-        match step {
-            Step::Name(name) if text.is_empty() => text.push_str(name),
-            Step::Name(name) => text.extend([".", name]),
-            Step::Index(index) => text.push_str(&format!("[{index}]")),
-        }
-    }
-    text
 }
 
 /// Any JSON value in which no object names an option twice.

@@ -1,0 +1,132 @@
+//! The name of a log, and the names of files that are made of it: its state, its access log.
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::str::FromStr;
+
+use sha2::{Digest, Sha256};
+
+use crate::config::syntax::value::Name;
+
+/// Longest encoded name in a file name, in bytes; with suffixes it stays below the 255 of Linux.
+const LONGEST_STEM: usize = 200;
+
+/// The name of a log: 1 to 200 bytes, any text without `/`, control characters, and not `.` or `..`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LogName(String);
+
+impl LogName {
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A text that cannot name a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("expected the name of a log: 1 to 200 bytes without `/` and control characters, not `.` or `..`")]
+pub struct NotALogName;
+
+impl TryFrom<String> for LogName {
+    type Error = NotALogName;
+
+    fn try_from(name: String) -> Result<Self, NotALogName> {
+        let valid = (1..=200).contains(&name.len())
+            && !name.contains(|c: char| c == '/' || c.is_control())
+            && !matches!(name.as_str(), "." | "..");
+        if valid { Ok(Self(name)) } else { Err(NotALogName) }
+    }
+}
+
+impl FromStr for LogName {
+    type Err = NotALogName;
+
+    fn from_str(name: &str) -> Result<Self, NotALogName> {
+        Self::try_from(name.to_owned())
+    }
+}
+
+impl fmt::Display for LogName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Borrow<str> for LogName {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Name for LogName {
+    const EXPECTED: &'static str = "the name of a log: 1 to 200 bytes without `/`, not `.` or `..`";
+
+    fn read(text: &str) -> Option<Self> {
+        text.parse().ok()
+    }
+}
+
+impl LogName {
+    /// The name as the beginning of a file name. `%`, `/` and control characters are percent-encoded; what becomes too
+    /// long for a file name is cut and ends in the first 16 hexadecimal digits of the name's SHA-256.
+    #[must_use]
+    pub fn file_stem(&self) -> String {
+        stem(self.as_str())
+    }
+
+    /// The name of its access log, in the log directory.
+    #[must_use]
+    pub fn access_log_file(&self) -> String {
+        format!("{}.access.log", self.file_stem())
+    }
+}
+
+fn stem(name: &str) -> String {
+    let mut stem = String::with_capacity(name.len());
+    for character in name.chars() {
+        match character {
+            '%' | '/' => stem.push_str(&format!("%{:02X}", u32::from(character))),
+            control if control.is_control() => {
+                let mut utf8 = [0; 4];
+                for byte in control.encode_utf8(&mut utf8).bytes() {
+                    stem.push_str(&format!("%{byte:02X}"));
+                }
+            }
+            plain => stem.push(plain),
+        }
+    }
+    if stem.len() > LONGEST_STEM {
+        let digest: String = Sha256::digest(name)[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+        let longest = LONGEST_STEM - digest.len() - 1;
+        stem.truncate((0..=longest).rev().find(|&at| stem.is_char_boundary(at)).unwrap_or(0));
+        stem.push('%');
+        stem.push_str(&digest);
+    }
+    stem
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names() {
+        for good in ["sample1", "the name of log", "日本", "a.b", "...", &"x".repeat(200)] {
+            assert_eq!(good.parse::<LogName>().unwrap().to_string(), good);
+        }
+        for bad in ["", ".", "..", "a/b", "a\nb", "a\u{85}", &"x".repeat(201)] {
+            assert_eq!(bad.parse::<LogName>(), Err(NotALogName), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn names_become_parts_of_file_names() {
+        assert_eq!(stem("a/\n\u{85}"), "a%2F%0A%C2%85");
+        let long = ["%".repeat(200), format!("{}a", "%".repeat(199)), "ü".repeat(100)];
+        assert!(long.iter().all(|name| stem(name).len() <= LONGEST_STEM));
+        assert_ne!(stem(&long[0]), stem(&long[1]));
+        assert_eq!(stem(&long[2]), long[2]);
+        assert_eq!("100 %".parse::<LogName>().unwrap().access_log_file(), "100 %25.access.log");
+    }
+}
