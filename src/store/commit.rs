@@ -6,15 +6,23 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use super::{Cursor, Saved, StoreError};
+use super::cursor::Cursor;
+use super::error::StoreError;
+
+/// A completed append.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Saved {
+    /// right after the last record
+    pub cursor: Cursor,
+}
 
 /// Where a group of appends came to stand.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Placed {
+pub(crate) struct Placed {
     /// which incarnation of the file
-    pub(super) epoch: u32,
+    pub(crate) epoch: u32,
     /// position of the group's first byte
-    pub(super) position: u64,
+    pub(crate) position: u64,
 }
 
 impl Placed {
@@ -25,7 +33,7 @@ impl Placed {
 
 /// All the appends that become durable together.
 #[derive(Debug, Default)]
-pub(super) struct Group(Mutex<Waiting>);
+pub(crate) struct Group(Mutex<Waiting>);
 
 #[derive(Debug, Default)]
 struct Waiting {
@@ -53,7 +61,7 @@ impl Group {
     }
 
     /// Tells the one append that asked to be told early, on the thread of the caller.
-    pub(super) fn tell_early(&self, placed: Placed) {
+    pub(crate) fn tell_early(&self, placed: Placed) {
         let early = self.lock().early.take();
         if let Some(Early { offset, tell }) = early {
             tell(placed.saved(offset));
@@ -62,7 +70,7 @@ impl Group {
 
     /// Tells everybody who waits. Called once, on the thread of the runtime: a wake-up from elsewhere costs a
     /// system call each.
-    pub(super) fn complete(&self, outcome: Result<Placed, StoreError>) {
+    pub(crate) fn complete(&self, outcome: Result<Placed, StoreError>) {
         let wakers = {
             let mut waiting = self.lock();
             waiting.outcome = Some(outcome);
@@ -85,7 +93,7 @@ pub struct Ticket {
 }
 
 impl Ticket {
-    pub(super) const fn new(group: Arc<Group>, offset: u64, first: bool) -> Self {
+    pub(crate) const fn new(group: Arc<Group>, offset: u64, first: bool) -> Self {
         Self { group, offset, first, registered: false }
     }
 

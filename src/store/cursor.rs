@@ -16,7 +16,7 @@ pub struct Cursor {
 
 /// The secret of one log that makes its cursors recognisable: another log's or an altered one is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CursorKey(pub(super) [u8; 16]);
+pub struct CursorKey(pub(crate) [u8; 16]);
 
 /// A text that is no cursor of this log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

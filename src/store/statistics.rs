@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::record::Level;
 
 /// How many levels there are.
-pub(super) const LEVELS: usize = Level::ALL.len();
+pub(crate) const LEVELS: usize = Level::ALL.len();
 
 /// Upper bounds of the buckets in which latencies are counted, in microseconds.
 const BOUNDS: [u64; 16] = [
@@ -66,14 +66,14 @@ impl Latencies {
 
 /// Counts latencies.
 #[derive(Debug, Default)]
-pub(super) struct Stopwatch {
+pub(crate) struct Stopwatch {
     counts: [AtomicU64; BOUNDS.len() + 1],
     nanoseconds: AtomicU64,
 }
 
 impl Stopwatch {
     /// Does the work and notes how long it took.
-    pub(super) fn time<T>(&self, work: impl FnOnce() -> T) -> T {
+    pub(crate) fn time<T>(&self, work: impl FnOnce() -> T) -> T {
         let begun = Instant::now();
         let outcome = work();
         self.note(begun.elapsed());
@@ -87,7 +87,7 @@ impl Stopwatch {
         self.counts[bucket].fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn read(&self) -> Latencies {
+    pub(crate) fn read(&self) -> Latencies {
         Latencies {
             counts: std::array::from_fn(|bucket| self.counts[bucket].load(Ordering::Relaxed)),
             sum: Duration::from_nanos(self.nanoseconds.load(Ordering::Relaxed)),
@@ -97,14 +97,14 @@ impl Stopwatch {
 
 /// Counts what was stored.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
+pub(crate) struct Tally {
     records: [AtomicU64; LEVELS],
     bytes: AtomicU64,
 }
 
 impl Tally {
     /// A batch was stored.
-    pub(super) fn add(&self, levels: &[u64; LEVELS], bytes: u64) {
+    pub(crate) fn add(&self, levels: &[u64; LEVELS], bytes: u64) {
         for (counter, count) in self.records.iter().zip(levels) {
             if *count > 0 {
                 counter.fetch_add(*count, Ordering::Relaxed);
@@ -113,11 +113,11 @@ impl Tally {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    pub(super) fn records(&self) -> [u64; LEVELS] {
+    pub(crate) fn records(&self) -> [u64; LEVELS] {
         std::array::from_fn(|level| self.records[level].load(Ordering::Relaxed))
     }
 
-    pub(super) fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
 }

@@ -14,14 +14,14 @@ use tokio::sync::oneshot;
 use tokio::task::yield_now;
 use tokio::time::sleep;
 
-use super::super::StoreError;
-use super::super::commit::{Group, Placed};
-use super::Shared;
-use super::inbox::{Batch, Command};
-use super::state::out_of_space;
-use super::worker::Worker;
-use super::writer::LogFile;
+use super::append_buffer::{Batch, Command};
+use super::log_file::LogFile;
+use super::shared::Shared;
 use crate::config::Durability;
+use crate::store::StoreError;
+use crate::store::commit::{Group, Placed};
+use crate::store::file::maintenance::background_thread::Worker;
+use crate::store::file::state::state_file::out_of_space;
 
 /// More than this is written on the other thread also in `os`: copying it would hold the event loop up.
 const INLINE: usize = 512 * 1024;
@@ -40,7 +40,7 @@ enum Turn {
 }
 
 /// Runs until the store is closed.
-pub(super) struct Committer {
+pub(crate) struct Committer {
     shared: Arc<Shared>,
     file: Option<Box<LogFile>>,
     disk: DiskThread,
@@ -53,13 +53,13 @@ pub(super) struct Committer {
 }
 
 impl Committer {
-    pub(super) fn new(shared: Arc<Shared>, file: LogFile) -> io::Result<Self> {
+    pub(crate) fn new(shared: Arc<Shared>, file: LogFile) -> io::Result<Self> {
         let visit = file.visit();
         let (file, disk, pace) = (Some(Box::new(file)), DiskThread::spawn()?, Pace::default());
         Ok(Self { shared, file, disk, pace, visit, refusing: false, worker: None })
     }
 
-    pub(super) async fn run(mut self) {
+    pub(crate) async fn run(mut self) {
         let mut alarm = pin!(sleep(Duration::ZERO));
         self.after_disk();
         self.visit_if_due().await;
@@ -366,12 +366,12 @@ impl DiskThread {
 
 #[cfg(test)]
 mod tests {
-    use super::super::FileStore;
-    use super::super::segment::Segment;
     use super::*;
     use crate::config::{Compression, Rotate};
     use crate::record::LineFormat;
     use crate::store::Settings;
+    use crate::store::file::FileStore;
+    use crate::store::file::segments::segment::Segment;
 
     #[test]
     fn a_compression_that_lacks_room_is_tried_again_though_nobody_writes() {

@@ -4,9 +4,9 @@ use std::io;
 
 use bytes::Bytes;
 
-use super::super::{Cursor, Piece, ReadError, StoreError};
-use super::image::{Gone, Image};
 use super::reader::blocking;
+use super::snapshot::{Gone, Image};
+use crate::store::{Cursor, Piece, ReadError, StoreError};
 
 /// What was written so recently is in memory, unless it was rotated since: reading it is a copy, which is done on the
 /// spot.
@@ -15,7 +15,7 @@ const HOT: u64 = 4 * 1024 * 1024;
 /// The lines behind `after`, about `size` bytes of them, or none.
 ///
 /// Where a piece ends depends on positions only: those who follow from different places soon take the same pieces.
-pub(super) async fn piece(image: Image, after: Cursor, size: u64) -> Result<Piece, ReadError> {
+pub(crate) async fn piece(image: Image, after: Cursor, size: u64) -> Result<Piece, ReadError> {
     let from = image.offset_of(after).map_err(|Gone| ReadError::Gone { oldest: image.start() })?;
     let cursors = image.clone();
     let lines = if from >= image.rotated() && image.len() - from <= HOT {

@@ -2,30 +2,18 @@
 //! through `writer`, `view` is what readers may see, an `image` one state of it; `recovery`, `state` and `census` make
 //! the file whole, known and counted when it is opened. `rotation` makes segments of it, which are the `archive`'s.
 
-mod archive;
-mod beside;
-mod catalogue;
-mod census;
-mod chunks;
-mod clear;
+mod append_buffer;
 mod committer;
 mod follow;
-mod image;
-mod inbox;
-mod place;
+mod log_file;
+mod maintenance;
+mod published;
 mod reader;
-mod recovery;
-mod retention;
-mod rotation;
-mod schedule;
 mod search;
-mod segment;
-mod shelf;
+mod segments;
+mod shared;
+mod snapshot;
 mod state;
-mod upkeep;
-mod view;
-mod worker;
-mod writer;
 
 #[cfg(test)]
 mod model_tests;
@@ -38,8 +26,8 @@ use std::io;
 use std::num::NonZeroU64;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::atomic::AtomicI64;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -49,14 +37,14 @@ use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
+use self::append_buffer::{Command, Inbox};
 use self::committer::Committer;
-use self::image::Image;
-use self::inbox::{Command, Inbox};
+use self::log_file::LogFile;
 use self::reader::blocking;
-use self::segment::Beside;
-use self::view::View;
-use self::writer::LogFile;
-use super::statistics::{Stopwatch, Tally};
+use self::segments::segment::Beside;
+use self::shared::Shared;
+use self::snapshot::Image;
+use super::statistics::Tally;
 use super::{
     Cursor, CursorKey, Details, Entry, Full, LogStore, Piece, Progress, Query, ReadError, Reading, Selection,
     Settings, Snapshot, Source, Statistics, StoreError, Ticket,
@@ -75,52 +63,8 @@ pub struct FileStore {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug)]
-struct Shared {
-    inbox: Inbox,
-    /// there is something in the inbox
-    work: Notify,
-    /// there is room in the inbox
-    room: Arc<Notify>,
-    view: Arc<View>,
-    tally: Tally,
-    syncs: Arc<Stopwatch>,
-    /// asks the disk how much room it has: a disk that hangs keeps one thread, not one for each question
-    surveyor: Arc<Semaphore>,
-    key: CursorKey,
-    /// when a failure was last reported, Unix seconds
-    complained: AtomicI64,
-}
-
 /// How long a read waits to learn whether somebody touched the file.
 const LOOK: Duration = Duration::from_millis(250);
-
-/// One complaint about a failing disk in this many seconds.
-const COMPLAIN_EVERY: i64 = 10;
-
-impl Shared {
-    fn complain(&self, error: &io::Error) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
-        if now - self.complained.swap(now, Ordering::Relaxed) >= COMPLAIN_EVERY {
-            crate::event!(error, WRITE_FAILED; "can't write the log, clients are told to come back: {error}");
-        } else {
-            self.complained.store(now, Ordering::Relaxed);
-        }
-    }
-
-    /// After a write that succeeded: says once that the disk is well again, when it has been so for a while.
-    fn recovered(&self) {
-        let complained = self.complained.load(Ordering::Relaxed);
-        if complained == 0 {
-            return;
-        }
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
-        if now - complained >= COMPLAIN_EVERY {
-            self.complained.store(0, Ordering::Relaxed);
-            crate::event!(info, WRITE_RECOVERED; "the log can be written again");
-        }
-    }
-}
 
 impl FileStore {
     /// Opens or creates the file, makes it whole, and returns the store with the future that does its writing: it

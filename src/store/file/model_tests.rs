@@ -8,10 +8,10 @@ use std::sync::atomic::AtomicBool;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use super::super::Cursor;
-use super::image::{Gone, Image};
-use super::writer::LogFile;
+use super::log_file::LogFile;
+use super::snapshot::{Gone, Image};
 use crate::config::{Compression, Rotate};
+use crate::store::Cursor;
 
 #[derive(Debug, Clone)]
 enum Step {

@@ -10,8 +10,8 @@ use futures_util::stream::{self, BoxStream, StreamExt};
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
-use super::super::{ByteSource, StoreError};
-use super::image::Image;
+use super::snapshot::Image;
+use crate::store::{ByteSource, StoreError};
 
 /// Large enough that the hop to the blocking pool does not show, small enough for many readers at once.
 const BLOCK: u64 = 256 * 1024;
@@ -54,7 +54,7 @@ impl ByteSource for Image {
 }
 
 /// Runs a read on the blocking pool.
-pub(super) async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> Result<T, StoreError> {
     // The pool has threads for others as well: reads that hang must not hold all of them.

@@ -5,10 +5,10 @@
 //! while the rest is counted. Works in short turns on the blocking pool, between which others have theirs, and in which
 //! a reader who left is noticed.
 
-mod bisect;
+mod filter;
+mod line_reader;
 mod scan;
-mod sieve;
-mod walk;
+mod time_search;
 
 #[cfg(test)]
 mod tests;
@@ -24,11 +24,11 @@ use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use tokio::sync::Semaphore;
 
-use self::bisect::Bisect;
+use self::filter::Sieve;
+use self::line_reader::Sizes;
 use self::scan::Scan;
-use self::sieve::Sieve;
-use self::walk::Sizes;
-use super::image::Image;
+use self::time_search::Bisect;
+use crate::store::file::snapshot::Image;
 use crate::store::{
     ByteSource, Cursor, Extent, Form, Order, Progress, Query, ReadError, Reading, Selection, StoreError,
 };
@@ -43,7 +43,7 @@ static TURNS: LazyLock<Semaphore> = LazyLock::new(|| {
 });
 
 /// Answers `query` from `image`.
-pub(super) async fn answer(image: Image, query: Query) -> Result<Reading, ReadError> {
+pub(crate) async fn answer(image: Image, query: Query) -> Result<Reading, ReadError> {
     answer_in(image, query, Sizes::USUAL).await
 }
 
@@ -70,7 +70,7 @@ async fn answer_in(image: Image, query: Query, sizes: Sizes) -> Result<Reading, 
 }
 
 /// Where somebody begins who follows `selection`, see [`LogStore::begin`](crate::store::LogStore::begin).
-pub(super) async fn begin(
+pub(crate) async fn begin(
     image: Image,
     selection: Selection,
     latest: Option<NonZeroU64>,

@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use memchr::{memchr, memrchr};
 
-use super::super::image::Image;
-use super::sieve::{Places, Sieve};
-use super::walk::{Sizes, Walk};
+use super::filter::{Places, Sieve};
+use super::line_reader::{Sizes, Walk};
 use crate::store::Order;
+use crate::store::file::snapshot::Image;
 
 /// See the module.
-pub(super) struct Scan {
+pub(crate) struct Scan {
     walk: Walk,
     sieve: Arc<Sieve>,
     sizes: Sizes,
@@ -26,15 +26,15 @@ pub(super) struct Scan {
 
 /// A line that is admitted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Found<'b> {
+pub(crate) struct Found<'b> {
     /// where it stands in the image, the line end included
-    pub(super) place: Range<u64>,
+    pub(crate) place: Range<u64>,
     /// without its line end; of one that is longer than a block, and none of ours, its end
-    pub(super) line: &'b [u8],
+    pub(crate) line: &'b [u8],
 }
 
 impl Scan {
-    pub(super) fn new(image: Image, sizes: Sizes, sieve: Arc<Sieve>, order: Order, part: Range<u64>) -> Self {
+    pub(crate) fn new(image: Image, sizes: Sizes, sieve: Arc<Sieve>, order: Order, part: Range<u64>) -> Self {
         Self {
             walk: Walk::new(image, sizes, order, part),
             sieve,
@@ -45,17 +45,17 @@ impl Scan {
         }
     }
 
-    pub(super) const fn image(&self) -> &Image {
+    pub(crate) const fn image(&self) -> &Image {
         self.walk.image()
     }
 
     /// Nothing is left.
-    pub(super) fn is_done(&self) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         self.places.is_empty() && self.rest.is_empty() && self.walk.is_done()
     }
 
     /// The next line of the block in hand.
-    pub(super) fn next(&mut self) -> Option<Found<'_>> {
+    pub(crate) fn next(&mut self) -> Option<Found<'_>> {
         let place = self.places.pop()?;
         let piece = self.walk.piece();
         let (start, end) = (self.from + place.start as usize, self.from + place.end as usize);
@@ -68,7 +68,7 @@ impl Scan {
     }
 
     /// Looks at what comes next, when [`Self::next`] has nothing more.
-    pub(super) fn read(&mut self) -> io::Result<()> {
+    pub(crate) fn read(&mut self) -> io::Result<()> {
         self.places.clear();
         if self.rest.is_empty() && self.walk.read()? {
             let piece = self.walk.piece();

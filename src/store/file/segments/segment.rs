@@ -11,14 +11,14 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::super::Cursor;
-use super::place::Fingerprint;
 use crate::config::Compression;
+use crate::store::Cursor;
+use crate::store::file::state::fingerprint::Fingerprint;
 
 /// How the bytes of a segment stand in its file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Coding {
+pub(crate) enum Coding {
     /// as lines
     Plain,
     /// frames of zstd, readable with `zstdcat`
@@ -28,10 +28,10 @@ pub(super) enum Coding {
 }
 
 impl Coding {
-    pub(super) const ALL: [Self; 3] = [Self::Plain, Self::Zstd, Self::Gzip];
+    pub(crate) const ALL: [Self; 3] = [Self::Plain, Self::Zstd, Self::Gzip];
 
     /// What a setting makes of segments.
-    pub(super) const fn of(compression: Compression) -> Self {
+    pub(crate) const fn of(compression: Compression) -> Self {
         match compression {
             Compression::None => Self::Plain,
             Compression::Zstd => Self::Zstd,
@@ -51,9 +51,9 @@ impl Coding {
 /// What stands behind `FILE.` in the name of a segment: `YYYYMMDDTHHMMSSZ-SEQ`, when it was rotated, UTC, and its
 /// number, which tells the order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Name {
+pub(crate) struct Name {
     stamp: String,
-    pub(super) seq: u64,
+    pub(crate) seq: u64,
 }
 
 /// Ends the names of files that are not finished.
@@ -61,19 +61,19 @@ const UNFINISHED: &str = ".tmp";
 
 impl Name {
     /// For a segment that is made at `now`.
-    pub(super) fn new(now: Timestamp, seq: u64) -> Self {
+    pub(crate) fn new(now: Timestamp, seq: u64) -> Self {
         Self { stamp: now.strftime("%Y%m%dT%H%M%SZ").to_string(), seq }
     }
 
     /// Where the segment of the log `home` lies.
-    pub(super) fn path(&self, home: &Path, coding: Coding) -> PathBuf {
+    pub(crate) fn path(&self, home: &Path, coding: Coding) -> PathBuf {
         let mut path = home.as_os_str().to_owned();
         path.push(format!(".{}-{}{}", self.stamp, self.seq, coding.suffix()));
         PathBuf::from(path)
     }
 
     /// Where it lies while it is made.
-    pub(super) fn unfinished(&self, home: &Path, coding: Coding) -> PathBuf {
+    pub(crate) fn unfinished(&self, home: &Path, coding: Coding) -> PathBuf {
         let mut path = self.path(home, coding).into_os_string();
         path.push(UNFINISHED);
         PathBuf::from(path)
@@ -92,7 +92,7 @@ impl Name {
 
 /// What a file beside the active one is by its name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Beside {
+pub(crate) enum Beside {
     Segment(Name, Coding),
     /// what is left of a rotation or a compression that was interrupted
     Unfinished,
@@ -100,7 +100,7 @@ pub(super) enum Beside {
 
 impl Beside {
     /// By the names of the active file and of the other; `None` for what is none of ours.
-    pub(super) fn of(active: &OsStr, other: &OsStr) -> Option<Self> {
+    pub(crate) fn of(active: &OsStr, other: &OsStr) -> Option<Self> {
         let rest = other.as_bytes().strip_prefix(active.as_bytes())?.strip_prefix(b".")?;
         let rest = std::str::from_utf8(rest).ok()?;
         let (rest, unfinished) = rest.strip_suffix(UNFINISHED).map_or((rest, false), |rest| (rest, true));
@@ -114,43 +114,43 @@ impl Beside {
 
 /// One segment. What is known of it never changes; another coding is another value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Segment {
-    pub(super) name: Name,
-    pub(super) coding: Coding,
+pub(crate) struct Segment {
+    pub(crate) name: Name,
+    pub(crate) coding: Coding,
     /// incarnation of the file that it was
-    pub(super) epoch: u32,
+    pub(crate) epoch: u32,
     /// position of its first byte
-    pub(super) base: u64,
+    pub(crate) base: u64,
     /// bytes of its lines
-    pub(super) len: u64,
+    pub(crate) len: u64,
     /// its lines; `None` = not counted yet
-    pub(super) count: Option<u64>,
+    pub(crate) count: Option<u64>,
     /// time of its newest line, microseconds since the epoch
-    pub(super) newest: i64,
+    pub(crate) newest: i64,
     /// bytes of its file
-    pub(super) stored: u64,
+    pub(crate) stored: u64,
     /// when its file was changed last, nanoseconds since the epoch; `None` before the file was synced: a crash of
     /// the machine may change that time
-    pub(super) mtime: Option<i64>,
-    pub(super) ino: u64,
+    pub(crate) mtime: Option<i64>,
+    pub(crate) ino: u64,
     /// how its lines begin
-    pub(super) head: Fingerprint,
+    pub(crate) head: Fingerprint,
     #[serde(skip)]
-    pub(super) path: PathBuf,
+    pub(crate) path: PathBuf,
 }
 
 impl Segment {
-    pub(super) const fn seq(&self) -> u64 {
+    pub(crate) const fn seq(&self) -> u64 {
         self.name.seq
     }
 
     /// Whether a file is the one of this segment still, as far as this can be told without reading it.
-    pub(super) fn is_unaltered(&self, meta: &Metadata) -> bool {
+    pub(crate) fn is_unaltered(&self, meta: &Metadata) -> bool {
         meta.is_file() && meta.size() == self.stored && self.mtime.is_none_or(|mtime| mtime == mtime_of(meta))
     }
 
     /// As [`Self::is_unaltered`], of the file that has its name now.
-    pub(super) fn is_there(&self) -> bool {
+    pub(crate) fn is_there(&self) -> bool {
         fs::symlink_metadata(&self.path).is_ok_and(|meta| self.is_unaltered(&meta))
     }
 
@@ -160,13 +160,13 @@ impl Segment {
 }
 
 /// When a file was changed last, nanoseconds since the epoch.
-pub(super) fn mtime_of(meta: &Metadata) -> i64 {
+pub(crate) fn mtime_of(meta: &Metadata) -> i64 {
     meta.mtime().saturating_mul(1_000_000_000).saturating_add(meta.mtime_nsec())
 }
 
 /// All segments of a log, oldest first. Their cursors grow.
 #[derive(Debug, Default)]
-pub(super) struct Segments {
+pub(crate) struct Segments {
     items: Vec<Arc<Segment>>,
     /// where each ends, as an offset from the first byte of the first one
     ends: Vec<u64>,
@@ -176,7 +176,7 @@ pub(super) struct Segments {
 }
 
 impl Segments {
-    pub(super) fn new(items: Vec<Arc<Segment>>) -> Self {
+    pub(crate) fn new(items: Vec<Arc<Segment>>) -> Self {
         let mut this = Self { ends: Vec::with_capacity(items.len()), ..Self::default() };
         let mut len = 0;
         for segment in &items {
@@ -190,45 +190,45 @@ impl Segments {
         this
     }
 
-    pub(super) fn items(&self) -> &[Arc<Segment>] {
+    pub(crate) fn items(&self) -> &[Arc<Segment>] {
         &self.items
     }
 
     /// Bytes of all lines.
-    pub(super) fn len(&self) -> u64 {
+    pub(crate) fn len(&self) -> u64 {
         self.ends.last().copied().unwrap_or_default()
     }
 
     /// Bytes of all files.
-    pub(super) const fn stored(&self) -> u64 {
+    pub(crate) const fn stored(&self) -> u64 {
         self.stored
     }
 
     /// Lines; a lower bound while [`Self::is_uncounted`].
-    pub(super) const fn count(&self) -> u64 {
+    pub(crate) const fn count(&self) -> u64 {
         self.count
     }
 
     /// Not all were counted yet.
-    pub(super) const fn is_uncounted(&self) -> bool {
+    pub(crate) const fn is_uncounted(&self) -> bool {
         self.uncounted
     }
 
     /// Which segment has the byte at an offset, and where in it; `None` at and after the end.
-    pub(super) fn locate(&self, offset: u64) -> Option<(&Arc<Segment>, u64)> {
+    pub(crate) fn locate(&self, offset: u64) -> Option<(&Arc<Segment>, u64)> {
         let index = self.ends.partition_point(|end| *end <= offset);
         let segment = self.items.get(index)?;
         Some((segment, offset - (self.ends[index] - segment.len)))
     }
 
     /// The name of an offset in a segment; `None` at and after the end.
-    pub(super) fn cursor_at(&self, offset: u64) -> Option<Cursor> {
+    pub(crate) fn cursor_at(&self, offset: u64) -> Option<Cursor> {
         let (segment, inside) = self.locate(offset)?;
         Some(Cursor { epoch: segment.epoch, position: segment.base + inside })
     }
 
     /// The offset of the byte that a cursor names; `None` when it is in no segment.
-    pub(super) fn offset_of(&self, cursor: Cursor) -> Option<u64> {
+    pub(crate) fn offset_of(&self, cursor: Cursor) -> Option<u64> {
         let place = |segment: &Segment| (segment.epoch, segment.base);
         let after = self.items.partition_point(|segment| place(segment) <= (cursor.epoch, cursor.position));
         let segment = self.items.get(after.checked_sub(1)?)?;
@@ -236,7 +236,7 @@ impl Segments {
         inside.then(|| self.ends[after - 1] - (segment.end() - cursor.position))
     }
 
-    pub(super) fn by_seq(&self, seq: u64) -> Option<&Arc<Segment>> {
+    pub(crate) fn by_seq(&self, seq: u64) -> Option<&Arc<Segment>> {
         let index = self.items.binary_search_by_key(&seq, |segment| segment.seq()).ok()?;
         self.items.get(index)
     }
@@ -244,7 +244,7 @@ impl Segments {
 
 /// A segment without a file.
 #[cfg(test)]
-pub(super) fn testing(seq: u64, len: u64) -> Segment {
+pub(crate) fn testing(seq: u64, len: u64) -> Segment {
     Segment {
         name: Name::new(Timestamp::UNIX_EPOCH, seq),
         coding: Coding::Plain,

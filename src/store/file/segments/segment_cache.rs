@@ -20,7 +20,7 @@ const CHUNKS: usize = 8;
 
 /// What is kept of the segments that were read last.
 #[derive(Debug, Default)]
-pub(super) struct Shelf {
+pub(crate) struct Shelf {
     files: Mutex<VecDeque<Arc<Opened>>>,
     chunks: Mutex<VecDeque<Chunk>>,
     /// a file was not what it should be: somebody has to look after all of them
@@ -49,7 +49,7 @@ struct Chunk {
 impl Shelf {
     /// Fills `buffer` with the bytes of a segment from `at` on. They are all in it, and the file is the one that the
     /// segment was made of, or it is an error.
-    pub(super) fn read(&self, segment: &Segment, buffer: &mut [u8], at: u64) -> io::Result<()> {
+    pub(crate) fn read(&self, segment: &Segment, buffer: &mut [u8], at: u64) -> io::Result<()> {
         let outcome = self.open(segment).and_then(|opened| {
             match &opened.chunks {
                 None => opened.file.read_exact_at(buffer, at)?,
@@ -66,25 +66,25 @@ impl Shelf {
     }
 
     /// Closes the file of a segment, so that its space is free when it was removed.
-    pub(super) fn forget(&self, path: &Path) {
+    pub(crate) fn forget(&self, path: &Path) {
         let mut files = lock(&self.files);
         files.retain(|opened| opened.path != path);
         lock(&self.chunks).retain(|chunk| files.iter().any(|opened| opened.id == chunk.id));
     }
 
     /// As [`Self::forget`], for all segments.
-    pub(super) fn forget_all(&self) {
+    pub(crate) fn forget_all(&self) {
         lock(&self.files).clear();
         lock(&self.chunks).clear();
     }
 
     /// A file was found altered or missing.
-    pub(super) fn suspect(&self) {
+    pub(crate) fn suspect(&self) {
         self.suspicious.store(true, Ordering::Release);
     }
 
     /// Whether a file was found altered or missing since the last call.
-    pub(super) fn take_suspicion(&self) -> bool {
+    pub(crate) fn take_suspicion(&self) -> bool {
         self.suspicious.swap(false, Ordering::AcqRel)
     }
 

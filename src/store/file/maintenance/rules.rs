@@ -7,11 +7,11 @@ use std::time::{Duration, Instant, SystemTime};
 use jiff::tz::TimeZone;
 use nix::sys::statvfs::fstatvfs;
 
-use super::beside::Rest;
+use super::background::Rest;
 use super::retention::excess;
 use super::schedule::end_of_period;
-use super::writer::LogFile;
 use crate::config::{Every, Rotate};
+use crate::store::file::log_file::LogFile;
 
 /// What failed is tried again after this time.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -34,8 +34,8 @@ const SEGMENTS_OF_TOTAL: u64 = 8;
 
 /// Rules, and what is to be done next.
 #[derive(Debug)]
-pub(super) struct Upkeep {
-    pub(super) rules: Rotate,
+pub(crate) struct Upkeep {
+    pub(crate) rules: Rotate,
     zone: TimeZone,
     /// no append may take the active file beyond this before somebody looked
     stop_at: u64,
@@ -49,9 +49,9 @@ pub(super) struct Upkeep {
     not_before: Option<Instant>,
     complained: Option<Instant>,
     /// of the work beside the service
-    pub(super) rest: Option<Rest>,
+    pub(crate) rest: Option<Rest>,
     /// there is nothing to do beside the service
-    pub(super) idle: bool,
+    pub(crate) idle: bool,
 }
 
 impl Default for Upkeep {
@@ -96,7 +96,7 @@ impl Upkeep {
 
 impl LogFile {
     /// Puts other rules into force.
-    pub(super) fn set_rules(&mut self, rules: Option<Rotate>) {
+    pub(crate) fn set_rules(&mut self, rules: Option<Rotate>) {
         self.upkeep.rules = rules.unwrap_or_default();
         (self.upkeep.not_before, self.upkeep.rest) = (None, None);
         // Somebody has to look at once.
@@ -104,22 +104,22 @@ impl LogFile {
     }
 
     /// Whether so many bytes can be appended before somebody has to look.
-    pub(super) const fn has_room(&self, bytes: usize) -> bool {
+    pub(crate) const fn has_room(&self, bytes: usize) -> bool {
         self.len + bytes as u64 <= self.upkeep.stop_at
     }
 
     /// When somebody has to look at the latest.
-    pub(super) const fn visit(&self) -> Option<Instant> {
+    pub(crate) const fn visit(&self) -> Option<Instant> {
         self.upkeep.visit
     }
 
     /// The disk has fewer bytes left than it should have: nothing is to be appended.
-    pub(super) const fn is_low(&self) -> bool {
+    pub(crate) const fn is_low(&self) -> bool {
         self.upkeep.low
     }
 
     /// As [`Self::tend`] when the time has come.
-    pub(super) fn visited(&mut self) -> io::Result<()> {
+    pub(crate) fn visited(&mut self) -> io::Result<()> {
         let verified = self.verify();
         if verified.is_ok() {
             self.archive.look();
@@ -133,7 +133,7 @@ impl LogFile {
 
     /// Does what the rules ask for before `incoming` bytes are appended to the file, which was verified. What cannot
     /// be done is done later.
-    pub(super) fn tend(&mut self, incoming: u64) {
+    pub(crate) fn tend(&mut self, incoming: u64) {
         let now = now();
         // First: it makes room, also for the rotation.
         self.retire_excess(incoming, now);
@@ -201,13 +201,13 @@ impl LogFile {
     }
 
     /// Bytes that can be written to the disk of the log.
-    pub(super) fn free_space(&self) -> io::Result<u64> {
+    pub(crate) fn free_space(&self) -> io::Result<u64> {
         let disk = fstatvfs(&*self.file)?;
         Ok(disk.blocks_available().saturating_mul(disk.fragment_size()))
     }
 
     /// Decides when somebody has to look again.
-    pub(super) fn plan(&mut self) {
+    pub(crate) fn plan(&mut self) {
         let upkeep = &self.upkeep;
         let (rules, now, instant) = (&upkeep.rules, now(), Instant::now());
         let segments = self.archive.segments();
@@ -240,7 +240,7 @@ impl LogFile {
         (self.upkeep.stop_at, self.upkeep.visit, self.upkeep.idle) = (stop_at, visit, false);
     }
 
-    pub(super) fn complain(&mut self, what: &str) {
+    pub(crate) fn complain(&mut self, what: &str) {
         if self.upkeep.complained.is_none_or(|at| at.elapsed() > COMPLAIN_EVERY) {
             self.upkeep.complained = Some(Instant::now());
             crate::event!(warn, ROTATION_FAILED; "{} {what}", self.archive.home().display());

@@ -6,49 +6,49 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::super::Cursor;
-use super::view::{Published, View};
+use super::published::{Published, View};
+use crate::store::Cursor;
 
 /// One state of the log, readable until it is cleared. Segments may be compressed meanwhile; those that are retired
 /// may be readable for a while.
 #[derive(Debug, Clone)]
-pub(super) struct Image {
+pub(crate) struct Image {
     view: Arc<View>,
-    pub(super) seen: Published,
+    pub(crate) seen: Published,
 }
 
 /// What a cursor names was cleared, or left the log in another way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Gone;
+pub(crate) struct Gone;
 
 impl Image {
     /// The log as it stands now.
-    pub(super) fn take(view: &Arc<View>) -> Self {
+    pub(crate) fn take(view: &Arc<View>) -> Self {
         Self { view: Arc::clone(view), seen: view.get() }
     }
 
     /// Bytes.
-    pub(super) fn len(&self) -> u64 {
+    pub(crate) fn len(&self) -> u64 {
         self.rotated() + self.seen.len
     }
 
     /// Bytes in segments: what stands before the active file.
-    pub(super) fn rotated(&self) -> u64 {
+    pub(crate) fn rotated(&self) -> u64 {
         self.seen.segments.len()
     }
 
     /// Records that the log has stored by now, since it was opened.
-    pub(super) fn stored_now(&self) -> u64 {
+    pub(crate) fn stored_now(&self) -> u64 {
         self.view.lock().stored
     }
 
     /// Where its first byte stands.
-    pub(super) fn start(&self) -> Cursor {
+    pub(crate) fn start(&self) -> Cursor {
         self.cursor_at(0)
     }
 
     /// Where it ends.
-    pub(super) const fn end(&self) -> Cursor {
+    pub(crate) const fn end(&self) -> Cursor {
         self.seen.end()
     }
 
@@ -56,7 +56,7 @@ impl Image {
     ///
     /// # Errors
     /// Also when the log was cleared or replaced since the image was taken: never bytes of another time.
-    pub(super) fn read(&self, range: Range<u64>) -> io::Result<Vec<u8>> {
+    pub(crate) fn read(&self, range: Range<u64>) -> io::Result<Vec<u8>> {
         let mut block = vec![0; (range.end - range.start) as usize];
         self.read_into(&mut block, range.start)?;
         Ok(block)
@@ -66,7 +66,7 @@ impl Image {
     ///
     /// # Errors
     /// As [`Self::read`].
-    pub(super) fn read_into(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+    pub(crate) fn read_into(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         let (mut rest, mut at) = (buffer, offset);
         while let Some((segment, inside)) = self.seen.segments.locate(at).filter(|_| !rest.is_empty()) {
             let want = (segment.len - inside).min(rest.len() as u64);
@@ -78,7 +78,7 @@ impl Image {
     }
 
     /// The name of an offset.
-    pub(super) fn cursor_at(&self, offset: u64) -> Cursor {
+    pub(crate) fn cursor_at(&self, offset: u64) -> Cursor {
         self.seen.segments.cursor_at(offset).unwrap_or_else(|| Cursor {
             epoch: self.seen.epoch,
             position: self.seen.base + (offset - self.rotated()),
@@ -89,7 +89,7 @@ impl Image {
     ///
     /// # Errors
     /// [`Gone`] when what follows it is no longer what followed it when it was given.
-    pub(super) fn offset_of(&self, cursor: Cursor) -> Result<u64, Gone> {
+    pub(crate) fn offset_of(&self, cursor: Cursor) -> Result<u64, Gone> {
         let seen = &self.seen;
         let active = || {
             let inside = cursor.position.checked_sub(seen.base).filter(|inside| *inside <= seen.len);

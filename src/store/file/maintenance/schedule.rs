@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp, ToSpan, ZonedDateTime};
 use crate::config::Every;
 
 /// The end of the period that `micros` (since the epoch) lies in, likewise; never for what no calendar knows.
-pub(super) fn end_of_period(every: Every, micros: i64, zone: &TimeZone) -> i64 {
+pub(crate) fn end_of_period(every: Every, micros: i64, zone: &TimeZone) -> i64 {
     let end = Timestamp::from_microsecond(micros)
         .ok()
         .and_then(|at| end(every, &at.to_zoned_datetime(zone.clone())));

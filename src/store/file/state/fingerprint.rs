@@ -14,7 +14,7 @@ use super::recovery::sync_folder;
 /// Opens the file for appending, or creates it; new directory entries are synced.
 ///
 /// Two writers of one file would cut off each other's lines, so the file is locked (flock(2)) until it is closed.
-pub(super) fn open_or_create(path: &Path) -> io::Result<File> {
+pub(crate) fn open_or_create(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     // A FIFO without a reader would block the open for ever.
     options.read(true).append(true).mode(0o640).custom_flags(OFlag::O_NONBLOCK.bits());
@@ -35,7 +35,7 @@ pub(super) fn open_or_create(path: &Path) -> io::Result<File> {
 }
 
 /// Locks a file until it is closed.
-pub(super) fn lock(file: &File) -> io::Result<()> {
+pub(crate) fn lock(file: &File) -> io::Result<()> {
     match file.try_lock() {
         Err(TryLockError::WouldBlock) => {
             let message = "another process writes this file; give each log a file of its own";
@@ -59,7 +59,7 @@ fn create_folders(path: &Path) -> io::Result<()> {
 }
 
 /// An error that says which file it is about.
-pub(super) fn at_path(error: &io::Error, path: &Path) -> io::Error {
+pub(crate) fn at_path(error: &io::Error, path: &Path) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
@@ -68,14 +68,14 @@ const HEAD: u64 = 256;
 
 /// What tells a file from another one in the same place, under the same inode number: its beginning.
 #[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
-pub(super) struct Fingerprint {
+pub(crate) struct Fingerprint {
     len: u64,
     hash: String,
 }
 
 impl Fingerprint {
     /// Of a file of `len` bytes.
-    pub(super) fn of(file: &File, len: u64) -> io::Result<Self> {
+    pub(crate) fn of(file: &File, len: u64) -> io::Result<Self> {
         let mut head = vec![0; len.min(HEAD) as usize];
         file.read_exact_at(&mut head, 0)?;
         Ok(Self::of_bytes(&head))
@@ -83,30 +83,30 @@ impl Fingerprint {
 
     /// Of a file, or of what is in it, that begins with these bytes and ends with them or is longer than all that
     /// matters.
-    pub(super) fn of_bytes(bytes: &[u8]) -> Self {
+    pub(crate) fn of_bytes(bytes: &[u8]) -> Self {
         let head = &bytes[..bytes.len().min(HEAD as usize)];
         Self { len: head.len() as u64, hash: HEXLOWER.encode(&Sha256::digest(head)[..16]) }
     }
 
     /// Whether something begins as the file of this fingerprint did.
-    pub(super) fn is_of(&self, bytes: &[u8]) -> bool {
+    pub(crate) fn is_of(&self, bytes: &[u8]) -> bool {
         bytes.get(..self.len as usize).is_some_and(|head| Self::of_bytes(head) == *self)
     }
 
     /// The one that takes most room when it is written down.
     #[cfg(test)]
-    pub(super) fn largest() -> Self {
+    pub(crate) fn largest() -> Self {
         Self::of_bytes(&[0; HEAD as usize])
     }
 
     /// No byte was seen of the file yet: nothing can be told by it.
-    pub(super) const fn is_empty(&self) -> bool {
+    pub(crate) const fn is_empty(&self) -> bool {
         self.len == 0
     }
 
     /// Whether a file of `len` bytes begins as the file of this fingerprint did. An empty file is continued by an
     /// empty file only.
-    pub(super) fn continues_in(&self, file: &File, len: u64) -> bool {
+    pub(crate) fn continues_in(&self, file: &File, len: u64) -> bool {
         if self.is_empty() {
             return len == 0;
         }

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use super::view::View;
+use crate::store::file::published::View;
 
 const BLOCK: usize = 1024 * 1024;
 
@@ -13,7 +13,7 @@ const BLOCK: usize = 1024 * 1024;
 const INLINE: u64 = 4 * BLOCK as u64;
 
 /// Adds the lines in `from..to` of the published file to its count; in the background when they are many.
-pub(super) fn count_lines(view: &Arc<View>, from: u64, to: u64) {
+pub(crate) fn count_lines(view: &Arc<View>, from: u64, to: u64) {
     if from >= to {
         return;
     }

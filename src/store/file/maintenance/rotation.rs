@@ -17,16 +17,16 @@ use std::sync::Arc;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 
-use super::place::{Fingerprint, lock};
-use super::recovery::sync_folder;
-use super::segment::{Coding, Name, Segment};
-use super::state::{Rotating, State, StateFile};
-use super::writer::LogFile;
 use crate::fault;
+use crate::store::file::log_file::LogFile;
+use crate::store::file::segments::segment::{Coding, Name, Segment};
+use crate::store::file::state::fingerprint::{Fingerprint, lock};
+use crate::store::file::state::recovery::sync_folder;
+use crate::store::file::state::state_file::{Rotating, State, StateFile};
 
 impl LogFile {
     /// Makes a segment of the active file, which holds something and was verified. On an error the file is as before.
-    pub(super) fn rotate(&mut self) -> io::Result<()> {
+    pub(crate) fn rotate(&mut self) -> io::Result<()> {
         if self.state.get().rotating.is_some() {
             // The state has room for one note only.
             self.archive.settle()?;
@@ -147,7 +147,7 @@ impl LogFile {
 
 /// Before the active file is opened at a start: where a rotation was interrupted between its two renames, the second
 /// one.
-pub(super) fn put_in_place(state: &State, path: &Path) {
+pub(crate) fn put_in_place(state: &State, path: &Path) {
     let Some(rotating) = &state.rotating else { return };
     // Links lead to a file that is not there: its folder is.
     let home = fs::read_link(path).map_or_else(
@@ -169,7 +169,7 @@ pub(super) fn put_in_place(state: &State, path: &Path) {
 }
 
 /// Brings the state up to what was done of a rotation that was interrupted; `file` is the active one.
-pub(super) fn finish(state: &mut StateFile, file: &File, home: &Path) -> io::Result<()> {
+pub(crate) fn finish(state: &mut StateFile, file: &File, home: &Path) -> io::Result<()> {
     let Some(rotating) = state.get().rotating.clone() else { return Ok(()) };
     let meta = file.metadata()?;
     let is_fresh = (meta.dev(), meta.ino()) == (rotating.dev, rotating.ino);
@@ -191,7 +191,7 @@ fn begin_after(state: &mut State, end: u64, dev: u64, ino: u64) {
 }
 
 /// Renames, and never replaces a file.
-pub(super) fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+pub(crate) fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     match renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE) {
         // Not every file system can promise it; here nobody else makes such names.
         Err(Errno::EINVAL | Errno::ENOSYS) if fs::symlink_metadata(to).is_err() => fs::rename(from, to),

@@ -11,17 +11,17 @@ use crate::record::{LineFormat, escaped_message, parse_level, read_line};
 use crate::store::Selection;
 
 /// A selection, ready for blocks.
-pub(super) struct Sieve {
+pub(crate) struct Sieve {
     selection: Selection,
     /// the forms of the longest text that must be in the message
     needles: Vec<Finder<'static>>,
 }
 
 /// Places of lines in a block, their line ends included.
-pub(super) type Places = Vec<Range<u32>>;
+pub(crate) type Places = Vec<Range<u32>>;
 
 impl Sieve {
-    pub(super) fn new(selection: Selection) -> Self {
+    pub(crate) fn new(selection: Selection) -> Self {
         let needles =
             selection.contains.iter().max_by_key(|text| text.len()).map_or_else(Vec::new, |longest| {
                 let mut forms = [LineFormat::Text, LineFormat::Json]
@@ -34,17 +34,17 @@ impl Sieve {
     }
 
     /// Whether every line is admitted, also such as are no records.
-    pub(super) fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         self.selection.is_all()
     }
 
     /// Whether a line may take long.
-    pub(super) fn is_slow(&self) -> bool {
+    pub(crate) fn is_slow(&self) -> bool {
         self.selection.regex.is_some()
     }
 
     /// Appends the places of the lines that are admitted, in their order.
-    pub(super) fn pick(&self, block: &[u8], places: &mut Places) {
+    pub(crate) fn pick(&self, block: &[u8], places: &mut Places) {
         if !self.needles.is_empty() {
             return self.pick_by_text(block, places);
         }

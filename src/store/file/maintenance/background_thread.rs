@@ -1,4 +1,4 @@
-//! The thread for what is done [beside](super::beside) the service: one piece of work at a time, and none outlives the
+//! The thread for what is done [beside](super::background) the service: one piece of work at a time, and none outlives the
 //! store.
 
 use std::fs;
@@ -10,16 +10,16 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::Shared;
-use super::beside::Job;
-use super::inbox::Command;
+use super::background::Job;
+use crate::store::file::append_buffer::Command;
+use crate::store::file::shared::Shared;
 
 /// How long a stop waits for a disk that takes the last of a file: what is left over is removed by the next start.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// One piece of work under way.
 #[derive(Debug)]
-pub(super) struct Worker {
+pub(crate) struct Worker {
     cancelled: Arc<AtomicBool>,
     ended: oneshot::Receiver<()>,
     unfinished: Option<PathBuf>,
@@ -27,7 +27,7 @@ pub(super) struct Worker {
 
 impl Worker {
     /// Starts a thread, which tells the committer when it is done.
-    pub(super) fn start(job: Job, shared: Arc<Shared>) -> Option<Self> {
+    pub(crate) fn start(job: Job, shared: Arc<Shared>) -> Option<Self> {
         let cancelled = Arc::new(AtomicBool::new(false));
         let (end, ended) = oneshot::channel::<()>();
         let this = Self { cancelled: Arc::clone(&cancelled), ended, unfinished: job.unfinished() };
@@ -46,12 +46,12 @@ impl Worker {
         }
     }
 
-    pub(super) fn cancel(&self) {
+    pub(crate) fn cancel(&self) {
         self.cancelled.store(true, Ordering::Relaxed);
     }
 
     /// Cancels it and waits for its end.
-    pub(super) async fn end(self) {
+    pub(crate) async fn end(self) {
         self.cancel();
         drop(timeout(PATIENCE, self.ended).await);
         // The store is closed: nobody takes what was finished in the last moment.

@@ -21,7 +21,7 @@ use zstd::zstd_safe::CParameter;
 use super::segment::Coding;
 
 /// Uncompressed bytes of every chunk but the last: little work for a few lines, and enough to compress well.
-pub(super) const CHUNK: u64 = 256 * 1024;
+pub(crate) const CHUNK: u64 = 256 * 1024;
 
 /// Compressed bytes of a chunk never reach this.
 const MOST: u64 = CHUNK + CHUNK / 8 + 1024;
@@ -45,7 +45,7 @@ const GZIP_END: usize = 24;
 
 /// Where the chunks of a file stand.
 #[derive(Debug)]
-pub(super) struct Chunks {
+pub(crate) struct Chunks {
     coding: Coding,
     /// where each begins in the file, and at last where the last one ends
     starts: Vec<u64>,
@@ -54,7 +54,7 @@ pub(super) struct Chunks {
 
 impl Chunks {
     /// Reads the index of a file of `stored` bytes.
-    pub(super) fn of(file: &File, coding: Coding, stored: u64) -> io::Result<Self> {
+    pub(crate) fn of(file: &File, coding: Coding, stored: u64) -> io::Result<Self> {
         let (sizes, len, index) = match coding {
             Coding::Plain => return Err(broken()),
             Coding::Zstd => zstd_index(file, stored)?,
@@ -74,23 +74,23 @@ impl Chunks {
     }
 
     /// Uncompressed bytes of all chunks.
-    pub(super) const fn len(&self) -> u64 {
+    pub(crate) const fn len(&self) -> u64 {
         self.len
     }
 
     /// Which chunk has a byte.
-    pub(super) const fn index(at: u64) -> u64 {
+    pub(crate) const fn index(at: u64) -> u64 {
         at / CHUNK
     }
 
     /// The bytes that a chunk has.
-    pub(super) const fn range(&self, index: u64) -> Range<u64> {
+    pub(crate) const fn range(&self, index: u64) -> Range<u64> {
         let end = (index + 1) * CHUNK;
         index * CHUNK..if end < self.len { end } else { self.len }
     }
 
     /// Decompresses one chunk.
-    pub(super) fn read(&self, file: &File, index: u64) -> io::Result<Vec<u8>> {
+    pub(crate) fn read(&self, file: &File, index: u64) -> io::Result<Vec<u8>> {
         let place = usize::try_from(index).map_err(|_| broken())?;
         let (Some(start), Some(end)) = (self.starts.get(place), self.starts.get(place + 1)) else {
             return Err(broken());
@@ -113,7 +113,7 @@ impl Chunks {
 
 /// Writes the `len` bytes of `from` in compressed form, and calls `each` with every chunk before it is compressed: an
 /// error from there ends it. Returns the bytes written.
-pub(super) fn pack(
+pub(crate) fn pack(
     from: &File,
     len: u64,
     mut to: &File,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::Cursor;
+use super::cursor::Cursor;
 
 /// Whole lines that follow one another, with the cursor of each.
 #[derive(Clone)]
@@ -18,7 +18,7 @@ pub struct Piece {
 }
 
 impl Piece {
-    pub(super) fn new(
+    pub(crate) fn new(
         lines: Bytes,
         after: Cursor,
         cursors: impl Fn(u64) -> Cursor + Send + Sync + 'static,

@@ -11,19 +11,19 @@ use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 
-use super::catalogue::{self, Catalogue, Entries};
-use super::recovery::sync_folder;
+use super::manifest::{self, Catalogue, Entries};
 use super::segment::{Beside, Coding, Name, Segment, Segments, mtime_of};
-use super::state::{Rotating, State};
-use super::view::View;
 use crate::fault;
+use crate::store::file::published::View;
+use crate::store::file::state::recovery::sync_folder;
+use crate::store::file::state::state_file::{Rotating, State};
 
 /// A folder that changed so short a time ago may change again without another time.
 const SETTLED: Duration = Duration::from_secs(2);
 
 /// All segments.
 #[derive(Debug)]
-pub(super) struct Archive {
+pub(crate) struct Archive {
     /// the active file; links were followed
     home: PathBuf,
     catalogue: Catalogue,
@@ -42,7 +42,7 @@ pub(super) struct Archive {
 impl Archive {
     /// Finds the segments of the log whose active file is `home`, and takes away what an interrupted rotation or
     /// compression left.
-    pub(super) fn open(home: PathBuf, state_path: &Path, state: &State, view: &Arc<View>) -> Self {
+    pub(crate) fn open(home: PathBuf, state_path: &Path, state: &State, view: &Arc<View>) -> Self {
         let catalogue = Catalogue::beside(state_path, &state.identity);
         let entries = catalogue.read(&home);
         let rotating = state.rotating.as_ref();
@@ -93,7 +93,7 @@ impl Archive {
         if !in_order || !before {
             return None;
         }
-        let found: Vec<_> = noted.iter().map(|entry| catalogue::find(entry, &self.home)).collect();
+        let found: Vec<_> = noted.iter().map(|entry| manifest::find(entry, &self.home)).collect();
         self.stale |= found.iter().zip(&noted).any(|(found, noted)| found.as_ref() != Some(noted));
         // The oldest may have been retired without a note; others were taken by somebody else.
         let missing =
@@ -111,7 +111,7 @@ impl Archive {
             if items.last().is_some_and(|last: &Segment| last.seq() == name.seq) {
                 continue;
             }
-            match catalogue::inspect(name.clone(), *coding, &self.home) {
+            match manifest::inspect(name.clone(), *coding, &self.home) {
                 Ok(segment) => items.push(segment),
                 Err(error) => {
                     let path = name.path(&self.home, *coding);
@@ -136,21 +136,21 @@ impl Archive {
         }
     }
 
-    pub(super) fn home(&self) -> &Path {
+    pub(crate) fn home(&self) -> &Path {
         &self.home
     }
 
-    pub(super) const fn segments(&self) -> &Arc<Segments> {
+    pub(crate) const fn segments(&self) -> &Arc<Segments> {
         &self.segments
     }
 
     /// They were found without a catalogue: somebody has to [place](Self::place) them.
-    pub(super) const fn is_unplaced(&self) -> bool {
+    pub(crate) const fn is_unplaced(&self) -> bool {
         self.unplaced
     }
 
     /// Gives them positions from `base` on, and returns where they end.
-    pub(super) fn place(&mut self, epoch: u32, mut base: u64) -> u64 {
+    pub(crate) fn place(&mut self, epoch: u32, mut base: u64) -> u64 {
         let place = |segment: &Arc<Segment>| {
             let placed = Segment { epoch, base, ..Segment::clone(segment) };
             base += segment.len;
@@ -162,14 +162,14 @@ impl Archive {
     }
 
     /// The name of a segment that is made now.
-    pub(super) fn next_name(&mut self) -> Name {
+    pub(crate) fn next_name(&mut self) -> Name {
         let name = Name::new(Timestamp::now(), self.next);
         self.next += 1;
         name
     }
 
     /// Takes a new segment in; whoever publishes the active file's new state publishes it as well.
-    pub(super) fn push(&mut self, segment: Segment) -> &Arc<Segments> {
+    pub(crate) fn push(&mut self, segment: Segment) -> &Arc<Segments> {
         let new = std::iter::once(Arc::new(segment));
         let items = self.segments.items().iter().cloned().chain(new).collect();
         self.segments = Arc::new(Segments::new(items));
@@ -178,7 +178,7 @@ impl Archive {
     }
 
     /// Replaces a segment by another form of it.
-    pub(super) fn replace(&mut self, new: Segment) {
+    pub(crate) fn replace(&mut self, new: Segment) {
         let mut items = self.segments.items().to_vec();
         if let Some(place) = items.iter_mut().find(|segment| segment.seq() == new.seq()) {
             *place = Arc::new(new);
@@ -188,7 +188,7 @@ impl Archive {
     }
 
     /// Removes the oldest segments, for ever: first from what readers see, then their files.
-    pub(super) fn retire(&mut self, count: usize) -> io::Result<()> {
+    pub(crate) fn retire(&mut self, count: usize) -> io::Result<()> {
         let items = self.segments.items().to_vec();
         let (old, kept) = items.split_at(count.min(items.len()));
         if old.is_empty() {
@@ -210,7 +210,7 @@ impl Archive {
     }
 
     /// Removes all of them. On an error the newer ones may be left.
-    pub(super) fn remove_all(&mut self) -> io::Result<()> {
+    pub(crate) fn remove_all(&mut self) -> io::Result<()> {
         let items = self.segments.items().to_vec();
         if items.is_empty() {
             return Ok(());
@@ -236,7 +236,7 @@ impl Archive {
     }
 
     /// Brings the catalogue up to date.
-    pub(super) fn settle(&mut self) -> io::Result<()> {
+    pub(crate) fn settle(&mut self) -> io::Result<()> {
         if self.stale {
             self.catalogue.write(&self.home, self.next, self.segments.items())?;
             self.stale = false;
@@ -244,13 +244,13 @@ impl Archive {
         Ok(())
     }
 
-    pub(super) const fn is_settled(&self) -> bool {
+    pub(crate) const fn is_settled(&self) -> bool {
         !self.stale
     }
 
     /// Looks whether somebody else removed or altered segments, and lets those go. Looks at the folder only, unless
     /// that was changed or a reader was astonished.
-    pub(super) fn look(&mut self) {
+    pub(crate) fn look(&mut self) {
         let suspicion = self.view.shelf().take_suspicion();
         let folder = self.home.parent().unwrap_or_else(|| Path::new("/"));
         let changed = fs::metadata(folder).ok().map(|meta| mtime_of(&meta));

@@ -5,16 +5,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-use super::super::commit::{Group, Ticket};
-use super::super::statistics::LEVELS;
-use super::super::{Entry, Full, Settings, Source, StoreError};
-use super::beside::Done;
 use crate::config::Durability;
 use crate::record::{Clock, Common, Line, LineFormat, write_line};
+use crate::store::commit::{Group, Ticket};
+use crate::store::file::maintenance::background::Done;
+use crate::store::statistics::LEVELS;
+use crate::store::{Entry, Full, Settings, Source, StoreError};
 
 /// What is done between batches, in order with them.
 #[derive(Debug)]
-pub(super) enum Command {
+pub(crate) enum Command {
     /// look whether somebody else touched the file
     Verify(oneshot::Sender<Result<(), StoreError>>),
     Clear(oneshot::Sender<Result<(), StoreError>>),
@@ -26,18 +26,18 @@ pub(super) enum Command {
 
 /// What the committer takes away at once: first the lines, then the commands.
 #[derive(Debug)]
-pub(super) struct Batch {
-    pub(super) lines: Vec<u8>,
-    pub(super) records: u64,
+pub(crate) struct Batch {
+    pub(crate) lines: Vec<u8>,
+    pub(crate) records: u64,
     /// the same by level
-    pub(super) levels: [u64; LEVELS],
-    pub(super) group: Arc<Group>,
-    pub(super) durability: Durability,
-    pub(super) commands: Vec<Command>,
+    pub(crate) levels: [u64; LEVELS],
+    pub(crate) group: Arc<Group>,
+    pub(crate) durability: Durability,
+    pub(crate) commands: Vec<Command>,
 }
 
 #[derive(Debug)]
-pub(super) struct Inbox(Mutex<Inner>);
+pub(crate) struct Inbox(Mutex<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -109,7 +109,7 @@ const SMALL: usize = 64 * 1024;
 const PREFIX: usize = 128;
 
 impl Inbox {
-    pub(super) fn new(clock: Clock, settings: &Settings, capacity: usize) -> Self {
+    pub(crate) fn new(clock: Clock, settings: &Settings, capacity: usize) -> Self {
         Self(Mutex::new(Inner {
             lines: Vec::new(),
             records: 0,
@@ -134,7 +134,7 @@ impl Inbox {
     }
 
     /// Appends the entries and tells whether they are the first of their batch, so that the committer must be woken.
-    pub(super) fn push<'a>(
+    pub(crate) fn push<'a>(
         &self,
         source: &Source<'a>,
         entries: &[Entry<'a>],
@@ -186,7 +186,7 @@ impl Inbox {
 
     /// Puts a command behind the lines of the batch in hand. After a close nobody obeys: the command is dropped, and
     /// who waits for its reply learns that.
-    pub(super) fn command(&self, command: Command) {
+    pub(crate) fn command(&self, command: Command) {
         let mut inner = self.lock();
         if inner.closed {
             return;
@@ -198,28 +198,28 @@ impl Inbox {
     }
 
     /// Takes the batch in hand, if there is anything in it.
-    pub(super) fn take(&self) -> Option<Batch> {
+    pub(crate) fn take(&self) -> Option<Batch> {
         let mut inner = self.lock();
         (!inner.is_empty()).then(|| inner.take())
     }
 
     /// Whether it holds records that are to be synced, and nothing else.
-    pub(super) fn is_for_disk(&self) -> bool {
+    pub(crate) fn is_for_disk(&self) -> bool {
         self.lock().is_for_disk()
     }
 
     /// As [`Self::take`], where it holds nothing but records that are to be synced, `least` bytes or more.
-    pub(super) fn take_for_disk(&self, least: usize) -> Option<Batch> {
+    pub(crate) fn take_for_disk(&self, least: usize) -> Option<Batch> {
         let mut inner = self.lock();
         (inner.is_for_disk() && inner.lines.len() >= least).then(|| inner.take())
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.lock().is_empty()
     }
 
     /// Gives the buffer of a finished batch back.
-    pub(super) fn recycle(&self, mut lines: Vec<u8>) {
+    pub(crate) fn recycle(&self, mut lines: Vec<u8>) {
         let capacity = lines.capacity();
         if capacity <= SMALL || (capacity <= KEPT && lines.len() >= capacity / USED) {
             lines.clear();
@@ -229,24 +229,24 @@ impl Inbox {
 
     /// The sequence number and clock of records that were not stored are not taken back: a gap in SEQ shows where
     /// records were refused.
-    pub(super) fn apply(&self, settings: &Settings) {
+    pub(crate) fn apply(&self, settings: &Settings) {
         let mut inner = self.lock();
         inner.format = settings.format;
         inner.durability = settings.durability;
     }
 
     /// Bytes of lines that wait.
-    pub(super) fn waiting(&self) -> u64 {
+    pub(crate) fn waiting(&self) -> u64 {
         self.lock().lines.len() as u64
     }
 
     /// Refuses records for as long as the disk is `low` on space.
-    pub(super) fn refuse(&self, low: bool) {
+    pub(crate) fn refuse(&self, low: bool) {
         self.lock().low = low;
     }
 
     /// Gives no time before `micros`, that of a line which is in the file already.
-    pub(super) fn not_before(&self, micros: i64) {
+    pub(crate) fn not_before(&self, micros: i64) {
         self.lock().clock.not_before(micros);
     }
 }

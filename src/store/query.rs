@@ -6,7 +6,19 @@ use std::num::NonZeroU64;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 
-use super::{Cursor, Order, Selection, StoreError};
+use super::cursor::Cursor;
+use super::error::StoreError;
+use super::selection::Selection;
+
+/// The direction in which records are given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Order {
+    /// oldest first; a cursor means what follows it
+    #[default]
+    Ascending,
+    /// newest first; a cursor means what precedes it, without the record that it was given for
+    Descending,
+}
 
 /// Which records, in which direction and form.
 pub struct Query {
@@ -76,18 +88,4 @@ impl fmt::Debug for Reading {
             .field("len", &self.len)
             .finish_non_exhaustive()
     }
-}
-
-/// Why there is no answer.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum ReadError {
-    /// what the cursor names was cleared, or left the log in another way
-    #[error("what the cursor names is no longer in the log")]
-    Gone {
-        /// the cursor to read everything with that is left
-        oldest: Cursor,
-    },
-    /// the log can't be read at the moment
-    #[error(transparent)]
-    Store(#[from] StoreError),
 }

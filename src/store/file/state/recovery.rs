@@ -7,14 +7,14 @@ use std::ops::Range;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::state::out_of_space;
+use super::state_file::out_of_space;
 
 const BLOCK: u64 = 64 * 1024;
 
 /// Cuts a torn last line off and returns how many bytes were kept aside.
 ///
 /// Safe to interrupt anywhere: the bytes are on disk in `FILE.torn` before the file is cut.
-pub(super) fn cut_torn_tail(file: &File, path: &Path) -> io::Result<u64> {
+pub(crate) fn cut_torn_tail(file: &File, path: &Path) -> io::Result<u64> {
     let len = file.metadata()?.len();
     let whole = end_of_last_line(file, len)?;
     if whole == len {
@@ -97,14 +97,14 @@ fn cut_first(file: &File, path: &Path, torn: Range<u64>) -> io::Result<u64> {
 }
 
 /// Where torn bytes of a log are kept.
-pub(super) fn torn_path(path: &Path) -> PathBuf {
+pub(crate) fn torn_path(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".torn");
     PathBuf::from(name)
 }
 
 /// Makes a new directory entry durable.
-pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
+pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => File::open(folder)?.sync_all(),
         _ => File::open(".")?.sync_all(),
@@ -112,7 +112,7 @@ pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
 }
 
 /// Where the last whole line ends among the first `len` bytes.
-pub(super) fn end_of_last_line(file: &File, len: u64) -> io::Result<u64> {
+pub(crate) fn end_of_last_line(file: &File, len: u64) -> io::Result<u64> {
     let mut block = vec![0; BLOCK as usize];
     let mut end = len;
     while end > 0 {

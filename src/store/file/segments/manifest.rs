@@ -11,11 +11,11 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::chunks::Chunks;
-use super::place::Fingerprint;
-use super::recovery::{end_of_last_line, sync_folder};
 use super::segment::{Coding, Name, Segment, mtime_of};
 use crate::fault;
 use crate::record::parse_time;
+use crate::store::file::state::fingerprint::Fingerprint;
+use crate::store::file::state::recovery::{end_of_last_line, sync_folder};
 
 /// What the file holds.
 #[derive(Debug, Serialize, Deserialize)]
@@ -31,26 +31,26 @@ struct Document<S> {
 
 /// The file.
 #[derive(Debug)]
-pub(super) struct Catalogue {
+pub(crate) struct Catalogue {
     path: PathBuf,
     identity: String,
 }
 
 /// What was read of it.
 #[derive(Debug, Default)]
-pub(super) struct Entries {
-    pub(super) next: u64,
-    pub(super) segments: Vec<Segment>,
+pub(crate) struct Entries {
+    pub(crate) next: u64,
+    pub(crate) segments: Vec<Segment>,
 }
 
 impl Catalogue {
     /// The one that belongs to a state.
-    pub(super) fn beside(state_path: &Path, identity: &str) -> Self {
+    pub(crate) fn beside(state_path: &Path, identity: &str) -> Self {
         Self { path: state_path.with_extension("segments"), identity: identity.to_owned() }
     }
 
     /// What it says of the log whose active file is `home`; `None` when there is none, or that of another log.
-    pub(super) fn read(&self, home: &Path) -> Option<Entries> {
+    pub(crate) fn read(&self, home: &Path) -> Option<Entries> {
         drop(fs::remove_file(self.unfinished()));
         let text = fs::read(&self.path).ok()?;
         let found: Document<Vec<Segment>> = serde_json::from_slice(&text)
@@ -61,7 +61,7 @@ impl Catalogue {
     }
 
     /// Replaces it.
-    pub(super) fn write(&self, home: &Path, next: u64, segments: &[Arc<Segment>]) -> io::Result<()> {
+    pub(crate) fn write(&self, home: &Path, next: u64, segments: &[Arc<Segment>]) -> io::Result<()> {
         let segments: Vec<&Segment> = segments.iter().map(|segment| &**segment).collect();
         let file = home.to_string_lossy().into_owned();
         let text = serde_json::to_vec(&Document { identity: self.identity.clone(), file, next, segments })?;
@@ -93,7 +93,7 @@ impl Catalogue {
 
 /// Looks for the file of an entry, in the form that was noted or in the one that an interrupted compression left.
 /// `None` when there is none, or when it was altered.
-pub(super) fn find(entry: &Segment, home: &Path) -> Option<Segment> {
+pub(crate) fn find(entry: &Segment, home: &Path) -> Option<Segment> {
     let noted = std::iter::once(entry.coding);
     let others = Coding::ALL.into_iter().filter(|coding| *coding != entry.coding);
     noted.chain(others).find_map(|coding| find_as(entry, home, coding).ok().flatten())
@@ -135,7 +135,7 @@ fn find_as(entry: &Segment, home: &Path, coding: Coding) -> io::Result<Option<Se
 }
 
 /// What a file that no catalogue knows holds. It has no position yet.
-pub(super) fn inspect(name: Name, coding: Coding, home: &Path) -> io::Result<Segment> {
+pub(crate) fn inspect(name: Name, coding: Coding, home: &Path) -> io::Result<Segment> {
     let path = name.path(home, coding);
     let meta = fs::symlink_metadata(&path)?;
     if !meta.is_file() {
@@ -176,9 +176,9 @@ pub(super) fn inspect(name: Name, coding: Coding, home: &Path) -> io::Result<Seg
 }
 
 /// The last line is looked for in this much of a file's end.
-pub(super) const TAIL: u64 = 256 * 1024;
+pub(crate) const TAIL: u64 = 256 * 1024;
 
 /// Time of the last line that is one of ours, in the end of a file.
-pub(super) fn newest_in(tail: &[u8]) -> Option<i64> {
+pub(crate) fn newest_in(tail: &[u8]) -> Option<i64> {
     tail.rsplit(|byte| *byte == b'\n').find_map(parse_time)
 }

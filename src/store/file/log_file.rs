@@ -10,20 +10,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::super::commit::Placed;
-use super::super::statistics::Stopwatch;
-use super::archive::Archive;
-use super::catalogue::{TAIL, newest_in};
-use super::census::count_lines;
-use super::clear;
-use super::place::{Fingerprint, at_path, open_or_create};
-use super::recovery::{cut_torn_tail, torn_path};
-use super::rotation;
-use super::state::StateFile;
-use super::upkeep::Upkeep;
-use super::view::{Published, View};
+use super::published::{Published, View};
 use crate::fault;
 use crate::record::parse_time;
+use crate::store::commit::Placed;
+use crate::store::file::maintenance::clear;
+use crate::store::file::maintenance::line_count::count_lines;
+use crate::store::file::maintenance::rotation;
+use crate::store::file::maintenance::rules::Upkeep;
+use crate::store::file::segments::manifest::{TAIL, newest_in};
+use crate::store::file::segments::segment_set::Archive;
+use crate::store::file::state::fingerprint::{Fingerprint, at_path, open_or_create};
+use crate::store::file::state::recovery::{cut_torn_tail, torn_path};
+use crate::store::file::state::state_file::StateFile;
+use crate::store::statistics::Stopwatch;
 
 /// How many bytes may be written before the count of lines is noted down, which bounds the counting after a crash.
 const CHECKPOINT: u64 = 64 * 1024 * 1024;
@@ -33,34 +33,34 @@ const WARN_EVERY: Duration = Duration::from_secs(10);
 
 /// The active file.
 #[derive(Debug)]
-pub(super) struct LogFile {
+pub(crate) struct LogFile {
     path: PathBuf,
     state_path: PathBuf,
-    pub(super) file: Arc<File>,
+    pub(crate) file: Arc<File>,
     /// 0 before the file was adopted
-    pub(super) ino: u64,
-    pub(super) dev: u64,
+    pub(crate) ino: u64,
+    pub(crate) dev: u64,
     /// bytes that are whole lines of ours or were adopted; the file's length unless somebody else touched it
-    pub(super) len: u64,
+    pub(crate) len: u64,
     /// a failed write left bytes behind `len` that could not be cut off yet
     dirty: bool,
-    pub(super) state: StateFile,
-    pub(super) archive: Archive,
-    pub(super) view: Arc<View>,
+    pub(crate) state: StateFile,
+    pub(crate) archive: Archive,
+    pub(crate) view: Arc<View>,
     syncs: Arc<Stopwatch>,
     /// `len` when the count was noted down last
-    pub(super) checkpoint: u64,
+    pub(crate) checkpoint: u64,
     /// time of the first line, if it is one of ours, microseconds since the epoch
-    pub(super) first: Option<i64>,
+    pub(crate) first: Option<i64>,
     /// time of the last line of a file that was adopted, until the clock knows it
     newest: Option<i64>,
-    pub(super) upkeep: Upkeep,
+    pub(crate) upkeep: Upkeep,
     warned: Option<Instant>,
 }
 
 impl LogFile {
     /// Opens or creates the file at `path` and makes it whole. `state_path` lies in the state directory.
-    pub(super) fn open(path: &Path, state_path: &Path) -> io::Result<Self> {
+    pub(crate) fn open(path: &Path, state_path: &Path) -> io::Result<Self> {
         let mut state = StateFile::open(state_path).map_err(|error| at_path(&error, state_path))?;
         rotation::put_in_place(state.get(), path);
         let file = Arc::new(open_or_create(path).map_err(|error| at_path(&error, path))?);
@@ -104,22 +104,22 @@ impl LogFile {
         Ok(this)
     }
 
-    pub(super) fn view(&self) -> Arc<View> {
+    pub(crate) fn view(&self) -> Arc<View> {
         Arc::clone(&self.view)
     }
 
     /// How long the syncs of batches take.
-    pub(super) fn syncs(&self) -> Arc<Stopwatch> {
+    pub(crate) fn syncs(&self) -> Arc<Stopwatch> {
         Arc::clone(&self.syncs)
     }
 
-    pub(super) fn identity(&self) -> Option<[u8; 16]> {
+    pub(crate) fn identity(&self) -> Option<[u8; 16]> {
         self.state.get().identity_bytes()
     }
 
     /// Appends `bytes`, which are `records` whole lines, and syncs them when `sync`. On an error nothing of them is
     /// left in the file, or will be before the next append succeeds.
-    pub(super) fn commit(&mut self, bytes: &[u8], records: u64, sync: bool) -> io::Result<Placed> {
+    pub(crate) fn commit(&mut self, bytes: &[u8], records: u64, sync: bool) -> io::Result<Placed> {
         self.verify()?;
         if !self.has_room(bytes.len()) {
             self.tend(bytes.len() as u64);
@@ -128,7 +128,7 @@ impl LogFile {
     }
 
     /// As [`Self::commit`] for a file that [is undisturbed](Self::is_undisturbed).
-    pub(super) fn append(&mut self, bytes: &[u8], records: u64, sync: bool) -> io::Result<Placed> {
+    pub(crate) fn append(&mut self, bytes: &[u8], records: u64, sync: bool) -> io::Result<Placed> {
         let written = (&*self.file).write_all(bytes);
         let synced = |()| self.syncs.time(|| self.file.sync_data());
         let outcome = if sync { written.and_then(synced) } else { written };
@@ -162,7 +162,7 @@ impl LogFile {
     }
 
     /// Goes on in another file; on an error the old one stays.
-    pub(super) fn move_to(&mut self, path: &Path) -> io::Result<()> {
+    pub(crate) fn move_to(&mut self, path: &Path) -> io::Result<()> {
         if path == self.path {
             return Ok(());
         }
@@ -190,7 +190,7 @@ impl LogFile {
     }
 
     /// Makes everything durable and notes the count down.
-    pub(super) fn sync(&mut self) -> io::Result<()> {
+    pub(crate) fn sync(&mut self) -> io::Result<()> {
         self.undo()?;
         self.file.sync_all()?;
         self.note_count(true);
@@ -198,7 +198,7 @@ impl LogFile {
     }
 
     /// Syncs for the last time and lets the file go, for another process to write it.
-    pub(super) fn close(&mut self) -> io::Result<()> {
+    pub(crate) fn close(&mut self) -> io::Result<()> {
         let synced = self.sync();
         // Readers may hold the file open for a while; its lock ends here.
         self.file.unlock()?;
@@ -206,7 +206,7 @@ impl LogFile {
     }
 
     /// Whether the file is as this writer left it, so that an append needs nothing that could wait for a disk.
-    pub(super) fn is_undisturbed(&self) -> bool {
+    pub(crate) fn is_undisturbed(&self) -> bool {
         !self.dirty
             && self.state.is_settled()
             && fs::metadata(&self.path)
@@ -214,12 +214,12 @@ impl LogFile {
     }
 
     /// Time of the last line of a file that was adopted since the last call, microseconds since the epoch.
-    pub(super) fn take_newest(&mut self) -> Option<i64> {
+    pub(crate) fn take_newest(&mut self) -> Option<i64> {
         self.newest.take()
     }
 
     /// Makes sure that the next bytes go to the end of the file that is at the path, and that readers see that file.
-    pub(super) fn verify(&mut self) -> io::Result<()> {
+    pub(crate) fn verify(&mut self) -> io::Result<()> {
         let at_path = match fs::metadata(&self.path) {
             Ok(meta) => Some(meta),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -248,7 +248,7 @@ impl LogFile {
     }
 
     /// As [`Self::verify`], for the whole log.
-    pub(super) fn verify_all(&mut self) -> io::Result<()> {
+    pub(crate) fn verify_all(&mut self) -> io::Result<()> {
         self.archive.look();
         self.verify()
     }
@@ -266,7 +266,7 @@ impl LogFile {
 
     /// Takes the open file as it is: cuts a torn tail, decides whether it continues what is known, publishes it, and
     /// counts what was not counted.
-    pub(super) fn adopt(&mut self) -> io::Result<()> {
+    pub(crate) fn adopt(&mut self) -> io::Result<()> {
         let torn =
             cut_torn_tail(&self.file, &self.path).map_err(|error| at_path(&error, &torn_path(&self.path)))?;
         if torn > 0 {
@@ -337,7 +337,7 @@ impl LogFile {
     }
 
     /// Brings the catalogue up to date. What it does not know stands in the state until then.
-    pub(super) fn settle_archive(&mut self) {
+    pub(crate) fn settle_archive(&mut self) {
         if let Err(error) = self.archive.settle() {
             log::warn!("can't note the segments of {}: {error}", self.path.display());
         } else if self.state.get().rotating.is_some()
@@ -355,7 +355,7 @@ impl LogFile {
     }
 
     /// Time of the last line that is one of ours.
-    pub(super) fn newest_time(&self) -> Option<i64> {
+    pub(crate) fn newest_time(&self) -> Option<i64> {
         let want = self.len.min(TAIL);
         let mut tail = vec![0; want as usize];
         self.file.read_exact_at(&mut tail, self.len - want).ok()?;
@@ -386,12 +386,12 @@ impl LogFile {
 
     /// As after a write that failed and could not be undone.
     #[cfg(test)]
-    pub(super) fn leave_dirty(&mut self) {
+    pub(crate) fn leave_dirty(&mut self) {
         self.dirty = true;
     }
 
     #[cfg(test)]
-    pub(super) fn state(&mut self) -> &mut StateFile {
+    pub(crate) fn state(&mut self) -> &mut StateFile {
         &mut self.state
     }
 

@@ -6,8 +6,8 @@ use std::ops::{ControlFlow, Range};
 
 use memchr::memchr;
 
-use super::super::image::Image;
 use crate::record::parse_time;
+use crate::store::file::snapshot::Image;
 
 /// What is read at once in the beginning, and once the place is known that well.
 const SMALL: usize = 4 * 1024;
@@ -17,7 +17,7 @@ const LARGE: usize = 256 * 1024;
 const PREFIX: usize = 64;
 
 /// Looks for the first line at or after an instant.
-pub(super) struct Bisect {
+pub(crate) struct Bisect {
     image: Image,
     target: i64,
     /// lines with a time that begin before are before the instant, those that begin after are not
@@ -32,7 +32,7 @@ pub(super) struct Bisect {
 
 impl Bisect {
     /// In `part`, which begins and ends between lines.
-    pub(super) fn new(image: Image, target: i64, part: Range<u64>) -> Self {
+    pub(crate) fn new(image: Image, target: i64, part: Range<u64>) -> Self {
         let mut this = Self {
             image,
             target,
@@ -57,7 +57,7 @@ impl Bisect {
 
     /// One read. The place, once it is known: the lines before it with a time are before the instant, those from it on
     /// are not.
-    pub(super) fn step(&mut self) -> io::Result<Option<u64>> {
+    pub(crate) fn step(&mut self) -> io::Result<Option<u64>> {
         let (target, high, end) = (self.target, self.high, self.image.len());
         let mut found = None;
         let outcome = self.probe.step(&self.image, &mut self.buffer, end, |start, time| {

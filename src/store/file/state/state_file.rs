@@ -11,55 +11,55 @@ use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::place::Fingerprint;
+use super::fingerprint::Fingerprint;
 use super::recovery::sync_folder;
-use super::segment::Segment;
+use crate::store::file::segments::segment::Segment;
 
 const SLOT_LEN: usize = 1024;
 const CHECK_LEN: usize = 16;
 
 /// The state of a log, see [`StateFile`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct State {
+pub(crate) struct State {
     /// counts the writes of this file; the higher slot is the valid one
     revision: u64,
     /// secret identity of the log, 32 hex digits
-    pub(super) identity: String,
+    pub(crate) identity: String,
     /// incarnation of the file
-    pub(super) epoch: u32,
+    pub(crate) epoch: u32,
     /// position of the file's first byte
-    pub(super) base: u64,
+    pub(crate) base: u64,
     /// device and inode of the file
-    pub(super) dev: u64,
+    pub(crate) dev: u64,
     /// see `dev`
-    pub(super) ino: u64,
+    pub(crate) ino: u64,
     /// how much of the file is covered by `count`
-    pub(super) len: u64,
+    pub(crate) len: u64,
     /// lines in the first `len` bytes; `None` = not counted yet
-    pub(super) count: Option<u64>,
+    pub(crate) count: Option<u64>,
     /// how the file begins
-    pub(super) head: Fingerprint,
+    pub(crate) head: Fingerprint,
     /// a clear up to this position was begun
-    pub(super) clearing_to: Option<u64>,
+    pub(crate) clearing_to: Option<u64>,
     /// a rotation was begun, and the catalogue does not know its segment yet
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) rotating: Option<Rotating>,
+    pub(crate) rotating: Option<Rotating>,
 }
 
 /// A rotation that was begun.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Rotating {
+pub(crate) struct Rotating {
     /// what the active file becomes
-    pub(super) segment: Segment,
+    pub(crate) segment: Segment,
     /// device and inode of the file that takes its place
-    pub(super) dev: u64,
+    pub(crate) dev: u64,
     /// see `dev`
-    pub(super) ino: u64,
+    pub(crate) ino: u64,
 }
 
 impl State {
     /// The state of a log that was never seen before.
-    pub(super) fn fresh() -> io::Result<Self> {
+    pub(crate) fn fresh() -> io::Result<Self> {
         let mut identity = [0; 16];
         getrandom::fill(&mut identity).map_err(|error| io::Error::other(error.to_string()))?;
         Ok(Self {
@@ -77,14 +77,14 @@ impl State {
         })
     }
 
-    pub(super) fn identity_bytes(&self) -> Option<[u8; 16]> {
+    pub(crate) fn identity_bytes(&self) -> Option<[u8; 16]> {
         HEXLOWER.decode(self.identity.as_bytes()).ok()?.try_into().ok()
     }
 }
 
 /// The file that holds a [`State`].
 #[derive(Debug)]
-pub(super) struct StateFile {
+pub(crate) struct StateFile {
     /// `None`: there was no room for it; the state lives in memory only
     file: Option<File>,
     state: State,
@@ -95,7 +95,7 @@ pub(super) struct StateFile {
 impl StateFile {
     /// Opens or creates the file. A file without a valid slot is as good as none: the log itself is the truth, only
     /// old cursors are lost. A full disk does not stop the start: the state then lives in memory.
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let opened =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
         let file = match opened {
@@ -124,17 +124,17 @@ impl StateFile {
 
     /// From now on writing fails, as on a broken disk; or works again.
     #[cfg(test)]
-    pub(super) fn break_down(&mut self, path: &Path, broken: bool) {
+    pub(crate) fn break_down(&mut self, path: &Path, broken: bool) {
         self.file = OpenOptions::new().read(true).write(!broken).open(path).ok();
     }
 
-    pub(super) const fn get(&self) -> &State {
+    pub(crate) const fn get(&self) -> &State {
         &self.state
     }
 
     /// Changes the state and writes it; synced when `durable`. When writing fails the change stays in memory, and
     /// [`Self::settle`] must succeed before anything relies on it.
-    pub(super) fn update(&mut self, durable: bool, change: impl FnOnce(&mut State)) -> io::Result<()> {
+    pub(crate) fn update(&mut self, durable: bool, change: impl FnOnce(&mut State)) -> io::Result<()> {
         change(&mut self.state);
         self.unsettled = true;
         self.write()?;
@@ -147,17 +147,17 @@ impl StateFile {
     }
 
     /// Changes the state in memory only, to be written by [`Self::settle`].
-    pub(super) fn revise(&mut self, change: impl FnOnce(&mut State)) {
+    pub(crate) fn revise(&mut self, change: impl FnOnce(&mut State)) {
         change(&mut self.state);
         self.unsettled = true;
     }
 
-    pub(super) const fn is_settled(&self) -> bool {
+    pub(crate) const fn is_settled(&self) -> bool {
         !self.unsettled
     }
 
     /// Writes what could not be written before.
-    pub(super) fn settle(&mut self) -> io::Result<()> {
+    pub(crate) fn settle(&mut self) -> io::Result<()> {
         if self.unsettled { self.update(true, |_| ()) } else { Ok(()) }
     }
 
@@ -180,7 +180,7 @@ impl StateFile {
 }
 
 /// No space, no quota left.
-pub(super) fn out_of_space(error: &io::Error) -> bool {
+pub(crate) fn out_of_space(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
@@ -198,8 +198,8 @@ fn read_slot(file: &File, slot: u64) -> Option<State> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::segment::{Coding, Name};
     use super::*;
+    use crate::store::file::segments::segment::{Coding, Name};
 
     #[test]
     fn a_torn_slot_leaves_the_other() {

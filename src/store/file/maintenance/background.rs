@@ -10,13 +10,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::chunks::{CHUNK, Chunks, pack};
-use super::recovery::sync_folder;
 use super::rotation::rename_new;
-use super::segment::{Coding, Segment, mtime_of};
-use super::state::out_of_space;
-use super::writer::LogFile;
 use crate::fault;
+use crate::store::file::log_file::LogFile;
+use crate::store::file::segments::chunks::{CHUNK, Chunks, pack};
+use crate::store::file::segments::segment::{Coding, Segment, mtime_of};
+use crate::store::file::state::recovery::sync_folder;
+use crate::store::file::state::state_file::out_of_space;
 
 /// After a failure the work rests for this time; a full disk may be emptied sooner than another one is repaired.
 const REST_FULL: Duration = Duration::from_secs(30);
@@ -30,15 +30,15 @@ const NICE: i32 = 19;
 
 /// What failed is not tried again for a while.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Rest {
-    pub(super) until: Instant,
+pub(crate) struct Rest {
+    pub(crate) until: Instant,
     /// number of the segment that is in the way: newer ones go on meanwhile. `None`: all of them wait.
     failed: Option<u64>,
 }
 
 /// Work on one segment.
 #[derive(Debug)]
-pub(super) struct Job {
+pub(crate) struct Job {
     segment: Arc<Segment>,
     /// what it is to become
     coding: Coding,
@@ -48,7 +48,7 @@ pub(super) struct Job {
 
 /// What came of it.
 #[derive(Debug)]
-pub(super) struct Done {
+pub(crate) struct Done {
     job: Job,
     outcome: io::Result<Made>,
 }
@@ -63,7 +63,7 @@ struct Made {
 
 impl LogFile {
     /// What is to be done next beside the service.
-    pub(super) fn next_job(&mut self) -> Option<Job> {
+    pub(crate) fn next_job(&mut self) -> Option<Job> {
         if self.upkeep.idle {
             return None;
         }
@@ -99,7 +99,7 @@ impl LogFile {
     }
 
     /// Takes the result of a job.
-    pub(super) fn finish_job(&mut self, done: Done) {
+    pub(crate) fn finish_job(&mut self, done: Done) {
         let Done { job, outcome } = done;
         let outcome = outcome.and_then(|made| self.put_in(&job, made));
         if outcome.is_err() && job.is_compression() {
@@ -177,12 +177,12 @@ impl Job {
     }
 
     /// Where the file is while it is made.
-    pub(super) fn unfinished(&self) -> Option<PathBuf> {
+    pub(crate) fn unfinished(&self) -> Option<PathBuf> {
         self.is_compression().then(|| self.unfinished.clone())
     }
 
     /// Does it, until `cancelled`. Nothing of a file is left that was not finished.
-    pub(super) fn run(self, cancelled: &AtomicBool) -> Done {
+    pub(crate) fn run(self, cancelled: &AtomicBool) -> Done {
         let mut pace = Pace::low();
         let mut count = 0;
         let mut each = |chunk: &[u8]| {

@@ -5,15 +5,15 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::time::SystemTime;
 
-use super::archive::Archive;
-use super::place::Fingerprint;
-use super::state::StateFile;
-use super::writer::LogFile;
 use crate::fault;
+use crate::store::file::log_file::LogFile;
+use crate::store::file::segments::segment_set::Archive;
+use crate::store::file::state::fingerprint::Fingerprint;
+use crate::store::file::state::state_file::StateFile;
 
 impl LogFile {
     /// Removes every line. Interrupted anywhere, the next start finishes it.
-    pub(super) fn clear(&mut self) -> io::Result<()> {
+    pub(crate) fn clear(&mut self) -> io::Result<()> {
         self.verify()?;
         let end = self.view.lock().end().position;
         if let Err(error) = self.state.update(true, |state| state.clearing_to = Some(end)) {
@@ -62,7 +62,7 @@ impl LogFile {
 
 /// Finishes a clear that was interrupted. A file that is longer than what was to be cleared holds lines that came
 /// later: those stay, with everything before them.
-pub(super) fn finish(state: &mut StateFile, file: &File, archive: &mut Archive) -> io::Result<()> {
+pub(crate) fn finish(state: &mut StateFile, file: &File, archive: &mut Archive) -> io::Result<()> {
     let known = state.get();
     let Some(to) = known.clearing_to else { return Ok(()) };
     let meta = file.metadata()?;

@@ -1,11 +1,11 @@
 //! Retention: which of the oldest segments go.
 
-use super::segment::Segments;
 use crate::config::Rotate;
+use crate::store::file::segments::segment::Segments;
 
 /// How many of the oldest segments are more than `rules` allow at `now` (microseconds since the epoch), when the
 /// active file has `active` bytes.
-pub(super) fn excess(segments: &Segments, rules: &Rotate, active: u64, now: i64) -> usize {
+pub(crate) fn excess(segments: &Segments, rules: &Rotate, active: u64, now: i64) -> usize {
     let items = segments.items();
     let kept = |keep: u64| usize::try_from(keep).unwrap_or(usize::MAX);
     let by_count = rules.keep.map_or(0, |keep| items.len().saturating_sub(kept(keep)));
@@ -34,7 +34,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::store::file::segment::testing;
+    use crate::store::file::segments::segment::testing;
 
     /// Segments of 10 bytes, one a second.
     fn ten() -> Segments {

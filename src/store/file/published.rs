@@ -9,72 +9,72 @@ use std::time::SystemTime;
 
 use tokio::sync::Notify;
 
-use super::super::Cursor;
-use super::segment::{Segment, Segments};
-use super::shelf::Shelf;
+use crate::store::Cursor;
+use crate::store::file::segments::segment::{Segment, Segments};
+use crate::store::file::segments::segment_cache::Shelf;
 
 /// The readable part of the log at one moment: its segments, then the active file.
 #[derive(Debug, Clone)]
-pub(super) struct Published {
-    pub(super) segments: Arc<Segments>,
-    pub(super) file: Arc<File>,
+pub(crate) struct Published {
+    pub(crate) segments: Arc<Segments>,
+    pub(crate) file: Arc<File>,
     /// changes whenever bytes that could be read before may be gone or others
-    pub(super) generation: u64,
+    pub(crate) generation: u64,
     /// changes whenever the active file is another one, or its bytes are
-    pub(super) incarnation: u64,
-    pub(super) epoch: u32,
+    pub(crate) incarnation: u64,
+    pub(crate) epoch: u32,
     /// position of the active file's first byte
-    pub(super) base: u64,
+    pub(crate) base: u64,
     /// durable bytes of the active file
-    pub(super) len: u64,
+    pub(crate) len: u64,
     /// lines among them; a lower bound while `counting`
-    pub(super) count: u64,
+    pub(crate) count: u64,
     /// how many counts of lines that were there already are under way
-    pub(super) counting: u32,
+    pub(crate) counting: u32,
     /// records stored by this process
-    pub(super) stored: u64,
-    pub(super) modified: SystemTime,
+    pub(crate) stored: u64,
+    pub(crate) modified: SystemTime,
 }
 
 impl Published {
-    pub(super) const fn end(&self) -> Cursor {
+    pub(crate) const fn end(&self) -> Cursor {
         Cursor { epoch: self.epoch, position: self.base + self.len }
     }
 }
 
 /// The published state, shared by the writer and all readers.
 #[derive(Debug)]
-pub(super) struct View {
+pub(crate) struct View {
     published: Mutex<Published>,
     changed: Notify,
     shelf: Shelf,
 }
 
 impl View {
-    pub(super) fn new(published: Published) -> Self {
+    pub(crate) fn new(published: Published) -> Self {
         Self { published: Mutex::new(published), changed: Notify::const_new(), shelf: Shelf::default() }
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, Published> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Published> {
         self.published.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Something was published: wakes whoever waits in [`Self::changed`]. Once for any number of calls, and as good as
     /// free when nobody waits.
-    pub(super) fn tell(&self) {
+    pub(crate) fn tell(&self) {
         self.changed.notify_one();
     }
 
     /// Completes when something was published since it completed last. For one caller.
-    pub(super) async fn changed(&self) {
+    pub(crate) async fn changed(&self) {
         self.changed.notified().await;
     }
 
-    pub(super) fn get(&self) -> Published {
+    pub(crate) fn get(&self) -> Published {
         self.lock().clone()
     }
 
-    pub(super) const fn shelf(&self) -> &Shelf {
+    pub(crate) const fn shelf(&self) -> &Shelf {
         &self.shelf
     }
 
@@ -82,7 +82,7 @@ impl View {
     ///
     /// Fails when the log was cleared or the file replaced meanwhile: the generation changes before the first byte
     /// is touched, so bytes read under an unchanged generation are the bytes that were published.
-    pub(super) fn read_exact_at(&self, seen: &Published, buffer: &mut [u8], at: u64) -> io::Result<()> {
+    pub(crate) fn read_exact_at(&self, seen: &Published, buffer: &mut [u8], at: u64) -> io::Result<()> {
         let outcome = seen.file.read_exact_at(buffer, at);
         self.is_still(seen)?;
         outcome
@@ -90,7 +90,7 @@ impl View {
 
     /// Reads from one of the segments that were published as `seen`, filling `buffer`. As [`Self::read_exact_at`], and
     /// fails as well when the segment left the log in another way and is not open any more.
-    pub(super) fn read_segment(
+    pub(crate) fn read_segment(
         &self,
         seen: &Published,
         segment: &Segment,

@@ -6,27 +6,27 @@ use std::ops::Range;
 
 use memchr::{memchr, memrchr};
 
-use super::super::image::Image;
 use crate::store::Order;
+use crate::store::file::snapshot::Image;
 
 /// How much is held in memory, in bytes.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Sizes {
+pub(crate) struct Sizes {
     /// the first read, since many readers find what they want in it
-    pub(super) first: usize,
+    pub(crate) first: usize,
     /// every other one: larger than any line of ours, large enough that a read costs little beside its bytes, small
     /// enough to stay in the processor's cache
-    pub(super) block: usize,
+    pub(crate) block: usize,
     /// of a block what is looked at together where each line may take long: a turn must have an end
-    pub(super) portion: usize,
+    pub(crate) portion: usize,
     /// a limited answer that is kept while it is counted
-    pub(super) kept: usize,
+    pub(crate) kept: usize,
     /// a block of the answer
-    pub(super) answer: usize,
+    pub(crate) answer: usize,
 }
 
 impl Sizes {
-    pub(super) const USUAL: Self = Self {
+    pub(crate) const USUAL: Self = Self {
         first: 32 * 1024,
         block: 256 * 1024,
         portion: 16 * 1024,
@@ -36,7 +36,7 @@ impl Sizes {
 }
 
 /// A part of an image that is gone through once.
-pub(super) struct Walk {
+pub(crate) struct Walk {
     image: Image,
     order: Order,
     /// what is still to be read; both ends are line ends, or the ends of the image
@@ -55,16 +55,16 @@ pub(super) struct Walk {
 
 /// Whole lines, each with its line end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Piece<'b> {
+pub(crate) struct Piece<'b> {
     /// where they stand in the image
-    pub(super) start: u64,
-    pub(super) end: u64,
+    pub(crate) start: u64,
+    pub(crate) end: u64,
     /// all of them, or, of a single line that is longer than a block, its end
-    pub(super) lines: &'b [u8],
+    pub(crate) lines: &'b [u8],
 }
 
 impl Walk {
-    pub(super) const fn new(image: Image, sizes: Sizes, order: Order, part: Range<u64>) -> Self {
+    pub(crate) const fn new(image: Image, sizes: Sizes, order: Order, part: Range<u64>) -> Self {
         Self {
             image,
             order,
@@ -79,26 +79,26 @@ impl Walk {
         }
     }
 
-    pub(super) const fn image(&self) -> &Image {
+    pub(crate) const fn image(&self) -> &Image {
         &self.image
     }
 
-    pub(super) const fn order(&self) -> Order {
+    pub(crate) const fn order(&self) -> Order {
         self.order
     }
 
-    pub(super) fn is_done(&self) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         self.left.is_empty()
     }
 
     /// What the last read gave.
-    pub(super) fn piece(&self) -> Piece<'_> {
+    pub(crate) fn piece(&self) -> Piece<'_> {
         let lines = self.buffer.get(self.piece.clone()).unwrap_or_default();
         Piece { start: self.start, end: self.end, lines }
     }
 
     /// Reads one block. Whole lines need not come of it: false.
-    pub(super) fn read(&mut self) -> io::Result<bool> {
+    pub(crate) fn read(&mut self) -> io::Result<bool> {
         (self.piece, self.start, self.end) = (0..0, 0, 0);
         let len = (self.next as u64).min(self.left.end.saturating_sub(self.left.start));
         if len == 0 {

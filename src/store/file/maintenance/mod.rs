@@ -1,0 +1,10 @@
+//! Rotation, retention, clearing, and the work on segments that a background thread does.
+
+pub(crate) mod background;
+pub(crate) mod background_thread;
+pub(crate) mod clear;
+pub(crate) mod line_count;
+pub(crate) mod retention;
+pub(crate) mod rotation;
+pub(crate) mod rules;
+pub(crate) mod schedule;

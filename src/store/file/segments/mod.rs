@@ -1,0 +1,7 @@
+//! Rotated segments: their files, the list of them, and reading them.
+
+pub(crate) mod chunks;
+pub(crate) mod manifest;
+pub(crate) mod segment;
+pub(crate) mod segment_cache;
+pub(crate) mod segment_set;

@@ -1,0 +1,5 @@
+//! What a log remembers across restarts, and how its files are made whole after a crash.
+
+pub(crate) mod fingerprint;
+pub(crate) mod recovery;
+pub(crate) mod state_file;
