@@ -22,6 +22,7 @@ mod fault;
 pub mod guard;
 pub mod hooks;
 pub mod http;
+mod net;
 pub mod record;
 pub mod store;
 mod swar;

@@ -16,7 +16,7 @@ use super::client_addr::ClientAddr;
 use super::explain::{self, Asked};
 use super::key::{Key, PathRule};
 use super::limits::quota::Quota;
-use super::limits::rate::{Limits, Rates};
+use super::limits::rate::Rates;
 use super::limits::redis::shared_limits::Shared;
 use super::limits::windows::Count;
 use super::maintenance::Maintenance;
@@ -29,7 +29,7 @@ use crate::config::{KeyDigest, LogName, RedisUrl};
 
 /// What the service remembers about its clients. One for each log, shared by all threads.
 pub struct Guard {
-    pub(super) addresses: AddressFilter,
+    addresses: AddressFilter,
     rates: Rates,
     /// where limits are counted as long as it is there
     shared: ArcSwapOption<Shared>,
@@ -164,7 +164,7 @@ impl Guard {
         client: &ClientAddr,
         now: Instant,
     ) -> Result<Quota, Refusal> {
-        self.rates.spend(key, rule, *client, now)
+        self.rates.spend(key.limits(rule), *client, now)
     }
 
     /// Where limits are counted from now on: in this Redis, or in memory. Returns at once; the same URL again changes
@@ -179,8 +179,7 @@ impl Guard {
     /// Redis that counts them is there.
     #[must_use]
     pub fn is_shared(&self, key: &Key, rule: PathRule) -> bool {
-        !Limits::of(key, rule).is_empty()
-            && self.shared.load().as_ref().is_some_and(|shared| shared.is_there())
+        !key.limits(rule).is_empty() && self.shared.load().as_ref().is_some_and(|shared| shared.is_there())
     }
 
     /// [`Guard::spend`] with the counters that all instances share. Waits for Redis no longer than 50 ms; when it does
@@ -196,7 +195,7 @@ impl Guard {
         client: &ClientAddr,
         now: Instant,
     ) -> Result<Quota, Refusal> {
-        let limits = Limits::of(key, rule);
+        let limits = key.limits(rule);
         let shared = self.shared.load_full();
         if let Some(shared) = shared
             && let Some(before) = shared.take(limits, *client).await
@@ -232,7 +231,7 @@ impl Guard {
     /// Why a request was refused, in the words of the configuration, for the operator; see [`Asked`].
     #[must_use]
     pub fn explain(&self, rules: &Rules, refusal: &Refusal, asked: &Asked<'_>) -> String {
-        explain::explain(self, rules, refusal, asked)
+        explain::explain(&self.addresses, &self.maintenance, rules, refusal, asked)
     }
 
     /// The names of `required.args` that are missing or different; see [`Self::check_args`].

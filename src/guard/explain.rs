@@ -5,10 +5,11 @@
 use http::HeaderMap;
 use http::header::REFERER;
 
-use super::checks::Guard;
+use super::blocking::address_filter::AddressFilter;
 use super::client_addr::ClientAddr;
 use super::key::Key;
 use super::limits::quota::Quota;
+use super::maintenance::Maintenance;
 use super::refusal::Refusal;
 use super::rules::Rules;
 use super::{key_check, required_headers};
@@ -28,8 +29,14 @@ pub struct Asked<'a> {
     pub missing_args: &'a [String],
 }
 
-/// See [`Guard::explain`].
-pub(super) fn explain(guard: &Guard, rules: &Rules, refusal: &Refusal, asked: &Asked<'_>) -> String {
+/// Why `refusal` was given, in the words of the configuration.
+pub(super) fn explain(
+    addresses: &AddressFilter,
+    maintenance: &Maintenance,
+    rules: &Rules,
+    refusal: &Refusal,
+    asked: &Asked<'_>,
+) -> String {
     let key = asked.key.map_or("of the request", |key| key.entry.name.as_str());
     match refusal {
         Refusal::MissingKey => "no key of 1 to 1024 characters in the body, the query or a header".to_owned(),
@@ -64,12 +71,12 @@ pub(super) fn explain(guard: &Guard, rules: &Rules, refusal: &Refusal, asked: &A
             let missing: Vec<_> = required_headers::missing_forced(&rules.system, asked.headers).collect();
             format!("force_headers: {} missing or different", list(&missing))
         }
-        Refusal::Blocked => blocked(guard, rules, asked.client),
+        Refusal::Blocked => blocked(addresses, rules, asked.client),
         Refusal::TooManyRequests { quota, retry_after } if quota.is_empty() => {
             format!("ten wrong root passwords in a minute, for {:.1} s more", retry_after.as_secs_f64())
         }
         Refusal::TooManyRequests { quota, .. } => used_up(key, quota),
-        Refusal::Maintenance if guard.maintenance().is_on_by_signal() => {
+        Refusal::Maintenance if maintenance.is_on_by_signal() => {
             "maintenance was switched on by signal, and the address is not in maintenance_mode_whitelist"
                 .to_owned()
         }
@@ -85,13 +92,13 @@ fn list(names: &[impl ToString]) -> String {
     format!("{} {}", names.join(", "), if names.len() == 1 { "is" } else { "are" })
 }
 
-fn blocked(guard: &Guard, rules: &Rules, client: &ClientAddr) -> String {
+fn blocked(addresses: &AddressFilter, rules: &Rules, client: &ClientAddr) -> String {
     let ClientAddr::Ip(address) = client else { return "the address is blocked".to_owned() };
     let address = address.to_canonical();
     if rules.blacklist.contains(address) {
         return "ip_blacklist.json holds the address".to_owned();
     }
-    match guard.addresses.blocked.entry(address) {
+    match addresses.blocked.entry(address) {
         Some(entry) => format!("the address was blocked: {}", entry.reason),
         None => "the address was blocked a moment ago".to_owned(),
     }

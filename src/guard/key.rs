@@ -4,7 +4,7 @@ use std::fmt;
 
 use http::HeaderName;
 
-use super::limits::rate::{self, Limit};
+use super::limits::limit::{self, Limit, Limits};
 use crate::config::KeyEntry;
 
 /// A key with everything a request needs ready-made.
@@ -32,8 +32,14 @@ impl Key {
             .iter()
             .map(|(name, value)| (HeaderName::from_bytes(name.as_bytes()).ok(), value.clone().into_bytes()))
             .collect();
-        let (own_limits, path_limits) = rate::limits_of(&entry);
+        let (own_limits, path_limits) = limit::limits_of(&entry);
         Self { entry, required_headers, own_limits, path_limits }
+    }
+
+    /// The limits of a request that `rule` admitted.
+    pub(crate) fn limits(&self, rule: PathRule) -> Limits<'_> {
+        let of_path = self.path_limits.get(rule.0).map(Vec::as_slice).unwrap_or_default();
+        Limits::new(of_path, &self.own_limits)
     }
 
     /// It asks for nothing but itself: no header, no argument, no delay.

@@ -2,11 +2,13 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::{AllowedPath, KeyDigest};
+use crate::config::{AllowedPath, KeyDigest, KeyEntry};
+use crate::guard::key::{Key, PathRule};
 
 fn key(name: &str, rate: &str, path_rates: &[&str]) -> Key {
     let allowed_path = path_rates
@@ -35,7 +37,7 @@ fn accepted(outcome: &Result<Quota, Refusal>) -> bool {
 #[test]
 fn no_limit_costs_nothing() {
     let (rates, key) = (Rates::new(), key("a", "*", &["*"]));
-    assert_eq!(rates.spend(&key, ANY, client(1), Instant::now()), Ok(Quota::default()));
+    assert_eq!(rates.spend(key.limits(ANY), client(1), Instant::now()), Ok(Quota::default()));
     assert_eq!(rates.windows.lock().unwrap().of_keys.sizes(), (0, 0));
 }
 
@@ -45,7 +47,7 @@ fn a_steady_sender_below_its_limit_is_never_refused() {
     let (rates, key, start) = (Rates::new(), key("a", "60 per second", &[]), Instant::now());
     for n in 0..1_000 {
         let now = start + Duration::from_millis(100) * n;
-        assert!(accepted(&rates.spend(&key, ANY, client(1), now)), "{n}");
+        assert!(accepted(&rates.spend(key.limits(ANY), client(1), now)), "{n}");
     }
 }
 
@@ -53,7 +55,7 @@ fn a_steady_sender_below_its_limit_is_never_refused() {
 fn refused_hits_prolong_nothing() {
     let (rates, key, start) = (Rates::new(), key("a", "3 per 2 seconds", &[]), Instant::now());
     let outcomes: Vec<_> = (0..20)
-        .map(|n| accepted(&rates.spend(&key, ANY, client(1), start + Duration::from_millis(200) * n)))
+        .map(|n| accepted(&rates.spend(key.limits(ANY), client(1), start + Duration::from_millis(200) * n)))
         .collect();
     let expected: Vec<_> = (0..20).map(|n| n % 10 < 3).collect();
     assert_eq!(outcomes, expected);
@@ -63,15 +65,15 @@ fn refused_hits_prolong_nothing() {
 fn what_one_limit_refuses_costs_the_others_nothing() {
     let (rates, now) = (Rates::new(), Instant::now());
     let key = key("a", "3/hour", &["1/minute", "*"]);
-    assert!(accepted(&rates.spend(&key, PathRule(0), client(1), now)));
+    assert!(accepted(&rates.spend(key.limits(PathRule(0)), client(1), now)));
     for _ in 0..50 {
-        assert!(!accepted(&rates.spend(&key, PathRule(0), client(1), now)));
+        assert!(!accepted(&rates.spend(key.limits(PathRule(0)), client(1), now)));
     }
-    assert!(accepted(&rates.spend(&key, PathRule(0), client(2), now)), "path rates are per client");
-    assert!(accepted(&rates.spend(&key, PathRule(1), client(1), now)), "and per path");
-    assert!(!accepted(&rates.spend(&key, PathRule(1), client(3), now)), "the key's own is for all");
+    assert!(accepted(&rates.spend(key.limits(PathRule(0)), client(2), now)), "path rates are per client");
+    assert!(accepted(&rates.spend(key.limits(PathRule(1)), client(1), now)), "and per path");
+    assert!(!accepted(&rates.spend(key.limits(PathRule(1)), client(3), now)), "the key's own is for all");
     // The other way round: refused by the key's own limit, the path's window was not even opened.
-    let state = rates.spend(&key, PathRule(0), client(9), now).unwrap_err();
+    let state = rates.spend(key.limits(PathRule(0)), client(9), now).unwrap_err();
     let path = state.quota().unwrap().limits().iter().find(|limit| limit.amount == 1).unwrap();
     assert_eq!(path.remaining, 1);
 }
@@ -79,7 +81,7 @@ fn what_one_limit_refuses_costs_the_others_nothing() {
 #[test]
 fn zero_is_always_refused() {
     let (rates, key, now) = (Rates::new(), key("a", "0/minute", &[]), Instant::now());
-    let refusal = rates.spend(&key, ANY, client(1), now).unwrap_err();
+    let refusal = rates.spend(key.limits(ANY), client(1), now).unwrap_err();
     assert_eq!(refusal.retry_after(), Some(Duration::from_secs(60)));
     assert_eq!(refusal.quota().unwrap().rate_limit().unwrap(), r#""a";r=0;t=60"#);
 }
@@ -87,40 +89,40 @@ fn zero_is_always_refused() {
 #[test]
 fn who_waits_as_told_is_accepted() {
     let (rates, key, now) = (Rates::new(), key("a", "1/minute;2/hour", &[]), Instant::now());
-    assert!(accepted(&rates.spend(&key, ANY, client(1), now)));
+    assert!(accepted(&rates.spend(key.limits(ANY), client(1), now)));
     let later = now + Duration::from_millis(500);
-    let wait = rates.spend(&key, ANY, client(1), later).unwrap_err().retry_after().unwrap();
+    let wait = rates.spend(key.limits(ANY), client(1), later).unwrap_err().retry_after().unwrap();
     assert_eq!(wait.as_secs(), 60);
-    assert!(accepted(&rates.spend(&key, ANY, client(1), later + wait)));
-    let wait = rates.spend(&key, ANY, client(1), later + wait).unwrap_err().retry_after().unwrap();
+    assert!(accepted(&rates.spend(key.limits(ANY), client(1), later + wait)));
+    let wait = rates.spend(key.limits(ANY), client(1), later + wait).unwrap_err().retry_after().unwrap();
     assert_eq!(wait.as_secs(), 3600 - 60, "the longest of the limits that refuse");
 }
 
 #[test]
 fn a_window_survives_a_reload_while_the_limit_means_the_same() {
     let (rates, now) = (Rates::new(), Instant::now());
-    assert!(accepted(&rates.spend(&key("a", "1/minute", &[]), ANY, client(1), now)));
-    assert!(!accepted(&rates.spend(&key("a", "1 per 1 MINUTE", &[]), ANY, client(1), now)));
-    assert!(accepted(&rates.spend(&key("a", "2/minute", &[]), ANY, client(1), now)));
-    assert!(accepted(&rates.spend(&key("b", "1/minute", &[]), ANY, client(1), now)));
+    assert!(accepted(&rates.spend(key("a", "1/minute", &[]).limits(ANY), client(1), now)));
+    assert!(!accepted(&rates.spend(key("a", "1 per 1 MINUTE", &[]).limits(ANY), client(1), now)));
+    assert!(accepted(&rates.spend(key("a", "2/minute", &[]).limits(ANY), client(1), now)));
+    assert!(accepted(&rates.spend(key("b", "1/minute", &[]).limits(ANY), client(1), now)));
 }
 
 #[test]
 fn equal_limits_count_once() {
     let (rates, key, now) = (Rates::new(), key("a", "2/minute,2 per minute", &[]), Instant::now());
-    assert!(accepted(&rates.spend(&key, ANY, client(1), now)));
-    assert!(accepted(&rates.spend(&key, ANY, client(1), now)));
-    assert!(!accepted(&rates.spend(&key, ANY, client(1), now)));
+    assert!(accepted(&rates.spend(key.limits(ANY), client(1), now)));
+    assert!(accepted(&rates.spend(key.limits(ANY), client(1), now)));
+    assert!(!accepted(&rates.spend(key.limits(ANY), client(1), now)));
 }
 
 #[test]
 fn headers() {
     let (rates, now) = (Rates::new(), Instant::now());
-    let one = rates.spend(&key("web", "10/minute", &[]), ANY, client(1), now).unwrap();
+    let one = rates.spend(key("web", "10/minute", &[]).limits(ANY), client(1), now).unwrap();
     assert_eq!(one.rate_limit().unwrap(), r#""web";r=9;t=60"#);
     assert_eq!(one.rate_limit_policy().unwrap(), r#""web";q=10;w=60"#);
     let several = key("two", "100/hour,10/minute", &["10/minute"]);
-    let several = rates.spend(&several, ANY, client(1), now).unwrap();
+    let several = rates.spend(several.limits(ANY), client(1), now).unwrap();
     assert_eq!(
         several.rate_limit().unwrap(),
         r#""two-/0-10/60";r=9;t=60, "two-10/60";r=9;t=60, "two-100/3600";r=99;t=3600"#
@@ -133,10 +135,10 @@ fn any_number_of_clients_stays_bounded_and_spares_the_keys_own_windows() {
     let (key, now) = (key("a", "1000/hour", &["1/day"]), Instant::now());
     for n in 0..1_000_u32 {
         let client = ClientAddr::from(IpAddr::V4(n.into()));
-        assert!(accepted(&rates.spend(&key, ANY, client, now + Duration::from_millis(1) * n)));
+        assert!(accepted(&rates.spend(key.limits(ANY), client, now + Duration::from_millis(1) * n)));
     }
     let now = now + Duration::from_secs(1);
-    assert!(!accepted(&rates.spend(&key, ANY, client(1), now)), "a thousand were counted");
+    assert!(!accepted(&rates.spend(key.limits(ANY), client(1), now)), "a thousand were counted");
     let tables = rates.windows.lock().unwrap();
     assert_eq!((tables.of_keys.sizes().0, tables.of_clients.sizes().0), (1, 50));
 }
@@ -186,7 +188,7 @@ proptest! {
                     model.open(id, window, now).push(now);
                 }
             }
-            let outcome = rates.spend(&key, ANY, client(who), now);
+            let outcome = rates.spend(key.limits(ANY), client(who), now);
             prop_assert_eq!(accepted(&outcome), fits);
             let quota = match &outcome {
                 Ok(quota) => quota,

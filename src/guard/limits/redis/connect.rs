@@ -13,12 +13,13 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::ServerName;
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use super::unavailable::Away;
 use crate::config::{RedisPlace, RedisUrl};
+use crate::net::trust_store;
 
 /// For connecting, TLS and the login together. Nobody waits for it but the keeper.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -106,9 +107,7 @@ async fn secure(host: &str, stream: TcpStream) -> Result<Box<dyn Stream>, Away> 
 
 /// Reads files.
 fn trusting_the_system() -> Result<ClientConfig, Away> {
-    let mut roots = RootCertStore::empty();
-    // A certificate that cannot be read is one that is not trusted.
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let roots = trust_store::load_system_roots();
     if roots.is_empty() {
         return Err(Away::NothingTrusted);
     }

@@ -1,6 +1,7 @@
 //! Limits that all instances share, counted in a Redis.
 
 mod connect;
-pub(crate) mod script;
+pub(crate) mod limit_name;
+mod script;
 pub(crate) mod shared_limits;
 mod unavailable;

@@ -20,7 +20,7 @@ use super::unavailable::Away;
 use super::{connect, script};
 use crate::config::RedisUrl;
 use crate::guard::client_addr::ClientAddr;
-use crate::guard::limits::rate;
+use crate::guard::limits::limit::Limits;
 use crate::guard::limits::windows::Count;
 
 /// The longest that a request waits for Redis.
@@ -86,7 +86,7 @@ impl Shared {
 
     /// Counts one request in all of its limits, or in none when one of them is used up. Gives where each of them
     /// stood before, those of the path first; `None` when Redis does not tell.
-    pub(crate) async fn take(&self, limits: rate::Limits<'_>, client: ClientAddr) -> Option<Vec<Count>> {
+    pub(crate) async fn take(&self, limits: Limits<'_>, client: ClientAddr) -> Option<Vec<Count>> {
         let line = self.inner.line.load_full()?;
         let question = script::Question::new(limits, client);
         match within_deadline(question.ask(line.connection.clone())).await {

@@ -1,0 +1,3 @@
+//! Sockets. Knows no protocol.
+
+pub(crate) mod trust_store;
