@@ -3,20 +3,20 @@
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
-use super::apply::Apply;
-use super::block::BlockCommand;
-use super::check::Check;
-use super::generate::Generate;
-use super::get::Get;
-use super::key::KeyCommand;
-use super::lines::Clear;
-use super::packages::UpdateSystem;
-use super::places::Places;
-use super::reset::Reset;
-use super::status::Status;
-use super::tail::Tail;
-use super::top::Top;
 use crate::config::LogName;
+use crate::ctl::commands::apply::Apply;
+use crate::ctl::commands::block::BlockCommand;
+use crate::ctl::commands::check::Check;
+use crate::ctl::commands::clear_logs::Clear;
+use crate::ctl::commands::completions::Generate;
+use crate::ctl::commands::get::Get;
+use crate::ctl::commands::key::KeyCommand;
+use crate::ctl::commands::reset_system::Reset;
+use crate::ctl::commands::status::Status;
+use crate::ctl::commands::tail::Tail;
+use crate::ctl::commands::top::Top;
+use crate::ctl::commands::update::UpdateSystem;
+use crate::ctl::paths::Places;
 
 const EXIT_STATUS: &str = "\
 Exit status: 0 on success, else one of sysexits.h: 64 usage, 65 data, 66 no such log, key or file, 69 not running, \

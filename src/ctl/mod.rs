@@ -4,45 +4,28 @@
 //! Knows the configuration and the rules of the guard, and nothing of the inside of the server. No name of a log ever
 //! meets a shell; every command ends with a status of `sysexits.h`, or with that of the program it delegates to.
 
-mod admin;
-mod apply;
-mod ask;
-mod block;
-mod check;
 mod cli;
+mod client;
+mod commands;
 mod edit;
 mod error;
-mod explain;
-mod generate;
-mod get;
-mod key;
-mod lines;
-mod logs;
-mod maintenance;
-mod out;
-mod packages;
-mod passwd;
-mod places;
-mod reply;
-mod reset;
-mod sense;
-mod services;
-mod splice;
-mod state;
-mod status;
-mod steps;
-mod systemctl;
-mod tail;
-mod top;
-mod unit;
+mod lint;
+mod log_selection;
+mod paths;
+mod system;
+mod ui;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
 use self::cli::{Cli, CliCommand};
+use self::commands::{
+    apply, block, check, clear_logs, completions, get, key, maintenance, passwd, reset_system, services,
+    status, tail, top, update,
+};
 use self::error::{Error, Outcome};
-use self::out::{Out, remark};
+use self::ui::output::{Out, remark};
 use crate::exit::Exit;
 
 /// Does what the command line asks for.
@@ -81,10 +64,10 @@ fn run(cli: Cli, out: &mut Out) -> Outcome {
         CliCommand::Top(arguments) => top::run(&arguments, &places, out),
         CliCommand::TurnOff(names) => maintenance::run(true, &names.names, &places, out),
         CliCommand::TurnOn(names) => maintenance::run(false, &names.names, &places, out),
-        CliCommand::ClearLogs(arguments) => lines::clear(&arguments, &places, out),
-        CliCommand::Update => packages::update(out),
-        CliCommand::UpdateSystem(arguments) => packages::update_system(&arguments, out),
-        CliCommand::ResetSystem(arguments) => reset::run(&arguments, &places, out),
+        CliCommand::ClearLogs(arguments) => clear_logs::clear(&arguments, &places, out),
+        CliCommand::Update => update::update(out),
+        CliCommand::UpdateSystem(arguments) => update::update_system(&arguments, out),
+        CliCommand::ResetSystem(arguments) => reset_system::run(&arguments, &places, out),
         CliCommand::Check(arguments) => check::run(&arguments, &places, out),
         CliCommand::Key(command) => key::run(command, &places, out),
         CliCommand::Passwd => passwd::run(&places),
@@ -92,8 +75,8 @@ fn run(cli: Cli, out: &mut Out) -> Outcome {
         CliCommand::Get(arguments) => get::run(&arguments, &places, out),
         CliCommand::Tail(arguments) => tail::run(&arguments, &places, out),
         CliCommand::Apply(arguments) => apply::apply(&arguments, &places, out),
-        CliCommand::Completions { shell } => generate::completions(shell, out),
-        CliCommand::Generate(what) => generate::run(&what),
+        CliCommand::Completions { shell } => completions::completions(shell, out),
+        CliCommand::Generate(what) => completions::run(&what),
     }
 }
 

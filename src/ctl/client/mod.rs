@@ -1,0 +1,4 @@
+//! The client of running instances.
+
+pub(crate) mod admin;
+pub(crate) mod reply;

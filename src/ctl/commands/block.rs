@@ -1,0 +1,155 @@
+//! `mocactl block`: the addresses that running instances let nobody in from.
+
+use std::net::IpAddr;
+
+use clap::Subcommand;
+use jiff::Timestamp;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::config::LogName;
+use crate::ctl::client::admin::Admin;
+use crate::ctl::error::{Error, Outcome};
+use crate::ctl::log_selection::Logs;
+use crate::ctl::paths::Places;
+use crate::ctl::ui::output::{Align, Cell, Out, remark};
+
+/// The commands about blocked addresses. Those of ip_blacklist.json are edited there.
+#[derive(Debug, Subcommand)]
+pub(crate) enum BlockCommand {
+    /// List the addresses that were blocked, by the service or by hand, since when and why
+    List {
+        /// The logs; all that are switched on when none is named
+        #[arg(value_name = "NAME")]
+        names: Vec<LogName>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Let nobody in from this address any more
+    Add {
+        /// The IP address
+        address: IpAddr,
+        /// The logs; all that are switched on when none is named
+        #[arg(value_name = "NAME")]
+        names: Vec<LogName>,
+    },
+    /// Let an address in again
+    Remove {
+        /// The IP address
+        address: IpAddr,
+        /// The logs; all that are switched on when none is named
+        #[arg(value_name = "NAME")]
+        names: Vec<LogName>,
+    },
+}
+
+/// As the instance lists it.
+#[derive(Debug, Deserialize, Serialize)]
+struct Blocked {
+    address: IpAddr,
+    /// seconds since 1970-01-01 UTC
+    since: u64,
+    reason: String,
+}
+
+#[derive(Serialize)]
+struct BlockedIn<'a> {
+    log: &'a str,
+    #[serde(flatten)]
+    blocked: &'a Blocked,
+}
+
+/// What a change did.
+#[derive(Deserialize)]
+struct Changed {
+    changed: bool,
+}
+
+pub(crate) fn run(command: &BlockCommand, places: &Places, out: &mut Out) -> Outcome {
+    let logs = Logs::load(places)?;
+    match command {
+        BlockCommand::List { names, json } => list(&logs.select(names)?, *json, places, out),
+        BlockCommand::Add { address, names } => each(&logs.select(names)?, |name| {
+            let body = json!({ "address": address.to_string() });
+            let Changed { changed } =
+                Admin::new(&places.run, name).value_for("POST", "/admin/blocked", &body)?;
+            out.line(format_args!(
+                "{name}: {address} {}",
+                if changed { "is blocked" } else { "was blocked already" }
+            ))
+        }),
+        BlockCommand::Remove { address, names } => each(&logs.select(names)?, |name| {
+            let address_text = address.to_string();
+            let target =
+                format!("/admin/blocked?address={}", utf8_percent_encode(&address_text, NON_ALPHANUMERIC));
+            let Changed { changed } = Admin::new(&places.run, name).value("DELETE", &target)?;
+            let what = if changed {
+                "is let in again"
+            } else {
+                "was not blocked by the service; see ip_blacklist.json"
+            };
+            out.line(format_args!("{name}: {address} {what}"))
+        }),
+    }
+}
+
+fn list(names: &[LogName], json: bool, places: &Places, out: &mut Out) -> Outcome {
+    let mut all: Vec<(&LogName, Vec<Blocked>)> = Vec::new();
+    let status = each(names, |name| {
+        all.push((name, Admin::new(&places.run, name).value("GET", "/admin/blocked")?));
+        Ok(())
+    })?;
+    let entries = all.iter().flat_map(|(name, list)| list.iter().map(move |blocked| (*name, blocked)));
+    if json {
+        let entries: Vec<BlockedIn<'_>> =
+            entries.map(|(name, blocked)| BlockedIn { log: name.as_str(), blocked }).collect();
+        out.json(&entries)?;
+        return Ok(status);
+    }
+    let rows: Vec<Vec<Cell>> = entries
+        .map(|(name, blocked)| {
+            vec![
+                Cell::plain(name.as_str()),
+                Cell::plain(blocked.address.to_string()),
+                Cell::plain(date(blocked.since)),
+                Cell::plain(crate::record::Escaped(&blocked.reason).to_string()),
+            ]
+        })
+        .collect();
+    if rows.is_empty() {
+        remark("No address is blocked.");
+        return Ok(status);
+    }
+    let heading =
+        [("LOG", Align::Left), ("ADDRESS", Align::Left), ("SINCE", Align::Left), ("REASON", Align::Left)];
+    out.table(&heading, &rows)?;
+    Ok(status)
+}
+
+/// Does the same for each log, also when it failed for one of them; the status is that of the first failure.
+pub(crate) fn each<'n>(
+    names: &'n [LogName],
+    mut work: impl FnMut(&'n LogName) -> Result<(), Error>,
+) -> Outcome {
+    let mut status = 0;
+    for name in names {
+        match work(name) {
+            Ok(()) => {}
+            Err(error @ Error::Output(_)) => return Err(error),
+            Err(error) => {
+                remark(format_args!("mocactl: {error}"));
+                if status == 0 {
+                    status = error.status();
+                }
+            }
+        }
+    }
+    Ok(status)
+}
+
+fn date(seconds: u64) -> String {
+    let timestamp = i64::try_from(seconds).ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
+    timestamp.map_or_else(|| seconds.to_string(), |timestamp| timestamp.strftime("%F %T UTC").to_string())
+}

@@ -1,0 +1,105 @@
+//! `mocactl completions`, and what a package is built with: man pages and completions from the one definition of the
+//! commands.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::{Command, CommandFactory, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+use crate::ctl::cli::Cli;
+use crate::ctl::commands::reset_system;
+use crate::ctl::error::{Error, Outcome};
+use crate::ctl::ui::output::Out;
+
+/// What can be generated.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Generate {
+    /// The man pages of mocactl and its commands
+    Man {
+        /// An existing folder
+        dir: PathBuf,
+    },
+    /// The completions for every shell
+    Completions {
+        /// An existing folder
+        dir: PathBuf,
+    },
+    /// A fresh key and root password, in clear, in the files of a configuration directory
+    Secrets {
+        /// The configuration directory
+        dir: PathBuf,
+    },
+}
+
+pub(crate) fn run(generate: &Generate) -> Outcome {
+    match generate {
+        Generate::Man { dir } => man(dir)?,
+        Generate::Completions { dir } => {
+            for shell in Shell::value_variants() {
+                let name = file_name(*shell);
+                write(&dir.join(name), &script(*shell))?;
+            }
+        }
+        Generate::Secrets { dir } => reset_system::fresh_secrets(dir)?,
+    }
+    Ok(0)
+}
+
+pub(crate) fn completions(shell: Shell, out: &mut Out) -> Outcome {
+    out.bytes(&script(shell))?;
+    Ok(0)
+}
+
+fn script(shell: Shell) -> Vec<u8> {
+    // into memory, because the generator takes a failed write for a defect
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut visible(), "mocactl", &mut script);
+    script
+}
+
+/// The commands without those that are hidden: not every generator leaves them out.
+fn visible() -> Command {
+    let all = Cli::command();
+    Command::new("mocactl")
+        .version(env!("CARGO_PKG_VERSION"))
+        .disable_help_subcommand(true)
+        .args(all.get_arguments().cloned())
+        .subcommands(all.get_subcommands().filter(|command| !command.is_hide_set()).cloned())
+}
+
+/// As each shell looks for it.
+fn file_name(shell: Shell) -> String {
+    match shell {
+        Shell::Bash => "mocactl".to_owned(),
+        Shell::Zsh => "_mocactl".to_owned(),
+        Shell::Fish => "mocactl.fish".to_owned(),
+        Shell::Elvish => "mocactl.elv".to_owned(),
+        Shell::PowerShell => "_mocactl.ps1".to_owned(),
+        other => format!("mocactl.{other}"),
+    }
+}
+
+fn man(dir: &Path) -> Result<(), Error> {
+    let mut command = Cli::command().disable_help_subcommand(true);
+    command.build();
+    pages(&command, dir)
+}
+
+fn pages(command: &Command, dir: &Path) -> Result<(), Error> {
+    let man = clap_mangen::Man::new(command.clone())
+        .manual("MocaFileLog")
+        .source(concat!("MocaFileLog ", env!("CARGO_PKG_VERSION")));
+    let mut page = Vec::new();
+    let path = dir.join(man.get_filename());
+    man.render(&mut page).map_err(|error| Error::of_file("write", &path, &error))?;
+    write(&path, &page)?;
+    command
+        .get_subcommands()
+        .filter(|command| !command.is_hide_set())
+        .try_for_each(|command| pages(command, dir))
+}
+
+fn write(path: &Path, content: &[u8]) -> Result<(), Error> {
+    fs::write(path, content).map_err(|error| Error::of_file("write", path, &error))
+}

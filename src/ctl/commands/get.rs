@@ -1,0 +1,151 @@
+//! `mocactl get`: records of a log, all or those that are selected, through its instance.
+
+use std::io::Read;
+use std::num::NonZeroU64;
+
+use clap::{Args, ValueEnum};
+use serde_json::{Map, Value, json};
+
+use crate::config::LogName;
+use crate::ctl::client::admin::Admin;
+use crate::ctl::error::Outcome;
+use crate::ctl::log_selection::Logs;
+use crate::ctl::paths::Places;
+use crate::ctl::ui::output::Out;
+
+/// Arguments of `get`.
+#[derive(Debug, Args)]
+pub(crate) struct Get {
+    /// The log; may be left out when only one is switched on
+    name: Option<LogName>,
+    /// Only the latest COUNT records, the oldest of them first
+    #[arg(short = 'n', long, value_name = "COUNT", conflicts_with_all = ["limit", "order"])]
+    lines: Option<u64>,
+    /// Not before this time: RFC 3339, a date, how long ago as in 15m or 2h, or yesterday 03:00
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// Before this time
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
+    #[command(flatten)]
+    conditions: Conditions,
+    /// At most COUNT records
+    #[arg(long, value_name = "COUNT")]
+    limit: Option<NonZeroU64>,
+    /// Oldest or newest first
+    #[arg(long, value_enum)]
+    order: Option<Order>,
+    /// What follows this record, or precedes it where the newest come first
+    #[arg(long)]
+    cursor: Option<String>,
+    /// Lines as they stand in the file, one array of objects, or one object a line
+    #[arg(long, value_enum, default_value_t = Output::Text)]
+    output: Output,
+    /// The same as --output ndjson
+    #[arg(long, conflicts_with = "output")]
+    json: bool,
+}
+
+/// Conditions on a record; all must hold.
+#[derive(Debug, Args)]
+pub(crate) struct Conditions {
+    /// At least this severe: debug, info, warning, error, critical or 0 to 4
+    #[arg(long)]
+    level: Option<String>,
+    /// This text stands in the message; more than once: all of them
+    #[arg(long, value_name = "TEXT")]
+    contains: Vec<String>,
+    /// This regular expression is found in the message
+    #[arg(long, value_name = "PATTERN")]
+    regex: Option<String>,
+    /// From this address or network, or local for the admin socket; more than once: any of them
+    #[arg(long, value_name = "ADDRESS")]
+    client: Vec<String>,
+    /// Stored with the key of this name; more than once: any of them
+    #[arg(long, value_name = "NAME")]
+    key: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Order {
+    Asc,
+    Desc,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    Text,
+    Json,
+    Ndjson,
+}
+
+impl Conditions {
+    /// As parameters of a request.
+    pub(crate) fn parameters(&self) -> Map<String, Value> {
+        let mut all = Map::new();
+        all.extend(self.level.as_ref().map(|level| ("level".to_owned(), json!(level))));
+        all.extend(self.regex.as_ref().map(|regex| ("regex".to_owned(), json!(regex))));
+        for (name, values) in [("contains", &self.contains), ("client", &self.client), ("key", &self.key)] {
+            if !values.is_empty() {
+                all.insert(name.to_owned(), json!(values));
+            }
+        }
+        all
+    }
+}
+
+impl Get {
+    /// The route that gives it, and its parameters.
+    fn request(&self) -> (&'static str, Value) {
+        let mut all = self.conditions.parameters();
+        for (name, value) in [("since", &self.since), ("until", &self.until), ("cursor", &self.cursor)] {
+            all.extend(value.as_ref().map(|value| (name.to_owned(), json!(value))));
+        }
+        let output = match self.output {
+            Output::Text if self.json => "ndjson",
+            Output::Text => "text",
+            Output::Json => "json",
+            Output::Ndjson => "ndjson",
+        };
+        all.insert("output".to_owned(), json!(output));
+        all.extend(self.limit.map(|limit| ("limit".to_owned(), json!(limit))));
+        all.extend(self.order.map(|order| {
+            let order = match order {
+                Order::Asc => "asc",
+                Order::Desc => "desc",
+            };
+            ("order".to_owned(), json!(order))
+        }));
+        let route = match self.lines {
+            Some(count) => {
+                all.insert("limit".to_owned(), json!(count));
+                all.insert("order".to_owned(), json!("asc"));
+                "/moca-file-log/get-latest-logs"
+            }
+            None => "/moca-file-log/get-logs",
+        };
+        (route, Value::Object(all))
+    }
+}
+
+pub(crate) fn run(get: &Get, places: &Places, out: &mut Out) -> Outcome {
+    let name = Logs::load(places)?.one(get.name.as_ref())?;
+    if get.lines == Some(0) {
+        return Ok(0);
+    }
+    let admin = Admin::new(&places.run, &name).patient();
+    let (route, parameters) = get.request();
+    let mut reply = admin.send("POST", route, &[], Some(&parameters.to_string()), &[])?;
+    let mut buffer = vec![0; 64 * 1024];
+    let mut last = b'\n';
+    loop {
+        let count = reply.body.read(&mut buffer).map_err(|error| admin.broken(&error))?;
+        let Some(byte) = buffer[..count].last() else { break };
+        last = *byte;
+        out.bytes(&buffer[..count])?;
+    }
+    if last != b'\n' {
+        out.bytes(b"\n")?;
+    }
+    Ok(0)
+}

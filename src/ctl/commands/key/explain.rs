@@ -1,0 +1,200 @@
+//! `mocactl key explain`: which rule would admit or refuse a request.
+//!
+//! The rules are asked, not told again: each step is the service's own check, on a copy of what it remembers.
+
+use std::fs::{self, DirBuilder};
+use std::net::IpAddr;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use clap::Args;
+use data_encoding::HEXLOWER;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use percent_encoding::percent_decode_str;
+use serde::Serialize;
+
+use crate::config::{self, Files, LogName};
+use crate::ctl::commands::key::key_argument;
+use crate::ctl::commands::key::steps;
+use crate::ctl::error::{Error, Outcome};
+use crate::ctl::log_selection::Logs;
+use crate::ctl::paths::Places;
+use crate::ctl::ui::output::{Colour, Out};
+use crate::exit::Exit;
+use crate::guard::{Guard, Rules, state_file};
+
+/// Arguments of `key explain`.
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// The key as a client sends it, or - to read it from stdin
+    #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
+    key: Option<String>,
+    /// The client's address, behind proxies the one that they report
+    #[arg(long, value_name = "ADDRESS")]
+    ip: IpAddr,
+    /// The path, such as /moca-file-log/sample1/save-log, or a route alone, such as save-log
+    #[arg(long, value_name = "PATH")]
+    path: String,
+    /// The log, where the path does not name it and several are switched on
+    #[arg(long, value_name = "NAME")]
+    log: Option<LogName>,
+    /// A header of the request, as NAME:VALUE; may be given several times
+    #[arg(long, value_name = "NAME:VALUE", value_parser = header)]
+    header: Vec<(HeaderName, HeaderValue)>,
+    /// A parameter of the request, as NAME=VALUE; may be given several times
+    #[arg(long, value_name = "NAME=VALUE", value_parser = argument)]
+    arg: Vec<(String, String)>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// A request as far as rules look at it.
+pub(super) struct Request {
+    pub(super) key: Option<String>,
+    pub(super) ip: IpAddr,
+    /// both forms of its path, decoded
+    pub(super) paths: [String; 2],
+    pub(super) route: String,
+    pub(super) headers: HeaderMap,
+    pub(super) arguments: Vec<(String, String)>,
+}
+
+/// What is asked: the rules, and the state that goes with them.
+pub(super) struct Judge {
+    pub(super) files: Files,
+    pub(super) rules: Rules,
+    pub(super) guard: Guard,
+    pub(super) now: Instant,
+    _scratch: Scratch,
+}
+
+/// One rule and what it says.
+#[derive(Debug, Serialize)]
+pub(super) struct Step {
+    pub(super) rule: &'static str,
+    pub(super) verdict: Verdict,
+    pub(super) text: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Verdict {
+    Admits,
+    Refuses,
+    /// says nothing against it, and there is something to know
+    Note,
+}
+
+pub(crate) fn run(explain: &Explain, places: &Places, out: &mut Out) -> Outcome {
+    let files = config::load(&places.config).map_err(|findings| Error::of_findings(&findings))?.files;
+    let (log, route) = target(explain, &Logs::load(places)?)?;
+    let request = Request {
+        key: explain.key.as_deref().map(key_argument).transpose()?,
+        ip: explain.ip,
+        paths: [format!("/moca-file-log/{route}"), format!("/moca-file-log/{log}/{route}")],
+        route,
+        headers: explain.header.iter().cloned().collect(),
+        arguments: explain.arg.clone(),
+    };
+    let scratch = Scratch::copy_of(&places.state, &log)?;
+    let guard = Guard::open(&scratch.0, &log)
+        .map_err(|error| Error::new(Exit::CantCreate, format!("no scratch folder: {error}")))?;
+    let rules = Rules::new(&files);
+    let steps = steps::of(&request, &Judge { files, rules, guard, now: Instant::now(), _scratch: scratch });
+    let admitted = steps.iter().all(|step| step.verdict != Verdict::Refuses);
+    if explain.json {
+        out.json(&serde_json::json!({ "log": log.as_str(), "admitted": admitted, "steps": steps }))?;
+    } else {
+        for step in &steps {
+            let (word, colour) = match step.verdict {
+                Verdict::Admits => ("ok     ", Colour::Green),
+                Verdict::Refuses => ("REFUSED", Colour::Red),
+                Verdict::Note => ("note   ", Colour::Yellow),
+            };
+            out.line(format_args!("{}  {:<16}  {}", out.paint(colour, word), step.rule, step.text))?;
+        }
+        let verdict = if admitted { "This request is admitted." } else { "This request is refused." };
+        out.line(verdict)?;
+    }
+    Ok(if admitted { 0 } else { Exit::NoPerm.code() })
+}
+
+/// The log and the route that a path means.
+fn target(explain: &Explain, logs: &Logs) -> Result<(LogName, String), Error> {
+    let decoded = percent_decode_str(&explain.path).decode_utf8_lossy().into_owned();
+    let path = decoded.trim_matches('/');
+    let below = path.strip_prefix("moca-file-log/").unwrap_or(path);
+    let (named, route) = match below.split_once('/') {
+        Some((name, route)) => (Some(name), route),
+        None => (None, below),
+    };
+    if route.is_empty() || route.contains('/') {
+        let message =
+            format!("{:?} is no path of a route, such as /moca-file-log/NAME/save-log", explain.path);
+        return Err(Error::new(Exit::Usage, message));
+    }
+    let log = match (named, &explain.log) {
+        (Some(name), given) => {
+            let name: LogName = name.parse().map_err(|error| Error::new(Exit::Usage, format!("{error}")))?;
+            if given.as_ref().is_some_and(|given| *given != name) {
+                return Err(Error::new(
+                    Exit::Usage,
+                    format!("the path names the log {name:?}, and --log another"),
+                ));
+            }
+            logs.one(Some(&name))?
+        }
+        (None, given) => logs.one(given.as_ref())?,
+    };
+    Ok((log, route.to_owned()))
+}
+
+fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
+    let (name, value) = text.split_once(':').ok_or("expected NAME:VALUE")?;
+    let name = name.trim().parse().map_err(|_| "expected the name of a header")?;
+    Ok((name, value.trim().parse().map_err(|_| "expected the value of a header")?))
+}
+
+fn argument(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+impl Judge {
+    /// The key that a request presents, as the service finds it.
+    pub(super) fn key(&self, request: &Request) -> Result<Arc<crate::guard::Key>, crate::guard::Refusal> {
+        self.guard.find_key(&self.rules, request.key.as_deref(), &request.ip.into(), self.now).cloned()
+    }
+}
+
+/// A copy of what the service keeps about a log: asking must not change it.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn copy_of(state_dir: &Path, log: &LogName) -> Result<Self, Error> {
+        let mut random = [0; 8];
+        getrandom::fill(&mut random).map_err(|error| Error::new(Exit::OsErr, error.to_string()))?;
+        let path = std::env::temp_dir().join(format!("mocactl-{}", HEXLOWER.encode(&random)));
+        DirBuilder::new().mode(0o700).create(&path).map_err(|e| Error::of_file("create", &path, &e))?;
+        let scratch = Self(path);
+        for suffix in ["blocked.json", "maintenance"] {
+            let from = state_file(state_dir, log, suffix);
+            match fs::read(&from) {
+                Ok(content) => fs::write(state_file(&scratch.0, log, suffix), content)
+                    .map_err(|error| Error::of_file("write", &scratch.0, &error))?,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(Error::of_file("read", &from, &error)),
+            }
+        }
+        Ok(scratch)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        drop(fs::remove_dir_all(&self.0));
+    }
+}

@@ -1,0 +1,151 @@
+//! The steps of a request through the guard, in its order, each with its reason in words.
+
+use std::borrow::Cow;
+
+use crate::config::{KeyEntry, RootPassword};
+use crate::ctl::commands::key::explain::{Judge, Request, Step, Verdict};
+use crate::guard::{ClientAddr, Key, Refusal};
+
+/// Routes that need no root password.
+const OPEN: [&str; 2] = ["save-log", "save-logs"];
+
+/// Every step up to the one that refuses.
+pub(super) fn of(request: &Request, judge: &Judge) -> Vec<Step> {
+    let mut steps = Vec::new();
+    // the refusal is the last step
+    let _admitted = walk(request, judge, &mut steps).is_some();
+    steps
+}
+
+fn walk(request: &Request, judge: &Judge, steps: &mut Vec<Step>) -> Option<()> {
+    let Judge { files, rules, guard, now, .. } = judge;
+    let client = ClientAddr::from(request.ip);
+    group(steps, &[BLOCK_LIST, MAINTENANCE], guard.check_address(rules, &client, *now))?;
+    group(steps, &[FORCE_HEADERS, REFERER], guard.check_headers(rules, &request.headers))?;
+
+    let key = group(steps, &["key"], judge.key(request))?;
+    let entry = &key.entry;
+    add(steps, Verdict::Note, "key", format!("it is {:?} ({})", entry.name, entry.digest.short()));
+    let paths: Vec<&str> = request.paths.iter().map(String::as_str).collect();
+    let checked = guard.check_key(&key, &client, &paths, &request.headers);
+    let rule = group(steps, &[STATUS, IP, ALLOWED_PATH, REQUIRED_HEADERS], checked)?;
+    if let Some(admitting) = admitting_path(&key, request, judge) {
+        add(steps, Verdict::Note, ALLOWED_PATH, format!("{admitting} is the first that admits it"));
+    }
+    let value_of = |name: &str| {
+        // as in a query: an empty parameter is none
+        let mut arguments = request.arguments.iter().filter(|(_, value)| !value.is_empty());
+        let argument = arguments.find(|(argument, _)| argument == name).map(|(_, value)| value);
+        let key = request.key.as_ref().filter(|_| name == "api_key");
+        argument.or(key).map(|value| Cow::Borrowed(value.as_str()))
+    };
+    group(steps, &[REQUIRED_ARGS], guard.check_args(&key, &value_of))?;
+    let quota = group(steps, &[RATE], guard.spend(&key, rule, &client, *now))?;
+    for limit in quota.limits() {
+        let (amount, seconds) = (limit.amount, limit.window.as_secs());
+        let text =
+            format!("at most {amount} in {seconds} s; what is left of it only the running service knows");
+        add(steps, Verdict::Note, RATE, text);
+    }
+    if !entry.delay.is_zero() {
+        add(steps, Verdict::Note, "delay", format!("the answer waits {} s", entry.delay.as_secs_f64()));
+    }
+    if !OPEN.contains(&request.route.as_str()) {
+        let closed = match &files.system.root_pass {
+            RootPassword::Closed => true,
+            RootPassword::Clear(password) => password.is_empty(),
+            RootPassword::Argon2id(_) => false,
+        };
+        if closed {
+            refuse(
+                steps,
+                "root password",
+                &Refusal::InvalidRootPassword,
+                "none is configured: `mocactl passwd`",
+            );
+            return None;
+        }
+        add(steps, Verdict::Note, "root password", format!("{} needs it as well", request.route));
+    }
+    Some(())
+}
+
+const BLOCK_LIST: &str = "block list";
+const MAINTENANCE: &str = "maintenance";
+const FORCE_HEADERS: &str = "force_headers";
+const REFERER: &str = "referer";
+const STATUS: &str = "status";
+const IP: &str = "ip";
+const ALLOWED_PATH: &str = "allowed_path";
+const REQUIRED_HEADERS: &str = "required.headers";
+const REQUIRED_ARGS: &str = "required.args";
+const RATE: &str = "rate";
+
+/// The checks of one call of the guard, in its order: those before the one that refused have admitted.
+fn group<T>(steps: &mut Vec<Step>, rules: &[&'static str], outcome: Result<T, Refusal>) -> Option<T> {
+    let refusal = match outcome {
+        Ok(value) => {
+            for rule in rules {
+                add(steps, Verdict::Admits, rule, String::new());
+            }
+            return Some(value);
+        }
+        Err(refusal) => refusal,
+    };
+    let (refusing, remedy) = rule_of(&refusal);
+    for rule in rules.iter().take_while(|rule| **rule != refusing) {
+        add(steps, Verdict::Admits, rule, String::new());
+    }
+    refuse(steps, refusing, &refusal, remedy);
+    None
+}
+
+/// Which rule gives this refusal, and what an operator can do about it.
+fn rule_of(refusal: &Refusal) -> (&'static str, &'static str) {
+    match refusal {
+        Refusal::Blocked => (BLOCK_LIST, "see ip_blacklist.json and `mocactl block list`"),
+        Refusal::Maintenance => {
+            (MAINTENANCE, "`mocactl turn-on`, or the address in maintenance_mode_whitelist of system.json")
+        }
+        Refusal::MissingForcedHeader => {
+            (FORCE_HEADERS, "system.json demands a header; pass it with --header")
+        }
+        Refusal::MissingReferer | Refusal::InvalidReferer => {
+            (REFERER, "see referer in system.json; pass it with --header referer:URL")
+        }
+        Refusal::MissingKey => ("key", "pass it with --key"),
+        Refusal::UnknownKey => ("key", "it is not in api_key.json; `mocactl key list`"),
+        Refusal::KeyOffline => (STATUS, "set `status` of this key to true"),
+        Refusal::AddressNotAllowed(_) => (IP, "add the address to `ip` of this key"),
+        Refusal::PathNotAllowed => (ALLOWED_PATH, "add the path to `allowed_path` of this key"),
+        Refusal::MissingRequiredHeader => {
+            (REQUIRED_HEADERS, "the key demands a header; pass it with --header")
+        }
+        Refusal::MissingRequiredArgument => {
+            (REQUIRED_ARGS, "the key demands a parameter; pass it with --arg")
+        }
+        Refusal::TooManyRequests { .. } => (RATE, "a limit of this key admits nothing"),
+        Refusal::InvalidRootPassword => ("root password", "`mocactl passwd`"),
+    }
+}
+
+/// The first path that admits the request: the shortest start of the list with which the guard admits it.
+fn admitting_path<'k>(key: &'k Key, request: &Request, judge: &Judge) -> Option<&'k str> {
+    let paths: Vec<&str> = request.paths.iter().map(String::as_str).collect();
+    let admits = |count: usize| {
+        let allowed_path = key.entry.allowed_path[..count].to_vec();
+        let shorter = Key::new(KeyEntry { allowed_path, ..key.entry.clone() });
+        judge.guard.check_key(&shorter, &request.ip.into(), &paths, &request.headers).is_ok()
+    };
+    let count = (1..=key.entry.allowed_path.len()).find(|&count| admits(count))?;
+    Some(&key.entry.allowed_path[count - 1].path)
+}
+
+fn refuse(steps: &mut Vec<Step>, rule: &'static str, refusal: &Refusal, remedy: &str) {
+    let text = format!("{} {refusal} ({remedy})", refusal.status().as_u16());
+    add(steps, Verdict::Refuses, rule, text);
+}
+
+fn add(steps: &mut Vec<Step>, verdict: Verdict, rule: &'static str, text: String) {
+    steps.push(Step { rule, verdict, text });
+}

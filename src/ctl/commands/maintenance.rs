@@ -1,0 +1,166 @@
+//! `mocactl turn-off` and `turn-on`: maintenance, of instances that run and of those that do not.
+//!
+//! A running instance gets a signal and keeps the state itself. For one that does not run, its marker in the state
+//! directory is written or removed here: the next start finds it.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown};
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use nix::unistd::{User, geteuid};
+
+use crate::config::LogName;
+use crate::ctl::commands::block::each;
+use crate::ctl::edit::config_file::{Target, sync_parent};
+use crate::ctl::error::{Error, Outcome};
+use crate::ctl::log_selection::Logs;
+use crate::ctl::paths::Places;
+use crate::ctl::system::systemctl;
+use crate::ctl::system::units::Units;
+use crate::ctl::ui::output::{Out, remark};
+use crate::exit::Exit;
+use crate::guard::state_file;
+
+/// How long an instance may take to start or to stop.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What has to be done to an instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Life {
+    /// it understands signals
+    Running,
+    /// a signal may kill it: its handlers may not be in place
+    Starting,
+    NotRunning,
+    /// there is no systemd that would know
+    Unknown,
+}
+
+pub(crate) fn run(on: bool, names: &[LogName], places: &Places, out: &mut Out) -> Outcome {
+    // every name before the first change
+    let names = Logs::load(places)?.select(names)?;
+    let status = each(&names, |name| {
+        let how = switch(on, name, places)?;
+        let what = if on { "maintenance is on" } else { "maintenance is off" };
+        out.line(format_args!("{name}: {what}{how}"))
+    })?;
+    out.flush()?;
+    if !on {
+        warn_of_file(places);
+    }
+    Ok(status)
+}
+
+fn switch(on: bool, name: &LogName, places: &Places) -> Result<&'static str, Error> {
+    let units = Units::of(name)?;
+    let until = Instant::now() + PATIENCE;
+    let mut marked = false;
+    loop {
+        match life(&units)? {
+            Life::Running => {
+                signal(on, &units.service)?;
+                return Ok("");
+            }
+            Life::Starting if Instant::now() < until => std::thread::sleep(Duration::from_millis(100)),
+            Life::Starting => {
+                let message = format!("{name}: it is neither started nor stopped after a minute; try again");
+                return Err(Error::new(Exit::TempFail, message));
+            }
+            // looked at once more: it may have been started between the look and the marker
+            Life::NotRunning if marked => return Ok(", from its next start on"),
+            Life::Unknown if marked => {
+                return Ok(
+                    ", from its next start on (no systemd here: send a server that runs SIGUSR1 or SIGUSR2)",
+                );
+            }
+            Life::NotRunning | Life::Unknown => {
+                let marker = state_file(&places.state, name, "maintenance");
+                let outcome = if on { mark(&places.state, &marker) } else { unmark(&marker) };
+                outcome.map_err(|error| Error::of_file("change", &marker, &error))?;
+                marked = true;
+            }
+        }
+    }
+}
+
+fn life(units: &Units) -> Result<Life, Error> {
+    let shown = systemctl::show(std::slice::from_ref(&units.service), &["ActiveState", "SubState"])?;
+    let Some(shown) = shown else { return Ok(Life::Unknown) };
+    let (active, sub) =
+        shown.first().map_or(("", ""), |unit| (unit.get("ActiveState"), unit.get("SubState")));
+    Ok(match active {
+        "active" | "reloading" => Life::Running,
+        // between two attempts there is no process
+        "activating" if sub.starts_with("auto-restart") => Life::NotRunning,
+        "activating" | "deactivating" => Life::Starting,
+        _ => Life::NotRunning,
+    })
+}
+
+fn signal(on: bool, service: &str) -> Result<(), Error> {
+    let signal = if on { "SIGUSR1" } else { "SIGUSR2" };
+    let status = Command::new("systemctl")
+        .args(["kill", "--kill-whom=main", "-s", signal, "--", service])
+        .status()
+        .map_err(|error| Error::of_program("systemctl", &error))?;
+    if status.success() {
+        return Ok(());
+    }
+    Err(Error::new(Exit::Unavailable, format!("systemctl kill {service} failed ({status})")))
+}
+
+/// Writes the marker. The folder belongs to the service, so nothing in it is followed or overwritten.
+fn mark(state_dir: &Path, marker: &Path) -> io::Result<()> {
+    if !state_dir.exists() {
+        create_state_dir(state_dir)?;
+    }
+    let mut file = match OpenOptions::new().write(true).create_new(true).mode(0o640).open(marker) {
+        Ok(file) => file,
+        // only its presence counts
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    writeln!(file, "{{\"since\":{since}}}")?;
+    if geteuid().is_root() {
+        let owner = fs::metadata(state_dir)?;
+        fchown(&file, Some(owner.uid()), Some(owner.gid()))?;
+    }
+    file.sync_all()?;
+    sync_parent(marker)
+}
+
+fn unmark(marker: &Path) -> io::Result<()> {
+    match fs::remove_file(marker) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+        Ok(()) => sync_parent(marker),
+    }
+}
+
+/// As systemd would create it at the first start.
+fn create_state_dir(dir: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(0o750).recursive(true).create(dir)?;
+    let service = geteuid().is_root().then(|| User::from_name("moca-file-log").ok().flatten()).flatten();
+    if let Some(user) = service {
+        fchown(File::open(dir)?, Some(user.uid.as_raw()), Some(user.gid.as_raw()))?;
+    }
+    Ok(())
+}
+
+/// `maintenance_mode` keeps maintenance on whatever a signal says.
+fn warn_of_file(places: &Places) {
+    let target = Target::System;
+    match target.read(&places.config).and_then(|text| target.parse(&text)) {
+        Ok(files) if files.system.maintenance_mode => {
+            remark("mocactl: system.json keeps maintenance on: set maintenance_mode to false there as well");
+        }
+        Ok(_) => {}
+        Err(error) => {
+            remark(format_args!("mocactl: whether system.json keeps maintenance on is not known: {error}"));
+        }
+    }
+}

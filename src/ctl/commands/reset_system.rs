@@ -1,0 +1,265 @@
+//! `mocactl reset-system`: configuration and data back to what was shipped, after an archive of both.
+//!
+//! Nothing is touched before the archive is complete and was read back.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use clap::Args;
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::config;
+use crate::ctl::commands::apply::{self, Apply};
+use crate::ctl::commands::key::fresh_secret;
+use crate::ctl::commands::update::must_be_root;
+use crate::ctl::edit::config_file::{Target, replace, sync_parent};
+use crate::ctl::edit::json_edit;
+use crate::ctl::error::{Error, Outcome};
+use crate::ctl::log_selection::Logs;
+use crate::ctl::paths::Places;
+use crate::ctl::system::systemctl;
+use crate::ctl::system::units::TARGET;
+use crate::ctl::ui::output::{Out, remark};
+use crate::ctl::ui::prompt;
+use crate::exit::Exit;
+use crate::store;
+
+/// Arguments of `reset-system`.
+#[derive(Debug, Args)]
+pub(crate) struct Reset {
+    /// Do not ask
+    #[arg(short, long)]
+    yes: bool,
+    /// Where the archive of everything is written
+    #[arg(long, value_name = "DIR", default_value = "/var/backups")]
+    backup_dir: PathBuf,
+    /// The shipped configuration
+    #[arg(long, value_name = "DIR", default_value = "/usr/share/moca-file-log/configs")]
+    shipped_dir: PathBuf,
+}
+
+/// Everything of ours that systemd may have loaded.
+const OURS: [&str; 3] = [TARGET, "moca-file-log@*", "moca-file-log-admin@*"];
+
+pub(crate) fn run(reset: &Reset, places: &Places, out: &mut Out) -> Outcome {
+    must_be_root()?;
+    let shipped = &reset.shipped_dir;
+    config::load(shipped).map_err(|findings| {
+        let findings = Error::of_findings(&findings);
+        Error::new(Exit::NoInput, format!("no shipped configuration in {}: {findings}", shipped.display()))
+    })?;
+    let elsewhere = files_elsewhere(places);
+    let question = format!(
+        "Reset {} and remove every log in {}, after an archive of both in {}?",
+        places.config.display(),
+        places.logs.display(),
+        reset.backup_dir.display()
+    );
+    if !prompt::confirm(&question, reset.yes)? {
+        return Ok(1);
+    }
+    let ours: Vec<String> = OURS.iter().map(ToString::to_string).collect();
+    let ran = stop(&ours, out)?;
+    let restart = |out: &mut Out| -> Outcome {
+        if ran { systemctl::run(out, &["start"], &[TARGET.to_owned()]) } else { Ok(0) }
+    };
+    let archive = match archive(&reset.backup_dir, places, &elsewhere) {
+        Ok(archive) => archive,
+        Err(error) => {
+            restart(out)?;
+            return Err(error);
+        }
+    };
+    out.line(format_args!("archive: {}", archive.display()))?;
+    out.flush()?;
+    restore(shipped, places, &elsewhere)?;
+    out.line(format_args!(
+        "{} is as shipped, with a fresh key and root password in it",
+        places.config.display()
+    ))?;
+    if ran && let Err(error) = apply::apply(&Apply::default(), places, out) {
+        remark(format_args!("mocactl: {error}"));
+    }
+    restart(out)
+}
+
+/// Stops everything; whether anything ran.
+fn stop(ours: &[String], out: &mut Out) -> Result<bool, Error> {
+    let Some(before) = systemctl::show(ours, &["Id", "ActiveState"])? else {
+        remark("mocactl: there is no systemd here; stop servers that you started yourself before you go on");
+        return Ok(false);
+    };
+    let up = |states: &[systemctl::Shown]| {
+        states.iter().any(|unit| !matches!(unit.get("ActiveState"), "" | "inactive" | "failed"))
+    };
+    if !up(&before) {
+        return Ok(false);
+    }
+    let status = systemctl::run(out, &["stop"], ours)?;
+    let after = systemctl::show(ours, &["Id", "ActiveState"])?.unwrap_or_default();
+    if status != 0 || up(&after) {
+        return Err(Error::new(Exit::Unavailable, "not everything could be stopped; nothing was changed"));
+    }
+    Ok(true)
+}
+
+/// Logs outside the log directory, with their rotated segments.
+fn files_elsewhere(places: &Places) -> Vec<PathBuf> {
+    // a broken file has no logs that could be found
+    let Ok(logs) = Logs::load(places) else { return Vec::new() };
+    let outside = logs.entries.values().map(|log| &log.file);
+    let outside = outside.filter(|file| file.is_absolute() && !file.starts_with(&places.logs));
+    outside.flat_map(|file| with_segments(file)).collect()
+}
+
+fn with_segments(file: &Path) -> Vec<PathBuf> {
+    let (Some(folder), Some(name)) = (file.parent(), file.file_name()) else { return Vec::new() };
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let ours = entries.filter(|entry| is_part_of(&entry.file_name(), name));
+    ours.map(|entry| entry.path()).collect()
+}
+
+/// The file itself, or one that was rotated.
+fn is_part_of(candidate: &OsStr, name: &OsStr) -> bool {
+    candidate == name || store::is_segment(name, candidate)
+}
+
+/// Writes the archive, readable by root only, and reads it back.
+fn archive(backup_dir: &Path, places: &Places, elsewhere: &[PathBuf]) -> Result<PathBuf, Error> {
+    fs::create_dir_all(backup_dir).map_err(|error| Error::of_file("create", backup_dir, &error))?;
+    let stamp = Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
+    let path = backup_dir.join(format!("moca-file-log-{stamp}.tar.gz"));
+    let unfinished = backup_dir.join(format!("moca-file-log-{stamp}.tar.gz.tmp"));
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished);
+    let file = file.map_err(|error| Error::of_file("create", &unfinished, &error))?;
+    let outcome = pack(&file, places, elsewhere)
+        .and_then(|()| file.sync_all().map_err(|error| Error::of_file("write", &unfinished, &error)))
+        .and_then(|()| read_back(&unfinished))
+        .and_then(|()| {
+            let kept = fs::rename(&unfinished, &path).and_then(|()| sync_parent(&path));
+            kept.map_err(|error| Error::of_file("write", &path, &error))
+        });
+    if let Err(error) = outcome {
+        drop(fs::remove_file(&unfinished));
+        return Err(Error::new(Exit::CantCreate, format!("no archive, so nothing was changed: {error}")));
+    }
+    Ok(path)
+}
+
+fn pack(archive: &fs::File, places: &Places, elsewhere: &[PathBuf]) -> Result<(), Error> {
+    let output = archive.try_clone().map_err(|error| Error::new(Exit::OsErr, error.to_string()))?;
+    let mut command = Command::new("tar");
+    command.args(["--create", "--gzip", "--file=-", "--directory=/", "--"]);
+    let directories = [&places.config, &places.logs, &places.state];
+    for path in directories.into_iter().chain(elsewhere) {
+        // what an installation does not have (yet) is not missing in its archive
+        let Ok(path) = fs::canonicalize(path) else { continue };
+        command.arg(path.strip_prefix("/").unwrap_or(&path));
+    }
+    let status = command.stdin(Stdio::null()).stdout(output).status();
+    succeeded("tar", status)
+}
+
+fn read_back(archive: &Path) -> Result<(), Error> {
+    let mut file = OsString::from("--file=");
+    file.push(archive);
+    let mut command = Command::new("tar");
+    command.args(["--list", "--gzip"]).arg(file).stdin(Stdio::null()).stdout(Stdio::null());
+    succeeded("tar", command.status())
+}
+
+fn succeeded(program: &str, status: io::Result<std::process::ExitStatus>) -> Result<(), Error> {
+    match status {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(Error::new(Exit::IoErr, format!("`{program}` failed ({status})"))),
+        Err(error) => Err(Error::of_program(program, &error)),
+    }
+}
+
+fn restore(shipped: &Path, places: &Places, elsewhere: &[PathBuf]) -> Result<(), Error> {
+    let names = names_in(shipped)?;
+    for name in &names {
+        let content =
+            fs::read(shipped.join(name)).map_err(|e| Error::of_file("read", &shipped.join(name), &e))?;
+        let path = places.config.join(name);
+        replace(&path, &content).map_err(|error| Error::of_file("write", &path, &error))?;
+    }
+    fresh_secrets(&places.config)?;
+    for name in names_in(&places.config)?.iter().filter(|name| !names.contains(name)) {
+        remove(&places.config.join(name))?;
+    }
+    for folder in [&places.logs, &places.state] {
+        if folder.exists() {
+            for name in names_in(folder)? {
+                remove(&folder.join(name))?;
+            }
+        }
+    }
+    elsewhere.iter().try_for_each(|file| remove(file))
+}
+
+/// Puts a key and a root password of its own, in clear, where the samples have public ones: what a first
+/// installation does.
+pub(crate) fn fresh_secrets(config_dir: &Path) -> Result<(), Error> {
+    let (key, password) = (Value::from(fresh_secret()?), Value::from(fresh_secret()?));
+    Target::ApiKey.edit(config_dir, |text, files| {
+        let changed = if files.keys.is_empty() {
+            json_edit::push(text, &serde_json::json!({ "key": key, "status": true }))
+        } else {
+            json_edit::change(text, 0, |entry| json_edit::set(entry, "key", &key)).and_then(|text| {
+                json_edit::change(&text, 0, |entry| json_edit::set(entry, "info", &Value::Null))
+            })
+        };
+        changed.map_err(|why| Target::ApiKey.not_plain(why))
+    })?;
+    Target::System.edit(config_dir, |text, _| {
+        json_edit::set(text, "root_pass", &password).map_err(|why| Target::System.not_plain(why))
+    })
+}
+
+fn names_in(folder: &Path) -> Result<Vec<OsString>, Error> {
+    let names =
+        fs::read_dir(folder).and_then(|entries| entries.map(|entry| Ok(entry?.file_name())).collect());
+    names.map_err(|error| Error::of_file("read", folder, &error))
+}
+
+/// Removes a file or a folder; links are not followed.
+fn remove(path: &Path) -> Result<(), Error> {
+    let is_folder = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir());
+    let outcome = if is_folder { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    outcome.map_err(|error| Error::of_file("remove", path, &error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_belongs_to_a_log() {
+        let belongs = |candidate: &str| is_part_of(candidate.as_ref(), "a.log".as_ref());
+        for part in [
+            "a.log",
+            "a.log.20261123T050229Z-1",
+            "a.log.20261123T050229Z-12.zst",
+            "a.log.20261123T050229Z-2.gz",
+        ] {
+            assert!(belongs(part), "{part}");
+        }
+        for other in [
+            "a.log2",
+            "b.log",
+            "a.log.bak",
+            "a.log.20261123T050229Z-",
+            "a.log.2026T05Z-1",
+            "a.log.1.gz",
+            "a.lo",
+        ] {
+            assert!(!belongs(other), "{other}");
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! `mocactl status`: what every log does at this moment, at a glance.
+
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use serde::{Deserialize, Serialize};
+
+use crate::config::{LogEntry, LogName};
+use crate::ctl::client::admin::Admin;
+use crate::ctl::error::{Error, Outcome};
+use crate::ctl::log_selection::Logs;
+use crate::ctl::paths::Places;
+use crate::ctl::system::instance_state::{RUNNING, state_by_socket, states};
+use crate::ctl::system::systemctl;
+use crate::ctl::system::units::Units;
+use crate::ctl::ui::output::{Align, Cell, Colour, Out, human_count, human_size, remark};
+
+/// Arguments of `status`.
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    /// The logs; all that are switched on when none is named
+    #[arg(value_name = "NAME")]
+    names: Vec<LogName>,
+    /// Only the table, without what `systemctl status` says
+    #[arg(long)]
+    table: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// As long as records are counted for records/s.
+const SAMPLE: Duration = Duration::from_millis(500);
+
+/// What `systemctl status` ends with when a unit is not active.
+const NOT_ACTIVE: u8 = 3;
+
+/// What an instance says of itself.
+#[derive(Debug, Deserialize, Serialize)]
+struct Live {
+    version: String,
+    pid: u32,
+    addresses: Vec<String>,
+    uptime_seconds: u64,
+    connections: u64,
+    records: u64,
+    size: u64,
+    count: u64,
+    maintenance: MaintenanceState,
+    blocked: u64,
+    reload_refused: Option<String>,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+struct MaintenanceState {
+    on: bool,
+    by_signal: bool,
+    by_file: bool,
+}
+
+/// One log.
+#[derive(Debug, Serialize)]
+struct Row {
+    name: String,
+    state: &'static str,
+    /// as configured; where it listens is in `live`
+    address: String,
+    records_per_second: Option<f64>,
+    live: Option<Live>,
+    /// why there is nothing in `live` although it runs
+    error: Option<String>,
+}
+
+pub(crate) fn run(status: &Status, places: &Places, out: &mut Out) -> Outcome {
+    let logs = Logs::load(places)?;
+    let names = logs.select(&status.names)?;
+    let units: Vec<Units> = names.iter().map(Units::of).collect::<Result<_, _>>()?;
+    let states = states(&units)?;
+    let has_systemd = states.is_some();
+    if !has_systemd {
+        remark(format_args!(
+            "mocactl: there is no systemd here; logs with a socket in {} are taken as running",
+            places.run.display()
+        ));
+    }
+    let mut rows = Vec::with_capacity(names.len());
+    for (index, name) in names.iter().enumerate() {
+        let state = states.as_ref().and_then(|states| states.get(index).copied());
+        let state = state.unwrap_or_else(|| state_by_socket(name, places));
+        let address = logs.known(name).map(address)?;
+        rows.push(Row {
+            name: name.to_string(),
+            state,
+            address,
+            records_per_second: None,
+            live: None,
+            error: None,
+        });
+    }
+    ask(&mut rows, &names, places);
+    let active = rows.iter().all(|row| row.state == RUNNING);
+    if status.json {
+        out.json(&rows)?;
+        return Ok(if active { 0 } else { NOT_ACTIVE });
+    }
+    table(&rows, out)?;
+    out.flush()?;
+    for row in &rows {
+        if let Some(error) = &row.error {
+            remark(format_args!("mocactl: {error}"));
+        }
+        if let Some(refused) = row.live.as_ref().and_then(|live| live.reload_refused.as_ref()) {
+            let name = &row.name;
+            remark(format_args!(
+                "{name}: the changed configuration was refused, the last good one is in force: {refused}"
+            ));
+        }
+    }
+    if status.table || !has_systemd {
+        return Ok(if active { 0 } else { NOT_ACTIVE });
+    }
+    out.line("")?;
+    let services: Vec<String> = units.into_iter().map(|units| units.service).collect();
+    systemctl::run(out, &["status", "--no-pager", "--lines=5"], &services)
+}
+
+/// Asks the running ones, twice: what came in between is records/s. Others are not asked, that would start them.
+fn ask(rows: &mut [Row], names: &[LogName], places: &Places) {
+    let mut first = Vec::with_capacity(rows.len());
+    for (row, name) in rows.iter_mut().zip(names) {
+        let live = (row.state == RUNNING).then(|| live(name, places)).and_then(|live| match live {
+            Ok(live) => Some((live, Instant::now())),
+            Err(error) => {
+                row.error = Some(error.to_string());
+                None
+            }
+        });
+        first.push(live);
+    }
+    if first.iter().any(Option::is_some) {
+        std::thread::sleep(SAMPLE);
+    }
+    for ((row, name), before) in rows.iter_mut().zip(names).zip(first) {
+        let Some((before, at)) = before else { continue };
+        match live(name, places) {
+            // a restart counts from 1 again
+            Ok(now) if now.pid == before.pid => {
+                let new = now.records.saturating_sub(before.records);
+                let rate = f64::from(u32::try_from(new).unwrap_or(u32::MAX)) / at.elapsed().as_secs_f64();
+                row.records_per_second = Some((rate * 10.0).round() / 10.0);
+                row.live = Some(now);
+            }
+            Ok(now) => row.live = Some(now),
+            Err(_) => row.live = Some(before),
+        }
+    }
+}
+
+fn live(name: &LogName, places: &Places) -> Result<Live, Error> {
+    Admin::new(&places.run, name).value("GET", "/admin/status")
+}
+
+fn address(log: &LogEntry) -> String {
+    if log.host.contains(':') {
+        format!("[{}]:{}", log.host, log.port)
+    } else {
+        format!("{}:{}", log.host, log.port)
+    }
+}
+
+fn table(rows: &[Row], out: &mut Out) -> Result<(), Error> {
+    let heading = [
+        ("LOG", Align::Left),
+        ("STATE", Align::Left),
+        ("ADDRESS", Align::Left),
+        ("RECORDS/S", Align::Right),
+        ("LINES", Align::Right),
+        ("SIZE", Align::Right),
+        ("MAINTENANCE", Align::Left),
+        ("BLOCKED", Align::Right),
+    ];
+    let cells: Vec<Vec<Cell>> = rows.iter().map(cells).collect();
+    out.table(&heading, &cells)
+}
+
+fn cells(row: &Row) -> Vec<Cell> {
+    let colour = match row.state {
+        "running" => Colour::Green,
+        "failed" => Colour::Red,
+        "stopped" | "waiting" => Colour::Plain,
+        _ => Colour::Yellow,
+    };
+    let of_live = |show: fn(&Live) -> String| row.live.as_ref().map_or_else(|| "-".to_owned(), show);
+    let maintenance = match row.live.as_ref().map(|live| &live.maintenance) {
+        None => Cell::plain("-"),
+        Some(MaintenanceState { on: false, .. }) => Cell::plain("off"),
+        Some(MaintenanceState { by_file: true, .. }) => Cell::painted(Colour::Yellow, "on (system.json)"),
+        Some(_) => Cell::painted(Colour::Yellow, "on"),
+    };
+    let listening =
+        row.live.as_ref().and_then(|live| live.addresses.iter().find(|a| !a.starts_with("unix:")));
+    let rate = row.records_per_second.map_or_else(|| "-".to_owned(), |rate| format!("{rate:.1}"));
+    vec![
+        Cell::painted(Colour::Bold, &*row.name),
+        Cell::painted(colour, row.state),
+        Cell::plain(listening.unwrap_or(&row.address)),
+        Cell::plain(rate),
+        Cell::plain(of_live(|live| human_count(live.count))),
+        Cell::plain(of_live(|live| human_size(live.size))),
+        maintenance,
+        Cell::plain(of_live(|live| human_count(live.blocked))),
+    ]
+}

@@ -1,0 +1,176 @@
+//! `mocactl top`: what all logs do, live, in a terminal.
+
+mod sample;
+mod screen;
+mod terminal;
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use serde::Serialize;
+
+use self::sample::{Figures, Sample};
+use self::screen::View;
+use self::terminal::{Key, Terminal, Woken};
+use crate::config::LogName;
+use crate::ctl::client::admin::Admin;
+use crate::ctl::error::{Error, Outcome};
+use crate::ctl::log_selection::Logs;
+use crate::ctl::paths::Places;
+use crate::ctl::system::instance_state::{RUNNING, state_by_socket, states};
+use crate::ctl::system::units::Units;
+use crate::ctl::ui::output::{Out, remark};
+use crate::exit::Exit;
+
+/// Arguments of `top`.
+#[derive(Debug, Args)]
+pub(crate) struct Top {
+    /// The logs; all that are switched on when none is named
+    #[arg(value_name = "NAME")]
+    names: Vec<LogName>,
+    /// Seconds between two looks
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = interval)]
+    interval: Duration,
+    /// Look twice, print what happened in between, and end; so it does as well where there is no terminal
+    #[arg(long)]
+    once: bool,
+    /// The same as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// How long an instance may take to answer: longer, and it is shown as silent.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+fn interval(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().filter(|seconds| (0.1..=3600.0).contains(seconds));
+    seconds.map(Duration::from_secs_f64).ok_or_else(|| "expected 0.1 to 3600 seconds".to_owned())
+}
+
+/// One log.
+#[derive(Debug, Serialize)]
+struct Row {
+    name: String,
+    state: &'static str,
+    #[serde(flatten)]
+    figures: Figures,
+    /// why there are no figures although it runs
+    error: Option<String>,
+}
+
+pub(crate) fn run(top: &Top, places: &Places, out: &mut Out) -> Outcome {
+    let mut watch = Watch { top, places, before: HashMap::new(), states: States::Unknown };
+    let rows = watch.look()?;
+    if top.once || top.json || !terminal::is_there() {
+        drop(rows);
+        std::thread::sleep(top.interval);
+        return once(top, &watch.look()?, out);
+    }
+    live(&mut watch, rows, out)
+}
+
+fn once(top: &Top, rows: &[Row], out: &mut Out) -> Outcome {
+    if top.json {
+        out.json(&rows)?;
+        return Ok(0);
+    }
+    for line in screen::table(rows, out, None) {
+        out.line(line)?;
+    }
+    out.flush()?;
+    for error in rows.iter().filter_map(|row| row.error.as_ref()) {
+        remark(format_args!("mocactl: {error}"));
+    }
+    Ok(0)
+}
+
+fn live(watch: &mut Watch<'_>, mut rows: Vec<Row>, out: &Out) -> Outcome {
+    let unusable = |error: std::io::Error| Error::new(Exit::IoErr, format!("the terminal fails: {error}"));
+    let terminal = Terminal::take().map_err(unusable)?;
+    let mut view = View::new(watch.top.interval);
+    let mut next = Instant::now() + watch.top.interval;
+    loop {
+        terminal.draw(&view.lines(&mut rows, out, Terminal::size())).map_err(Error::Output)?;
+        match Terminal::wait(next).map_err(unusable)? {
+            Woken::Pressed(keys) if keys.contains(&Key::Quit) => return Ok(0),
+            Woken::Pressed(keys) => keys.into_iter().for_each(|key| view.press(key, rows.len())),
+            Woken::Gone => return Ok(0),
+            Woken::Resized => {}
+            Woken::InTime => {
+                rows = watch.look()?;
+                next = Instant::now() + watch.top.interval;
+            }
+        }
+    }
+}
+
+/// What was seen before.
+struct Watch<'a> {
+    top: &'a Top,
+    places: &'a Places,
+    before: HashMap<LogName, Sample>,
+    states: States,
+}
+
+/// Whether systemd can be asked.
+#[derive(PartialEq, Eq)]
+enum States {
+    Unknown,
+    NoSystemd,
+}
+
+impl Watch<'_> {
+    /// Asks all instances that run, at once.
+    fn look(&mut self) -> Result<Vec<Row>, Error> {
+        let names = Logs::load(self.places)?.select(&self.top.names)?;
+        let states = self.states_of(&names)?;
+        let asked: Vec<Option<Result<Sample, Error>>> = std::thread::scope(|scope| {
+            let ask = |(name, state): (&LogName, &&str)| {
+                let admin = Admin::new(&self.places.run, name).with_patience(PATIENCE);
+                (*state == RUNNING).then(|| scope.spawn(move || ask(&admin)))
+            };
+            let threads: Vec<_> = names.iter().zip(&states).map(ask).collect();
+            let gone = |_| Err(Error::new(Exit::Software, "a thread panicked"));
+            threads.into_iter().map(|thread| thread.map(|t| t.join().unwrap_or_else(gone))).collect()
+        });
+        let mut rows = Vec::with_capacity(names.len());
+        for ((name, mut state), asked) in names.into_iter().zip(states).zip(asked) {
+            let (mut figures, mut error) = (Figures::default(), None);
+            match asked {
+                Some(Ok(sample)) => {
+                    figures = sample.since(self.before.get(&name));
+                    self.before.insert(name.clone(), sample);
+                }
+                // nobody would be shown at all
+                Some(Err(refused @ Error::Failed { exit: Exit::NoPerm, .. })) => return Err(refused),
+                // what a process left that is gone
+                Some(Err(Error::Failed { exit: Exit::Unavailable, .. }))
+                    if self.states == States::NoSystemd =>
+                {
+                    state = "stopped";
+                }
+                Some(Err(why)) => error = Some(why.to_string()),
+                None => {}
+            }
+            rows.push(Row { name: name.to_string(), state, figures, error });
+        }
+        Ok(rows)
+    }
+
+    fn states_of(&mut self, names: &[LogName]) -> Result<Vec<&'static str>, Error> {
+        if self.states == States::Unknown {
+            let units: Vec<Units> = names.iter().map(Units::of).collect::<Result<_, _>>()?;
+            if let Some(states) = states(&units)? {
+                return Ok(states);
+            }
+            self.states = States::NoSystemd;
+        }
+        Ok(names.iter().map(|name| state_by_socket(name, self.places)).collect())
+    }
+}
+
+fn ask(admin: &Admin) -> Result<Sample, Error> {
+    let text = admin.text("/metrics")?;
+    Ok(Sample::read(&text, Instant::now()))
+}

@@ -1,0 +1,89 @@
+//! `mocactl update` and `update-system`: newer versions, by the package manager. The sockets belong to systemd, so
+//! nobody is refused while the service is replaced.
+
+use std::fs;
+use std::io::{self, IsTerminal};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use clap::Args;
+use nix::unistd::geteuid;
+
+use crate::ctl::error::{Error, Outcome};
+use crate::ctl::system::systemctl::code;
+use crate::ctl::ui::output::{Out, remark};
+use crate::exit::Exit;
+
+const PACKAGE: &str = "moca-file-log";
+
+/// Arguments of `update-system`.
+#[derive(Debug, Args)]
+pub(crate) struct UpdateSystem {
+    /// Install this package file instead of asking apt for a newer version
+    #[arg(long, value_name = "FILE")]
+    deb: Option<PathBuf>,
+}
+
+pub(crate) fn update(out: &mut Out) -> Outcome {
+    must_be_root()?;
+    let lists = apt(&["update".as_ref()], out)?;
+    if lists != 0 {
+        return Ok(lists);
+    }
+    apt(
+        &["install".as_ref(), "--yes".as_ref(), "--only-upgrade".as_ref(), "--".as_ref(), PACKAGE.as_ref()],
+        out,
+    )
+}
+
+pub(crate) fn update_system(arguments: &UpdateSystem, out: &mut Out) -> Outcome {
+    let Some(file) = &arguments.deb else { return update(out) };
+    // an absolute path: apt takes what has no slash as the name of a package
+    let file = fs::canonicalize(file).map_err(|error| Error::of_file("read", file, &error))?;
+    let version = version_of(&file)?;
+    must_be_root()?;
+    remark(format_args!("Installing {PACKAGE} {version}; this is {}.", env!("CARGO_PKG_VERSION")));
+    let options = ["install", "--yes", "--allow-downgrades", "--"].map(str::as_ref);
+    apt(&[&options[..], &[file.as_os_str()]].concat(), out)
+}
+
+/// The version in a package file, which has to be ours.
+fn version_of(file: &Path) -> Result<String, Error> {
+    let field = |name: &str| -> Result<String, Error> {
+        let mut command = Command::new("dpkg-deb");
+        command.arg("-f").arg(file).arg(name).stdin(Stdio::null());
+        let output = command.output().map_err(|error| Error::of_program("dpkg-deb", &error))?;
+        if !output.status.success() {
+            let why = String::from_utf8_lossy(&output.stderr);
+            let message = format!("{} is no Debian package: {}", file.display(), why.trim());
+            return Err(Error::new(Exit::DataErr, message));
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let package = field("Package")?;
+    if package != PACKAGE {
+        let message = format!("{} is the package {package:?}, not {PACKAGE}", file.display());
+        return Err(Error::new(Exit::DataErr, message));
+    }
+    field("Version")
+}
+
+/// Runs apt-get in the operator's terminal, with its progress; configuration files stay as they are.
+fn apt(arguments: &[&std::ffi::OsStr], out: &mut Out) -> Outcome {
+    out.flush()?;
+    let mut command = Command::new("apt-get");
+    command.args(["-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Options::=--force-confold"]);
+    if io::stdout().is_terminal() {
+        command.args(["-o", "Dpkg::Progress-Fancy=1"]);
+    }
+    let status = command.args(arguments).status().map_err(|error| Error::of_program("apt-get", &error))?;
+    Ok(code(status))
+}
+
+pub(crate) fn must_be_root() -> Result<(), Error> {
+    if geteuid().is_root() {
+        Ok(())
+    } else {
+        Err(Error::new(Exit::NoPerm, "this is for root only; use sudo"))
+    }
+}

@@ -1,0 +1,139 @@
+//! Edits of configuration files: one at a time, whole or not at all, never to something that the server would refuse,
+//! with mode and ownership kept.
+
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::path::{Path, PathBuf};
+
+use nix::unistd::{Group, geteuid};
+
+use crate::config::{Files, Sources};
+use crate::ctl::edit::json_edit::NotPlain;
+use crate::ctl::error::Error;
+use crate::exit::Exit;
+
+/// The files that commands edit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Target {
+    ApiKey,
+    System,
+}
+
+impl Target {
+    pub(crate) const fn file(self) -> &'static str {
+        match self {
+            Self::ApiKey => "api_key.json",
+            Self::System => "system.json",
+        }
+    }
+
+    /// What stands in a file that does not exist yet.
+    const fn empty(self) -> &'static str {
+        match self {
+            Self::ApiKey => "[]\n",
+            Self::System => "{}\n",
+        }
+    }
+
+    /// The file as the server reads it.
+    pub(crate) fn parse(self, text: &str) -> Result<Files, Error> {
+        let mut sources = Sources { log: Some("{}".to_owned()), ..Sources::default() };
+        match self {
+            Self::ApiKey => sources.api_key = Some(text.to_owned()),
+            Self::System => sources.system = Some(text.to_owned()),
+        }
+        Files::parse(&sources).map(|loaded| loaded.files).map_err(|findings| Error::of_findings(&findings))
+    }
+
+    /// The text of the file in this directory; an absent one is empty.
+    pub(crate) fn read(self, dir: &Path) -> Result<String, Error> {
+        let path = dir.join(self.file());
+        match fs::read_to_string(&path) {
+            Ok(text) => Ok(text),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(self.empty().to_owned()),
+            Err(error) => Err(Error::of_file("read", &path, &error)),
+        }
+    }
+
+    /// Replaces the file by what `change` makes of it.
+    pub(crate) fn edit(
+        self,
+        dir: &Path,
+        change: impl FnOnce(&str, &Files) -> Result<String, Error>,
+    ) -> Result<(), Error> {
+        // Two commands at once must not undo each other; the lock ends with the descriptor.
+        let lock = File::open(dir).map_err(|error| Error::of_file("open", dir, &error))?;
+        lock.lock().map_err(|error| Error::of_file("lock", dir, &error))?;
+        let before = self.read(dir)?;
+        let files = self.parse(&before)?;
+        let after = change(&before, &files)?;
+        self.parse(&after)?;
+        if after != before {
+            let path = dir.join(self.file());
+            replace(&path, after.as_bytes()).map_err(|error| Error::of_file("write", &path, &error))?;
+        }
+        Ok(())
+    }
+
+    /// A text that is left as it is.
+    pub(crate) fn not_plain(self, why: NotPlain) -> Error {
+        Error::new(Exit::DataErr, format!("{} is not changed: {why}", self.file()))
+    }
+}
+
+/// Replaces a file as a whole, durably. A link stays a link: what it points to is replaced.
+pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let temporary = temporary(&target)?;
+    match fs::remove_file(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let outcome = write_like(&target, &temporary, content).and_then(|()| fs::rename(&temporary, &target));
+    if outcome.is_err() {
+        drop(fs::remove_file(&temporary));
+    }
+    outcome?;
+    sync_parent(&target)
+}
+
+/// Writes `temporary` with the mode and the owners of `target`, readable by nobody else before it is complete.
+fn write_like(target: &Path, temporary: &Path, content: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(temporary)?;
+    let (mode, owner, group) = match fs::metadata(target) {
+        Ok(old) => (old.mode() & 0o7777, Some(old.uid()), Some(old.gid())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => (0o640, None, service_group()),
+        Err(error) => return Err(error),
+    };
+    let made = file.metadata()?;
+    let differs = |wanted: Option<u32>, is: u32| wanted.is_some_and(|wanted| wanted != is);
+    if differs(owner, made.uid()) || differs(group, made.gid()) {
+        fchown(&file, owner, group)?;
+    }
+    file.write_all(content)?;
+    file.set_permissions(Permissions::from_mode(mode))?;
+    file.sync_all()
+}
+
+/// Who may read secrets besides root; only root can give a file to a group that it is not in.
+fn service_group() -> Option<u32> {
+    let group = geteuid().is_root().then(|| Group::from_name("moca-file-log"))?;
+    Some(group.ok()??.gid.as_raw())
+}
+
+fn temporary(target: &Path) -> io::Result<PathBuf> {
+    let name = target.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+    let mut hidden = std::ffi::OsString::from(".");
+    hidden.push(name);
+    hidden.push(".tmp");
+    Ok(target.with_file_name(hidden))
+}
+
+/// Makes what was done in the folder of `path` last.
+pub(crate) fn sync_parent(path: &Path) -> io::Result<()> {
+    path.parent().map_or(Ok(()), |folder| {
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        File::open(folder)?.sync_all()
+    })
+}

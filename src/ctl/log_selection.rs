@@ -1,0 +1,75 @@
+//! Which logs a command is about. Only `log.json` is read: a mistake in another file must not keep an operator from
+//! stopping a log.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+
+use crate::config::{Files, LogEntry, LogName, Sources};
+use crate::ctl::error::Error;
+use crate::ctl::paths::Places;
+use crate::exit::Exit;
+
+/// The logs of `log.json`.
+pub(crate) struct Logs {
+    pub(crate) entries: BTreeMap<LogName, LogEntry>,
+    file: PathBuf,
+}
+
+impl Logs {
+    /// Reads `log.json`.
+    pub(crate) fn load(places: &Places) -> Result<Self, Error> {
+        let file = places.config.join("log.json");
+        let text = fs::read_to_string(&file).map_err(|error| Error::of_file("read", &file, &error))?;
+        let sources = Sources { log: Some(text), ..Sources::default() };
+        match Files::parse(&sources) {
+            Ok(loaded) => Ok(Self { entries: loaded.files.logs, file }),
+            Err(findings) => Err(Error::of_findings(&findings)),
+        }
+    }
+
+    /// The logs with these names, each once, or all that are switched on when there is no name.
+    pub(crate) fn select(&self, names: &[LogName]) -> Result<Vec<LogName>, Error> {
+        if names.is_empty() {
+            let enabled: Vec<LogName> =
+                self.entries.iter().filter(|(_, log)| log.status).map(|(name, _)| name.clone()).collect();
+            if enabled.is_empty() {
+                let message = format!("no log is switched on in {}", self.file.display());
+                return Err(Error::new(Exit::NoInput, message));
+            }
+            return Ok(enabled);
+        }
+        let mut selected: Vec<LogName> = Vec::with_capacity(names.len());
+        for name in names {
+            self.known(name)?;
+            if !selected.contains(name) {
+                selected.push(name.clone());
+            }
+        }
+        Ok(selected)
+    }
+
+    /// The log with this name, or the only one that is switched on.
+    pub(crate) fn one(&self, name: Option<&LogName>) -> Result<LogName, Error> {
+        if let Some(name) = name {
+            return self.known(name).map(|_| name.clone());
+        }
+        let mut enabled = self.select(&[])?;
+        if enabled.len() > 1 {
+            let names: Vec<&str> = enabled.iter().map(LogName::as_str).collect();
+            let message = format!("which log? Name one of {}", names.join(", "));
+            return Err(Error::new(Exit::Usage, message));
+        }
+        Ok(enabled.remove(0))
+    }
+
+    /// The entry with this name.
+    pub(crate) fn known(&self, name: &LogName) -> Result<&LogEntry, Error> {
+        self.entries.get(name).ok_or_else(|| {
+            let known: Vec<&str> = self.entries.keys().map(LogName::as_str).collect();
+            let known = if known.is_empty() { "no log".to_owned() } else { known.join(", ") };
+            let message = format!("unknown log {:?}: {} has {known}", name.as_str(), self.file.display());
+            Error::new(Exit::NoInput, message)
+        })
+    }
+}

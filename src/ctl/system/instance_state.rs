@@ -1,0 +1,40 @@
+//! Whether logs run, in one word, as systemd knows it.
+
+use crate::config::LogName;
+use crate::ctl::error::Error;
+use crate::ctl::paths::Places;
+use crate::ctl::system::systemctl::{self, Shown};
+use crate::ctl::system::units::Units;
+
+/// What an instance is called that can be asked. Others are not asked: that would start them.
+pub(crate) const RUNNING: &str = "running";
+
+/// A word for each of these logs; `None` where there is no systemd.
+pub(crate) fn states(units: &[Units]) -> Result<Option<Vec<&'static str>>, Error> {
+    let both: Vec<String> =
+        units.iter().flat_map(|units| [units.service.clone(), units.socket.clone()]).collect();
+    let Some(shown) = systemctl::show(&both, &["Id", "ActiveState", "SubState"])? else { return Ok(None) };
+    let (service, socket) = (|index| shown.get(2 * index), |index| shown.get(2 * index + 1));
+    Ok(Some((0..units.len()).map(|index| state(service(index), socket(index))).collect()))
+}
+
+/// Without systemd, whoever has an admin socket is taken as running.
+pub(crate) fn state_by_socket(name: &LogName, places: &Places) -> &'static str {
+    if crate::ctl::client::admin::socket_path(&places.run, name).exists() { RUNNING } else { "stopped" }
+}
+
+/// One word for both units.
+fn state(service: Option<&Shown>, socket: Option<&Shown>) -> &'static str {
+    match service.map_or("", |service| service.get("ActiveState")) {
+        "active" | "reloading" => RUNNING,
+        "activating" if service.is_some_and(|s| s.get("SubState").starts_with("auto-restart")) => {
+            "restarting"
+        }
+        "activating" => "starting",
+        "deactivating" => "stopping",
+        "failed" => "failed",
+        // the first request starts it
+        _ if socket.is_some_and(|socket| socket.get("ActiveState") == "active") => "waiting",
+        _ => "stopped",
+    }
+}

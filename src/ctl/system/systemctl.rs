@@ -1,0 +1,92 @@
+//! `systemctl`, run with arguments as they are: no shell ever sees the name of a log.
+
+use std::collections::HashMap;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Command, ExitStatus, Output, Stdio};
+
+use crate::ctl::error::{Error, Outcome};
+use crate::ctl::ui::output::Out;
+use crate::exit::Exit;
+
+const PROGRAM: &str = "systemctl";
+
+/// What systemd says of a unit.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Shown(HashMap<String, String>);
+
+impl Shown {
+    /// A property; empty when there is none.
+    pub(crate) fn get(&self, property: &str) -> &str {
+        self.0.get(property).map_or("", String::as_str)
+    }
+}
+
+/// The exit status as a shell would have it.
+pub(crate) fn code(status: ExitStatus) -> u8 {
+    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
+    code.and_then(|code| u8::try_from(code).ok()).unwrap_or(Exit::Software.code())
+}
+
+/// Runs `systemctl VERB… -- UNIT…` in the operator's terminal; the status is systemctl's.
+pub(crate) fn run(out: &mut Out, verb: &[&str], units: &[String]) -> Outcome {
+    out.flush()?;
+    let mut command = Command::new(PROGRAM);
+    command.args(verb).arg("--").args(units);
+    let status = command.status().map_err(|error| Error::of_program(PROGRAM, &error))?;
+    Ok(code(status))
+}
+
+/// Runs `systemctl daemon-reload`.
+pub(crate) fn daemon_reload(out: &mut Out) -> Outcome {
+    out.flush()?;
+    let status =
+        Command::new(PROGRAM).arg("daemon-reload").status().map_err(|e| Error::of_program(PROGRAM, &e))?;
+    Ok(code(status))
+}
+
+/// Properties of these units, in their order; `None` where there is no systemd at all.
+pub(crate) fn show(units: &[String], properties: &[&str]) -> Result<Option<Vec<Shown>>, Error> {
+    let mut command = Command::new(PROGRAM);
+    command.arg("show").arg(format!("--property={}", properties.join(","))).arg("--").args(units);
+    command.stdin(Stdio::null());
+    let Output { status, stdout, stderr } = match command.output() {
+        Ok(output) => output,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Error::of_program(PROGRAM, &error)),
+    };
+    if !status.success() {
+        if !Path::new("/run/systemd/system").exists() {
+            return Ok(None);
+        }
+        let why = String::from_utf8_lossy(&stderr);
+        return Err(Error::new(Exit::Unavailable, format!("systemctl show failed: {}", why.trim())));
+    }
+    Ok(Some(parse(&String::from_utf8_lossy(&stdout))))
+}
+
+/// Blocks of `Property=VALUE` with an empty line between them.
+fn parse(text: &str) -> Vec<Shown> {
+    let block = |block: &str| {
+        let pairs = block.lines().filter_map(|line| line.split_once('='));
+        Shown(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+    };
+    text.split("\n\n").filter(|text| !text.trim().is_empty()).map(block).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_systemctl_shows() {
+        let shown = parse("Id=a.service\nActiveState=active\nX=a=b\n\nId=b.service\nActiveState=\n");
+        assert_eq!(shown.len(), 2);
+        assert_eq!((shown[0].get("ActiveState"), shown[0].get("X")), ("active", "a=b"));
+        assert_eq!(
+            (shown[1].get("Id"), shown[1].get("ActiveState"), shown[1].get("None")),
+            ("b.service", "", "")
+        );
+        assert!(parse("").is_empty());
+    }
+}

@@ -1,0 +1,45 @@
+//! The names of a log's units.
+
+use crate::config::LogName;
+use crate::ctl::error::Error;
+use crate::exit::Exit;
+use crate::systemd::generator::{admin_socket_unit, service_unit, socket_unit};
+
+/// Everything that is enabled, in one unit.
+pub(crate) const TARGET: &str = "moca-file-log.target";
+
+/// The units of one log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Units {
+    pub(crate) service: String,
+    pub(crate) socket: String,
+    pub(crate) admin: String,
+}
+
+/// Longest name of a unit that systemd takes, in bytes.
+const LONGEST: usize = 255;
+
+impl Units {
+    pub(crate) fn of(log: &LogName) -> Result<Self, Error> {
+        let units =
+            Self { service: service_unit(log), socket: socket_unit(log), admin: admin_socket_unit(log) };
+        if units.admin.len() > LONGEST {
+            let message = format!("the name of log {:?} is too long for a unit of systemd", log.as_str());
+            return Err(Error::new(Exit::Config, message));
+        }
+        Ok(units)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_no_unit_can_have() {
+        let fits: LogName = "x".repeat(200).parse().unwrap();
+        assert!(Units::of(&fits).is_ok());
+        let long: LogName = "ü".repeat(100).parse().unwrap();
+        assert!(Units::of(&long).unwrap_err().to_string().contains("too long"));
+    }
+}

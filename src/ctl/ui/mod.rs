@@ -1,0 +1,4 @@
+//! The operator's terminal: output and questions.
+
+pub(crate) mod output;
+pub(crate) mod prompt;

@@ -1,0 +1,282 @@
+//! What commands say: data on stdout, remarks on stderr. Nobody listening is no reason to panic, and colours are for
+//! terminals.
+
+use std::borrow::Cow;
+use std::fmt::Display;
+use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
+
+use serde::Serialize;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+use crate::ctl::error::Error;
+
+/// The standard output of a command.
+pub(crate) struct Out {
+    writer: BufWriter<Stdout>,
+    colours: bool,
+}
+
+/// How a word stands out on a terminal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Colour {
+    Plain,
+    Bold,
+    Red,
+    Green,
+    Yellow,
+}
+
+impl Out {
+    pub(crate) fn stdout() -> Self {
+        let stdout = io::stdout();
+        let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+            && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
+        Self { colours: wanted && stdout.is_terminal(), writer: BufWriter::new(stdout) }
+    }
+
+    /// As where there is no terminal.
+    #[cfg(test)]
+    pub(crate) fn plain() -> Self {
+        Self { colours: false, writer: BufWriter::new(io::stdout()) }
+    }
+
+    /// One line.
+    pub(crate) fn line(&mut self, text: impl Display) -> Result<(), Error> {
+        writeln!(self.writer, "{text}").map_err(Error::Output)
+    }
+
+    /// Bytes as they are.
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        self.writer.write_all(bytes).map_err(Error::Output)
+    }
+
+    /// A value for programs.
+    pub(crate) fn json(&mut self, value: &impl Serialize) -> Result<(), Error> {
+        serde_json::to_writer_pretty(&mut self.writer, value).map_err(|error| Error::Output(error.into()))?;
+        self.bytes(b"\n")
+    }
+
+    /// Everything so far reaches the reader: before another program writes, and before waiting.
+    pub(crate) fn flush(&mut self) -> Result<(), Error> {
+        self.writer.flush().map_err(Error::Output)
+    }
+
+    /// The text in a colour, on a terminal.
+    pub(crate) fn paint(&self, colour: Colour, text: &str) -> String {
+        let code = match colour {
+            _ if !self.colours => return text.to_owned(),
+            Colour::Plain => return text.to_owned(),
+            Colour::Bold => "1",
+            Colour::Red => "31",
+            Colour::Green => "32",
+            Colour::Yellow => "33",
+        };
+        format!("\x1b[{code}m{text}\x1b[0m")
+    }
+
+    /// Rows under a heading, in columns that are as wide as what stands in them.
+    pub(crate) fn table(&mut self, heading: &[(&str, Align)], rows: &[Vec<Cell>]) -> Result<(), Error> {
+        for line in self.lines_of_table(heading, rows, "  ", None) {
+            self.line(line)?;
+        }
+        Ok(())
+    }
+
+    /// The lines of such a table, `gap` between its columns. Where it would be wider than `most`, texts of the first
+    /// column are cut.
+    pub(crate) fn lines_of_table(
+        &self,
+        heading: &[(&str, Align)],
+        rows: &[Vec<Cell>],
+        gap: &str,
+        most: Option<usize>,
+    ) -> Vec<String> {
+        let heading_cells: Vec<Cell> = heading
+            .iter()
+            .map(|(title, _)| Cell { text: (*title).to_owned(), colour: Colour::Bold })
+            .collect();
+        let mut widths: Vec<usize> = heading_cells.iter().map(|cell| cell.text.width()).collect();
+        for row in rows {
+            for (width, cell) in widths.iter_mut().zip(row) {
+                *width = (*width).max(cell.text.width());
+            }
+        }
+        let wide = widths.iter().sum::<usize>() + gap.width() * widths.len().saturating_sub(1);
+        if let (Some(first), Some(most)) = (widths.first_mut(), most) {
+            *first = first.saturating_sub(wide.saturating_sub(most)).max(FIRST_LEAST);
+        }
+        let line_of = |row: &Vec<Cell>| {
+            let mut line = String::new();
+            for (index, (cell, width)) in row.iter().zip(&widths).enumerate() {
+                if index > 0 {
+                    line.push_str(gap);
+                }
+                let text = cut(&cell.text, *width);
+                let padding = " ".repeat(width.saturating_sub(text.width()));
+                let painted = self.paint(cell.colour, &text);
+                match heading.get(index).map(|(_, align)| *align) {
+                    Some(Align::Right) => line.extend([padding, painted]),
+                    _ if index + 1 == row.len() => line.push_str(&painted),
+                    _ => line.extend([painted, padding]),
+                }
+            }
+            line.truncate(line.trim_end().len());
+            line
+        };
+        std::iter::once(&heading_cells).chain(rows).map(line_of).collect()
+    }
+}
+
+/// The first column of a table is never cut below this.
+const FIRST_LEAST: usize = 4;
+
+/// The beginning of a text that fits into so many columns, with a mark where something is missing.
+pub(crate) fn cut(text: &str, most: usize) -> Cow<'_, str> {
+    if text.width() <= most {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::new();
+    let mut wide = 1;
+    for character in text.chars() {
+        wide += character.width().unwrap_or_default();
+        if wide > most {
+            break;
+        }
+        shown.push(character);
+    }
+    shown.push('…');
+    Cow::Owned(shown)
+}
+
+/// On which side of its column a text stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Align {
+    Left,
+    Right,
+}
+
+/// One field of a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Cell {
+    pub(crate) text: String,
+    pub(crate) colour: Colour,
+}
+
+impl Cell {
+    pub(crate) fn plain(text: impl Into<String>) -> Self {
+        Self { text: text.into(), colour: Colour::Plain }
+    }
+
+    pub(crate) fn painted(colour: Colour, text: impl Into<String>) -> Self {
+        Self { text: text.into(), colour }
+    }
+}
+
+/// A remark on stderr; when nobody hears it, it was not important.
+pub(crate) fn remark(text: impl Display) {
+    drop(writeln!(io::stderr(), "{text}"));
+}
+
+/// A size as people read it; KB, MB, GB are powers of 1000.
+pub(crate) fn human_size(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["KB", "MB", "GB", "TB", "PB"];
+    if bytes < 1000 {
+        return format!("{bytes} B");
+    }
+    let (mut tenths, mut unit) = (bytes / 100, 0);
+    while tenths >= 10_000 && unit + 1 < UNITS.len() {
+        tenths /= 1000;
+        unit += 1;
+    }
+    format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit])
+}
+
+/// A number in at most five characters; k, M, G are powers of 1000.
+pub(crate) fn human_short(number: f64) -> String {
+    const UNITS: [&str; 6] = ["", "k", "M", "G", "T", "P"];
+    let (mut number, mut unit) = (number, 0);
+    // what would be shown as 1000
+    while number >= 999.5 && unit + 1 < UNITS.len() {
+        number /= 1000.0;
+        unit += 1;
+    }
+    let is_whole = unit == 0 && (number - number.round()).abs() < 0.05;
+    let decimals = usize::from(number < 99.95 && !is_whole);
+    format!("{number:.decimals$}{}", UNITS[unit])
+}
+
+/// A duration in at most five characters.
+pub(crate) fn human_seconds(seconds: f64) -> String {
+    let milliseconds = seconds * 1000.0;
+    match milliseconds {
+        ..9.95 => format!("{milliseconds:.1}ms"),
+        ..999.5 => format!("{milliseconds:.0}ms"),
+        ..9_950.0 => format!("{seconds:.1}s"),
+        _ => format!("{seconds:.0}s"),
+    }
+}
+
+/// A count with its thousands apart.
+pub(crate) fn human_count(count: u64) -> String {
+    let digits = count.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_cut_by_what_a_terminal_shows() {
+        assert_eq!(cut("sample1", 7), "sample1");
+        assert_eq!(cut("sample1", 6), "sampl…");
+        assert_eq!(
+            (cut("日本語", 6), cut("日本語", 5), cut("日本語", 4)),
+            ("日本語".into(), "日本…".into(), "日…".into())
+        );
+    }
+
+    #[test]
+    fn numbers_for_people() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1000, "1.0 KB"),
+            (999_999, "999.9 KB"),
+            (1_000_000, "1.0 MB"),
+            (12_345_678_901, "12.3 GB"),
+        ] {
+            assert_eq!(human_size(bytes), text);
+        }
+        assert_eq!(human_size(u64::MAX), "18446.7 PB");
+        for (number, text) in [
+            (0.0, "0"),
+            (0.4, "0.4"),
+            (7.0, "7"),
+            (99.94, "99.9"),
+            (99.96, "100"),
+            (999.4, "999"),
+            (999.6, "1.0k"),
+            (12_345.0, "12.3k"),
+            (999_999.0, "1.0M"),
+            (48_676_843_520.0, "48.7G"),
+        ] {
+            assert_eq!(human_short(number), text);
+        }
+        for (seconds, text) in
+            [(0.0, "0.0ms"), (0.000_123, "0.1ms"), (0.009_96, "10ms"), (0.999_6, "1.0s"), (9.96, "10s")]
+        {
+            assert_eq!(human_seconds(seconds), text);
+        }
+        for (count, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
+            assert_eq!(human_count(count), text);
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Questions to the person at the terminal.
+
+use std::fs::File;
+use std::io::{self, BufRead, IsTerminal, Read, Write};
+
+use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::{Handle, Signals};
+
+use crate::ctl::error::Error;
+use crate::ctl::ui::output::remark;
+use crate::exit::Exit;
+
+/// Asks whether to go on; `yes` has answered already.
+pub(crate) fn confirm(question: &str, yes: bool) -> Result<bool, Error> {
+    if yes {
+        return Ok(true);
+    }
+    if !io::stdin().is_terminal() {
+        let message = format!("{question} There is no terminal to ask on: pass --yes to go on");
+        return Err(Error::new(Exit::Usage, message));
+    }
+    prompt(&format!("{question} [y/N] "));
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer).map_err(|error| unreadable(&error))?;
+    let yes = matches!(answer.trim().to_lowercase().as_str(), "y" | "yes");
+    if !yes {
+        remark("Nothing was changed.");
+    }
+    Ok(yes)
+}
+
+/// One line of standard input, without its end.
+pub(crate) fn line_of_stdin(what: &str) -> Result<String, Error> {
+    let mut bytes = Vec::new();
+    let limit = 64 * 1024;
+    io::stdin().lock().take(limit).read_until(b'\n', &mut bytes).map_err(|error| unreadable(&error))?;
+    without_end(bytes, what)
+}
+
+/// A new password: asked for twice on a terminal, without showing it, else one line of standard input.
+pub(crate) fn new_password() -> Result<String, Error> {
+    if !io::stdin().is_terminal() {
+        return line_of_stdin("the password");
+    }
+    let password = hidden("New root password: ")?;
+    if hidden("The same again: ")? != password {
+        return Err(Error::new(Exit::DataErr, "the two passwords are different; nothing was changed"));
+    }
+    Ok(password)
+}
+
+fn hidden(question: &str) -> Result<String, Error> {
+    let terminal = File::open("/dev/tty").map_err(|error| unreadable(&error))?;
+    prompt(question);
+    let silence = Silence::on(&terminal).map_err(|error| unreadable(&error))?;
+    let mut bytes = Vec::new();
+    let read = io::BufReader::new(&terminal).take(64 * 1024).read_until(b'\n', &mut bytes);
+    drop(silence);
+    remark("");
+    read.map_err(|error| unreadable(&error))?;
+    without_end(bytes, "the password")
+}
+
+fn without_end(mut bytes: Vec<u8>, what: &str) -> Result<String, Error> {
+    if bytes.last() == Some(&b'\n') {
+        bytes.pop();
+        if bytes.last() == Some(&b'\r') {
+            bytes.pop();
+        }
+    }
+    String::from_utf8(bytes).map_err(|_| Error::new(Exit::DataErr, format!("{what} is not UTF-8 text")))
+}
+
+/// While it lives, the terminal does not show what is typed; a signal that ends the program restores it as well.
+struct Silence {
+    terminal: File,
+    before: Termios,
+    signals: Handle,
+}
+
+impl Silence {
+    fn on(terminal: &File) -> io::Result<Self> {
+        let terminal = terminal.try_clone()?;
+        let before = tcgetattr(&terminal)?;
+        let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+        let handle = signals.handle();
+        let (at_signal, of_terminal) = (before.clone(), terminal.try_clone()?);
+        std::thread::spawn(move || {
+            if let Some(signal) = signals.forever().next() {
+                tcsetattr(&of_terminal, SetArg::TCSANOW, &at_signal).ok();
+                remark("");
+                std::process::exit(128 + signal);
+            }
+        });
+        let mut silent = before.clone();
+        silent.local_flags.remove(LocalFlags::ECHO | LocalFlags::ECHONL);
+        tcsetattr(&terminal, SetArg::TCSAFLUSH, &silent)?;
+        Ok(Self { terminal, before, signals: handle })
+    }
+}
+
+impl Drop for Silence {
+    fn drop(&mut self) {
+        tcsetattr(&self.terminal, SetArg::TCSANOW, &self.before).ok();
+        self.signals.close();
+    }
+}
+
+fn prompt(text: &str) {
+    let mut stderr = io::stderr();
+    drop(stderr.write_all(text.as_bytes()));
+    drop(stderr.flush());
+}
+
+fn unreadable(error: &io::Error) -> Error {
+    Error::new(Exit::IoErr, format!("can't read an answer: {error}"))
+}
