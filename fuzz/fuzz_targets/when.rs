@@ -3,16 +3,16 @@
 
 use jiff::{Timestamp, tz::TimeZone};
 use libfuzzer_sys::fuzz_target;
-use moca_file_log::record::parse_when;
+use moca_file_log::record::parse_time_spec;
 
 // A text is a time or none, blanks around it do not matter, and the zone matters only where it names none.
 fuzz_target!(|input: (&str, i32)| {
     let (text, now) = input;
     let now = Timestamp::from_second(i64::from(now)).unwrap_or_default();
     let berlin = now.to_zoned_datetime(TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap());
-    let read = parse_when(text, &berlin);
-    assert_eq!(parse_when(&format!(" {text} "), &berlin), read);
+    let read = parse_time_spec(text, &berlin);
+    assert_eq!(parse_time_spec(&format!(" {text} "), &berlin), read);
     if text.trim_end().ends_with(['z', 'Z', 's', 'm', 'h', 'd', 'w']) {
-        assert_eq!(parse_when(text, &now.to_zoned_datetime(TimeZone::UTC)), read);
+        assert_eq!(parse_time_spec(text, &now.to_zoned_datetime(TimeZone::UTC)), read);
     }
 });

@@ -66,7 +66,7 @@ impl std::fmt::Debug for Sources {
 }
 
 /// The names of the files in the directory.
-pub(crate) const NAMES: [&str; 6] = [
+pub(crate) const FILE_NAMES: [&str; 6] = [
     log_json::FILE,
     api_key_json::FILE,
     server_json::FILE,
@@ -117,33 +117,33 @@ impl Files {
     /// # Errors
     /// The first error of each file that is not in order.
     pub fn parse(sources: &Sources) -> Result<Loaded, Vec<Finding>> {
-        let mut reading = Reading::default();
+        let mut parser = FileParser::default();
         let logs = match &sources.log {
-            Some(_) => reading.file(sources.log.as_deref(), log_json::read),
+            Some(_) => parser.file(sources.log.as_deref(), log_json::read),
             None => {
                 let missing =
                     Finding::of_file(log_json::FILE, "the file is missing, expected the logs in it");
-                reading.errors.push(missing.with_remedy("create it in the configuration directory"));
+                parser.errors.push(missing.with_remedy("create it in the configuration directory"));
                 None
             }
         };
-        let keys = reading.file(sources.api_key.as_deref(), api_key_json::read);
+        let keys = parser.file(sources.api_key.as_deref(), api_key_json::read);
         if sources.api_key.is_none() {
             let missing =
                 Finding::of_file(api_key_json::FILE, "the file is missing: no key, every record is refused");
-            reading.warnings.push(missing.with_remedy("add a key with `mocactl key add`"));
+            parser.warnings.push(missing.with_remedy("add a key with `mocactl key add`"));
         }
-        let server = reading.file(sources.server.as_deref(), server_json::read);
-        let system = reading.file(sources.system.as_deref(), system_json::read);
-        let blacklist = reading.file(sources.ip_blacklist.as_deref(), ip_blacklist_json::read);
-        let http = reading.file(sources.http.as_deref(), http_toml::read);
+        let server = parser.file(sources.server.as_deref(), server_json::read);
+        let system = parser.file(sources.system.as_deref(), system_json::read);
+        let blacklist = parser.file(sources.ip_blacklist.as_deref(), ip_blacklist_json::read);
+        let http = parser.file(sources.http.as_deref(), http_toml::read);
         match (logs, keys, server, system, blacklist, http) {
             (Some(logs), Some(keys), Some(server), Some(system), Some(blacklist), Some(http)) => {
                 let files = Self { logs, keys, server, system, blacklist, http };
-                reading.warnings.append(&mut files.mistaken_for_access_logs());
-                Ok(Loaded { files, warnings: reading.warnings })
+                parser.warnings.append(&mut files.access_log_conflicts());
+                Ok(Loaded { files, warnings: parser.warnings })
             }
-            _ => Err(reading.errors),
+            _ => Err(parser.errors),
         }
     }
 
@@ -154,7 +154,7 @@ impl Files {
     }
 
     /// A warning for each log whose own file would be an access log.
-    fn mistaken_for_access_logs(&self) -> Vec<Finding> {
+    fn access_log_conflicts(&self) -> Vec<Finding> {
         if !self.writes_access_log() {
             return Vec::new();
         }
@@ -179,12 +179,12 @@ impl Files {
 }
 
 #[derive(Default)]
-struct Reading {
+struct FileParser {
     warnings: Vec<Finding>,
     errors: Vec<Finding>,
 }
 
-impl Reading {
+impl FileParser {
     /// The file's value, its default when it does not exist, or `None` and an error.
     fn file<T: Default>(
         &mut self,

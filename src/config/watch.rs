@@ -14,19 +14,19 @@ use futures_util::StreamExt;
 use inotify::{EventMask, EventOwned, EventStream, Inotify, WatchDescriptor, WatchMask};
 use tokio::time::{Instant, timeout_at};
 
-use super::load::NAMES;
+use super::load::FILE_NAMES;
 
 /// A burst of events is over when nothing happened for this long.
-const QUIET: Duration = Duration::from_millis(200);
+const QUIET_PERIOD: Duration = Duration::from_millis(200);
 
 /// A burst that does not end is reported after this long: what was written is in force within a second.
-const AT_MOST: Duration = Duration::from_millis(800);
+const MAX_BURST_DURATION: Duration = Duration::from_millis(800);
 
 /// How often a directory that is gone is looked for, beside the events of its parent.
-const RETRY: Duration = Duration::from_millis(250);
+const RETRY_INTERVAL: Duration = Duration::from_millis(250);
 
 /// As many symlinks as the kernel follows for one path.
-const MOST_LINKS: usize = 40;
+const MAX_SYMLINKS: usize = 40;
 
 /// Watches one directory. It has to be made and used inside a Tokio runtime.
 pub struct Watcher {
@@ -71,12 +71,12 @@ impl Watcher {
     /// is waited for.
     pub async fn changed(&mut self) -> io::Result<()> {
         // not put off by events that do not matter
-        let mut retry = Instant::now() + RETRY;
+        let mut retry = Instant::now() + RETRY_INTERVAL;
         loop {
             let now = Instant::now();
             let wake = match self.burst {
                 Some((first, latest)) => {
-                    let end = (latest + QUIET).min(first + AT_MOST);
+                    let end = (latest + QUIET_PERIOD).min(first + MAX_BURST_DURATION);
                     if end <= now {
                         // before the files are read again, so that nothing after that read is missed
                         self.watch_all()?;
@@ -94,7 +94,7 @@ impl Watcher {
                     Ok(event) => event,
                     Err(_elapsed) if self.burst.is_some() => continue,
                     Err(_elapsed) => {
-                        retry = Instant::now() + RETRY;
+                        retry = Instant::now() + RETRY_INTERVAL;
                         if self.watch_all()? {
                             self.note_event();
                         }
@@ -123,7 +123,7 @@ impl Watcher {
         let matters = match (interest, &event.name) {
             // the directory itself: removed, moved, or its mode changed
             (Interest::All, _) => true,
-            (Interest::These(_), None) => event.mask.intersects(GONE),
+            (Interest::These(_), None) => event.mask.intersects(DIRECTORY_GONE),
             (Interest::These(names), Some(name)) => names.contains(name),
         };
         if event.mask.contains(EventMask::IGNORED) {
@@ -173,7 +173,7 @@ impl Watcher {
     fn places(&self) -> BTreeMap<PathBuf, Interest> {
         let mut places: BTreeMap<PathBuf, BTreeSet<OsString>> = BTreeMap::new();
         follow(&self.dir, &mut places);
-        for name in NAMES {
+        for name in FILE_NAMES {
             follow(&self.dir.join(name), &mut places);
         }
         places.into_iter().map(|(place, names)| (place, Interest::These(names))).collect()
@@ -207,7 +207,7 @@ fn follow(path: &Path, places: &mut BTreeMap<PathBuf, BTreeSet<OsString>>) {
                     Ok(target) => {
                         note(&reached, name);
                         links += 1;
-                        if links > MOST_LINKS {
+                        if links > MAX_SYMLINKS {
                             return;
                         }
                         ahead.extend(names(&target));
@@ -225,7 +225,8 @@ fn follow(path: &Path, places: &mut BTreeMap<PathBuf, BTreeSet<OsString>>) {
     }
 }
 
-const GONE: EventMask = EventMask::DELETE_SELF.union(EventMask::MOVE_SELF).union(EventMask::IGNORED);
+const DIRECTORY_GONE: EventMask =
+    EventMask::DELETE_SELF.union(EventMask::MOVE_SELF).union(EventMask::IGNORED);
 
 fn mask() -> WatchMask {
     WatchMask::CLOSE_WRITE

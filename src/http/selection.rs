@@ -9,7 +9,7 @@ use super::json::{self, Value};
 use super::output::Output;
 use super::params::Params;
 use super::problem::Problem;
-use crate::record::parse_when;
+use crate::record::parse_time_spec;
 use crate::store::{Clients, Cursor, CursorKey, Order, Pattern, Selection};
 
 /// The parameters of a selection.
@@ -42,7 +42,7 @@ impl Asked {
         let mut now = None;
         let mut time = |name: &'static str| match params.one(name)? {
             None => Ok(None),
-            Some(text) => parse_when(&text, now.get_or_insert_with(ZonedDateTime::now))
+            Some(text) => parse_time_spec(&text, now.get_or_insert_with(ZonedDateTime::now))
                 .map(Some)
                 .map_err(|why| wrong(name, why)),
         };

@@ -13,11 +13,11 @@ use jiff::tz::{Offset, TimeZone};
 pub const STAMP_LEN: usize = 32;
 
 /// 0001-01-02 and 9999-12-30, both UTC: whatever the offset, the year has four digits and is not 0.
-const EARLIEST: i64 = -62_135_510_400 * MICROS;
-const LATEST: i64 = 253_402_128_000 * MICROS;
-const MICROS: i64 = 1_000_000;
+const EARLIEST_MICROS: i64 = -62_135_510_400 * MICROS_PER_SECOND;
+const LATEST_MICROS: i64 = 253_402_128_000 * MICROS_PER_SECOND;
+const MICROS_PER_SECOND: i64 = 1_000_000;
 /// The largest whole-minute offset that [`Offset`] can hold.
-const MAX_OFFSET: i32 = (25 * 60 + 59) * 60;
+const MAX_OFFSET_SECONDS: i32 = (25 * 60 + 59) * 60;
 
 /// An instant and the offset under which it was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -40,18 +40,18 @@ pub struct Stamp {
 pub struct Clock {
     zone: TimeZone,
     last: i64,
-    /// the second that `face` shows
+    /// the second that `second_text` shows
     second: i64,
-    face: [u8; STAMP_LEN],
+    second_text: [u8; STAMP_LEN],
 }
 
 impl Clock {
     /// A clock that shows the time of `zone` ([`TimeZone::system`] for a server).
     #[must_use]
     pub fn new(zone: TimeZone) -> Self {
-        let second = EARLIEST.div_euclid(MICROS);
-        let face = face(second, zone_offset(&zone, second));
-        Self { zone, last: EARLIEST, second, face }
+        let second = EARLIEST_MICROS.div_euclid(MICROS_PER_SECOND);
+        let second_text = second_text(second, zone_offset(&zone, second));
+        Self { zone, last: EARLIEST_MICROS, second, second_text }
     }
 
     /// The time of now, or the last one given where the system's clock was set back.
@@ -62,18 +62,18 @@ impl Clock {
     /// As [`Self::stamp`] when the system's clock shows `micros`.
     pub fn stamp_at(&mut self, micros: i64) -> Stamp {
         self.not_before(micros);
-        let second = self.last.div_euclid(MICROS);
+        let second = self.last.div_euclid(MICROS_PER_SECOND);
         // looked up anew each second: that is how a change to or from summer time is met on the second
         if second != self.second {
-            self.face = face(second, zone_offset(&self.zone, second));
+            self.second_text = second_text(second, zone_offset(&self.zone, second));
             self.second = second;
         }
-        Stamp { micros: self.last, text: with_fraction(self.face, self.last) }
+        Stamp { micros: self.last, text: with_fraction(self.second_text, self.last) }
     }
 
     /// Gives no stamp before `micros` from now on: the time of the last line of a file that is opened again.
     pub fn not_before(&mut self, micros: i64) {
-        self.last = self.last.max(micros.min(LATEST));
+        self.last = self.last.max(micros.min(LATEST_MICROS));
     }
 }
 
@@ -107,9 +107,9 @@ impl std::fmt::Display for Stamp {
 
 impl From<Time> for Stamp {
     fn from(time: Time) -> Self {
-        let micros = time.micros.clamp(EARLIEST, LATEST);
-        let face = face(micros.div_euclid(MICROS), whole_minutes(time.offset));
-        Self { micros, text: with_fraction(face, micros) }
+        let micros = time.micros.clamp(EARLIEST_MICROS, LATEST_MICROS);
+        let second_text = second_text(micros.div_euclid(MICROS_PER_SECOND), whole_minutes(time.offset));
+        Self { micros, text: with_fraction(second_text, micros) }
     }
 }
 
@@ -140,8 +140,8 @@ pub(super) fn parse(text: &[u8; STAMP_LEN], separator: u8) -> Option<Time> {
         return None;
     }
     let second = Offset::from_seconds(offset).ok()?.to_timestamp(civil).ok()?.as_second();
-    let micros = second * MICROS + i64::from(fraction);
-    (EARLIEST..=LATEST).contains(&micros).then_some(Time { micros, offset })
+    let micros = second * MICROS_PER_SECOND + i64::from(fraction);
+    (EARLIEST_MICROS..=LATEST_MICROS).contains(&micros).then_some(Time { micros, offset })
 }
 
 fn now_micros() -> i64 {
@@ -157,12 +157,12 @@ fn zone_offset(zone: &TimeZone, second: i64) -> i32 {
 
 /// The text has no room for an offset's seconds; local time is shown under the rounded one, so nothing is lost.
 fn whole_minutes(offset: i32) -> i32 {
-    let offset = offset.clamp(-MAX_OFFSET, MAX_OFFSET);
+    let offset = offset.clamp(-MAX_OFFSET_SECONDS, MAX_OFFSET_SECONDS);
     (offset + 30).div_euclid(60) * 60
 }
 
 /// The text of a whole second.
-fn face(second: i64, offset: i32) -> [u8; STAMP_LEN] {
+fn second_text(second: i64, offset: i32) -> [u8; STAMP_LEN] {
     let east = Offset::from_seconds(offset).unwrap_or(Offset::UTC);
     let civil = east.to_datetime(Timestamp::from_second(second).unwrap_or_default());
     let mut text = *b"0000-00-00 00:00:00.000000+00:00";
@@ -184,7 +184,7 @@ fn face(second: i64, offset: i32) -> [u8; STAMP_LEN] {
 }
 
 fn with_fraction(mut text: [u8; STAMP_LEN], micros: i64) -> [u8; STAMP_LEN] {
-    let fraction = micros.rem_euclid(MICROS) as u32;
+    let fraction = micros.rem_euclid(MICROS_PER_SECOND) as u32;
     two_digits(&mut text, 20, (fraction / 10_000) as u16);
     two_digits(&mut text, 22, (fraction / 100 % 100) as u16);
     two_digits(&mut text, 24, (fraction % 100) as u16);
@@ -219,7 +219,7 @@ mod tests {
     #[test]
     fn summer_time_ends_on_the_second() {
         let mut clock = Clock::new(berlin());
-        let change = 1_792_890_000 * MICROS;
+        let change = 1_792_890_000 * MICROS_PER_SECOND;
         assert_eq!(clock.stamp_at(change - 1).to_string(), "2026-10-25 02:59:59.999999+02:00");
         assert_eq!(clock.stamp_at(change).to_string(), "2026-10-25 02:00:00.000000+01:00");
     }
@@ -227,13 +227,13 @@ mod tests {
     #[test]
     fn never_back_and_not_before_the_last_line() {
         let mut clock = Clock::new(TimeZone::UTC);
-        let first = clock.stamp_at(5 * MICROS);
-        assert_eq!(clock.stamp_at(4 * MICROS), first);
-        clock.not_before(7 * MICROS + 3);
-        assert_eq!(clock.stamp_at(6 * MICROS).to_string(), "1970-01-01 00:00:07.000003+00:00");
+        let first = clock.stamp_at(5 * MICROS_PER_SECOND);
+        assert_eq!(clock.stamp_at(4 * MICROS_PER_SECOND), first);
+        clock.not_before(7 * MICROS_PER_SECOND + 3);
+        assert_eq!(clock.stamp_at(6 * MICROS_PER_SECOND).to_string(), "1970-01-01 00:00:07.000003+00:00");
         clock.not_before(0);
-        assert_eq!(clock.stamp_at(0).micros(), 7 * MICROS + 3);
-        assert!(clock.stamp().micros() > 1_700_000_000 * MICROS);
+        assert_eq!(clock.stamp_at(0).micros(), 7 * MICROS_PER_SECOND + 3);
+        assert!(clock.stamp().micros() > 1_700_000_000 * MICROS_PER_SECOND);
         assert_eq!(clock.stamp_at(i64::MAX).to_string(), "9999-12-30 00:00:00.000000+00:00");
         assert_eq!(Clock::new(berlin()).stamp_at(i64::MIN).to_string(), "0001-01-02 01:00:00.000000+01:00");
     }

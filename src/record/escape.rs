@@ -3,7 +3,7 @@
 //! Three places, one mechanism: the message of a text line, its fields (which also give up the characters of the
 //! grammar, so that none can forge another), and strings of a JSON line. What is written holds no control character
 //! but TAB (none at all in JSON), no C1 control, no U+2028 and no U+2029, and every text has exactly one escaped
-//! form: reading back refuses all others.
+//! sequence: reading back refuses all others.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -12,11 +12,11 @@ use super::LineFormat;
 use crate::swar::{Word, first};
 
 /// How many bytes are looked at together; a compiler turns a block's test into a few vector instructions.
-const BLOCK: usize = 32;
+const BLOCK_BYTES: usize = 32;
 
 /// Appends `text` as it would stand in a line's message.
 pub fn escape_into(out: &mut Vec<u8>, text: &str) {
-    MESSAGE.escape_here(out, text);
+    MESSAGE.escape_inlined(out, text);
 }
 
 /// Shows a text as it would stand in a line's message: for everything a client can put into any other log.
@@ -31,14 +31,14 @@ impl fmt::Display for Escaped<'_> {
             f.write_str(clean)?;
             let mut chars = stop.chars();
             let Some(special) = chars.next() else { return Ok(()) };
-            let form = MESSAGE.form(special);
-            f.write_str(std::str::from_utf8(form.as_bytes()).map_err(|_| fmt::Error)?)?;
+            let sequence = MESSAGE.sequence(special);
+            f.write_str(std::str::from_utf8(sequence.as_bytes()).map_err(|_| fmt::Error)?)?;
             rest = chars.as_str();
         }
     }
 }
 
-/// A text as it stands inside a message in a line of this form. What stands in a message stands escaped in its line.
+/// A text as it stands inside a message in a line of this sequence. What stands in a message stands escaped in its line.
 #[must_use]
 pub fn escaped_message(text: &str, format: LineFormat) -> Vec<u8> {
     let mut out = Vec::new();
@@ -51,7 +51,7 @@ pub fn escaped_message(text: &str, format: LineFormat) -> Vec<u8> {
 
 /// Appends `text` as it would stand in a string of JSON, without the quotes.
 pub fn escape_json_into(out: &mut Vec<u8>, text: &str) {
-    JSON.escape_here(out, text);
+    JSON.escape_inlined(out, text);
 }
 
 /// Appends `text` as it may stand between quotes, in a log whose fields are quoted: `"` is escaped as well.
@@ -65,16 +65,16 @@ pub fn escape_word_into(out: &mut Vec<u8>, text: &str) {
 }
 
 /// The inside of a quoted field, with no character but `"` that could end it.
-static QUOTED: Place = Place::new(Notation::Text, [b'"'; 3]);
+static QUOTED: EscapeRules = EscapeRules::new(Notation::Text, [b'"'; 3]);
 /// A field without quotes.
-static WORD: Place = Place::new(Notation::Text, [b' ', b'"', b'[']).without_tab();
+static WORD: EscapeRules = EscapeRules::new(Notation::Text, [b' ', b'"', b'[']).without_tab();
 
 /// The message of a text line.
-pub(super) static MESSAGE: Place = Place::new(Notation::Text, [b'\\'; 3]);
+pub(super) static MESSAGE: EscapeRules = EscapeRules::new(Notation::Text, [b'\\'; 3]);
 /// Client, key or route of a text line.
-pub(super) static FIELD: Place = Place::new(Notation::Text, [b'|', b'<', b'>']);
+pub(super) static FIELD: EscapeRules = EscapeRules::new(Notation::Text, [b'|', b'<', b'>']);
 /// The inside of a string of a JSON line.
-pub(super) static JSON: Place = Place::new(Notation::Json, [b'"'; 3]);
+pub(super) static JSON: EscapeRules = EscapeRules::new(Notation::Json, [b'"'; 3]);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Notation {
@@ -83,23 +83,23 @@ enum Notation {
 }
 
 /// Where an escaped text stands, which decides what is escaped and how.
-pub(super) struct Place {
+pub(super) struct EscapeRules {
     notation: Notation,
     /// escaped here beyond what is escaped everywhere
     extra: [u8; 3],
     /// the control character that may stand as it is, or a byte that is none
     kept: u8,
-    /// bytes that need a second look: [`Self::stops`] of each
+    /// bytes that need a second look: [`Self::may_need_escape`] of each
     table: [bool; 256],
 }
 
 /// One escaped character.
-struct Form {
+struct EscapeSequence {
     bytes: [u8; 8],
     len: usize,
 }
 
-impl Place {
+impl EscapeRules {
     const fn new(notation: Notation, extra: [u8; 3]) -> Self {
         let kept = match notation {
             Notation::Text => b'\t',
@@ -113,12 +113,12 @@ impl Place {
     }
 
     const fn keeping(notation: Notation, extra: [u8; 3], kept: u8) -> Self {
-        let mut place = Self { notation, extra, kept, table: [false; 256] };
+        let mut rules = Self { notation, extra, kept, table: [false; 256] };
         let mut byte: u8 = 0;
         loop {
-            place.table[byte as usize] = place.stops(byte);
+            rules.table[byte as usize] = rules.may_need_escape(byte);
             if byte == u8::MAX {
-                return place;
+                return rules;
             }
             byte += 1;
         }
@@ -127,7 +127,7 @@ impl Place {
     /// Whether a byte is, or may begin, an escaped character: C1 controls begin with C2, U+2028 and U+2029 with E2.
     /// Without branches, so that whole blocks are tested at once.
     #[inline(always)]
-    const fn stops(&self, byte: u8) -> bool {
+    const fn may_need_escape(&self, byte: u8) -> bool {
         let [one, two, three] = self.extra;
         ((byte < 0x20) & (byte != self.kept))
             | (byte == b'\\')
@@ -144,21 +144,21 @@ impl Place {
     fn clean_len(&self, text: &[u8]) -> usize {
         let mut at = 0;
         loop {
-            while let Some(block) = text.get(at..at + BLOCK)
+            while let Some(block) = text.get(at..at + BLOCK_BYTES)
                 && (block.iter().fold(true, |plain, byte| plain & self.is_plain(*byte))
-                    || !block.iter().fold(false, |found, byte| found | self.stops(*byte)))
+                    || !block.iter().fold(false, |found, byte| found | self.may_need_escape(*byte)))
             {
-                at += BLOCK;
+                at += BLOCK_BYTES;
             }
             while let Some(word) = Word::at(text, at)
-                && first(self.suspects(word)).is_none()
+                && first(self.not_plain(word)).is_none()
             {
                 at += 8;
             }
             // The last word once more: what of it was passed already may look suspicious, and is looked at one by one.
             if let Some(last) = text.len().checked_sub(8).and_then(|last| Word::at(text, last))
                 && text.len() - at < 8
-                && first(self.suspects(last)).is_none()
+                && first(self.not_plain(last)).is_none()
             {
                 return text.len();
             }
@@ -175,7 +175,7 @@ impl Place {
         }
     }
 
-    /// ASCII that stands as it is, TAB aside. Half as many instructions as [`Self::stops`].
+    /// ASCII that stands as it is, TAB aside. Half as many instructions as [`Self::may_need_escape`].
     #[inline(always)]
     const fn is_plain(&self, byte: u8) -> bool {
         let [one, two, three] = self.extra;
@@ -187,7 +187,7 @@ impl Place {
     }
 
     /// Everything but what [`Self::is_plain`].
-    const fn suspects(&self, word: Word) -> u64 {
+    const fn not_plain(&self, word: Word) -> u64 {
         let [one, two, three] = self.extra;
         word.below(0x20)
             | word.equal(b'\\')
@@ -198,27 +198,27 @@ impl Place {
             | word.equal(three)
     }
 
-    /// Appends `text` in its escaped form.
+    /// Appends `text` in its escaped sequence.
     pub(super) fn escape_into(&self, out: &mut Vec<u8>, text: &str) {
-        self.escape_here(out, text);
+        self.escape_inlined(out, text);
     }
 
-    /// As [`Self::escape_into`], made for each place where it stands: for a place that is known to the compiler that is
+    /// As [`Self::escape_into`], made for each rules where it stands: for a rules that is known to the compiler that is
     /// half of the instructions.
     #[inline(always)]
-    fn escape_here(&self, out: &mut Vec<u8>, text: &str) {
+    fn escape_inlined(&self, out: &mut Vec<u8>, text: &str) {
         let mut rest = text;
         loop {
             let (clean, stop) = rest.split_at(self.clean_len(rest.as_bytes()));
             out.extend_from_slice(clean.as_bytes());
             let mut chars = stop.chars();
             let Some(special) = chars.next() else { return };
-            out.extend_from_slice(self.form(special).as_bytes());
+            out.extend_from_slice(self.sequence(special).as_bytes());
             rest = chars.as_str();
         }
     }
 
-    /// Restores what stands before the first character that cannot stand in this place (a quote in JSON, `|` in a
+    /// Restores what stands before the first character that cannot stand in this rules (a quote in JSON, `|` in a
     /// field, anything this module would not have written), and returns it with the text from there on.
     pub(super) fn unescape<'a>(&self, escaped: &'a str) -> (Cow<'a, str>, &'a str) {
         let mut text = Cow::Borrowed("");
@@ -246,43 +246,43 @@ impl Place {
             (b'u', Notation::Json) => char::from_u32(u32::from_str_radix(after.get(1..5)?, 16).ok()?)?,
             (other, _) => char::from(*other),
         };
-        // the one form of each character: no other spelling, and none of a character that needs no escape
+        // the one sequence of each character: no other spelling, and none of a character that needs no escape
         if self.clean_len(special.encode_utf8(&mut [0; 4]).as_bytes()) != 0 {
             return None;
         }
-        let after = escaped.as_bytes().strip_prefix(self.form(special).as_bytes())?;
+        let after = escaped.as_bytes().strip_prefix(self.sequence(special).as_bytes())?;
         Some((special, escaped.get(escaped.len() - after.len()..)?))
     }
 
-    fn form(&self, special: char) -> Form {
+    fn sequence(&self, special: char) -> EscapeSequence {
         let letter = match (special, self.notation) {
             ('\\', _) => b'\\',
             ('\n', _) => b'n',
             ('\r', _) => b'r',
             ('\t', Notation::Json) => b't',
             ('"', Notation::Json) => b'"',
-            _ => return self.long_form(special),
+            _ => return self.long_sequence(special),
         };
-        Form { bytes: [b'\\', letter, 0, 0, 0, 0, 0, 0], len: 2 }
+        EscapeSequence { bytes: [b'\\', letter, 0, 0, 0, 0, 0, 0], len: 2 }
     }
 
     /// By number, for what has no letter.
     #[cold]
-    fn long_form(&self, special: char) -> Form {
-        let mut form = Form { bytes: *b"\\u\0\0\0\0\0\0", len: 2 };
+    fn long_sequence(&self, special: char) -> EscapeSequence {
+        let mut sequence = EscapeSequence { bytes: *b"\\u\0\0\0\0\0\0", len: 2 };
         match self.notation {
-            Notation::Text => special.escape_unicode().skip(2).for_each(|digit| form.push(digit as u8)),
+            Notation::Text => special.escape_unicode().skip(2).for_each(|digit| sequence.push(digit as u8)),
             Notation::Json => {
                 for shift in [12, 8, 4, 0] {
-                    form.push(b"0123456789abcdef"[(special as usize >> shift) & 0xf]);
+                    sequence.push(b"0123456789abcdef"[(special as usize >> shift) & 0xf]);
                 }
             }
         }
-        form
+        sequence
     }
 }
 
-impl Form {
+impl EscapeSequence {
     fn push(&mut self, byte: u8) {
         if let Some(slot) = self.bytes.get_mut(self.len) {
             *slot = byte;
@@ -299,9 +299,9 @@ impl Form {
 mod tests {
     use super::*;
 
-    fn escaped(place: &Place, text: &str) -> String {
+    fn escaped(rules: &EscapeRules, text: &str) -> String {
         let mut out = Vec::new();
-        place.escape_into(&mut out, text);
+        rules.escape_into(&mut out, text);
         String::from_utf8(out).unwrap()
     }
 
@@ -321,9 +321,9 @@ mod tests {
             ("<a|b>", "<a|b>", r"\u{3c}a\u{7c}b\u{3e}", "<a|b>"),
             ("\"q\"", "\"q\"", "\"q\"", r#"\"q\""#),
         ] {
-            for (place, form) in [(&MESSAGE, message), (&FIELD, field), (&JSON, json)] {
-                assert_eq!(escaped(place, text), form);
-                assert_eq!(place.unescape(form), (text.into(), ""));
+            for (rules, sequence) in [(&MESSAGE, message), (&FIELD, field), (&JSON, json)] {
+                assert_eq!(escaped(rules, text), sequence);
+                assert_eq!(rules.unescape(sequence), (text.into(), ""));
             }
             assert_eq!(Escaped(text).to_string(), message);
         }
@@ -331,14 +331,17 @@ mod tests {
 
     #[test]
     fn every_character_at_every_offset_of_a_block() {
-        let pads: Vec<String> = (0..=2 * BLOCK).map(|n| "x".repeat(n)).collect();
+        let pads: Vec<String> = (0..=2 * BLOCK_BYTES).map(|n| "x".repeat(n)).collect();
         for special in (0..=0x100).chain(0x2020..=0x2030).filter_map(char::from_u32) {
-            for place in [&MESSAGE, &FIELD, &JSON, &QUOTED, &WORD] {
+            for rules in [&MESSAGE, &FIELD, &JSON, &QUOTED, &WORD] {
                 for pad in &pads {
                     let text = format!("{pad}{special}{pad}");
-                    let form = escaped(place, &text);
-                    assert!(form.bytes().all(|b| b >= 0x20 && b != 0x7f || b == place.kept), "{special:?}");
-                    assert_eq!(place.unescape(&form), (text.into(), ""));
+                    let sequence = escaped(rules, &text);
+                    assert!(
+                        sequence.bytes().all(|b| b >= 0x20 && b != 0x7f || b == rules.kept),
+                        "{special:?}"
+                    );
+                    assert_eq!(rules.unescape(&sequence), (text.into(), ""));
                 }
             }
         }

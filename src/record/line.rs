@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use super::LineFormat;
 use super::clock::{self, STAMP_LEN, Stamp, Time};
-use super::escape::{FIELD, JSON, MESSAGE, Place, escape_into, escape_json_into};
+use super::escape::{EscapeRules, FIELD, JSON, MESSAGE, escape_into, escape_json_into};
 use super::level::Level;
 
 /// What every JSON line begins with; the time follows.
@@ -141,7 +141,7 @@ fn write_number(out: &mut Vec<u8>, number: impl itoa::Integer) {
 
 /// What the lines of a batch have in common, written once: a line of a hundred is a fifth cheaper for it.
 #[derive(Debug, Default)]
-pub struct Common {
+pub struct LinePrefix {
     format: LineFormat,
     /// of a JSON line, what stands before the level
     time: Vec<u8>,
@@ -149,7 +149,7 @@ pub struct Common {
     origin: Vec<u8>,
 }
 
-impl Common {
+impl LinePrefix {
     /// Takes what `line` has in common with the lines that follow: all but level, number and message.
     pub fn take(&mut self, format: LineFormat, line: &Line<'_>) {
         self.format = format;
@@ -318,8 +318,8 @@ impl<'a> Reader<'a> {
         Ok(time)
     }
 
-    fn string(&mut self, place: &Place) -> Cow<'a, str> {
-        let (text, rest) = place.unescape(self.rest);
+    fn string(&mut self, rules: &EscapeRules) -> Cow<'a, str> {
+        let (text, rest) = rules.unescape(self.rest);
         self.rest = rest;
         text
     }

@@ -19,10 +19,10 @@ fn written(format: LineFormat, record: &Record) -> Vec<u8> {
         message: &record.message,
     };
     write_line(&mut out, format, &line);
-    let (mut common, mut again) = (Common::default(), b"before".to_vec());
-    common.take(format, &Line { level: Level::Critical, seq: 1, message: "other", ..line });
-    common.write_line(&mut again, record.level, record.seq, &record.message);
-    assert_eq!(again.strip_prefix(b"before"), Some(&*out), "with what is common");
+    let (mut prefix, mut again) = (LinePrefix::default(), b"before".to_vec());
+    prefix.take(format, &Line { level: Level::Critical, seq: 1, message: "other", ..line });
+    prefix.write_line(&mut again, record.level, record.seq, &record.message);
+    assert_eq!(again.strip_prefix(b"before"), Some(&*out), "with what is prefix");
     out
 }
 

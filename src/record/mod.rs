@@ -11,8 +11,10 @@ pub use escape::{
     Escaped, escape_into, escape_json_into, escape_quoted_into, escape_word_into, escaped_message,
 };
 pub use level::{Level, UnknownLevel};
-pub use line::{Common, Line, LineError, Record, parse_level, parse_line, parse_time, read_line, write_line};
-pub use time_spec::{UnknownTime, parse_when};
+pub use line::{
+    Line, LineError, LinePrefix, Record, parse_level, parse_line, parse_time, read_line, write_line,
+};
+pub use time_spec::{UnknownTime, parse_time_spec};
 
 /// How a record stands in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -13,9 +13,9 @@ use jiff::{Timestamp, ZonedDateTime};
 pub struct UnknownTime;
 
 /// Longer texts name no time.
-const LONGEST: usize = 64;
+const MAX_TEXT_BYTES: usize = 64;
 
-const MICROS: i64 = 1_000_000;
+const MICROS_PER_SECOND: i64 = 1_000_000;
 
 /// The instant that `text` names when it is `now`, in microseconds since the epoch. What has no offset of its own is
 /// in the zone of `now`; finer parts than microseconds are rounded up. Longer ago than an `i64` holds stands at its edge,
@@ -26,9 +26,9 @@ const MICROS: i64 = 1_000_000;
 /// # Errors
 /// When `text` is none of `2026-11-23T05:02:29.805789+00:00` (a blank may stand for the `T`), `2026-11-23` with or
 /// without `05:02` or `05:02:29`, `90s`, `15m`, `2h`, `3d`, `1w`, `today` or `yesterday` with or without a time.
-pub fn parse_when(text: &str, now: &ZonedDateTime) -> Result<i64, UnknownTime> {
+pub fn parse_time_spec(text: &str, now: &ZonedDateTime) -> Result<i64, UnknownTime> {
     let text = text.trim();
-    if text.is_empty() || text.len() > LONGEST || !text.is_ascii() {
+    if text.is_empty() || text.len() > MAX_TEXT_BYTES || !text.is_ascii() {
         return Err(UnknownTime);
     }
     if let Some(ago) = ago(text) {
@@ -63,7 +63,7 @@ fn ago(text: &str) -> Option<i64> {
     };
     let digits = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
     // more digits than a number holds is longer ago than anything
-    digits.then(|| number.parse::<i64>().unwrap_or(i64::MAX).saturating_mul(seconds * MICROS))
+    digits.then(|| number.parse::<i64>().unwrap_or(i64::MAX).saturating_mul(seconds * MICROS_PER_SECOND))
 }
 
 fn absolute(text: &str, now: &ZonedDateTime) -> Result<i64, UnknownTime> {
@@ -80,7 +80,7 @@ fn absolute(text: &str, now: &ZonedDateTime) -> Result<i64, UnknownTime> {
         return Ok(in_zone(civil, now.time_zone()));
     }
     let east = offset_seconds(offset).ok_or(UnknownTime)?;
-    Ok(in_zone(civil, &TimeZone::UTC).saturating_sub(east * MICROS))
+    Ok(in_zone(civil, &TimeZone::UTC).saturating_sub(east * MICROS_PER_SECOND))
 }
 
 /// `z`, `+02:00`, `-02:00`. A plus that stood in a query without being encoded arrives as a blank.
@@ -164,7 +164,7 @@ mod tests {
     }
 
     fn shown(text: &str) -> Option<String> {
-        let micros = parse_when(text, &berlin()).ok()?;
+        let micros = parse_time_spec(text, &berlin()).ok()?;
         Some(Timestamp::from_microsecond(micros).unwrap().to_string())
     }
 
@@ -203,11 +203,12 @@ mod tests {
             ["9999-12-31", "9999-12-31T23:59:59Z", "9999-12-31 23:59:59.999999999-12:00", "9999-12-31 12:00"]
         {
             assert!(
-                parse_when(end, &berlin()).unwrap() > parse_when("9999-12-30T21:00Z", &berlin()).unwrap(),
+                parse_time_spec(end, &berlin()).unwrap()
+                    > parse_time_spec("9999-12-30T21:00Z", &berlin()).unwrap(),
                 "{end}"
             );
         }
-        let long_ago = parse_when("99999999999999999999999w", &berlin()).unwrap();
+        let long_ago = parse_time_spec("99999999999999999999999w", &berlin()).unwrap();
         assert_eq!(long_ago, micros(berlin().timestamp()) - i64::MAX);
     }
 
@@ -252,7 +253,7 @@ mod tests {
             "२०२६-११-२३",
             "2026-11-23T05:02:29Z2026-11-23T05:02:29Z2026-11-23T05:02:29Z",
         ] {
-            assert_eq!(parse_when(text, &berlin()), Err(UnknownTime), "{text}");
+            assert_eq!(parse_time_spec(text, &berlin()), Err(UnknownTime), "{text}");
         }
     }
 
@@ -261,23 +262,23 @@ mod tests {
         fn any_text_is_a_time_or_none(text: String, near in "[0-9t:. zwdmhsy+-]{0,40}") {
             for text in [text, near] {
                 // what is read is read the same with blanks around it, and blanks alone are nothing
-                prop_assert_eq!(parse_when(&format!(" {text} "), &berlin()), parse_when(&text, &berlin()));
+                prop_assert_eq!(parse_time_spec(&format!(" {text} "), &berlin()), parse_time_spec(&text, &berlin()));
             }
         }
 
         #[test]
         fn the_time_of_any_line_is_read_back(micros in -62_135_510_400_000_000_i64..253_402_128_000_000_000, minutes in -1439..1440) {
             let stamp = Stamp::from(Time { micros, offset: minutes * 60 });
-            prop_assert_eq!(parse_when(&stamp.to_string(), &berlin()), Ok(micros));
+            prop_assert_eq!(parse_time_spec(&stamp.to_string(), &berlin()), Ok(micros));
             let rfc3339 = String::from_utf8(stamp.rfc3339().to_vec()).unwrap();
-            prop_assert_eq!(parse_when(&rfc3339, &berlin()), Ok(micros));
+            prop_assert_eq!(parse_time_spec(&rfc3339, &berlin()), Ok(micros));
         }
 
         #[test]
         fn how_long_ago(number in 0_i64..1_000_000) {
             let now = micros(berlin().timestamp());
             for (unit, seconds) in [("s", 1), ("m", 60), ("h", 3600), ("d", 86_400), ("w", 604_800)] {
-                prop_assert_eq!(parse_when(&format!("{number}{unit}"), &berlin()), Ok(now - number * seconds * MICROS));
+                prop_assert_eq!(parse_time_spec(&format!("{number}{unit}"), &berlin()), Ok(now - number * seconds * MICROS_PER_SECOND));
             }
         }
     }

@@ -40,11 +40,11 @@ pub fn init(instance: &str, level: LevelFilter) -> Result<Sink, AlreadySet> {
             let journal = journal
                 .with_syslog_identifier("moca-file-log".to_owned())
                 .with_extra_fields([("MOCA_LOG", instance)]);
-            log::set_boxed_logger(Box::new(Ours(journal)))?;
+            log::set_boxed_logger(Box::new(EscapingLogger(journal)))?;
             Sink::Journal
         }
         None => {
-            log::set_boxed_logger(Box::new(Ours(Stderr)))?;
+            log::set_boxed_logger(Box::new(EscapingLogger(Stderr)))?;
             Sink::Stderr
         }
     };
@@ -71,9 +71,9 @@ pub fn level_filter(log_level: u8) -> LevelFilter {
 
 /// Lets our own messages and the warnings of libraries through, escaped. What libraries say in detail may quote
 /// requests, and with them keys and passwords.
-struct Ours<L>(L);
+struct EscapingLogger<L>(L);
 
-impl<L: Log> Log for Ours<L> {
+impl<L: Log> Log for EscapingLogger<L> {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         let own = metadata.target().starts_with("moca");
         // rustls warns of every client that speaks TLS badly: anybody could fill the journal.

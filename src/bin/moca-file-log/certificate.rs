@@ -11,10 +11,10 @@ use moca_file_log::config::Tls;
 use moca_file_log::tls::{self, Stamp};
 use tokio::time::sleep;
 
-const EVERY: Duration = Duration::from_millis(400);
+const CHECK_INTERVAL: Duration = Duration::from_millis(400);
 
 /// See the module.
-pub(crate) struct Renewals {
+pub(crate) struct CertificateWatcher {
     config_dir: PathBuf,
     /// the paths that are looked at, and what was there when they were reported last
     known: Option<(Tls, Option<Stamp>)>,
@@ -22,13 +22,13 @@ pub(crate) struct Renewals {
     new: Option<Stamp>,
 }
 
-impl Renewals {
+impl CertificateWatcher {
     /// Nothing was looked at yet.
     pub(crate) fn of(config_dir: &Path) -> Self {
         Self { config_dir: config_dir.to_owned(), known: None, new: None }
     }
 
-    /// Waits until another pair stands at these places and nobody is at work on it any more: two files can't be replaced
+    /// Waits until another pair stands at these directories and nobody is at work on it any more: two files can't be replaced
     /// in one step. It may be dropped and called again without losing a change.
     pub(crate) async fn noticed(&mut self, pair: Option<&Tls>) {
         let Some(pair) = pair else {
@@ -36,7 +36,7 @@ impl Renewals {
             return std::future::pending().await;
         };
         loop {
-            sleep(EVERY).await;
+            sleep(CHECK_INTERVAL).await;
             let (looked_for, directory) = (pair.clone(), self.config_dir.clone());
             let look = move || tls::stamp(&looked_for, &directory);
             let Ok(stamp) = tokio::task::spawn_blocking(look).await else { continue };

@@ -16,21 +16,21 @@ use moca_file_log::systemd::{self, Notifier, Signal, journal};
 use tokio::sync::mpsc;
 use tokio::time::interval;
 
-use crate::failure::Failure;
+use crate::failure::StartError;
 use crate::program_update;
 use crate::reload::Reloader;
 use crate::sockets::sockets;
-use crate::startup::{Configured, Places, Start, create_directory, load};
+use crate::startup::{Configured, Directories, Startup, create_directory, load};
 use crate::workers::Workers;
 
 /// Lines that wait for the disk, in bytes. As many are on their way to it meanwhile.
-const QUEUE: usize = 2 * 1024 * 1024;
+const WRITE_QUEUE_BYTES: usize = 2 * 1024 * 1024;
 
 /// How long a stop waits for a disk to take the rest of the access log.
-const LAST_LINES: Duration = Duration::from_secs(5);
+const ACCESS_LOG_CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why an instance has stopped.
-pub(crate) enum Ended {
+pub(crate) enum ExitReason {
     /// it was told to
     Stopped,
     /// the installed program is another one (`auto_reload`)
@@ -38,40 +38,40 @@ pub(crate) enum Ended {
 }
 
 /// Serves until a signal ends it.
-pub(crate) async fn serve(start: Start) -> Result<Ended, Failure> {
+pub(crate) async fn serve(start: Startup) -> Result<ExitReason, StartError> {
     let notifier = Notifier::from_env();
     // Handlers first: before they are in place, a maintenance signal would kill the process.
     let mut signals = systemd::listen()
-        .map_err(|error| Failure::new(Exit::OsErr, format!("can't listen to signals: {error}")))?;
+        .map_err(|error| StartError::new(Exit::OsErr, format!("can't listen to signals: {error}")))?;
     // What is ordered while the hooks run is done after them, but for the order to stop.
     let mut early = Vec::new();
     tokio::select! {
-        outcome = startup_hooks(&start.places, &start.name) => outcome?,
-        () = stop(&mut signals, &mut early) => return Ok(Ended::Stopped),
+        outcome = startup_hooks(&start.directories, &start.name) => outcome?,
+        () = stop(&mut signals, &mut early) => return Ok(ExitReason::Stopped),
     }
     // Read after the hooks: to prepare the configuration is what many of them are for.
     let Configured { log, files, warnings, identity, refused } = load(&start)?;
-    let Start { name, places, program, passed } = start;
+    let Startup { name, directories, program, passed } = start;
     let by_systemd = !passed.is_empty();
     journal::set_level(journal::level_filter(files.server.log_level));
     warnings.iter().for_each(|warning| log::warn!("{warning}"));
     // The port before the files: a second process of the same log must not touch them.
     let sockets = sockets(passed, &log, files.server.backlog)?;
-    create_directory(&places.logs)?;
-    create_directory(&places.state)?;
-    let guard = Guard::open(&places.state, &name)
-        .map_err(|error| Failure::new(Exit::IoErr, format!("can't open the state: {error}")))?;
+    create_directory(&directories.logs)?;
+    create_directory(&directories.state)?;
+    let guard = Guard::open(&directories.state, &name)
+        .map_err(|error| StartError::new(Exit::IoErr, format!("can't open the state: {error}")))?;
     guard.share_limits(files.server.rate_limiter_redis_storage.as_ref());
     let guard = Arc::new(guard);
     let settings = Settings {
-        path: places.logs.join(&log.file),
+        path: directories.logs.join(&log.file),
         format: log.format,
         durability: log.durability,
         rotate: log.rotate.clone(),
     };
-    let state_path = state_file(&places.state, &name, "state");
-    let (store, committer) = FileStore::open(&settings, &state_path, QUEUE)
-        .map_err(|error| Failure::new(Exit::CantCreate, format!("can't open the log: {error}")))?;
+    let state_path = state_file(&directories.state, &name, "state");
+    let (store, committer) = FileStore::open(&settings, &state_path, WRITE_QUEUE_BYTES)
+        .map_err(|error| StartError::new(Exit::CantCreate, format!("can't open the log: {error}")))?;
     let committer = tokio::spawn(committer);
     let store: Arc<dyn LogStore> = Arc::new(store);
     let app = App::new(
@@ -81,7 +81,7 @@ pub(crate) async fn serve(start: Start) -> Result<Ended, Failure> {
         Policy::new(&name, log, files.clone()),
         sockets.shown,
     );
-    let app = Arc::new(app.with_access_log(AccessLog::new(places.logs.join(name.access_log_file()))));
+    let app = Arc::new(app.with_access_log(AccessLog::new(directories.logs.join(name.access_log_file()))));
     app.identify(identity.map(Arc::new));
     let listeners = Arc::new(Listeners::new(Arc::clone(&app)));
     let workers = Workers::start(files.http.workers.get() - 1, &listeners, &sockets.sockets)?;
@@ -90,8 +90,8 @@ pub(crate) async fn serve(start: Start) -> Result<Ended, Failure> {
         let guard = Arc::clone(&guard);
         async move { guard.persist().await }
     });
-    let config_dir = places.config.clone();
-    let reloader = Reloader::new(places, Arc::clone(&app), notifier.clone(), by_systemd, refused);
+    let config_dir = directories.config.clone();
+    let reloader = Reloader::new(directories, Arc::clone(&app), notifier.clone(), by_systemd, refused);
     event!(info, STARTED; "serving {} on {}", name.as_str(), app.addresses().join(", "));
     notifier.ready(&reloader.status());
     // A task of its own: however long a reload waits for a disk, signals are obeyed and the watchdog is fed.
@@ -105,12 +105,12 @@ pub(crate) async fn serve(start: Start) -> Result<Ended, Failure> {
     let ended = loop {
         let order = tokio::select! {
             signal = signals.next() => match signal {
-                Some(Signal::Stop) | None => break Ended::Stopped,
+                Some(Signal::Stop) | None => break ExitReason::Stopped,
                 Some(signal) => signal,
             },
-            () = &mut outdated => break Ended::Outdated,
+            () = &mut outdated => break ExitReason::Outdated,
             () = tick(&mut watchdog) => {
-                if workers.all_turn() {
+                if workers.all_responsive() {
                     notifier.watchdog();
                 }
                 continue;
@@ -135,7 +135,7 @@ pub(crate) async fn serve(start: Start) -> Result<Ended, Failure> {
     workers.end();
     let closed = store.close().await;
     let access_log = Arc::clone(&app);
-    drop(tokio::task::spawn_blocking(move || access_log.close_access_log(LAST_LINES)).await);
+    drop(tokio::task::spawn_blocking(move || access_log.close_access_log(ACCESS_LOG_CLOSE_TIMEOUT)).await);
     // It ends with the store.
     drop(committer.await);
     persisting.abort();
@@ -146,16 +146,16 @@ pub(crate) async fn serve(start: Start) -> Result<Ended, Failure> {
     // Their failure is logged; it changes nothing any more.
     drop(tokio::task::spawn_blocking(atexit).await);
     event!(info, STOPPED; "stopped");
-    closed.map_err(|error| Failure::new(Exit::IoErr, error.to_string()))?;
+    closed.map_err(|error| StartError::new(Exit::IoErr, error.to_string()))?;
     Ok(ended)
 }
 
-async fn startup_hooks(places: &Places, name: &LogName) -> Result<(), Failure> {
-    let (directory, name) = (places.config.clone(), name.clone());
+async fn startup_hooks(directories: &Directories, name: &LogName) -> Result<(), StartError> {
+    let (directory, name) = (directories.config.clone(), name.clone());
     let ran = tokio::task::spawn_blocking(move || hooks::run_startup(&directory, name.as_str())).await;
     match ran {
-        Ok(outcome) => outcome.map_err(|error| Failure::new(Exit::Unavailable, error.to_string())),
-        Err(error) => Err(Failure::new(Exit::Software, error.to_string())),
+        Ok(outcome) => outcome.map_err(|error| StartError::new(Exit::Unavailable, error.to_string())),
+        Err(error) => Err(StartError::new(Exit::Software, error.to_string())),
     }
 }
 

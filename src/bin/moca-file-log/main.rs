@@ -23,9 +23,9 @@ use moca_file_log::exit::Exit;
 use moca_file_log::systemd::{self, journal};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use failure::Failure;
-use instance::Ended;
-use startup::{Arguments, Start, load, prepare};
+use failure::StartError;
+use instance::ExitReason;
+use startup::{Arguments, Startup, load, prepare};
 
 /// Installed, the three programs are one file under three names, since most of what they are made of is the same.
 fn main() -> ExitCode {
@@ -53,7 +53,7 @@ fn serve() -> ExitCode {
         return Exit::Software.into();
     }
     let outcome = passed
-        .map_err(|error| Failure::new(Exit::OsErr, error.to_string()))
+        .map_err(|error| StartError::new(Exit::OsErr, error.to_string()))
         .and_then(|passed| prepare(&arguments, passed))
         .and_then(run);
     match outcome {
@@ -65,7 +65,7 @@ fn serve() -> ExitCode {
     }
 }
 
-fn run(start: Start) -> Result<(), Failure> {
+fn run(start: Startup) -> Result<(), StartError> {
     // A mistake is told before a hook does anything.
     load(&start)?;
     raise_descriptor_limit();
@@ -75,16 +75,16 @@ fn run(start: Start) -> Result<(), Failure> {
         .enable_all()
         .max_blocking_threads(8)
         .build()
-        .map_err(|error| Failure::new(Exit::OsErr, format!("can't start the event loop: {error}")))?;
+        .map_err(|error| StartError::new(Exit::OsErr, format!("can't start the event loop: {error}")))?;
     let by_systemd = !start.passed.is_empty() || std::env::var_os("NOTIFY_SOCKET").is_some();
     let program = start.program.clone();
     let outcome = runtime.block_on(instance::serve(start));
     runtime.shutdown_background();
     match outcome? {
-        Ended::Stopped => Ok(()),
+        ExitReason::Stopped => Ok(()),
         // systemd starts what it finds; its sockets have never been closed.
-        Ended::Outdated if by_systemd => Ok(()),
-        Ended::Outdated => Err(program.start_again()),
+        ExitReason::Outdated if by_systemd => Ok(()),
+        ExitReason::Outdated => Err(program.re_exec()),
     }
 }
 

@@ -17,34 +17,34 @@ use moca_file_log::exit::Exit;
 use moca_file_log::http::App;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use crate::failure::Failure;
+use crate::failure::StartError;
 
 /// How often the file is looked at.
-const EVERY: Duration = Duration::from_secs(1);
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// So many looks in a row must find the same new file.
-const STABLE: u32 = 2;
+const STABLE_CHECKS: u32 = 2;
 
 /// How long a program may take to tell its version.
-const PATIENCE: Duration = Duration::from_secs(10);
+const VERSION_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The file that this process was started from.
 #[derive(Debug, Clone)]
 pub(crate) struct Program {
     path: PathBuf,
     /// `None` when there was none at the start: then nothing can be found changed
-    at_start: Option<Identity>,
+    at_start: Option<FileIdentity>,
 }
 
 /// What changes with a file that is replaced or written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Identity {
+struct FileIdentity {
     inode: (u64, u64),
     len: u64,
     modified: (i64, i64),
 }
 
-impl From<&Metadata> for Identity {
+impl From<&Metadata> for FileIdentity {
     fn from(meta: &Metadata) -> Self {
         Self { inode: (meta.dev(), meta.ino()), len: meta.len(), modified: (meta.mtime(), meta.mtime_nsec()) }
     }
@@ -55,7 +55,7 @@ impl Program {
     /// pointing it elsewhere is a change.
     pub(crate) fn of_this_process() -> Self {
         let running = std::env::current_exe().unwrap_or_default();
-        let identity = |path: &Path| std::fs::metadata(path).ok().map(|meta| Identity::from(&meta));
+        let identity = |path: &Path| std::fs::metadata(path).ok().map(|meta| FileIdentity::from(&meta));
         let named = std::env::args_os().next().map(PathBuf::from).filter(|path| path.is_absolute());
         let named = named.filter(|path| identity(path).is_some() && identity(path) == identity(&running));
         let path = named.unwrap_or(running);
@@ -63,21 +63,21 @@ impl Program {
     }
 
     /// The file as it is now, when it is a program.
-    fn now(&self) -> Option<Identity> {
+    fn now(&self) -> Option<FileIdentity> {
         let meta = std::fs::metadata(&self.path).ok()?;
         let executable = meta.is_file() && meta.permissions().mode() & 0o111 != 0;
-        executable.then(|| Identity::from(&meta))
+        executable.then(|| FileIdentity::from(&meta))
     }
 
     /// Whether it is a server like this one, that runs here: it tells its version.
     async fn works(&self) -> Result<(), String> {
         let mut command = Command::new(&self.path);
         command.arg("--version").stdin(Stdio::null()).stderr(Stdio::null());
-        for ours in OURS {
+        for ours in SYSTEMD_VARIABLES {
             command.env_remove(ours);
         }
         let mut command = tokio::process::Command::from(command);
-        let outcome = timeout(PATIENCE, command.kill_on_drop(true).output()).await;
+        let outcome = timeout(VERSION_TIMEOUT, command.kill_on_drop(true).output()).await;
         let output = outcome
             .map_err(|_| "it does not tell its version in time".to_owned())?
             .map_err(|error| format!("it cannot be run: {error}"))?;
@@ -91,22 +91,22 @@ impl Program {
     }
 
     /// Becomes the new program, with the same arguments and environment; returns only when that fails.
-    pub(crate) fn start_again(&self) -> Failure {
+    pub(crate) fn re_exec(&self) -> StartError {
         let error = Command::new(&self.path).args(std::env::args_os().skip(1)).exec();
-        Failure::new(Exit::OsErr, format!("can't start {} again: {error}", self.path.display()))
+        StartError::new(Exit::OsErr, format!("can't start {} again: {error}", self.path.display()))
     }
 }
 
 /// What systemd handed to this process and to no other.
-const OURS: [&str; 6] =
+const SYSTEMD_VARIABLES: [&str; 6] =
     ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"];
 
 /// Waits, while `auto_reload` is on, until another program that works was installed.
 pub(crate) async fn outdated(program: Program, app: Arc<App>) {
-    let mut ticks = interval(EVERY);
+    let mut ticks = interval(CHECK_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut seen: Option<(Identity, u32)> = None;
-    let mut refused: Option<Identity> = None;
+    let mut seen: Option<(FileIdentity, u32)> = None;
+    let mut refused: Option<FileIdentity> = None;
     loop {
         ticks.tick().await;
         if !app.policy().files.server.auto_reload {
@@ -120,7 +120,7 @@ pub(crate) async fn outdated(program: Program, app: Arc<App>) {
         };
         let looks = seen.filter(|(before, _)| *before == now).map_or(1, |(_, looks)| looks + 1);
         seen = Some((now, looks));
-        if looks < STABLE {
+        if looks < STABLE_CHECKS {
             continue;
         }
         match program.works().await {

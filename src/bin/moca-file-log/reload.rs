@@ -14,19 +14,19 @@ use moca_file_log::tls::{self, Identity};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::certificate::Renewals;
+use crate::certificate::CertificateWatcher;
 use crate::last_good;
-use crate::startup::Places;
+use crate::startup::Directories;
 
 /// How often the status that systemd shows is brought up to date.
-const STATUS_EVERY: Duration = Duration::from_secs(5);
+const STATUS_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How long who renews a certificate may take from its one file to the other.
-const A_MOMENT: Duration = Duration::from_millis(300);
+const CERTIFICATE_SETTLE_TIME: Duration = Duration::from_millis(300);
 
 /// Keeps an instance in step with its files.
 pub(crate) struct Reloader {
-    places: Places,
+    directories: Directories,
     app: Arc<App>,
     notifier: Notifier,
     /// why the files as they are now are not in force
@@ -41,7 +41,7 @@ pub(crate) struct Reloader {
 impl Reloader {
     /// `refused`: why the instance began with the files that were in force last.
     pub(crate) fn new(
-        places: Places,
+        directories: Directories,
         app: Arc<App>,
         notifier: Notifier,
         by_systemd: bool,
@@ -52,18 +52,18 @@ impl Reloader {
             app.vitals.reload_refused.store(Some(Arc::new(why.clone())));
         }
         let pair = app.policy().files.server.tls.clone();
-        Self { places, app, notifier, refused, by_systemd, pair, shown: String::new() }
+        Self { directories, app, notifier, refused, by_systemd, pair, shown: String::new() }
     }
 
     /// Obeys orders, notices changed files and shows the status, one thing after the other, for ever.
     pub(crate) async fn keep(mut self, mut orders: mpsc::UnboundedReceiver<Signal>) {
-        let directory = &self.places.config;
+        let directory = &self.directories.config;
         let watcher = Watcher::new(directory).inspect_err(|error| {
             log::error!("can't watch {}: {error}; reload by SIGHUP", directory.display());
         });
         let mut watcher = watcher.ok();
-        let mut renewals = Renewals::of(&self.places.config);
-        let mut status = interval(STATUS_EVERY);
+        let mut certificates = CertificateWatcher::of(&self.directories.config);
+        let mut status = interval(STATUS_INTERVAL);
         status.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // What changed between reading the files and watching them.
         self.reload().await;
@@ -79,7 +79,7 @@ impl Reloader {
                     Some(Signal::Stop) | None => return,
                 },
                 () = changed(&mut watcher) => self.reload().await,
-                () = renewals.noticed(self.pair.as_ref()) => self.reload().await,
+                () = certificates.noticed(self.pair.as_ref()) => self.reload().await,
                 _ = status.tick() => self.show_status(),
             }
         }
@@ -87,7 +87,7 @@ impl Reloader {
 
     /// Reads all files and puts them into force; on any finding the last good ones stay.
     async fn reload(&mut self) {
-        let directory = self.places.config.clone();
+        let directory = self.directories.config.clone();
         let in_force = self.app.policy().files.server.tls.clone();
         let read = tokio::task::spawn_blocking(move || read(&directory, in_force)).await;
         if let Ok(read) = &read {
@@ -155,8 +155,8 @@ impl Reloader {
         if !self.by_systemd {
             return;
         }
-        let (places, name) = (self.places.clone(), self.app.name.clone());
-        let keep = move || last_good::keep(&places.state, &name, &places.config);
+        let (directories, name) = (self.directories.clone(), self.app.name.clone());
+        let keep = move || last_good::keep(&directories.state, &name, &directories.config);
         if let Ok(Err(error)) = tokio::task::spawn_blocking(keep).await {
             log::warn!("can't keep the configuration for a start with broken files: {error}");
         }
@@ -175,7 +175,7 @@ impl Reloader {
         }
         let log = self.entry(&files, &now.log);
         let settings = |log: &LogEntry| Settings {
-            path: self.places.logs.join(&log.file),
+            path: self.directories.logs.join(&log.file),
             format: log.format,
             durability: log.durability,
             rotate: log.rotate.clone(),
@@ -256,7 +256,7 @@ fn read(directory: &Path, in_force: Option<Tls>) -> Read {
     let load = |pair| {
         tls::load(pair, directory).or_else(|_| {
             // Two files can't be replaced in one step: somebody may be between the two.
-            std::thread::sleep(A_MOMENT);
+            std::thread::sleep(CERTIFICATE_SETTLE_TIME);
             tls::load(pair, directory)
         })
     };

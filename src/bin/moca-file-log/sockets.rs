@@ -9,7 +9,7 @@ use moca_file_log::systemd::{Listener, PassedSocket};
 use nix::sys::socket::{setsockopt, sockopt::Ipv6V6Only};
 use tokio::net::{TcpListener, TcpSocket, UnixListener};
 
-use crate::failure::Failure;
+use crate::failure::StartError;
 
 /// The sockets, and their addresses as a person would write them.
 pub(crate) struct Sockets {
@@ -18,14 +18,18 @@ pub(crate) struct Sockets {
 }
 
 /// Takes the passed sockets or binds one.
-pub(crate) fn sockets(passed: Vec<PassedSocket>, log: &LogEntry, backlog: u32) -> Result<Sockets, Failure> {
+pub(crate) fn sockets(
+    passed: Vec<PassedSocket>,
+    log: &LogEntry,
+    backlog: u32,
+) -> Result<Sockets, StartError> {
     if passed.is_empty() {
         let listener = bind(log, backlog)?;
         let shown = vec![shown(&listener)];
         return Ok(Sockets { sockets: vec![Socket::Tcp { listener, belongs_to_us: true }], shown });
     }
     let unusable =
-        |error: std::io::Error| Failure::new(Exit::OsErr, format!("a passed socket is unusable: {error}"));
+        |error: std::io::Error| StartError::new(Exit::OsErr, format!("a passed socket is unusable: {error}"));
     let mut all = Sockets { sockets: Vec::new(), shown: Vec::new() };
     for socket in passed {
         let socket = match socket.listener {
@@ -50,10 +54,10 @@ fn shown(listener: &TcpListener) -> String {
     listener.local_addr().map_or_else(|_| "an unknown address".into(), |address| format!("http://{address}"))
 }
 
-fn bind(log: &LogEntry, backlog: u32) -> Result<TcpListener, Failure> {
+fn bind(log: &LogEntry, backlog: u32) -> Result<TcpListener, StartError> {
     let place = format!("{}:{}", log.host, log.port);
     let failure = |what: &str, error: std::io::Error| {
-        Failure::new(Exit::Unavailable, format!("can't {what} {place}: {error}"))
+        StartError::new(Exit::Unavailable, format!("can't {what} {place}: {error}"))
     };
     let candidates: Vec<SocketAddr> = (log.host.trim_matches(['[', ']']), log.port)
         .to_socket_addrs()
@@ -63,7 +67,7 @@ fn bind(log: &LogEntry, backlog: u32) -> Result<TcpListener, Failure> {
     let Some(address) = candidates.first().copied() else {
         let family = if log.use_ipv6 { "IPv6" } else { "IPv4" };
         let message = format!("{} has no {family} address; see use_ipv6 in log.json", log.host);
-        return Err(Failure::new(Exit::Config, message));
+        return Err(StartError::new(Exit::Config, message));
     };
     let socket = if address.is_ipv6() { TcpSocket::new_v6() } else { TcpSocket::new_v4() };
     let socket = socket.map_err(|error| failure("open a socket for", error))?;

@@ -8,7 +8,7 @@ use moca_file_log::exit::Exit;
 use moca_file_log::systemd::PassedSocket;
 use moca_file_log::tls::{self, Identity};
 
-use crate::failure::Failure;
+use crate::failure::StartError;
 use crate::last_good;
 use crate::program_update::Program;
 
@@ -31,37 +31,37 @@ pub(crate) struct Arguments {
 
 /// Where things are.
 #[derive(Debug, Clone)]
-pub(crate) struct Places {
+pub(crate) struct Directories {
     pub(crate) config: PathBuf,
     pub(crate) logs: PathBuf,
     pub(crate) state: PathBuf,
 }
 
 /// What is known before the configuration is read.
-pub(crate) struct Start {
+pub(crate) struct Startup {
     pub(crate) name: LogName,
-    pub(crate) places: Places,
+    pub(crate) directories: Directories,
     /// the program as it was when it started
     pub(crate) program: Program,
     pub(crate) passed: Vec<PassedSocket>,
 }
 
-pub(crate) fn prepare(arguments: &Arguments, passed: Vec<PassedSocket>) -> Result<Start, Failure> {
+pub(crate) fn prepare(arguments: &Arguments, passed: Vec<PassedSocket>) -> Result<Startup, StartError> {
     let place = |given: &Option<PathBuf>, variable: &str, fallback: &str| {
         // systemd separates several directories by colons; the first one is ours.
         let from_systemd =
             || std::env::var_os(variable).and_then(|value| std::env::split_paths(&value).next());
         given.clone().or_else(from_systemd).unwrap_or_else(|| PathBuf::from(fallback))
     };
-    let places = Places {
+    let directories = Directories {
         config: place(&arguments.config_dir, "CONFIGURATION_DIRECTORY", "configs"),
         logs: place(&arguments.log_dir, "LOGS_DIRECTORY", "client_logs"),
         state: place(&arguments.state_dir, "STATE_DIRECTORY", "state"),
     };
     let name: LogName = arguments.name.parse().map_err(|error| {
-        Failure::new(Exit::Usage, format!("{:?} is no name of a log: {error}", arguments.name))
+        StartError::new(Exit::Usage, format!("{:?} is no name of a log: {error}", arguments.name))
     })?;
-    Ok(Start { name, places, program: Program::of_this_process(), passed })
+    Ok(Startup { name, directories, program: Program::of_this_process(), passed })
 }
 
 /// What an instance begins with.
@@ -77,49 +77,51 @@ pub(crate) struct Configured {
 
 /// The configuration of the log of `start`. Where systemd holds the sockets, broken files are no reason not to serve:
 /// the last good ones are in force then.
-pub(crate) fn load(start: &Start) -> Result<Configured, Failure> {
-    let places = &start.places;
-    match config::load(&places.config) {
+pub(crate) fn load(start: &Startup) -> Result<Configured, StartError> {
+    let directories = &start.directories;
+    match config::load(&directories.config) {
         Ok(loaded) => configured(start, loaded.files, loaded.warnings, None),
         Err(findings) => {
             let lines: Vec<String> = findings.iter().map(ToString::to_string).collect();
             let lines = lines.join("\n");
             let kept =
-                if start.passed.is_empty() { None } else { last_good::read(&places.state, &start.name) };
+                if start.passed.is_empty() { None } else { last_good::read(&directories.state, &start.name) };
             match kept {
                 Some(files) => configured(start, files, Vec::new(), Some(lines)),
-                None => Err(Failure::new(Exit::Config, lines)),
+                None => Err(StartError::new(Exit::Config, lines)),
             }
         }
     }
 }
 
 fn configured(
-    start: &Start,
+    start: &Startup,
     files: Files,
     warnings: Vec<Finding>,
     refused: Option<String>,
-) -> Result<Configured, Failure> {
+) -> Result<Configured, StartError> {
     let name = &start.name;
-    let log_json = start.places.config.join("log.json");
+    let log_json = start.directories.config.join("log.json");
     let log_json = log_json.display();
     let Some(log) = files.logs.get(name).cloned() else {
         let known: Vec<&str> = files.logs.keys().map(LogName::as_str).collect();
         let known = if known.is_empty() { "no log".to_owned() } else { known.join(", ") };
         let message = format!("unknown log \"{name}\": {log_json} has {known}");
-        return Err(Failure::new(Exit::Config, message));
+        return Err(StartError::new(Exit::Config, message));
     };
     if !log.status {
         let message = format!("the log \"{name}\" is switched off: \"status\": false in {log_json}");
-        return Err(Failure::new(Exit::Config, message));
+        return Err(StartError::new(Exit::Config, message));
     }
-    let identity = files.server.tls.as_ref().map(|pair| tls::load(pair, &start.places.config)).transpose();
-    let identity = identity.map_err(|finding| Failure::new(Exit::Config, finding.to_string()))?;
+    let identity =
+        files.server.tls.as_ref().map(|pair| tls::load(pair, &start.directories.config)).transpose();
+    let identity = identity.map_err(|finding| StartError::new(Exit::Config, finding.to_string()))?;
     Ok(Configured { log, files, warnings, identity, refused })
 }
 
 /// Creates a directory that the service needs; systemd has done it already where it starts us.
-pub(crate) fn create_directory(path: &Path) -> Result<(), Failure> {
-    std::fs::create_dir_all(path)
-        .map_err(|error| Failure::new(Exit::CantCreate, format!("can't create {}: {error}", path.display())))
+pub(crate) fn create_directory(path: &Path) -> Result<(), StartError> {
+    std::fs::create_dir_all(path).map_err(|error| {
+        StartError::new(Exit::CantCreate, format!("can't create {}: {error}", path.display()))
+    })
 }

@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::Builder;
 use tokio_util::sync::CancellationToken;
 
-use crate::failure::Failure;
+use crate::failure::StartError;
 
 /// The threads beside the first one.
 pub(crate) struct Workers {
@@ -31,10 +31,10 @@ struct Worker {
 }
 
 /// How often an event loop shows that it turns.
-const BEAT: Duration = Duration::from_secs(1);
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A thread whose event loop did not turn for so long hangs.
-const HUNG: Duration = Duration::from_secs(8);
+const STALL_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// A socket as another thread takes it over.
 type Taken = (StdListener, bool);
@@ -44,9 +44,13 @@ impl Workers {
     ///
     /// # Errors
     /// When the system has no threads or descriptors for them.
-    pub(crate) fn start(count: u32, listeners: &Arc<Listeners>, sockets: &[Socket]) -> Result<Self, Failure> {
+    pub(crate) fn start(
+        count: u32,
+        listeners: &Arc<Listeners>,
+        sockets: &[Socket],
+    ) -> Result<Self, StartError> {
         let failure = |error: std::io::Error| {
-            Failure::new(Exit::OsErr, format!("can't start a worker: {error}; lower workers in http.toml"))
+            StartError::new(Exit::OsErr, format!("can't start a worker: {error}; lower workers in http.toml"))
         };
         let (over, begun) = (CancellationToken::new(), Instant::now());
         let mut threads = Vec::new();
@@ -67,11 +71,11 @@ impl Workers {
     }
 
     /// Whether the event loop of each of them turns.
-    pub(crate) fn all_turn(&self) -> bool {
+    pub(crate) fn all_responsive(&self) -> bool {
         let now = self.begun.elapsed();
         let turns = |worker: &Worker| {
             let last = Duration::from_millis(worker.turned.load(Ordering::Relaxed));
-            !worker.thread.is_finished() && now.saturating_sub(last) < HUNG
+            !worker.thread.is_finished() && now.saturating_sub(last) < STALL_TIMEOUT
         };
         self.threads.iter().all(turns)
     }
@@ -114,7 +118,7 @@ async fn serve(
         loop {
             let now = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
             beat.store(now, Ordering::Relaxed);
-            tokio::time::sleep(BEAT).await;
+            tokio::time::sleep(HEARTBEAT_INTERVAL).await;
         }
     };
     tokio::select! {

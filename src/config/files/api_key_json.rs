@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error};
 use sha2::{Digest, Sha256};
 
-use crate::config::syntax::document::{Document, Vocabulary, options_of};
+use crate::config::syntax::document::{Document, KnownOptions, options_of};
 use crate::config::syntax::finding::Finding;
 use crate::config::syntax::step::Step;
 use crate::config::syntax::value::{Element, List, Object, OneOrMany, Pairs, Scalar, Text, TextOrNull};
@@ -82,7 +82,7 @@ impl KeyDigest {
         Self(Sha256::digest(key.as_bytes()).into())
     }
 
-    /// The digest written as hexadecimal digits.
+    /// The digest raw as hexadecimal digits.
     ///
     /// # Errors
     /// When these are not exactly 64 hexadecimal digits.
@@ -143,22 +143,22 @@ impl KeyEntry {
 pub(crate) const FILE: &str = "api_key.json";
 
 /// What the original shipped with: as good as no key.
-const WELL_KNOWN: &str = "mochimochi";
+const DOCUMENTED_KEY: &str = "mochimochi";
 
-pub(crate) const VOCABULARY: Vocabulary = Vocabulary {
+pub(crate) const KNOWN_OPTIONS: KnownOptions = KnownOptions {
     siblings: |path| match path {
-        [Step::Index(_), Step::Name(_)] => options_of::<Written>(),
+        [Step::Index(_), Step::Name(_)] => options_of::<RawKeyEntry>(),
         [Step::Index(_), Step::Name(required), ..] if required == "required" => options_of::<Required>(),
         _ => &[],
     },
-    pointless: &[],
+    ignored: &[],
 };
 
 /// Reads the text of `api_key.json`.
 pub(crate) fn read(source: &str, warnings: &mut Vec<Finding>) -> Result<Vec<KeyEntry>, Finding> {
     let document = Document::json(FILE, source)?;
-    let Entries(entries) = document.read(&VOCABULARY, warnings)?;
-    let well_known = KeyDigest::of(WELL_KNOWN);
+    let Entries(entries) = document.read(&KNOWN_OPTIONS, warnings)?;
+    let documented = KeyDigest::of(DOCUMENTED_KEY);
     let mut first = HashMap::new();
     for (index, entry) in entries.iter().enumerate() {
         let mut warn = |message: String, remedy: &str| {
@@ -173,7 +173,7 @@ pub(crate) fn read(source: &str, warnings: &mut Vec<Finding>) -> Result<Vec<KeyE
         } else {
             first.insert(entry.digest, index);
         }
-        if entry.digest == well_known && entry.status {
+        if entry.digest == documented && entry.status {
             warn(
                 "this key is in every copy of the documentation".to_owned(),
                 "replace it by one of your own",
@@ -187,14 +187,14 @@ struct Entries(Vec<KeyEntry>);
 
 impl<'de> Deserialize<'de> for Entries {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let entries = Vec::<Object<Written>>::deserialize(deserializer)?;
+        let entries = Vec::<Object<RawKeyEntry>>::deserialize(deserializer)?;
         Ok(Self(entries.into_iter().map(|Object(entry)| entry.into()).collect()))
     }
 }
 
 /// An entry as it stands in the file.
 #[derive(Deserialize)]
-struct Written {
+struct RawKeyEntry {
     #[serde(deserialize_with = "key")]
     key: KeyDigest,
     #[serde(default, deserialize_with = "name")]
@@ -222,23 +222,23 @@ struct Required {
     args: Pairs<String, TextOrNull>,
 }
 
-impl From<Written> for KeyEntry {
-    fn from(written: Written) -> Self {
-        let Required { headers: Pairs(headers), args: Pairs(args) } = written.required;
+impl From<RawKeyEntry> for KeyEntry {
+    fn from(raw: RawKeyEntry) -> Self {
+        let Required { headers: Pairs(headers), args: Pairs(args) } = raw.required;
         Self {
-            digest: written.key,
-            name: written.name.unwrap_or_else(|| written.key.short()),
-            status: written.status,
-            allowed_path: written.allowed_path.0,
+            digest: raw.key,
+            name: raw.name.unwrap_or_else(|| raw.key.short()),
+            status: raw.status,
+            allowed_path: raw.allowed_path.0,
             required_headers: headers.into_iter().map(|(name, value)| (name.to_string(), value.0)).collect(),
             required_args: args
                 .into_iter()
                 .map(|(name, value)| (name, value.0.map_or(ArgValue::Present, ArgValue::Text)))
                 .collect(),
-            ip: written.ip,
-            rate: written.rate,
-            delay: written.delay,
-            info: written.info,
+            ip: raw.ip,
+            rate: raw.rate,
+            delay: raw.delay,
+            info: raw.info,
         }
     }
 }
@@ -272,19 +272,19 @@ fn ip<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<IpSet>, D::Er
     let mut set = IpSet::default();
     for entry in OneOrMany::deserialize(deserializer)?.0 {
         match entry {
-            Source::Any => any = true,
-            Source::Network(network) => set.insert_network(network),
+            AddressOrAny::Any => any = true,
+            AddressOrAny::Network(network) => set.insert_network(network),
         }
     }
     Ok((!any).then_some(set))
 }
 
-enum Source {
+enum AddressOrAny {
     Any,
     Network(IpNet),
 }
 
-impl Element for Source {
+impl Element for AddressOrAny {
     const EXPECTED: &'static str = "an IP address, a network such as 10.0.0.0/8, or *";
 
     fn read(text: &str) -> Option<Self> {
@@ -293,8 +293,8 @@ impl Element for Source {
 }
 
 fn rate<'de, D: Deserializer<'de>>(deserializer: D) -> Result<RateLimits, D::Error> {
-    let written: RateText = RateText::deserialize(deserializer)?;
-    written.0.parse().map_err(|why| D::Error::custom(format_args!("invalid rate {:?}: {why}", written.0)))
+    let raw: RateText = RateText::deserialize(deserializer)?;
+    raw.0.parse().map_err(|why| D::Error::custom(format_args!("invalid rate {:?}: {why}", raw.0)))
 }
 
 struct RateText(String);
@@ -321,7 +321,7 @@ fn info<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D:
 
 impl Element for AllowedPath {
     const EXPECTED: &'static str =
-        "PATH or PATH:RATE such as `/moca-file-log/sample1:60/second`, a colon of the path written as %3A";
+        "PATH or PATH:RATE such as `/moca-file-log/sample1:60/second`, a colon of the path raw as %3A";
 
     fn read(text: &str) -> Option<Self> {
         let (path, rate) = match text.rsplit_once(':') {

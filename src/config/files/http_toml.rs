@@ -8,11 +8,11 @@ use http::HeaderName;
 use serde::Deserialize;
 use serde::de::Deserializer;
 
-use crate::config::syntax::document::{Document, Vocabulary, options_of};
+use crate::config::syntax::document::{Document, KnownOptions, options_of};
 use crate::config::syntax::finding::Finding;
 use crate::config::syntax::step::Step;
 use crate::config::syntax::value::{
-    Scalar, Zero, boolean, header_name, integer, scalar, seconds, secret, some_boolean, text,
+    Scalar, Zero, boolean, header_name, integer, optional_boolean, scalar, seconds, secret, text,
 };
 use crate::config::values::ip_set::IpSet;
 
@@ -60,7 +60,7 @@ pub struct HttpSettings {
     #[serde(deserialize_with = "time_or_none")]
     pub graceful_shutdown_timeout: Duration,
     /// `None` = not named; `server.json` decides when it names it, else off
-    #[serde(deserialize_with = "some_boolean")]
+    #[serde(deserialize_with = "optional_boolean")]
     pub access_log: Option<bool>,
     /// RFC 7239; a secret
     #[serde(deserialize_with = "forwarded_secret")]
@@ -145,21 +145,21 @@ impl Default for HttpSettings {
 
 pub(crate) const FILE: &str = "http.toml";
 
-pub(crate) const VOCABULARY: Vocabulary = Vocabulary {
+pub(crate) const KNOWN_OPTIONS: KnownOptions = KnownOptions {
     siblings: |path| match path {
         [Step::Name(_)] => options_of::<HttpSettings>(),
         _ => &[],
     },
-    pointless: &[("request_buffer_queue_size", "bodies are bounded in bytes instead; this changes nothing")],
+    ignored: &[("request_buffer_queue_size", "bodies are bounded in bytes instead; this changes nothing")],
 };
 
 /// A time beyond which clocks would have to be mistrusted.
-const YEAR: u64 = 365 * 86_400;
+const MAX_SECONDS: u64 = 365 * 86_400;
 
 /// Reads the text of `http.toml`.
 pub(crate) fn read(source: &str, warnings: &mut Vec<Finding>) -> Result<HttpSettings, Finding> {
     let document = Document::toml(FILE, source)?;
-    let settings: HttpSettings = document.read(&VOCABULARY, warnings)?;
+    let settings: HttpSettings = document.read(&KNOWN_OPTIONS, warnings)?;
     if settings.max_body_memory < settings.request_max_size {
         let path = [Step::Name("max_body_memory".to_owned())];
         let (all, one) = (settings.max_body_memory, settings.request_max_size);
@@ -200,11 +200,11 @@ fn headers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> 
 }
 
 fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    seconds(deserializer, Zero::Refused, YEAR)
+    seconds(deserializer, Zero::Refused, MAX_SECONDS)
 }
 
 fn time_or_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    seconds(deserializer, Zero::Allowed, YEAR)
+    seconds(deserializer, Zero::Allowed, MAX_SECONDS)
 }
 
 fn forwarded_secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {

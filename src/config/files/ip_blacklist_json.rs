@@ -1,6 +1,6 @@
 //! `ip_blacklist.json`: addresses and networks that are always refused.
 
-use crate::config::syntax::document::{Document, Vocabulary};
+use crate::config::syntax::document::{Document, KnownOptions};
 use crate::config::syntax::finding::Finding;
 use crate::config::values::ip_set::IpSet;
 
@@ -8,6 +8,6 @@ pub(crate) const FILE: &str = "ip_blacklist.json";
 
 /// Reads the text of `ip_blacklist.json`.
 pub(crate) fn read(source: &str, warnings: &mut Vec<Finding>) -> Result<IpSet, Finding> {
-    let vocabulary = Vocabulary { siblings: |_| &[], pointless: &[] };
-    Document::json(FILE, source)?.read(&vocabulary, warnings)
+    let known_options = KnownOptions { siblings: |_| &[], ignored: &[] };
+    Document::json(FILE, source)?.read(&known_options, warnings)
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::Deserializer;
 
-use crate::config::syntax::document::{Document, Vocabulary, options_of};
+use crate::config::syntax::document::{Document, KnownOptions, options_of};
 use crate::config::syntax::finding::Finding;
 use crate::config::syntax::step::Step;
 use crate::config::syntax::value::{Object, Pairs, Scalar, boolean, integer, scalar, text};
@@ -89,7 +89,7 @@ pub struct Rotate {
 
 impl Rotate {
     /// Whether options for rotated files are given, and none by which files are rotated.
-    fn waits_in_vain(&self) -> bool {
+    fn never_takes_effect(&self) -> bool {
         let rotates = self.max_size.is_some()
             || self.every.is_some()
             || self.max_total.is_some()
@@ -123,13 +123,13 @@ pub enum Compression {
 
 pub(crate) const FILE: &str = "log.json";
 
-pub(crate) const VOCABULARY: Vocabulary = Vocabulary {
+pub(crate) const KNOWN_OPTIONS: KnownOptions = KnownOptions {
     siblings: |path| match path {
         [Step::Name(_), Step::Name(_)] => options_of::<LogEntry>(),
         [Step::Name(_), Step::Name(rotate), ..] if rotate == "rotate" => options_of::<Rotate>(),
         _ => &[],
     },
-    pointless: &[
+    ignored: &[
         ("google_spread_sheets_auth", "records are not copied to Google Sheets; this changes nothing"),
         ("spread_sheets_key", "records are not copied to Google Sheets; this changes nothing"),
     ],
@@ -141,7 +141,7 @@ pub(crate) fn read(
     warnings: &mut Vec<Finding>,
 ) -> Result<BTreeMap<LogName, LogEntry>, Finding> {
     let document = Document::json(FILE, source)?;
-    let Pairs(logs) = document.read::<Pairs<LogName, Object<LogEntry>>>(&VOCABULARY, warnings)?;
+    let Pairs(logs) = document.read::<Pairs<LogName, Object<LogEntry>>>(&KNOWN_OPTIONS, warnings)?;
     let logs: Vec<_> = logs.into_iter().map(|(name, Object(log))| (name, log)).collect();
     let place = |name: &LogName, option: &str| [Step::Name(name.to_string()), Step::Name(option.to_owned())];
     for (index, (name, log)) in logs.iter().enumerate() {
@@ -171,7 +171,9 @@ pub(crate) fn read(
             }
         }
     }
-    for (name, _) in logs.iter().filter(|(_, log)| log.rotate.as_ref().is_some_and(Rotate::waits_in_vain)) {
+    for (name, _) in
+        logs.iter().filter(|(_, log)| log.rotate.as_ref().is_some_and(Rotate::never_takes_effect))
+    {
         let message = "nothing is rotated without `max_size`, `every`, `max_total` or `max_age`: `keep` and \
             `compress` have no effect";
         warnings.push(document.finding(&place(name, "rotate"), message));

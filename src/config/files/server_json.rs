@@ -8,11 +8,11 @@ use http::{HeaderName, HeaderValue};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error};
 
-use crate::config::syntax::document::{Document, Vocabulary, options_of};
+use crate::config::syntax::document::{Document, KnownOptions, options_of};
 use crate::config::syntax::finding::Finding;
 use crate::config::syntax::step::Step;
 use crate::config::syntax::value::{Element, HeaderText, Name, Object, OneOrMany, Pairs, Scalar};
-use crate::config::syntax::value::{boolean, integer, scalar, secret, some_boolean};
+use crate::config::syntax::value::{boolean, integer, optional_boolean, scalar, secret};
 use crate::config::values::origin::Origins;
 use crate::config::values::redis_url::RedisUrl;
 
@@ -77,25 +77,25 @@ impl std::fmt::Debug for Server {
 
 impl Default for Server {
     fn default() -> Self {
-        Written::default().into()
+        RawServer::default().into()
     }
 }
 
 pub(crate) const FILE: &str = "server.json";
 
-pub(crate) const VOCABULARY: Vocabulary = Vocabulary {
+pub(crate) const KNOWN_OPTIONS: KnownOptions = KnownOptions {
     siblings: |path| match path {
-        [Step::Name(_)] => options_of::<Written>(),
+        [Step::Name(_)] => options_of::<RawServer>(),
         [Step::Name(ssl), ..] if ssl == "ssl" => options_of::<Ssl>(),
         _ => &[],
     },
-    pointless: &[],
+    ignored: &[],
 };
 
 /// Reads the text of `server.json`.
 pub(crate) fn read(source: &str, warnings: &mut Vec<Finding>) -> Result<Server, Finding> {
     let document = Document::json(FILE, source)?;
-    let server = Server::from(document.read::<Object<Written>>(&VOCABULARY, warnings)?.0);
+    let server = Server::from(document.read::<Object<RawServer>>(&KNOWN_OPTIONS, warnings)?.0);
     if server.cors.credentials && server.cors.origins.any {
         let path = [Step::Name("access_control_allowed_origins".to_owned())];
         let message =
@@ -114,12 +114,12 @@ pub(crate) fn read(source: &str, warnings: &mut Vec<Finding>) -> Result<Server, 
 /// The file as it stands.
 #[derive(Deserialize)]
 #[serde(default)]
-struct Written {
+struct RawServer {
     #[serde(deserialize_with = "tls")]
     ssl: Option<Tls>,
     #[serde(deserialize_with = "boolean")]
     debug: bool,
-    #[serde(deserialize_with = "some_boolean")]
+    #[serde(deserialize_with = "optional_boolean")]
     access_log: Option<bool>,
     #[serde(deserialize_with = "log_level")]
     log_level: u8,
@@ -147,7 +147,7 @@ struct Written {
     pyjs_secret: Option<[u8; 16]>,
 }
 
-impl Default for Written {
+impl Default for RawServer {
     fn default() -> Self {
         let local = ["https://localhost", "http://localhost", "https://127.0.0.1", "http://127.0.0.1"];
         Self {
@@ -173,28 +173,28 @@ impl Default for Written {
     }
 }
 
-impl From<Written> for Server {
-    fn from(written: Written) -> Self {
-        let Pairs(headers) = written.headers;
+impl From<RawServer> for Server {
+    fn from(raw: RawServer) -> Self {
+        let Pairs(headers) = raw.headers;
         Self {
-            tls: written.ssl,
-            debug: written.debug,
-            access_log: written.access_log,
-            log_level: written.log_level,
-            auto_reload: written.auto_reload,
-            backlog: written.backlog,
+            tls: raw.ssl,
+            debug: raw.debug,
+            access_log: raw.access_log,
+            log_level: raw.log_level,
+            auto_reload: raw.auto_reload,
+            backlog: raw.backlog,
             headers: headers.into_iter().map(|(name, value)| (name.0, value.0)).collect(),
             cors: Cors {
-                credentials: written.access_control_allowed_credentials,
-                origins: written.access_control_allowed_origins,
-                methods: written.access_control_allowed_methods,
-                headers: written.access_control_allow_headers,
-                max_age: written.access_control_max_age,
-                expose_headers: written.access_control_expose_headers,
+                credentials: raw.access_control_allowed_credentials,
+                origins: raw.access_control_allowed_origins,
+                methods: raw.access_control_allowed_methods,
+                headers: raw.access_control_allow_headers,
+                max_age: raw.access_control_max_age,
+                expose_headers: raw.access_control_expose_headers,
             },
-            stream_large_files: written.stream_large_files,
-            rate_limiter_redis_storage: written.rate_limiter_redis_storage,
-            pyjs_secret: written.pyjs_secret,
+            stream_large_files: raw.stream_large_files,
+            rate_limiter_redis_storage: raw.rate_limiter_redis_storage,
+            pyjs_secret: raw.pyjs_secret,
         }
     }
 }

@@ -7,7 +7,7 @@ use http::HeaderName;
 use serde::Deserialize;
 use serde::de::Deserializer;
 
-use crate::config::syntax::document::{Document, Vocabulary, options_of};
+use crate::config::syntax::document::{Document, KnownOptions, options_of};
 use crate::config::syntax::finding::Finding;
 use crate::config::syntax::step::Step;
 use crate::config::syntax::value::{Object, Pairs, Scalar, TextOrNull, boolean, integer, object, secret};
@@ -67,22 +67,22 @@ impl std::fmt::Debug for RootPassword {
 
 impl Default for System {
     fn default() -> Self {
-        Written::default().into()
+        RawSystem::default().into()
     }
 }
 
 pub(crate) const FILE: &str = "system.json";
 
 /// What the original shipped with: as good as no password.
-const WELL_KNOWN: &str = "mochimochi";
+const DOCUMENTED_PASSWORD: &str = "mochimochi";
 
-pub(crate) const VOCABULARY: Vocabulary = Vocabulary {
+pub(crate) const KNOWN_OPTIONS: KnownOptions = KnownOptions {
     siblings: |path| match path {
-        [Step::Name(_)] => options_of::<Written>(),
+        [Step::Name(_)] => options_of::<RawSystem>(),
         [Step::Name(referer), ..] if referer == "referer" => options_of::<Referer>(),
         _ => &[],
     },
-    pointless: &[
+    ignored: &[
         ("__access_token__", "the configuration is changed in its files only; this changes nothing"),
         ("__private__", "the configuration is changed in its files only; this changes nothing"),
     ],
@@ -91,8 +91,8 @@ pub(crate) const VOCABULARY: Vocabulary = Vocabulary {
 /// Reads the text of `system.json`.
 pub(crate) fn read(source: &str, warnings: &mut Vec<Finding>) -> Result<System, Finding> {
     let document = Document::json(FILE, source)?;
-    let system = System::from(document.read::<Object<Written>>(&VOCABULARY, warnings)?.0);
-    if system.root_pass == RootPassword::Clear(WELL_KNOWN.to_owned()) {
+    let system = System::from(document.read::<Object<RawSystem>>(&KNOWN_OPTIONS, warnings)?.0);
+    if system.root_pass == RootPassword::Clear(DOCUMENTED_PASSWORD.to_owned()) {
         let path = [Step::Name("root_pass".to_owned())];
         let message = "this password is in every copy of the documentation";
         warnings.push(document.finding(&path, message).with_remedy("replace it by one of your own"));
@@ -103,7 +103,7 @@ pub(crate) fn read(source: &str, warnings: &mut Vec<Finding>) -> Result<System, 
 /// The file as it stands.
 #[derive(Deserialize)]
 #[serde(default)]
-struct Written {
+struct RawSystem {
     #[serde(deserialize_with = "boolean")]
     maintenance_mode: bool,
     maintenance_mode_whitelist: IpSet,
@@ -132,7 +132,7 @@ impl Default for Referer {
     }
 }
 
-impl Default for Written {
+impl Default for RawSystem {
     fn default() -> Self {
         Self {
             maintenance_mode: false,
@@ -146,21 +146,21 @@ impl Default for Written {
     }
 }
 
-impl From<Written> for System {
-    fn from(written: Written) -> Self {
-        let Pairs(headers) = written.force_headers;
+impl From<RawSystem> for System {
+    fn from(raw: RawSystem) -> Self {
+        let Pairs(headers) = raw.force_headers;
         Self {
-            maintenance_mode: written.maintenance_mode,
-            maintenance_mode_whitelist: written.maintenance_mode_whitelist,
-            allowed_referer: written.referer.allowed_referer,
-            force_referer: written.referer.force,
+            maintenance_mode: raw.maintenance_mode,
+            maintenance_mode_whitelist: raw.maintenance_mode_whitelist,
+            allowed_referer: raw.referer.allowed_referer,
+            force_referer: raw.referer.force,
             force_headers: headers
                 .into_iter()
                 .map(|(name, TextOrNull(value))| RequiredHeader { name, value })
                 .collect(),
-            dos_detect: written.dos_detect,
-            block_ip_when_received_invalid_system_auth: written.block_ip_when_received_invalid_system_auth,
-            root_pass: written.root_pass,
+            dos_detect: raw.dos_detect,
+            block_ip_when_received_invalid_system_auth: raw.block_ip_when_received_invalid_system_auth,
+            root_pass: raw.root_pass,
         }
     }
 }

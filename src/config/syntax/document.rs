@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
 use super::finding::{Finding, near_miss};
-use super::formats::{Json, Syntax, Toml, without_place};
+use super::formats::{Json, Syntax, Toml, without_position};
 use super::jsonc;
 use super::step::{Step, display, steps_of_error};
 
@@ -23,11 +23,11 @@ pub(crate) struct Document<'t, S> {
 }
 
 /// What a file may hold beside the options that count.
-pub(crate) struct Vocabulary {
+pub(crate) struct KnownOptions {
     /// the options that are known at the place of an unknown one
     pub(crate) siblings: fn(&[Step]) -> &'static [&'static str],
     /// options that are accepted and change nothing, and why
-    pub(crate) pointless: &'static [(&'static str, &'static str)],
+    pub(crate) ignored: &'static [(&'static str, &'static str)],
 }
 
 impl<'t> Document<'t, Json> {
@@ -48,8 +48,9 @@ impl<'t> Document<'t, Json> {
     fn check_json_syntax(&self) -> Result<(), Finding> {
         let mut json = serde_json::Deserializer::from_str(&self.text);
         let mut track = serde_path_to_error::Track::new();
-        let checked = Distinct::deserialize(serde_path_to_error::Deserializer::new(&mut json, &mut track));
-        checked.and_then(|Distinct| json.end()).map_err(|error| {
+        let checked =
+            NoDuplicates::deserialize(serde_path_to_error::Deserializer::new(&mut json, &mut track));
+        checked.and_then(|NoDuplicates| json.end()).map_err(|error| {
             let line_start = match error.line() {
                 0 | 1 => 0,
                 line => self.text.match_indices('\n').nth(line - 2).map_or(0, |(newline, _)| newline + 1),
@@ -59,7 +60,7 @@ impl<'t> Document<'t, Json> {
                 offset -= 1;
             }
             let what = if error.is_data() { "" } else { "not valid JSON: " };
-            let message = format!("{what}{}", without_place(&error.to_string()));
+            let message = format!("{what}{}", without_position(&error.to_string()));
             let path = display(&steps_of_error(&track.path()));
             Finding::of_option(self.file, path, message).at(self.source, offset)
         })
@@ -84,7 +85,7 @@ impl<S: Syntax> Document<'_, S> {
     /// Reads the whole document, and adds a warning for each option that nothing reads.
     pub(crate) fn read<T: DeserializeOwned>(
         &self,
-        vocabulary: &Vocabulary,
+        known_options: &KnownOptions,
         warnings: &mut Vec<Finding>,
     ) -> Result<T, Finding> {
         let mut unknown = Vec::new();
@@ -93,16 +94,16 @@ impl<S: Syntax> Document<'_, S> {
             self.finding(&path, message.replace("missing field", "missing option"))
         })?;
         // each is looked up in the text anew: a file of nothing else must not take minutes
-        for path in unknown.iter().take(MOST_UNKNOWN) {
-            warnings.push(self.unknown(path, vocabulary));
+        for path in unknown.iter().take(MAX_UNKNOWN_OPTIONS_LISTED) {
+            warnings.push(self.unknown(path, known_options));
         }
-        if let Some(more) = unknown.len().checked_sub(MOST_UNKNOWN + 1) {
+        if let Some(more) = unknown.len().checked_sub(MAX_UNKNOWN_OPTIONS_LISTED + 1) {
             let message = format!("{} more unknown options, ignored", more + 1);
             warnings.push(Finding::of_file(self.file, message));
         }
-        for (option, why) in vocabulary.pointless {
+        for (option, why) in known_options.ignored {
             let path = [Step::Name((*option).to_owned())];
-            let known = (vocabulary.siblings)(&path).contains(option);
+            let known = (known_options.siblings)(&path).contains(option);
             if known && S::offset(&self.text, &path).is_some() {
                 warnings.push(self.finding(&path, (*why).to_owned()));
             }
@@ -119,12 +120,12 @@ impl<S: Syntax> Document<'_, S> {
         }
     }
 
-    fn unknown(&self, path: &[Step], vocabulary: &Vocabulary) -> Finding {
+    fn unknown(&self, path: &[Step], known_options: &KnownOptions) -> Finding {
         let Some(Step::Name(name)) = path.last() else { return self.finding(path, "this is not used") };
-        if let Some((_, why)) = vocabulary.pointless.iter().find(|(option, _)| option == name) {
+        if let Some((_, why)) = known_options.ignored.iter().find(|(option, _)| option == name) {
             return self.finding(path, *why);
         }
-        let known = (vocabulary.siblings)(path);
+        let known = (known_options.siblings)(path);
         let finding = self.finding(path, "unknown option, ignored");
         match known.iter().find(|option| option.eq_ignore_ascii_case(name)) {
             Some(option) => finding.with_remedy(format!("options are written in lower case: `{option}`")),
@@ -137,26 +138,26 @@ impl<S: Syntax> Document<'_, S> {
 }
 
 /// So many unknown options of a file are named one by one.
-const MOST_UNKNOWN: usize = 100;
+const MAX_UNKNOWN_OPTIONS_LISTED: usize = 100;
 
 /// The names that `T`, a struct, reads.
 pub(crate) fn options_of<T: DeserializeOwned>() -> &'static [&'static str] {
     let mut names: &'static [&'static str] = &[];
     // the probe answers with an error on purpose: the names are what counts
-    let _refused = T::deserialize(Probe(&mut names)).is_err();
+    let _refused = T::deserialize(FieldProbe(&mut names)).is_err();
     names
 }
 
 /// Any JSON value in which no object names an option twice.
-struct Distinct;
+struct NoDuplicates;
 
-impl<'de> Deserialize<'de> for Distinct {
+impl<'de> Deserialize<'de> for NoDuplicates {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(Self)
     }
 }
 
-impl<'de> Visitor<'de> for Distinct {
+impl<'de> Visitor<'de> for NoDuplicates {
     type Value = Self;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -206,9 +207,9 @@ impl<'de> Visitor<'de> for Distinct {
 }
 
 /// Notes which fields a struct asks for.
-struct Probe<'n>(&'n mut &'static [&'static str]);
+struct FieldProbe<'n>(&'n mut &'static [&'static str]);
 
-impl<'de> Deserializer<'de> for Probe<'_> {
+impl<'de> Deserializer<'de> for FieldProbe<'_> {
     type Error = serde::de::value::Error;
 
     fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Self::Error> {

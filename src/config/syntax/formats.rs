@@ -36,7 +36,7 @@ impl Syntax for Json {
         let mut note = |path: serde_ignored::Path<'_>| unread(steps_of_ignored(&path));
         let mut json = serde_json::Deserializer::from_str(text);
         serde_path_to_error::deserialize(serde_ignored::Deserializer::new(&mut json, &mut note))
-            .map_err(|error| (steps_of_error(error.path()), without_place(&error.inner().to_string())))
+            .map_err(|error| (steps_of_error(error.path()), without_position(&error.inner().to_string())))
     }
 
     fn offset(text: &str, path: &[Step]) -> Option<usize> {
@@ -85,7 +85,7 @@ impl Syntax for Toml {
 }
 
 /// The parser's message without its own ` at line 1 column 2`.
-pub(crate) fn without_place(message: &str) -> String {
+pub(crate) fn without_position(message: &str) -> String {
     message.rfind(" at line ").map_or(message, |end| &message[..end]).to_owned()
 }
 

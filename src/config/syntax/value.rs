@@ -62,7 +62,7 @@ pub(crate) fn boolean<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool
 }
 
 /// As [`boolean`], for an option whose absence means something else than `false`.
-pub(crate) fn some_boolean<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<bool>, D::Error> {
+pub(crate) fn optional_boolean<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<bool>, D::Error> {
     boolean(deserializer).map(Some)
 }
 
@@ -119,7 +119,7 @@ pub(crate) fn header_name(text: &str) -> Option<HeaderName> {
 
 /// A scalar as it was found. With a visitor for each option instead, that took what the option takes, all of the parser
 /// would be there once for each of them.
-enum Found {
+enum OwnedScalar {
     Null,
     Bool(bool),
     Integer(u64),
@@ -129,11 +129,11 @@ enum Found {
 }
 
 #[inline(never)]
-fn found<'de, D: Deserializer<'de>>(deserializer: D, expected: &str) -> Result<Found, D::Error> {
+fn found<'de, D: Deserializer<'de>>(deserializer: D, expected: &str) -> Result<OwnedScalar, D::Error> {
     deserializer.deserialize_any(ScalarVisitor { expected })
 }
 
-impl Found {
+impl OwnedScalar {
     fn scalar(&self) -> Scalar<'_> {
         match self {
             Self::Null => Scalar::Null,
@@ -171,34 +171,34 @@ fn clipped(text: &str) -> String {
 }
 
 impl Visitor<'_> for ScalarVisitor<'_> {
-    type Value = Found;
+    type Value = OwnedScalar;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.expected)
     }
 
-    fn visit_unit<E: Error>(self) -> Result<Found, E> {
-        Ok(Found::Null)
+    fn visit_unit<E: Error>(self) -> Result<OwnedScalar, E> {
+        Ok(OwnedScalar::Null)
     }
 
-    fn visit_bool<E: Error>(self, value: bool) -> Result<Found, E> {
-        Ok(Found::Bool(value))
+    fn visit_bool<E: Error>(self, value: bool) -> Result<OwnedScalar, E> {
+        Ok(OwnedScalar::Bool(value))
     }
 
-    fn visit_u64<E: Error>(self, value: u64) -> Result<Found, E> {
-        Ok(Found::Integer(value))
+    fn visit_u64<E: Error>(self, value: u64) -> Result<OwnedScalar, E> {
+        Ok(OwnedScalar::Integer(value))
     }
 
-    fn visit_i64<E: Error>(self, value: i64) -> Result<Found, E> {
-        Ok(u64::try_from(value).map_or(Found::Negative(value), Found::Integer))
+    fn visit_i64<E: Error>(self, value: i64) -> Result<OwnedScalar, E> {
+        Ok(u64::try_from(value).map_or(OwnedScalar::Negative(value), OwnedScalar::Integer))
     }
 
-    fn visit_f64<E: Error>(self, value: f64) -> Result<Found, E> {
-        Ok(Found::Float(value))
+    fn visit_f64<E: Error>(self, value: f64) -> Result<OwnedScalar, E> {
+        Ok(OwnedScalar::Float(value))
     }
 
-    fn visit_str<E: Error>(self, value: &str) -> Result<Found, E> {
-        Ok(Found::Text(value.to_owned()))
+    fn visit_str<E: Error>(self, value: &str) -> Result<OwnedScalar, E> {
+        Ok(OwnedScalar::Text(value.to_owned()))
     }
 }
 

@@ -5,7 +5,7 @@ use std::fs;
 use proptest::prelude::*;
 
 use super::super::load;
-use super::super::load::NAMES;
+use super::super::load::FILE_NAMES;
 use super::LOG;
 
 fn directory() -> tempfile::TempDir {
@@ -65,10 +65,10 @@ proptest! {
         bytes in prop::collection::vec(prop_oneof![any::<u8>(), prop::sample::select(&b"{}[]\":,=\n \xef\xbb\xbf\xff"[..])], 0..60),
     ) {
         let dir = directory();
-        fs::write(dir.path().join(NAMES[which]), &bytes).unwrap();
+        fs::write(dir.path().join(FILE_NAMES[which]), &bytes).unwrap();
         if let Err(errors) = load(dir.path()) {
             prop_assert_eq!(errors.len(), 1, "{:?}", errors);
-            prop_assert_eq!(errors[0].file, NAMES[which]);
+            prop_assert_eq!(errors[0].file, FILE_NAMES[which]);
             let blank = bytes.iter().all(u8::is_ascii_whitespace);
             prop_assert!(errors[0].line.is_some() || blank, "without a place: {}", errors[0]);
         }

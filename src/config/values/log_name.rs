@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use crate::config::syntax::value::Name;
 
 /// Longest encoded name in a file name, in bytes; with suffixes it stays below the 255 of Linux.
-const LONGEST_STEM: usize = 200;
+const MAX_STEM_BYTES: usize = 200;
 
 /// The name of a log: 1 to 200 bytes, any text without `/`, control characters, and not `.` or `..`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -96,9 +96,9 @@ fn stem(name: &str) -> String {
             plain => stem.push(plain),
         }
     }
-    if stem.len() > LONGEST_STEM {
+    if stem.len() > MAX_STEM_BYTES {
         let digest: String = Sha256::digest(name)[..8].iter().map(|byte| format!("{byte:02x}")).collect();
-        let longest = LONGEST_STEM - digest.len() - 1;
+        let longest = MAX_STEM_BYTES - digest.len() - 1;
         stem.truncate((0..=longest).rev().find(|&at| stem.is_char_boundary(at)).unwrap_or(0));
         stem.push('%');
         stem.push_str(&digest);
@@ -124,7 +124,7 @@ mod tests {
     fn names_become_parts_of_file_names() {
         assert_eq!(stem("a/\n\u{85}"), "a%2F%0A%C2%85");
         let long = ["%".repeat(200), format!("{}a", "%".repeat(199)), "ü".repeat(100)];
-        assert!(long.iter().all(|name| stem(name).len() <= LONGEST_STEM));
+        assert!(long.iter().all(|name| stem(name).len() <= MAX_STEM_BYTES));
         assert_ne!(stem(&long[0]), stem(&long[1]));
         assert_eq!(stem(&long[2]), long[2]);
         assert_eq!("100 %".parse::<LogName>().unwrap().access_log_file(), "100 %25.access.log");

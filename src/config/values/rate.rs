@@ -61,7 +61,7 @@ impl RateLimit {
 }
 
 /// Longer windows than this are refused: no clock has to bear them.
-const LONGEST_WINDOW: Duration = Duration::from_secs(100 * 360 * 86_400);
+const MAX_WINDOW: Duration = Duration::from_secs(100 * 360 * 86_400);
 
 /// Why a text is no rate limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -114,7 +114,7 @@ impl FromStr for RateLimit {
             .find(|known| unit.strip_prefix(known.name()).is_some_and(|end| matches!(end, "" | "s")))
             .ok_or(RateError::Grammar)?;
         let limit = Self { amount, multiple: multiple.unwrap_or(1), unit };
-        if limit.multiple == 0 || limit.window() > LONGEST_WINDOW {
+        if limit.multiple == 0 || limit.window() > MAX_WINDOW {
             return Err(RateError::Range);
         }
         Ok(limit)

@@ -13,7 +13,7 @@ use crate::ctl::system::systemctl;
 use crate::ctl::ui::output::{Out, remark};
 use crate::exit::Exit;
 use crate::systemd::generator::{
-    self, Diff, Edition, Plan, admin_socket_unit, applied, diff, service_unit, socket_unit, store,
+    self, Diff, FileStamp, Plan, admin_socket_unit, applied, diff, service_unit, socket_unit, store,
 };
 
 /// Arguments of `apply`.
@@ -33,26 +33,26 @@ const MOST_ROUNDS: usize = 10;
 pub(crate) fn apply(arguments: &Apply, places: &Places, out: &mut Out) -> Outcome {
     // The same variable moves the generator's places, in tests of the two together.
     let root = std::env::var_os("MOCA_FILE_LOG_ROOT").unwrap_or_else(|| "/".into());
-    let kept = generator::Places::below(Path::new(&root));
+    let kept = generator::Directories::below(Path::new(&root));
     if arguments.if_edited {
-        let last = Edition::kept(&kept.snapshot);
-        if last.is_none_or(|edition| edition == Edition::of(&places.config)) {
+        let last = FileStamp::kept(&kept.snapshot);
+        if last.is_none_or(|edition| edition == FileStamp::of(&places.config)) {
             return Ok(0);
         }
     }
     for _ in 0..MOST_ROUNDS {
-        let edition = Edition::of(&places.config);
+        let edition = FileStamp::of(&places.config);
         // A file that is refused was looked at as well. Where this cannot be written, the plan cannot, which is said.
         let _kept = edition.keep(&kept.snapshot);
         apply_once(places, &kept, out)?;
-        if Edition::of(&places.config) == edition {
+        if FileStamp::of(&places.config) == edition {
             break;
         }
     }
     Ok(0)
 }
 
-fn apply_once(places: &Places, kept: &generator::Places, out: &mut Out) -> Outcome {
+fn apply_once(places: &Places, kept: &generator::Directories, out: &mut Out) -> Outcome {
     let judged = check::judge(places);
     if !judged.errors.is_empty() {
         remark("mocactl: the configuration is not valid; what is applied stays as it is");

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
 use crate::config::Durability;
-use crate::record::{Clock, Common, Line, LineFormat, write_line};
+use crate::record::{Clock, Line, LineFormat, LinePrefix, write_line};
 use crate::store::commit::{Group, Ticket};
 use crate::store::file::maintenance::background::Done;
 use crate::store::statistics::LEVELS;
@@ -48,7 +48,7 @@ struct Inner {
     commands: Vec<Command>,
     /// the buffer of the batch before, to be used again
     spare: Vec<u8>,
-    common: Common,
+    common: LinePrefix,
     clock: Clock,
     /// records stored by this process
     seq: u64,
@@ -117,7 +117,7 @@ impl Inbox {
             group: Arc::default(),
             commands: Vec::new(),
             spare: Vec::new(),
-            common: Common::default(),
+            common: LinePrefix::default(),
             clock,
             seq: 0,
             pid: std::process::id(),

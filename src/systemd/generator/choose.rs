@@ -11,7 +11,7 @@ use crate::config::{Files, Finding, Sources};
 
 /// Where the generator reads and writes.
 #[derive(Debug, Clone)]
-pub struct Places {
+pub struct Directories {
     /// [`CONFIG_DIR`]
     pub config: PathBuf,
     /// [`SNAPSHOT_DIR`]
@@ -20,8 +20,8 @@ pub struct Places {
     pub lasting: PathBuf,
 }
 
-impl Places {
-    /// The places of a system whose root directory is `root`.
+impl Directories {
+    /// The directories of a system whose root directory is `root`.
     #[must_use]
     pub fn below(root: &Path) -> Self {
         let place = |path: &str| root.join(path.trim_start_matches('/'));
@@ -34,7 +34,7 @@ impl Places {
 /// With broken files, that is the plan that was applied last; when none is known, what can be made of the files. The
 /// texts say what is not as it should be.
 #[must_use]
-pub fn choose(places: &Places) -> (Plan, Vec<String>) {
+pub fn choose(directories: &Directories) -> (Plan, Vec<String>) {
     let mut messages = Vec::new();
     let mut stored = |dir: &Path| {
         applied(dir).unwrap_or_else(|error| {
@@ -42,12 +42,12 @@ pub fn choose(places: &Places) -> (Plan, Vec<String>) {
             None
         })
     };
-    if let Some(plan) = stored(&places.snapshot) {
+    if let Some(plan) = stored(&directories.snapshot) {
         return (plan, messages);
     }
-    let (mut plan, findings) = of_files(&places.config);
+    let (mut plan, findings) = of_files(&directories.config);
     if !findings.is_empty() {
-        let last = stored(&places.lasting);
+        let last = stored(&directories.lasting);
         messages.extend(findings.iter().map(ToString::to_string));
         if let Some(last) = last {
             messages.push("the logs are served as they were applied last; see `mocactl check`".to_owned());
@@ -57,7 +57,7 @@ pub fn choose(places: &Places) -> (Plan, Vec<String>) {
             return (plan, messages);
         }
     }
-    if let Err(error) = store(&places.snapshot, &plan) {
+    if let Err(error) = store(&directories.snapshot, &plan) {
         messages.push(error.to_string());
     }
     (plan, messages)

@@ -10,14 +10,14 @@ use serde::{Deserialize, Serialize};
 /// What the files that a plan is made of were at one moment, as far as one can see without reading them.
 ///
 /// systemd's path units pass over what happens while the service that they start is running. Whoever applies a plan in
-/// such a service therefore takes the edition before the files are read, compares when everything is done, and begins
+/// such a service therefore takes the stamp before the files are read, compares when everything is done, and begins
 /// anew when it is another. What comes after that and before systemd watches again is found by another service, which
-/// is started then and compares with the edition that was kept.
+/// is started then and compares with the stamp that was kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Edition([Option<(u64, u64, [i64; 4])>; 2]);
+pub struct FileStamp([Option<(u64, u64, [i64; 4])>; 2]);
 
-impl Edition {
-    /// The edition of this directory now.
+impl FileStamp {
+    /// The stamp of this directory now.
     #[must_use]
     pub fn of(config_dir: &Path) -> Self {
         Self(["log.json", "server.json"].map(|name| {
@@ -58,12 +58,12 @@ mod tests {
     fn every_way_to_write_makes_another() {
         let dir = tempfile::tempdir().unwrap();
         let log = dir.path().join("log.json");
-        let edition = || Edition::of(dir.path());
-        let mut editions = vec![edition()];
+        let stamp = || FileStamp::of(dir.path());
+        let mut stamps = vec![stamp()];
         // the clock of a file system is a coarse one
         let mut note = || {
             std::thread::sleep(std::time::Duration::from_millis(20));
-            editions.push(edition());
+            stamps.push(stamp());
         };
         fs::write(&log, "{}").unwrap();
         note();
@@ -76,26 +76,26 @@ mod tests {
         note();
         fs::remove_file(&log).unwrap();
         note();
-        for (index, one) in editions.iter().enumerate() {
-            assert!(editions[index + 1..].iter().all(|other| other != one));
+        for (index, one) in stamps.iter().enumerate() {
+            assert!(stamps[index + 1..].iter().all(|other| other != one));
         }
         fs::write(dir.path().join("api_key.json"), "[]").unwrap();
-        assert_eq!(Some(&edition()), editions.last());
+        assert_eq!(Some(&stamp()), stamps.last());
     }
 
     #[test]
     fn one_that_is_kept_is_the_same() {
         let dir = tempfile::tempdir().unwrap();
         let place = dir.path().join("new");
-        assert_eq!(Edition::kept(&place), None);
+        assert_eq!(FileStamp::kept(&place), None);
         fs::write(dir.path().join("log.json"), "{}").unwrap();
-        let edition = Edition::of(dir.path());
-        edition.keep(&place).unwrap();
-        assert_eq!(Edition::kept(&place), Some(edition.clone()));
+        let stamp = FileStamp::of(dir.path());
+        stamp.keep(&place).unwrap();
+        assert_eq!(FileStamp::kept(&place), Some(stamp.clone()));
         fs::write(place.join(FILE), "[[1, 2").unwrap();
-        assert_eq!(Edition::kept(&place), None);
+        assert_eq!(FileStamp::kept(&place), None);
         fs::remove_file(place.join(FILE)).unwrap();
         fs::create_dir(place.join(FILE)).unwrap();
-        edition.keep(&place).unwrap_err();
+        stamp.keep(&place).unwrap_err();
     }
 }

@@ -26,10 +26,10 @@ mod render;
 mod snapshot;
 mod units;
 
-pub use choose::{Places, choose};
+pub use choose::{Directories, choose};
 pub use diff::{Diff, diff};
 pub use escape::escape;
-pub use file_stamp::Edition;
+pub use file_stamp::FileStamp;
 pub use plan::{LogUnits, Plan, Sandbox, plan};
 pub use program::main;
 pub use render::write;

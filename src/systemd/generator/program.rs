@@ -9,7 +9,7 @@ use std::io::{IsTerminal, Write, stderr};
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::{Places, choose, write};
+use super::{Directories, choose, write};
 
 /// Does what systemd asks for.
 #[must_use]
@@ -21,8 +21,8 @@ pub fn main() -> ExitCode {
     };
     // another root directory, for tests
     let root = std::env::var_os("MOCA_FILE_LOG_ROOT");
-    let places = Places::below(Path::new(root.as_deref().unwrap_or_else(|| "/".as_ref())));
-    let (plan, mut messages) = choose(&places);
+    let directories = Directories::below(Path::new(root.as_deref().unwrap_or_else(|| "/".as_ref())));
+    let (plan, mut messages) = choose(&directories);
     if let Err(error) = write(&plan, Path::new(normal)) {
         messages.push(error.to_string());
     }

@@ -11,14 +11,14 @@ use crate::config::LogName;
 pub const TARGET: &str = "moca-file-log.target";
 
 /// The length that systemd allows to the name of a unit.
-const LONGEST_UNIT: usize = 255;
+const MAX_UNIT_NAME_BYTES: usize = 255;
 
 /// The length that the kernel allows to the path of a socket.
-const LONGEST_SOCKET: usize = 107;
+const MAX_SOCKET_PATH_BYTES: usize = 107;
 
 /// What systemd writes differently when it notes the path of an open socket for the time after a reload, and then does
 /// not find again, so that the socket is closed; all that is not ASCII as well. The percent sign, because it says so.
-const NOT_IN_PATHS: &AsciiSet = &CONTROLS.add(b'"').add(b'\'').add(b'\\').add(b'%');
+const ENCODED_IN_PATHS: &AsciiSet = &CONTROLS.add(b'"').add(b'\'').add(b'\\').add(b'%');
 
 /// The service of a log.
 #[must_use]
@@ -42,8 +42,8 @@ pub fn admin_socket_unit(name: &LogName) -> String {
 /// is too long for a socket, a digest stands for the name.
 #[must_use]
 pub fn admin_path(name: &LogName) -> String {
-    let path = format!("{RUN_DIR}/{}.sock", utf8_percent_encode(name.as_str(), NOT_IN_PATHS));
-    if path.len() <= LONGEST_SOCKET {
+    let path = format!("{RUN_DIR}/{}.sock", utf8_percent_encode(name.as_str(), ENCODED_IN_PATHS));
+    if path.len() <= MAX_SOCKET_PATH_BYTES {
         return path;
     }
     let digest = HEXLOWER.encode(&Sha256::digest(name.as_str())[..16]);
@@ -59,7 +59,7 @@ const RUN_DIR: &str = "/run/moca-file-log";
 
 /// Why a log of this name can have no units.
 pub(super) fn too_long(name: &LogName) -> Option<String> {
-    let over = admin_socket_unit(name).len().checked_sub(LONGEST_UNIT).filter(|&over| over > 0)?;
+    let over = admin_socket_unit(name).len().checked_sub(MAX_UNIT_NAME_BYTES).filter(|&over| over > 0)?;
     Some(format!(
         "the name is {over} letters too long for systemd, where all but a-z, A-Z, 0-9, `_`, `.` and `:` count four a byte"
     ))
