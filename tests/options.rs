@@ -1,6 +1,6 @@
 //! The index of the configuration: every option, and the test that fails when the option is ignored.
 //!
-//! A new option needs a line here, and a row in a table of the README.
+//! A new option needs a line here, and a row in a table of `docs/configuration.md`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -185,15 +185,12 @@ fn every_test_of_the_index_exists() {
     }
 }
 
-/// The rows of the README's tables, by the file whose heading they follow.
+/// Returns the rows of the tables in `docs/configuration.md`, by the file whose section they are in.
 fn rows() -> BTreeMap<String, Vec<String>> {
-    let readme = read("README.md");
-    let (_, configuration) = readme.split_once("\n## Configuration\n").expect("the section");
-    let configuration = configuration.split("\n## ").next().unwrap();
     let mut rows: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut file = String::new();
-    for line in configuration.lines() {
-        if let Some((heading, _)) = line.strip_prefix("**").and_then(|rest| rest.split_once("**")) {
+    for line in read("docs/configuration.md").lines() {
+        if let Some(heading) = line.strip_prefix("## ") {
             heading.clone_into(&mut file);
         }
         if line.starts_with("| `") {
@@ -204,7 +201,7 @@ fn rows() -> BTreeMap<String, Vec<String>> {
 }
 
 #[test]
-fn every_option_stands_in_a_table_of_the_readme() {
+fn every_option_stands_in_a_table_of_the_documentation() {
     let rows = rows();
     for (file, option, _) in INDEX {
         let (holder, name) = option.split_once('.').unwrap_or((option, option));
@@ -213,8 +210,9 @@ fn every_option_stands_in_a_table_of_the_readme() {
             first.contains(&format!("`{option}`"))
                 || (first.contains(&format!("`{holder}`")) && row.contains(&format!("`{name}`")))
         };
-        let of_file = rows.get(*file).unwrap_or_else(|| panic!("the README has no table for {file}"));
-        of_file.iter().find(names).unwrap_or_else(|| panic!("not in the README: {file} {option}"));
+        let of_file =
+            rows.get(*file).unwrap_or_else(|| panic!("docs/configuration.md has no table for {file}"));
+        of_file.iter().find(names).unwrap_or_else(|| panic!("not in docs/configuration.md: {file} {option}"));
     }
 }
 

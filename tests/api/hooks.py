@@ -1,4 +1,4 @@
-"""What the requests need beside what the document says."""
+"""Completes the requests that Schemathesis makes from the document."""
 
 import random
 
@@ -13,24 +13,25 @@ FROM_ANYWHERE |= {"cursor", "output"}
 
 @schemathesis.hook
 def before_call(context, case, kwargs):
-    # Each request has an address of its own: ten wrong root passwords within a minute lock one out.
+    # Each request gets an address of its own: ten wrong root passwords within a minute lock an address out.
     case.headers["X-Real-IP"] = f"198.18.{DICE.randrange(256)}.{DICE.randrange(256)}"
     if case.meta is not None:
-        open_the_door(case)
-        let_the_wrong_one_count(case)
+        keep_valid_secrets(case)
+        expose_invalid_parameters(case)
 
 
-def open_the_door(case):
-    """The body is the strongest source: secrets that it makes up would hide the good ones of the headers, and behind
-    the door is most of what there is to test."""
+def keep_valid_secrets(case):
+    """Removes generated secrets from most bodies. The body has precedence over the headers, so a generated secret
+    would replace the valid one and the request would not get past authentication."""
     mode = next((data.mode for location, data in case.meta.components.items() if location.value == "body"), None)
     if isinstance(case.body, dict) and mode is not None and mode.is_positive and DICE.random() < 0.9:
         for name in ("api_key", "root_pass"):
             case.body.pop(name, None)
 
 
-def let_the_wrong_one_count(case):
-    """A parameter that is wrong on purpose must not stand in the shade of a good one from a stronger source."""
+def expose_invalid_parameters(case):
+    """Removes valid values of a parameter that another source has with a deliberately invalid value. A source with
+    precedence would hide the invalid value otherwise."""
     sources = {
         "query": case.query,
         "header": case.headers,

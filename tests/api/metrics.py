@@ -1,4 +1,4 @@
-"""The metrics, after all those requests, as the parsers of Prometheus's own Python client read them."""
+"""Reads the metrics, after all those requests, with the parser of Prometheus's own Python client."""
 
 import sys
 import urllib.request

@@ -1,9 +1,9 @@
 #!/bin/bash
-# The served OpenAPI document and the metrics against the server that serves them: Schemathesis makes requests of all kinds from the
-# document, good ones and bad ones, and no answer may be one that the document does not describe.
+# Tests the OpenAPI document and the metrics against the server that serves them. Schemathesis makes valid and
+# invalid requests from the document. An answer that the document does not describe is a failure.
 #
-# Where python3 or the packages can't be had, this is a failure in CI and a remark elsewhere. EXAMPLES (default 250) is
-# how many requests each operation gets from the fuzzing phase.
+# Without python3 or the packages this test fails in CI and is skipped elsewhere. EXAMPLES (default 250) is the number
+# of requests that each operation gets in the fuzzing phase.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -67,10 +67,11 @@ for _ in {1..100}; do
     sleep 0.1
 done
 
-# Schemathesis remembers things in the folder where it runs; here every run begins without a past.
+# Schemathesis keeps a database of earlier runs in its working directory. A fresh directory makes runs repeatable.
 cd "$work"
 
-# A 503 is documented, since a service may be overloaded, but this one is not: hence it counts as a failure here.
+# The document allows 503 for an overloaded service. This service is not overloaded, so Schemathesis counts a 503 as a
+# failure.
 check() {
     local base=$1
     shift

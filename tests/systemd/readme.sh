@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The README's ten minutes with the package, word by word, on one booted system: readme.sh bookworm|trixie FILE.deb
+# "Ten minutes with the package" in docs/getting-started.md, word by word, on one booted system:
+# readme.sh bookworm|trixie FILE.deb
 # Its blocks are run in one shell of an operator who may sudo.
 set -u
 here=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
@@ -16,7 +17,7 @@ machine_copy "$MACHINE_WORK/sudo" /usr/local/bin/sudo 0755
 awk '/^## / { in_part = ($0 == "## Ten minutes with the package") }
     in_part && /^```sh$/ { in_block = 1; print "echo; echo \"# block " ++n "\""; next }
     /^```$/ { in_block = 0 }
-    in_block' "$here/../../README.md" >"$MACHINE_WORK/blocks"
+    in_block' "$here/../../docs/getting-started.md" >"$MACHINE_WORK/blocks"
 machine_copy "$MACHINE_WORK/blocks" /home/operator/blocks
 blocks=$(grep -c '# block' "$MACHINE_WORK/blocks")
 
