@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use crate::config::{Files, Finding, HttpSettings, KeyEntry, RootPassword};
-use crate::tls;
+use crate::net::certificate;
 
 const KEYS: &str = "api_key.json";
 const SYSTEM: &str = "system.json";
@@ -16,7 +16,7 @@ const HTTP: &str = "http.toml";
 /// What keeps the server from starting although every file is valid by itself.
 pub(crate) fn start_errors(dir: &Path, files: &Files) -> Vec<Finding> {
     let pair = files.server.tls.as_ref();
-    pair.and_then(|pair| tls::load(pair, dir).err()).into_iter().collect()
+    pair.and_then(|pair| certificate::load(pair, dir).err()).into_iter().collect()
 }
 
 /// Everything that is worth a word.

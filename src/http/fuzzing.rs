@@ -2,12 +2,13 @@
 
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 
-use super::params::{BodyKind, Params};
-use super::problem::Problem;
+use super::request::params::{BodyKind, Params};
+use super::request::read_params::{Asked, NAMES};
+use super::response::problem::Problem;
 use super::route::Route;
-use super::selection::{Asked, NAMES};
-use super::{download, multipart};
+use super::routes::download_logs;
 use crate::config::LogName;
+use crate::ingest::multipart;
 use crate::record::parse_line;
 use crate::store::CursorKey;
 
@@ -66,7 +67,7 @@ pub fn multipart(body: &[u8]) {
 /// A range lies inside of what there is.
 pub fn range(value: &[u8], len: u64) {
     if let Ok(value) = HeaderValue::from_bytes(value)
-        && let Some(part) = download::part_of(&value, len)
+        && let Some(part) = download_logs::part_of(&value, len)
     {
         assert!(part.start < part.end && part.end <= len);
     }

@@ -2,7 +2,7 @@
 
 use http::HeaderMap;
 
-use super::params::{BodyKind, Params};
+use super::request::params::{BodyKind, Params};
 
 /// The length of the message of one record; `None` when it would be refused.
 #[must_use]

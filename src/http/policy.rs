@@ -6,8 +6,8 @@ use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Response};
 
-use super::express::Heads;
-use super::phase::Limits;
+use super::connection::state::Limits;
+use super::response::prepared_heads::Heads;
 use super::route::{METHODS, Route};
 use crate::config::{Files, KeyDigest, KeyEntry, LogEntry, LogName};
 use crate::guard::{Key, Rules};
@@ -28,16 +28,16 @@ pub struct Policy {
     pub log: LogEntry,
     /// all files
     pub files: Files,
-    pub(super) rules: Rules,
-    pub(super) limits: Limits,
+    pub(crate) rules: Rules,
+    pub(crate) limits: Limits,
     /// requests are put down
-    pub(super) access_log: bool,
+    pub(crate) access_log: bool,
     /// stands for the key of whoever speaks on the admin socket
-    pub(super) operator: Arc<Key>,
+    pub(crate) operator: Arc<Key>,
     /// `Server` and the configured headers, on every answer
     fixed: Vec<(HeaderName, HeaderValue)>,
     /// what answers of the short way begin with; `None` = all requests go the long way
-    pub(super) express: Option<Arc<Heads>>,
+    pub(crate) express: Option<Arc<Heads>>,
     /// the two paths of each keyed route
     paths: Vec<[String; 2]>,
 }
@@ -75,7 +75,7 @@ impl Policy {
         &self.rules
     }
 
-    pub(super) fn paths(&self, route: Route) -> [&str; 2] {
+    pub(crate) fn paths(&self, route: Route) -> [&str; 2] {
         match self.paths.get(route as usize) {
             Some([short, long]) => [short, long],
             None => ["/", "/"],
@@ -83,7 +83,7 @@ impl Policy {
     }
 
     /// Puts on an answer what stands on every answer: `Server`, configured headers, CORS for `origin`.
-    pub(super) fn dress<B>(&self, response: &mut Response<B>, origin: Option<&HeaderValue>) {
+    pub(crate) fn dress<B>(&self, response: &mut Response<B>, origin: Option<&HeaderValue>) {
         let headers = response.headers_mut();
         for (name, value) in &self.fixed {
             if *name == header::CONTENT_SECURITY_POLICY {
@@ -125,7 +125,7 @@ impl Policy {
 
     /// The answer to a preflight (Fetch standard, CORS-preflight request), which carries no key. Beside
     /// credentials `*` is no wildcard but a name: there, all that is asked for is named.
-    pub(super) fn preflight(&self, request: &HeaderMap) -> Response<Bytes> {
+    pub(crate) fn preflight(&self, request: &HeaderMap) -> Response<Bytes> {
         let cors = &self.files.server.cors;
         let named = |configured: &HeaderValue, all: HeaderValue| {
             if cors.credentials && configured == STAR { all } else { configured.clone() }
@@ -135,7 +135,7 @@ impl Policy {
         let methods = HeaderValue::from_static(METHODS);
         let mut response = Response::new(Bytes::from_static(b"allowed."));
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, super::answer::TEXT);
+        headers.insert(header::CONTENT_TYPE, super::response::success::TEXT);
         headers.insert(header::ALLOW, HeaderValue::from_static(METHODS));
         headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, named(&cors.methods, methods));
         headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, named(&cors.headers, wanted));

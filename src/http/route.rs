@@ -7,7 +7,7 @@ use crate::config::LogName;
 
 /// The routes of a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Route {
+pub(crate) enum Route {
     SaveLog,
     SaveLogs,
     Details,
@@ -25,7 +25,7 @@ pub(super) enum Route {
 }
 
 /// What every route of the log answers, for `Allow`.
-pub(super) const METHODS: &str = "GET, POST, HEAD, OPTIONS";
+pub(crate) const METHODS: &str = "GET, POST, HEAD, OPTIONS";
 
 /// What the list of blocked addresses answers as well.
 const METHODS_OF_BLOCKED: &str = "GET, POST, HEAD, DELETE, OPTIONS";
@@ -45,7 +45,7 @@ impl Route {
     ];
 
     /// As it stands in the URL and in the lines of the log.
-    pub(super) const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::SaveLog => "save-log",
             Self::SaveLogs => "save-logs",
@@ -65,7 +65,7 @@ impl Route {
     }
 
     /// The route at this undecoded path of the log `log`, one trailing slash accepted.
-    pub(super) fn of(path: &str, log: &LogName) -> Option<Self> {
+    pub(crate) fn of(path: &str, log: &LogName) -> Option<Self> {
         let path = path.strip_prefix('/')?;
         let path = path.strip_suffix('/').unwrap_or(path);
         let Some((first, rest)) = path.split_once('/') else {
@@ -89,13 +89,13 @@ impl Route {
     }
 
     /// The routes that only the admin socket has.
-    pub(super) fn of_admin(path: &str) -> Option<Self> {
+    pub(crate) fn of_admin(path: &str) -> Option<Self> {
         let path = path.strip_prefix('/')?;
         [Self::AdminStatus, Self::AdminBlocked].into_iter().find(|route| route.name() == path)
     }
 
     /// The decoded path in both its forms, for the rules of keys.
-    pub(super) fn paths(self, log: &LogName) -> [String; 2] {
+    pub(crate) fn paths(self, log: &LogName) -> [String; 2] {
         if self == Self::Metrics {
             return ["/metrics".to_owned(), "/metrics".to_owned()];
         }
@@ -105,23 +105,23 @@ impl Route {
     }
 
     /// All routes that need a key, in the order of the enumeration.
-    pub(super) fn keyed() -> impl Iterator<Item = Self> {
+    pub(crate) fn keyed() -> impl Iterator<Item = Self> {
         Self::NAMED.into_iter().chain([Self::Metrics])
     }
 
     /// Behind the root password.
-    pub(super) const fn needs_root(self) -> bool {
+    pub(crate) const fn needs_root(self) -> bool {
         !matches!(self, Self::SaveLog | Self::SaveLogs | Self::Status | Self::OpenApi | Self::Page)
     }
 
     /// Whether the route answers this method.
-    pub(super) fn allows(self, method: &Method) -> bool {
+    pub(crate) fn allows(self, method: &Method) -> bool {
         matches!(*method, Method::GET | Method::POST | Method::HEAD | Method::OPTIONS)
             || (self == Self::AdminBlocked && *method == Method::DELETE)
     }
 
     /// The methods it answers, for `Allow`.
-    pub(super) const fn methods(self) -> &'static str {
+    pub(crate) const fn methods(self) -> &'static str {
         match self {
             Self::AdminBlocked => METHODS_OF_BLOCKED,
             _ => METHODS,

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use moca_file_log::config::Tls;
-use moca_file_log::tls::{self, Stamp};
+use moca_file_log::net;
+use moca_file_log::net::certificate::Stamp;
 use tokio::time::sleep;
 
 const CHECK_INTERVAL: Duration = Duration::from_millis(400);
@@ -38,7 +39,7 @@ impl CertificateWatcher {
         loop {
             sleep(CHECK_INTERVAL).await;
             let (looked_for, directory) = (pair.clone(), self.config_dir.clone());
-            let look = move || tls::stamp(&looked_for, &directory);
+            let look = move || net::certificate::stamp(&looked_for, &directory);
             let Ok(stamp) = tokio::task::spawn_blocking(look).await else { continue };
             let reported = match &self.known {
                 Some((known_pair, reported)) if known_pair == pair => reported.as_ref(),

@@ -8,9 +8,10 @@ use std::time::Duration;
 use moca_file_log::config::{self, Files, Finding, Loaded, LogEntry, Tls, Watcher};
 use moca_file_log::event;
 use moca_file_log::http::{App, Policy};
+use moca_file_log::net;
+use moca_file_log::net::certificate::Identity;
 use moca_file_log::store::Settings;
 use moca_file_log::systemd::{Notifier, Signal, journal};
-use moca_file_log::tls::{self, Identity};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -254,10 +255,10 @@ fn read(directory: &Path, in_force: Option<Tls>) -> Read {
     let files = config::load(directory);
     let pair = files.as_ref().map_or(in_force, |loaded| loaded.files.server.tls.clone());
     let load = |pair| {
-        tls::load(pair, directory).or_else(|_| {
+        net::certificate::load(pair, directory).or_else(|_| {
             // Two files can't be replaced in one step: somebody may be between the two.
             std::thread::sleep(CERTIFICATE_SETTLE_TIME);
-            tls::load(pair, directory)
+            net::certificate::load(pair, directory)
         })
     };
     let identity = pair.as_ref().map(load).transpose();

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use clap::Parser;
 use moca_file_log::config::{self, Files, Finding, LogEntry, LogName};
 use moca_file_log::exit::Exit;
+use moca_file_log::net;
+use moca_file_log::net::certificate::Identity;
 use moca_file_log::systemd::PassedSocket;
-use moca_file_log::tls::{self, Identity};
 
 use crate::failure::StartError;
 use crate::last_good;
@@ -113,8 +114,12 @@ fn configured(
         let message = format!("the log \"{name}\" is switched off: \"status\": false in {log_json}");
         return Err(StartError::new(Exit::Config, message));
     }
-    let identity =
-        files.server.tls.as_ref().map(|pair| tls::load(pair, &start.directories.config)).transpose();
+    let identity = files
+        .server
+        .tls
+        .as_ref()
+        .map(|pair| net::certificate::load(pair, &start.directories.config))
+        .transpose();
     let identity = identity.map_err(|finding| StartError::new(Exit::Config, finding.to_string()))?;
     Ok(Configured { log, files, warnings, identity, refused })
 }

@@ -1,0 +1,156 @@
+//! The state that all connections of an instance share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use tokio_util::sync::CancellationToken;
+
+use super::follow::hub::Followers;
+use super::observe::access_log::AccessLog;
+use super::observe::counters::Tally;
+use super::observe::request_trace::Explainer;
+use super::policy::Policy;
+use super::query_response::Searches;
+use super::request::body::Budget;
+use super::request::cpu_pool::Offload;
+use super::response::problem::Problem;
+use crate::config::LogName;
+use crate::guard::Guard;
+use crate::net::certificate::Identity;
+use crate::store::LogStore;
+
+/// What all connections of an instance share.
+pub struct App {
+    /// the name of the log
+    pub name: LogName,
+    /// where records go
+    pub store: Arc<dyn LogStore>,
+    /// who may do what
+    pub guard: Arc<Guard>,
+    /// what the operator wants to know of the process
+    pub vitals: Vitals,
+    pub(crate) policy: ArcSwap<Policy>,
+    pub(crate) access_log: Option<AccessLog>,
+    pub(crate) explainer: Explainer,
+    pub(crate) identity: ArcSwapOption<Identity>,
+    pub(crate) budget: Arc<Budget>,
+    pub(crate) searches: Arc<Searches>,
+    pub(crate) offload: Offload,
+    /// no more requests are taken: what never ends by itself ends
+    pub(crate) draining: CancellationToken,
+    pub(crate) followers: Followers,
+}
+
+/// The state of the process.
+pub struct Vitals {
+    /// where it listens
+    pub(crate) addresses: Vec<String>,
+    pub(crate) started: Instant,
+    pub(crate) began: SystemTime,
+    pub(crate) connections: AtomicUsize,
+    pub(crate) tally: Tally,
+    /// when the configuration in force was read, Unix time
+    pub(crate) reloaded: AtomicU64,
+    /// why the configuration files as they are now are not in force
+    pub reload_refused: ArcSwapOption<String>,
+}
+
+impl App {
+    /// An instance of the log `name`.
+    #[must_use]
+    pub fn new(
+        name: LogName,
+        store: Arc<dyn LogStore>,
+        guard: Arc<Guard>,
+        policy: Policy,
+        addresses: Vec<String>,
+    ) -> Self {
+        let began = SystemTime::now();
+        let vitals = Vitals {
+            addresses,
+            started: Instant::now(),
+            began,
+            connections: AtomicUsize::new(0),
+            tally: Tally::default(),
+            reloaded: AtomicU64::new(unix_seconds(began)),
+            reload_refused: ArcSwapOption::empty(),
+        };
+        Self {
+            name,
+            store,
+            guard,
+            vitals,
+            policy: ArcSwap::from_pointee(policy),
+            identity: ArcSwapOption::empty(),
+            access_log: None,
+            explainer: Explainer::default(),
+            budget: Arc::default(),
+            searches: Arc::default(),
+            offload: Offload::new(),
+            draining: CancellationToken::new(),
+            followers: Followers::default(),
+        }
+    }
+
+    /// Gives it an access log, which is written while the policy in force wants one.
+    #[must_use]
+    pub fn with_access_log(mut self, access_log: AccessLog) -> Self {
+        access_log.switch(self.policy().access_log);
+        self.access_log = Some(access_log);
+        self
+    }
+
+    /// Writes the rest of the access log; none is written any more. Blocks, for at most `patience`.
+    pub fn close_access_log(&self, patience: Duration) {
+        if let Some(access_log) = &self.access_log {
+            access_log.close(patience);
+        }
+    }
+
+    /// Puts another configuration into force, for the requests that begin from now on.
+    pub fn apply(&self, policy: Policy) {
+        if let Some(access_log) = &self.access_log {
+            access_log.switch(policy.access_log);
+        }
+        self.policy.store(Arc::new(policy));
+        self.vitals.reloaded.store(unix_seconds(SystemTime::now()), Ordering::Relaxed);
+    }
+
+    /// Counts a request that is not served.
+    pub(crate) fn count(&self, problem: &Problem) {
+        self.vitals.tally.refused(problem.counted());
+    }
+
+    /// TCP connections that are accepted from now on speak TLS as `identity`, or plain HTTP without one. Those that
+    /// exist stay as they are.
+    pub fn identify(&self, identity: Option<Arc<Identity>>) {
+        self.identity.store(identity);
+    }
+
+    /// What TCP connections speak TLS as.
+    #[must_use]
+    pub fn identity(&self) -> Option<Arc<Identity>> {
+        self.identity.load_full()
+    }
+
+    /// Where it listens, as a person would write it.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<String> {
+        let scheme = if self.identity.load().is_some() { "https://" } else { "http://" };
+        let shown = |address: &String| address.replacen("http://", scheme, 1);
+        self.vitals.addresses.iter().map(shown).collect()
+    }
+
+    /// The configuration in force.
+    #[must_use]
+    pub fn policy(&self) -> Arc<Policy> {
+        self.policy.load_full()
+    }
+}
+
+/// Returns `time` as Unix time in seconds.
+pub(crate) fn unix_seconds(time: SystemTime) -> u64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}

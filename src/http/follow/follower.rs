@@ -1,0 +1,167 @@
+//! One follower: where it is, what it wants, and the blocks that come next, as long as it may have them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::Stream;
+use futures_util::stream::unfold;
+use tokio::sync::watch;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::block::{Block, Shape};
+use super::hub::{Followers, Round, Seat};
+use crate::guard::{ClientAddr, Key};
+use crate::http::app::App;
+use crate::http::policy::Policy;
+use crate::store::{Cursor, ReadError};
+
+/// See the module. It holds a cursor, and nothing of the log.
+pub(crate) struct Follower {
+    app: Arc<App>,
+    pub(crate) shape: Shape,
+    at: Cursor,
+    /// records that may still come
+    left: Option<u64>,
+    /// of pieces
+    most: u64,
+    client: ClientAddr,
+    key: Arc<Key>,
+    policy: Arc<Policy>,
+    rounds: watch::Receiver<Round>,
+    judged: u64,
+    _seat: Seat,
+}
+
+/// What a follower gets.
+#[derive(Debug, Clone)]
+pub(crate) enum Given {
+    /// records
+    Block(Arc<Block>),
+    /// the last ones
+    Last(Bytes),
+    /// it may not follow any more, and has to ask again
+    Refused,
+    /// the log can't be read
+    Failed,
+}
+
+/// After a read that failed: it may have been a clear, or a disk that is busy.
+const RESTS: [Duration; 3] = [Duration::ZERO, Duration::from_millis(50), Duration::from_secs(1)];
+
+impl Follower {
+    pub(crate) fn new(
+        app: &Arc<App>,
+        policy: &Arc<Policy>,
+        client: ClientAddr,
+        key: Arc<Key>,
+        shape: Shape,
+        at: Cursor,
+        limit: Option<u64>,
+    ) -> Self {
+        let (seat, rounds) = Followers::enter(app);
+        let judged = rounds.borrow().judged;
+        Self {
+            app: Arc::clone(app),
+            shape,
+            at,
+            left: limit,
+            most: u64::MAX,
+            client,
+            key,
+            policy: Arc::clone(policy),
+            rounds,
+            judged,
+            _seat: seat,
+        }
+    }
+
+    /// Pieces of no more than so many bytes.
+    pub(crate) const fn in_pieces_of(mut self, most: u64) -> Self {
+        self.most = most;
+        self
+    }
+
+    /// Cancelled when the instance stops.
+    pub(crate) fn stopping(&self) -> CancellationToken {
+        self.app.draining.clone()
+    }
+
+    /// What comes; it ends after anything but a block.
+    pub(crate) fn given(self) -> impl Stream<Item = Given> + Send {
+        unfold(Some(self), |this| async move {
+            let mut this = this?;
+            let given = this.next().await;
+            let goes_on = matches!(given, Given::Block(_));
+            Some((given, goes_on.then_some(this)))
+        })
+    }
+
+    /// The next block with records in it.
+    async fn next(&mut self) -> Given {
+        let mut failures = RESTS.iter();
+        loop {
+            let at = self.at;
+            let judged = self.judged;
+            let news = self.rounds.wait_for(|round| at < round.end || round.judged != judged).await;
+            let Ok(round) = news.map(|round| *round) else { return Given::Failed };
+            if round.judged != judged {
+                if !self.may_go_on() {
+                    return Given::Refused;
+                }
+                self.judged = round.judged;
+                continue;
+            }
+            let followers = &self.app.followers;
+            let size = followers.piece_size().min(self.most);
+            let block = match followers.blocks.get(&*self.app.store, &self.shape, at, size).await {
+                Ok(block) => block,
+                Err(ReadError::Gone { oldest }) => {
+                    // The log was cleared under an open stream, which goes on with what is left.
+                    self.at = oldest;
+                    continue;
+                }
+                Err(ReadError::Store(_)) => match failures.next() {
+                    Some(rest) => {
+                        sleep(*rest).await;
+                        continue;
+                    }
+                    None => return Given::Failed,
+                },
+            };
+            if block.next == at {
+                // Told of more than can be read yet.
+                sleep(RESTS[1]).await;
+                continue;
+            }
+            self.at = block.next;
+            let records = block.records() as u64;
+            if records == 0 {
+                // Long stretches without a match must not hold up others.
+                tokio::task::yield_now().await;
+                continue;
+            }
+            match &mut self.left {
+                Some(left) if *left <= records => {
+                    return Given::Last(block.first(usize::try_from(*left).unwrap_or(usize::MAX)));
+                }
+                Some(left) => *left -= records,
+                None => {}
+            }
+            return Given::Block(block);
+        }
+    }
+
+    /// After a reload or maintenance: whether somebody who asks now would be let in, as far as that can have changed.
+    fn may_go_on(&mut self) -> bool {
+        let now = self.app.policy();
+        if self.client == ClientAddr::Local {
+            return true;
+        }
+        let entry = now.files.keys.iter().find(|entry| entry.digest == self.key.entry.digest);
+        let same_key = entry.is_some_and(|entry| *entry == self.key.entry);
+        let same_password = now.files.system.root_pass == self.policy.files.system.root_pass;
+        same_key && same_password && self.app.guard.still_serves(now.rules(), &self.client)
+    }
+}

@@ -1,0 +1,154 @@
+//! The thread on which followers are served, and the rounds in which they hear of what is new.
+//!
+//! Writers come first: what followers cost (reading, encoding, writing into thousands of sockets) is done on a thread of
+//! its own, so that the event loop on which records arrive has nothing to do with it but one wake-up a round. While
+//! followers are busy with one round, whatever is published waits for the next one: the more there is to do, the
+//! larger the blocks and the fewer the writes. Where nobody follows, there is neither thread nor wake-up.
+
+use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::{Notify, watch};
+use tokio::time::{sleep, timeout};
+
+use super::block::Blocks;
+use crate::http::app::App;
+use crate::store::Cursor;
+
+/// What all followers of an instance share.
+#[derive(Debug, Default)]
+pub(crate) struct Followers {
+    thread: OnceLock<Option<Handle>>,
+    round: OnceLock<watch::Sender<Round>>,
+    arrived: Arc<Notify>,
+    count: AtomicU64,
+    pub(crate) blocks: Blocks,
+}
+
+/// What followers are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Round {
+    /// where the log ended when the round began
+    pub(crate) end: Cursor,
+    /// counts the changes after which those who follow are judged again
+    pub(crate) judged: u64,
+}
+
+/// From one round to the next at least: what comes within it goes out together.
+const PAUSE: Duration = Duration::from_millis(4);
+
+/// How often it is looked whether those who follow still may.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Bytes of the log that all followers together may have in hand, each a piece of its own.
+const IN_HAND: u64 = 32 * 1024 * 1024;
+
+/// How large pieces may be.
+const PIECES: std::ops::RangeInclusive<u64> = 4 * 1024..=64 * 1024;
+
+/// One who follows.
+pub(crate) struct Seat(Arc<App>);
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.followers.count.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Followers {
+    /// How many follow now.
+    pub(crate) fn count(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// One more follower, and what it listens to.
+    pub(crate) fn enter(app: &Arc<App>) -> (Seat, watch::Receiver<Round>) {
+        let this = &app.followers;
+        this.count.fetch_add(1, Ordering::Relaxed);
+        let seat = Seat(Arc::clone(app));
+        let round = this.round.get_or_init(|| watch::Sender::new(Round { end: app.store.end(), judged: 0 }));
+        // Also starts the thread.
+        let _ = this.thread(app);
+        this.arrived.notify_one();
+        (seat, round.subscribe())
+    }
+
+    /// The size of pieces for as many followers as there are: a power of two.
+    pub(crate) fn piece_size(&self) -> u64 {
+        let share = IN_HAND / self.count().max(1);
+        (share.clamp(*PIECES.start(), *PIECES.end()) / 2 + 1).next_power_of_two()
+    }
+
+    /// Does `work` on the followers' thread; on this one where there is none. Dropped, the work is dropped.
+    pub(crate) async fn run(app: &Arc<App>, work: impl Future<Output = ()> + Send + 'static) {
+        match app.followers.thread(app) {
+            Some(thread) => {
+                let mut task = AbortOnDrop(thread.spawn(work));
+                // It panics only where everything else ends with it.
+                drop((&mut task.0).await);
+            }
+            None => work.await,
+        }
+    }
+
+    fn thread(&self, app: &Arc<App>) -> Option<&Handle> {
+        let thread = self.thread.get_or_init(|| {
+            let runtime = Builder::new_current_thread().enable_time().max_blocking_threads(4).build();
+            let runtime = runtime.inspect_err(|error| log::warn!("no thread for followers: {error}")).ok()?;
+            let handle = runtime.handle().clone();
+            let rounds = rounds(Arc::downgrade(app), Arc::clone(&self.arrived));
+            let spawned = std::thread::Builder::new().name("followers".into()).spawn(move || {
+                runtime.block_on(rounds);
+                runtime.shutdown_background();
+            });
+            spawned.inspect_err(|error| log::warn!("no thread for followers: {error}")).ok()?;
+            Some(handle)
+        });
+        thread.as_ref()
+    }
+}
+
+struct AbortOnDrop(tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Tells followers what is new, until the instance is gone.
+async fn rounds(app: Weak<App>, arrived: Arc<Notify>) {
+    let mut laws = None;
+    loop {
+        let Some(this) = app.upgrade() else { return };
+        if this.followers.count() == 0 {
+            drop(this);
+            // Seldom enough that it does not show, often enough that the thread ends with the instance.
+            drop(timeout(Duration::from_secs(60), arrived.notified()).await);
+            continue;
+        }
+        let changed = this.store.changed();
+        drop(this);
+        drop(timeout(LOOK, changed).await);
+        let Some(this) = app.upgrade() else { return };
+        let (policy, maintenance) = (this.policy(), this.guard.maintenance().is_on(this.policy().rules()));
+        let law = (Arc::as_ptr(&policy) as usize, maintenance);
+        let amended = laws.replace(law).is_some_and(|before| before != law);
+        let end = this.store.end();
+        if let Some(round) = this.followers.round.get() {
+            round.send_if_modified(|round| {
+                let next = Round { end, judged: round.judged + u64::from(amended) };
+                let news = next != *round;
+                *round = next;
+                news
+            });
+        }
+        drop((policy, this));
+        // Behind everybody who was woken: each had its turn before the next round begins.
+        tokio::task::yield_now().await;
+        sleep(PAUSE).await;
+    }
+}

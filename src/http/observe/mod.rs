@@ -1,0 +1,5 @@
+//! What is counted and logged of requests: counters, the access log, traces of single requests.
+
+pub(crate) mod access_log;
+pub(crate) mod counters;
+pub(crate) mod request_trace;

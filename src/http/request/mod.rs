@@ -1,0 +1,8 @@
+//! A request's body and parameters: read under caps, decompressed, decrypted, parsed.
+
+pub(crate) mod body;
+pub(crate) mod cpu_pool;
+pub(crate) mod decompress;
+pub(crate) mod decrypt;
+pub(crate) mod params;
+pub(crate) mod read_params;

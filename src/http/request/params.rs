@@ -1,0 +1,412 @@
+//! The parameters of a request and where they come from, in order of precedence: JSON body, query, form, headers.
+
+use std::borrow::Cow;
+
+use http::HeaderMap;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName};
+
+use super::read_params;
+use crate::http::response::problem::Problem;
+use crate::ingest::json::batch::{BatchBody, BatchEntry, parse_batch};
+use crate::ingest::json::object;
+use crate::ingest::json::object::{Object, Value, message_fits};
+use crate::record::Level;
+
+/// Entries of a batch.
+const BATCH_MAX: usize = 1024;
+/// Fields of a query or form.
+pub(crate) const FIELDS_MAX: usize = 256;
+
+// Made once: to read a name anew for each look-up costs as much as the look-up.
+static API_KEY: HeaderName = HeaderName::from_static("api-key");
+static X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+static ROOT_PASS: HeaderName = HeaderName::from_static("root-pass");
+static LEVEL: HeaderName = HeaderName::from_static("level");
+static MESSAGE: HeaderName = HeaderName::from_static("message");
+
+/// What a body is, by its content type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BodyKind {
+    Json,
+    Form,
+    Multipart,
+    /// no content type: JSON when it is a JSON object, nothing otherwise
+    Unnamed,
+    /// a type that holds no parameters
+    Other,
+}
+
+impl BodyKind {
+    /// By `Content-Type`; its parameters (`; charset=…`) do not matter.
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        let Some(value) = headers.get(CONTENT_TYPE) else { return Self::Unnamed };
+        Self::named(value.to_str().unwrap_or_default())
+    }
+
+    /// By a media type.
+    pub(crate) fn named(text: &str) -> Self {
+        // By far the most frequent one first.
+        if text == "application/json" {
+            return Self::Json;
+        }
+        let essence = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        match essence.as_str() {
+            "" => Self::Unnamed,
+            "application/json" | "text/json" => Self::Json,
+            "application/x-www-form-urlencoded" => Self::Form,
+            "multipart/form-data" => Self::Multipart,
+            other if other.starts_with("application/") && other.ends_with("+json") => Self::Json,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// Names and values.
+pub(crate) type Fields<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
+
+/// A list of entries, and the body that it stands in.
+#[derive(Debug)]
+struct List<'a> {
+    entries: Vec<BatchEntry<'a>>,
+    body: &'a str,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Params<'a> {
+    json: Option<Object<'a>>,
+    /// the list of a JSON body, where it was read already
+    list: Option<List<'a>>,
+    query: Fields<'a>,
+    form: Fields<'a>,
+    headers: &'a HeaderMap,
+}
+
+impl<'a> Params<'a> {
+    /// Those of the query and the headers, for what is decided before the body is read.
+    pub(crate) fn without_body(query: Option<&'a str>, headers: &'a HeaderMap) -> Result<Self, Problem> {
+        Ok(Self {
+            json: None,
+            list: None,
+            query: fields(query.unwrap_or_default().as_bytes())?,
+            form: Vec::new(),
+            headers,
+        })
+    }
+
+    /// Adds those of the body. `multipart` are the parts of a multipart body.
+    pub(crate) fn with_body(mut self, kind: BodyKind, body: &'a [u8]) -> Result<Self, Problem> {
+        match kind {
+            BodyKind::Json if !body.is_empty() => self.json = Some(parse_json(body)?),
+            BodyKind::Unnamed if !body.is_empty() => {
+                self.json = std::str::from_utf8(body).ok().and_then(|text| Object::parse(text).ok());
+            }
+            BodyKind::Form => self.form = fields(body)?,
+            _ => {}
+        }
+        Ok(self)
+    }
+
+    /// As [`Self::with_body`], for a body that should be a batch.
+    pub(crate) fn with_batch(mut self, kind: BodyKind, body: &'a [u8]) -> Result<Self, Problem> {
+        let usual = matches!(kind, BodyKind::Json | BodyKind::Unnamed);
+        let text = usual.then(|| std::str::from_utf8(body).ok()).flatten();
+        match text.and_then(|text| Some((text, BatchBody::parse(text, BATCH_MAX)?))) {
+            Some((body, BatchBody { rest, entries })) => {
+                self.json = Some(rest);
+                self.list = Some(List { entries, body });
+                Ok(self)
+            }
+            None => self.with_body(kind, body),
+        }
+    }
+
+    /// Adds the parts of a multipart form.
+    pub(crate) fn with_parts(mut self, parts: Fields<'a>) -> Self {
+        self.form = parts;
+        self
+    }
+
+    /// The body was a JSON object, or a form in which a parameter stands.
+    pub(crate) fn body_has_parameters(&self) -> bool {
+        const NAMES: [&str; 6] = ["api_key", "root_pass", "message", "msg", "level", "logs"];
+        let known = |name: &str| NAMES.contains(&name) || read_params::NAMES.contains(&name);
+        self.json.is_some() || self.form.iter().any(|(name, _)| known(name))
+    }
+
+    fn get(&self, name: &str, header: Option<&HeaderName>) -> Option<Value<'_>> {
+        self.json
+            .as_ref()
+            .and_then(|json| json.get(name))
+            .or_else(|| self.list_as_it_came(name))
+            .or_else(|| field(&self.query, name))
+            .or_else(|| field(&self.form, name))
+            .or_else(|| self.header(header?))
+    }
+
+    /// A rule of a key may ask for the list by its name: seldom enough to read the body once more.
+    fn list_as_it_came(&self, name: &str) -> Option<Value<'_>> {
+        let list = self.list.as_ref().filter(|_| name == "logs")?;
+        Object::parse(list.body).ok()?.get(name)
+    }
+
+    /// The value of a parameter that no header gives.
+    pub(crate) fn value(&self, name: &str) -> Option<Value<'_>> {
+        self.get(name, None)
+    }
+
+    /// As [`Self::value`] where a text is expected.
+    pub(crate) fn one(&self, name: &str) -> Result<Option<Cow<'_, str>>, Problem> {
+        match self.value(name) {
+            None => Ok(None),
+            Some(Value::Text(text)) => Ok(Some(text)),
+            Some(_) => Err(read_params::wrong(name, "expected a string")),
+        }
+    }
+
+    /// All the values of a parameter that may be repeated, of the strongest source that has it; in JSON it may be a list.
+    /// At most `most`, of at most `longest` characters each.
+    pub(crate) fn all(&self, name: &str, most: usize, longest: usize) -> Result<Vec<String>, Problem> {
+        let in_json = self.json.as_ref().and_then(|json| json.get(name));
+        let mut values = match &in_json {
+            Some(value) => object::texts_of(value).map_err(|why| read_params::wrong(name, why))?,
+            None => {
+                let in_fields = |fields: &Fields<'_>| -> Vec<String> {
+                    let named = fields.iter().filter(|(field, _)| field == name);
+                    named.map(|(_, value)| value.clone().into_owned()).collect()
+                };
+                let in_query = in_fields(&self.query);
+                if in_query.iter().all(String::is_empty) && in_query.len() <= most {
+                    in_fields(&self.form)
+                } else {
+                    in_query
+                }
+            }
+        };
+        if values.len() > most {
+            return Err(read_params::wrong(name, format!("more than {most} values")));
+        }
+        if in_json.is_none() {
+            // Blank ones count as absent.
+            values.retain(|value| !value.is_empty());
+        }
+        if values.iter().any(|value| value.len() > longest && value.chars().nth(longest).is_some()) {
+            return Err(read_params::wrong(name, format!("longer than {longest} characters")));
+        }
+        Ok(values)
+    }
+
+    fn header(&self, name: &HeaderName) -> Option<Value<'_>> {
+        let value = self.headers.get(name).filter(|value| !value.is_empty())?;
+        Some(Value::Text(String::from_utf8_lossy(value.as_bytes())))
+    }
+
+    /// The key, from wherever it stands.
+    pub(crate) fn api_key(&self) -> Option<Cow<'_, str>> {
+        let named = self.get("api_key", Some(&API_KEY)).or_else(|| self.header(&X_API_KEY));
+        match named {
+            Some(value) => Some(value.into_text()),
+            None => bearer(self.headers).map(Cow::Borrowed),
+        }
+    }
+
+    /// The key, where the body names one and nothing stronger does.
+    pub(crate) fn key_in_body(&self) -> Option<Cow<'_, str>> {
+        let in_json = self.json.as_ref().and_then(|json| json.get("api_key"));
+        let in_form = || field(&self.form, "api_key").filter(|_| field(&self.query, "api_key").is_none());
+        in_json.or_else(in_form).map(Value::into_text)
+    }
+
+    pub(crate) fn root_pass(&self) -> Option<Cow<'_, str>> {
+        self.get("root_pass", Some(&ROOT_PASS)).map(Value::into_text)
+    }
+
+    /// The value of any parameter as text, for what keys require.
+    pub(crate) fn text(&self, name: &str) -> Option<Cow<'_, str>> {
+        let header = match name {
+            "api_key" => Some(&API_KEY),
+            "root_pass" => Some(&ROOT_PASS),
+            "level" => Some(&LEVEL),
+            "message" => Some(&MESSAGE),
+            _ => None,
+        };
+        self.get(name, header).map(Value::into_text)
+    }
+
+    /// Absent = [`Level::Info`].
+    pub(crate) fn level(&self) -> Result<Level, Problem> {
+        match self.get("level", Some(&LEVEL)) {
+            None => Ok(Level::default()),
+            Some(value) => object::level_of(&value)
+                .map_err(|why| Problem::bad_request("level parameter format error.").because(why)),
+        }
+    }
+
+    /// At most 8192 characters; `msg` where there is no `message`.
+    pub(crate) fn message(&self) -> Result<Cow<'_, str>, Problem> {
+        let value = self.get("message", Some(&MESSAGE)).or_else(|| self.get("msg", None));
+        let message = match value {
+            Some(value) => object::message_of(value),
+            None => Err("message is missing"),
+        };
+        message
+            .and_then(|message| message_fits(&message).map(|()| message))
+            .map_err(|why| Problem::bad_request("message parameter format error.").because(why))
+    }
+
+    /// At most 1024 entries; a list, or its JSON text.
+    pub(crate) fn logs(&'a self) -> Result<Batch<'a>, Problem> {
+        if let Some(list) = &self.list {
+            return Ok(Batch::Read(&list.entries));
+        }
+        let value = self.get("logs", None).ok_or_else(|| logs_error("logs is missing"))?;
+        Ok(Batch::Text(value.into_text()))
+    }
+}
+
+/// A batch that was read, or the text of one, which its entries borrow.
+#[derive(Debug)]
+pub(crate) enum Batch<'a> {
+    Read(&'a [BatchEntry<'a>]),
+    Text(Cow<'a, str>),
+}
+
+impl Batch<'_> {
+    /// All of the entries, or the first thing that is wrong with them.
+    pub(crate) fn entries(&self) -> Result<Cow<'_, [BatchEntry<'_>]>, Problem> {
+        match self {
+            Self::Read(entries) => Ok(Cow::Borrowed(entries)),
+            Self::Text(text) => {
+                parse_batch(text, BATCH_MAX, message_fits).map(Cow::Owned).map_err(logs_error)
+            }
+        }
+    }
+}
+
+fn logs_error(why: impl std::fmt::Display) -> Problem {
+    Problem::bad_request(format!("logs parameter format error. {why}"))
+}
+
+fn parse_json(body: &[u8]) -> Result<Object<'_>, Problem> {
+    let text = std::str::from_utf8(body)
+        .map_err(|error| not_json(format!("byte {} is not UTF-8", error.valid_up_to())))?;
+    Object::parse(text).map_err(|error| not_json(describe(&error)))
+}
+
+fn not_json(why: String) -> Problem {
+    Problem::bad_request("The body must be a JSON object.").because(why)
+}
+
+/// serde's words for a wrong type quote the value, which may be a secret.
+fn describe(error: &serde_json::Error) -> String {
+    match error.classify() {
+        serde_json::error::Category::Data => {
+            format!("not a JSON object at line {} column {}", error.line(), error.column())
+        }
+        _ => error.to_string(),
+    }
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim()).filter(|token| !token.is_empty())
+}
+
+/// Blank values count as absent; of repeated names the first counts.
+fn field<'p>(fields: &'p Fields<'_>, name: &str) -> Option<Value<'p>> {
+    let (_, value) = fields.iter().find(|(field, value)| field == name && !value.is_empty())?;
+    Some(Value::Text(Cow::Borrowed(value)))
+}
+
+fn fields(text: &[u8]) -> Result<Fields<'_>, Problem> {
+    if text.is_empty() {
+        return Ok(Vec::new());
+    }
+    let fields: Fields<'_> = form_urlencoded::parse(text).take(FIELDS_MAX + 1).collect();
+    if fields.len() > FIELDS_MAX {
+        return Err(Problem::bad_request(format!("More than {FIELDS_MAX} parameters.")));
+    }
+    Ok(fields)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn message(query: &str, kind: BodyKind, body: &str, headers: &HeaderMap) -> Option<String> {
+        let params =
+            Params::without_body(Some(query), headers).unwrap().with_body(kind, body.as_bytes()).unwrap();
+        params.message().ok().map(Cow::into_owned)
+    }
+
+    #[test]
+    fn precedence() {
+        let mut headers = HeaderMap::new();
+        let none = headers.clone();
+        headers.insert("message", "h".parse().unwrap());
+        let json = r#"{"message":"j"}"#;
+        assert_eq!(message("message=q", BodyKind::Json, json, &headers).as_deref(), Some("j"));
+        assert_eq!(message("message=q", BodyKind::Unnamed, json, &headers).as_deref(), Some("j"));
+        assert_eq!(message("message=q", BodyKind::Other, json, &headers).as_deref(), Some("q"));
+        assert_eq!(
+            message("message=q", BodyKind::Json, r#"{"message":null}"#, &headers).as_deref(),
+            Some("q")
+        );
+        assert_eq!(message("message=q", BodyKind::Form, "message=f", &headers).as_deref(), Some("q"));
+        assert_eq!(message("message=", BodyKind::Form, "message=f", &headers).as_deref(), Some("f"));
+        assert_eq!(message("", BodyKind::Form, "msg=f", &headers).as_deref(), Some("h"));
+        assert_eq!(message("msg=a+b%26", BodyKind::Form, "", &none).as_deref(), Some("a b&"));
+        assert_eq!(message("", BodyKind::Json, r#"{"message":""}"#, &headers).as_deref(), Some(""));
+        assert_eq!(message("", BodyKind::Json, "", &none), None);
+    }
+
+    /// A parameter of a query or form; blank ones count as absent.
+    fn urlencoded(value: Option<&String>) -> String {
+        let mut text = form_urlencoded::Serializer::new(String::new());
+        text.extend_pairs([("other", "x")]).extend_pairs(value.map(|value| ("message", value)));
+        text.finish()
+    }
+
+    proptest! {
+        #[test]
+        fn the_strongest_source_that_has_it_wins(
+            in_body in prop::option::of("[a-z&=%+ \u{e9}]{0,4}"), as_json: bool, null: bool,
+            in_query in prop::option::of("[a-z&=%+ \u{e9}]{0,4}"), in_header in prop::option::of("[a-z&=%+]{0,4}"),
+        ) {
+            let query = urlencoded(in_query.as_ref());
+            let mut headers = HeaderMap::new();
+            headers.extend(in_header.as_ref().map(|text| (http::HeaderName::from_static("message"), text.parse().unwrap())));
+            let (kind, body) = if as_json {
+                let json = match &in_body {
+                    Some(text) => serde_json::json!({"message": text}),
+                    None if null => serde_json::json!({"message": null}),
+                    None => serde_json::json!({}),
+                };
+                (BodyKind::Json, json.to_string())
+            } else {
+                (BodyKind::Form, urlencoded(in_body.as_ref()))
+            };
+            let filled = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+            let (query_or, header) = (filled(&in_query), filled(&in_header));
+            let expected = if as_json {
+                // an empty text in JSON is a message, not a blank field
+                in_body.or(query_or).or(header)
+            } else {
+                query_or.or_else(|| filled(&in_body)).or(header)
+            };
+            prop_assert_eq!(message(&query, kind, &body, &headers), expected);
+        }
+
+        #[test]
+        fn any_body_is_read_or_refused(query in ".{0,40}", body: Vec<u8>) {
+            let headers = HeaderMap::new();
+            for kind in [BodyKind::Json, BodyKind::Form, BodyKind::Unnamed, BodyKind::Other] {
+                if let Ok(params) = Params::without_body(Some(&query), &headers).unwrap().with_body(kind, &body) {
+                    drop((params.api_key(), params.root_pass(), params.level(), params.message()));
+                    drop(params.logs().map(|batch| batch.entries().is_ok()));
+                }
+            }
+        }
+    }
+}

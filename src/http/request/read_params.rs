@@ -1,0 +1,241 @@
+//! What a reader asks for: parameters of the body, the query or the form as a [`Selection`] and the way to go through
+//! it. Headers are no source: `LEVEL` is what a sender of records sets once for all its requests.
+
+use std::num::NonZeroU64;
+
+use jiff::ZonedDateTime;
+
+use super::params::Params;
+use crate::http::response::problem::Problem;
+use crate::http::response::record_format::Output;
+use crate::ingest::json::object;
+use crate::ingest::json::object::Value;
+use crate::record::parse_time_spec;
+use crate::store::{Clients, Cursor, CursorKey, Order, Pattern, Selection};
+
+/// The parameters of a selection.
+pub(crate) const NAMES: [&str; 11] =
+    ["since", "until", "level", "contains", "regex", "client", "key", "limit", "order", "cursor", "output"];
+
+/// Texts that all have to be found.
+const MOST_TEXTS: usize = 16;
+/// Characters of each.
+const LONGEST_TEXT: usize = 8192;
+/// Clients, and names of keys.
+const MOST_NAMES: usize = 100;
+/// Characters of each.
+const LONGEST_NAME: usize = 1024;
+
+/// What was asked for; what is `None` was not.
+#[derive(Debug, Default)]
+pub(crate) struct Asked {
+    pub(crate) selection: Selection,
+    pub(crate) limit: Option<NonZeroU64>,
+    pub(crate) order: Option<Order>,
+    pub(crate) cursor: Option<Cursor>,
+    pub(crate) output: Option<Output>,
+}
+
+impl Asked {
+    /// Reads all of [`NAMES`]; `key` tells this log's cursors from others.
+    pub(crate) fn read(params: &Params<'_>, key: &CursorKey) -> Result<Self, Problem> {
+        // Only asked what time it is where a time is given, and only once.
+        let mut now = None;
+        let mut time = |name: &'static str| match params.one(name)? {
+            None => Ok(None),
+            Some(text) => parse_time_spec(&text, now.get_or_insert_with(ZonedDateTime::now))
+                .map(Some)
+                .map_err(|why| wrong(name, why)),
+        };
+        let (since, until) = (time("since")?, time("until")?);
+        let level = params.value("level").map(|value| object::level_of(&value)).transpose();
+        let regex = params.one("regex")?.map(|text| Pattern::new(&text)).transpose();
+        let clients = params.all("client", MOST_NAMES, LONGEST_NAME)?;
+        let clients = (!clients.is_empty()).then(|| Clients::from_texts(clients)).transpose();
+        let mut contains = params.all("contains", MOST_TEXTS, LONGEST_TEXT)?;
+        contains.retain(|text| !text.is_empty());
+        let selection = Selection {
+            since,
+            until,
+            level: level.map_err(|why| wrong("level", why))?,
+            contains,
+            regex: regex.map_err(|why| wrong("regex", why))?,
+            clients: clients.map_err(|why| wrong("client", why))?,
+            keys: params.all("key", MOST_NAMES, LONGEST_NAME)?,
+        };
+        let cursor = params.one("cursor")?.map(|text| key.decode(&text)).transpose();
+        Ok(Self {
+            selection,
+            limit: positive(params, "limit")?,
+            order: choice(params, "order", &[("asc", Order::Ascending), ("desc", Order::Descending)])?,
+            cursor: cursor.map_err(|why| wrong("cursor", why))?,
+            output: choice(params, "output", &Output::ALL)?,
+        })
+    }
+
+    /// Whether nothing was asked for.
+    pub(crate) fn is_nothing(&self) -> bool {
+        self.selection.is_all()
+            && self.limit.is_none()
+            && self.order.is_none()
+            && self.cursor.is_none()
+            && self.output.is_none()
+    }
+}
+
+/// A whole number from 1 on.
+pub(crate) fn positive(params: &Params<'_>, name: &'static str) -> Result<Option<NonZeroU64>, Problem> {
+    let Some(value) = params.value(name) else { return Ok(None) };
+    let number = match &value {
+        Value::Text(text) => &**text,
+        Value::Number(text) => text,
+        Value::Other(_) => "",
+    };
+    // one way to write each: no sign, no zeros before it, no more digits than make sense
+    let plain =
+        number.len() < 20 && !number.starts_with('0') && number.bytes().all(|byte| byte.is_ascii_digit());
+    match number.parse() {
+        Ok(number) if plain => Ok(Some(number)),
+        _ => Err(wrong(name, "expected a whole number from 1 on")),
+    }
+}
+
+/// One of some words.
+pub(crate) fn choice<T: Copy>(
+    params: &Params<'_>,
+    name: &'static str,
+    words: &[(&'static str, T)],
+) -> Result<Option<T>, Problem> {
+    let Some(text) = params.one(name)? else { return Ok(None) };
+    match words.iter().find(|(word, _)| *word == text) {
+        Some((_, choice)) => Ok(Some(*choice)),
+        None => {
+            let words: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+            Err(wrong(name, format!("expected one of {}", words.join(", "))))
+        }
+    }
+}
+
+/// A parameter that is not what it should be.
+pub(crate) fn wrong(name: &str, why: impl std::fmt::Display) -> Problem {
+    Problem::bad_request(format!("{name} parameter format error.")).because(why.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::request::params::BodyKind;
+    use crate::record::Level;
+    use http::HeaderMap;
+    use proptest::prelude::*;
+
+    const KEY: [u8; 16] = [7; 16];
+
+    fn asked(query: &str, kind: BodyKind, body: &str) -> Result<Asked, String> {
+        let mut headers = HeaderMap::new();
+        headers.insert("level", "4".parse().unwrap());
+        let params = Params::without_body(Some(query), &headers).unwrap();
+        let params = params.with_body(kind, body.as_bytes()).unwrap();
+        Asked::read(&params, &CursorKey::of(KEY)).map_err(|problem| problem.words())
+    }
+
+    #[test]
+    fn every_source_and_repeated_names() {
+        let asked_for =
+            asked("contains=a&contains=b+c&key=x&key=y&limit=5&order=desc", BodyKind::Other, "").unwrap();
+        assert_eq!(asked_for.selection.contains, ["a", "b c"]);
+        assert_eq!(asked_for.selection.keys, ["x", "y"]);
+        assert_eq!(asked_for.selection.level, None, "a header is no source");
+        assert_eq!(
+            (asked_for.limit.map(NonZeroU64::get), asked_for.order),
+            (Some(5), Some(Order::Descending))
+        );
+        let json = r#"{"contains": ["a", 4.0], "level": 3, "limit": 7, "output": "ndjson", "client": null, "key": "k"}"#;
+        let asked_for = asked("contains=q&level=debug&client=::1", BodyKind::Json, json).unwrap();
+        assert_eq!(asked_for.selection.contains, ["a", "4.0"], "the body is the stronger source");
+        assert_eq!(asked_for.selection.level, Some(Level::Error));
+        assert_eq!(asked_for.selection.keys, ["k"]);
+        assert!(asked_for.selection.clients.is_some(), "null counts as absent");
+        assert_eq!((asked_for.limit.map(NonZeroU64::get), asked_for.output), (Some(7), Some(Output::Ndjson)));
+        let asked_for = asked("", BodyKind::Form, "contains=a&contains=&contains=b&since=yesterday").unwrap();
+        assert_eq!(asked_for.selection.contains, ["a", "b"]);
+        assert!(asked_for.selection.since.is_some());
+        assert!(
+            asked("", BodyKind::Json, r#"{"contains": [], "key": null, "message": "x"}"#)
+                .unwrap()
+                .is_nothing()
+        );
+        assert!(asked("since=&limit=", BodyKind::Form, "output=").unwrap().is_nothing());
+    }
+
+    #[test]
+    fn wrong_values_name_the_parameter() {
+        for (name, values) in [
+            ("since", &["soon", "15", "yesterday 25:00"][..]),
+            ("until", &["2026-13-01", "-1h"]),
+            ("level", &["5", "-1", "loud"]),
+            ("regex", &["(", "(a{99}){99}{99}"]),
+            ("client", &["localhost", "10.0.0.0/33", "1.2.3"]),
+            ("limit", &["0", "-1", "1.5", "+1", "1e3", "99999999999999999999999", "all"]),
+            ("order", &["up", "ASC", "asc,desc"]),
+            ("output", &["xml", "JSON"]),
+            ("cursor", &["x", "AAAAAAAAAAAAAAAAAAAAAAAA", "AAAA AAAA"]),
+        ] {
+            for value in values {
+                let query = form_urlencoded::Serializer::new(String::new()).append_pair(name, value).finish();
+                let words = asked(&query, BodyKind::Other, "").unwrap_err();
+                assert!(words.starts_with(&format!("{name} parameter format error. ")), "{words}");
+                let json = serde_json::json!({ name: value }).to_string();
+                assert_eq!(asked("", BodyKind::Json, &json).unwrap_err(), words);
+            }
+        }
+        for (name, json) in [
+            ("contains", r#"{"contains": {"a": 1}}"#),
+            ("contains", r#"{"contains": ["a", null]}"#),
+            ("contains", r#"{"contains": [["a"]]}"#),
+            ("contains", r#"{"contains": true}"#),
+            ("key", r#"{"key": [{}]}"#),
+            ("since", r#"{"since": 1795410149}"#),
+            ("since", r#"{"since": ["15m"]}"#),
+            ("limit", r#"{"limit": [1]}"#),
+            ("limit", r#"{"limit": 1.0}"#),
+            ("level", r#"{"level": [1]}"#),
+        ] {
+            let words = asked("", BodyKind::Json, json).unwrap_err();
+            assert!(words.starts_with(&format!("{name} parameter format error. ")), "{json}: {words}");
+        }
+        let many = "contains=a&".repeat(MOST_TEXTS + 1);
+        assert!(
+            asked(&many, BodyKind::Other, "").unwrap_err().starts_with("contains parameter format error.")
+        );
+        let long = format!("key={}", "k".repeat(LONGEST_NAME + 1));
+        assert!(asked(&long, BodyKind::Other, "").unwrap_err().starts_with("key parameter format error."));
+    }
+
+    #[test]
+    fn cursors_of_this_log_only() {
+        let cursor = Cursor { epoch: 1, position: 77 };
+        let ours = CursorKey::of(KEY).encode(cursor);
+        assert_eq!(asked(&format!("cursor={ours}"), BodyKind::Other, "").unwrap().cursor, Some(cursor));
+        let theirs = CursorKey::of([8; 16]).encode(cursor);
+        assert!(asked(&format!("cursor={theirs}"), BodyKind::Other, "").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn any_value_is_read_or_refused(name in 0_usize..NAMES.len(), value: String, json in r#"[\[\]{}:,"\\a-z0-9 .\-]{0,30}"#) {
+            let name = NAMES[name];
+            let query = form_urlencoded::Serializer::new(String::new()).append_pair(name, &value).finish();
+            if let Err(words) = asked(&query, BodyKind::Other, "") {
+                prop_assert!(words.starts_with(name), "{}", words);
+            }
+            let body = format!("{{\"{name}\":{json}}}");
+            let headers = HeaderMap::new();
+            if let Ok(params) = Params::without_body(None, &headers).unwrap().with_body(BodyKind::Json, body.as_bytes())
+                && let Err(problem) = Asked::read(&params, &CursorKey::of(KEY))
+            {
+                prop_assert!(problem.words().starts_with(name), "{}", problem.words());
+            }
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! Answers: successes, problems, records, and their heads.
+
+pub(crate) mod prepared_heads;
+pub(crate) mod problem;
+pub(crate) mod record_format;
+pub(crate) mod success;

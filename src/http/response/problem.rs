@@ -1,0 +1,268 @@
+//! Refusals and failures as `application/problem+json` (RFC 9457). A problem says what the client did or what state
+//! the service is in; it never carries a secret, a path of this machine or a piece of code.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{self, HeaderName, HeaderValue};
+use http::{Response, StatusCode};
+use serde::Serialize;
+
+use super::success::NO_STORE;
+use crate::guard::Refusal;
+use crate::http::observe::counters::Reason;
+use crate::http::policy::Policy;
+use crate::store::StoreError;
+
+/// An answer that is not a success.
+#[derive(Debug, Clone)]
+pub(crate) struct Problem {
+    status: StatusCode,
+    detail: Cow<'static, str>,
+    more: Option<String>,
+    member: Member,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    /// the check that refused, where one did
+    cause: Option<Refusal>,
+    /// what it is counted as
+    counted: Reason,
+}
+
+/// What a problem says beyond its `detail`, on which clients match.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Member {
+    /// `reason`: more for a person
+    Reason,
+    /// `oldest`: the cursor of the oldest record that is left, where one was asked for that is not
+    Oldest,
+}
+
+/// When to come back after a temporary failure whose end nobody knows.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("application/problem+json");
+
+#[derive(Serialize)]
+struct Document<'a> {
+    r#type: &'static str,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oldest: Option<&'a str>,
+}
+
+impl Problem {
+    pub(crate) fn new(status: StatusCode, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            status,
+            detail: detail.into(),
+            more: None,
+            member: Member::Reason,
+            headers: Vec::new(),
+            cause: None,
+            counted: Reason::of_status(status),
+        }
+    }
+
+    pub(crate) fn bad_request(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, detail)
+    }
+
+    pub(crate) fn request_timeout() -> Self {
+        Self::new(StatusCode::REQUEST_TIMEOUT, "The request did not arrive in time.").closing()
+    }
+
+    /// `allowed`: the methods that work, for `Allow`.
+    pub(crate) fn method_not_allowed(detail: impl Into<Cow<'static, str>>, allowed: &'static str) -> Self {
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, detail)
+            .with(header::ALLOW, HeaderValue::from_static(allowed))
+    }
+
+    /// What a cursor names is no longer there; `oldest` is the cursor to read everything with that is left.
+    pub(crate) fn gone(oldest: String) -> Self {
+        let mut problem = Self::new(StatusCode::GONE, "What this cursor names was cleared or left the log.");
+        (problem.more, problem.member) = (Some(oldest), Member::Oldest);
+        problem
+    }
+
+    pub(crate) fn too_large(limit: u64) -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, format!("The body is larger than {limit} bytes."))
+    }
+
+    /// `memory`: what all bodies may hold together.
+    pub(crate) fn no_room(memory: u64) -> Self {
+        let detail = format!("The body needs more memory than all bodies may have, {memory} bytes.");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
+    }
+
+    pub(crate) fn overloaded(detail: &'static str) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, detail).retry_after(RETRY_AFTER)
+    }
+
+    /// `response_timeout` is over.
+    pub(crate) fn late() -> Self {
+        Self::overloaded("The answer was not ready in time.").counted_as(Reason::AnswerTimeout)
+    }
+
+    pub(crate) fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    pub(crate) fn because(mut self, reason: impl Into<String>) -> Self {
+        self.more = Some(reason.into());
+        self
+    }
+
+    pub(crate) fn closing(self) -> Self {
+        self.with(header::CONNECTION, HeaderValue::from_static("close"))
+    }
+
+    pub(crate) fn retry_after(self, after: Duration) -> Self {
+        // Rounded up: a client that comes back a moment too early is refused again.
+        let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+        self.with(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)))
+    }
+
+    /// Counts it as this, where the status does not say enough.
+    pub(crate) const fn counted_as(mut self, reason: Reason) -> Self {
+        self.counted = reason;
+        self
+    }
+
+    pub(crate) const fn counted(&self) -> Reason {
+        self.counted
+    }
+
+    pub(crate) const fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    pub(crate) const fn cause(&self) -> Option<&Refusal> {
+        self.cause.as_ref()
+    }
+
+    fn more(&self, member: Member) -> Option<&str> {
+        self.more.as_deref().filter(|_| self.member == member)
+    }
+
+    /// What the answer says, in one line.
+    pub(crate) fn words(&self) -> String {
+        match self.more(Member::Reason) {
+            Some(reason) => format!("{} {reason}", self.detail),
+            None => self.detail.to_string(),
+        }
+    }
+
+    pub(crate) fn body(&self) -> Vec<u8> {
+        let document = Document {
+            r#type: "about:blank",
+            title: self.status.canonical_reason().unwrap_or("Error"),
+            status: self.status.as_u16(),
+            detail: &self.detail,
+            reason: self.more(Member::Reason),
+            oldest: self.more(Member::Oldest),
+        };
+        serde_json::to_vec(&document).unwrap_or_default()
+    }
+
+    pub(crate) fn into_response(self) -> Response<Bytes> {
+        let mut response = Response::new(Bytes::from(self.body()));
+        *response.status_mut() = self.status;
+        response.headers_mut().insert(header::CONTENT_TYPE, MEDIA_TYPE);
+        // A cache would keep a 404 or 405 for a while without being asked to (RFC 9110, section 15.1).
+        response.headers_mut().insert(header::CACHE_CONTROL, NO_STORE);
+        response.headers_mut().extend(self.headers.into_iter().map(|(name, value)| (Some(name), value)));
+        response
+    }
+
+    /// The whole answer as bytes, for a connection whose request never became one; it is closed afterwards.
+    pub(crate) fn into_raw(self, policy: &Policy) -> Vec<u8> {
+        let status = self.status;
+        let mut response = self.into_response();
+        policy.dress(&mut response, None);
+        let date = httpdate::fmt_http_date(std::time::SystemTime::now());
+        let mut raw = format!(
+            "HTTP/1.1 {} {}\r\nconnection: close\r\ncontent-length: {}\r\ndate: {date}\r\n",
+            status.as_u16(),
+            status.canonical_reason().unwrap_or("Error"),
+            response.body().len()
+        )
+        .into_bytes();
+        for (name, value) in response.headers() {
+            if name != header::CONNECTION {
+                raw.extend_from_slice(name.as_str().as_bytes());
+                raw.extend_from_slice(b": ");
+                raw.extend_from_slice(value.as_bytes());
+                raw.extend_from_slice(b"\r\n");
+            }
+        }
+        raw.extend_from_slice(b"\r\n");
+        raw.extend_from_slice(response.body());
+        raw
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        let status = refusal.status();
+        let mut problem = Self::new(status, refusal.to_string());
+        if status == StatusCode::UNAUTHORIZED {
+            let challenge = HeaderValue::from_static("Bearer realm=\"MocaFileLog\"");
+            problem = problem.with(header::WWW_AUTHENTICATE, challenge);
+        }
+        if let Some(after) = refusal.retry_after() {
+            problem = problem.retry_after(after);
+        }
+        problem.counted = Reason::from(&refusal);
+        problem.cause = Some(refusal);
+        problem
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        // Shippers drop what is answered 500 or 507 and bring back what is answered 503. What the disk said is for
+        // the operator, in the journal.
+        let (detail, reason) = match error {
+            StoreError::Write(_) => ("The log can't be written at the moment.", Reason::WriteFailed),
+            StoreError::Read(_) => ("The log can't be read at the moment.", Reason::ReadFailed),
+            StoreError::LowSpace => ("The disk has too little space left for records.", Reason::LowSpace),
+            StoreError::Closed => ("The service is stopping.", Reason::Stopping),
+        };
+        Self::overloaded(detail).counted_as(reason)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn whatever_it_says_it_is_json(detail: String, reason: Option<String>, status in 400_u16..600) {
+            let mut problem = Problem::new(StatusCode::from_u16(status).unwrap(), detail.clone());
+            problem.more.clone_from(&reason);
+            let response = problem.into_response();
+            let document: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
+            prop_assert_eq!(document["detail"].as_str(), Some(detail.as_str()));
+            prop_assert_eq!(document["reason"].as_str(), reason.as_deref());
+            prop_assert_eq!(document["status"].as_u64(), Some(u64::from(status)));
+            prop_assert!(document["title"].as_str().is_some_and(|title| !title.is_empty()));
+            prop_assert_eq!(response.headers().get(header::CONTENT_TYPE), Some(&MEDIA_TYPE));
+        }
+
+        #[test]
+        fn a_time_to_wait_is_never_too_short(millis in 0_u64..100_000) {
+            let problem = Problem::overloaded("x").retry_after(Duration::from_millis(millis));
+            let (_, last) = problem.headers.last().unwrap();
+            let seconds: u64 = last.to_str().unwrap().parse().unwrap();
+            prop_assert!(seconds >= 1 && seconds * 1000 >= millis && seconds * 1000 < millis + 1000 || millis == 0);
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! How records are given: as the lines that stand in the file, or as JSON objects, each with its cursor.
+
+use http::header::HeaderValue;
+
+use super::success::{JSON, TEXT};
+use crate::record::{Record, Stamp, escape_json_into, read_line};
+use crate::store::{Cursor, CursorKey};
+
+/// The form of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Output {
+    /// lines as they stand in the file
+    Text,
+    /// one array of objects
+    Json,
+    /// one object a line
+    Ndjson,
+}
+
+impl Output {
+    /// The forms with their names.
+    pub(crate) const ALL: [(&str, Self); 3] =
+        [("text", Self::Text), ("json", Self::Json), ("ndjson", Self::Ndjson)];
+
+    pub(crate) const fn media_type(self) -> HeaderValue {
+        match self {
+            Self::Text => TEXT,
+            Self::Json => JSON,
+            Self::Ndjson => HeaderValue::from_static("application/x-ndjson"),
+        }
+    }
+}
+
+/// Appends the object of a line, without a line end: `time, level, client, key, route, pid, seq, message, cursor`.
+/// `after` is the cursor of the line. One that is none of ours has its text as message, and null for everything that is
+/// not known of it.
+pub(crate) fn write_object(out: &mut Vec<u8>, line: &[u8], after: Cursor, key: &CursorKey) {
+    match read_line(line) {
+        Ok(record) => write_record(out, &record, after, key),
+        Err(_) => {
+            let names = ["time", "level", "client", "key", "route", "pid", "seq"];
+            for (index, name) in names.into_iter().enumerate() {
+                out.extend_from_slice(if index == 0 { b"{\"" } else { b",\"" });
+                out.extend_from_slice(name.as_bytes());
+                out.extend_from_slice(b"\":null");
+            }
+            end(out, &String::from_utf8_lossy(line), after, key);
+        }
+    }
+}
+
+/// As [`write_object`], of a record that was read already.
+pub(crate) fn write_record<T: AsRef<str>>(
+    out: &mut Vec<u8>,
+    record: &Record<T>,
+    after: Cursor,
+    key: &CursorKey,
+) {
+    out.reserve(record.message.as_ref().len() + 256);
+    out.extend_from_slice(b"{\"time\":\"");
+    out.extend_from_slice(&Stamp::from(record.time).rfc3339());
+    out.extend_from_slice(b"\",\"level\":\"");
+    out.extend_from_slice(record.level.as_str().as_bytes());
+    out.extend_from_slice(b"\",\"client\":");
+    string(out, record.client.as_ref());
+    out.extend_from_slice(b",\"key\":");
+    string(out, record.key.as_ref());
+    out.extend_from_slice(b",\"route\":");
+    string(out, record.route.as_ref());
+    let mut number = itoa::Buffer::new();
+    out.extend_from_slice(b",\"pid\":");
+    out.extend_from_slice(number.format(record.pid).as_bytes());
+    out.extend_from_slice(b",\"seq\":");
+    out.extend_from_slice(number.format(record.seq).as_bytes());
+    end(out, record.message.as_ref(), after, key);
+}
+
+fn end(out: &mut Vec<u8>, message: &str, after: Cursor, key: &CursorKey) {
+    out.extend_from_slice(b",\"message\":");
+    string(out, message);
+    out.extend_from_slice(b",\"cursor\":\"");
+    out.extend_from_slice(key.encode(after).as_bytes());
+    out.extend_from_slice(b"\"}");
+}
+
+fn string(out: &mut Vec<u8>, text: &str) {
+    out.push(b'"');
+    escape_json_into(out, text);
+    out.push(b'"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{Level, Line, LineFormat, write_line};
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn an_object_has_every_field_back(message: String, client: String, key: String, micros in 0_i64..4_000_000_000_000_000, seq: u64) {
+            let secret = CursorKey::of([7; 16]);
+            let stamp = Stamp::from(crate::record::Time { micros, offset: 3600 });
+            let cursor = Cursor { epoch: 0, position: 42 };
+            let line = Line { level: Level::Error, stamp: &stamp, client: &client, key: &key, route: "save-log", pid: 7, seq, message: &message };
+            for format in [LineFormat::Text, LineFormat::Json] {
+                let (mut text, mut out) = (Vec::new(), Vec::new());
+                write_line(&mut text, format, &line);
+                text.pop();
+                write_object(&mut out, &text, cursor, &secret);
+                prop_assert!(!out.contains(&b'\n'));
+                let names: Vec<String> = serde_json::from_slice::<serde_json::Map<_, _>>(&out).unwrap().into_iter().map(|(name, _)| name).collect();
+                prop_assert_eq!(names.len(), 9);
+                let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
+                prop_assert_eq!(value, serde_json::json!({
+                    "time": String::from_utf8(stamp.rfc3339().to_vec()).unwrap(), "level": "ERROR", "client": client, "key": key,
+                    "route": "save-log", "pid": 7, "seq": seq, "message": message, "cursor": secret.encode(cursor),
+                }));
+            }
+        }
+    }
+
+    #[test]
+    fn a_foreign_line_is_a_message() {
+        let secret = CursorKey::of([7; 16]);
+        let cursor = Cursor { epoch: 0, position: 9 };
+        let mut out = Vec::new();
+        write_object(&mut out, b"no \xff \"line\"", cursor, &secret);
+        let expected = format!(
+            "{{\"time\":null,\"level\":null,\"client\":null,\"key\":null,\"route\":null,\"pid\":null,\"seq\":null,\
+            \"message\":\"no \u{fffd} \\\"line\\\"\",\"cursor\":\"{}\"}}",
+            secret.encode(cursor)
+        );
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+}

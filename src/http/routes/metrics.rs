@@ -1,0 +1,143 @@
+//! `/metrics`: what the instance counts and how it stands, in the text format of Prometheus (version 0.0.4).
+
+use std::fmt::Display;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use http::header::{CONTENT_TYPE, HeaderValue};
+
+use super::get_logs::authorize;
+use crate::http::admitted_request::Call;
+use crate::http::app::{App, unix_seconds};
+use crate::http::observe::counters::Reason;
+use crate::http::response::success;
+use crate::http::response::success::Answer;
+use crate::record::Level;
+use crate::store::{Latencies, Statistics};
+
+const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+
+/// The state of the instance at this moment.
+pub(crate) async fn metrics(call: &Arc<Call>) -> Answer {
+    authorize(call).await?;
+    let app = &call.app;
+    let statistics = app.store.statistics().await;
+    let maintenance = app.guard.maintenance().is_on(call.policy.rules());
+    let text = describe(app, &statistics, maintenance);
+    let mut response = success::text(text.into());
+    response.headers_mut().insert(CONTENT_TYPE, MEDIA_TYPE);
+    success::keep_private(response.headers_mut());
+    Ok(response)
+}
+
+fn describe(app: &App, found: &Statistics, maintenance: bool) -> String {
+    let mut page = Page(String::with_capacity(8 * 1024));
+    let (vitals, tally) = (&app.vitals, &app.vitals.tally);
+    page.family("moca_records_total", "counter", "Records stored since the start.");
+    for (level, count) in Level::ALL.iter().zip(found.records) {
+        page.sample("moca_records_total", &[("level", &level.as_str().to_ascii_lowercase())], count);
+    }
+    page.counter("moca_bytes_total", "Bytes of the lines of stored records.", found.bytes);
+    let help = "Records accepted and not stored: below the level of the log.";
+    page.counter("moca_filtered_total", help, tally.all_filtered());
+    page.family("moca_refused_total", "counter", "Requests not served, by reason.");
+    for reason in Reason::ALL {
+        page.sample("moca_refused_total", &[("reason", reason.name())], tally.count(*reason));
+    }
+    let help = "Requests refused because the limits of their key were reached.";
+    page.counter("moca_limited_total", help, tally.count(Reason::TooManyRequests));
+    page.gauge("moca_queue_bytes", "Bytes of lines that wait to be written.", found.queue);
+    let help = "How long it took to sync a batch to the disk; none where durability is os.";
+    page.histogram("moca_sync_seconds", help, &found.syncs);
+    page.family("moca_disk_free_bytes", "gauge", "Bytes left on the file system of the log.");
+    if let Some(free) = found.disk_free {
+        page.sample("moca_disk_free_bytes", &[], free);
+    }
+    page.gauge("moca_size_bytes", "Bytes of all lines of the log, uncompressed.", found.size);
+    page.gauge(
+        "moca_segments",
+        "Rotated segments of the log, beside the file that is written.",
+        found.segments,
+    );
+    page.gauge("moca_followers", "Clients that follow the log.", app.followers.count());
+    page.gauge("moca_connections", "Open connections.", vitals.connections.load(Ordering::Relaxed));
+    let help = "Addresses blocked by the service or by hand, without those of ip_blacklist.json.";
+    page.gauge("moca_blocked_addresses", help, app.guard.blocked_count());
+    page.gauge("moca_maintenance", "1 in maintenance.", u8::from(maintenance));
+    let in_force = vitals.reload_refused.load().is_none();
+    let help = "1 when the configuration files as they are now are in force.";
+    page.gauge("moca_reload_success", help, u8::from(in_force));
+    let help = "When the configuration in force was read, as Unix time.";
+    page.gauge("moca_reload_timestamp_seconds", help, vitals.reloaded.load(Ordering::Relaxed));
+    page.family("moca_build_info", "gauge", "Always 1: the version, and the log that is served.");
+    let build = [("version", env!("CARGO_PKG_VERSION")), ("log", app.name.as_str())];
+    page.sample("moca_build_info", &build, 1);
+    let help = "When the process began to serve, as Unix time.";
+    page.gauge("process_start_time_seconds", help, unix_seconds(vitals.began));
+    page.0
+}
+
+/// The text in the making.
+struct Page(String);
+
+impl Page {
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        self.0.push_str(&format!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: u64) {
+        self.family(name, "counter", help);
+        self.sample(name, &[], value);
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
+        self.family(name, "gauge", help);
+        self.sample(name, &[], value);
+    }
+
+    fn histogram(&mut self, name: &str, help: &str, latencies: &Latencies) {
+        self.family(name, "histogram", help);
+        let bucket = format!("{name}_bucket");
+        for (bound, count) in latencies.buckets() {
+            self.sample(&bucket, &[("le", &bound.to_string())], count);
+        }
+        let count = latencies.count();
+        self.sample(&bucket, &[("le", "+Inf")], count);
+        self.sample(&format!("{name}_sum"), &[], latencies.sum().as_secs_f64());
+        self.sample(&format!("{name}_count"), &[], count);
+    }
+
+    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
+        self.0.push_str(name);
+        for (index, (label, text)) in labels.iter().enumerate() {
+            self.0.push(if index == 0 { '{' } else { ',' });
+            self.0.extend([*label, "=\""]);
+            for character in text.chars() {
+                match character {
+                    '\\' => self.0.push_str("\\\\"),
+                    '"' => self.0.push_str("\\\""),
+                    '\n' => self.0.push_str("\\n"),
+                    other => self.0.push(other),
+                }
+            }
+            self.0.push('"');
+        }
+        if !labels.is_empty() {
+            self.0.push('}');
+        }
+        self.0.push_str(&format!(" {value}\n"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_escaped() {
+        let mut page = Page(String::new());
+        page.sample("m", &[("a", "q\"b\\n\n"), ("b", "")], 1);
+        page.sample("m", &[], 0.5);
+        assert_eq!(page.0, "m{a=\"q\\\"b\\\\n\\n\",b=\"\"} 1\nm 0.5\n");
+    }
+}

@@ -1,0 +1,7 @@
+//! The fast path: the usual `POST` of one record, answered from the connection's buffer without hyper.
+
+pub(crate) mod disk_reply;
+pub(crate) mod recognize;
+pub(crate) mod record;
+pub(crate) mod record_body;
+pub(crate) mod serve;

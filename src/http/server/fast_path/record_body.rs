@@ -1,0 +1,42 @@
+//! The body of a record that is a whole request by itself.
+
+use std::borrow::Cow;
+
+use crate::ingest::json::object::{MOST_FIELDS, Value, level_of, message_fits, message_of};
+use crate::ingest::json::scanner::{Malformed, Scan};
+use crate::record::Level;
+
+/// What a JSON body says of its record, as `Params` would where no other source names anything.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Body<'a> {
+    pub(crate) api_key: Option<Cow<'a, str>>,
+    pub(crate) level: Level,
+    pub(crate) message: Cow<'a, str>,
+}
+
+impl<'a> Body<'a> {
+    /// `None` for what is refused, or is no object.
+    pub(crate) fn parse(body: &'a [u8]) -> Option<Self> {
+        let mut scan = Scan::new(std::str::from_utf8(body).ok()?);
+        let (mut api_key, mut level, mut message, mut msg) = (None, None, None, None);
+        let mut count = 0;
+        // Of a repeated field the last.
+        let fields = scan.object(|scan, name| {
+            count += 1;
+            let value = scan.value()?;
+            match &*name {
+                "api_key" => api_key = value,
+                "level" => level = value,
+                "message" => message = value,
+                "msg" => msg = value,
+                _ => {}
+            }
+            if count > MOST_FIELDS { Err(Malformed) } else { Ok(()) }
+        });
+        fields.and_then(|()| scan.end()).ok()?;
+        let message = message_of(message.or(msg)?).ok()?;
+        message_fits(&message).ok()?;
+        let level = level.map_or_else(|| Ok(Level::default()), |value| level_of(&value)).ok()?;
+        Some(Self { api_key: api_key.map(Value::into_text), level, message })
+    }
+}

@@ -1,0 +1,232 @@
+//! One connection of HTTP/1: hyper under one lazily armed timer that knows, from the connection's phase, what must have
+//! happened by when, and the end of a connection when the service stops.
+//!
+//! A connection on which nobody speaks is no more than its socket and a timer: hyper and its buffers come with the first
+//! byte, and go when nothing was asked for a while.
+
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Poll;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio_util::sync::CancellationToken;
+
+use super::fast_path::serve;
+use crate::guard::ClientAddr;
+use crate::http::app::App;
+use crate::http::connection::state::{ConnState, Expired, Millis, Phase, READ_AT_ONCE, now};
+use crate::http::connection::stream::ConnStream;
+use crate::http::follow::takeover;
+use crate::http::follow::takeover::Handover;
+use crate::http::pipeline;
+use crate::http::pipeline::Handlers;
+use crate::net::deadline::{Alarm, timer};
+use crate::net::transport::Wire;
+
+/// A stopping service listens this long to a connection that is silent: a request that is on its way is answered.
+const LAST_WORDS: Millis = 300;
+
+/// A connection that is silent for so long after an answer gives its buffers back: few enough connections may keep
+/// theirs for the next request.
+const PARKED_AFTER: Millis = 250;
+
+/// More connections than this give their buffers back as soon as they are silent.
+const MANY: usize = 1000;
+
+/// How a connection learns that the service stops.
+#[derive(Debug, Clone)]
+pub(crate) struct Stopping {
+    /// what was begun is finished, and nothing more
+    pub(crate) drain: CancellationToken,
+    /// what is not finished by now never will be: clients are told
+    pub(crate) hurry: CancellationToken,
+}
+
+/// Who is connected, and what serves them.
+pub(crate) struct Client<H> {
+    pub(crate) app: Arc<App>,
+    pub(crate) peer: ClientAddr,
+    pub(crate) handlers: H,
+    pub(crate) stopping: Stopping,
+}
+
+/// Serves the connection until it ends, or as long as `client.stopping` lets it.
+pub(crate) async fn serve<S: Wire, H: Handlers>(stream: S, client: Client<H>) {
+    let state = Arc::new(ConnState::new(client.app.policy().limits));
+    let mut stream = ConnStream::new(stream, Arc::clone(&state), Arc::clone(&client.app), client.peer);
+    while stream.has_unread() || speaks(stream.inner(), &state, &client.stopping).await {
+        // In a box of its own: a connection that is silent does not hold the room for it.
+        match Box::pin(converse(stream, &state, &client)).await {
+            Some(silent) => stream = silent,
+            None => return,
+        }
+    }
+}
+
+/// Serves a connection on which somebody speaks; gives it back when it is silent, `None` when it has ended.
+async fn converse<S: Wire, H: Handlers>(
+    mut stream: ConnStream<S>,
+    state: &Arc<ConnState>,
+    client: &Client<H>,
+) -> Option<ConnStream<S>> {
+    if serve::serves(client.peer) {
+        match serve::records(stream, state, client).await {
+            serve::Left::Other(other) => stream = other,
+            serve::Left::Silent(silent) => return Some(silent),
+            serve::Left::Ended => return None,
+        }
+    }
+    match Box::pin(requests(stream, state, client)).await {
+        Left::Silent(silent) => Some(silent),
+        Left::Following(stream, handover) => {
+            Box::pin(takeover::serve(stream, *handover, client.stopping.clone())).await;
+            None
+        }
+        Left::Nothing => None,
+    }
+}
+
+/// Waits for a byte on a connection without a request; false when none came in time.
+pub(crate) async fn speaks(wire: &impl Wire, state: &ConnState, stopping: &Stopping) -> bool {
+    let mut draining = pin!(stopping.drain.cancelled());
+    let mut last_words: Option<Millis> = None;
+    let (deadline, _) = state.deadline();
+    let timer = pin!(timer(deadline));
+    let mut alarm = Alarm::new(deadline, timer);
+    poll_fn(|cx| {
+        if wire.poll_readable(cx).is_ready() {
+            return Poll::Ready(true);
+        }
+        if last_words.is_none() && draining.as_mut().poll(cx).is_ready() {
+            last_words = Some(now() + LAST_WORDS);
+        }
+        let deadline = last_words.map_or(deadline, |until| deadline.min(until));
+        alarm.poll_passed(deadline, cx).map(|()| false)
+    })
+    .await
+}
+
+/// What is left of a connection when hyper has done its part.
+enum Left<S> {
+    Nothing,
+    /// nobody speaks on it
+    Silent(ConnStream<S>),
+    /// it is served in another way from here on
+    Following(ConnStream<S>, Box<Handover>),
+}
+
+/// Serves requests.
+async fn requests<S: Wire, H: Handlers>(
+    stream: ConnStream<S>,
+    state: &Arc<ConnState>,
+    client: &Client<H>,
+) -> Left<S> {
+    let Client { app, peer, handlers, stopping } = client;
+    let policy = app.policy();
+    let http = &policy.files.http;
+    let service = service_fn({
+        let (app, state, peer, handlers) = (Arc::clone(app), Arc::clone(state), *peer, handlers.clone());
+        move |request| pipeline::answer(Arc::clone(&app), Arc::clone(&state), peer, handlers.clone(), request)
+    });
+    let mut builder = http1::Builder::new();
+    builder
+        .keep_alive(http.keep_alive)
+        // A client that said all it has to say, and closed its half, still gets its answer.
+        .half_close(true)
+        .max_headers(http.max_headers as usize)
+        .max_buf_size(usize::try_from(http.max_header_size).unwrap_or(usize::MAX).max(READ_AT_ONCE));
+    let mut connection = builder.serve_connection(TokioIo::new(stream), service);
+    drop(policy);
+
+    let mut draining = pin!(stopping.drain.cancelled());
+    let mut hurrying = pin!(stopping.hurry.cancelled());
+    let mut hurried = false;
+    let mut last_words: Option<Millis> = None;
+    let mut told = false;
+    let (deadline, _) = state.deadline();
+    let timer = pin!(timer(deadline));
+    let mut alarm = Alarm::new(deadline, timer);
+    let mut handover = None;
+    let goes_on = poll_fn(|cx| {
+        if last_words.is_none() && draining.as_mut().poll(cx).is_ready() {
+            last_words = Some(now() + LAST_WORDS);
+        }
+        if last_words.is_some() && !hurried && hurrying.as_mut().poll(cx).is_ready() {
+            hurried = true;
+            state.hurry();
+        }
+        loop {
+            let phase = state.phase();
+            // hyper takes a connection with half a head for an idle one and would close it.
+            if let Some(until) = last_words
+                && !told
+                && (is_busy(phase) || (phase != Phase::Head && now() >= until))
+            {
+                Pin::new(&mut connection).graceful_shutdown();
+                told = true;
+            }
+            // How it ended is the client's business: errors are broken connections and refusals already written.
+            if Pin::new(&mut connection).poll(cx).is_ready() {
+                return Poll::Ready(false);
+            }
+            handover = state.handed_over();
+            if handover.is_some() {
+                return Poll::Ready(true);
+            }
+            let (mut deadline, what) = state.deadline();
+            if let Some(until) = last_words.filter(|_| !told && state.phase() != Phase::Head) {
+                deadline = deadline.min(until);
+            }
+            let parked_at =
+                state.idle_since().filter(|_| last_words.is_none()).map(|idle| parked_at(idle, app));
+            if let Some(parked_at) = parked_at {
+                deadline = deadline.min(parked_at);
+            }
+            if alarm.poll_passed(deadline, cx).is_pending() {
+                return Poll::Pending;
+            }
+            let time = now();
+            if last_words.is_some_and(|until| !told && time >= until) && state.phase() != Phase::Head {
+                continue;
+            }
+            if parked_at.is_some_and(|parked_at| time >= parked_at) {
+                return Poll::Ready(true);
+            }
+            match what {
+                Expired::Silence | Expired::Stalled => return Poll::Ready(false),
+                // Told once, the stream or the service says so to the client; not obeyed, the connection is cut.
+                _ if state.is_expired(what) => return Poll::Ready(false),
+                _ => state.expire(what),
+            }
+        }
+    })
+    .await;
+    if !goes_on {
+        return Left::Nothing;
+    }
+    let parts = connection.into_parts();
+    let mut stream = parts.io.into_inner();
+    // Empty, it would still hold the whole buffer.
+    if !parts.read_buf.is_empty() {
+        stream.unread(parts.read_buf);
+    }
+    match handover {
+        Some(handover) => Left::Following(stream, handover),
+        None => Left::Silent(stream),
+    }
+}
+
+/// When a connection that is silent since `idle` gives its buffers back.
+pub(crate) fn parked_at(idle: Millis, app: &App) -> Millis {
+    let many = app.vitals.connections.load(Ordering::Relaxed) > MANY;
+    if many { idle } else { idle + PARKED_AFTER }
+}
+
+/// A request is in hand, so that its answer can carry the news.
+const fn is_busy(phase: Phase) -> bool {
+    matches!(phase, Phase::Body | Phase::Handling | Phase::Answering | Phase::Lingering)
+}

@@ -1,0 +1,7 @@
+//! Serves connections: the listeners, HTTP/1, HTTP/2, and the fast path of a record.
+
+pub(crate) mod fast_path;
+pub(crate) mod http1;
+pub(crate) mod http2;
+pub(crate) mod listeners;
+pub(crate) mod tls;

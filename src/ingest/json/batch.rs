@@ -1,0 +1,198 @@
+//! The entries of a batch, read over borrowed bytes: from a list of its own, or on the way through the body that it
+//! stands in.
+
+use std::borrow::Cow;
+
+use super::object::{MOST_FIELDS, Object, Value, level_of, message_fits, message_of};
+use super::scanner::{Malformed, Scan};
+use crate::record::Level;
+
+/// One entry of a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct BatchEntry<'a> {
+    pub(crate) level: Level,
+    pub(crate) message: Cow<'a, str>,
+}
+
+/// Why a batch was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum BatchError {
+    #[error("expected a list of objects")]
+    NotAList,
+    #[error("more than {0} entries")]
+    TooMany(usize),
+    #[error("entry {index}: {why}")]
+    Entry { index: usize, why: &'static str },
+}
+
+/// Reads the list of a batch; `limit` bounds its entries, `check` judges each message.
+pub(crate) fn parse_batch<'a>(
+    text: &'a str,
+    limit: usize,
+    check: fn(&str) -> Result<(), &'static str>,
+) -> Result<Vec<BatchEntry<'a>>, BatchError> {
+    let mut scan = Scan::new(text);
+    let mut refused = BatchError::NotAList;
+    let batch = read_list(&mut scan, limit, check, &mut refused);
+    batch.and_then(|batch| scan.end().map(|()| batch)).map_err(|Malformed| refused)
+}
+
+/// A body whose list of entries was read on the way: to find its end first, and read it then, costs a third of a
+/// batch's time.
+#[derive(Debug)]
+pub(crate) struct BatchBody<'a> {
+    /// the other fields
+    pub(crate) rest: Object<'a>,
+    pub(crate) entries: Vec<BatchEntry<'a>>,
+}
+
+impl<'a> BatchBody<'a> {
+    /// `None` where the usual way has to look: no list, two of them, anything that is refused.
+    pub(crate) fn parse(text: &'a str, limit: usize) -> Option<Self> {
+        let mut scan = Scan::new(text);
+        let (mut rest, mut entries) = (Vec::with_capacity(4), None);
+        let body = scan.object(|scan, name| {
+            if rest.len() == MOST_FIELDS {
+                return Err(Malformed);
+            }
+            if name != "logs" {
+                rest.push((name, scan.raw()?));
+                return Ok(());
+            }
+            // What is wrong with it is found out, and said, by the usual way.
+            let list = read_list(scan, limit, message_fits, &mut BatchError::NotAList)?;
+            if entries.replace(list).is_some() { Err(Malformed) } else { Ok(()) }
+        });
+        body.and_then(|()| scan.end()).ok()?;
+        Some(Self { rest: Object(rest), entries: entries? })
+    }
+}
+
+/// Reads a list; what is wrong inside of it becomes `refused`.
+fn read_list<'a>(
+    scan: &mut Scan<'a>,
+    limit: usize,
+    check: fn(&str) -> Result<(), &'static str>,
+    refused: &mut BatchError,
+) -> Result<Vec<BatchEntry<'a>>, Malformed> {
+    let mut batch = Vec::new();
+    let read = scan.list(|scan| {
+        let index = batch.len();
+        *refused = BatchError::Entry { index, why: "expected an object" };
+        let entry = read_entry(scan)?;
+        if index == limit {
+            *refused = BatchError::TooMany(limit);
+            return Err(Malformed);
+        }
+        match entry.and_then(|entry| check(&entry.message).map(|()| entry)) {
+            Ok(entry) => batch.push(entry),
+            Err(why) => {
+                *refused = BatchError::Entry { index, why };
+                return Err(Malformed);
+            }
+        }
+        *refused = BatchError::Entry { index: index + 1, why: "expected an object" };
+        Ok(())
+    });
+    read?;
+    *refused = BatchError::NotAList;
+    Ok(batch)
+}
+
+/// Reads one entry; what is wrong with its values is its result, not an error of the syntax.
+fn read_entry<'a>(scan: &mut Scan<'a>) -> Result<Result<BatchEntry<'a>, &'static str>, Malformed> {
+    let (mut level, mut message, mut msg) = (None, None, None);
+    scan.object(|scan, name| {
+        let value = scan.value()?;
+        match &*name {
+            "level" => level = value,
+            "message" => message = value,
+            "msg" => msg = value,
+            _ => {}
+        }
+        Ok(())
+    })?;
+    Ok(entry(level.as_ref(), message.or(msg)))
+}
+
+fn entry<'a>(level: Option<&Value<'_>>, message: Option<Value<'a>>) -> Result<BatchEntry<'a>, &'static str> {
+    let level = level.map(level_of).transpose()?.unwrap_or_default();
+    let message = message_of(message.ok_or("message is missing")?)?;
+    Ok(BatchEntry { level, message })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const ANY: fn(&str) -> Result<(), &'static str> = |_| Ok(());
+
+    #[test]
+    fn batches_name_the_bad_entry() {
+        let bad = |text: &str| parse_batch(text, 3, ANY).unwrap_err().to_string();
+        assert!(bad(r#"[{"message":"a"},{"level":9,"message":"b"}]"#).starts_with("entry 1: level"));
+        assert!(bad(r#"[{"message":"a"},{}]"#).starts_with("entry 1: message"));
+        assert!(bad(r#"[{"message":true}]"#).starts_with("entry 0: message"));
+        assert!(bad(r#"[1]"#).starts_with("entry 0: expected an object"));
+        assert_eq!(bad(r#"{"message":"a"}"#), "expected a list of objects");
+        assert_eq!(bad(r#"[{"msg":1},{"msg":1},{"msg":1},{"msg":1}]"#), "more than 3 entries");
+        let good = parse_batch(
+            r#"[{"level":"error","msg":1.5},{"level":null,"message":"x","msg":"y","z":[]}]"#,
+            3,
+            ANY,
+        );
+        let good: Vec<_> =
+            good.unwrap().into_iter().map(|entry| (entry.level, entry.message.into_owned())).collect();
+        assert_eq!(good, [(Level::Error, "1.5".to_owned()), (Level::Info, "x".to_owned())]);
+    }
+
+    #[test]
+    fn a_usual_batch_is_read_on_the_way() {
+        let text = r#"{"api_key":"k","logs":[{"level":1,"message":"a"},{"msg":"b\n"}]}"#;
+        let body = BatchBody::parse(text, 2).unwrap();
+        assert_eq!(body.entries.len(), 2);
+        assert_eq!(body.rest.get("api_key"), Some(Value::Text("k".into())));
+        for unusual in [
+            r#"{"logs":"[]"}"#,
+            r#"{"logs":null}"#,
+            r#"{"logs":[],"logs":[]}"#,
+            r#"{"logs":[{}]}"#,
+            r#"{"logs":[{"message":"a"},{"message":"a"},{"message":"a"}]}"#,
+            r#"{"logs":[]} x"#,
+            r#"{"a":1}"#,
+        ] {
+            assert!(BatchBody::parse(unusual, 2).is_none(), "{unusual}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_list_read_on_the_way_is_the_list(
+            before in r#"("(a|logs)":(1|null|"x"),){0,2}"#,
+            list in r#"\[(\{"(message|msg|level|x)":("[a-c\\"\\n]{0,4}"|[0-9]|null|\{\})(,"level":[0-9])?\},?){0,5}\]"#,
+            after in r#"(,"(b|logs)":(2|\[\]))?"#,
+        ) {
+            let text = format!("{{{before}\"logs\":{list}{after}}}");
+            if let Some(body) = BatchBody::parse(&text, 4) {
+                let usual = Object::parse(&text).unwrap();
+                let Some(Value::Other(raw)) = usual.get("logs") else { panic!("{text}") };
+                prop_assert_eq!(&body.entries, &parse_batch(raw, 4, message_fits).unwrap());
+                prop_assert_eq!(body.rest.get("a"), usual.get("a"));
+                prop_assert_eq!(body.rest.get("b"), usual.get("b"));
+            }
+        }
+
+        #[test]
+        fn any_string_comes_back(message: String) {
+            let batch = format!("[{{\"message\":{}}}]", serde_json::to_string(&message).unwrap());
+            prop_assert_eq!(&parse_batch(&batch, 1, ANY).unwrap()[0].message, &message);
+        }
+
+        #[test]
+        fn any_text_is_read_or_refused(text in r#"[\[\]{}:,"\\a-fu0-9 .\-tn\u{e9}]{0,60}"#) {
+            drop(parse_batch(&text, 4, ANY));
+            drop(BatchBody::parse(&text, 4));
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! Bytes become entries. Does no I/O and knows neither keys nor the store.
+
+pub(crate) mod json;
+pub(crate) mod multipart;

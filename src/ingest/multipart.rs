@@ -1,0 +1,213 @@
+//! Multipart forms (RFC 7578, RFC 2046 section 5.1) over a body that is in memory as a whole: the parts are borrowed,
+//! nothing is copied but texts that are not UTF-8.
+
+use std::borrow::Cow;
+
+use http::HeaderMap;
+use http::header::CONTENT_TYPE;
+use memchr::memmem;
+
+use crate::http::request::params::{FIELDS_MAX, Fields};
+use crate::http::response::problem::Problem;
+
+/// A value that is not UTF-8 is repaired up to this length; no parameter is longer.
+const REPAIRED_MAX: usize = 1024 * 1024;
+
+/// The fields of the form, files included: their content is the value. Parts without a name do not count.
+pub(crate) fn fields<'a>(headers: &HeaderMap, body: &'a [u8]) -> Result<Fields<'a>, Problem> {
+    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let boundary = multer::parse_boundary(content_type).map_err(|_| malformed())?;
+    let mut fields = Vec::new();
+    for part in Parts::new(body, &boundary)? {
+        let (head, content) = part?;
+        let Some(name) = name_of(head) else { continue };
+        if fields.len() == FIELDS_MAX {
+            return Err(Problem::bad_request(format!("More than {FIELDS_MAX} parameters.")));
+        }
+        fields.push((Cow::Owned(name), text(content)?));
+    }
+    Ok(fields)
+}
+
+fn malformed() -> Problem {
+    Problem::bad_request("The multipart body is malformed.")
+}
+
+fn text(content: &[u8]) -> Result<Cow<'_, str>, Problem> {
+    match std::str::from_utf8(content) {
+        Ok(text) => Ok(Cow::Borrowed(text)),
+        Err(_) if content.len() <= REPAIRED_MAX => Ok(String::from_utf8_lossy(content)),
+        Err(_) => Err(Problem::bad_request("A part of the multipart body is not UTF-8.")),
+    }
+}
+
+/// Head and content.
+type Part<'a> = (&'a [u8], &'a [u8]);
+
+/// The parts between the delimiters.
+struct Parts<'a> {
+    /// begins right after a delimiter
+    rest: &'a [u8],
+    delimiter: memmem::Finder<'static>,
+    ended: bool,
+}
+
+impl<'a> Parts<'a> {
+    fn new(body: &'a [u8], boundary: &str) -> Result<Self, Problem> {
+        let delimiter = format!("\r\n--{boundary}");
+        let delimiter = memmem::Finder::new(delimiter.as_bytes()).into_owned();
+        let mut parts = Self { rest: body, delimiter, ended: false };
+        // The first delimiter may begin the body; what stands before it means nothing.
+        let opening = parts.delimiter.needle().get(2..).unwrap_or_default();
+        match body.strip_prefix(opening) {
+            Some(rest) => parts.rest = rest,
+            None => {
+                let at = parts.delimiter.find(body).ok_or_else(malformed)?;
+                parts.rest = &body[at + parts.delimiter.needle().len()..];
+            }
+        }
+        Ok(parts)
+    }
+
+    fn next_part(&mut self) -> Result<Option<Part<'a>>, Problem> {
+        if self.rest.starts_with(b"--") {
+            return Ok(None);
+        }
+        // Spaces may follow a delimiter (transport padding), then its line ends.
+        let padding = self.rest.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+        let part = self.rest[padding..].strip_prefix(b"\r\n").ok_or_else(malformed)?;
+        let (head, content) = match part.strip_prefix(b"\r\n") {
+            Some(content) => (&part[..0], content),
+            None => {
+                let end = memmem::find(part, b"\r\n\r\n").ok_or_else(malformed)?;
+                (&part[..end], &part[end + 4..])
+            }
+        };
+        let mut from = 0;
+        loop {
+            let at = from + self.delimiter.find(&content[from..]).ok_or_else(malformed)?;
+            let after = &content[at + self.delimiter.needle().len()..];
+            // A line of the content may begin like the delimiter and go on.
+            if after.starts_with(b"--") || matches!(after.first(), Some(b'\r' | b' ' | b'\t')) {
+                self.rest = after;
+                return Ok(Some((head, &content[..at])));
+            }
+            from = at + 2;
+        }
+    }
+}
+
+impl<'a> Iterator for Parts<'a> {
+    type Item = Result<Part<'a>, Problem>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
+        }
+        let next = self.next_part().transpose();
+        self.ended = !matches!(next, Some(Ok(_)));
+        next
+    }
+}
+
+/// `name` of the part's Content-Disposition.
+fn name_of(head: &[u8]) -> Option<String> {
+    let head = String::from_utf8_lossy(head);
+    let value = head.split("\r\n").find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.trim().eq_ignore_ascii_case("content-disposition").then_some(value)
+    })?;
+    let mut rest = value;
+    while let Some((_, parameters)) = rest.split_once(';') {
+        let parameters = parameters.trim_start();
+        let (name, value) = parameters.split_once('=')?;
+        let (value, after) = match value.strip_prefix('"') {
+            Some(quoted) => unquote(quoted)?,
+            None => {
+                let end = value.find(';').unwrap_or(value.len());
+                (value.get(..end)?.trim().to_owned(), value.get(end..)?)
+            }
+        };
+        if name.trim().eq_ignore_ascii_case("name") {
+            return Some(value);
+        }
+        rest = after;
+    }
+    None
+}
+
+/// Reads up to the closing quote; gives what stands behind it too.
+fn unquote(quoted: &str) -> Option<(String, &str)> {
+    let mut value = String::new();
+    let mut chars = quoted.char_indices();
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '"' => return Some((value, quoted.get(at + 1..)?)),
+            '\\' => value.push(chars.next()?.1),
+            c => value.push(c),
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn parse(body: &[u8]) -> Option<Vec<(String, String)>> {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, "multipart/form-data; boundary=B".parse().unwrap());
+        let fields = fields(&headers, body).ok()?;
+        Some(fields.into_iter().map(|(name, value)| (name.into_owned(), value.into_owned())).collect())
+    }
+
+    fn form(fields: &[(&str, &str)]) -> Vec<u8> {
+        let mut body = String::new();
+        for (name, value) in fields {
+            let name = name.replace('\\', "\\\\").replace('"', "\\\"");
+            body += &format!("--B\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n");
+        }
+        (body + "--B--\r\n").into_bytes()
+    }
+
+    #[test]
+    fn what_clients_send() {
+        let one = |body: &str| parse(body.as_bytes()).map(|fields| fields.into_iter().next());
+        let m = || Some(Some(("m".to_owned(), "x".to_owned())));
+        assert_eq!(one("--B\r\nContent-Disposition: form-data; name=\"m\"\r\n\r\nx\r\n--B--\r\n"), m());
+        assert_eq!(
+            one("preamble\r\n--B \r\ncontent-disposition:form-data;name=m\r\nX: y\r\n\r\nx\r\n--B--"),
+            m()
+        );
+        let file = "--B\r\nContent-Disposition: form-data; filename=\"a;b\"; name=\"m\"\r\nContent-Type: a/b\r\n\r\nx\r\n--B--\r\n";
+        assert_eq!(one(file), m());
+        assert_eq!(one("--B\r\n\r\nnameless\r\n--B--\r\n"), Some(None));
+        assert_eq!(one("--B--\r\n"), Some(None));
+        for broken in
+            ["", "x", "--B", "--B\r\n", "--B\r\nno end of the head", "--B\r\n\r\nno end", "--C--\r\n"]
+        {
+            assert_eq!(one(broken), None, "{broken:?}");
+        }
+    }
+
+    #[test]
+    fn content_that_looks_like_a_delimiter() {
+        let value = "a\r\n--Bx\r\n--\r\n-B\r\n\r\nb";
+        assert_eq!(parse(&form(&[("m", value)])), Some(vec![("m".to_owned(), value.to_owned())]));
+    }
+
+    proptest! {
+        #[test]
+        fn any_form_is_read_back(fields in proptest::collection::vec(("[^\\r\\n]{1,8}", "[a-z\\r\\n\u{e9}-]{0,20}"), 0..6)) {
+            let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+            let expected: Vec<_> = fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            prop_assert_eq!(parse(&form(&fields)), Some(expected));
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_refused(body in proptest::collection::vec(prop_oneof![Just(b'-'), Just(b'B'), Just(b'\r'), Just(b'\n'), any::<u8>()], 0..80)) {
+            parse(&body);
+        }
+    }
+}
