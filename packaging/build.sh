@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Builds target/debian/moca-file-log_VERSION_ARCH.deb and prints its name as the last line.
-# Needs cargo and dpkg-dev; cargo-deb is installed into target/tools when it is not there in the version wanted.
-# What it is built on is the oldest Debian that the package runs on.
+# Builds target/debian/moca-file-log_VERSION_ARCH.deb and prints its name as the last line. Needs
+# cargo and dpkg-dev. Installs cargo-deb into target/tools unless the wanted version is already
+# there. The package runs on the Debian release that it is built on, and on later ones.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 CARGO_DEB_VERSION=3.8.0
 
-# Prints a cargo-deb of this version.
+# Prints the path of a cargo-deb of the wanted version, which it installs when none is there.
 cargo_deb() {
     local program
     for program in "$(command -v cargo-deb || true)" target/tools/bin/cargo-deb; do

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Prints the licenses and notices of the libraries that the programs contain, each text once.
+# Prints the licenses and notices of the libraries in the program, each text once.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -7,7 +7,7 @@ sources=${CARGO_HOME:-$HOME/.cargo}/registry/src
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# The sources of every library are here once it has been built.
+# cargo leaves the sources of every library that it has built in $sources.
 while IFS='|' read -r package license; do
     read -r name version _ <<<"$package"
     folder=$(find "$sources" -mindepth 2 -maxdepth 2 -type d -name "$name-${version#v}" | head -n 1)
@@ -19,7 +19,7 @@ while IFS='|' read -r package license; do
         \( -iname 'licen[cs]e*' -o -iname 'copying*' -o -iname 'notice*' -o -iname 'unlicense*' -o -iname 'copyright*' \) | sort)
     others=()
     for text in "${texts[@]}"; do
-        # Where there is a choice, the shorter one is taken.
+        # A library under MIT or Apache-2.0 is used under MIT, which is the shorter text.
         [[ ${text##*/} == *[Aa][Pp][Aa][Cc][Hh][Ee]* ]] || others+=("$text")
     done
     if [[ ${#others[@]} -gt 0 && $license == *MIT* && $license != *AND* ]]; then
@@ -39,7 +39,7 @@ if [ -e "$work/without" ]; then
     printf '\n%s\n\n' "Without a text of their own, under the license that they name:"
     cat "$work/without"
 fi
-# in the order of the first library of each text
+# The texts come in the order of the first library of each.
 grep -H -m 1 . "$work"/*.names | sort -t : -k 2 | cut -d : -f 1 | while IFS= read -r names; do
     printf '\n%s\n' "------------------------------------------------------------------------------"
     sort -u "$names"
