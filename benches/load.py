@@ -1,4 +1,4 @@
-"""Load: wrk with one request that is made once, and what it saw."""
+"""The load: wrk, which sends one prepared request over and over."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-# `init` runs once: the request is made there, and no Lua runs for a request or an answer.
+# `init` prepares the request once. No Lua runs for a single request or answer.
 SCRIPT = """
 init = function(args)
   local file = assert(io.open(%(body)s, "rb"))
@@ -29,7 +29,7 @@ end
 
 @dataclass(frozen=True)
 class Request:
-    """What is sent over and over."""
+    """The request that wrk sends over and over."""
 
     path: str
     headers: dict[str, str]
@@ -39,7 +39,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Load:
-    """What the clients of one run saw."""
+    """Counts and latencies of one run, as its clients saw them."""
 
     acknowledged: int
     seconds: float
@@ -53,18 +53,24 @@ class Load:
 
     @property
     def per_second(self) -> float:
-        """Acknowledged requests a second."""
+        """Returns the acknowledged requests per second."""
         return self.acknowledged / self.seconds
 
 
 class Wrk:
     """A run of wrk in the background: one thread, kept-alive connections, each with one request at a time.
 
-    It stays on `core`, where one is given: a load that comes from elsewhere does not wander to where the server runs.
+    `core` pins it to one core, so that it does not move to the core of the server, as a load from another machine would not.
     """
 
     def __init__(
-        self, folder: Path, base: str, request: Request, connections: int, seconds: int, core: int | None = None
+        self,
+        folder: Path,
+        base: str,
+        request: Request,
+        connections: int,
+        seconds: int,
+        core: int | None = None,
     ) -> None:
         body = folder / "request.body"
         body.write_bytes(request.body)
@@ -73,7 +79,11 @@ class Wrk:
         script = folder / "request.lua"
         script.write_text(
             SCRIPT
-            % {"body": json.dumps(str(body)), "method": json.dumps(request.method), "headers": "\n".join(headers)}
+            % {
+                "body": json.dumps(str(body)),
+                "method": json.dumps(request.method),
+                "headers": "\n".join(headers),
+            }
         )
         self.process = subprocess.Popen(
             ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "20s", "--latency"]
@@ -85,7 +95,7 @@ class Wrk:
         )
 
     def finish(self) -> Load:
-        """Waits for the end of the run."""
+        """Waits for the end of the run and returns its figures."""
         assert self.process.stdout is not None
         output = self.process.stdout.read()
         _, status, usage = os.wait4(self.process.pid, 0)

@@ -1,4 +1,4 @@
-"""What the kernel says: processor time, memory, the disk, the machine; and how long a service takes to be ready."""
+"""Measures processor time, memory, the disk, the machine, and the time from a start to READY."""
 
 from __future__ import annotations
 
@@ -15,24 +15,26 @@ TICK = os.sysconf("SC_CLK_TCK")
 
 
 def cpu_seconds(pids: list[int]) -> float:
-    """User and system time of these processes with all of their threads."""
+    """Returns the user and system time of all threads of these processes, in seconds."""
     total = 0
     for pid in pids:
-        # the name, in parentheses, may hold spaces
+        # The second field is the name in parentheses, and may hold spaces.
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         total += int(fields[11]) + int(fields[12])
     return total / TICK
 
 
 def busy_seconds() -> float:
-    """Time that all cores together spent on anything since the machine started."""
+    """Returns the seconds that all cores together were busy since the machine started."""
     fields = [int(field) for field in Path("/proc/stat").read_text().splitlines()[0].split()[1:]]
     user, nice, system, _idle, _wait, irq, softirq, steal = fields[:8]
     return (user + nice + system + irq + softirq + steal) / TICK
 
 
 def memory_mb(pids: list[int], field: str) -> float:
-    """`VmRSS` (now) or `VmHWM` (the most since the process started or `reset_peak`) in MB (10^6 bytes)."""
+    """Returns `VmRSS` (now) or `VmHWM` (the peak since the start or `reset_peak`) of all processes,
+    in 10^6 bytes.
+    """
     total = 0
     for pid in pids:
         for line in Path(f"/proc/{pid}/status").read_text().splitlines():
@@ -42,30 +44,32 @@ def memory_mb(pids: list[int], field: str) -> float:
 
 
 def reset_peak(pids: list[int]) -> None:
-    """Lets `VmHWM` begin anew at what is used now."""
+    """Sets `VmHWM` back to the present `VmRSS`."""
     for pid in pids:
         Path(f"/proc/{pid}/clear_refs").write_text("5")
 
 
 @dataclass(frozen=True)
 class Sync:
-    """Latencies of the disk's own append and fdatasync, in milliseconds."""
+    """Latencies of an append and its fdatasync, in milliseconds."""
 
     times: list[float]
 
     @property
     def p50_ms(self) -> float:
-        """The median."""
+        """Returns the median."""
         return statistics.median(self.times)
 
     @property
     def p99_ms(self) -> float:
-        """One in a hundred takes longer."""
+        """Returns the 99th percentile."""
         return percentile(self.times, 99)
 
 
 def fdatasync(folder: Path, seconds: float, size: int = 150) -> Sync:
-    """Appends lines of `size` bytes in this folder and syncs each: what one sender can wait for at best."""
+    """Appends lines of `size` bytes to a file in this folder and syncs each: the least that one
+    sender can wait.
+    """
     line = b"x" * (size - 1) + b"\n"
     times: list[float] = []
     path = folder / "fdatasync.probe"
@@ -85,28 +89,28 @@ def fdatasync(folder: Path, seconds: float, size: int = 150) -> Sync:
 
 
 def percentile(values: list[float], percent: float) -> float:
-    """The value below which `percent` of them are."""
+    """Returns the value below which `percent` of the values are."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
 
 
 class ReadySocket:
-    """Where a service says READY=1, as systemd would listen."""
+    """The notify socket on which a service reports READY=1, as to systemd."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "notify"
         self.path.unlink(missing_ok=True)
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        # paths of sockets are short; the one of a deep folder may not fit
+        # A socket path has at most 107 bytes, so a deep folder needs an abstract address.
         self.address = str(self.path) if len(str(self.path)) < 100 else f"\0moca-file-log-bench-{os.getpid()}"
         self.socket.bind(self.address)
 
     def environment(self) -> dict[str, str]:
-        """What the service must be told."""
+        """Returns the environment for the service."""
         return os.environ | {"NOTIFY_SOCKET": self.address.replace("\0", "@")}
 
     def wait(self, process: subprocess.Popen[bytes], seconds: float = 60.0) -> float:
-        """The instant of READY, by `time.perf_counter`."""
+        """Waits for READY and returns its time by `time.perf_counter`."""
         self.socket.settimeout(0.2)
         end = time.perf_counter() + seconds
         while time.perf_counter() < end:
@@ -121,26 +125,28 @@ class ReadySocket:
         raise RuntimeError(f"not ready within {seconds} s")
 
     def close(self) -> None:
-        """Nobody listens any more."""
+        """Closes and removes the socket."""
         self.socket.close()
         self.path.unlink(missing_ok=True)
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody has now."""
+    """Returns a TCP port of 127.0.0.1 that is free now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def machine(folder: Path) -> dict[str, str]:
-    """What the figures depend on."""
+    """Describes the machine."""
     cpu = "unknown"
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
             cpu = line.partition(":")[2].strip()
             break
-    memory = next(line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemTotal"))
+    memory = next(
+        line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemTotal")
+    )
     probe = fdatasync(folder, 1.0)
     return {
         "processor": f"{os.cpu_count()} x {cpu}",
@@ -153,7 +159,7 @@ def machine(folder: Path) -> dict[str, str]:
 
 
 def filesystem(folder: Path) -> str:
-    """Type and device of what is mounted there."""
+    """Returns type and device of the file system of this folder."""
     best = ("", "unknown")
     for line in Path("/proc/mounts").read_text().splitlines():
         device, point, kind = line.split()[:3]

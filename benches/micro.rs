@@ -1,6 +1,6 @@
-//! The parts of the hot path one by one: `make bench-micro`.
+//! Measures single functions of the hot path: `make bench-micro`.
 //!
-//! Times of single functions, to see what a change does to one of them. What a request costs is shown by `make bench`.
+//! Shows the effect of a change on one function. `make bench` measures whole requests.
 
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
@@ -16,7 +16,7 @@ use moca_file_log::record::{Clock, Level, Line, LineFormat, write_line};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
-/// Long enough for a usual message, without anything to escape.
+/// A message of usual length without a character to escape.
 const PLAIN: &str =
     "payment 4711 accepted: 129.90 EUR for order 2026-11-0815, customer 99120, gateway answered in 81 ms";
 const CLIENT: ClientAddr = ClientAddr::Ip(IpAddr::V4(Ipv4Addr::LOCALHOST));

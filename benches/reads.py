@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Readers, as processes of their own: a client that reads as fast as it can, and a raw sendfile loop to compare with.
+"""Readers, each a process of its own: a client that reads at full speed, and a sendfile loop to compare with.
 
 `reads.py fetch PORT SECONDS PATH [HEADER:VALUE ...]` prints the bytes and seconds of all whole answers as JSON.
-`reads.py serve FILE` prints its port and sends the file to whoever connects, until it is killed.
+`reads.py serve FILE` prints its port and sends the file to each client, until it is killed.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ from pathlib import Path
 
 
 def fetch(port: int, seconds: float, path: str, headers: list[str]) -> tuple[int, float, int]:
-    """Bytes, seconds and number of the answers; at least one is read to its end."""
-    request = "\r\n".join([f"GET {path} HTTP/1.1", "Host: bench", "Connection: close", *headers, "", ""]).encode()
+    """Reads answers for `seconds`, at least one; returns their bytes, the seconds and their number."""
+    request = "\r\n".join(
+        [f"GET {path} HTTP/1.1", "Host: bench", "Connection: close", *headers, "", ""]
+    ).encode()
     buffer = bytearray(1 << 18)
     total, answers = 0, 0
     begin = time.perf_counter()
@@ -37,7 +39,7 @@ def fetch(port: int, seconds: float, path: str, headers: list[str]) -> tuple[int
 
 
 def serve(file: Path) -> None:
-    """A head, then the file by sendfile(2); one client after the other."""
+    """Sends a head, then the file by sendfile(2), to one client after the other."""
     with socket.create_server(("127.0.0.1", 0)) as listener, file.open("rb") as opened:
         size = os.fstat(opened.fileno()).st_size
         print(listener.getsockname()[1], flush=True)
@@ -54,7 +56,7 @@ def serve(file: Path) -> None:
 
 @dataclass(frozen=True)
 class Speed:
-    """What a reader got."""
+    """The total of one reader."""
 
     bytes: int
     seconds: float
@@ -62,12 +64,12 @@ class Speed:
 
     @property
     def mb_s(self) -> float:
-        """10^6 bytes a second."""
+        """Returns the speed in 10^6 bytes per second."""
         return self.bytes / self.seconds / 1e6
 
 
 class Reader:
-    """`fetch` in the background."""
+    """Runs `fetch` in the background."""
 
     def __init__(self, port: int, seconds: float, path: str, headers: dict[str, str]) -> None:
         arguments = [f"{name}: {value}" for name, value in headers.items()]
@@ -78,21 +80,21 @@ class Reader:
         )
 
     def finish(self) -> Speed:
-        """Waits for the end of the last answer."""
+        """Waits for the end of the last answer and returns the speed."""
         output, _ = self.process.communicate()
         if self.process.returncode != 0:
             raise RuntimeError("the reader failed")
         return Speed(**json.loads(output))
 
     def close(self) -> None:
-        """Breaks it off."""
+        """Kills the reader."""
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
 
 
 class Sendfile:
-    """`serve` in the background."""
+    """Runs `serve` in the background."""
 
     def __init__(self, file: Path) -> None:
         self.process = subprocess.Popen(
@@ -102,7 +104,7 @@ class Sendfile:
         self.port = int(self.process.stdout.readline())
 
     def close(self) -> None:
-        """Ends it."""
+        """Kills the server."""
         self.process.kill()
         self.process.wait()
 

@@ -1,57 +1,72 @@
-"""Tables and bars."""
+"""Tables of results, and bars: the goals with what was measured."""
 
 from __future__ import annotations
 
 import json
+import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from runs import WORK, Results, Row
 
-FOREIGN = 0.3
-"""Cores that the kernel's own threads may use beside a server and its load, for writing back and the network"""
+MAX_FOREIGN_CORES = 0.3
+"""Cores that the kernel's own threads need at most beside a server and its load, for write-back and
+the network.
+"""
 
 
 @dataclass(frozen=True)
 class Bar:
-    """What has to be reached, and what was."""
+    """A goal and what was measured."""
 
     what: str
     least: str
     measured: str
     met: bool | None
-    """None: not measured"""
+    """None when nothing was measured."""
+
+
+@dataclass
+class Section:
+    """The results of one part of `make bench-scale`."""
+
+    bars: list[Bar] = field(default_factory=list)
+    figures: dict[str, object] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
 
 
 def at_least(what: str, bar: float, value: float | None, unit: str = "") -> Bar:
-    """The value must not be smaller."""
+    """Returns a bar that is met by values of `bar` and above."""
     return _bar(what, f">= {shown(bar)}{unit}", value, unit, lambda value: value >= bar)
 
 
 def at_most(what: str, bar: float, value: float | None, unit: str = "") -> Bar:
-    """The value must not be larger."""
+    """Returns a bar that is met by values of `bar` and below."""
     return _bar(what, f"<= {shown(bar)}{unit}", value, unit, lambda value: value <= bar)
 
 
 def _bar(what: str, least: str, value: float | None, unit: str, holds: Callable[[float], bool]) -> Bar:
     if value is None:
         return Bar(what, least, "not measured", None)
-    # one digit more than elsewhere: what is missed by little must not look as if it were met
+    # One digit more than elsewhere, so that a near miss does not look like the bar.
     measured = f"{value:.3f}" if value < 10 else shown(value)
     return Bar(what, least, f"{measured}{unit}", holds(value))
 
 
 def shown(value: float) -> str:
-    """Three digits are all that such figures are worth."""
+    """Returns the value with about three digits, which is its precision."""
     if value >= 1000:
         return f"{value:,.0f}"
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 20 else f"{value:.2f}"
 
 
 def table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """Markdown that is readable in a terminal too; the first column is text, the others are numbers."""
+    """Returns a Markdown table, aligned for terminals.
+
+    The first column is text, the others are numbers.
+    """
     widths = [max(len(row[column]) for row in [head, *lines]) for column in range(len(head))]
 
     def line(cells: Sequence[str]) -> str:
@@ -64,7 +79,9 @@ def table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 
 
 def rows(results: Results, measured: Sequence[Row], to: Sequence[str]) -> str:
-    """A table a load: medians over the rounds, ratios as medians of the rounds' ratios to each of `to`."""
+    """Returns one table for each load: medians over the rounds, and `Results.ratio` to each of
+    `to`.
+    """
     tables = []
     for row in measured:
         head = ["", "requests/s", "records/s", *(f"x {peer}" for peer in to), "p50 ms", "p99 ms"]
@@ -75,8 +92,16 @@ def rows(results: Results, measured: Sequence[Row], to: Sequence[str]) -> str:
             if not samples:
                 continue
             middle = {
-                field: shown(results.median(row.name, peer, field) or 0.0)
-                for field in ("requests_s", "records_s", "p50_ms", "p99_ms", "cpu_s_per_million", "cores", "idle_mb")
+                name: shown(results.median(row.name, peer, name) or 0.0)
+                for name in (
+                    "requests_s",
+                    "records_s",
+                    "p50_ms",
+                    "p99_ms",
+                    "cpu_s_per_million",
+                    "cores",
+                    "idle_mb",
+                )
             }
             line = [peer, middle.pop("requests_s"), middle.pop("records_s")]
             line += [optional(results.ratio(row.name, peer, other)) for other in to]
@@ -89,31 +114,50 @@ def rows(results: Results, measured: Sequence[Row], to: Sequence[str]) -> str:
     return "\n\n".join(tables)
 
 
+def builds(results: Results, measured: Sequence[Row], suffix: str) -> str:
+    """Returns a table of this build against the build whose peers have `suffix`: ratios, as medians over the rounds.
+
+    `least` and `most` are the extremes of the ratio of requests.
+    """
+    head = ["row", "requests/s", "least", "most", "p50", "p99", "CPU", "idle MB", "peak MB"]
+    lines = []
+    for row in measured:
+        for peer in row.peers:
+            requests = results.ratios(row.name, peer, peer + suffix)
+            if not requests:
+                continue
+            fields = ("p50_ms", "p99_ms", "cpu_s_per_million", "idle_mb", "peak_mb")
+            others = [optional(results.ratio(row.name, peer, peer + suffix, name)) for name in fields]
+            ratios = [statistics.median(requests), min(requests), max(requests)]
+            lines.append([f"{row.name} {peer}", *(f"{ratio:.3f}" for ratio in ratios), *others])
+    return table(head, lines)
+
+
 def quiet(results: Results) -> str:
-    """A warning where other programs took part."""
-    disturbed = [sample for sample in results.samples if sample.foreign_cores > FOREIGN]
+    """Returns a warning when other programs used the machine, and an empty text otherwise."""
+    disturbed = [sample for sample in results.samples if sample.foreign_cores > MAX_FOREIGN_CORES]
     if not disturbed:
         return ""
     return (
         f"\nNOT A QUIET MACHINE: in {len(disturbed)} of {len(results.samples)} runs other programs used more than "
-        f"{FOREIGN} cores. Believe none of these figures."
+        f"{MAX_FOREIGN_CORES} cores. The figures are not valid."
     )
 
 
 def optional(value: float | None) -> str:
-    """A dash for what there is not."""
+    """Returns a dash for a missing value."""
     return "-" if value is None else shown(value)
 
 
 def bars(all_bars: Sequence[Bar]) -> str:
-    """Each with whether it is met."""
+    """Returns the table of bars."""
     words = {True: "met", False: "NOT MET", None: "not measured"}
     lines = [[bar.what, bar.least, bar.measured, words[bar.met]] for bar in all_bars]
     return table(["bar", "asked", "measured", ""], lines)
 
 
 def save(name: str, content: dict[str, object]) -> Path:
-    """Keeps the figures."""
+    """Writes the figures to a new JSON file and returns its path."""
     path = WORK / f"{name}-{time.strftime('%Y%m%dT%H%M%S')}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=1))
@@ -121,5 +165,5 @@ def save(name: str, content: dict[str, object]) -> Path:
 
 
 def as_json(all_bars: Sequence[Bar]) -> list[dict[str, object]]:
-    """For a file."""
+    """Returns the bars for the JSON file."""
     return [asdict(bar) for bar in all_bars]

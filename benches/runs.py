@@ -1,4 +1,6 @@
-"""One measured run: a server in a new folder, wrk against it, and whether everything acknowledged is in the file."""
+"""One measured run: starts a server in a new folder, loads it with wrk, and checks its file for the
+acknowledged records.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ WORK = ROOT / "target" / "bench"
 
 @dataclass(frozen=True)
 class Row:
-    """A load."""
+    """A load: records in each request, connections, and the servers that get it."""
 
     name: str
     records: int
@@ -30,7 +32,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Sample:
-    """What one run of one server showed."""
+    """The figures of one run of one server."""
 
     row: str
     peer: str
@@ -51,15 +53,15 @@ class Sample:
 
 
 class Companion:
-    """Something that accompanies a load and ends with it."""
+    """Something that runs beside a load and ends with it."""
 
     def close(self) -> None:
-        """Ends it."""
+        """Ends the companion."""
 
 
 @contextmanager
 def folder_for(name: str) -> Iterator[Path]:
-    """An empty folder that is gone afterwards."""
+    """Makes an empty folder and removes it afterwards."""
     folder = WORK / "run" / name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -70,14 +72,16 @@ def folder_for(name: str) -> Iterator[Path]:
 
 
 def core_of_the_load() -> int | None:
-    """The last of several."""
+    """Returns the last core, or None on a machine with one core."""
     cores = os.sched_getaffinity(0)
     return max(cores) if len(cores) > 1 else None
 
 
 def touch_memory(path: Path, row: Row) -> None:
-    """Fills as much of the page cache as the run will, and gives it back. Where a hypervisor takes free memory away, the
-    first use of a page costs a fault of the host, several times as much as the copy: whoever came first would pay it.
+    """Fills as much of the page cache as the run will, and frees it again.
+
+    Many hypervisors take back free memory. The first use of such a page costs a fault of the host, which takes several
+    times as long as the copy, and the first server would pay for it.
     """
     piece = bytes(1024 * 1024)
     with path.open("wb", buffering=0) as file:
@@ -94,7 +98,7 @@ def measure(
     seconds: int,
     accompany: Callable[[Server], Companion] | None = None,
 ) -> Sample:
-    """Starts the server, loads it, stops it, and looks into its file."""
+    """Starts the server, loads it, stops it, and checks its file."""
     with folder_for(f"{row.name}-{peer}") as folder:
         server = make(folder)
         companion = None
@@ -138,7 +142,7 @@ def measure(
 
 
 def problems_of(load: Load, acknowledged: int, found: Stored) -> list[str]:
-    """What must not be: lost or torn records, requests without a good answer."""
+    """Returns lost and torn records, and requests that failed."""
     problems = list(found.problems)
     if found.records is not None and found.records < acknowledged:
         problems.append(f"{acknowledged - found.records} acknowledged records are not in the file")
@@ -158,10 +162,9 @@ def one_round(
     seconds: int,
     companions: Mapping[str, Callable[[Server], Companion]] | None = None,
 ) -> None:
-    """All rows, and all servers of a row one after the other, with another one first in each round."""
+    """Runs every row with each of its servers. Odd rounds run the servers in reverse order."""
     for row in rows:
-        first = number % len(row.peers)
-        for peer in row.peers[first:] + row.peers[:first]:
+        for peer in row.peers if number % 2 == 0 else row.peers[::-1]:
             if peer in results.missing:
                 continue
             try:
@@ -181,35 +184,49 @@ def one_round(
 
 @dataclass
 class Results:
-    """The samples of a run, and ratios over their rounds."""
+    """All samples, and the servers that could not run with the reason."""
 
     samples: list[Sample]
     missing: dict[str, str]
 
+    def has(self, peer: str) -> bool:
+        """Returns whether this server was measured in any row."""
+        return any(sample.peer == peer for sample in self.samples)
+
     def of(self, row: str, peer: str) -> list[Sample]:
-        """In the order of the rounds."""
+        """Returns the samples of one row and server, in the order of the rounds."""
         return [sample for sample in self.samples if (sample.row, sample.peer) == (row, peer)]
 
     def median(self, row: str, peer: str, field: str) -> float | None:
-        """The median over the rounds; None where it was not measured."""
+        """Returns the median over the rounds, or None where nothing was measured."""
         values = [getattr(sample, field) for sample in self.of(row, peer)]
         return statistics.median(values) if values else None
 
     def most(self, peers: Sequence[str], field: str) -> float | None:
-        """The largest value in any row and round."""
+        """Returns the largest value of all rows and rounds."""
         values = [getattr(sample, field) for sample in self.samples if sample.peer in peers]
         return max(values, default=None)
 
-    def ratio(self, row: str, peer: str, to: str, field: str = "records_s", to_row: str | None = None) -> float | None:
-        """The median of the ratios of each round: a drift of the machine is in both of a round."""
+    def ratios(
+        self, row: str, peer: str, to: str, field: str = "records_s", to_row: str | None = None
+    ) -> list[float]:
+        """Returns the ratio of each round. A drift of the machine is in both samples of a round."""
         others = {sample.round: getattr(sample, field) for sample in self.of(to_row or row, to)}
-        ratios = [
-            getattr(sample, field) / others[sample.round] for sample in self.of(row, peer) if others.get(sample.round)
+        return [
+            getattr(sample, field) / others[sample.round]
+            for sample in self.of(row, peer)
+            if others.get(sample.round)
         ]
+
+    def ratio(
+        self, row: str, peer: str, to: str, field: str = "records_s", to_row: str | None = None
+    ) -> float | None:
+        """Returns the median of `ratios`, or None where a server was not measured."""
+        ratios = self.ratios(row, peer, to, field, to_row)
         return statistics.median(ratios) if ratios else None
 
     def problems(self) -> list[str]:
-        """Everything that was lost or failed."""
+        """Returns the problems of all samples."""
         return [
             f"{sample.row} {sample.peer}, round {sample.round + 1}: {problem}"
             for sample in self.samples
@@ -217,10 +234,10 @@ class Results:
         ]
 
     def as_json(self) -> dict[str, object]:
-        """For a file."""
+        """Returns the results for the JSON file."""
         return {"samples": [asdict(sample) for sample in self.samples], "missing": self.missing}
 
 
 def maker(**options: object) -> Callable[[Path], Server]:
-    """Makes this service with these options."""
+    """Returns a function that makes this server with these options, in the folder given to it."""
     return lambda folder: Ours(folder, **options)  # type: ignore[arg-type]

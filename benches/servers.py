@@ -1,8 +1,11 @@
-"""The programs that are compared: how each is configured, started and stopped, and what it stored."""
+"""The servers that are compared: how to configure, start and stop each, and how to count its
+records.
+"""
 
 from __future__ import annotations
 
 import gzip
+import http.client
 import json
 import os
 import shutil
@@ -20,29 +23,32 @@ ROOT = Path(__file__).resolve().parent.parent
 BIN = ROOT / "target" / "release"
 JOURNAL_REMOTE = "/lib/systemd/systemd-journal-remote"
 
-# One hundred bytes, the same in every record: wrk makes its request once.
-MESSAGE = "payment 4711 accepted: 129.90 EUR, order 2026-11-0815, customer 99120, gateway answered within 81 ms"
+# One hundred bytes, the same in every record, because wrk prepares its request once.
+MESSAGE = (
+    "payment 4711 accepted: 129.90 EUR, order 2026-11-0815, customer 99120, gateway answered within 81 ms"
+)
 assert len(MESSAGE) == 100
 
+ROUTES = "/moca-file-log"
 KEY = "bench-key"
 PASSWORD = "bench-password"
 
 
 @dataclass(frozen=True)
 class Stored:
-    """What was found in the file afterwards."""
+    """The records that the file of a server holds."""
 
     records: int | None
-    """None: it stores nothing"""
+    """None for a server that stores nothing."""
     problems: list[str] = field(default_factory=list)
 
 
 class UnavailableError(Exception):
-    """This program, or this option of it, is not there."""
+    """The program is not installed, or does not start."""
 
 
 class Server:
-    """A program under load, in a folder of its own."""
+    """A server in a folder of its own."""
 
     scheme = "http"
 
@@ -53,24 +59,24 @@ class Server:
 
     @property
     def base(self) -> str:
-        """Where it is reached."""
+        """Returns its address as a URL without a path."""
         return f"{self.scheme}://127.0.0.1:{self.port}"
 
     def command(self) -> list[str]:
-        """Writes its configuration and says how it is run."""
+        """Writes the configuration and returns the command line."""
         raise NotImplementedError
 
     def request(self, records: int) -> Request:
-        """The request that stores this many records."""
+        """Returns a request that stores this many records."""
         route, body = ("save-log", record()) if records == 1 else ("save-logs", batch(records))
-        return Request(f"/moca-file-log/{route}", {"Content-Type": "application/json", "API-KEY": KEY}, body)
+        return Request(f"{ROUTES}/{route}", {"Content-Type": "application/json", "API-KEY": KEY}, body)
 
     def stored(self) -> Stored:
-        """What it stored, once it is stopped."""
+        """Counts what it stored. Call it after `stop`."""
         return Stored(None)
 
     def start(self) -> None:
-        """Returns when connections are accepted."""
+        """Starts the program and waits until it accepts connections."""
         command = self.command()
         if shutil.which(command[0]) is None:
             raise UnavailableError(f"{command[0]} is not installed")
@@ -86,17 +92,17 @@ class Server:
         raise UnavailableError(f"{command[0]} does not listen: {self.output()}")
 
     def output(self) -> str:
-        """What it said."""
+        """Returns what the program printed."""
         return (self.folder / "output").read_text(errors="replace").strip()
 
     def pids(self) -> list[int]:
-        """Its processes."""
+        """Returns its processes."""
         assert self.process is not None
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         return [self.process.pid, *map(int, children)]
 
     def stop(self) -> None:
-        """Asks it to end and waits until it did."""
+        """Sends SIGTERM and waits for the end; kills the program after 30 seconds."""
         if self.process is None:
             return
         if self.process.poll() is None:
@@ -110,27 +116,27 @@ class Server:
 
 
 def record() -> bytes:
-    """One record as a client would send it."""
+    """Returns one record as a client sends it."""
     return json.dumps({"level": 1, "message": MESSAGE}, separators=(",", ":")).encode()
 
 
 def batch(records: int) -> bytes:
-    """Many of them in one request."""
+    """Returns the body of a request with this many records."""
     return b'{"logs":[' + b",".join([record()] * records) + b"]}"
 
 
 class BareHyper(Server):
-    """hyper on one thread: reads the request, stores nothing."""
+    """hyper on one thread that reads each request, stores nothing, and answers."""
 
     def command(self) -> list[str]:
         return [str(BIN / "examples" / "bare_hyper"), f"127.0.0.1:{self.port}"]
 
 
 class Nginx(Server):
-    """nginx with one worker that writes the body, as it came, to its access log.
+    """nginx with one worker that writes each body, unparsed, to its access log.
 
-    nginx reads a body only for something behind it: a second server in the same worker, which answers at once, over
-    connections that are kept open (with a new one for each request it is half as fast).
+    nginx reads a body only to pass it on. Here it passes it to a second server in the same worker, which answers at
+    once, over kept-alive connections. With a connection for each request it is half as fast.
     """
 
     CONFIG = """
@@ -148,11 +154,11 @@ http {{
   client_body_buffer_size 1m;
   client_body_temp_path {folder}/temp; proxy_temp_path {folder}/temp; fastcgi_temp_path {folder}/temp;
   uwsgi_temp_path {folder}/temp; scgi_temp_path {folder}/temp;
-  upstream nobody {{ server unix:{socket}; keepalive 600; }}
+  upstream answer {{ server unix:{socket}; keepalive 600; }}
   server {{
     listen 127.0.0.1:{port} backlog=1024;
     access_log {folder}/access.log body;
-    location / {{ proxy_pass http://nobody; proxy_http_version 1.1; proxy_set_header Connection ""; }}
+    location / {{ proxy_pass http://answer; proxy_http_version 1.1; proxy_set_header Connection ""; }}
   }}
   server {{ listen unix:{socket} backlog=1024; access_log off; location / {{ return 204; }} }}
 }}
@@ -197,16 +203,19 @@ class JournalRemote(Server):
 
     def stored(self) -> Stored:
         header = subprocess.run(
-            ["journalctl", "--header", "--directory", str(self.folder)], capture_output=True, text=True, check=False
+            ["journalctl", "--header", "--directory", str(self.folder)],
+            capture_output=True,
+            text=True,
+            check=False,
         )
-        # rotated files are beside the active one
+        # There is a header for the active file and for each rotated one.
         lines = [line for line in header.stdout.splitlines() if line.startswith("Entry objects:")]
         lines = lines or [line for line in header.stdout.splitlines() if line.startswith("Entry Objects:")]
         return Stored(sum(int(line.split(":")[1]) for line in lines))
 
 
 class Ours(Server):
-    """This service. Everything that is not named here has its default."""
+    """This server. Options that are not named here have their defaults."""
 
     def __init__(
         self,
@@ -221,8 +230,10 @@ class Ours(Server):
         state: Path | None = None,
         http: dict[str, int] | None = None,
         gzipped: bool = False,
+        program: Path = BIN / "moca-file-log",
     ) -> None:
         super().__init__(folder)
+        self.program = program
         self.durability = durability
         self.tls = tls
         self.keys = keys
@@ -240,7 +251,8 @@ class Ours(Server):
         config = self.folder / "config"
         config.mkdir(exist_ok=True)
         log = {"host": "127.0.0.1", "port": self.port, "file": str(self.log), "durability": self.durability}
-        # Without systemd the backlog is small by default, and 512 clients that come at once would wait for a second.
+        # The default backlog without systemd is small: 512 clients that connect at once would wait
+        # for a second.
         server: dict[str, object] = {"backlog": 1024}
         if self.tls:
             server["ssl"] = certificate(config)
@@ -255,14 +267,14 @@ class Ours(Server):
             (config / name).write_text(json.dumps(content))
         (config / "http.toml").write_text("".join(f"{name} = {value}\n" for name, value in self.http.items()))
         if self.blocked:
-            # those that the service blocked itself are another list
+            # The server keeps the addresses that it blocks itself in a second list.
             self.state.mkdir(exist_ok=True)
             entry: dict[str, object] = {"since": 1_700_000_000, "reason": "bench"}
             blocked = [{"address": address(n + 2**24)} | entry for n in range(self.blocked)]
             (self.state / "bench.blocked.json").write_text(json.dumps(blocked))
         self.began_at = self.log.stat().st_size if self.log.exists() else 0
         places = ["--config-dir", config, "--log-dir", self.folder, "--state-dir", self.state]
-        return [str(BIN / "moca-file-log"), "bench", *map(str, places)]
+        return [str(self.program), "bench", *map(str, places)]
 
     def request(self, records: int) -> Request:
         request = super().request(records)
@@ -272,29 +284,45 @@ class Ours(Server):
         return replace(request, headers=headers, body=gzip.compress(request.body))
 
     def key_list(self) -> list[dict[str, object]]:
-        """Ours is in the middle."""
+        """Returns the key of the load in the middle of other keys."""
         names = [f"other-{n}" for n in range(self.keys - 1)]
         names.insert(len(names) // 2, KEY)
         common: dict[str, object] = {"status": True} | ({"rate": self.rate} if self.rate else {})
         return [{"key": name, "name": "bench" if name == KEY else name} | common for name in names]
 
     def start_timed(self) -> float:
-        """As `start`; seconds from the start of the process to READY."""
+        """Starts the program, waits for READY, and returns the seconds that this took."""
         command = self.command()
         listener = ReadySocket(self.folder)
         try:
             with (self.folder / "output").open("ab") as output:
                 begin = time.perf_counter()
                 self.process = subprocess.Popen(
-                    command, cwd=self.folder, stdout=output, stderr=output, env=listener.environment(), close_fds=False
+                    command,
+                    cwd=self.folder,
+                    stdout=output,
+                    stderr=output,
+                    env=listener.environment(),
+                    close_fds=False,
                 )
                 return listener.wait(self.process) - begin
         finally:
             listener.close()
 
     def root_headers(self) -> dict[str, str]:
-        """For the routes of the operator."""
+        """Returns the headers that the operator's routes ask for."""
         return {"API-KEY": KEY, "ROOT-PASS": PASSWORD}
+
+    def details(self) -> dict[str, object]:
+        """Returns the answer of the route `details`."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection.request("GET", f"{ROUTES}/details", headers=self.root_headers())
+        response = connection.getresponse()
+        if response.status != 200:
+            raise RuntimeError(f"details: {response.status}")
+        found: dict[str, object] = json.load(response)
+        connection.close()
+        return found
 
     def stored(self) -> Stored:
         check = subprocess.run(
@@ -305,22 +333,24 @@ class Ours(Server):
         )
         found = json.loads(check.stdout)
         words = {
-            "foreign": "lines that are none of ours",
+            "foreign": "lines that are not of this server",
             "other": "records with another message",
             "gaps": "gaps in the sequence numbers",
             "torn_bytes": "bytes of a torn line",
         }
-        return Stored(found["lines"], [f"{found[name]} {text}" for name, text in words.items() if found[name]])
+        return Stored(
+            found["lines"], [f"{found[name]} {text}" for name, text in words.items() if found[name]]
+        )
 
 
 def address(number: int) -> str:
-    """An IPv4 address out of 10.0.0.0/7, a different one for each number."""
+    """Returns an IPv4 address of 10.0.0.0/7, a different one for each number."""
     number += 10 << 24
     return ".".join(str(number >> shift & 255) for shift in (24, 16, 8, 0))
 
 
 def certificate(folder: Path) -> dict[str, str]:
-    """A certificate for 127.0.0.1 that nobody has signed."""
+    """Makes a self-signed certificate for 127.0.0.1."""
     if shutil.which("openssl") is None:
         raise UnavailableError("openssl is not installed")
     if not (folder / "cert.pem").exists():
@@ -335,23 +365,20 @@ def certificate(folder: Path) -> dict[str, str]:
 
 
 def count(path: Path, text: bytes) -> int:
-    """How often `text` stands in the file."""
+    """Counts how often `text` occurs in the file."""
     total, rest = 0, b""
     with path.open("rb") as file:
         while piece := file.read(1 << 22):
             piece = rest + piece
             total += piece.count(text)
-            # an occurrence may lie across two pieces, and none is counted twice
+            # An occurrence may cross the border of two pieces. The rest is too short to count one
+            # twice.
             rest = piece[-(len(text) - 1) :]
     return total
 
 
-PEERS = {
-    "bare": BareHyper,
-    "nginx": Nginx,
-    "journal": JournalRemote,
-    "os": lambda folder: Ours(folder, "os"),
-    "disk": lambda folder: Ours(folder, "disk"),
-    "tls": lambda folder: Ours(folder, "os", tls=True),
-}
-"""What can be compared, by the name in the tables."""
+OTHER_SERVERS = {"bare": BareHyper, "nginx": Nginx, "journal": JournalRemote}
+"""The other programs, by the name in the tables."""
+
+MODES: dict[str, dict[str, object]] = {"os": {}, "disk": {"durability": "disk"}, "tls": {"tls": True}}
+"""The ways this server is run, by the name in the tables, with the options of `Ours`."""

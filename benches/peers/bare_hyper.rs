@@ -1,4 +1,5 @@
-//! The yardstick: hyper on one thread that reads the body, stores nothing and answers `success.`.
+//! The server to compare with: hyper on one thread reads each body, stores nothing and answers
+//! `success.`.
 //!
 //! `cargo run --release --example bare_hyper -- 127.0.0.1:5800`
 
@@ -13,7 +14,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 
 async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
-    // A body that breaks off ends its connection; there is nobody to tell.
+    // A body that breaks off ends its connection, so there is no client to answer.
     drop(request.into_body().collect().await);
     Ok(Response::new(Full::new(Bytes::from_static(b"success."))))
 }

@@ -1,9 +1,9 @@
-//! Reads a log line by line as the service itself would, and says in JSON what stands in it, so that a benchmark can
-//! tell whether every acknowledged record is there and whole.
+//! Checks a log after a benchmark: parses each line with the parser of the server and prints counts
+//! as JSON.
 //!
-//! `check_lines FILE MESSAGE [FROM]`: `FROM` is the byte to begin at. Records with another message than `MESSAGE`,
-//! lines that are none of this grammar, sequence numbers that do not follow each other, and bytes after the last line
-//! end are counted.
+//! `check_lines FILE MESSAGE [FROM]` starts at the byte `FROM`. It counts lines, records with another
+//! message than `MESSAGE`, lines that the parser rejects, gaps in the sequence numbers, and bytes
+//! after the last line end.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Error, Seek, SeekFrom};

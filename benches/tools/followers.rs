@@ -1,9 +1,10 @@
-//! Follows a log over many connections while records arrive, and says in JSON whether each follower got each record, how
-//! long that took, and how the writers fared meanwhile.
+//! Follows a log over many connections while it sends records to it, and prints as JSON how many
+//! followers got every record, how long that took, and the latencies of the senders.
 //!
-//! `followers PORT KEY ROOT FOLLOWERS RECORDS RATE SENDERS MESSAGE`: RATE records a second, 0 = as fast as SENDERS connections can
-//! send one at a time. A record's latency counts from when it was due. Each follower checks that the sequence numbers
-//! follow each other.
+//! `followers PORT KEY ROOT FOLLOWERS RECORDS RATE SENDERS MESSAGE` sends `RATE` records a second over
+//! `SENDERS` connections, or, with a rate of 0, as fast as these connections can send one at a time.
+//! The latency of a record counts from the time at which it was due. Each follower checks that the
+//! sequence numbers have no gap.
 
 use std::io::{Error, Result};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -17,7 +18,8 @@ use tokio::net::TcpStream;
 use tokio::runtime::Builder;
 use tokio::task::JoinSet;
 
-const PATIENCE: Duration = Duration::from_secs(150);
+/// Time from the first record after which a follower has failed.
+const FOLLOW_TIMEOUT: Duration = Duration::from_secs(150);
 
 #[derive(Clone)]
 struct Plan {
@@ -54,7 +56,7 @@ fn main() -> Result<()> {
         let plan = plan.clone();
         move || Builder::new_current_thread().enable_all().build()?.block_on(write_all(&plan))
     });
-    let (whole, bytes) = runtime.block_on(followed.all(open));
+    let (whole, bytes) = runtime.block_on(followed.join(open));
     let all_after = begun.elapsed().as_secs_f64();
     let mut written = writing.join().map_err(|_| Error::other("the writers panicked"))??;
     written.micros.sort_unstable();
@@ -77,16 +79,17 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// What followers received so far.
-struct Followed {
+/// The running followers, and what they have received so far.
+struct Followers {
     tasks: JoinSet<Option<u64>>,
     whole: u64,
     bytes: Arc<AtomicU64>,
 }
 
-impl Followed {
-    async fn all(mut self, open: usize) -> (u64, u64) {
-        let until = tokio::time::Instant::now() + PATIENCE;
+impl Followers {
+    /// Waits until each follower has every record; returns how many have, and the bytes of all.
+    async fn join(mut self, open: usize) -> (u64, u64) {
+        let until = tokio::time::Instant::now() + FOLLOW_TIMEOUT;
         for _ in 0..open {
             match tokio::time::timeout_at(until, self.tasks.join_next()).await {
                 Ok(Some(Ok(Some(_)))) => self.whole += 1,
@@ -98,9 +101,9 @@ impl Followed {
     }
 }
 
-async fn follow_all(plan: &Plan) -> Result<(usize, Followed)> {
+async fn follow_all(plan: &Plan) -> Result<(usize, Followers)> {
     let bytes = Arc::new(AtomicU64::new(0));
-    let mut followed = Followed { tasks: JoinSet::new(), whole: 0, bytes: Arc::clone(&bytes) };
+    let mut followed = Followers { tasks: JoinSet::new(), whole: 0, bytes: Arc::clone(&bytes) };
     for _ in 0..plan.followers {
         let mut stream = TcpStream::connect(plan.address).await?;
         let request = format!(
@@ -119,12 +122,12 @@ async fn follow_all(plan: &Plan) -> Result<(usize, Followed)> {
     Ok((plan.followers, followed))
 }
 
-/// What stands between the process id and the sequence number in a line: `<CLIENT|KEY|ROUTE|PID|SEQ>`.
+/// The route as it stands in each line: `<CLIENT|KEY|ROUTE|PID|SEQ>`.
 const ROUTE: &[u8] = b"|save-log|";
 
-/// Receives so many records, each once and in order; `None` when it did not.
+/// Receives `records` records and returns their number; `None` when one is missing or repeated.
 async fn follow(stream: TcpStream, records: u64, bytes: &AtomicU64) -> Option<u64> {
-    // One buffer for all: they are read one after the other.
+    // All followers run on one thread and share a buffer.
     thread_local! {
         static BUFFER: std::cell::RefCell<Vec<u8>> = std::cell::RefCell::new(vec![0; 512 * 1024]);
     }
@@ -147,10 +150,10 @@ async fn follow(stream: TcpStream, records: u64, bytes: &AtomicU64) -> Option<u6
             };
             bytes.fetch_add(count as u64, Ordering::Relaxed);
             let text = &buffer[..kept + count];
-            // What may be cut is looked at again with what follows.
+            // An incomplete last line is kept and searched with the next read.
             let whole = memchr::memrchr(b'\n', text).map_or(0, |newline| newline + 1);
             for found in finder.find_iter(&text[..whole]) {
-                let sequence = number_behind(&text[found + ROUTE.len()..whole])?;
+                let sequence = sequence_number(&text[found + ROUTE.len()..whole])?;
                 if last.is_some_and(|last| last + 1 != sequence) {
                     return None;
                 }
@@ -167,13 +170,14 @@ async fn follow(stream: TcpStream, records: u64, bytes: &AtomicU64) -> Option<u6
     Some(seen)
 }
 
-/// `PID|SEQ>`
-fn number_behind(text: &[u8]) -> Option<u64> {
+/// Parses the sequence number of `PID|SEQ>`.
+fn sequence_number(text: &[u8]) -> Option<u64> {
     let bar = memchr::memchr(b'|', text)?;
     let end = memchr::memchr(b'>', text)?;
     std::str::from_utf8(text.get(bar + 1..end)?).ok()?.parse().ok()
 }
 
+/// Latencies of all records in microseconds, and the duration of the whole.
 struct Written {
     micros: Vec<u64>,
     seconds: f64,
