@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use crate::config::{Files, Finding, HttpSettings, KeyEntry, RootPassword};
+use crate::config::{self, Files, Finding, HttpSettings, KeyEntry, RootPassword, Sources};
+use crate::ctl::paths::Places;
 use crate::net::certificate;
 
 const KEYS: &str = "api_key.json";
@@ -13,14 +14,64 @@ const SYSTEM: &str = "system.json";
 const SERVER: &str = "server.json";
 const HTTP: &str = "http.toml";
 
+/// What the server would say to the files as they are.
+pub(crate) struct Judged {
+    /// with one of these it does not start, and a running one keeps the last good configuration
+    pub(crate) errors: Vec<Finding>,
+    /// worth a word
+    pub(crate) warnings: Vec<Finding>,
+}
+
+/// Reads all files as the server does.
+pub(crate) fn judge(places: &Places) -> Judged {
+    match config::load(&places.config) {
+        Ok(loaded) => {
+            let mut warnings = loaded.warnings;
+            warnings.extend(ineffective_options(&loaded.files));
+            warnings.extend(modes(&places.config, &loaded.files));
+            Judged { errors: start_errors(&places.config, &loaded.files), warnings }
+        }
+        Err(errors) => {
+            let warnings = warnings_of_the_others(&places.config, &errors);
+            Judged { errors, warnings }
+        }
+    }
+}
+
+/// The warnings about files that are in order, while others are not: each is read alone.
+fn warnings_of_the_others(dir: &Path, errors: &[Finding]) -> Vec<Finding> {
+    let text = |file: &str| {
+        let broken = errors.iter().any(|error| error.file == file);
+        if broken { None } else { fs::read_to_string(dir.join(file)).ok() }
+    };
+    let no_log = || Some("{}".to_owned());
+    let alone = [
+        ("log.json", Sources { log: text("log.json"), ..Sources::default() }),
+        ("api_key.json", Sources { api_key: text("api_key.json"), log: no_log(), ..Sources::default() }),
+        ("server.json", Sources { server: text("server.json"), log: no_log(), ..Sources::default() }),
+        ("system.json", Sources { system: text("system.json"), log: no_log(), ..Sources::default() }),
+        (
+            "ip_blacklist.json",
+            Sources { ip_blacklist: text("ip_blacklist.json"), log: no_log(), ..Sources::default() },
+        ),
+        ("http.toml", Sources { http: text("http.toml"), log: no_log(), ..Sources::default() }),
+    ];
+    let of_file = |(file, sources): (&'static str, Sources)| {
+        let warnings = Files::parse(&sources).map(|loaded| loaded.warnings).unwrap_or_default();
+        let broken = errors.iter().any(|error| error.file == file);
+        warnings.into_iter().filter(move |warning| !broken && warning.file == file)
+    };
+    alone.into_iter().flat_map(of_file).collect()
+}
+
 /// What keeps the server from starting although every file is valid by itself.
-pub(crate) fn start_errors(dir: &Path, files: &Files) -> Vec<Finding> {
+fn start_errors(dir: &Path, files: &Files) -> Vec<Finding> {
     let pair = files.server.tls.as_ref();
     pair.and_then(|pair| certificate::load(pair, dir).err()).into_iter().collect()
 }
 
 /// Everything that is worth a word.
-pub(crate) fn warnings(files: &Files) -> Vec<Finding> {
+fn ineffective_options(files: &Files) -> Vec<Finding> {
     let mut warnings = Vec::new();
     about_keys(files, &mut warnings);
     about_system(files, &mut warnings);
@@ -186,7 +237,7 @@ fn about_redis(files: &Files, warnings: &mut Vec<Finding>) {
 }
 
 /// Files with secrets that everybody on this machine can read.
-pub(crate) fn modes(dir: &Path, files: &Files) -> Vec<Finding> {
+fn modes(dir: &Path, files: &Files) -> Vec<Finding> {
     let mut secret = vec![KEYS, SYSTEM];
     if files.server.pyjs_secret.is_some() || files.server.rate_limiter_redis_storage.is_some() {
         secret.push(SERVER);

@@ -6,9 +6,18 @@ use std::fs;
 use std::path::PathBuf;
 
 use crate::config::{Files, LogEntry, LogName, Sources};
-use crate::ctl::error::Error;
+use crate::ctl::error::{Error, Outcome};
 use crate::ctl::paths::Places;
+use crate::ctl::ui::output::remark;
 use crate::exit::Exit;
+
+/// The logs that a command is about.
+#[derive(Debug, clap::Args)]
+pub(crate) struct LogNames {
+    /// The logs; all that are switched on when none is named
+    #[arg(value_name = "NAME")]
+    pub(crate) names: Vec<LogName>,
+}
 
 /// The logs of `log.json`.
 pub(crate) struct Logs {
@@ -72,4 +81,25 @@ impl Logs {
             Error::new(Exit::NoInput, message)
         })
     }
+}
+
+/// Does the same for each log, also when it failed for one of them; the status is that of the first failure.
+pub(crate) fn each<'n>(
+    names: &'n [LogName],
+    mut work: impl FnMut(&'n LogName) -> Result<(), Error>,
+) -> Outcome {
+    let mut status = 0;
+    for name in names {
+        match work(name) {
+            Ok(()) => {}
+            Err(error @ Error::Output(_)) => return Err(error),
+            Err(error) => {
+                remark(format_args!("mocactl: {error}"));
+                if status == 0 {
+                    status = error.status();
+                }
+            }
+        }
+    }
+    Ok(status)
 }

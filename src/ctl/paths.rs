@@ -1,8 +1,11 @@
 //! Where an installation keeps its things: the options that every command has.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
+
+use crate::config::LogName;
+use crate::systemd::generator::admin_path;
 
 /// The directories of an installation.
 #[derive(Debug, Clone, Args)]
@@ -20,4 +23,11 @@ pub(crate) struct Places {
     /// Where the admin sockets of running instances are
     #[arg(long = "run-dir", global = true, value_name = "DIR", default_value = "/run/moca-file-log")]
     pub(crate) run: PathBuf,
+}
+
+impl Places {
+    /// Returns the path of the admin socket of a log.
+    pub(crate) fn admin_socket(&self, log: &LogName) -> PathBuf {
+        self.run.join(Path::new(&admin_path(log)).file_name().unwrap_or_default())
+    }
 }

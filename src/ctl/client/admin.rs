@@ -2,7 +2,7 @@
 
 use std::io::{self, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use http::{HeaderMap, StatusCode, header};
@@ -11,8 +11,8 @@ use serde::de::DeserializeOwned;
 use crate::config::LogName;
 use crate::ctl::client::reply::{self, Body};
 use crate::ctl::error::Error;
+use crate::ctl::paths::Places;
 use crate::exit::Exit;
-use crate::systemd::generator::admin_path;
 
 /// How long an instance may be silent: longer than a start of it may take, since its socket starts it.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -35,14 +35,9 @@ pub(crate) struct Reply {
     pub(crate) body: Body<BufReader<UnixStream>>,
 }
 
-/// Where the admin socket of a log is.
-pub(crate) fn socket_path(run_dir: &Path, log: &LogName) -> PathBuf {
-    run_dir.join(Path::new(&admin_path(log)).file_name().unwrap_or_default())
-}
-
 impl Admin {
-    pub(crate) fn new(run_dir: &Path, log: &LogName) -> Self {
-        Self { name: log.clone(), socket: socket_path(run_dir, log), patience: Some(PATIENCE) }
+    pub(crate) fn new(places: &Places, log: &LogName) -> Self {
+        Self { name: log.clone(), socket: places.admin_socket(log), patience: Some(PATIENCE) }
     }
 
     /// It may be silent for so long and no longer.

@@ -10,14 +10,14 @@ use serde_json::json;
 
 use crate::config::LogName;
 use crate::ctl::client::admin::Admin;
-use crate::ctl::error::{Error, Outcome};
-use crate::ctl::log_selection::Logs;
+use crate::ctl::error::Outcome;
+use crate::ctl::log_selection::{Logs, each};
 use crate::ctl::paths::Places;
 use crate::ctl::ui::output::{Align, Cell, Out, remark};
 
 /// The commands about blocked addresses. Those of ip_blacklist.json are edited there.
 #[derive(Debug, Subcommand)]
-pub(crate) enum BlockCommand {
+pub(crate) enum Command {
     /// List the addresses that were blocked, by the service or by hand, since when and why
     List {
         /// The logs; all that are switched on when none is named
@@ -67,24 +67,23 @@ struct Changed {
     changed: bool,
 }
 
-pub(crate) fn run(command: &BlockCommand, places: &Places, out: &mut Out) -> Outcome {
+pub(crate) fn run(command: &Command, places: &Places, out: &mut Out) -> Outcome {
     let logs = Logs::load(places)?;
     match command {
-        BlockCommand::List { names, json } => list(&logs.select(names)?, *json, places, out),
-        BlockCommand::Add { address, names } => each(&logs.select(names)?, |name| {
+        Command::List { names, json } => list(&logs.select(names)?, *json, places, out),
+        Command::Add { address, names } => each(&logs.select(names)?, |name| {
             let body = json!({ "address": address.to_string() });
-            let Changed { changed } =
-                Admin::new(&places.run, name).value_for("POST", "/admin/blocked", &body)?;
+            let Changed { changed } = Admin::new(places, name).value_for("POST", "/admin/blocked", &body)?;
             out.line(format_args!(
                 "{name}: {address} {}",
                 if changed { "is blocked" } else { "was blocked already" }
             ))
         }),
-        BlockCommand::Remove { address, names } => each(&logs.select(names)?, |name| {
+        Command::Remove { address, names } => each(&logs.select(names)?, |name| {
             let address_text = address.to_string();
             let target =
                 format!("/admin/blocked?address={}", utf8_percent_encode(&address_text, NON_ALPHANUMERIC));
-            let Changed { changed } = Admin::new(&places.run, name).value("DELETE", &target)?;
+            let Changed { changed } = Admin::new(places, name).value("DELETE", &target)?;
             let what = if changed {
                 "is let in again"
             } else {
@@ -98,7 +97,7 @@ pub(crate) fn run(command: &BlockCommand, places: &Places, out: &mut Out) -> Out
 fn list(names: &[LogName], json: bool, places: &Places, out: &mut Out) -> Outcome {
     let mut all: Vec<(&LogName, Vec<Blocked>)> = Vec::new();
     let status = each(names, |name| {
-        all.push((name, Admin::new(&places.run, name).value("GET", "/admin/blocked")?));
+        all.push((name, Admin::new(places, name).value("GET", "/admin/blocked")?));
         Ok(())
     })?;
     let entries = all.iter().flat_map(|(name, list)| list.iter().map(move |blocked| (*name, blocked)));
@@ -125,27 +124,6 @@ fn list(names: &[LogName], json: bool, places: &Places, out: &mut Out) -> Outcom
     let heading =
         [("LOG", Align::Left), ("ADDRESS", Align::Left), ("SINCE", Align::Left), ("REASON", Align::Left)];
     out.table(&heading, &rows)?;
-    Ok(status)
-}
-
-/// Does the same for each log, also when it failed for one of them; the status is that of the first failure.
-pub(crate) fn each<'n>(
-    names: &'n [LogName],
-    mut work: impl FnMut(&'n LogName) -> Result<(), Error>,
-) -> Outcome {
-    let mut status = 0;
-    for name in names {
-        match work(name) {
-            Ok(()) => {}
-            Err(error @ Error::Output(_)) => return Err(error),
-            Err(error) => {
-                remark(format_args!("mocactl: {error}"));
-                if status == 0 {
-                    status = error.status();
-                }
-            }
-        }
-    }
     Ok(status)
 }
 

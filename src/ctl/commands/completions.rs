@@ -4,13 +4,19 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use clap::{Command, CommandFactory, Subcommand, ValueEnum};
+use clap::{Command, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-use crate::ctl::cli::Cli;
-use crate::ctl::commands::reset_system;
+use crate::ctl::edit::secrets::fresh_secrets;
 use crate::ctl::error::{Error, Outcome};
 use crate::ctl::ui::output::Out;
+
+/// Arguments of `completions`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The shell
+    shell: Shell,
+}
 
 /// What can be generated.
 #[derive(Debug, Subcommand)]
@@ -32,40 +38,39 @@ pub(crate) enum Generate {
     },
 }
 
-pub(crate) fn run(generate: &Generate) -> Outcome {
+pub(crate) fn generate(generate: &Generate, cli: &Command) -> Outcome {
     match generate {
-        Generate::Man { dir } => man(dir)?,
+        Generate::Man { dir } => man(dir, cli)?,
         Generate::Completions { dir } => {
             for shell in Shell::value_variants() {
                 let name = file_name(*shell);
-                write(&dir.join(name), &script(*shell))?;
+                write(&dir.join(name), &script(*shell, cli))?;
             }
         }
-        Generate::Secrets { dir } => reset_system::fresh_secrets(dir)?,
+        Generate::Secrets { dir } => fresh_secrets(dir)?,
     }
     Ok(0)
 }
 
-pub(crate) fn completions(shell: Shell, out: &mut Out) -> Outcome {
-    out.bytes(&script(shell))?;
+pub(crate) fn run(args: &Args, cli: &Command, out: &mut Out) -> Outcome {
+    out.bytes(&script(args.shell, cli))?;
     Ok(0)
 }
 
-fn script(shell: Shell) -> Vec<u8> {
+fn script(shell: Shell, cli: &Command) -> Vec<u8> {
     // into memory, because the generator takes a failed write for a defect
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut visible(), "mocactl", &mut script);
+    clap_complete::generate(shell, &mut visible(cli), "mocactl", &mut script);
     script
 }
 
 /// The commands without those that are hidden: not every generator leaves them out.
-fn visible() -> Command {
-    let all = Cli::command();
+fn visible(cli: &Command) -> Command {
     Command::new("mocactl")
         .version(env!("CARGO_PKG_VERSION"))
         .disable_help_subcommand(true)
-        .args(all.get_arguments().cloned())
-        .subcommands(all.get_subcommands().filter(|command| !command.is_hide_set()).cloned())
+        .args(cli.get_arguments().cloned())
+        .subcommands(cli.get_subcommands().filter(|command| !command.is_hide_set()).cloned())
 }
 
 /// As each shell looks for it.
@@ -80,8 +85,8 @@ fn file_name(shell: Shell) -> String {
     }
 }
 
-fn man(dir: &Path) -> Result<(), Error> {
-    let mut command = Cli::command().disable_help_subcommand(true);
+fn man(dir: &Path, cli: &Command) -> Result<(), Error> {
+    let mut command = cli.clone().disable_help_subcommand(true);
     command.build();
     pages(&command, dir)
 }

@@ -3,19 +3,20 @@
 use std::io::Read;
 use std::num::NonZeroU64;
 
-use clap::{Args, ValueEnum};
-use serde_json::{Map, Value, json};
+use clap::ValueEnum;
+use serde_json::{Value, json};
 
 use crate::config::LogName;
 use crate::ctl::client::admin::Admin;
 use crate::ctl::error::Outcome;
 use crate::ctl::log_selection::Logs;
 use crate::ctl::paths::Places;
+use crate::ctl::record_selection::Conditions;
 use crate::ctl::ui::output::Out;
 
 /// Arguments of `get`.
-#[derive(Debug, Args)]
-pub(crate) struct Get {
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
     /// The log; may be left out when only one is switched on
     name: Option<LogName>,
     /// Only the latest COUNT records, the oldest of them first
@@ -46,26 +47,6 @@ pub(crate) struct Get {
     json: bool,
 }
 
-/// Conditions on a record; all must hold.
-#[derive(Debug, Args)]
-pub(crate) struct Conditions {
-    /// At least this severe: debug, info, warning, error, critical or 0 to 4
-    #[arg(long)]
-    level: Option<String>,
-    /// This text stands in the message; more than once: all of them
-    #[arg(long, value_name = "TEXT")]
-    contains: Vec<String>,
-    /// This regular expression is found in the message
-    #[arg(long, value_name = "PATTERN")]
-    regex: Option<String>,
-    /// From this address or network, or local for the admin socket; more than once: any of them
-    #[arg(long, value_name = "ADDRESS")]
-    client: Vec<String>,
-    /// Stored with the key of this name; more than once: any of them
-    #[arg(long, value_name = "NAME")]
-    key: Vec<String>,
-}
-
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Order {
     Asc,
@@ -79,22 +60,7 @@ enum Output {
     Ndjson,
 }
 
-impl Conditions {
-    /// As parameters of a request.
-    pub(crate) fn parameters(&self) -> Map<String, Value> {
-        let mut all = Map::new();
-        all.extend(self.level.as_ref().map(|level| ("level".to_owned(), json!(level))));
-        all.extend(self.regex.as_ref().map(|regex| ("regex".to_owned(), json!(regex))));
-        for (name, values) in [("contains", &self.contains), ("client", &self.client), ("key", &self.key)] {
-            if !values.is_empty() {
-                all.insert(name.to_owned(), json!(values));
-            }
-        }
-        all
-    }
-}
-
-impl Get {
+impl Args {
     /// The route that gives it, and its parameters.
     fn request(&self) -> (&'static str, Value) {
         let mut all = self.conditions.parameters();
@@ -128,13 +94,13 @@ impl Get {
     }
 }
 
-pub(crate) fn run(get: &Get, places: &Places, out: &mut Out) -> Outcome {
-    let name = Logs::load(places)?.one(get.name.as_ref())?;
-    if get.lines == Some(0) {
+pub(crate) fn run(args: &Args, places: &Places, out: &mut Out) -> Outcome {
+    let name = Logs::load(places)?.one(args.name.as_ref())?;
+    if args.lines == Some(0) {
         return Ok(0);
     }
-    let admin = Admin::new(&places.run, &name).patient();
-    let (route, parameters) = get.request();
+    let admin = Admin::new(places, &name).patient();
+    let (route, parameters) = args.request();
     let mut reply = admin.send("POST", route, &[], Some(&parameters.to_string()), &[])?;
     let mut buffer = vec![0; 64 * 1024];
     let mut last = b'\n';

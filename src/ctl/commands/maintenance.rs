@@ -13,10 +13,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use nix::unistd::{User, geteuid};
 
 use crate::config::LogName;
-use crate::ctl::commands::block::each;
 use crate::ctl::edit::config_file::{Target, sync_parent};
 use crate::ctl::error::{Error, Outcome};
-use crate::ctl::log_selection::Logs;
+use crate::ctl::log_selection::{LogNames, Logs, each};
 use crate::ctl::paths::Places;
 use crate::ctl::system::systemctl;
 use crate::ctl::system::units::Units;
@@ -39,9 +38,9 @@ enum Life {
     Unknown,
 }
 
-pub(crate) fn run(on: bool, names: &[LogName], places: &Places, out: &mut Out) -> Outcome {
+pub(crate) fn run(on: bool, args: &LogNames, places: &Places, out: &mut Out) -> Outcome {
     // every name before the first change
-    let names = Logs::load(places)?.select(names)?;
+    let names = Logs::load(places)?.select(&args.names)?;
     let status = each(&names, |name| {
         let how = switch(on, name, places)?;
         let what = if on { "maintenance is on" } else { "maintenance is off" };

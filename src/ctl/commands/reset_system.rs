@@ -9,29 +9,26 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use clap::Args;
 use jiff::Timestamp;
-use serde_json::Value;
 
 use crate::config;
-use crate::ctl::commands::apply::{self, Apply};
-use crate::ctl::commands::key::fresh_secret;
-use crate::ctl::commands::update::must_be_root;
-use crate::ctl::edit::config_file::{Target, replace, sync_parent};
-use crate::ctl::edit::json_edit;
+use crate::ctl::edit::config_file::{replace, sync_parent};
+use crate::ctl::edit::secrets::fresh_secrets;
 use crate::ctl::error::{Error, Outcome};
 use crate::ctl::log_selection::Logs;
 use crate::ctl::paths::Places;
+use crate::ctl::reconcile::apply;
 use crate::ctl::system::systemctl;
 use crate::ctl::system::units::TARGET;
+use crate::ctl::system::user::must_be_root;
 use crate::ctl::ui::output::{Out, remark};
 use crate::ctl::ui::prompt;
 use crate::exit::Exit;
 use crate::store;
 
 /// Arguments of `reset-system`.
-#[derive(Debug, Args)]
-pub(crate) struct Reset {
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
     /// Do not ask
     #[arg(short, long)]
     yes: bool,
@@ -46,9 +43,9 @@ pub(crate) struct Reset {
 /// Everything of ours that systemd may have loaded.
 const OURS: [&str; 3] = [TARGET, "moca-file-log@*", "moca-file-log-admin@*"];
 
-pub(crate) fn run(reset: &Reset, places: &Places, out: &mut Out) -> Outcome {
+pub(crate) fn run(args: &Args, places: &Places, out: &mut Out) -> Outcome {
     must_be_root()?;
-    let shipped = &reset.shipped_dir;
+    let shipped = &args.shipped_dir;
     config::load(shipped).map_err(|findings| {
         let findings = Error::of_findings(&findings);
         Error::new(Exit::NoInput, format!("no shipped configuration in {}: {findings}", shipped.display()))
@@ -58,9 +55,9 @@ pub(crate) fn run(reset: &Reset, places: &Places, out: &mut Out) -> Outcome {
         "Reset {} and remove every log in {}, after an archive of both in {}?",
         places.config.display(),
         places.logs.display(),
-        reset.backup_dir.display()
+        args.backup_dir.display()
     );
-    if !prompt::confirm(&question, reset.yes)? {
+    if !prompt::confirm(&question, args.yes)? {
         return Ok(1);
     }
     let ours: Vec<String> = OURS.iter().map(ToString::to_string).collect();
@@ -68,7 +65,7 @@ pub(crate) fn run(reset: &Reset, places: &Places, out: &mut Out) -> Outcome {
     let restart = |out: &mut Out| -> Outcome {
         if ran { systemctl::run(out, &["start"], &[TARGET.to_owned()]) } else { Ok(0) }
     };
-    let archive = match archive(&reset.backup_dir, places, &elsewhere) {
+    let archive = match archive(&args.backup_dir, places, &elsewhere) {
         Ok(archive) => archive,
         Err(error) => {
             restart(out)?;
@@ -82,7 +79,7 @@ pub(crate) fn run(reset: &Reset, places: &Places, out: &mut Out) -> Outcome {
         "{} is as shipped, with a fresh key and root password in it",
         places.config.display()
     ))?;
-    if ran && let Err(error) = apply::apply(&Apply::default(), places, out) {
+    if ran && let Err(error) = apply(false, places, out) {
         remark(format_args!("mocactl: {error}"));
     }
     restart(out)
@@ -201,25 +198,6 @@ fn restore(shipped: &Path, places: &Places, elsewhere: &[PathBuf]) -> Result<(),
         }
     }
     elsewhere.iter().try_for_each(|file| remove(file))
-}
-
-/// Puts a key and a root password of its own, in clear, where the samples have public ones: what a first
-/// installation does.
-pub(crate) fn fresh_secrets(config_dir: &Path) -> Result<(), Error> {
-    let (key, password) = (Value::from(fresh_secret()?), Value::from(fresh_secret()?));
-    Target::ApiKey.edit(config_dir, |text, files| {
-        let changed = if files.keys.is_empty() {
-            json_edit::push(text, &serde_json::json!({ "key": key, "status": true }))
-        } else {
-            json_edit::change(text, 0, |entry| json_edit::set(entry, "key", &key)).and_then(|text| {
-                json_edit::change(&text, 0, |entry| json_edit::set(entry, "info", &Value::Null))
-            })
-        };
-        changed.map_err(|why| Target::ApiKey.not_plain(why))
-    })?;
-    Target::System.edit(config_dir, |text, _| {
-        json_edit::set(text, "root_pass", &password).map_err(|why| Target::System.not_plain(why))
-    })
 }
 
 fn names_in(folder: &Path) -> Result<Vec<OsString>, Error> {

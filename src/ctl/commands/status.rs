@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use clap::Args;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{LogEntry, LogName};
@@ -16,8 +15,8 @@ use crate::ctl::system::units::Units;
 use crate::ctl::ui::output::{Align, Cell, Colour, Out, human_count, human_size, remark};
 
 /// Arguments of `status`.
-#[derive(Debug, Args)]
-pub(crate) struct Status {
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
     /// The logs; all that are switched on when none is named
     #[arg(value_name = "NAME")]
     names: Vec<LogName>,
@@ -71,9 +70,9 @@ struct Row {
     error: Option<String>,
 }
 
-pub(crate) fn run(status: &Status, places: &Places, out: &mut Out) -> Outcome {
+pub(crate) fn run(args: &Args, places: &Places, out: &mut Out) -> Outcome {
     let logs = Logs::load(places)?;
-    let names = logs.select(&status.names)?;
+    let names = logs.select(&args.names)?;
     let units: Vec<Units> = names.iter().map(Units::of).collect::<Result<_, _>>()?;
     let states = states(&units)?;
     let has_systemd = states.is_some();
@@ -99,7 +98,7 @@ pub(crate) fn run(status: &Status, places: &Places, out: &mut Out) -> Outcome {
     }
     ask(&mut rows, &names, places);
     let active = rows.iter().all(|row| row.state == RUNNING);
-    if status.json {
+    if args.json {
         out.json(&rows)?;
         return Ok(if active { 0 } else { NOT_ACTIVE });
     }
@@ -116,7 +115,7 @@ pub(crate) fn run(status: &Status, places: &Places, out: &mut Out) -> Outcome {
             ));
         }
     }
-    if status.table || !has_systemd {
+    if args.table || !has_systemd {
         return Ok(if active { 0 } else { NOT_ACTIVE });
     }
     out.line("")?;
@@ -157,7 +156,7 @@ fn ask(rows: &mut [Row], names: &[LogName], places: &Places) {
 }
 
 fn live(name: &LogName, places: &Places) -> Result<Live, Error> {
-    Admin::new(&places.run, name).value("GET", "/admin/status")
+    Admin::new(places, name).value("GET", "/admin/status")
 }
 
 fn address(log: &LogEntry) -> String {

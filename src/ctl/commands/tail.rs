@@ -8,7 +8,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::ValueEnum;
 use http::StatusCode;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
@@ -17,16 +17,16 @@ use serde_json::{Value, json};
 use crate::config::LogName;
 use crate::ctl::client::admin::{Admin, Reply};
 use crate::ctl::client::reply::Body;
-use crate::ctl::commands::get::Conditions;
 use crate::ctl::error::{Error, Outcome};
 use crate::ctl::log_selection::Logs;
 use crate::ctl::paths::Places;
+use crate::ctl::record_selection::Conditions;
 use crate::ctl::ui::output::{Out, remark};
 use crate::exit::Exit;
 
 /// Arguments of `tail`.
-#[derive(Debug, Args)]
-pub(crate) struct Tail {
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
     /// The log; may be left out when only one is switched on
     name: Option<LogName>,
     /// How many records come first [default: 10]
@@ -64,7 +64,7 @@ const SILENCE: Duration = Duration::from_secs(60);
 /// The longest event is a line of 64 KB and a little.
 const LONGEST: usize = 1024 * 1024;
 
-impl Tail {
+impl Args {
     fn parameters(&self) -> Value {
         let mut all = self.conditions.parameters();
         let output = if self.json || self.output == Output::Ndjson { "ndjson" } else { "text" };
@@ -85,10 +85,10 @@ enum End {
     Over,
 }
 
-pub(crate) fn run(tail: &Tail, places: &Places, out: &mut Out) -> Outcome {
-    let name = Logs::load(places)?.one(tail.name.as_ref())?;
-    let admin = Admin::new(&places.run, &name).with_patience(SILENCE);
-    let parameters = tail.parameters().to_string();
+pub(crate) fn run(args: &Args, places: &Places, out: &mut Out) -> Outcome {
+    let name = Logs::load(places)?.one(args.name.as_ref())?;
+    let admin = Admin::new(places, &name).with_patience(SILENCE);
+    let parameters = args.parameters().to_string();
     // After which record the next stream begins.
     let mut last: Option<String> = None;
     let mut away = false;

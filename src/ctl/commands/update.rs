@@ -6,19 +6,17 @@ use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use clap::Args;
-use nix::unistd::geteuid;
-
 use crate::ctl::error::{Error, Outcome};
 use crate::ctl::system::systemctl::code;
+use crate::ctl::system::user::must_be_root;
 use crate::ctl::ui::output::{Out, remark};
 use crate::exit::Exit;
 
 const PACKAGE: &str = "moca-file-log";
 
 /// Arguments of `update-system`.
-#[derive(Debug, Args)]
-pub(crate) struct UpdateSystem {
+#[derive(Debug, clap::Args)]
+pub(crate) struct SystemArgs {
     /// Install this package file instead of asking apt for a newer version
     #[arg(long, value_name = "FILE")]
     deb: Option<PathBuf>,
@@ -36,8 +34,8 @@ pub(crate) fn update(out: &mut Out) -> Outcome {
     )
 }
 
-pub(crate) fn update_system(arguments: &UpdateSystem, out: &mut Out) -> Outcome {
-    let Some(file) = &arguments.deb else { return update(out) };
+pub(crate) fn update_system(args: &SystemArgs, out: &mut Out) -> Outcome {
+    let Some(file) = &args.deb else { return update(out) };
     // an absolute path: apt takes what has no slash as the name of a package
     let file = fs::canonicalize(file).map_err(|error| Error::of_file("read", file, &error))?;
     let version = version_of(&file)?;
@@ -78,12 +76,4 @@ fn apt(arguments: &[&std::ffi::OsStr], out: &mut Out) -> Outcome {
     }
     let status = command.args(arguments).status().map_err(|error| Error::of_program("apt-get", &error))?;
     Ok(code(status))
-}
-
-pub(crate) fn must_be_root() -> Result<(), Error> {
-    if geteuid().is_root() {
-        Ok(())
-    } else {
-        Err(Error::new(Exit::NoPerm, "this is for root only; use sudo"))
-    }
 }

@@ -2,3 +2,4 @@
 
 pub(crate) mod config_file;
 pub(crate) mod json_edit;
+pub(crate) mod secrets;

@@ -20,7 +20,7 @@ pub(crate) fn states(units: &[Units]) -> Result<Option<Vec<&'static str>>, Error
 
 /// Without systemd, whoever has an admin socket is taken as running.
 pub(crate) fn state_by_socket(name: &LogName, places: &Places) -> &'static str {
-    if crate::ctl::client::admin::socket_path(&places.run, name).exists() { RUNNING } else { "stopped" }
+    if places.admin_socket(name).exists() { RUNNING } else { "stopped" }
 }
 
 /// One word for both units.

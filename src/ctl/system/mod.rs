@@ -3,3 +3,4 @@
 pub(crate) mod instance_state;
 pub(crate) mod systemctl;
 pub(crate) mod units;
+pub(crate) mod user;

@@ -31,6 +31,16 @@ impl Units {
     }
 }
 
+/// Returns all units of these logs.
+pub(crate) fn all_units(names: &[LogName]) -> Result<Vec<String>, Error> {
+    let mut all = Vec::with_capacity(3 * names.len());
+    for name in names {
+        let Units { service, socket, admin } = Units::of(name)?;
+        all.extend([socket, admin, service]);
+    }
+    Ok(all)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -31,11 +31,16 @@ pub(crate) fn confirm(question: &str, yes: bool) -> Result<bool, Error> {
 }
 
 /// One line of standard input, without its end.
-pub(crate) fn line_of_stdin(what: &str) -> Result<String, Error> {
+fn line_of_stdin(what: &str) -> Result<String, Error> {
     let mut bytes = Vec::new();
     let limit = 64 * 1024;
     io::stdin().lock().take(limit).read_until(b'\n', &mut bytes).map_err(|error| unreadable(&error))?;
     without_end(bytes, what)
+}
+
+/// Returns an argument as it is; `-` reads one line of standard input, where no other user sees it.
+pub(crate) fn argument_or_stdin(argument: &str, what: &str) -> Result<String, Error> {
+    if argument == "-" { line_of_stdin(what) } else { Ok(argument.to_owned()) }
 }
 
 /// A new password: asked for twice on a terminal, without showing it, else one line of standard input.

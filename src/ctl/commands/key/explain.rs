@@ -6,28 +6,25 @@ use std::fs::{self, DirBuilder};
 use std::net::IpAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Instant;
 
-use clap::Args;
 use data_encoding::HEXLOWER;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue};
 use percent_encoding::percent_decode_str;
-use serde::Serialize;
 
-use crate::config::{self, Files, LogName};
-use crate::ctl::commands::key::key_argument;
-use crate::ctl::commands::key::steps;
+use crate::config::{self, LogName};
+use crate::ctl::commands::key::steps::{self, Judge, Request, Verdict};
 use crate::ctl::error::{Error, Outcome};
 use crate::ctl::log_selection::Logs;
 use crate::ctl::paths::Places;
 use crate::ctl::ui::output::{Colour, Out};
+use crate::ctl::ui::prompt;
 use crate::exit::Exit;
 use crate::guard::{Guard, Rules, state_file};
 
 /// Arguments of `key explain`.
-#[derive(Debug, Args)]
-pub(crate) struct Explain {
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
     /// The key as a client sends it, or - to read it from stdin
     #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
     key: Option<String>,
@@ -51,61 +48,24 @@ pub(crate) struct Explain {
     json: bool,
 }
 
-/// A request as far as rules look at it.
-pub(super) struct Request {
-    pub(super) key: Option<String>,
-    pub(super) ip: IpAddr,
-    /// both forms of its path, decoded
-    pub(super) paths: [String; 2],
-    pub(super) route: String,
-    pub(super) headers: HeaderMap,
-    pub(super) arguments: Vec<(String, String)>,
-}
-
-/// What is asked: the rules, and the state that goes with them.
-pub(super) struct Judge {
-    pub(super) files: Files,
-    pub(super) rules: Rules,
-    pub(super) guard: Guard,
-    pub(super) now: Instant,
-    _scratch: Scratch,
-}
-
-/// One rule and what it says.
-#[derive(Debug, Serialize)]
-pub(super) struct Step {
-    pub(super) rule: &'static str,
-    pub(super) verdict: Verdict,
-    pub(super) text: String,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Verdict {
-    Admits,
-    Refuses,
-    /// says nothing against it, and there is something to know
-    Note,
-}
-
-pub(crate) fn run(explain: &Explain, places: &Places, out: &mut Out) -> Outcome {
+pub(crate) fn run(args: &Args, places: &Places, out: &mut Out) -> Outcome {
     let files = config::load(&places.config).map_err(|findings| Error::of_findings(&findings))?.files;
-    let (log, route) = target(explain, &Logs::load(places)?)?;
+    let (log, route) = target(args, &Logs::load(places)?)?;
     let request = Request {
-        key: explain.key.as_deref().map(key_argument).transpose()?,
-        ip: explain.ip,
+        key: args.key.as_deref().map(|key| prompt::argument_or_stdin(key, "the key")).transpose()?,
+        ip: args.ip,
         paths: [format!("/moca-file-log/{route}"), format!("/moca-file-log/{log}/{route}")],
         route,
-        headers: explain.header.iter().cloned().collect(),
-        arguments: explain.arg.clone(),
+        headers: args.header.iter().cloned().collect(),
+        arguments: args.arg.clone(),
     };
     let scratch = Scratch::copy_of(&places.state, &log)?;
     let guard = Guard::open(&scratch.0, &log)
         .map_err(|error| Error::new(Exit::CantCreate, format!("no scratch folder: {error}")))?;
     let rules = Rules::new(&files);
-    let steps = steps::of(&request, &Judge { files, rules, guard, now: Instant::now(), _scratch: scratch });
+    let steps = steps::of(&request, &Judge { files, rules, guard, now: Instant::now() });
     let admitted = steps.iter().all(|step| step.verdict != Verdict::Refuses);
-    if explain.json {
+    if args.json {
         out.json(&serde_json::json!({ "log": log.as_str(), "admitted": admitted, "steps": steps }))?;
     } else {
         for step in &steps {
@@ -123,8 +83,8 @@ pub(crate) fn run(explain: &Explain, places: &Places, out: &mut Out) -> Outcome 
 }
 
 /// The log and the route that a path means.
-fn target(explain: &Explain, logs: &Logs) -> Result<(LogName, String), Error> {
-    let decoded = percent_decode_str(&explain.path).decode_utf8_lossy().into_owned();
+fn target(args: &Args, logs: &Logs) -> Result<(LogName, String), Error> {
+    let decoded = percent_decode_str(&args.path).decode_utf8_lossy().into_owned();
     let path = decoded.trim_matches('/');
     let below = path.strip_prefix("moca-file-log/").unwrap_or(path);
     let (named, route) = match below.split_once('/') {
@@ -132,11 +92,10 @@ fn target(explain: &Explain, logs: &Logs) -> Result<(LogName, String), Error> {
         None => (None, below),
     };
     if route.is_empty() || route.contains('/') {
-        let message =
-            format!("{:?} is no path of a route, such as /moca-file-log/NAME/save-log", explain.path);
+        let message = format!("{:?} is no path of a route, such as /moca-file-log/NAME/save-log", args.path);
         return Err(Error::new(Exit::Usage, message));
     }
-    let log = match (named, &explain.log) {
+    let log = match (named, &args.log) {
         (Some(name), given) => {
             let name: LogName = name.parse().map_err(|error| Error::new(Exit::Usage, format!("{error}")))?;
             if given.as_ref().is_some_and(|given| *given != name) {
@@ -161,13 +120,6 @@ fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
 fn argument(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
     Ok((name.to_owned(), value.to_owned()))
-}
-
-impl Judge {
-    /// The key that a request presents, as the service finds it.
-    pub(super) fn key(&self, request: &Request) -> Result<Arc<crate::guard::Key>, crate::guard::Refusal> {
-        self.guard.find_key(&self.rules, request.key.as_deref(), &request.ip.into(), self.now).cloned()
-    }
 }
 
 /// A copy of what the service keeps about a log: asking must not change it.

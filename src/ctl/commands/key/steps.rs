@@ -1,10 +1,58 @@
 //! The steps of a request through the guard, in its order, each with its reason in words.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
 
-use crate::config::{KeyEntry, RootPassword};
-use crate::ctl::commands::key::explain::{Judge, Request, Step, Verdict};
-use crate::guard::{ClientAddr, Key, Refusal};
+use http::HeaderMap;
+use serde::Serialize;
+
+use crate::config::{Files, KeyEntry, RootPassword};
+use crate::guard::{ClientAddr, Guard, Key, Refusal, Rules};
+
+/// A request as far as rules look at it.
+pub(super) struct Request {
+    pub(super) key: Option<String>,
+    pub(super) ip: IpAddr,
+    /// both forms of its path, decoded
+    pub(super) paths: [String; 2],
+    pub(super) route: String,
+    pub(super) headers: HeaderMap,
+    pub(super) arguments: Vec<(String, String)>,
+}
+
+/// What is asked: the rules, and the state that goes with them.
+pub(super) struct Judge {
+    pub(super) files: Files,
+    pub(super) rules: Rules,
+    pub(super) guard: Guard,
+    pub(super) now: Instant,
+}
+
+/// One rule and what it says.
+#[derive(Debug, Serialize)]
+pub(super) struct Step {
+    pub(super) rule: &'static str,
+    pub(super) verdict: Verdict,
+    pub(super) text: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Verdict {
+    Admits,
+    Refuses,
+    /// says nothing against it, and there is something to know
+    Note,
+}
+
+impl Judge {
+    /// The key that a request presents, as the service finds it.
+    pub(super) fn key(&self, request: &Request) -> Result<Arc<Key>, Refusal> {
+        self.guard.find_key(&self.rules, request.key.as_deref(), &request.ip.into(), self.now).cloned()
+    }
+}
 
 /// Routes that need no root password.
 const OPEN: [&str; 2] = ["save-log", "save-logs"];

@@ -1,5 +1,6 @@
 //! `mocactl top`: what all logs do, live, in a terminal.
 
+mod row;
 mod sample;
 mod screen;
 mod terminal;
@@ -7,9 +8,7 @@ mod terminal;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use clap::Args;
-use serde::Serialize;
-
+use self::row::Row;
 use self::sample::{Figures, Sample};
 use self::screen::View;
 use self::terminal::{Key, Terminal, Woken};
@@ -24,8 +23,8 @@ use crate::ctl::ui::output::{Out, remark};
 use crate::exit::Exit;
 
 /// Arguments of `top`.
-#[derive(Debug, Args)]
-pub(crate) struct Top {
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
     /// The logs; all that are switched on when none is named
     #[arg(value_name = "NAME")]
     names: Vec<LogName>,
@@ -48,30 +47,19 @@ fn interval(text: &str) -> Result<Duration, String> {
     seconds.map(Duration::from_secs_f64).ok_or_else(|| "expected 0.1 to 3600 seconds".to_owned())
 }
 
-/// One log.
-#[derive(Debug, Serialize)]
-struct Row {
-    name: String,
-    state: &'static str,
-    #[serde(flatten)]
-    figures: Figures,
-    /// why there are no figures although it runs
-    error: Option<String>,
-}
-
-pub(crate) fn run(top: &Top, places: &Places, out: &mut Out) -> Outcome {
-    let mut watch = Watch { top, places, before: HashMap::new(), states: States::Unknown };
+pub(crate) fn run(args: &Args, places: &Places, out: &mut Out) -> Outcome {
+    let mut watch = Watch { args, places, before: HashMap::new(), states: States::Unknown };
     let rows = watch.look()?;
-    if top.once || top.json || !terminal::is_there() {
+    if args.once || args.json || !terminal::is_there() {
         drop(rows);
-        std::thread::sleep(top.interval);
-        return once(top, &watch.look()?, out);
+        std::thread::sleep(args.interval);
+        return once(args, &watch.look()?, out);
     }
     live(&mut watch, rows, out)
 }
 
-fn once(top: &Top, rows: &[Row], out: &mut Out) -> Outcome {
-    if top.json {
+fn once(args: &Args, rows: &[Row], out: &mut Out) -> Outcome {
+    if args.json {
         out.json(&rows)?;
         return Ok(0);
     }
@@ -88,8 +76,8 @@ fn once(top: &Top, rows: &[Row], out: &mut Out) -> Outcome {
 fn live(watch: &mut Watch<'_>, mut rows: Vec<Row>, out: &Out) -> Outcome {
     let unusable = |error: std::io::Error| Error::new(Exit::IoErr, format!("the terminal fails: {error}"));
     let terminal = Terminal::take().map_err(unusable)?;
-    let mut view = View::new(watch.top.interval);
-    let mut next = Instant::now() + watch.top.interval;
+    let mut view = View::new(watch.args.interval);
+    let mut next = Instant::now() + watch.args.interval;
     loop {
         terminal.draw(&view.lines(&mut rows, out, Terminal::size())).map_err(Error::Output)?;
         match Terminal::wait(next).map_err(unusable)? {
@@ -99,7 +87,7 @@ fn live(watch: &mut Watch<'_>, mut rows: Vec<Row>, out: &Out) -> Outcome {
             Woken::Resized => {}
             Woken::InTime => {
                 rows = watch.look()?;
-                next = Instant::now() + watch.top.interval;
+                next = Instant::now() + watch.args.interval;
             }
         }
     }
@@ -107,7 +95,7 @@ fn live(watch: &mut Watch<'_>, mut rows: Vec<Row>, out: &Out) -> Outcome {
 
 /// What was seen before.
 struct Watch<'a> {
-    top: &'a Top,
+    args: &'a Args,
     places: &'a Places,
     before: HashMap<LogName, Sample>,
     states: States,
@@ -123,11 +111,11 @@ enum States {
 impl Watch<'_> {
     /// Asks all instances that run, at once.
     fn look(&mut self) -> Result<Vec<Row>, Error> {
-        let names = Logs::load(self.places)?.select(&self.top.names)?;
+        let names = Logs::load(self.places)?.select(&self.args.names)?;
         let states = self.states_of(&names)?;
         let asked: Vec<Option<Result<Sample, Error>>> = std::thread::scope(|scope| {
             let ask = |(name, state): (&LogName, &&str)| {
-                let admin = Admin::new(&self.places.run, name).with_patience(PATIENCE);
+                let admin = Admin::new(self.places, name).with_patience(PATIENCE);
                 (*state == RUNNING).then(|| scope.spawn(move || ask(&admin)))
             };
             let threads: Vec<_> = names.iter().zip(&states).map(ask).collect();

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::time::Duration;
 
-use super::Row;
+use super::row::Row;
 use super::terminal::Key;
 use crate::ctl::ui::output::{Align, Cell, Colour, Out, cut, human_seconds, human_short};
 use crate::record::Escaped;

@@ -1,0 +1,91 @@
+//! `mocactl key add`: makes a key, prints it once and stores its hash.
+
+use serde::Serialize;
+use serde_json::json;
+
+use crate::config::KeyDigest;
+use crate::ctl::edit::config_file::Target;
+use crate::ctl::edit::json_edit;
+use crate::ctl::edit::secrets::fresh_secret;
+use crate::ctl::error::{Error, Outcome};
+use crate::ctl::paths::Places;
+use crate::ctl::ui::output::{Out, remark};
+use crate::exit::Exit;
+
+/// What a new key may do.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// What stands in the lines of the log; by default the first 8 digits of the key's hash
+    #[arg(long)]
+    name: Option<String>,
+    /// A remark for people
+    #[arg(long, value_name = "TEXT")]
+    info: Option<String>,
+    /// At most so many requests, such as "60/minute" or "10/second, 1000/hour"
+    #[arg(long, value_name = "LIMITS")]
+    rate: Option<String>,
+    /// Only from this address or network; may be given several times
+    #[arg(long, value_name = "ADDRESS")]
+    ip: Vec<String>,
+    /// Only below this path, such as /moca-file-log/sample1/save-log or PATH:LIMITS; may be given several times
+    #[arg(long, value_name = "PATH")]
+    path: Vec<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(args: &Args, places: &Places, out: &mut Out) -> Outcome {
+    let key = fresh_secret()?;
+    let digest = KeyDigest::of(&key);
+    let hash = format!("sha256:{}", digest.to_hex());
+    let name = args.name.clone().unwrap_or_else(|| digest.short());
+    let entry = entry(args, &hash);
+    Target::ApiKey.edit(&places.config, |text, files| {
+        if files.keys.iter().any(|other| other.name == name) {
+            let message = format!("there is a key named {name:?} already; give another --name");
+            return Err(Error::new(Exit::Usage, message));
+        }
+        json_edit::push(text, &entry).map_err(|why| Target::ApiKey.not_plain(why))
+    })?;
+    if args.json {
+        out.json(&json!({ "name": name, "key": key, "hash": hash }))?;
+    } else {
+        out.line(&key)?;
+        out.flush()?;
+        remark(format_args!(
+            "This is the key of {name:?}. It is shown this once: {} has its hash only.",
+            places.config.join(Target::ApiKey.file()).display()
+        ));
+    }
+    Ok(0)
+}
+
+/// An entry of `api_key.json`, its options in the order in which people look for them.
+#[derive(Serialize)]
+struct NewEntry<'a> {
+    key: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+    status: bool,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    allowed_path: &'a [String],
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    ip: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rate: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    info: Option<&'a str>,
+}
+
+fn entry<'a>(args: &'a Args, hash: &'a str) -> NewEntry<'a> {
+    NewEntry {
+        key: hash,
+        name: args.name.as_deref(),
+        status: true,
+        allowed_path: &args.path,
+        ip: &args.ip,
+        rate: args.rate.as_deref(),
+        info: args.info.as_deref(),
+    }
+}

@@ -1,0 +1,58 @@
+//! `mocactl key revoke`: removes a key.
+
+use crate::config::{KeyDigest, KeyEntry};
+use crate::ctl::edit::config_file::Target;
+use crate::ctl::edit::json_edit;
+use crate::ctl::error::{Error, Outcome};
+use crate::ctl::paths::Places;
+use crate::ctl::ui::output::remark;
+use crate::ctl::ui::prompt;
+use crate::exit::Exit;
+
+/// Arguments of `key revoke`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The key's name, its hash (whole with sha256:, or the first 8 digits), the key itself, or - to read it from stdin
+    #[arg(value_name = "NAME|KEY", allow_hyphen_values = true)]
+    which: String,
+}
+
+pub(crate) fn run(args: &Args, places: &Places) -> Outcome {
+    let which = prompt::argument_or_stdin(&args.which, "the key")?;
+    let mut gone = (String::new(), 0);
+    Target::ApiKey.edit(&places.config, |text, files| {
+        let digest = find(&which, &files.keys)?;
+        // every entry of this key: the next one would count once the first is gone
+        let indices: Vec<usize> =
+            (0..files.keys.len()).filter(|&index| files.keys[index].digest == digest).collect();
+        gone = (files.keys[indices[0]].name.clone(), indices.len());
+        json_edit::remove(text, &indices).map_err(|why| Target::ApiKey.not_plain(why))
+    })?;
+    let entries = if gone.1 == 1 { String::new() } else { format!(" ({} entries)", gone.1) };
+    remark(format_args!(
+        "The key {:?} is revoked{entries}; a running log refuses it within a second.",
+        gone.0
+    ));
+    Ok(0)
+}
+
+/// The one key that is meant.
+fn find(which: &str, keys: &[KeyEntry]) -> Result<KeyDigest, Error> {
+    let whole = which.strip_prefix("sha256:").and_then(|hex| KeyDigest::from_hex(hex).ok());
+    let given = whole.unwrap_or_else(|| KeyDigest::of(which));
+    if keys.iter().any(|key| key.digest == given) {
+        return Ok(given);
+    }
+    let named = |key: &&KeyEntry| key.name == which || key.digest.short() == which.to_ascii_lowercase();
+    let mut found = keys.iter().filter(named).map(|key| key.digest);
+    let Some(first) = found.next() else {
+        // it may be a key: it is not repeated
+        let message = "no key has this name or hash, or is this key; see `mocactl key list`";
+        return Err(Error::new(Exit::NoInput, message));
+    };
+    if found.any(|other| other != first) {
+        let message = "several keys have this name; give the hash of the one that is meant";
+        return Err(Error::new(Exit::DataErr, message));
+    }
+    Ok(first)
+}

@@ -1,0 +1,41 @@
+//! `mocactl run`: serves one log in the foreground.
+
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::Command;
+
+use nix::unistd::geteuid;
+
+use crate::ctl::error::{Error, Outcome};
+use crate::ctl::paths::Places;
+use crate::ctl::ui::output::remark;
+
+const SERVER: &str = "moca-file-log";
+
+/// Arguments of `run`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The log
+    name: String,
+}
+
+/// Becomes the server of this log.
+pub(crate) fn run(args: &Args, places: &Places) -> Outcome {
+    let beside = std::env::current_exe().ok().map(|own| own.with_file_name(SERVER));
+    let server = beside.filter(|path| path.is_file()).unwrap_or_else(|| PathBuf::from(SERVER));
+    let mut command = Command::new(&server);
+    command.arg("--config-dir").arg(&places.config).arg("--log-dir").arg(&places.logs);
+    command.arg("--state-dir").arg(&places.state).arg("--").arg(&args.name);
+    // What root wrote, the service could not go on with.
+    if let (true, Ok(state)) = (geteuid().is_root(), std::fs::metadata(&places.state))
+        && state.uid() != 0
+    {
+        let (owner, group) = (state.uid(), state.gid());
+        remark(format_args!("mocactl: running as user {owner}, who owns {}", places.state.display()));
+        command.uid(owner).gid(group);
+    }
+    // only comes back when it did not work
+    let error = command.exec();
+    Err(Error::of_program(&server.to_string_lossy(), &error))
+}

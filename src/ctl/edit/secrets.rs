@@ -1,0 +1,38 @@
+//! Fresh keys and passwords.
+
+use std::path::Path;
+
+use data_encoding::BASE64URL_NOPAD;
+use serde_json::Value;
+
+use crate::ctl::edit::config_file::Target;
+use crate::ctl::edit::json_edit;
+use crate::ctl::error::Error;
+use crate::exit::Exit;
+
+/// A fresh secret: 256 random bits behind a prefix that tells what it is, and that no option looks like.
+pub(crate) fn fresh_secret() -> Result<String, Error> {
+    let mut random = [0; 32];
+    getrandom::fill(&mut random)
+        .map_err(|error| Error::new(Exit::OsErr, format!("no random numbers: {error}")))?;
+    Ok(format!("moca_{}", BASE64URL_NOPAD.encode(&random)))
+}
+
+/// Puts a key and a root password of its own, in clear, where the samples have public ones: what a first
+/// installation does.
+pub(crate) fn fresh_secrets(config_dir: &Path) -> Result<(), Error> {
+    let (key, password) = (Value::from(fresh_secret()?), Value::from(fresh_secret()?));
+    Target::ApiKey.edit(config_dir, |text, files| {
+        let changed = if files.keys.is_empty() {
+            json_edit::push(text, &serde_json::json!({ "key": key, "status": true }))
+        } else {
+            json_edit::change(text, 0, |entry| json_edit::set(entry, "key", &key)).and_then(|text| {
+                json_edit::change(&text, 0, |entry| json_edit::set(entry, "info", &Value::Null))
+            })
+        };
+        changed.map_err(|why| Target::ApiKey.not_plain(why))
+    })?;
+    Target::System.edit(config_dir, |text, _| {
+        json_edit::set(text, "root_pass", &password).map_err(|why| Target::System.not_plain(why))
+    })
+}

@@ -1,0 +1,117 @@
+//! Applying the configuration to systemd: what `log.json` and `server.json` say now comes into force in systemd. Only what changed is
+//! touched: the processes of other logs go on.
+
+use std::path::Path;
+
+use crate::config::LogName;
+use crate::ctl::error::{Error, Outcome};
+use crate::ctl::lint;
+use crate::ctl::paths::Places;
+use crate::ctl::system::systemctl;
+use crate::ctl::ui::output::{Out, remark};
+use crate::exit::Exit;
+use crate::systemd::generator::{
+    self, Diff, FileStamp, Plan, admin_socket_unit, applied, diff, service_unit, socket_unit, store,
+};
+
+/// How often files that are edited all the time are read again.
+const MOST_ROUNDS: usize = 10;
+
+/// Applies the configuration, all of it or nothing: an invalid file changes nothing.
+///
+/// systemd passes over edits that are made while this runs, so it looks again when everything is done.
+pub(crate) fn apply(if_edited: bool, places: &Places, out: &mut Out) -> Outcome {
+    // The same variable moves the generator's places, in tests of the two together.
+    let root = std::env::var_os("MOCA_FILE_LOG_ROOT").unwrap_or_else(|| "/".into());
+    let kept = generator::Directories::below(Path::new(&root));
+    if if_edited {
+        let last = FileStamp::kept(&kept.snapshot);
+        if last.is_none_or(|edition| edition == FileStamp::of(&places.config)) {
+            return Ok(0);
+        }
+    }
+    for _ in 0..MOST_ROUNDS {
+        let edition = FileStamp::of(&places.config);
+        // A file that is refused was looked at as well. Where this cannot be written, the plan cannot, which is said.
+        let _kept = edition.keep(&kept.snapshot);
+        apply_once(places, &kept, out)?;
+        if FileStamp::of(&places.config) == edition {
+            break;
+        }
+    }
+    Ok(0)
+}
+
+fn apply_once(places: &Places, kept: &generator::Directories, out: &mut Out) -> Outcome {
+    let judged = lint::judge(places);
+    if !judged.errors.is_empty() {
+        remark("mocactl: the configuration is not valid; what is applied stays as it is");
+        return Err(Error::of_findings(&judged.errors));
+    }
+    let new = generator::plan(&places.config).map_err(|findings| Error::of_findings(&findings))?;
+    let old = applied(&kept.snapshot).unwrap_or_else(|error| {
+        remark(format_args!("mocactl: {error}; everything counts as new"));
+        None
+    });
+    let diff = diff(&old.unwrap_or_default(), &new);
+    keep(&kept.snapshot, &new)?;
+    keep(&kept.lasting, &new)?;
+    expect(systemctl::daemon_reload(out)?, "daemon-reload")?;
+    bring_about(&diff, out)?;
+    tell(&diff, out)
+}
+
+fn keep(dir: &Path, plan: &Plan) -> Result<(), Error> {
+    store(dir, plan).map_err(|error| Error::new(Exit::CantCreate, error.to_string()))
+}
+
+/// First everything is stopped that must not listen where it does, then the rest is started: logs may have swapped
+/// their ports.
+fn bring_about(diff: &Diff, out: &mut Out) -> Result<(), Error> {
+    let mut stop: Vec<String> = diff.removed.iter().flat_map(all_units).collect();
+    stop.extend(diff.listen.iter().map(socket_unit));
+    let mut start: Vec<String> = diff.added.iter().flat_map(all_units).collect();
+    for log in &diff.listen {
+        start.extend([socket_unit(log), service_unit(log)]);
+    }
+    let restart: Vec<String> = diff.service.iter().map(service_unit).collect();
+    for (verb, units) in [("stop", stop), ("start", start), ("restart", restart)] {
+        if !units.is_empty() {
+            expect(systemctl::run(out, &[verb], &units)?, verb)?;
+        }
+    }
+    Ok(())
+}
+
+fn all_units(log: &LogName) -> [String; 3] {
+    [socket_unit(log), admin_socket_unit(log), service_unit(log)]
+}
+
+fn expect(status: u8, verb: &str) -> Result<(), Error> {
+    if status == 0 {
+        return Ok(());
+    }
+    Err(Error::new(
+        Exit::Unavailable,
+        format!("systemctl {verb} failed ({status}); see journalctl -u 'moca-file-log*'"),
+    ))
+}
+
+fn tell(diff: &Diff, out: &mut Out) -> Outcome {
+    let lists = [
+        (&diff.added, "started"),
+        (&diff.removed, "stopped"),
+        (&diff.listen, "moved to another address"),
+        (&diff.service, "restarted in another sandbox"),
+        (&diff.backlog, "gets its new backlog when its socket is started the next time"),
+    ];
+    for (logs, what) in lists {
+        for log in logs {
+            out.line(format_args!("{log}: {what}"))?;
+        }
+    }
+    if diff.is_empty() {
+        out.line("nothing to start, stop or restart")?;
+    }
+    Ok(0)
+}

@@ -1,0 +1,15 @@
+//! The user who runs the command.
+
+use nix::unistd::geteuid;
+
+use crate::ctl::error::Error;
+use crate::exit::Exit;
+
+/// Returns an error when the user is not root.
+pub(crate) fn must_be_root() -> Result<(), Error> {
+    if geteuid().is_root() {
+        Ok(())
+    } else {
+        Err(Error::new(Exit::NoPerm, "this is for root only; use sudo"))
+    }
+}
