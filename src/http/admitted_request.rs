@@ -10,13 +10,13 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 
 use super::app::App;
-use super::connection::state::ConnState;
-use super::observe::request_trace::{Part, Trace, timed};
+use super::connection::state::ConnectionState;
+use super::observe::request_trace::{Part, Trace, time_stage};
 use super::policy::Policy;
-use super::request::body::{Caps, Collected, collect};
+use super::request::body::{BodyLimits, Collected, collect};
 use super::request::decompress::{Codings, decode};
 use super::request::decrypt;
-use super::request::decrypt::Seal;
+use super::request::decrypt::Decryption;
 use super::request::params::{BodyKind, Params};
 use super::response::problem::Problem;
 use super::route::Route;
@@ -24,10 +24,10 @@ use crate::guard::{ClientAddr, Key, PathRule, Quota, Refusal};
 use crate::ingest::multipart;
 
 /// See the module.
-pub(crate) struct Call {
+pub(crate) struct AdmittedRequest {
     pub(crate) app: Arc<App>,
     pub(crate) policy: Arc<Policy>,
-    pub(crate) state: Arc<ConnState>,
+    pub(crate) state: Arc<ConnectionState>,
     /// where somebody wants to know
     pub(crate) trace: Option<Arc<Trace>>,
     pub(crate) client: ClientAddr,
@@ -59,7 +59,7 @@ enum Spent {
     Yes,
     /// a parameter of the body may refuse the request before
     NotYet,
-    /// only Redis can tell: [`Call::settle`] does it before a handler has the call
+    /// only Redis can tell: [`AdmittedRequest::settle`] does it before a handler has the call
     Owed,
 }
 
@@ -67,19 +67,19 @@ enum Spent {
 pub(crate) struct Input {
     collected: Collected,
     kind: BodyKind,
-    seal: Seal,
+    seal: Decryption,
 }
 
 /// Bodies up to this size are read on the event loop: a millisecond at most.
 const READ_INLINE: usize = 256 * 1024;
 
-impl Call {
+impl AdmittedRequest {
     /// Checks the key as far as it can be without the body, before a byte of it is read.
     #[expect(clippy::too_many_arguments, reason = "the parts of a request, each of another type")]
     pub(crate) fn admit(
         app: Arc<App>,
         policy: Arc<Policy>,
-        state: Arc<ConnState>,
+        state: Arc<ConnectionState>,
         trace: Option<Arc<Trace>>,
         client: ClientAddr,
         route: Route,
@@ -164,7 +164,7 @@ impl Call {
         Ok(self.app.guard.check_key(key, &self.client, &paths, &self.parts.headers)?)
     }
 
-    /// Spends what [`Call::admit`] could not on the spot; to be awaited before anything else where [`Call::owes`].
+    /// Spends what [`AdmittedRequest::admit`] could not on the spot; to be awaited before anything else where [`AdmittedRequest::owes`].
     pub(crate) async fn settle(&self) -> Result<(), Refused> {
         let Some(early) = self.early.as_ref().filter(|early| early.spent == Spent::Owed) else {
             return Ok(());
@@ -216,7 +216,7 @@ impl Call {
         let body = self.body.lock().unwrap_or_else(PoisonError::into_inner).take();
         let http = &self.policy.files.http;
         let keyed = self.early.is_some() || self.client == ClientAddr::Local;
-        let caps = Caps { body: http.request_max_size, memory: http.max_body_memory, keyed };
+        let caps = BodyLimits { body: http.request_max_size, memory: http.max_body_memory, keyed };
         let Some(mut body) = body else { return Err(Problem::bad_request("The body was read already.")) };
         let codings = if body.is_end_stream() { Ok(Codings::default()) } else { Codings::of(headers) };
         let codings = match codings {
@@ -235,12 +235,12 @@ impl Call {
         };
         // Boxed: neither is in the way of the usual request.
         if !codings.is_empty() && !collected.bytes.is_empty() {
-            collected = Box::pin(decode(collected, codings, caps, &self.app.offload)).await?;
+            collected = Box::pin(decode(collected, codings, caps, &self.app.cpu_pool)).await?;
         }
-        let mut seal = Seal::None;
+        let mut seal = Decryption::None;
         if decrypt::is_announced(headers) {
             let secret = self.policy.files.server.pyjs_secret.as_ref();
-            let decrypted = Box::pin(decrypt::decrypt(collected, secret, caps, &self.app.offload)).await?;
+            let decrypted = Box::pin(decrypt::decrypt(collected, secret, caps, &self.app.cpu_pool)).await?;
             (collected, seal) = decrypted;
         }
         Ok(Input { collected, kind: BodyKind::of(headers), seal })
@@ -256,10 +256,10 @@ impl Call {
         T: Send + 'static,
         F: Future<Output = Result<T, Problem>> + Send + 'static,
     {
-        let input = timed(self.trace.as_ref(), Part::Body, self.input()).await?;
+        let input = time_stage(self.trace.as_ref(), Part::Body, self.input()).await?;
         let is_large = input.collected.bytes.len() > READ_INLINE;
         let rest = finish(Arc::clone(self), input);
-        if is_large { self.app.offload.drive(Box::pin(rest)).await? } else { rest.await }
+        if is_large { self.app.cpu_pool.drive(Box::pin(rest)).await? } else { rest.await }
     }
 
     /// The request is answered: a body that nobody asked for is left to the stream.
@@ -272,13 +272,13 @@ impl Call {
     /// The parameters from everywhere.
     pub(crate) fn params<'a>(&'a self, input: &'a Input) -> Result<Params<'a>, Problem> {
         let read = self.read_params(input);
-        if input.seal == Seal::None {
+        if input.seal == Decryption::None {
             return read;
         }
         let has_parameters = read.as_ref().is_ok_and(Params::body_has_parameters);
         let genuine = decrypt::is_genuine(input.kind, &input.collected.bytes, has_parameters);
         match read {
-            Ok(params) if genuine && input.seal == Seal::Whole => Ok(params),
+            Ok(params) if genuine && input.seal == Decryption::Whole => Ok(params),
             _ => Err(decrypt::undecryptable()),
         }
     }
@@ -299,7 +299,7 @@ impl Call {
     ///
     /// Who may speak on the admin socket was decided when the connection came: no key, no password.
     pub(crate) async fn authorize(&self, params: &Params<'_>) -> Result<Arc<Key>, Problem> {
-        timed(self.trace.as_ref(), Part::Auth, self.finish_checks(params)).await
+        time_stage(self.trace.as_ref(), Part::Auth, self.finish_checks(params)).await
     }
 
     async fn finish_checks(&self, params: &Params<'_>) -> Result<Arc<Key>, Problem> {

@@ -7,14 +7,14 @@ use std::time::{Duration, Instant, SystemTime};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio_util::sync::CancellationToken;
 
-use super::follow::hub::Followers;
+use super::follow::hub::FollowerHub;
 use super::observe::access_log::AccessLog;
-use super::observe::counters::Tally;
-use super::observe::request_trace::Explainer;
+use super::observe::counters::RequestCounters;
+use super::observe::request_trace::RefusalLog;
 use super::policy::Policy;
 use super::query_response::Searches;
 use super::request::body::Budget;
-use super::request::cpu_pool::Offload;
+use super::request::cpu_pool::CpuPool;
 use super::response::problem::Problem;
 use crate::config::LogName;
 use crate::guard::Guard;
@@ -30,27 +30,27 @@ pub struct App {
     /// who may do what
     pub guard: Arc<Guard>,
     /// what the operator wants to know of the process
-    pub vitals: Vitals,
+    pub instance_state: InstanceState,
     pub(crate) policy: ArcSwap<Policy>,
     pub(crate) access_log: Option<AccessLog>,
-    pub(crate) explainer: Explainer,
+    pub(crate) refusal_log: RefusalLog,
     pub(crate) identity: ArcSwapOption<Identity>,
     pub(crate) budget: Arc<Budget>,
     pub(crate) searches: Arc<Searches>,
-    pub(crate) offload: Offload,
+    pub(crate) cpu_pool: CpuPool,
     /// no more requests are taken: what never ends by itself ends
     pub(crate) draining: CancellationToken,
-    pub(crate) followers: Followers,
+    pub(crate) followers: FollowerHub,
 }
 
 /// The state of the process.
-pub struct Vitals {
+pub struct InstanceState {
     /// where it listens
     pub(crate) addresses: Vec<String>,
     pub(crate) started: Instant,
     pub(crate) began: SystemTime,
     pub(crate) connections: AtomicUsize,
-    pub(crate) tally: Tally,
+    pub(crate) tally: RequestCounters,
     /// when the configuration in force was read, Unix time
     pub(crate) reloaded: AtomicU64,
     /// why the configuration files as they are now are not in force
@@ -68,12 +68,12 @@ impl App {
         addresses: Vec<String>,
     ) -> Self {
         let began = SystemTime::now();
-        let vitals = Vitals {
+        let instance_state = InstanceState {
             addresses,
             started: Instant::now(),
             began,
             connections: AtomicUsize::new(0),
-            tally: Tally::default(),
+            tally: RequestCounters::default(),
             reloaded: AtomicU64::new(unix_seconds(began)),
             reload_refused: ArcSwapOption::empty(),
         };
@@ -81,16 +81,16 @@ impl App {
             name,
             store,
             guard,
-            vitals,
+            instance_state,
             policy: ArcSwap::from_pointee(policy),
             identity: ArcSwapOption::empty(),
             access_log: None,
-            explainer: Explainer::default(),
+            refusal_log: RefusalLog::default(),
             budget: Arc::default(),
             searches: Arc::default(),
-            offload: Offload::new(),
+            cpu_pool: CpuPool::new(),
             draining: CancellationToken::new(),
-            followers: Followers::default(),
+            followers: FollowerHub::default(),
         }
     }
 
@@ -115,12 +115,12 @@ impl App {
             access_log.switch(policy.access_log);
         }
         self.policy.store(Arc::new(policy));
-        self.vitals.reloaded.store(unix_seconds(SystemTime::now()), Ordering::Relaxed);
+        self.instance_state.reloaded.store(unix_seconds(SystemTime::now()), Ordering::Relaxed);
     }
 
     /// Counts a request that is not served.
     pub(crate) fn count(&self, problem: &Problem) {
-        self.vitals.tally.refused(problem.counted());
+        self.instance_state.tally.refused(problem.counted());
     }
 
     /// TCP connections that are accepted from now on speak TLS as `identity`, or plain HTTP without one. Those that
@@ -140,7 +140,7 @@ impl App {
     pub fn addresses(&self) -> Vec<String> {
         let scheme = if self.identity.load().is_some() { "https://" } else { "http://" };
         let shown = |address: &String| address.replacen("http://", scheme, 1);
-        self.vitals.addresses.iter().map(shown).collect()
+        self.instance_state.addresses.iter().map(shown).collect()
     }
 
     /// The configuration in force.

@@ -3,7 +3,7 @@
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 
 use super::request::params::{BodyKind, Params};
-use super::request::read_params::{Asked, NAMES};
+use super::request::read_params::{NAMES, ReadRequest};
 use super::response::problem::Problem;
 use super::route::Route;
 use super::routes::download_logs;
@@ -42,7 +42,7 @@ pub fn selection(query: &str, body: &[u8], line: &[u8]) {
         let params =
             Params::without_body(Some(query), &headers).and_then(|params| params.with_body(kind, body));
         let Ok(params) = params else { continue };
-        match Asked::read(&params, &key) {
+        match ReadRequest::read(&params, &key) {
             Ok(asked) => {
                 if let Ok(record) = parse_line(line) {
                     let admitted = asked.selection.admits(&record);

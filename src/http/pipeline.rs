@@ -17,11 +17,11 @@ use hyper::body::Incoming;
 use tokio::time::timeout;
 use tower_service::Service;
 
-use super::admitted_request::{Call, Refused};
+use super::admitted_request::{AdmittedRequest, Refused};
 use super::app::App;
-use super::connection::state::{ConnState, Expired, Phase};
+use super::connection::state::{ConnectionState, Expired, Phase};
 use super::follow::takeover;
-use super::observe::request_trace::{End, Part, Trace};
+use super::observe::request_trace::{AccessLogGuard, Part, Trace};
 use super::policy::Policy;
 use super::response::problem::Problem;
 use super::response::success;
@@ -55,9 +55,9 @@ impl<T> Handlers for T where
 /// An answer's body. Dropping it, sent or not, ends the request.
 pub(crate) struct AnswerBody<B> {
     inner: B,
-    state: Arc<ConnState>,
+    state: Arc<ConnectionState>,
     /// where somebody wants to know
-    end: Option<Box<End>>,
+    end: Option<Box<AccessLogGuard>>,
 }
 
 impl<B> Drop for AnswerBody<B> {
@@ -108,7 +108,7 @@ impl<B> HasBody for Response<B> {
 /// Answers one request.
 pub(crate) async fn answer<H: Handlers>(
     app: Arc<App>,
-    state: Arc<ConnState>,
+    state: Arc<ConnectionState>,
     peer: ClientAddr,
     handlers: H,
     request: Request<Incoming>,
@@ -120,10 +120,10 @@ pub(crate) async fn answer<H: Handlers>(
     let expects = request.headers().contains_key(header::EXPECT);
     let client = client_addr(peer, request.headers(), &policy.files.http);
     let trace = Trace::begin(&app, &policy, client, &request);
-    let mut end = trace.clone().map(|trace| Box::new(End::of(trace)));
+    let mut end = trace.clone().map(|trace| Box::new(AccessLogGuard::of(trace)));
     let began = trace.as_ref().and_then(|trace| trace.now());
     let mut checked = check(&app, &policy, &state, client, trace.as_ref(), request);
-    if let Checked::Call(call) = &checked
+    if let Checked::AdmittedRequest(call) = &checked
         && call.owes()
         // Boxed, so that requests without Redis do not carry its future along.
         && let Err(refused) = Box::pin(call.settle()).await
@@ -150,7 +150,7 @@ pub(crate) async fn answer<H: Handlers>(
             }
             (refused.problem.into_response().map(Into::into), refused.quota)
         }
-        Checked::Call(call) => {
+        Checked::AdmittedRequest(call) => {
             // The busiest route does not ask the filters: that makes it 4 % faster.
             let response = if call.route == Route::SaveLog {
                 overdue(&app, &state, trace.as_ref(), routes::save_log(&call)).await
@@ -164,7 +164,7 @@ pub(crate) async fn answer<H: Handlers>(
             (response, call.quota().cloned())
         }
     };
-    policy.dress(&mut response, origin.as_ref());
+    policy.apply_headers(&mut response, origin.as_ref());
     if let Some(quota) = quota {
         rate_limit_headers(response.headers_mut(), &quota);
     }
@@ -172,7 +172,7 @@ pub(crate) async fn answer<H: Handlers>(
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     if let Some(trace) = &trace {
-        trace.dress(&mut response);
+        trace.apply_headers(&mut response);
     }
     if let Some(end) = &mut end {
         end.status = response.status().as_u16();
@@ -182,7 +182,7 @@ pub(crate) async fn answer<H: Handlers>(
             response = response.map(|_| start.into_body());
         } else {
             // The connection drops this future, and serves what follows in another way.
-            state.hand_over(start.into_handover(response, &policy.files.http, end));
+            state.set_takeover(start.into_takeover(response, &policy.files.http, end));
             return pending().await;
         }
     }
@@ -193,7 +193,7 @@ pub(crate) async fn answer<H: Handlers>(
 /// Waits for the handler, but not past the time that an answer may take: the connection's timer tells.
 async fn overdue(
     app: &App,
-    state: &ConnState,
+    state: &ConnectionState,
     trace: Option<&Arc<Trace>>,
     handler: impl Future<Output = Result<warp::reply::Response, Infallible>>,
 ) -> warp::reply::Response {
@@ -220,7 +220,7 @@ enum Checked {
         body: Option<Incoming>,
     },
     Refused(Box<Refused>),
-    Call(Arc<Call>),
+    AdmittedRequest(Arc<AdmittedRequest>),
 }
 
 impl Checked {
@@ -237,7 +237,7 @@ impl From<Problem> for Checked {
 
 /// A body so small that it is as good as here is read and dropped, so that the connection can be used again: a client
 /// that is told to come back later must not connect anew each time.
-async fn drain(body: Option<Incoming>, state: &ConnState) {
+async fn drain(body: Option<Incoming>, state: &ConnectionState) {
     const SMALL: u64 = 64 * 1024;
     const PATIENCE: Duration = Duration::from_millis(200);
     let Some(mut body) = body else { return };
@@ -261,7 +261,7 @@ fn shown(path: &str) -> String {
 fn check(
     app: &Arc<App>,
     policy: &Arc<Policy>,
-    state: &Arc<ConnState>,
+    state: &Arc<ConnectionState>,
     client: ClientAddr,
     trace: Option<&Arc<Trace>>,
     request: Request<Incoming>,
@@ -314,14 +314,14 @@ fn check(
         return Checked::Answer { response: page::page(&parts.headers), body: Some(body) };
     }
     let (app, policy, state) = (Arc::clone(app), Arc::clone(policy), Arc::clone(state));
-    match Call::admit(app, policy, state, trace.cloned(), client, route, parts, body) {
-        Ok(call) => Checked::Call(Arc::new(call)),
+    match AdmittedRequest::admit(app, policy, state, trace.cloned(), client, route, parts, body) {
+        Ok(call) => Checked::AdmittedRequest(Arc::new(call)),
         Err(refused) => Checked::Refused(refused),
     }
 }
 
 /// What hyper lets pass but a server must not (RFC 9112, section 6.1: request smuggling), and the size of the head.
-fn well_formed(request: &Request<Incoming>, state: &ConnState, policy: &Policy) -> Result<(), Problem> {
+fn well_formed(request: &Request<Incoming>, state: &ConnectionState, policy: &Policy) -> Result<(), Problem> {
     let headers = request.headers();
     if let Some(coding) = headers.get(header::TRANSFER_ENCODING) {
         // hyper takes Content-Length out where both stand, so the head is looked at as it came. One that can't be

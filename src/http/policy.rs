@@ -6,8 +6,8 @@ use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Response};
 
-use super::connection::state::Limits;
-use super::response::prepared_heads::Heads;
+use super::connection::state::Timeouts;
+use super::response::prepared_heads::PreparedHeads;
 use super::route::{METHODS, Route};
 use crate::config::{Files, KeyDigest, KeyEntry, LogEntry, LogName};
 use crate::guard::{Key, Rules};
@@ -29,7 +29,7 @@ pub struct Policy {
     /// all files
     pub files: Files,
     pub(crate) rules: Rules,
-    pub(crate) limits: Limits,
+    pub(crate) timeouts: Timeouts,
     /// requests are put down
     pub(crate) access_log: bool,
     /// stands for the key of whoever speaks on the admin socket
@@ -37,7 +37,7 @@ pub struct Policy {
     /// `Server` and the configured headers, on every answer
     fixed: Vec<(HeaderName, HeaderValue)>,
     /// what answers of the short way begin with; `None` = all requests go the long way
-    pub(crate) express: Option<Arc<Heads>>,
+    pub(crate) express: Option<Arc<PreparedHeads>>,
     /// the two paths of each keyed route
     paths: Vec<[String; 2]>,
 }
@@ -53,7 +53,7 @@ impl Policy {
         }
         let mut this = Self {
             rules: Rules::new(&files),
-            limits: Limits::new(&files.http),
+            timeouts: Timeouts::new(&files.http),
             operator: Arc::new(Key::new(KeyEntry {
                 name: "operator".into(),
                 ..KeyEntry::new(KeyDigest::of("operator"))
@@ -65,7 +65,7 @@ impl Policy {
             files,
             express: None,
         };
-        this.express = Heads::new(&this).map(Arc::new);
+        this.express = PreparedHeads::new(&this).map(Arc::new);
         this
     }
 
@@ -83,7 +83,7 @@ impl Policy {
     }
 
     /// Puts on an answer what stands on every answer: `Server`, configured headers, CORS for `origin`.
-    pub(crate) fn dress<B>(&self, response: &mut Response<B>, origin: Option<&HeaderValue>) {
+    pub(crate) fn apply_headers<B>(&self, response: &mut Response<B>, origin: Option<&HeaderValue>) {
         let headers = response.headers_mut();
         for (name, value) in &self.fixed {
             if *name == header::CONTENT_SECURITY_POLICY {

@@ -1,4 +1,4 @@
-//! Records that a reader selects, as an answer: found beside the event loop, in constant memory, and only so many
+//! TlsSocket that a reader selects, as an answer: found beside the event loop, in constant memory, and only so many
 //! searches at once.
 
 use std::sync::Arc;
@@ -8,11 +8,11 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 
-use super::admitted_request::{Call, Input};
-use super::connection::state::ConnState;
-use super::request::read_params::Asked;
+use super::admitted_request::{AdmittedRequest, Input};
+use super::connection::state::ConnectionState;
+use super::request::read_params::ReadRequest;
 use super::response::problem::Problem;
-use super::response::record_format::{Output, write_object};
+use super::response::record_format::{RecordFormat, write_object};
 use super::response::success;
 use super::response::success::Answer;
 use super::routes::get_logs::{cursor_header, streaming};
@@ -25,11 +25,11 @@ pub(crate) struct Searches(AtomicU32);
 /// One search, which ends when this is dropped.
 pub(crate) struct Search {
     searches: Arc<Searches>,
-    state: Arc<ConnState>,
+    state: Arc<ConnectionState>,
 }
 
 impl Search {
-    pub(crate) fn begin(call: &Call) -> Result<Self, Problem> {
+    pub(crate) fn begin(call: &AdmittedRequest) -> Result<Self, Problem> {
         let searches = Arc::clone(&call.app.searches);
         let most = call.policy.files.http.max_searches;
         let room = searches.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |running| {
@@ -51,27 +51,27 @@ impl Drop for Search {
 }
 
 /// What a route gives where nothing else is asked for.
-pub(crate) struct Usual {
+pub(crate) struct ReadDefaults {
     pub(crate) order: Order,
     pub(crate) limit: Option<std::num::NonZeroU64>,
     pub(crate) extent: Extent,
     /// `None`: an array of lines
-    pub(crate) output: Option<Output>,
+    pub(crate) output: Option<RecordFormat>,
 }
 
 /// Finishes the checks of a request for records, and reads what it asks for.
-pub(crate) async fn ask(call: &Arc<Call>) -> Result<Asked, Problem> {
+pub(crate) async fn ask(call: &Arc<AdmittedRequest>) -> Result<ReadRequest, Problem> {
     call.with_input(ask_with).await
 }
 
-async fn ask_with(call: Arc<Call>, input: Input) -> Result<Asked, Problem> {
+async fn ask_with(call: Arc<AdmittedRequest>, input: Input) -> Result<ReadRequest, Problem> {
     let params = call.params(&input)?;
     call.authorize(&params).await?;
-    Asked::read(&params, &call.app.store.cursor_key())
+    ReadRequest::read(&params, &call.app.store.cursor_key())
 }
 
 /// The records that are asked for, as an answer.
-pub(crate) async fn records(call: &Arc<Call>, asked: Asked, usual: Usual) -> Answer {
+pub(crate) async fn records(call: &Arc<AdmittedRequest>, asked: ReadRequest, usual: ReadDefaults) -> Answer {
     let store = &call.app.store;
     let key = store.cursor_key();
     let search = if asked.selection.is_all() { None } else { Some(Search::begin(call)?) };
@@ -100,22 +100,22 @@ pub(crate) async fn records(call: &Arc<Call>, asked: Asked, usual: Usual) -> Ans
         }))
     };
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, output.unwrap_or(Output::Json).media_type());
+    headers.insert(CONTENT_TYPE, output.unwrap_or(RecordFormat::Json).media_type());
     headers.extend(reading.len.map(|len| (CONTENT_LENGTH, HeaderValue::from(len))));
     success::keep_private(headers);
     cursor_header(call, &mut response, reading.stopped);
     Ok(response)
 }
 
-fn form(output: Option<Output>, key: CursorKey) -> Form {
+fn form(output: Option<RecordFormat>, key: CursorKey) -> Form {
     match output {
-        Some(Output::Text) => Form::LINES,
-        Some(Output::Json) => {
+        Some(RecordFormat::Text) => Form::LINES,
+        Some(RecordFormat::Json) => {
             let write =
                 Box::new(move |out: &mut Vec<u8>, line: &[u8], after| write_object(out, line, after, &key));
             Form { open: "[", between: ",", close: "]", write: Some(write) }
         }
-        Some(Output::Ndjson) => {
+        Some(RecordFormat::Ndjson) => {
             let write = Box::new(move |out: &mut Vec<u8>, line: &[u8], after| {
                 write_object(out, line, after, &key);
                 out.push(b'\n');

@@ -10,19 +10,19 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use crate::http::connection::state::{Millis, now};
 
 /// See the module. The timer itself is pinned where the future that waits lives.
-pub(crate) struct Alarm<'t> {
+pub(crate) struct LazyDeadline<'t> {
     armed: Millis,
     timer: Pin<&'t mut Sleep>,
 }
 
-impl<'t> Alarm<'t> {
+impl<'t> LazyDeadline<'t> {
     /// `timer`: of [`timer`], for the same deadline.
     pub(crate) const fn new(deadline: Millis, timer: Pin<&'t mut Sleep>) -> Self {
         Self { armed: deadline, timer }
     }
 
     /// Ready when `deadline` has passed; asked again after that, not before another second is over.
-    pub(crate) fn poll_passed(&mut self, deadline: Millis, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_expired(&mut self, deadline: Millis, cx: &mut Context<'_>) -> Poll<()> {
         if deadline < self.armed {
             self.arm(deadline);
         }
@@ -44,7 +44,7 @@ impl<'t> Alarm<'t> {
     }
 }
 
-/// The timer of an [`Alarm`].
+/// The timer of an [`LazyDeadline`].
 pub(crate) fn timer(deadline: Millis) -> Sleep {
     sleep_until(instant_of(deadline))
 }

@@ -8,7 +8,7 @@ use nix::unistd::{Gid, Uid, User, getegid, geteuid, getgrouplist};
 use tokio::net::UnixStream;
 
 /// By the credentials that the kernel noted when the peer connected (unix(7), `SO_PEERCRED`).
-pub(crate) fn may_administer(stream: &UnixStream) -> bool {
+pub(crate) fn is_admin_peer(stream: &UnixStream) -> bool {
     let Ok(credentials) = stream.peer_cred() else { return false };
     let uid = Uid::from_raw(credentials.uid());
     uid.is_root()

@@ -10,9 +10,9 @@ use tokio::net::TcpStream;
 
 /// See the module.
 #[derive(Debug)]
-pub(crate) struct Records(pub(crate) TcpStream);
+pub(crate) struct TlsSocket(pub(crate) TcpStream);
 
-impl AsyncRead for Records {
+impl AsyncRead for TlsSocket {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -22,7 +22,7 @@ impl AsyncRead for Records {
     }
 }
 
-impl AsyncWrite for Records {
+impl AsyncWrite for TlsSocket {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.0).poll_write(cx, bytes)
     }

@@ -11,10 +11,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
 
-use super::tls_socket::Records;
+use super::tls_socket::TlsSocket;
 
 /// See the module.
-pub(crate) trait Wire: AsyncRead + AsyncWrite + Unpin + Send + 'static {
+pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     /// Whether there is something to read: bytes, the end, an error. Nothing is read, so that whoever waits here needs no
     /// buffer.
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
@@ -29,7 +29,7 @@ pub(crate) trait Wire: AsyncRead + AsyncWrite + Unpin + Send + 'static {
 
     /// Keeps little of what is written in the system's buffers. They would grow to megabytes for each client that is slow,
     /// and show only after a third of it that the client took something.
-    fn keep_little(&self) {
+    fn limit_send_buffer(&self) {
         /// Bytes; the system takes twice as much with what it adds.
         const LITTLE: usize = 1024 * 1024;
         // A socket that refuses is as good, only larger.
@@ -44,7 +44,7 @@ pub(crate) trait Wire: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     }
 }
 
-impl Wire for TcpStream {
+impl Transport for TcpStream {
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // tokio takes a new socket for readable until a read says otherwise: only looking tells.
         let mut byte = [0];
@@ -60,7 +60,7 @@ impl Wire for TcpStream {
     }
 }
 
-impl Wire for UnixStream {
+impl Transport for UnixStream {
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_read_ready(cx)
     }
@@ -70,7 +70,7 @@ impl Wire for UnixStream {
     }
 }
 
-impl Wire for TlsStream<Records> {
+impl Transport for TlsStream<TlsSocket> {
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let (stream, session) = self.get_ref();
         // The first request may have come together with the end of the handshake, and is decrypted already.

@@ -50,7 +50,7 @@ impl Reloader {
     ) -> Self {
         if let Some(why) = &refused {
             event!(error, START_WITH_LAST_GOOD; "the last good configuration is in force: {why}");
-            app.vitals.reload_refused.store(Some(Arc::new(why.clone())));
+            app.instance_state.reload_refused.store(Some(Arc::new(why.clone())));
         }
         let pair = app.policy().files.server.tls.clone();
         Self { directories, app, notifier, refused, by_systemd, pair, shown: String::new() }
@@ -130,7 +130,7 @@ impl Reloader {
         {
             event!(error, RELOAD_REFUSED; "the last good configuration stays in force: {why}");
         }
-        self.app.vitals.reload_refused.store(refused.clone().map(Arc::new));
+        self.app.instance_state.reload_refused.store(refused.clone().map(Arc::new));
         self.refused = refused;
         self.shown = self.status();
         self.notifier.ready(&self.shown);

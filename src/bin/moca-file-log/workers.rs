@@ -1,4 +1,4 @@
-//! More threads that serve connections, each with an event loop of its own (`workers` in `http.toml`). All accept from
+//! ReplyExtras threads that serve connections, each with an event loop of its own (`workers` in `http.toml`). All accept from
 //! the same sockets and append to the same batch; what is written is written by the first thread and its disk thread,
 //! so order and durability are those of one thread.
 

@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 use nix::time::{ClockId, clock_gettime};
 
 use crate::config::HttpSettings;
-use crate::http::follow::takeover::Handover;
+use crate::http::follow::takeover::Takeover;
 
 /// The phases of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,7 +77,7 @@ pub(crate) fn now() -> Millis {
 
 /// How long each phase may take, milliseconds.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Limits {
+pub(crate) struct Timeouts {
     request: Millis,
     body_silence: Millis,
     response: Millis,
@@ -86,7 +86,7 @@ pub(crate) struct Limits {
     head: usize,
 }
 
-impl Limits {
+impl Timeouts {
     pub(crate) const fn request(&self) -> Millis {
         self.request
     }
@@ -107,7 +107,7 @@ const PATIENCE: Millis = 1_000;
 /// How long a refused client may be silent while what it still sends is thrown away, so that it can read why.
 pub(crate) const LINGER: Millis = 2_000;
 
-impl Limits {
+impl Timeouts {
     pub(crate) fn new(http: &HttpSettings) -> Self {
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX / 4);
         Self {
@@ -122,7 +122,7 @@ impl Limits {
 
 /// See the module.
 #[derive(Debug)]
-pub(crate) struct ConnState {
+pub(crate) struct ConnectionState {
     /// phase in the lowest byte, its begin above
     word: AtomicU64,
     /// when the last byte of a body came
@@ -141,16 +141,16 @@ pub(crate) struct ConnState {
     /// of HTTP/2: what the client still sends and nobody reads
     unread: Mutex<Option<Box<Incoming>>>,
     /// of HTTP/1: what takes the connection over
-    handover: Mutex<Option<Box<Handover>>>,
+    takeover: Mutex<Option<Box<Takeover>>>,
     /// since when a search for this request is under way; 0 = there is none
     searching_since: AtomicU64,
-    limits: Limits,
+    timeouts: Timeouts,
 }
 
 const NOT_EXPIRED: u64 = 0;
 
-impl ConnState {
-    pub(crate) fn new(limits: Limits) -> Self {
+impl ConnectionState {
+    pub(crate) fn new(timeouts: Timeouts) -> Self {
         Self {
             word: AtomicU64::new(pack(Phase::New, now())),
             last_read: AtomicU64::new(0),
@@ -161,15 +161,15 @@ impl ConnState {
             head: Mutex::new(Vec::new()),
             is_stream: false,
             unread: Mutex::new(None),
-            handover: Mutex::new(None),
+            takeover: Mutex::new(None),
             searching_since: AtomicU64::new(0),
-            limits,
+            timeouts,
         }
     }
 
     /// Of a stream of HTTP/2 whose head just came.
-    pub(crate) fn of_stream(limits: Limits) -> Self {
-        Self { word: AtomicU64::new(pack(Phase::Head, now())), is_stream: true, ..Self::new(limits) }
+    pub(crate) fn of_stream(timeouts: Timeouts) -> Self {
+        Self { word: AtomicU64::new(pack(Phase::Head, now())), is_stream: true, ..Self::new(timeouts) }
     }
 
     pub(crate) fn phase(&self) -> Phase {
@@ -239,17 +239,17 @@ impl ConnState {
     }
 
     /// The connection is to be taken over: hyper has nothing more to do with it.
-    pub(crate) fn hand_over(&self, handover: Handover) {
-        *self.handover.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(handover));
+    pub(crate) fn set_takeover(&self, takeover: Takeover) {
+        *self.takeover.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(takeover));
         self.enter(Phase::Following);
     }
 
     /// What takes the connection over, when everything before it is written.
-    pub(crate) fn handed_over(&self) -> Option<Box<Handover>> {
+    pub(crate) fn take_takeover(&self) -> Option<Box<Takeover>> {
         if self.phase() != Phase::Following || self.blocked_since.load(Ordering::Relaxed) != 0 {
             return None;
         }
-        self.handover.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.takeover.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// A piece of a body was read.
@@ -302,7 +302,7 @@ impl ConnState {
                 let end = head_end(bytes);
                 let room = HEAD_KEPT.saturating_sub(head.len()).min(end.unwrap_or(bytes.len()));
                 head.extend_from_slice(&bytes[..room]);
-                end.is_none() && head.len() > self.limits.head && head_end(&head).is_none()
+                end.is_none() && head.len() > self.timeouts.head && head_end(&head).is_none()
             }
             Phase::Body | Phase::Lingering => {
                 self.last_read.store(now(), Ordering::Relaxed);
@@ -363,24 +363,24 @@ impl ConnState {
     pub(crate) fn deadline(&self) -> (Millis, Expired) {
         let blocked = self.blocked_since.load(Ordering::Relaxed);
         if blocked != 0 {
-            return (blocked + self.limits.response, Expired::Stalled);
+            return (blocked + self.timeouts.response, Expired::Stalled);
         }
         let (phase, since) = unpack(self.word.load(Ordering::Relaxed));
         match phase {
-            Phase::New => (since + self.limits.request, Expired::Silence),
-            Phase::Head => (since + self.limits.request, Expired::Head),
+            Phase::New => (since + self.timeouts.request, Expired::Silence),
+            Phase::Head => (since + self.timeouts.request, Expired::Head),
             Phase::Body => {
-                let silence = self.last_read.load(Ordering::Relaxed) + self.limits.body_silence;
-                (silence.min(since + self.limits.request), Expired::Body)
+                let silence = self.last_read.load(Ordering::Relaxed) + self.timeouts.body_silence;
+                (silence.min(since + self.timeouts.request), Expired::Body)
             }
-            Phase::Handling => (since + self.limits.response, Expired::Answer),
+            Phase::Handling => (since + self.timeouts.response, Expired::Answer),
             // The answer streams as fast as it is taken; a client that takes nothing is seen by `blocked`.
-            Phase::Answering | Phase::Following => (now() + self.limits.response, Expired::Stalled),
-            Phase::Idle => (since + self.limits.keep_alive, Expired::Silence),
-            Phase::Offering => (since + self.limits.response, Expired::Stalled),
+            Phase::Answering | Phase::Following => (now() + self.timeouts.response, Expired::Stalled),
+            Phase::Idle => (since + self.timeouts.keep_alive, Expired::Silence),
+            Phase::Offering => (since + self.timeouts.response, Expired::Stalled),
             Phase::Lingering => {
                 let silence = self.last_read.load(Ordering::Relaxed).max(since) + LINGER;
-                (silence.min(since + self.limits.request), Expired::Stalled)
+                (silence.min(since + self.timeouts.request), Expired::Stalled)
             }
         }
     }
@@ -422,7 +422,7 @@ fn head_end(bytes: &[u8]) -> Option<usize> {
 /// What hyper may read at once. A batch in one piece is parsed where it lies, which is worth a fifth of its time.
 pub(crate) const READ_AT_ONCE: usize = 32 * 1024;
 
-/// More of a head than this is not looked at again. Longer ones than [`READ_AT_ONCE`] are refused by hyper.
+/// ReplyExtras of a head than this is not looked at again. Longer ones than [`READ_AT_ONCE`] are refused by hyper.
 const HEAD_KEPT: usize = 2 * READ_AT_ONCE;
 
 const fn pack(phase: Phase, since: Millis) -> u64 {
@@ -450,14 +450,14 @@ mod tests {
     #[test]
     fn a_head_that_is_too_long_is_noticed_before_its_end() {
         let http = HttpSettings { max_header_size: 300, ..HttpSettings::default() };
-        let state = ConnState::new(Limits::new(&http));
+        let state = ConnectionState::new(Timeouts::new(&http));
         assert!(!state.received(b"GET / HTTP/1.1\r\n"));
         assert!(!state.received(&[b'a'; 200]));
         assert!(state.received(&[b'a'; 200]));
-        let state = ConnState::new(Limits::new(&http));
+        let state = ConnectionState::new(Timeouts::new(&http));
         let whole = [&b"POST / HTTP/1.1\r\nHost: a\r\n\r\n"[..], &[b'a'; 1000]].concat();
         assert!(!state.received(&whole), "what follows the head is none of it");
-        let state = ConnState::new(Limits::new(&http));
+        let state = ConnectionState::new(Timeouts::new(&http));
         let (first, second) = whole.split_at(28);
         assert!(!state.received(first));
         assert!(!state.received(second), "the blank line came in two pieces");

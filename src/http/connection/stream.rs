@@ -10,17 +10,17 @@ use bytes::{Buf, Bytes};
 use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::state::{ConnState, Expired, Phase};
+use super::state::{ConnectionState, Expired, Phase};
 use crate::guard::ClientAddr;
 use crate::http::app::App;
 use crate::http::observe::request_trace::refused_bare;
 use crate::http::response::problem::Problem;
-use crate::net::transport::Wire;
+use crate::net::transport::Transport;
 
 /// See the module.
-pub(crate) struct ConnStream<S> {
+pub(crate) struct ConnectionStream<S> {
     inner: S,
-    state: Arc<ConnState>,
+    state: Arc<ConnectionState>,
     app: Arc<App>,
     peer: ClientAddr,
     /// bytes that go out instead of those hyper wrote, and how many of them are out
@@ -34,8 +34,8 @@ pub(crate) struct ConnStream<S> {
     told: bool,
 }
 
-impl<S: Wire> ConnStream<S> {
-    pub(crate) const fn new(inner: S, state: Arc<ConnState>, app: Arc<App>, peer: ClientAddr) -> Self {
+impl<S: Transport> ConnectionStream<S> {
+    pub(crate) const fn new(inner: S, state: Arc<ConnectionState>, app: Arc<App>, peer: ClientAddr) -> Self {
         Self {
             inner,
             state,
@@ -143,7 +143,7 @@ impl<S: Wire> ConnStream<S> {
     }
 }
 
-impl<S: Wire> AsyncRead for ConnStream<S> {
+impl<S: Transport> AsyncRead for ConnectionStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -175,7 +175,7 @@ impl<S: Wire> AsyncRead for ConnStream<S> {
     }
 }
 
-impl<S: Wire> AsyncWrite for ConnStream<S> {
+impl<S: Transport> AsyncWrite for ConnectionStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         if self.is_hypers_own() && self.instead.is_none() {
             self.instead = bare_refusal(buf).map(|status| (self.refusal(status), 0));

@@ -1,4 +1,4 @@
-//! Records as they travel to followers, made once for all who want the same at the same place.
+//! TlsSocket as they travel to followers, made once for all who want the same at the same place.
 //!
 //! A block is the records of one piece of the log, selected and encoded. Blocks that were made lately are kept, so that a
 //! thousand followers cost one read and one encoding; a follower that is far behind makes its own, and holds one at a time.
@@ -26,7 +26,7 @@ pub(crate) enum Form {
 
 /// What a follower wants to see, and how.
 #[derive(Debug)]
-pub(crate) struct Shape {
+pub(crate) struct BlockFormat {
     pub(crate) form: Form,
     pub(crate) selection: Selection,
     /// tells selections apart
@@ -73,7 +73,7 @@ impl Block {
     }
 
     /// Selects and encodes.
-    fn make(piece: &Piece, shape: &Shape, key: &CursorKey) -> Self {
+    fn make(piece: &Piece, shape: &BlockFormat, key: &CursorKey) -> Self {
         let mut records = Vec::new();
         let mut ends = Vec::new();
         let mut begin = 0;
@@ -137,13 +137,13 @@ fn event(out: &mut Vec<u8>, line: &[u8], cursor: Cursor, key: &CursorKey) {
 
 /// An unmasked, unfragmented text frame (RFC 6455, section 5.2).
 fn message(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
-    const LONGEST_HEAD: usize = 10;
+    const MAX_HEAD_LENGTH: usize = 10;
     let begin = out.len();
-    out.extend_from_slice(&[0; LONGEST_HEAD]);
+    out.extend_from_slice(&[0; MAX_HEAD_LENGTH]);
     write(out);
-    let head = frame_head(0x1, out.len() - begin - LONGEST_HEAD);
-    let spare = LONGEST_HEAD - head.len();
-    out[begin + spare..begin + LONGEST_HEAD].copy_from_slice(&head);
+    let head = frame_head(0x1, out.len() - begin - MAX_HEAD_LENGTH);
+    let spare = MAX_HEAD_LENGTH - head.len();
+    out[begin + spare..begin + MAX_HEAD_LENGTH].copy_from_slice(&head);
     out.drain(begin..begin + spare);
 }
 
@@ -215,7 +215,7 @@ impl Blocks {
     pub(crate) async fn get(
         &self,
         store: &dyn LogStore,
-        shape: &Shape,
+        shape: &BlockFormat,
         after: Cursor,
         size: u64,
     ) -> Result<Arc<Block>, ReadError> {

@@ -10,8 +10,8 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::block::{Block, Shape};
-use super::hub::{Followers, Round, Seat};
+use super::block::{Block, BlockFormat};
+use super::hub::{FollowerHub, FollowerPermit, Tick};
 use crate::guard::{ClientAddr, Key};
 use crate::http::app::App;
 use crate::http::policy::Policy;
@@ -20,7 +20,7 @@ use crate::store::{Cursor, ReadError};
 /// See the module. It holds a cursor, and nothing of the log.
 pub(crate) struct Follower {
     app: Arc<App>,
-    pub(crate) shape: Shape,
+    pub(crate) shape: BlockFormat,
     at: Cursor,
     /// records that may still come
     left: Option<u64>,
@@ -29,14 +29,14 @@ pub(crate) struct Follower {
     client: ClientAddr,
     key: Arc<Key>,
     policy: Arc<Policy>,
-    rounds: watch::Receiver<Round>,
-    judged: u64,
-    _seat: Seat,
+    rounds: watch::Receiver<Tick>,
+    auth_epoch: u64,
+    _seat: FollowerPermit,
 }
 
 /// What a follower gets.
 #[derive(Debug, Clone)]
-pub(crate) enum Given {
+pub(crate) enum FollowEvent {
     /// records
     Block(Arc<Block>),
     /// the last ones
@@ -56,12 +56,12 @@ impl Follower {
         policy: &Arc<Policy>,
         client: ClientAddr,
         key: Arc<Key>,
-        shape: Shape,
+        shape: BlockFormat,
         at: Cursor,
         limit: Option<u64>,
     ) -> Self {
-        let (seat, rounds) = Followers::enter(app);
-        let judged = rounds.borrow().judged;
+        let (seat, rounds) = FollowerHub::enter(app);
+        let auth_epoch = rounds.borrow().auth_epoch;
         Self {
             app: Arc::clone(app),
             shape,
@@ -72,7 +72,7 @@ impl Follower {
             key,
             policy: Arc::clone(policy),
             rounds,
-            judged,
+            auth_epoch,
             _seat: seat,
         }
     }
@@ -89,28 +89,28 @@ impl Follower {
     }
 
     /// What comes; it ends after anything but a block.
-    pub(crate) fn given(self) -> impl Stream<Item = Given> + Send {
+    pub(crate) fn given(self) -> impl Stream<Item = FollowEvent> + Send {
         unfold(Some(self), |this| async move {
             let mut this = this?;
             let given = this.next().await;
-            let goes_on = matches!(given, Given::Block(_));
+            let goes_on = matches!(given, FollowEvent::Block(_));
             Some((given, goes_on.then_some(this)))
         })
     }
 
     /// The next block with records in it.
-    async fn next(&mut self) -> Given {
+    async fn next(&mut self) -> FollowEvent {
         let mut failures = RESTS.iter();
         loop {
             let at = self.at;
-            let judged = self.judged;
-            let news = self.rounds.wait_for(|round| at < round.end || round.judged != judged).await;
-            let Ok(round) = news.map(|round| *round) else { return Given::Failed };
-            if round.judged != judged {
+            let auth_epoch = self.auth_epoch;
+            let news = self.rounds.wait_for(|round| at < round.end || round.auth_epoch != auth_epoch).await;
+            let Ok(round) = news.map(|round| *round) else { return FollowEvent::Failed };
+            if round.auth_epoch != auth_epoch {
                 if !self.may_go_on() {
-                    return Given::Refused;
+                    return FollowEvent::Refused;
                 }
-                self.judged = round.judged;
+                self.auth_epoch = round.auth_epoch;
                 continue;
             }
             let followers = &self.app.followers;
@@ -127,7 +127,7 @@ impl Follower {
                         sleep(*rest).await;
                         continue;
                     }
-                    None => return Given::Failed,
+                    None => return FollowEvent::Failed,
                 },
             };
             if block.next == at {
@@ -144,12 +144,12 @@ impl Follower {
             }
             match &mut self.left {
                 Some(left) if *left <= records => {
-                    return Given::Last(block.first(usize::try_from(*left).unwrap_or(usize::MAX)));
+                    return FollowEvent::Last(block.first(usize::try_from(*left).unwrap_or(usize::MAX)));
                 }
                 Some(left) => *left -= records,
                 None => {}
             }
-            return Given::Block(block);
+            return FollowEvent::Block(block);
         }
     }
 

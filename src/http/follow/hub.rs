@@ -20,9 +20,9 @@ use crate::store::Cursor;
 
 /// What all followers of an instance share.
 #[derive(Debug, Default)]
-pub(crate) struct Followers {
+pub(crate) struct FollowerHub {
     thread: OnceLock<Option<Handle>>,
-    round: OnceLock<watch::Sender<Round>>,
+    round: OnceLock<watch::Sender<Tick>>,
     arrived: Arc<Notify>,
     count: AtomicU64,
     pub(crate) blocks: Blocks,
@@ -30,46 +30,47 @@ pub(crate) struct Followers {
 
 /// What followers are told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Round {
+pub(crate) struct Tick {
     /// where the log ended when the round began
     pub(crate) end: Cursor,
-    /// counts the changes after which those who follow are judged again
-    pub(crate) judged: u64,
+    /// counts the changes after which those who follow are auth_epoch again
+    pub(crate) auth_epoch: u64,
 }
 
 /// From one round to the next at least: what comes within it goes out together.
-const PAUSE: Duration = Duration::from_millis(4);
+const TICK_INTERVAL: Duration = Duration::from_millis(4);
 
 /// How often it is looked whether those who follow still may.
-const LOOK: Duration = Duration::from_secs(1);
+const PERMISSION_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Bytes of the log that all followers together may have in hand, each a piece of its own.
-const IN_HAND: u64 = 32 * 1024 * 1024;
+const MAX_CHUNK_BYTES_IN_USE: u64 = 32 * 1024 * 1024;
 
 /// How large pieces may be.
-const PIECES: std::ops::RangeInclusive<u64> = 4 * 1024..=64 * 1024;
+const CHUNK_BYTES: std::ops::RangeInclusive<u64> = 4 * 1024..=64 * 1024;
 
 /// One who follows.
-pub(crate) struct Seat(Arc<App>);
+pub(crate) struct FollowerPermit(Arc<App>);
 
-impl Drop for Seat {
+impl Drop for FollowerPermit {
     fn drop(&mut self) {
         self.0.followers.count.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-impl Followers {
+impl FollowerHub {
     /// How many follow now.
     pub(crate) fn count(&self) -> u64 {
         self.count.load(Ordering::Relaxed)
     }
 
     /// One more follower, and what it listens to.
-    pub(crate) fn enter(app: &Arc<App>) -> (Seat, watch::Receiver<Round>) {
+    pub(crate) fn enter(app: &Arc<App>) -> (FollowerPermit, watch::Receiver<Tick>) {
         let this = &app.followers;
         this.count.fetch_add(1, Ordering::Relaxed);
-        let seat = Seat(Arc::clone(app));
-        let round = this.round.get_or_init(|| watch::Sender::new(Round { end: app.store.end(), judged: 0 }));
+        let seat = FollowerPermit(Arc::clone(app));
+        let round =
+            this.round.get_or_init(|| watch::Sender::new(Tick { end: app.store.end(), auth_epoch: 0 }));
         // Also starts the thread.
         let _ = this.thread(app);
         this.arrived.notify_one();
@@ -78,8 +79,8 @@ impl Followers {
 
     /// The size of pieces for as many followers as there are: a power of two.
     pub(crate) fn piece_size(&self) -> u64 {
-        let share = IN_HAND / self.count().max(1);
-        (share.clamp(*PIECES.start(), *PIECES.end()) / 2 + 1).next_power_of_two()
+        let share = MAX_CHUNK_BYTES_IN_USE / self.count().max(1);
+        (share.clamp(*CHUNK_BYTES.start(), *CHUNK_BYTES.end()) / 2 + 1).next_power_of_two()
     }
 
     /// Does `work` on the followers' thread; on this one where there is none. Dropped, the work is dropped.
@@ -132,7 +133,7 @@ async fn rounds(app: Weak<App>, arrived: Arc<Notify>) {
         }
         let changed = this.store.changed();
         drop(this);
-        drop(timeout(LOOK, changed).await);
+        drop(timeout(PERMISSION_CHECK_INTERVAL, changed).await);
         let Some(this) = app.upgrade() else { return };
         let (policy, maintenance) = (this.policy(), this.guard.maintenance().is_on(this.policy().rules()));
         let law = (Arc::as_ptr(&policy) as usize, maintenance);
@@ -140,7 +141,7 @@ async fn rounds(app: Weak<App>, arrived: Arc<Notify>) {
         let end = this.store.end();
         if let Some(round) = this.followers.round.get() {
             round.send_if_modified(|round| {
-                let next = Round { end, judged: round.judged + u64::from(amended) };
+                let next = Tick { end, auth_epoch: round.auth_epoch + u64::from(amended) };
                 let news = next != *round;
                 *round = next;
                 news
@@ -149,6 +150,6 @@ async fn rounds(app: Weak<App>, arrived: Arc<Notify>) {
         drop((policy, this));
         // Behind everybody who was woken: each had its turn before the next round begins.
         tokio::task::yield_now().await;
-        sleep(PAUSE).await;
+        sleep(TICK_INTERVAL).await;
     }
 }

@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::http::connection::state::{Millis, now};
 
 /// See the module.
-pub(crate) struct Pipe<S> {
+pub(crate) struct SocketWriter<S> {
     stream: S,
     out: Bytes,
     /// bytes that are handed to the system at once
@@ -27,7 +27,7 @@ pub(crate) struct Pipe<S> {
 /// Reads of what a client says in one turn, so that nobody keeps the others waiting by talking.
 const TURN: usize = 16;
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Pipe<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> SocketWriter<S> {
     pub(crate) fn new(stream: S, head: Vec<u8>, most: usize) -> Self {
         let now = now();
         Self { stream, out: Bytes::from(head), most: most.max(1), blocked: None, moved: now, wrote: now }

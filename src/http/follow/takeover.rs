@@ -11,26 +11,26 @@ use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use http::{StatusCode, Version, response};
 
-pub(crate) use super::hub::Followers;
+pub(crate) use super::hub::FollowerHub;
 
-use super::block::{Form, Shape};
+use super::block::{BlockFormat, Form};
 use super::follower::Follower;
 use crate::config::HttpSettings;
-use crate::http::admitted_request::{Call, Input};
-use crate::http::connection::stream::ConnStream;
-use crate::http::observe::request_trace::End;
+use crate::http::admitted_request::{AdmittedRequest, Input};
+use crate::http::connection::stream::ConnectionStream;
+use crate::http::observe::request_trace::AccessLogGuard;
 use crate::http::pipeline::WarpBody;
 use crate::http::query_response::Search;
 use crate::http::request::params::Params;
 use crate::http::request::read_params;
-use crate::http::request::read_params::Asked;
+use crate::http::request::read_params::ReadRequest;
 use crate::http::response::problem::Problem;
-use crate::http::response::record_format::Output;
+use crate::http::response::record_format::RecordFormat;
 use crate::http::response::success;
 use crate::http::response::success::Answer;
 use crate::http::routes::get_logs::cursor_header;
-use crate::http::server::http1::Stopping;
-use crate::net::transport::Wire;
+use crate::http::server::http1::Shutdown;
+use crate::net::transport::Transport;
 use crate::store::{Cursor, Order, ReadError};
 
 static LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -38,18 +38,18 @@ static ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering"
 const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
 
 /// Follows the log.
-pub(crate) async fn tail(call: &Arc<Call>) -> Answer {
+pub(crate) async fn tail(call: &Arc<AdmittedRequest>) -> Answer {
     call.with_input(begin).await
 }
 
-async fn begin(call: Arc<Call>, input: Input) -> Answer {
+async fn begin(call: Arc<AdmittedRequest>, input: Input) -> Answer {
     let params = call.params(&input)?;
     let key = call.authorize(&params).await?;
-    let accept = super::websocket::asked_for(&call.parts)?;
+    let accept = super::websocket::websocket_requested(&call.parts)?;
     let store = &call.app.store;
-    let asked = Asked::read(&params, &store.cursor_key())?;
+    let asked = ReadRequest::read(&params, &store.cursor_key())?;
     if asked.order == Some(Order::Descending) {
-        return Err(read_params::wrong("order", "a tail gives records as they come"));
+        return Err(read_params::invalid_parameter("order", "a tail gives records as they come"));
     }
     let name = selection_name(&params, &asked)?;
     let resume = resume(&call, &asked)?;
@@ -66,8 +66,8 @@ async fn begin(call: Arc<Call>, input: Input) -> Answer {
     };
     let form = match (&accept, asked.output) {
         (Some(_), _) => Form::Message,
-        (None, None | Some(Output::Text)) => Form::EventOfLine,
-        (None, Some(Output::Json | Output::Ndjson)) => Form::EventOfObject,
+        (None, None | Some(RecordFormat::Text)) => Form::EventOfLine,
+        (None, Some(RecordFormat::Json | RecordFormat::Ndjson)) => Form::EventOfObject,
     };
     let mut response = warp::reply::Response::new(Bytes::new().into());
     let headers = response.headers_mut();
@@ -80,13 +80,13 @@ async fn begin(call: Arc<Call>, input: Input) -> Answer {
     if call.is_head() {
         return Ok(response);
     }
-    let shape = Shape { form, selection, name: name.into() };
+    let shape = BlockFormat { form, selection, name: name.into() };
     let limit = asked.limit.map(NonZeroU64::get);
     let follower = Follower::new(&call.app, &call.policy, call.client, key, shape, at, limit);
     let protocol = match accept {
         None => Protocol::Events,
         Some(accept) => {
-            accept.dress(&mut response);
+            accept.apply_headers(&mut response);
             Protocol::WebSocket
         }
     };
@@ -96,18 +96,18 @@ async fn begin(call: Arc<Call>, input: Input) -> Answer {
 }
 
 /// After which record a client goes on: what it received last, as a browser tells it, else what it asks for.
-fn resume(call: &Call, asked: &Asked) -> Result<Option<Cursor>, Problem> {
+fn resume(call: &AdmittedRequest, asked: &ReadRequest) -> Result<Option<Cursor>, Problem> {
     let Some(last) = call.parts.headers.get(&LAST_EVENT_ID).filter(|id| !id.is_empty()) else {
         return Ok(asked.cursor);
     };
     let decoded = last.to_str().ok().map(|text| call.app.store.cursor_key().decode(text.trim()));
     match decoded {
         Some(Ok(cursor)) => Ok(Some(cursor)),
-        _ => Err(read_params::wrong("Last-Event-ID", "not a cursor of this log")),
+        _ => Err(read_params::invalid_parameter("Last-Event-ID", "not a cursor of this log")),
     }
 }
 
-async fn still_there(call: &Call, cursor: Cursor) -> Result<Cursor, Problem> {
+async fn still_there(call: &AdmittedRequest, cursor: Cursor) -> Result<Cursor, Problem> {
     // The log as it is, not as it was left: somebody may have moved the file.
     drop(call.app.store.snapshot().await?);
     let mut found = call.app.store.piece(cursor, 1).await;
@@ -131,7 +131,7 @@ fn lines(params: &Params<'_>) -> Result<Option<NonZeroU64>, Problem> {
 }
 
 /// A text that tells this selection from others.
-fn selection_name(params: &Params<'_>, asked: &Asked) -> Result<String, Problem> {
+fn selection_name(params: &Params<'_>, asked: &ReadRequest) -> Result<String, Problem> {
     let mut name = String::new();
     if asked.selection.is_all() {
         return Ok(name);
@@ -181,28 +181,28 @@ impl Start {
     }
 
     /// What takes the connection over, with the head of its answer.
-    pub(crate) fn into_handover<B>(
+    pub(crate) fn into_takeover<B>(
         self,
         response: http::Response<B>,
         settings: &HttpSettings,
-        end: Option<Box<End>>,
-    ) -> Handover {
-        Handover { start: self, head: response.into_parts().0, settings: Times::of(settings), end }
+        end: Option<Box<AccessLogGuard>>,
+    ) -> Takeover {
+        Takeover { start: self, head: response.into_parts().0, settings: Times::of(settings), end }
     }
 }
 
 /// A connection of HTTP/1 that is no matter of hyper any more.
-pub(crate) struct Handover {
+pub(crate) struct Takeover {
     pub(crate) start: Start,
     pub(crate) head: response::Parts,
     pub(crate) settings: Times,
     /// where somebody wants to know
-    pub(crate) end: Option<Box<End>>,
+    pub(crate) end: Option<Box<AccessLogGuard>>,
 }
 
-impl std::fmt::Debug for Handover {
+impl std::fmt::Debug for Takeover {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Handover").field("protocol", &self.start.protocol).finish_non_exhaustive()
+        f.debug_struct("Takeover").field("protocol", &self.start.protocol).finish_non_exhaustive()
     }
 }
 
@@ -237,13 +237,13 @@ impl Times {
 }
 
 /// Serves a connection that was handed over, to its end, on the followers' thread.
-pub(crate) async fn serve<S: Wire>(stream: ConnStream<S>, handover: Handover, stopping: Stopping) {
+pub(crate) async fn serve<S: Transport>(stream: ConnectionStream<S>, takeover: Takeover, stopping: Shutdown) {
     let app = stream.app();
-    stream.inner().keep_little();
-    Followers::run(&app, async move {
-        match handover.start.protocol {
-            Protocol::Events => super::sse::serve(stream, handover, stopping).await,
-            Protocol::WebSocket => super::websocket::serve(stream, handover, stopping).await,
+    stream.inner().limit_send_buffer();
+    FollowerHub::run(&app, async move {
+        match takeover.start.protocol {
+            Protocol::Events => super::sse::serve(stream, takeover, stopping).await,
+            Protocol::WebSocket => super::websocket::serve(stream, takeover, stopping).await,
         }
     })
     .await;

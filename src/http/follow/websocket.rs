@@ -1,4 +1,4 @@
-//! Records as messages of WebSocket (RFC 6455), over a connection of HTTP/1.1 that was taken over.
+//! TlsSocket as messages of WebSocket (RFC 6455), over a connection of HTTP/1.1 that was taken over.
 //!
 //! Frames of records are made once for all followers, as a server's frames have no mask. Between them stand our own
 //! control frames; what a client says beside its own is read and thrown away.
@@ -21,19 +21,19 @@ use sha1::{Digest, Sha1};
 use tokio::time::timeout;
 
 use super::block::frame_head;
-use super::follower::Given;
-use super::socket_writer::Pipe;
-use super::takeover::{Handover, Times, raw_head};
-use super::ws_frames::{CLOSE, Code, Frames, PING, PONG, Said};
+use super::follower::FollowEvent;
+use super::socket_writer::SocketWriter;
+use super::takeover::{Takeover, Times, raw_head};
+use super::ws_frames::{CLOSE, ClientMessage, Code, Frames, PING, PONG};
 use crate::http::connection::state::{Millis, now};
-use crate::http::connection::stream::ConnStream;
+use crate::http::connection::stream::ConnectionStream;
 use crate::http::response::problem::Problem;
-use crate::http::server::http1::Stopping;
-use crate::net::deadline::{Alarm, timer};
-use crate::net::transport::Wire;
+use crate::http::server::http1::Shutdown;
+use crate::net::deadline::{LazyDeadline, timer};
+use crate::net::transport::Transport;
 
 /// How long a client may take to answer a closing frame, milliseconds.
-const GOODBYE: Millis = 1000;
+const CLOSE_TIMEOUT: Millis = 1000;
 
 /// Reads of what a client says in one turn.
 const TURN: usize = 16;
@@ -48,17 +48,18 @@ pub(crate) struct Accept(HeaderValue);
 ///
 /// # Errors
 /// Where it does but in a way that can't be answered.
-pub(crate) fn asked_for(parts: &Parts) -> Result<Option<Accept>, Problem> {
+pub(crate) fn websocket_requested(parts: &Parts) -> Result<Option<Accept>, Problem> {
     let headers = &parts.headers;
     if !has_token(headers, &UPGRADE, "websocket") || parts.version == Version::HTTP_2 {
         return Ok(None);
     }
-    let wrong = |why: &'static str| Problem::bad_request("Not a WebSocket handshake.").because(why);
+    let invalid_parameter =
+        |why: &'static str| Problem::bad_request("Not a WebSocket handshake.").because(why);
     if parts.method != Method::GET || parts.version != Version::HTTP_11 {
-        return Err(wrong("it takes GET and HTTP/1.1"));
+        return Err(invalid_parameter("it takes GET and HTTP/1.1"));
     }
     if !has_token(headers, &CONNECTION, "upgrade") {
-        return Err(wrong("Connection: Upgrade is missing"));
+        return Err(invalid_parameter("Connection: Upgrade is missing"));
     }
     const VERSION: HeaderValue = HeaderValue::from_static("13");
     if headers.get(SEC_WEBSOCKET_VERSION) != Some(&VERSION) {
@@ -68,15 +69,15 @@ pub(crate) fn asked_for(parts: &Parts) -> Result<Option<Accept>, Problem> {
     }
     let mut keys = headers.get_all(SEC_WEBSOCKET_KEY).iter();
     let (Some(key), None) = (keys.next(), keys.next()) else {
-        return Err(wrong("one Sec-WebSocket-Key is needed"));
+        return Err(invalid_parameter("one Sec-WebSocket-Key is needed"));
     };
     if BASE64.decode(key.as_bytes()).map_or(0, |nonce| nonce.len()) != 16 {
-        return Err(wrong("Sec-WebSocket-Key is not 16 bytes in base64"));
+        return Err(invalid_parameter("Sec-WebSocket-Key is not 16 bytes in base64"));
     }
     // RFC 6455, section 1.3.
     let proof = Sha1::new().chain_update(key).chain_update("258EAFA5-E914-47DA-95CA-C5AB0DC85B11").finalize();
     let proof = HeaderValue::try_from(BASE64.encode(&proof));
-    proof.map(|proof| Some(Accept(proof))).map_err(|_| wrong("Sec-WebSocket-Key"))
+    proof.map(|proof| Some(Accept(proof))).map_err(|_| invalid_parameter("Sec-WebSocket-Key"))
 }
 
 fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
@@ -86,7 +87,7 @@ fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
 
 impl Accept {
     /// Makes an answer the end of the handshake.
-    pub(crate) fn dress<B>(self, response: &mut Response<B>) {
+    pub(crate) fn apply_headers<B>(self, response: &mut Response<B>) {
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         let headers = response.headers_mut();
         headers.remove(CONTENT_LENGTH);
@@ -97,18 +98,22 @@ impl Accept {
 }
 
 /// Serves a connection to its end.
-pub(crate) async fn serve<S: Wire>(stream: ConnStream<S>, mut handover: Handover, stopping: Stopping) {
-    let times = handover.settings;
-    let head = raw_head(&mut handover.head, false);
-    let mut end = handover.end;
-    let follower = handover.start.follower.in_pieces_of(times.write_limit as u64);
+pub(crate) async fn serve<S: Transport>(
+    stream: ConnectionStream<S>,
+    mut takeover: Takeover,
+    stopping: Shutdown,
+) {
+    let times = takeover.settings;
+    let head = raw_head(&mut takeover.head, false);
+    let mut end = takeover.end;
+    let follower = takeover.start.follower.in_pieces_of(times.write_limit as u64);
     let mut given = pin!(follower.given());
     let mut draining = pin!(stopping.drain.cancelled());
     let mut hurrying = pin!(stopping.hurry.cancelled());
-    let mut talk = Talk::new(Pipe::new(stream, head, times.write_limit), times);
+    let mut talk = WebSocketSession::new(SocketWriter::new(stream, head, times.write_limit), times);
     let deadline = talk.deadline();
     let timer = pin!(timer(deadline));
-    let mut alarm = Alarm::new(deadline, timer);
+    let mut alarm = LazyDeadline::new(deadline, timer);
     poll_fn(|cx| {
         if hurrying.as_mut().poll(cx).is_ready() {
             return Poll::Ready(());
@@ -132,10 +137,12 @@ pub(crate) async fn serve<S: Wire>(stream: ConnStream<S>, mut handover: Handover
                     given.as_mut().poll_next(cx)
                 };
                 let bytes = match next {
-                    Poll::Ready(Some(Given::Block(block))) => Some((block.all(), None)),
-                    Poll::Ready(Some(Given::Last(bytes))) => Some((bytes, Some(Code::Normal))),
-                    Poll::Ready(Some(Given::Refused)) => Some((Bytes::new(), Some(Code::PolicyViolation))),
-                    Poll::Ready(Some(Given::Failed) | None) => Some((Bytes::new(), Some(Code::Failed))),
+                    Poll::Ready(Some(FollowEvent::Block(block))) => Some((block.all(), None)),
+                    Poll::Ready(Some(FollowEvent::Last(bytes))) => Some((bytes, Some(Code::Normal))),
+                    Poll::Ready(Some(FollowEvent::Refused)) => {
+                        Some((Bytes::new(), Some(Code::PolicyViolation)))
+                    }
+                    Poll::Ready(Some(FollowEvent::Failed) | None) => Some((Bytes::new(), Some(Code::Failed))),
                     Poll::Pending => None,
                 };
                 if let Some((bytes, code)) = bytes {
@@ -152,7 +159,7 @@ pub(crate) async fn serve<S: Wire>(stream: ConnStream<S>, mut handover: Handover
             if talk.is_over() {
                 return Poll::Ready(());
             }
-            if alarm.poll_passed(talk.deadline(), cx).is_pending() {
+            if alarm.poll_expired(talk.deadline(), cx).is_pending() {
                 return Poll::Pending;
             }
             if talk.is_late() {
@@ -168,7 +175,7 @@ pub(crate) async fn serve<S: Wire>(stream: ConnStream<S>, mut handover: Handover
             while let Ok(1..) = poll_fn(|cx| talk.pipe.poll_in(cx, &mut scratch)).await {}
         }
     };
-    drop(timeout(Duration::from_millis(GOODBYE), goodbye).await);
+    drop(timeout(Duration::from_millis(CLOSE_TIMEOUT), goodbye).await);
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -178,8 +185,8 @@ enum Step {
 }
 
 /// What both sides say beside records.
-struct Talk<S> {
-    pipe: Pipe<S>,
+struct WebSocketSession<S> {
+    pipe: SocketWriter<S>,
     times: Times,
     frames: Frames,
     /// what was read and waits for its turn
@@ -198,8 +205,8 @@ struct Talk<S> {
     deaf: bool,
 }
 
-impl<S: Wire> Talk<ConnStream<S>> {
-    fn new(pipe: Pipe<ConnStream<S>>, times: Times) -> Self {
+impl<S: Transport> WebSocketSession<ConnectionStream<S>> {
+    fn new(pipe: SocketWriter<ConnectionStream<S>>, times: Times) -> Self {
         Self {
             pipe,
             times,
@@ -270,14 +277,14 @@ impl<S: Wire> Talk<ConnStream<S>> {
         while !self.deaf && self.answers < self.times.max_queue {
             match self.frames.read(&mut rest, self.times.max_message) {
                 Ok(None) => return,
-                Ok(Some(Said::Ping(payload))) => {
+                Ok(Some(ClientMessage::Ping(payload))) => {
                     if self.is_open() {
                         self.say(PONG, &payload);
                     }
                     self.answers += 1;
                 }
-                Ok(Some(Said::Pong)) => self.pinged = None,
-                Ok(Some(Said::Close(code))) => {
+                Ok(Some(ClientMessage::Pong)) => self.pinged = None,
+                Ok(Some(ClientMessage::Close(code))) => {
                     self.deaf = true;
                     if self.is_open() {
                         // None is answered with none: there is no code 0.
@@ -301,7 +308,7 @@ impl<S: Wire> Talk<ConnStream<S>> {
             return since.saturating_add(self.times.stall).min(self.answer_due());
         }
         if let Some(since) = self.closing {
-            return since + GOODBYE;
+            return since + CLOSE_TIMEOUT;
         }
         if self.times.ping_interval == 0 { self.answer_due() } else { self.ping_at.min(self.answer_due()) }
     }
@@ -324,7 +331,7 @@ impl<S: Wire> Talk<ConnStream<S>> {
         if self.pipe.blocked().is_some() {
             return true;
         }
-        if self.closing.is_some_and(|since| time >= since + GOODBYE) {
+        if self.closing.is_some_and(|since| time >= since + CLOSE_TIMEOUT) {
             return true;
         }
         if time >= self.answer_due() {

@@ -24,7 +24,7 @@ struct Frame {
 
 /// What a client said that matters.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Said {
+pub(crate) enum ClientMessage {
     Ping(Vec<u8>),
     Pong,
     /// the code to answer it with; `None` = it named none
@@ -56,7 +56,7 @@ const CONTROL: u64 = 125;
 impl Frames {
     /// Reads on. `bytes` loses what was read; `None` = more is needed, and nothing is left of them. `most`: bytes of a
     /// message.
-    pub(crate) fn read(&mut self, bytes: &mut &[u8], most: u64) -> Result<Option<Said>, Code> {
+    pub(crate) fn read(&mut self, bytes: &mut &[u8], most: u64) -> Result<Option<ClientMessage>, Code> {
         loop {
             let Some(frame) = &mut self.frame else {
                 let Some(length) = head_length(&self.head).filter(|length| self.head.len() == *length) else {
@@ -85,9 +85,9 @@ impl Frames {
             }
             let Frame { opcode, payload, .. } = std::mem::take(&mut self.frame).unwrap_or_else(Frame::none);
             match opcode {
-                PING => return Ok(Some(Said::Ping(payload))),
-                PONG => return Ok(Some(Said::Pong)),
-                CLOSE => return closing(&payload).map(|code| Some(Said::Close(code))),
+                PING => return Ok(Some(ClientMessage::Ping(payload))),
+                PONG => return Ok(Some(ClientMessage::Pong)),
+                CLOSE => return closing(&payload).map(|code| Some(ClientMessage::Close(code))),
                 _ => {}
             }
         }
@@ -116,9 +116,9 @@ impl Frame {
     }
 }
 
-/// What can be wrong with the beginning of a head.
+/// What can be invalid_parameter with the beginning of a head.
 fn check_head(head: &[u8]) -> Result<(), Code> {
-    let wrong = match *head {
+    let invalid_parameter = match *head {
         // Reserved bits mean extensions, of which none was agreed on; control frames are whole.
         [first] => {
             let control = first & 0x0f >= CLOSE;
@@ -132,7 +132,7 @@ fn check_head(head: &[u8]) -> Result<(), Code> {
         }
         _ => false,
     };
-    if wrong { Err(Code::ProtocolError) } else { Ok(()) }
+    if invalid_parameter { Err(Code::ProtocolError) } else { Ok(()) }
 }
 
 /// How long a head is, once that can be told.
@@ -183,7 +183,7 @@ mod tests {
         bytes
     }
 
-    fn read_all(bytes: &[u8], most: u64, step: usize) -> Result<Vec<Said>, Code> {
+    fn read_all(bytes: &[u8], most: u64, step: usize) -> Result<Vec<ClientMessage>, Code> {
         let (mut frames, mut said) = (Frames::default(), Vec::new());
         for piece in bytes.chunks(step) {
             let mut rest = piece;
@@ -223,13 +223,13 @@ mod tests {
                             bytes.extend(frame(index + 1 == fragments.len(), opcode, fragment, mask));
                             if index + 1 < fragments.len() {
                                 bytes.extend(frame(true, PING, b"between", mask));
-                                expected.push(Said::Ping(b"between".to_vec()));
+                                expected.push(ClientMessage::Ping(b"between".to_vec()));
                             }
                         }
                     }
                     Sent::Control(opcode, payload) => {
                         bytes.extend(frame(true, *opcode, payload, mask));
-                        expected.push(if *opcode == PING { Said::Ping(payload.clone()) } else { Said::Pong });
+                        expected.push(if *opcode == PING { ClientMessage::Ping(payload.clone()) } else { ClientMessage::Pong });
                     }
                 }
             }
@@ -261,9 +261,9 @@ mod tests {
         let huge = [&[0x82, 0xff][..], &u64::MAX.to_be_bytes(), &mask].concat();
         assert_eq!(read_all(&huge, u64::MAX - 1, 1), Err(Code::MessageTooBig), "by its head alone");
         for (payload, expected) in [
-            (&b""[..], Ok(vec![Said::Close(None)])),
-            (b"\x03\xe8bye", Ok(vec![Said::Close(Some(1000))])),
-            (b"\x0f\xa0", Ok(vec![Said::Close(Some(4000))])),
+            (&b""[..], Ok(vec![ClientMessage::Close(None)])),
+            (b"\x03\xe8bye", Ok(vec![ClientMessage::Close(Some(1000))])),
+            (b"\x0f\xa0", Ok(vec![ClientMessage::Close(Some(4000))])),
             (b"\x03", protocol.clone()),
             (b"\x03\xed", protocol.clone()),
             (b"\x03\xe8\xff", protocol),

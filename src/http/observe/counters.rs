@@ -64,7 +64,7 @@ reasons! {
     ReadFailed => "read_failed",
     // `min_free`
     LowSpace => "low_space",
-    Stopping => "stopping",
+    Shutdown => "stopping",
     // the queue was full for too long, or the disk did not answer in time
     AnswerTimeout => "answer_timeout",
     TooManyConnections => "too_many_connections",
@@ -121,18 +121,18 @@ impl From<&Refusal> for Reason {
 
 /// The counters.
 #[derive(Debug)]
-pub(crate) struct Tally {
+pub(crate) struct RequestCounters {
     refused: [AtomicU64; Reason::ALL.len()],
     filtered: AtomicU64,
 }
 
-impl Default for Tally {
+impl Default for RequestCounters {
     fn default() -> Self {
         Self { refused: std::array::from_fn(|_| AtomicU64::new(0)), filtered: AtomicU64::new(0) }
     }
 }
 
-impl Tally {
+impl RequestCounters {
     /// A request was not served.
     pub(crate) fn refused(&self, reason: Reason) {
         self.refused[reason as usize].fetch_add(1, Ordering::Relaxed);
@@ -164,7 +164,7 @@ mod tests {
 
     #[test]
     fn every_reason_has_a_name_of_its_own_and_a_counter() {
-        let tally = Tally::default();
+        let tally = RequestCounters::default();
         let mut names = HashSet::new();
         for (index, reason) in Reason::ALL.iter().enumerate() {
             assert_eq!(*reason as usize, index);

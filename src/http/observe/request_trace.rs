@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
 
-use super::access_log::line::{Asked, Outcome};
+use super::access_log::line::{Outcome, RequestLine};
 use super::access_log::redact::redacted;
 use crate::guard::{self, ClientAddr, Key};
 use crate::http::app::App;
@@ -24,7 +24,7 @@ pub(crate) struct Trace {
     client: ClientAddr,
     /// the last one that was recognised
     key: Mutex<Option<Arc<Key>>>,
-    asked: Option<Asked>,
+    asked: Option<RequestLine>,
     debug: Option<Debug>,
 }
 
@@ -72,7 +72,7 @@ impl Trace {
             app: Arc::clone(app),
             client,
             key: Mutex::new(None),
-            asked: policy.access_log.then(|| Asked::of(request)),
+            asked: policy.access_log.then(|| RequestLine::of(request)),
             debug: debug.then(|| Debug {
                 policy: Arc::clone(policy),
                 began: Instant::now(),
@@ -116,7 +116,7 @@ impl Trace {
     }
 
     /// `Server-Timing` (W3C), in milliseconds.
-    pub(crate) fn dress<B>(&self, response: &mut Response<B>) {
+    pub(crate) fn apply_headers<B>(&self, response: &mut Response<B>) {
         const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
         let Some(debug) = &self.debug else { return };
         let mut text = format!("total;dur={:.3}", debug.began.elapsed().as_secs_f64() * 1000.0);
@@ -134,7 +134,7 @@ impl Trace {
     /// The request is refused, or failed: with `debug` the journal is told why.
     pub(crate) fn refused(&self, problem: &Problem) {
         let Some(debug) = &self.debug else { return };
-        self.app.explainer.explain(|| {
+        self.app.refusal_log.explain(|| {
             let key = self.key();
             let policy = &debug.policy;
             let why = match problem.cause() {
@@ -164,7 +164,11 @@ impl Trace {
 }
 
 /// Runs a step of a request and notes how long it took.
-pub(crate) async fn timed<T>(trace: Option<&Arc<Trace>>, part: Part, step: impl Future<Output = T>) -> T {
+pub(crate) async fn time_stage<T>(
+    trace: Option<&Arc<Trace>>,
+    part: Part,
+    step: impl Future<Output = T>,
+) -> T {
     let began = trace.and_then(|trace| trace.now());
     let outcome = step.await;
     if let Some(trace) = trace {
@@ -175,14 +179,14 @@ pub(crate) async fn timed<T>(trace: Option<&Arc<Trace>>, part: Part, step: impl 
 
 /// The end of a request: when it is dropped, its line is written. A request that was cut before there was an answer has
 /// 499, as nginx has it.
-pub(crate) struct End {
+pub(crate) struct AccessLogGuard {
     trace: Arc<Trace>,
     pub(crate) status: u16,
     /// of the body that were handed to the connection
     pub(crate) bytes: u64,
 }
 
-impl End {
+impl AccessLogGuard {
     /// Of this request.
     pub(crate) const fn of(trace: Arc<Trace>) -> Self {
         const CLIENT_CLOSED_REQUEST: u16 = 499;
@@ -190,7 +194,7 @@ impl End {
     }
 }
 
-impl Drop for End {
+impl Drop for AccessLogGuard {
     fn drop(&mut self) {
         let Trace { app, client, asked, .. } = &*self.trace;
         if let (Some(asked), Some(access_log)) = (asked, &app.access_log) {
@@ -210,10 +214,10 @@ pub(crate) fn refused_bare(app: &App, policy: &Policy, client: ClientAddr, probl
         && let Some(access_log) = &app.access_log
     {
         let outcome = Outcome { client: &client, user: None, status, bytes: problem.body().len() as u64 };
-        access_log.note(&Asked::nothing(), &outcome);
+        access_log.note(&RequestLine::nothing(), &outcome);
     }
     if policy.files.server.debug {
-        app.explainer.explain(|| {
+        app.refusal_log.explain(|| {
             let text = format!("no request, from {client}: {status}, {}", words(problem));
             Explanation { client, key: None, text }
         });
@@ -228,7 +232,7 @@ fn words(problem: &Problem) -> String {
 /// Tells the journal why requests are refused, on a thread of its own: the journal may be busy, and a flood of refused
 /// requests must neither fill it nor wait for it.
 #[derive(Default)]
-pub(crate) struct Explainer {
+pub(crate) struct RefusalLog {
     journal: OnceLock<Option<SyncSender<Explanation>>>,
     /// when the second in hand began, and how many were explained in it
     second: Mutex<Option<(Instant, u32)>>,
@@ -242,9 +246,9 @@ struct Explanation {
 }
 
 /// Refusals that are explained in a second.
-const A_SECOND: u32 = 100;
+const MAX_REFUSALS_LOGGED_PER_SECOND: u32 = 100;
 
-impl Explainer {
+impl RefusalLog {
     /// `explanation` is made only when there is room for it.
     fn explain(&self, explanation: impl FnOnce() -> Explanation) {
         if !log::log_enabled!(log::Level::Info) {
@@ -265,12 +269,12 @@ impl Explainer {
             (*began, *count) = (now, 0);
         }
         *count += 1;
-        *count <= A_SECOND
+        *count <= MAX_REFUSALS_LOGGED_PER_SECOND
     }
 
     fn journal(&self) -> Option<&SyncSender<Explanation>> {
         let journal = self.journal.get_or_init(|| {
-            let (journal, received) = sync_channel(A_SECOND as usize);
+            let (journal, received) = sync_channel(MAX_REFUSALS_LOGGED_PER_SECOND as usize);
             let suppressed = Arc::clone(&self.suppressed);
             let thread = std::thread::Builder::new().name("explain".into());
             thread.spawn(move || tell(&received, &suppressed)).ok().map(|_| journal)
@@ -304,7 +308,7 @@ fn tell(received: &Receiver<Explanation>, suppressed: &AtomicU64) {
             counted = Instant::now();
             let count = suppressed.swap(0, Ordering::Relaxed);
             if count > 0 {
-                crate::event!(info, REFUSED; "{count} more refusals were not explained: {A_SECOND} a second are");
+                crate::event!(info, REFUSED; "{count} more refusals were not explained: {MAX_REFUSALS_LOGGED_PER_SECOND} a second are");
             }
         }
     }

@@ -12,7 +12,7 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use tokio::sync::Notify;
 
-use crate::http::connection::state::{ConnState, Expired, Phase};
+use crate::http::connection::state::{ConnectionState, Expired, Phase};
 use crate::http::response::problem::Problem;
 
 /// What all bodies together hold in memory.
@@ -52,7 +52,7 @@ impl Share {
     }
 
     /// Takes more of the budget while the body is still on its way.
-    async fn grow(&mut self, bytes: u64, limit: u64, state: &ConnState) -> Result<(), Problem> {
+    async fn grow(&mut self, bytes: u64, limit: u64, state: &ConnectionState) -> Result<(), Problem> {
         if self.try_grow(bytes, limit) {
             return Ok(());
         }
@@ -81,7 +81,7 @@ impl Share {
             if self.bytes + bytes > limit {
                 return Err(Problem::no_room(limit));
             }
-            if self.bytes > MAY_WAIT {
+            if self.bytes > MAX_HELD_WHILE_WAITING {
                 return Err(Problem::overloaded("Too many large bodies at once."));
             }
             freed.await;
@@ -124,14 +124,14 @@ impl Collected {
 }
 
 /// A body that holds more than this does not wait for more.
-const MAY_WAIT: u64 = 1024 * 1024;
+const MAX_HELD_WHILE_WAITING: u64 = 1024 * 1024;
 
 /// What a body of several pieces gets at first.
 pub(crate) const FIRST_ROOM: u64 = 64 * 1024;
 
 /// The bounds of a body.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Caps {
+pub(crate) struct BodyLimits {
     /// of this body
     pub(crate) body: u64,
     /// of all bodies together
@@ -140,7 +140,7 @@ pub(crate) struct Caps {
     pub(crate) keyed: bool,
 }
 
-impl Caps {
+impl BodyLimits {
     /// What a body can have room for at all.
     pub(crate) fn whole(&self) -> u64 {
         self.body.min(self.memory_for_this())
@@ -155,9 +155,9 @@ impl Caps {
 /// Reads the whole body.
 pub(crate) async fn collect(
     body: &mut Incoming,
-    caps: Caps,
+    caps: BodyLimits,
     budget: &Arc<Budget>,
-    state: &ConnState,
+    state: &ConnectionState,
 ) -> Result<Collected, Problem> {
     let mut share = budget.share();
     if body.is_end_stream() {
@@ -204,7 +204,7 @@ pub(crate) async fn collect(
     Ok(Collected { bytes: whole.freeze(), share })
 }
 
-async fn next_piece(body: &mut Incoming, state: &ConnState) -> Result<Option<Bytes>, Problem> {
+async fn next_piece(body: &mut Incoming, state: &ConnectionState) -> Result<Option<Bytes>, Problem> {
     loop {
         let frame = poll_fn(|cx| match Pin::new(&mut *body).poll_frame(cx) {
             Poll::Pending if state.is_expired(Expired::Body) => Poll::Ready(Some(Err(None))),

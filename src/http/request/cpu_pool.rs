@@ -13,11 +13,11 @@ use crate::http::observe::counters::Reason;
 use crate::http::response::problem::Problem;
 
 /// Pieces of work at once: the event loop keeps a core, and readers keep their threads.
-const MOST_TURNS: usize = 2;
+const MAX_TURNS: usize = 2;
 
 /// See the module.
 #[derive(Debug)]
-pub(crate) struct Offload {
+pub(crate) struct CpuPool {
     turns: Arc<Semaphore>,
 }
 
@@ -27,10 +27,10 @@ enum Polled<T> {
     Waits(Pin<Box<dyn Future<Output = T> + Send>>),
 }
 
-impl Offload {
+impl CpuPool {
     pub(crate) fn new() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { turns: Arc::new(Semaphore::new((cores / 2).clamp(1, MOST_TURNS))) }
+        Self { turns: Arc::new(Semaphore::new((cores / 2).clamp(1, MAX_TURNS))) }
     }
 
     async fn turn(&self) -> Result<OwnedSemaphorePermit, Problem> {
@@ -101,7 +101,7 @@ impl Wake for Bell {
 
 /// The pool is gone at the end of the process only.
 fn failed() -> Problem {
-    Problem::overloaded("The service is stopping.").counted_as(Reason::Stopping)
+    Problem::overloaded("The service is stopping.").counted_as(Reason::Shutdown)
 }
 
 #[cfg(test)]
@@ -112,7 +112,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_future_is_polled_elsewhere_to_its_end() {
-        let offload = Offload::new();
+        let cpu_pool = CpuPool::new();
         let here = std::thread::current().id();
         let work = async move {
             for _ in 0..3 {
@@ -122,20 +122,20 @@ mod tests {
             }
             std::thread::current().id()
         };
-        assert_ne!(offload.drive(Box::pin(work)).await.ok().unwrap(), here);
+        assert_ne!(cpu_pool.drive(Box::pin(work)).await.ok().unwrap(), here);
     }
 
     #[tokio::test]
     async fn who_waits_needs_no_turn() {
-        let offload = Arc::new(Offload::new());
+        let cpu_pool = Arc::new(CpuPool::new());
         let (open, opened) = tokio::sync::oneshot::channel::<()>();
         let mut waiting = Vec::new();
         let gate = futures_util::FutureExt::shared(opened);
         for _ in 0..20 {
-            let (offload, gate) = (Arc::clone(&offload), gate.clone());
-            waiting.push(tokio::spawn(async move { offload.drive(Box::pin(gate)).await.is_ok() }));
+            let (cpu_pool, gate) = (Arc::clone(&cpu_pool), gate.clone());
+            waiting.push(tokio::spawn(async move { cpu_pool.drive(Box::pin(gate)).await.is_ok() }));
         }
-        assert_eq!(offload.run(|_| 7).await.ok(), Some(7));
+        assert_eq!(cpu_pool.run(|_| 7).await.ok(), Some(7));
         open.send(()).unwrap();
         for one in waiting {
             assert!(one.await.unwrap());
@@ -144,15 +144,15 @@ mod tests {
 
     #[tokio::test]
     async fn work_for_nobody_is_told_and_keeps_its_turn_until_it_ends() {
-        let offload = Arc::new(Offload::new());
-        let all = offload.turns.available_permits();
+        let cpu_pool = Arc::new(CpuPool::new());
+        let all = cpu_pool.turns.available_permits();
         let (begun, has_begun) = tokio::sync::oneshot::channel();
         let (told, was_told) = tokio::sync::oneshot::channel();
         let (go, may_end) = std::sync::mpsc::channel::<()>();
         let work = tokio::spawn({
-            let offload = Arc::clone(&offload);
+            let cpu_pool = Arc::clone(&cpu_pool);
             async move {
-                offload
+                cpu_pool
                     .run(move |stop| {
                         begun.send(()).unwrap();
                         while !stop.is_cancelled() {
@@ -168,10 +168,10 @@ mod tests {
         has_begun.await.unwrap();
         work.abort();
         tokio::time::timeout(Duration::from_secs(10), was_told).await.unwrap().unwrap();
-        assert_eq!(offload.turns.available_permits(), all - 1);
+        assert_eq!(cpu_pool.turns.available_permits(), all - 1);
         go.send(()).unwrap();
         let until = std::time::Instant::now() + Duration::from_secs(10);
-        while offload.turns.available_permits() < all {
+        while cpu_pool.turns.available_permits() < all {
             assert!(std::time::Instant::now() < until);
             tokio::time::sleep(Duration::from_millis(1)).await;
         }

@@ -13,12 +13,12 @@ use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderValue};
 use http::{HeaderMap, StatusCode};
 use tokio_util::sync::CancellationToken;
 
-use super::body::{Caps, Collected, FIRST_ROOM, Share};
-use super::cpu_pool::Offload;
+use super::body::{BodyLimits, Collected, FIRST_ROOM, Share};
+use super::cpu_pool::CpuPool;
 use crate::http::response::problem::Problem;
 
 /// Codings of one body.
-const MOST_CODINGS: usize = 3;
+const MAX_CODINGS: usize = 3;
 
 /// Compressed or not, a body up to this size is decoded where the request is: half a millisecond of work.
 const INLINE: u64 = 64 * 1024;
@@ -27,7 +27,7 @@ const INLINE: u64 = 64 * 1024;
 const ZSTD_WINDOW_LOG: u32 = 23;
 
 /// Members of one gzip body. Each costs microseconds beside its bytes; block-wise gzip has one for 64 KiB.
-const MOST_MEMBERS: u32 = 16_384;
+const MAX_MEMBERS: u32 = 16_384;
 const INLINE_MEMBERS: u32 = 64;
 
 /// How much is decoded between two looks at whether anybody still waits for it.
@@ -63,7 +63,7 @@ impl Codings {
                     () if is("zstd") => Coding::Zstd,
                     () => return Err(unsupported()),
                 });
-                if codings.len() > MOST_CODINGS {
+                if codings.len() > MAX_CODINGS {
                     return Err(unsupported());
                 }
             }
@@ -88,8 +88,8 @@ fn unsupported() -> Problem {
 pub(crate) async fn decode(
     body: Collected,
     codings: Codings,
-    caps: Caps,
-    offload: &Offload,
+    caps: BodyLimits,
+    cpu_pool: &CpuPool,
 ) -> Result<Collected, Problem> {
     let (bytes, mut share) = body.into_parts();
     let memory = caps.memory_for_this();
@@ -113,9 +113,9 @@ pub(crate) async fn decode(
             Ok(plain) => return Ok(Collected::new(plain, share)),
         }
     }
-    let inflated = offload.run(move |stop| {
+    let inflated = cpu_pool.run(move |stop| {
         let mut room = Room { share: &mut share, granted: first, memory };
-        let bounds = Bounds { output: cap, members: MOST_MEMBERS };
+        let bounds = Bounds { output: cap, members: MAX_MEMBERS };
         let plain = inflate(bytes, &codings, bounds, &mut room, Some(stop))?;
         Ok(Collected::new(plain, share))
     });

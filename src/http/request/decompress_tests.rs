@@ -42,7 +42,7 @@ fn inflated(coding: &str, body: Vec<u8>, cap: u64, memory: u64) -> Result<Vec<u8
     let mut share = budget.share();
     let outcome = {
         let mut room = Room { share: &mut share, granted: 0, memory };
-        let bounds = Bounds { output: cap, members: MOST_MEMBERS };
+        let bounds = Bounds { output: cap, members: MAX_MEMBERS };
         inflate(body.into(), &codings(coding).unwrap(), bounds, &mut room, None)
     };
     assert!(share.bytes() <= memory);
@@ -94,7 +94,7 @@ fn members_and_frames_in_a_row() {
     let two = |code: Coder| [code(b"one "), code(b""), code(b"two")].concat();
     assert_eq!(inflated("gzip", two(gzip), 100, MUCH), Ok(b"one two".to_vec()));
     assert_eq!(inflated("zstd", two(zstd), 100, MUCH), Ok(b"one two".to_vec()));
-    let most = gzip(b"").repeat(MOST_MEMBERS as usize);
+    let most = gzip(b"").repeat(MAX_MEMBERS as usize);
     assert_eq!(inflated("gzip", most.clone(), 100, MUCH), Ok(Vec::new()));
     assert_eq!(inflated("gzip", [most, gzip(b"")].concat(), 100, MUCH), Err(Stop::TooMany));
 }

@@ -2,8 +2,8 @@
 //!
 //! CBC carries no authentication, so whoever holds a foreign body could learn its text by sending altered ones and
 //! looking which of them are refused as wrongly padded, and which for what they say. Therefore everything that is no
-//! genuine plaintext gets one and the same refusal after the same work: a wrong padding is found, the text is read all
-//! the same, and a text without the parameters that its content type promises is refused like a wrong padding.
+//! genuine plaintext gets one and the same refusal after the same work: a invalid_parameter padding is found, the text is read all
+//! the same, and a text without the parameters that its content type promises is refused like a invalid_parameter padding.
 
 use aes::Aes128;
 use aes::cipher::block_padding::NoPadding;
@@ -13,8 +13,8 @@ use data_encoding::BASE64_NOPAD;
 use http::HeaderMap;
 use http::header::HeaderName;
 
-use super::body::{Caps, Collected};
-use super::cpu_pool::Offload;
+use super::body::{BodyLimits, Collected};
+use super::cpu_pool::CpuPool;
 use super::params::BodyKind;
 use crate::http::response::problem::Problem;
 
@@ -25,7 +25,7 @@ const BLOCK: usize = 16;
 
 /// How a body came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Seal {
+pub(crate) enum Decryption {
     /// in clear
     None,
     /// encrypted, and rightly padded
@@ -45,13 +45,13 @@ pub(crate) fn undecryptable() -> Problem {
     Problem::bad_request("The body can't be decrypted.")
 }
 
-/// Decrypts a body. What comes back as [`Seal::Broken`] has to be read before it is refused.
+/// Decrypts a body. What comes back as [`Decryption::Broken`] has to be read before it is refused.
 pub(crate) async fn decrypt(
     body: Collected,
     secret: Option<&[u8; BLOCK]>,
-    caps: Caps,
-    offload: &Offload,
-) -> Result<(Collected, Seal), Problem> {
+    caps: BodyLimits,
+    cpu_pool: &CpuPool,
+) -> Result<(Collected, Decryption), Problem> {
     let secret = *secret.ok_or_else(undecryptable)?;
     let (bytes, mut share) = body.into_parts();
     share.wait_for(room(&bytes) as u64, caps.memory_for_this()).await?;
@@ -61,7 +61,7 @@ pub(crate) async fn decrypt(
         share.shrink_to(room(&bytes) as u64);
         Ok((Collected::new(plain, share), seal))
     };
-    if small { work() } else { offload.run(move |_| work()).await? }
+    if small { work() } else { cpu_pool.run(move |_| work()).await? }
 }
 
 /// What the decoded bytes take at most.
@@ -69,7 +69,7 @@ const fn room(base64: &[u8]) -> usize {
     base64.len() / 4 * 3 + 3
 }
 
-fn open(base64: &[u8], secret: &[u8; BLOCK]) -> Option<(Bytes, Seal)> {
+fn open(base64: &[u8], secret: &[u8; BLOCK]) -> Option<(Bytes, Decryption)> {
     let mut message = decode_base64(base64)?;
     let (iv, text) = message.split_first_chunk_mut::<BLOCK>()?;
     if text.is_empty() {
@@ -80,7 +80,7 @@ fn open(base64: &[u8], secret: &[u8; BLOCK]) -> Option<(Bytes, Seal)> {
     let text = cipher.decrypt_padded::<NoPadding>(text).ok()?;
     let padding = padding_of(text);
     let end = message.len() - padding.unwrap_or(0);
-    let seal = if padding.is_some() { Seal::Whole } else { Seal::Broken };
+    let seal = if padding.is_some() { Decryption::Whole } else { Decryption::Broken };
     Some((Bytes::from(message).slice(BLOCK..end), seal))
 }
 
@@ -88,12 +88,12 @@ fn open(base64: &[u8], secret: &[u8; BLOCK]) -> Option<(Bytes, Seal)> {
 fn padding_of(text: &[u8]) -> Option<usize> {
     let last = text.last_chunk::<BLOCK>()?;
     let length = last[BLOCK - 1];
-    let mut wrong = u8::from(length == 0) | u8::from(usize::from(length) > BLOCK);
+    let mut invalid_parameter = u8::from(length == 0) | u8::from(usize::from(length) > BLOCK);
     for (at, byte) in last.iter().enumerate() {
         let is_padding = u8::from(at + usize::from(length) >= BLOCK);
-        wrong |= is_padding * (byte ^ length);
+        invalid_parameter |= is_padding * (byte ^ length);
     }
-    (wrong == 0).then_some(usize::from(length))
+    (invalid_parameter == 0).then_some(usize::from(length))
 }
 
 /// Standard alphabet, with its padding or without; white space may stand between the digits, as in broken lines.

@@ -15,7 +15,7 @@ fn encrypt(plain: &[u8], iv: [u8; 16]) -> Vec<u8> {
     [&iv, text].concat()
 }
 
-fn opened(base64: &[u8]) -> Option<(Vec<u8>, Seal)> {
+fn opened(base64: &[u8]) -> Option<(Vec<u8>, Decryption)> {
     open(base64, SECRET).map(|(plain, seal)| (plain.to_vec(), seal))
 }
 
@@ -23,7 +23,7 @@ fn opened(base64: &[u8]) -> Option<(Vec<u8>, Seal)> {
 fn what_the_original_encrypts() {
     let sent = b"AAECAwQFBgcICQoLDA0OD77K3iqS5081x8Fl9mkdt+lX2Z7UiOTFxrsSgQkgnw+z9ljdcx+QUqkWId+VDVuJz2jny0MYXVVEIONtPAbMScg=";
     let plain = br#"{"api_key":"bench","message":"encrypted hello","level":2}"#;
-    assert_eq!(opened(sent), Some((plain.to_vec(), Seal::Whole)));
+    assert_eq!(opened(sent), Some((plain.to_vec(), Decryption::Whole)));
 }
 
 #[test]
@@ -63,8 +63,8 @@ fn paddings() {
     assert_eq!(block(&[2, 1]), Some(1));
     assert_eq!(block(&[3, 3, 3]), Some(3));
     assert_eq!(block(&[16; 16]), Some(16));
-    for wrong in [&[0][..], &[17], &[255], &[1, 2], &[3, 2, 3], &[2, 3, 3]] {
-        assert_eq!(block(wrong), None, "{wrong:?}");
+    for invalid_parameter in [&[0][..], &[17], &[255], &[1, 2], &[3, 2, 3], &[2, 3, 3]] {
+        assert_eq!(block(invalid_parameter), None, "{invalid_parameter:?}");
     }
     assert_eq!(padding_of(&[1; 15]), None);
 }
@@ -85,7 +85,7 @@ proptest! {
     #[test]
     fn any_message_comes_back(plain in proptest::collection::vec(any::<u8>(), 0..10_000), iv: [u8; 16]) {
         let sent = BASE64.encode(&encrypt(&plain, iv));
-        prop_assert_eq!(opened(sent.as_bytes()), Some((plain, Seal::Whole)));
+        prop_assert_eq!(opened(sent.as_bytes()), Some((plain, Decryption::Whole)));
     }
 
     #[test]

@@ -160,7 +160,7 @@ impl<'a> Params<'a> {
         match self.value(name) {
             None => Ok(None),
             Some(Value::Text(text)) => Ok(Some(text)),
-            Some(_) => Err(read_params::wrong(name, "expected a string")),
+            Some(_) => Err(read_params::invalid_parameter(name, "expected a string")),
         }
     }
 
@@ -169,7 +169,9 @@ impl<'a> Params<'a> {
     pub(crate) fn all(&self, name: &str, most: usize, longest: usize) -> Result<Vec<String>, Problem> {
         let in_json = self.json.as_ref().and_then(|json| json.get(name));
         let mut values = match &in_json {
-            Some(value) => object::texts_of(value).map_err(|why| read_params::wrong(name, why))?,
+            Some(value) => {
+                object::texts_of(value).map_err(|why| read_params::invalid_parameter(name, why))?
+            }
             None => {
                 let in_fields = |fields: &Fields<'_>| -> Vec<String> {
                     let named = fields.iter().filter(|(field, _)| field == name);
@@ -184,14 +186,14 @@ impl<'a> Params<'a> {
             }
         };
         if values.len() > most {
-            return Err(read_params::wrong(name, format!("more than {most} values")));
+            return Err(read_params::invalid_parameter(name, format!("more than {most} values")));
         }
         if in_json.is_none() {
             // Blank ones count as absent.
             values.retain(|value| !value.is_empty());
         }
         if values.iter().any(|value| value.len() > longest && value.chars().nth(longest).is_some()) {
-            return Err(read_params::wrong(name, format!("longer than {longest} characters")));
+            return Err(read_params::invalid_parameter(name, format!("longer than {longest} characters")));
         }
         Ok(values)
     }
@@ -272,7 +274,7 @@ pub(crate) enum Batch<'a> {
 }
 
 impl Batch<'_> {
-    /// All of the entries, or the first thing that is wrong with them.
+    /// All of the entries, or the first thing that is invalid_parameter with them.
     pub(crate) fn entries(&self) -> Result<Cow<'_, [BatchEntry<'_>]>, Problem> {
         match self {
             Self::Read(entries) => Ok(Cow::Borrowed(entries)),
@@ -297,7 +299,7 @@ fn not_json(why: String) -> Problem {
     Problem::bad_request("The body must be a JSON object.").because(why)
 }
 
-/// serde's words for a wrong type quote the value, which may be a secret.
+/// serde's words for a invalid_parameter type quote the value, which may be a secret.
 fn describe(error: &serde_json::Error) -> String {
     match error.classify() {
         serde_json::error::Category::Data => {
@@ -324,7 +326,7 @@ fn fields(text: &[u8]) -> Result<Fields<'_>, Problem> {
     }
     let fields: Fields<'_> = form_urlencoded::parse(text).take(FIELDS_MAX + 1).collect();
     if fields.len() > FIELDS_MAX {
-        return Err(Problem::bad_request(format!("More than {FIELDS_MAX} parameters.")));
+        return Err(Problem::bad_request(format!("ReplyExtras than {FIELDS_MAX} parameters.")));
     }
     Ok(fields)
 }

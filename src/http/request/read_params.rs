@@ -7,7 +7,7 @@ use jiff::ZonedDateTime;
 
 use super::params::Params;
 use crate::http::response::problem::Problem;
-use crate::http::response::record_format::Output;
+use crate::http::response::record_format::RecordFormat;
 use crate::ingest::json::object;
 use crate::ingest::json::object::Value;
 use crate::record::parse_time_spec;
@@ -18,25 +18,25 @@ pub(crate) const NAMES: [&str; 11] =
     ["since", "until", "level", "contains", "regex", "client", "key", "limit", "order", "cursor", "output"];
 
 /// Texts that all have to be found.
-const MOST_TEXTS: usize = 16;
+const MAX_TEXTS: usize = 16;
 /// Characters of each.
-const LONGEST_TEXT: usize = 8192;
+const MAX_TEXT_LENGTH: usize = 8192;
 /// Clients, and names of keys.
-const MOST_NAMES: usize = 100;
+const MAX_NAMES: usize = 100;
 /// Characters of each.
-const LONGEST_NAME: usize = 1024;
+const MAX_NAME_LENGTH: usize = 1024;
 
 /// What was asked for; what is `None` was not.
 #[derive(Debug, Default)]
-pub(crate) struct Asked {
+pub(crate) struct ReadRequest {
     pub(crate) selection: Selection,
     pub(crate) limit: Option<NonZeroU64>,
     pub(crate) order: Option<Order>,
     pub(crate) cursor: Option<Cursor>,
-    pub(crate) output: Option<Output>,
+    pub(crate) output: Option<RecordFormat>,
 }
 
-impl Asked {
+impl ReadRequest {
     /// Reads all of [`NAMES`]; `key` tells this log's cursors from others.
     pub(crate) fn read(params: &Params<'_>, key: &CursorKey) -> Result<Self, Problem> {
         // Only asked what time it is where a time is given, and only once.
@@ -45,31 +45,31 @@ impl Asked {
             None => Ok(None),
             Some(text) => parse_time_spec(&text, now.get_or_insert_with(ZonedDateTime::now))
                 .map(Some)
-                .map_err(|why| wrong(name, why)),
+                .map_err(|why| invalid_parameter(name, why)),
         };
         let (since, until) = (time("since")?, time("until")?);
         let level = params.value("level").map(|value| object::level_of(&value)).transpose();
         let regex = params.one("regex")?.map(|text| Pattern::new(&text)).transpose();
-        let clients = params.all("client", MOST_NAMES, LONGEST_NAME)?;
+        let clients = params.all("client", MAX_NAMES, MAX_NAME_LENGTH)?;
         let clients = (!clients.is_empty()).then(|| Clients::from_texts(clients)).transpose();
-        let mut contains = params.all("contains", MOST_TEXTS, LONGEST_TEXT)?;
+        let mut contains = params.all("contains", MAX_TEXTS, MAX_TEXT_LENGTH)?;
         contains.retain(|text| !text.is_empty());
         let selection = Selection {
             since,
             until,
-            level: level.map_err(|why| wrong("level", why))?,
+            level: level.map_err(|why| invalid_parameter("level", why))?,
             contains,
-            regex: regex.map_err(|why| wrong("regex", why))?,
-            clients: clients.map_err(|why| wrong("client", why))?,
-            keys: params.all("key", MOST_NAMES, LONGEST_NAME)?,
+            regex: regex.map_err(|why| invalid_parameter("regex", why))?,
+            clients: clients.map_err(|why| invalid_parameter("client", why))?,
+            keys: params.all("key", MAX_NAMES, MAX_NAME_LENGTH)?,
         };
         let cursor = params.one("cursor")?.map(|text| key.decode(&text)).transpose();
         Ok(Self {
             selection,
             limit: positive(params, "limit")?,
             order: choice(params, "order", &[("asc", Order::Ascending), ("desc", Order::Descending)])?,
-            cursor: cursor.map_err(|why| wrong("cursor", why))?,
-            output: choice(params, "output", &Output::ALL)?,
+            cursor: cursor.map_err(|why| invalid_parameter("cursor", why))?,
+            output: choice(params, "output", &RecordFormat::ALL)?,
         })
     }
 
@@ -96,7 +96,7 @@ pub(crate) fn positive(params: &Params<'_>, name: &'static str) -> Result<Option
         number.len() < 20 && !number.starts_with('0') && number.bytes().all(|byte| byte.is_ascii_digit());
     match number.parse() {
         Ok(number) if plain => Ok(Some(number)),
-        _ => Err(wrong(name, "expected a whole number from 1 on")),
+        _ => Err(invalid_parameter(name, "expected a whole number from 1 on")),
     }
 }
 
@@ -111,13 +111,13 @@ pub(crate) fn choice<T: Copy>(
         Some((_, choice)) => Ok(Some(*choice)),
         None => {
             let words: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-            Err(wrong(name, format!("expected one of {}", words.join(", "))))
+            Err(invalid_parameter(name, format!("expected one of {}", words.join(", "))))
         }
     }
 }
 
 /// A parameter that is not what it should be.
-pub(crate) fn wrong(name: &str, why: impl std::fmt::Display) -> Problem {
+pub(crate) fn invalid_parameter(name: &str, why: impl std::fmt::Display) -> Problem {
     Problem::bad_request(format!("{name} parameter format error.")).because(why.to_string())
 }
 
@@ -131,35 +131,39 @@ mod tests {
 
     const KEY: [u8; 16] = [7; 16];
 
-    fn asked(query: &str, kind: BodyKind, body: &str) -> Result<Asked, String> {
+    fn asked(query: &str, kind: BodyKind, body: &str) -> Result<ReadRequest, String> {
         let mut headers = HeaderMap::new();
         headers.insert("level", "4".parse().unwrap());
         let params = Params::without_body(Some(query), &headers).unwrap();
         let params = params.with_body(kind, body.as_bytes()).unwrap();
-        Asked::read(&params, &CursorKey::of(KEY)).map_err(|problem| problem.words())
+        ReadRequest::read(&params, &CursorKey::of(KEY)).map_err(|problem| problem.words())
     }
 
     #[test]
     fn every_source_and_repeated_names() {
-        let asked_for =
+        let websocket_requested =
             asked("contains=a&contains=b+c&key=x&key=y&limit=5&order=desc", BodyKind::Other, "").unwrap();
-        assert_eq!(asked_for.selection.contains, ["a", "b c"]);
-        assert_eq!(asked_for.selection.keys, ["x", "y"]);
-        assert_eq!(asked_for.selection.level, None, "a header is no source");
+        assert_eq!(websocket_requested.selection.contains, ["a", "b c"]);
+        assert_eq!(websocket_requested.selection.keys, ["x", "y"]);
+        assert_eq!(websocket_requested.selection.level, None, "a header is no source");
         assert_eq!(
-            (asked_for.limit.map(NonZeroU64::get), asked_for.order),
+            (websocket_requested.limit.map(NonZeroU64::get), websocket_requested.order),
             (Some(5), Some(Order::Descending))
         );
         let json = r#"{"contains": ["a", 4.0], "level": 3, "limit": 7, "output": "ndjson", "client": null, "key": "k"}"#;
-        let asked_for = asked("contains=q&level=debug&client=::1", BodyKind::Json, json).unwrap();
-        assert_eq!(asked_for.selection.contains, ["a", "4.0"], "the body is the stronger source");
-        assert_eq!(asked_for.selection.level, Some(Level::Error));
-        assert_eq!(asked_for.selection.keys, ["k"]);
-        assert!(asked_for.selection.clients.is_some(), "null counts as absent");
-        assert_eq!((asked_for.limit.map(NonZeroU64::get), asked_for.output), (Some(7), Some(Output::Ndjson)));
-        let asked_for = asked("", BodyKind::Form, "contains=a&contains=&contains=b&since=yesterday").unwrap();
-        assert_eq!(asked_for.selection.contains, ["a", "b"]);
-        assert!(asked_for.selection.since.is_some());
+        let websocket_requested = asked("contains=q&level=debug&client=::1", BodyKind::Json, json).unwrap();
+        assert_eq!(websocket_requested.selection.contains, ["a", "4.0"], "the body is the stronger source");
+        assert_eq!(websocket_requested.selection.level, Some(Level::Error));
+        assert_eq!(websocket_requested.selection.keys, ["k"]);
+        assert!(websocket_requested.selection.clients.is_some(), "null counts as absent");
+        assert_eq!(
+            (websocket_requested.limit.map(NonZeroU64::get), websocket_requested.output),
+            (Some(7), Some(RecordFormat::Ndjson))
+        );
+        let websocket_requested =
+            asked("", BodyKind::Form, "contains=a&contains=&contains=b&since=yesterday").unwrap();
+        assert_eq!(websocket_requested.selection.contains, ["a", "b"]);
+        assert!(websocket_requested.selection.since.is_some());
         assert!(
             asked("", BodyKind::Json, r#"{"contains": [], "key": null, "message": "x"}"#)
                 .unwrap()
@@ -204,11 +208,11 @@ mod tests {
             let words = asked("", BodyKind::Json, json).unwrap_err();
             assert!(words.starts_with(&format!("{name} parameter format error. ")), "{json}: {words}");
         }
-        let many = "contains=a&".repeat(MOST_TEXTS + 1);
+        let many = "contains=a&".repeat(MAX_TEXTS + 1);
         assert!(
             asked(&many, BodyKind::Other, "").unwrap_err().starts_with("contains parameter format error.")
         );
-        let long = format!("key={}", "k".repeat(LONGEST_NAME + 1));
+        let long = format!("key={}", "k".repeat(MAX_NAME_LENGTH + 1));
         assert!(asked(&long, BodyKind::Other, "").unwrap_err().starts_with("key parameter format error."));
     }
 
@@ -232,7 +236,7 @@ mod tests {
             let body = format!("{{\"{name}\":{json}}}");
             let headers = HeaderMap::new();
             if let Ok(params) = Params::without_body(None, &headers).unwrap().with_body(BodyKind::Json, body.as_bytes())
-                && let Err(problem) = Asked::read(&params, &CursorKey::of(KEY))
+                && let Err(problem) = ReadRequest::read(&params, &CursorKey::of(KEY))
             {
                 prop_assert!(problem.words().starts_with(name), "{}", problem.words());
             }

@@ -14,7 +14,7 @@ use crate::http::policy::Policy;
 
 /// Ready-made heads, for a configuration under which requests may take the short way.
 #[derive(Debug)]
-pub(crate) struct Heads {
+pub(crate) struct PreparedHeads {
     text: Vec<u8>,
     json: Vec<u8>,
 }
@@ -23,7 +23,7 @@ pub(crate) struct Heads {
 const FRAMING: [HeaderName; 4] =
     [header::CONNECTION, header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::DATE];
 
-impl Heads {
+impl PreparedHeads {
     /// `None` where an option wants to see more of a request than the short way looks at.
     pub(crate) fn new(policy: &Policy) -> Option<Self> {
         let Files { http, server, system, .. } = &policy.files;
@@ -36,7 +36,7 @@ impl Heads {
         }
         let head = |mut response: warp::reply::Response| {
             response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
-            policy.dress(&mut response, None);
+            policy.apply_headers(&mut response, None);
             let headers = response.headers();
             let framed = FRAMING.iter().any(|name| headers.contains_key(name));
             (!framed).then(|| {
@@ -49,13 +49,13 @@ impl Heads {
     }
 
     /// `success.`
-    pub(crate) fn success(&self, out: &mut Vec<u8>, more: More<'_>) {
+    pub(crate) fn success(&self, out: &mut Vec<u8>, more: ReplyExtras<'_>) {
         out.extend_from_slice(&self.text);
         finish(out, more, b"success.");
     }
 
     /// A JSON text.
-    pub(crate) fn json(&self, out: &mut Vec<u8>, more: More<'_>, body: &str) {
+    pub(crate) fn json(&self, out: &mut Vec<u8>, more: ReplyExtras<'_>, body: &str) {
         out.extend_from_slice(&self.json);
         finish(out, more, body.as_bytes());
     }
@@ -63,7 +63,7 @@ impl Heads {
 
 /// What differs from answer to answer.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct More<'a> {
+pub(crate) struct ReplyExtras<'a> {
     /// what is left of the key's limits
     pub(crate) quota: Option<&'a Quota>,
     /// it is the last one of its connection
@@ -71,9 +71,9 @@ pub(crate) struct More<'a> {
 }
 
 /// A refusal.
-pub(crate) fn refuse(out: &mut Vec<u8>, more: More<'_>, problem: Problem, policy: &Policy) {
+pub(crate) fn refuse(out: &mut Vec<u8>, more: ReplyExtras<'_>, problem: Problem, policy: &Policy) {
     let mut response = problem.into_response();
-    policy.dress(&mut response, None);
+    policy.apply_headers(&mut response, None);
     let status = response.status();
     out.extend_from_slice(b"HTTP/1.1 ");
     out.extend_from_slice(status.as_str().as_bytes());
@@ -84,7 +84,7 @@ pub(crate) fn refuse(out: &mut Vec<u8>, more: More<'_>, problem: Problem, policy
     finish(out, more, response.body());
 }
 
-fn finish(out: &mut Vec<u8>, more: More<'_>, body: &[u8]) {
+fn finish(out: &mut Vec<u8>, more: ReplyExtras<'_>, body: &[u8]) {
     if let Some(quota) = more.quota.filter(|quota| !quota.is_empty()) {
         out.extend_from_slice(b"ratelimit: ");
         quota.write_rate_limit(out);

@@ -184,7 +184,7 @@ impl Problem {
     pub(crate) fn into_raw(self, policy: &Policy) -> Vec<u8> {
         let status = self.status;
         let mut response = self.into_response();
-        policy.dress(&mut response, None);
+        policy.apply_headers(&mut response, None);
         let date = httpdate::fmt_http_date(std::time::SystemTime::now());
         let mut raw = format!(
             "HTTP/1.1 {} {}\r\nconnection: close\r\ncontent-length: {}\r\ndate: {date}\r\n",
@@ -232,7 +232,7 @@ impl From<StoreError> for Problem {
             StoreError::Write(_) => ("The log can't be written at the moment.", Reason::WriteFailed),
             StoreError::Read(_) => ("The log can't be read at the moment.", Reason::ReadFailed),
             StoreError::LowSpace => ("The disk has too little space left for records.", Reason::LowSpace),
-            StoreError::Closed => ("The service is stopping.", Reason::Stopping),
+            StoreError::Closed => ("The service is stopping.", Reason::Shutdown),
         };
         Self::overloaded(detail).counted_as(reason)
     }

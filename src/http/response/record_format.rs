@@ -8,7 +8,7 @@ use crate::store::{Cursor, CursorKey};
 
 /// The form of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Output {
+pub(crate) enum RecordFormat {
     /// lines as they stand in the file
     Text,
     /// one array of objects
@@ -17,7 +17,7 @@ pub(crate) enum Output {
     Ndjson,
 }
 
-impl Output {
+impl RecordFormat {
     /// The forms with their names.
     pub(crate) const ALL: [(&str, Self); 3] =
         [("text", Self::Text), ("json", Self::Json), ("ndjson", Self::Ndjson)];

@@ -7,24 +7,24 @@ use http::Method;
 use serde_json::json;
 
 use crate::guard::BlockedEntry;
-use crate::http::admitted_request::Call;
+use crate::http::admitted_request::AdmittedRequest;
 use crate::http::response::problem::Problem;
 use crate::http::response::success;
 use crate::http::response::success::Answer;
 
 /// `GET /admin/status`
-pub(crate) async fn status(call: &Call) -> Answer {
+pub(crate) async fn status(call: &AdmittedRequest) -> Answer {
     let (app, policy) = (&call.app, &call.policy);
     let details = app.store.details().await;
     let maintenance = app.guard.maintenance();
-    let refused = app.vitals.reload_refused.load();
+    let refused = app.instance_state.reload_refused.load();
     let body = json!({
         "name": app.name.as_str(),
         "version": env!("CARGO_PKG_VERSION"),
         "pid": std::process::id(),
         "addresses": app.addresses(),
-        "uptime_seconds": app.vitals.started.elapsed().as_secs(),
-        "connections": app.vitals.connections.load(Ordering::Relaxed),
+        "uptime_seconds": app.instance_state.started.elapsed().as_secs(),
+        "connections": app.instance_state.connections.load(Ordering::Relaxed),
         "records": app.store.stored(),
         "size": details.size,
         "count": details.count,
@@ -40,7 +40,7 @@ pub(crate) async fn status(call: &Call) -> Answer {
 }
 
 /// `GET`, `POST` and `DELETE /admin/blocked`
-pub(crate) async fn blocked(call: &Call) -> Answer {
+pub(crate) async fn blocked(call: &AdmittedRequest) -> Answer {
     let input = call.input().await?;
     let params = call.params(&input)?;
     let guard = &call.app.guard;

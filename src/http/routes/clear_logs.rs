@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use super::get_logs::authorize;
-use crate::http::admitted_request::Call;
+use crate::http::admitted_request::AdmittedRequest;
 use crate::http::response::success;
 use crate::http::response::success::Answer;
 
 /// Clears the log.
-pub(crate) async fn clear_logs(call: &Arc<Call>) -> Answer {
+pub(crate) async fn clear_logs(call: &Arc<AdmittedRequest>) -> Answer {
     authorize(call).await?;
     if !call.is_head() {
         call.app.store.clear().await?;

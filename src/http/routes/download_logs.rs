@@ -10,16 +10,16 @@ use http::{HeaderMap, StatusCode};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::get_logs::{EVERYTHING, cursor_header, streaming};
-use crate::http::admitted_request::Call;
+use crate::http::admitted_request::AdmittedRequest;
 use crate::http::query_response;
-use crate::http::request::read_params::Asked;
+use crate::http::request::read_params::ReadRequest;
 use crate::http::response::problem::Problem;
-use crate::http::response::record_format::Output;
+use crate::http::response::record_format::RecordFormat;
 use crate::http::response::success::{Answer, TEXT, keep_private};
 use crate::store::Snapshot;
 
 /// Sends the file, or the range of it that was asked for.
-pub(crate) async fn download_logs(call: &Arc<Call>) -> Answer {
+pub(crate) async fn download_logs(call: &Arc<AdmittedRequest>) -> Answer {
     let asked = query_response::ask(call).await?;
     if !asked.is_nothing() {
         return selected(call, asked).await;
@@ -70,11 +70,11 @@ pub(crate) async fn download_logs(call: &Arc<Call>) -> Answer {
 }
 
 /// A selection as an attachment. It is made for this answer: it has no parts and no tag to ask for it again.
-async fn selected(call: &Arc<Call>, asked: Asked) -> Answer {
+async fn selected(call: &Arc<AdmittedRequest>, asked: ReadRequest) -> Answer {
     let extension = match asked.output {
-        None | Some(Output::Text) => "",
-        Some(Output::Json) => ".json",
-        Some(Output::Ndjson) => ".ndjson",
+        None | Some(RecordFormat::Text) => "",
+        Some(RecordFormat::Json) => ".json",
+        Some(RecordFormat::Ndjson) => ".ndjson",
     };
     let mut response = query_response::records(call, asked, EVERYTHING).await?;
     let out = response.headers_mut();
@@ -134,7 +134,7 @@ fn parse_range(value: &HeaderValue, len: u64) -> Wanted {
     let Some((first, last)) = spec.and_then(|spec| spec.split_once('-')) else { return Wanted::Whole };
     let number = |text: &str| {
         let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        // More digits than a number holds is beyond every end.
+        // ReplyExtras digits than a number holds is beyond every end.
         digits.then(|| text.parse::<u64>().unwrap_or(u64::MAX))
     };
     let range = match (first.trim(), last.trim()) {
@@ -164,7 +164,7 @@ pub(crate) fn part_of(value: &HeaderValue, len: u64) -> Option<Range<u64>> {
 }
 
 /// RFC 6266: an ASCII name for everybody, the real one for those who read RFC 8187.
-fn disposition(call: &Call, extension: &str) -> Option<HeaderValue> {
+fn disposition(call: &AdmittedRequest, extension: &str) -> Option<HeaderValue> {
     const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
     let name = call.policy.log.file.file_name()?.to_string_lossy() + extension;
     let ascii: String = name

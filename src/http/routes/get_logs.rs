@@ -9,10 +9,10 @@ use http::header::HeaderValue;
 use serde_json::{Value, json};
 
 use crate::config::{Durability, LogEntry};
-use crate::http::admitted_request::{Call, Input};
+use crate::http::admitted_request::{AdmittedRequest, Input};
 use crate::http::query_response;
-use crate::http::query_response::Usual;
-use crate::http::response::record_format::Output;
+use crate::http::query_response::ReadDefaults;
+use crate::http::response::record_format::RecordFormat;
 use crate::http::response::success;
 use crate::http::response::success::Answer;
 use crate::record::LineFormat;
@@ -22,14 +22,18 @@ use crate::store::{Details, Extent, Order, StoreError};
 const LATEST: Option<NonZeroU64> = NonZeroU64::new(1024);
 
 /// Every line as it stands in the file, oldest first.
-pub(crate) const EVERYTHING: Usual =
-    Usual { order: Order::Ascending, limit: None, extent: Extent::First, output: Some(Output::Text) };
+pub(crate) const EVERYTHING: ReadDefaults = ReadDefaults {
+    order: Order::Ascending,
+    limit: None,
+    extent: Extent::First,
+    output: Some(RecordFormat::Text),
+};
 
 /// Name of the header that says where a read stopped.
 pub(crate) const CURSOR: &str = "moca-cursor";
 
 /// Size and settings of the log; the first eight names in the order that clients of the seed know.
-pub(crate) async fn details(call: &Arc<Call>) -> Answer {
+pub(crate) async fn details(call: &Arc<AdmittedRequest>) -> Answer {
     authorize(call).await?;
     let found = call.app.store.details().await;
     let mut response = success::json(describe(call.app.name.as_str(), &call.policy.log, &found));
@@ -77,25 +81,28 @@ fn describe(name: &str, log: &LogEntry, found: &Details) -> Vec<u8> {
 }
 
 /// All lines, oldest first, or those that are asked for.
-pub(crate) async fn get_logs(call: &Arc<Call>) -> Answer {
+pub(crate) async fn get_logs(call: &Arc<AdmittedRequest>) -> Answer {
     let asked = query_response::ask(call).await?;
     query_response::records(call, asked, EVERYTHING).await
 }
 
 /// The latest 1024 lines as a JSON array, newest first, or those that are asked for.
-pub(crate) async fn get_latest_logs(call: &Arc<Call>) -> Answer {
+pub(crate) async fn get_latest_logs(call: &Arc<AdmittedRequest>) -> Answer {
     let asked = query_response::ask(call).await?;
-    let usual = Usual { order: Order::Descending, limit: LATEST, extent: Extent::Newest, output: None };
+    let usual =
+        ReadDefaults { order: Order::Descending, limit: LATEST, extent: Extent::Newest, output: None };
     query_response::records(call, asked, usual).await
 }
 
 /// What the operator's routes need: key and root password.
-pub(crate) async fn authorize(call: &Arc<Call>) -> Result<(), crate::http::response::problem::Problem> {
+pub(crate) async fn authorize(
+    call: &Arc<AdmittedRequest>,
+) -> Result<(), crate::http::response::problem::Problem> {
     call.with_input(authorize_with).await
 }
 
 async fn authorize_with(
-    call: Arc<Call>,
+    call: Arc<AdmittedRequest>,
     input: Input,
 ) -> Result<(), crate::http::response::problem::Problem> {
     let params = call.params(&input)?;
@@ -110,7 +117,11 @@ pub(crate) fn streaming(
     warp::reply::Reply::into_response(warp::reply::stream(blocks))
 }
 
-pub(crate) fn cursor_header(call: &Call, response: &mut warp::reply::Response, cursor: crate::store::Cursor) {
+pub(crate) fn cursor_header(
+    call: &AdmittedRequest,
+    response: &mut warp::reply::Response,
+    cursor: crate::store::Cursor,
+) {
     let text = call.app.store.cursor_key().encode(cursor);
     if let Ok(value) = HeaderValue::from_str(&text) {
         response.headers_mut().insert(CURSOR, value);

@@ -5,20 +5,20 @@ use std::sync::Arc;
 use http::header::{self, HeaderValue};
 
 use crate::guard::Key;
-use crate::http::admitted_request::{Call, Input};
+use crate::http::admitted_request::{AdmittedRequest, Input};
 use crate::http::app::App;
-use crate::http::observe::request_trace::{Part, timed};
+use crate::http::observe::request_trace::{Part, time_stage};
 use crate::http::response::success;
 use crate::http::response::success::Answer;
 use crate::record::Level;
 use crate::store::{self, Cursor, Entry, Source, Ticket};
 
 /// Stores one record.
-pub(crate) async fn save_log(call: &Arc<Call>) -> Answer {
+pub(crate) async fn save_log(call: &Arc<AdmittedRequest>) -> Answer {
     call.with_input(save_one).await
 }
 
-async fn save_one(call: Arc<Call>, input: Input) -> Answer {
+async fn save_one(call: Arc<AdmittedRequest>, input: Input) -> Answer {
     let begun = {
         let params = call.params(&input)?;
         let key = call.authorize(&params).await?;
@@ -31,11 +31,11 @@ async fn save_one(call: Arc<Call>, input: Input) -> Answer {
 }
 
 /// Stores a batch, all or nothing.
-pub(crate) async fn save_logs(call: &Arc<Call>) -> Answer {
+pub(crate) async fn save_logs(call: &Arc<AdmittedRequest>) -> Answer {
     call.with_input(save_batch).await
 }
 
-async fn save_batch(call: Arc<Call>, input: Input) -> Answer {
+async fn save_batch(call: Arc<AdmittedRequest>, input: Input) -> Answer {
     let begun = {
         let params = call.params(&input)?;
         let key = call.authorize(&params).await?;
@@ -49,16 +49,16 @@ async fn save_batch(call: Arc<Call>, input: Input) -> Answer {
     finish(&call, begun).await
 }
 
-/// Records in the queue. The body that they came in is not needed while they wait for the disk: of many large ones at
+/// TlsSocket in the queue. The body that they came in is not needed while they wait for the disk: of many large ones at
 /// once that is most of the memory.
-struct Begun {
+struct PendingAppend {
     saved: usize,
     filtered: usize,
     /// nothing, when there is nothing to store
     ticket: Option<Ticket>,
 }
 
-async fn begin(call: &Call, key: &Arc<Key>, entries: &[Entry<'_>]) -> Begun {
+async fn begin(call: &AdmittedRequest, key: &Arc<Key>, entries: &[Entry<'_>]) -> PendingAppend {
     let all = entries.len();
     let least: Level = call.policy.log.level;
     let stored: Vec<Entry<'_>>;
@@ -74,20 +74,20 @@ async fn begin(call: &Call, key: &Arc<Key>, entries: &[Entry<'_>]) -> Begun {
         let client = call.client.text();
         let source = Source { client: client.as_str(), key: &key.entry.name, route: call.route.name() };
         let store = &*call.app.store;
-        Some(timed(call.trace.as_ref(), Part::Store, store::begin(store, &source, entries)).await)
+        Some(time_stage(call.trace.as_ref(), Part::Store, store::begin(store, &source, entries)).await)
     };
     let saved = if call.is_head() { 0 } else { entries.len() };
-    Begun { saved, filtered: all - entries.len(), ticket }
+    PendingAppend { saved, filtered: all - entries.len(), ticket }
 }
 
-async fn finish(call: &Call, begun: Begun) -> Answer {
-    let Begun { saved, filtered, ticket } = begun;
+async fn finish(call: &AdmittedRequest, begun: PendingAppend) -> Answer {
+    let PendingAppend { saved, filtered, ticket } = begun;
     let cursor = match ticket {
-        Some(ticket) => timed(call.trace.as_ref(), Part::Store, ticket).await?.cursor,
+        Some(ticket) => time_stage(call.trace.as_ref(), Part::Store, ticket).await?.cursor,
         None => call.app.store.end(),
     };
     if filtered > 0 && !call.is_head() {
-        call.app.vitals.tally.filtered(filtered as u64);
+        call.app.instance_state.tally.filtered(filtered as u64);
     }
     let mut response = if success::wants_json(&call.parts.headers) {
         success::json(describe(&call.app, saved, filtered, cursor))

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use http::header::{CONTENT_TYPE, HeaderValue};
 
 use super::get_logs::authorize;
-use crate::http::admitted_request::Call;
+use crate::http::admitted_request::AdmittedRequest;
 use crate::http::app::{App, unix_seconds};
 use crate::http::observe::counters::Reason;
 use crate::http::response::success;
@@ -18,7 +18,7 @@ use crate::store::{Latencies, Statistics};
 const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
 
 /// The state of the instance at this moment.
-pub(crate) async fn metrics(call: &Arc<Call>) -> Answer {
+pub(crate) async fn metrics(call: &Arc<AdmittedRequest>) -> Answer {
     authorize(call).await?;
     let app = &call.app;
     let statistics = app.store.statistics().await;
@@ -32,13 +32,13 @@ pub(crate) async fn metrics(call: &Arc<Call>) -> Answer {
 
 fn describe(app: &App, found: &Statistics, maintenance: bool) -> String {
     let mut page = Page(String::with_capacity(8 * 1024));
-    let (vitals, tally) = (&app.vitals, &app.vitals.tally);
-    page.family("moca_records_total", "counter", "Records stored since the start.");
+    let (instance_state, tally) = (&app.instance_state, &app.instance_state.tally);
+    page.family("moca_records_total", "counter", "TlsSocket stored since the start.");
     for (level, count) in Level::ALL.iter().zip(found.records) {
         page.sample("moca_records_total", &[("level", &level.as_str().to_ascii_lowercase())], count);
     }
     page.counter("moca_bytes_total", "Bytes of the lines of stored records.", found.bytes);
-    let help = "Records accepted and not stored: below the level of the log.";
+    let help = "TlsSocket accepted and not stored: below the level of the log.";
     page.counter("moca_filtered_total", help, tally.all_filtered());
     page.family("moca_refused_total", "counter", "Requests not served, by reason.");
     for reason in Reason::ALL {
@@ -60,20 +60,20 @@ fn describe(app: &App, found: &Statistics, maintenance: bool) -> String {
         found.segments,
     );
     page.gauge("moca_followers", "Clients that follow the log.", app.followers.count());
-    page.gauge("moca_connections", "Open connections.", vitals.connections.load(Ordering::Relaxed));
+    page.gauge("moca_connections", "Open connections.", instance_state.connections.load(Ordering::Relaxed));
     let help = "Addresses blocked by the service or by hand, without those of ip_blacklist.json.";
     page.gauge("moca_blocked_addresses", help, app.guard.blocked_count());
     page.gauge("moca_maintenance", "1 in maintenance.", u8::from(maintenance));
-    let in_force = vitals.reload_refused.load().is_none();
+    let in_force = instance_state.reload_refused.load().is_none();
     let help = "1 when the configuration files as they are now are in force.";
     page.gauge("moca_reload_success", help, u8::from(in_force));
     let help = "When the configuration in force was read, as Unix time.";
-    page.gauge("moca_reload_timestamp_seconds", help, vitals.reloaded.load(Ordering::Relaxed));
+    page.gauge("moca_reload_timestamp_seconds", help, instance_state.reloaded.load(Ordering::Relaxed));
     page.family("moca_build_info", "gauge", "Always 1: the version, and the log that is served.");
     let build = [("version", env!("CARGO_PKG_VERSION")), ("log", app.name.as_str())];
     page.sample("moca_build_info", &build, 1);
     let help = "When the process began to serve, as Unix time.";
-    page.gauge("process_start_time_seconds", help, unix_seconds(vitals.began));
+    page.gauge("process_start_time_seconds", help, unix_seconds(instance_state.began));
     page.0
 }
 

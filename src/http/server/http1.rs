@@ -18,28 +18,28 @@ use tokio_util::sync::CancellationToken;
 use super::fast_path::serve;
 use crate::guard::ClientAddr;
 use crate::http::app::App;
-use crate::http::connection::state::{ConnState, Expired, Millis, Phase, READ_AT_ONCE, now};
-use crate::http::connection::stream::ConnStream;
+use crate::http::connection::state::{ConnectionState, Expired, Millis, Phase, READ_AT_ONCE, now};
+use crate::http::connection::stream::ConnectionStream;
 use crate::http::follow::takeover;
-use crate::http::follow::takeover::Handover;
+use crate::http::follow::takeover::Takeover;
 use crate::http::pipeline;
 use crate::http::pipeline::Handlers;
-use crate::net::deadline::{Alarm, timer};
-use crate::net::transport::Wire;
+use crate::net::deadline::{LazyDeadline, timer};
+use crate::net::transport::Transport;
 
 /// A stopping service listens this long to a connection that is silent: a request that is on its way is answered.
-const LAST_WORDS: Millis = 300;
+const DRAIN_GRACE: Millis = 300;
 
 /// A connection that is silent for so long after an answer gives its buffers back: few enough connections may keep
 /// theirs for the next request.
-const PARKED_AFTER: Millis = 250;
+const IDLE_BUFFER_RELEASE: Millis = 250;
 
-/// More connections than this give their buffers back as soon as they are silent.
-const MANY: usize = 1000;
+/// ReplyExtras connections than this give their buffers back as soon as they are silent.
+const MAX_CONNECTIONS_WITH_IDLE_BUFFERS: usize = 1000;
 
 /// How a connection learns that the service stops.
 #[derive(Debug, Clone)]
-pub(crate) struct Stopping {
+pub(crate) struct Shutdown {
     /// what was begun is finished, and nothing more
     pub(crate) drain: CancellationToken,
     /// what is not finished by now never will be: clients are told
@@ -51,13 +51,13 @@ pub(crate) struct Client<H> {
     pub(crate) app: Arc<App>,
     pub(crate) peer: ClientAddr,
     pub(crate) handlers: H,
-    pub(crate) stopping: Stopping,
+    pub(crate) stopping: Shutdown,
 }
 
 /// Serves the connection until it ends, or as long as `client.stopping` lets it.
-pub(crate) async fn serve<S: Wire, H: Handlers>(stream: S, client: Client<H>) {
-    let state = Arc::new(ConnState::new(client.app.policy().limits));
-    let mut stream = ConnStream::new(stream, Arc::clone(&state), Arc::clone(&client.app), client.peer);
+pub(crate) async fn serve<S: Transport, H: Handlers>(stream: S, client: Client<H>) {
+    let state = Arc::new(ConnectionState::new(client.app.policy().timeouts));
+    let mut stream = ConnectionStream::new(stream, Arc::clone(&state), Arc::clone(&client.app), client.peer);
     while stream.has_unread() || speaks(stream.inner(), &state, &client.stopping).await {
         // In a box of its own: a connection that is silent does not hold the room for it.
         match Box::pin(converse(stream, &state, &client)).await {
@@ -68,63 +68,63 @@ pub(crate) async fn serve<S: Wire, H: Handlers>(stream: S, client: Client<H>) {
 }
 
 /// Serves a connection on which somebody speaks; gives it back when it is silent, `None` when it has ended.
-async fn converse<S: Wire, H: Handlers>(
-    mut stream: ConnStream<S>,
-    state: &Arc<ConnState>,
+async fn converse<S: Transport, H: Handlers>(
+    mut stream: ConnectionStream<S>,
+    state: &Arc<ConnectionState>,
     client: &Client<H>,
-) -> Option<ConnStream<S>> {
+) -> Option<ConnectionStream<S>> {
     if serve::serves(client.peer) {
         match serve::records(stream, state, client).await {
-            serve::Left::Other(other) => stream = other,
-            serve::Left::Silent(silent) => return Some(silent),
-            serve::Left::Ended => return None,
+            serve::FastPathOutcome::Other(other) => stream = other,
+            serve::FastPathOutcome::Silent(silent) => return Some(silent),
+            serve::FastPathOutcome::Ended => return None,
         }
     }
     match Box::pin(requests(stream, state, client)).await {
-        Left::Silent(silent) => Some(silent),
-        Left::Following(stream, handover) => {
-            Box::pin(takeover::serve(stream, *handover, client.stopping.clone())).await;
+        ConnectionOutcome::Silent(silent) => Some(silent),
+        ConnectionOutcome::Following(stream, takeover) => {
+            Box::pin(takeover::serve(stream, *takeover, client.stopping.clone())).await;
             None
         }
-        Left::Nothing => None,
+        ConnectionOutcome::Nothing => None,
     }
 }
 
 /// Waits for a byte on a connection without a request; false when none came in time.
-pub(crate) async fn speaks(wire: &impl Wire, state: &ConnState, stopping: &Stopping) -> bool {
+pub(crate) async fn speaks(wire: &impl Transport, state: &ConnectionState, stopping: &Shutdown) -> bool {
     let mut draining = pin!(stopping.drain.cancelled());
     let mut last_words: Option<Millis> = None;
     let (deadline, _) = state.deadline();
     let timer = pin!(timer(deadline));
-    let mut alarm = Alarm::new(deadline, timer);
+    let mut alarm = LazyDeadline::new(deadline, timer);
     poll_fn(|cx| {
         if wire.poll_readable(cx).is_ready() {
             return Poll::Ready(true);
         }
         if last_words.is_none() && draining.as_mut().poll(cx).is_ready() {
-            last_words = Some(now() + LAST_WORDS);
+            last_words = Some(now() + DRAIN_GRACE);
         }
         let deadline = last_words.map_or(deadline, |until| deadline.min(until));
-        alarm.poll_passed(deadline, cx).map(|()| false)
+        alarm.poll_expired(deadline, cx).map(|()| false)
     })
     .await
 }
 
 /// What is left of a connection when hyper has done its part.
-enum Left<S> {
+enum ConnectionOutcome<S> {
     Nothing,
     /// nobody speaks on it
-    Silent(ConnStream<S>),
+    Silent(ConnectionStream<S>),
     /// it is served in another way from here on
-    Following(ConnStream<S>, Box<Handover>),
+    Following(ConnectionStream<S>, Box<Takeover>),
 }
 
 /// Serves requests.
-async fn requests<S: Wire, H: Handlers>(
-    stream: ConnStream<S>,
-    state: &Arc<ConnState>,
+async fn requests<S: Transport, H: Handlers>(
+    stream: ConnectionStream<S>,
+    state: &Arc<ConnectionState>,
     client: &Client<H>,
-) -> Left<S> {
+) -> ConnectionOutcome<S> {
     let Client { app, peer, handlers, stopping } = client;
     let policy = app.policy();
     let http = &policy.files.http;
@@ -149,11 +149,11 @@ async fn requests<S: Wire, H: Handlers>(
     let mut told = false;
     let (deadline, _) = state.deadline();
     let timer = pin!(timer(deadline));
-    let mut alarm = Alarm::new(deadline, timer);
-    let mut handover = None;
+    let mut alarm = LazyDeadline::new(deadline, timer);
+    let mut takeover = None;
     let goes_on = poll_fn(|cx| {
         if last_words.is_none() && draining.as_mut().poll(cx).is_ready() {
-            last_words = Some(now() + LAST_WORDS);
+            last_words = Some(now() + DRAIN_GRACE);
         }
         if last_words.is_some() && !hurried && hurrying.as_mut().poll(cx).is_ready() {
             hurried = true;
@@ -173,8 +173,8 @@ async fn requests<S: Wire, H: Handlers>(
             if Pin::new(&mut connection).poll(cx).is_ready() {
                 return Poll::Ready(false);
             }
-            handover = state.handed_over();
-            if handover.is_some() {
+            takeover = state.take_takeover();
+            if takeover.is_some() {
                 return Poll::Ready(true);
             }
             let (mut deadline, what) = state.deadline();
@@ -186,7 +186,7 @@ async fn requests<S: Wire, H: Handlers>(
             if let Some(parked_at) = parked_at {
                 deadline = deadline.min(parked_at);
             }
-            if alarm.poll_passed(deadline, cx).is_pending() {
+            if alarm.poll_expired(deadline, cx).is_pending() {
                 return Poll::Pending;
             }
             let time = now();
@@ -206,7 +206,7 @@ async fn requests<S: Wire, H: Handlers>(
     })
     .await;
     if !goes_on {
-        return Left::Nothing;
+        return ConnectionOutcome::Nothing;
     }
     let parts = connection.into_parts();
     let mut stream = parts.io.into_inner();
@@ -214,16 +214,16 @@ async fn requests<S: Wire, H: Handlers>(
     if !parts.read_buf.is_empty() {
         stream.unread(parts.read_buf);
     }
-    match handover {
-        Some(handover) => Left::Following(stream, handover),
-        None => Left::Silent(stream),
+    match takeover {
+        Some(takeover) => ConnectionOutcome::Following(stream, takeover),
+        None => ConnectionOutcome::Silent(stream),
     }
 }
 
 /// When a connection that is silent since `idle` gives its buffers back.
 pub(crate) fn parked_at(idle: Millis, app: &App) -> Millis {
-    let many = app.vitals.connections.load(Ordering::Relaxed) > MANY;
-    if many { idle } else { idle + PARKED_AFTER }
+    let many = app.instance_state.connections.load(Ordering::Relaxed) > MAX_CONNECTIONS_WITH_IDLE_BUFFERS;
+    if many { idle } else { idle + IDLE_BUFFER_RELEASE }
 }
 
 /// A request is in hand, so that its answer can carry the news.

@@ -1,6 +1,6 @@
-//! HTTP/2, which only a TLS handshake can agree on: hyper's server under the same limits as HTTP/1.
+//! HTTP/2, which only a TLS handshake can agree on: hyper's server under the same timeouts as HTTP/1.
 //!
-//! Each stream has a [`ConnState`] and a timer of its own, and goes through the same checks as a request of HTTP/1. The
+//! Each stream has a [`ConnectionState`] and a timer of its own, and goes through the same checks as a request of HTTP/1. The
 //! connection itself is only watched while it has no streams, or takes nothing of what is written. What a client can make
 //! us hold is bounded for each stream (head, answer that waits) and for the connection (streams, bodies not yet read).
 
@@ -27,11 +27,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::http1::Client;
 use crate::config::HttpSettings;
-use crate::http::connection::state::{ConnState, Expired, LINGER, Limits, Millis, Phase, now};
+use crate::http::connection::state::{ConnectionState, Expired, LINGER, Millis, Phase, Timeouts, now};
 use crate::http::pipeline;
 use crate::http::pipeline::Handlers;
-use crate::net::deadline::{Alarm, timer};
-use crate::net::transport::Wire;
+use crate::net::deadline::{LazyDeadline, timer};
+use crate::net::transport::Transport;
 
 /// Requests in hand at once on one connection; a client that ignores it is refused the others.
 const STREAMS: u32 = 128;
@@ -55,16 +55,16 @@ const PIECE: usize = 16 * 1024;
 const GRACE: Millis = 1000;
 
 /// Serves the connection until it ends, or as long as `client.stopping` lets it.
-pub(crate) async fn serve<S: Wire, H: Handlers>(stream: S, client: Client<H>) {
+pub(crate) async fn serve<S: Transport, H: Handlers>(stream: S, client: Client<H>) {
     let Client { app, peer, handlers, stopping } = client;
     let policy = app.policy();
-    let limits = policy.limits;
+    let timeouts = policy.timeouts;
     let session = Arc::new(Session::new());
     let streams =
-        Streams { next: Arc::default(), session: Arc::clone(&session), hurry: stopping.hurry, limits };
+        Streams { next: Arc::default(), session: Arc::clone(&session), hurry: stopping.hurry, timeouts };
     let next = Arc::clone(&streams.next);
     let service = service_fn(move |request: Request<Incoming>| {
-        let state = Arc::new(ConnState::of_stream(app.policy().limits));
+        let state = Arc::new(ConnectionState::of_stream(app.policy().timeouts));
         *next.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&state));
         let is_head = request.method() == Method::HEAD;
         let answer = pipeline::answer(Arc::clone(&app), Arc::clone(&state), peer, handlers.clone(), request);
@@ -81,9 +81,9 @@ pub(crate) async fn serve<S: Wire, H: Handlers>(stream: S, client: Client<H>) {
     let mut draining = pin!(stopping.drain.cancelled());
     // Since when it is told to end.
     let mut told: Option<Millis> = None;
-    let deadline = session.deadline(&limits, told);
+    let deadline = session.deadline(&timeouts, told);
     let timer = pin!(timer(deadline));
-    let mut alarm = Alarm::new(deadline, timer);
+    let mut alarm = LazyDeadline::new(deadline, timer);
     poll_fn(|cx| {
         if told.is_none() && draining.as_mut().poll(cx).is_ready() {
             // GOAWAY: what is on its way is still answered.
@@ -95,7 +95,7 @@ pub(crate) async fn serve<S: Wire, H: Handlers>(stream: S, client: Client<H>) {
             if connection.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(());
             }
-            if alarm.poll_passed(session.deadline(&limits, told), cx).is_pending() {
+            if alarm.poll_expired(session.deadline(&timeouts, told), cx).is_pending() {
                 return Poll::Pending;
             }
             if session.is_busy() && !session.is_blocked() {
@@ -162,24 +162,24 @@ impl Session {
     }
 
     /// Until when the connection may go on like this. `told`: since when it is told to end.
-    fn deadline(&self, limits: &Limits, told: Option<Millis>) -> Millis {
+    fn deadline(&self, timeouts: &Timeouts, told: Option<Millis>) -> Millis {
         let blocked = self.blocked_since.load(Ordering::Relaxed);
         if blocked != 0 {
-            return blocked + limits.response();
+            return blocked + timeouts.response();
         }
         if self.is_busy() {
             // Each stream has its own timer; this one only looks again.
-            return now() + limits.keep_alive();
+            return now() + timeouts.keep_alive();
         }
         let idle = self.idle_since.load(Ordering::Relaxed);
         match told {
             // The end of an answer may still be on its way.
             Some(told) => {
                 let begin = told.max(idle);
-                (begin.max(self.last_write.load(Ordering::Relaxed)) + GRACE).min(begin + limits.response())
+                (begin.max(self.last_write.load(Ordering::Relaxed)) + GRACE).min(begin + timeouts.response())
             }
-            None if self.has_served() => idle + limits.keep_alive(),
-            None => idle + limits.request(),
+            None if self.has_served() => idle + timeouts.keep_alive(),
+            None => idle + timeouts.request(),
         }
     }
 
@@ -204,10 +204,10 @@ impl Drop for Live {
 #[derive(Clone)]
 struct Streams {
     /// the state of the request that hyper was given just now: it runs its stream next
-    next: Arc<Mutex<Option<Arc<ConnState>>>>,
+    next: Arc<Mutex<Option<Arc<ConnectionState>>>>,
     session: Arc<Session>,
     hurry: CancellationToken,
-    limits: Limits,
+    timeouts: Timeouts,
 }
 
 impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Streams {
@@ -216,13 +216,13 @@ impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Streams
         // Nothing but requests is run here: there are no tunnels.
         if let Some(state) = state {
             let live = self.session.begin();
-            let (hurry, limits) = (self.hurry.clone(), self.limits);
+            let (hurry, timeouts) = (self.hurry.clone(), self.timeouts);
             tokio::spawn(async move {
                 run(stream, &state, &hurry).await;
                 // Who was too slow already is not waited for again.
                 if let Some(body) = state.left().filter(|_| !state.is_overdue()) {
                     tokio::select! {
-                        () = linger(body, limits) => {}
+                        () = linger(body, timeouts) => {}
                         () = hurry.cancelled() => {}
                     }
                 }
@@ -233,13 +233,13 @@ impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Streams
 }
 
 /// Runs one stream. A stream that is dropped before its end is reset.
-async fn run(stream: impl Future<Output = ()>, state: &ConnState, hurry: &CancellationToken) {
+async fn run(stream: impl Future<Output = ()>, state: &ConnectionState, hurry: &CancellationToken) {
     let mut stream = pin!(stream);
     let mut hurrying = pin!(hurry.cancelled());
     let mut hurried = false;
     let (deadline, _) = state.deadline();
     let timer = pin!(timer(deadline));
-    let mut alarm = Alarm::new(deadline, timer);
+    let mut alarm = LazyDeadline::new(deadline, timer);
     poll_fn(|cx| {
         if !hurried && hurrying.as_mut().poll(cx).is_ready() {
             hurried = true;
@@ -250,7 +250,7 @@ async fn run(stream: impl Future<Output = ()>, state: &ConnState, hurry: &Cancel
                 return Poll::Ready(());
             }
             let (deadline, what) = state.deadline();
-            if alarm.poll_passed(deadline, cx).is_pending() {
+            if alarm.poll_expired(deadline, cx).is_pending() {
                 return Poll::Pending;
             }
             match what {
@@ -269,16 +269,16 @@ async fn run(stream: impl Future<Output = ()>, state: &ConnState, hurry: &Cancel
 
 /// Throws away what a client still sends behind its answer, as long as it goes on sending: reset in the middle of a body,
 /// not every client looks whether there was an answer.
-async fn linger(mut body: Box<Incoming>, limits: Limits) {
+async fn linger(mut body: Box<Incoming>, timeouts: Timeouts) {
     let silence = Duration::from_millis(LINGER);
     let all = async { while let Ok(Some(Ok(_))) = timeout(silence, body.frame()).await {} };
-    drop(timeout(Duration::from_millis(limits.request()), all).await);
+    drop(timeout(Duration::from_millis(timeouts.request()), all).await);
 }
 
 /// Makes an answer one of HTTP/2.
 fn over_stream<B: Body<Data = Bytes>>(
     mut response: Response<B>,
-    state: Arc<ConnState>,
+    state: Arc<ConnectionState>,
     is_head: bool,
 ) -> Response<Paced<B>> {
     let headers = response.headers_mut();
@@ -296,7 +296,7 @@ struct Paced<B> {
     /// `None`: the request was HEAD
     body: Option<B>,
     rest: Bytes,
-    state: Arc<ConnState>,
+    state: Arc<ConnectionState>,
 }
 
 impl<B: Body<Data = Bytes> + Unpin> Body for Paced<B> {
@@ -365,7 +365,7 @@ impl<S> Watched<S> {
     }
 }
 
-impl<S: Wire> AsyncRead for Watched<S> {
+impl<S: Transport> AsyncRead for Watched<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -375,7 +375,7 @@ impl<S: Wire> AsyncRead for Watched<S> {
     }
 }
 
-impl<S: Wire> AsyncWrite for Watched<S> {
+impl<S: Transport> AsyncWrite for Watched<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -21,7 +21,7 @@ use tokio_util::task::TaskTracker;
 
 use super::fast_path::serve;
 use super::http1;
-use super::http1::{Client, Stopping};
+use super::http1::{Client, Shutdown};
 use super::tls;
 use crate::guard::ClientAddr;
 use crate::http::app::App;
@@ -30,7 +30,7 @@ use crate::http::observe::request_trace::refused_bare;
 use crate::http::pipeline::Handlers;
 use crate::http::response::problem::Problem;
 use crate::http::routes::routes;
-use crate::net::peer_credentials::may_administer;
+use crate::net::peer_credentials::is_admin_peer;
 
 /// A listening socket.
 #[derive(Debug)]
@@ -53,22 +53,22 @@ pub struct Listeners {
     hurry: CancellationToken,
     loops: TaskTracker,
     connections: TaskTracker,
-    census: Arc<Census>,
+    limiter: Arc<ConnectionLimiter>,
     acceptors: Arc<AtomicUsize>,
 }
 
 /// How long an accept that failed for want of something (descriptors, memory) rests.
-const REST: Duration = Duration::from_millis(50);
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(50);
 
 /// How long a thread that has more connections than the others leaves a new one to them. Whichever is awake already
 /// would take them all.
-const COURTESY: Duration = Duration::from_millis(1);
+const ACCEPT_YIELD: Duration = Duration::from_millis(1);
 
 /// The end of a stop that is left for telling clients that it is over.
-const LAST_ANSWERS: Duration = Duration::from_millis(300);
+const HURRY_TIME: Duration = Duration::from_millis(300);
 
 /// How long a connection that is refused may take for each step of it.
-const REFUSAL: Duration = Duration::from_secs(1);
+const REFUSAL_STEP_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl Listeners {
     /// Nothing is accepted yet.
@@ -80,7 +80,7 @@ impl Listeners {
             hurry: CancellationToken::new(),
             loops: TaskTracker::new(),
             connections: TaskTracker::new(),
-            census: Arc::default(),
+            limiter: Arc::default(),
             acceptors: Arc::default(),
         }
     }
@@ -95,7 +95,7 @@ impl Listeners {
             drain: self.drain.clone(),
             hurry: self.hurry.clone(),
             connections: self.connections.clone(),
-            census: Arc::clone(&self.census),
+            limiter: Arc::clone(&self.limiter),
             acceptors: Arc::clone(&self.acceptors),
             accepted: Arc::default(),
             handlers: warp::service(routes()),
@@ -116,7 +116,7 @@ impl Listeners {
         self.loops.close();
         self.loops.wait().await;
         self.connections.close();
-        let polite = patience.saturating_sub(LAST_ANSWERS);
+        let polite = patience.saturating_sub(HURRY_TIME);
         if timeout(polite, self.connections.wait()).await.is_ok() {
             return 0;
         }
@@ -134,7 +134,7 @@ struct Acceptor<H> {
     drain: CancellationToken,
     hurry: CancellationToken,
     connections: TaskTracker,
-    census: Arc<Census>,
+    limiter: Arc<ConnectionLimiter>,
     /// that accept TCP connections, this one included
     acceptors: Arc<AtomicUsize>,
     /// connections of this one that are open
@@ -148,10 +148,10 @@ impl<H: Handlers> Acceptor<H> {
         loop {
             let admitted = tokio::select! {
                 () = self.drain.cancelled() => break,
-                () = self.census.room(&self.app) => accept(&socket),
+                () = self.limiter.room(&self.app) => accept(&socket),
             };
-            if self.is_ahead() {
-                tokio::time::sleep(COURTESY).await;
+            if self.has_more_than_share() {
+                tokio::time::sleep(ACCEPT_YIELD).await;
             }
             let accepted = tokio::select! {
                 () = self.drain.cancelled() => break,
@@ -160,7 +160,7 @@ impl<H: Handlers> Acceptor<H> {
             match accepted {
                 Ok(accepted) => {
                     complained = false;
-                    self.welcome(accepted);
+                    self.on_accept(accepted);
                 }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
@@ -168,7 +168,7 @@ impl<H: Handlers> Acceptor<H> {
                         log::error!("can't accept connections: {error}");
                         complained = true;
                     }
-                    tokio::time::sleep(REST).await;
+                    tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
                 }
             }
         }
@@ -176,52 +176,52 @@ impl<H: Handlers> Acceptor<H> {
         if matches!(socket, Socket::Tcp { belongs_to_us: true, .. }) {
             // Unconstrained: else the runtime has the socket look empty after a hundred or so.
             while let Some(Ok(accepted)) = unconstrained(accept(&socket)).now_or_never() {
-                self.welcome(accepted);
+                self.on_accept(accepted);
             }
         }
     }
 
     /// Whether this thread has more than its share of the connections.
-    fn is_ahead(&self) -> bool {
+    fn has_more_than_share(&self) -> bool {
         let acceptors = self.acceptors.load(Ordering::Relaxed);
         acceptors > 1 && self.accepted.load(Ordering::Relaxed) > self.connections.len() / acceptors
     }
 
-    fn welcome(&self, accepted: Accepted) {
+    fn on_accept(&self, accepted: Accepted) {
         match accepted {
             Accepted::Tcp(stream, address) => {
                 // Without it an answer could wait for an acknowledgement; a socket that refuses is about to break.
                 drop(stream.set_nodelay(true));
-                self.welcome_tcp(stream, ClientAddr::from(address));
+                self.on_accept_tcp(stream, ClientAddr::from(address));
             }
             Accepted::Unix(stream) => {
-                if may_administer(&stream)
-                    && let Some(seat) = self.census.enter(&self.app, &ClientAddr::Local)
+                if is_admin_peer(&stream)
+                    && let Some(permit) = self.limiter.enter(&self.app, &ClientAddr::Local)
                 {
                     let client = self.client(ClientAddr::Local);
-                    return self.spawn(seat, http1::serve(stream, client));
+                    return self.spawn(permit, http1::serve(stream, client));
                 }
                 let problem =
                     Problem::new(StatusCode::FORBIDDEN, "This socket is for root and the service's group.");
-                self.refuse(turn_away(stream, self.raw(ClientAddr::Local, problem)));
+                self.refuse(write_refusal(stream, self.raw(ClientAddr::Local, problem)));
             }
         }
     }
 
-    fn welcome_tcp(&self, stream: TcpStream, peer: ClientAddr) {
+    fn on_accept_tcp(&self, stream: TcpStream, peer: ClientAddr) {
         let identity = self.app.identity();
-        let Some(seat) = self.census.enter(&self.app, &peer) else {
+        let Some(permit) = self.limiter.enter(&self.app, &peer) else {
             let problem = Problem::overloaded("Too many connections from your address.");
             let refusal = self.raw(peer, problem.counted_as(Reason::TooManyConnections));
             return match identity {
-                Some(identity) => self.refuse(tls::refuse(stream, identity, refusal, REFUSAL)),
-                None => self.refuse(turn_away(stream, refusal)),
+                Some(identity) => self.refuse(tls::refuse(stream, identity, refusal, REFUSAL_STEP_TIMEOUT)),
+                None => self.refuse(write_refusal(stream, refusal)),
             };
         };
         let client = self.client(peer);
         match identity {
-            Some(identity) => self.spawn(seat, tls::serve(stream, identity, client)),
-            None => self.spawn(seat, http1::serve(stream, client)),
+            Some(identity) => self.spawn(permit, tls::serve(stream, identity, client)),
+            None => self.spawn(permit, http1::serve(stream, client)),
         }
     }
 
@@ -230,7 +230,7 @@ impl<H: Handlers> Acceptor<H> {
             app: Arc::clone(&self.app),
             peer,
             handlers: self.handlers.clone(),
-            stopping: Stopping { drain: self.drain.clone(), hurry: self.hurry.clone() },
+            stopping: Shutdown { drain: self.drain.clone(), hurry: self.hurry.clone() },
         }
     }
 
@@ -241,35 +241,40 @@ impl<H: Handlers> Acceptor<H> {
     }
 
     fn refuse(&self, refusing: impl Future<Output = ()> + Send + 'static) {
-        let seat = self.census.enter_uncounted();
+        let permit = self.limiter.enter_uncounted();
         self.connections.spawn(async move {
             refusing.await;
-            drop(seat);
+            drop(permit);
         });
     }
 
-    fn spawn(&self, seat: Seat, serving: impl Future<Output = ()> + Send + 'static) {
+    fn spawn(&self, permit: ConnectionPermit, serving: impl Future<Output = ()> + Send + 'static) {
         let app = Arc::clone(&self.app);
         let accepted = Arc::clone(&self.accepted);
         accepted.fetch_add(1, Ordering::Relaxed);
         self.connections.spawn(async move {
-            app.vitals.connections.fetch_add(1, Ordering::Relaxed);
+            app.instance_state.connections.fetch_add(1, Ordering::Relaxed);
             serving.await;
-            app.vitals.connections.fetch_sub(1, Ordering::Relaxed);
+            app.instance_state.connections.fetch_sub(1, Ordering::Relaxed);
             accepted.fetch_sub(1, Ordering::Relaxed);
-            drop(seat);
+            drop(permit);
         });
     }
 }
 
 /// Writes `refusal` to a client that is not served, so that it can read it, and closes.
-pub(crate) async fn turn_away(mut stream: impl AsyncRead + AsyncWrite + Unpin, refusal: Vec<u8>) {
+pub(crate) async fn write_refusal(mut stream: impl AsyncRead + AsyncWrite + Unpin, refusal: Vec<u8>) {
     // It fits into the socket's buffer or the client is gone.
-    drop(timeout(REFUSAL, stream.write_all(&refusal)).await);
-    drop(timeout(REFUSAL, stream.shutdown()).await);
+    drop(timeout(REFUSAL_STEP_TIMEOUT, stream.write_all(&refusal)).await);
+    drop(timeout(REFUSAL_STEP_TIMEOUT, stream.shutdown()).await);
     // A request that is on its way must not reset the connection before the refusal was read.
     let mut scratch = [0; 4096];
-    drop(timeout(REFUSAL, async { while stream.read(&mut scratch).await.is_ok_and(|n| n > 0) {} }).await);
+    drop(
+        timeout(REFUSAL_STEP_TIMEOUT, async {
+            while stream.read(&mut scratch).await.is_ok_and(|n| n > 0) {}
+        })
+        .await,
+    );
 }
 
 enum Accepted {
@@ -303,8 +308,8 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 
 /// Who is connected.
 #[derive(Debug)]
-struct Census {
-    seats: Mutex<Seats>,
+struct ConnectionLimiter {
+    counts: Mutex<ConnectionCounts>,
     left: Notify,
     /// how many connections the limit of open files leaves room for
     descriptors: u32,
@@ -312,32 +317,32 @@ struct Census {
 
 /// Descriptors that are not for connections: the log, its state, readers, sockets; and the second ones of those that may
 /// be answered by another thread.
-const OTHER_DESCRIPTORS: u64 = 64 + serve::FEW as u64;
+const OTHER_DESCRIPTORS: u64 = 64 + serve::MAX_CONNECTIONS as u64;
 
-impl Default for Census {
+impl Default for ConnectionLimiter {
     fn default() -> Self {
         let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft);
         let descriptors = u32::try_from(limit.saturating_sub(OTHER_DESCRIPTORS).max(1)).unwrap_or(u32::MAX);
-        Self { seats: Mutex::default(), left: Notify::new(), descriptors }
+        Self { counts: Mutex::default(), left: Notify::new(), descriptors }
     }
 }
 
 #[derive(Debug, Default)]
-struct Seats {
+struct ConnectionCounts {
     taken: u32,
     by_address: HashMap<IpAddr, u32>,
 }
 
 /// One connection's place.
-struct Seat {
-    census: Arc<Census>,
+struct ConnectionPermit {
+    limiter: Arc<ConnectionLimiter>,
     /// set when connections are counted by address
     address: Option<IpAddr>,
 }
 
-impl Census {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Seats> {
-        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
+impl ConnectionLimiter {
+    fn lock(&self) -> std::sync::MutexGuard<'_, ConnectionCounts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits while there are as many connections as there may be: the next ones wait in the backlog.
@@ -353,17 +358,17 @@ impl Census {
     }
 
     /// A place for a connection that is refused: it counts like any other, but not for its address.
-    fn enter_uncounted(self: &Arc<Self>) -> Seat {
+    fn enter_uncounted(self: &Arc<Self>) -> ConnectionPermit {
         self.lock().taken += 1;
-        Seat { census: Arc::clone(self), address: None }
+        ConnectionPermit { limiter: Arc::clone(self), address: None }
     }
 
-    fn enter(self: &Arc<Self>, app: &App, peer: &ClientAddr) -> Option<Seat> {
+    fn enter(self: &Arc<Self>, app: &App, peer: &ClientAddr) -> Option<ConnectionPermit> {
         let limit = app.policy().files.http.max_connections_per_ip;
-        let mut seats = self.lock();
+        let mut counts = self.lock();
         let address = match (limit, peer) {
             (Some(limit), ClientAddr::Ip(address)) => {
-                let count = seats.by_address.entry(*address).or_default();
+                let count = counts.by_address.entry(*address).or_default();
                 if *count >= limit.get() {
                     return None;
                 }
@@ -372,24 +377,24 @@ impl Census {
             }
             _ => None,
         };
-        seats.taken += 1;
-        Some(Seat { census: Arc::clone(self), address })
+        counts.taken += 1;
+        Some(ConnectionPermit { limiter: Arc::clone(self), address })
     }
 }
 
-impl Drop for Seat {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
-        let mut seats = self.census.lock();
-        seats.taken -= 1;
+        let mut counts = self.limiter.lock();
+        counts.taken -= 1;
         if let Some(address) = self.address
-            && let Some(count) = seats.by_address.get_mut(&address)
+            && let Some(count) = counts.by_address.get_mut(&address)
         {
             *count -= 1;
             if *count == 0 {
-                seats.by_address.remove(&address);
+                counts.by_address.remove(&address);
             }
         }
-        drop(seats);
-        self.census.left.notify_waiters();
+        drop(counts);
+        self.limiter.left.notify_waiters();
     }
 }

@@ -12,19 +12,19 @@ use tokio_rustls::TlsAcceptor;
 use super::http1;
 use super::http1::{Client, speaks};
 use super::http2;
-use super::listeners::turn_away;
-use crate::http::connection::state::ConnState;
+use super::listeners::write_refusal;
+use crate::http::connection::state::ConnectionState;
 use crate::http::pipeline::Handlers;
 use crate::http::response::problem::Problem;
 use crate::net::certificate::Identity;
-use crate::net::tls_socket::Records;
+use crate::net::tls_socket::TlsSocket;
 
 /// The first byte of a TLS record that holds a part of a handshake (RFC 8446, section 5.1).
 const HANDSHAKE: u8 = 22;
 
 /// Serves the connection from its first byte to its end.
 pub(crate) async fn serve<H: Handlers>(stream: TcpStream, identity: Arc<Identity>, client: Client<H>) {
-    let state = ConnState::new(client.app.policy().limits);
+    let state = ConnectionState::new(client.app.policy().timeouts);
     if !speaks(&stream, &state, &client.stopping).await {
         return;
     }
@@ -36,11 +36,11 @@ pub(crate) async fn serve<H: Handlers>(stream: TcpStream, identity: Arc<Identity
             let problem = Problem::new(StatusCode::BAD_REQUEST, "This port speaks HTTPS, not plain HTTP.");
             client.app.count(&problem);
             let refusal = problem.into_raw(&client.app.policy());
-            return Box::pin(turn_away(stream, refusal)).await;
+            return Box::pin(write_refusal(stream, refusal)).await;
         }
         _ => return,
     }
-    let handshake = Box::pin(TlsAcceptor::from(identity.serving()).accept(Records(stream)));
+    let handshake = Box::pin(TlsAcceptor::from(identity.serving()).accept(TlsSocket(stream)));
     drop(identity);
     let outcome = tokio::select! {
         outcome = timeout(patience, handshake) => outcome,
@@ -60,9 +60,9 @@ pub(crate) async fn serve<H: Handlers>(stream: TcpStream, identity: Arc<Identity
 
 /// Says `refusal` to a client that is not served, if it finishes its handshake within `patience`.
 pub(crate) async fn refuse(stream: TcpStream, identity: Arc<Identity>, refusal: Vec<u8>, patience: Duration) {
-    let handshake = TlsAcceptor::from(identity.plain()).accept(Records(stream));
+    let handshake = TlsAcceptor::from(identity.plain()).accept(TlsSocket(stream));
     if let Ok(Ok(stream)) = timeout(patience, handshake).await {
-        turn_away(stream, refusal).await;
+        write_refusal(stream, refusal).await;
     }
 }
 

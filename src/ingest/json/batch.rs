@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use super::object::{MOST_FIELDS, Object, Value, level_of, message_fits, message_of};
+use super::object::{MAX_FIELDS, Object, Value, level_of, message_fits, message_of};
 use super::scanner::{Malformed, Scan};
 use crate::record::Level;
 
@@ -52,7 +52,7 @@ impl<'a> BatchBody<'a> {
         let mut scan = Scan::new(text);
         let (mut rest, mut entries) = (Vec::with_capacity(4), None);
         let body = scan.object(|scan, name| {
-            if rest.len() == MOST_FIELDS {
+            if rest.len() == MAX_FIELDS {
                 return Err(Malformed);
             }
             if name != "logs" {

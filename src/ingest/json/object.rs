@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use crate::record::Level;
 
 /// An object with more fields than this is no request of anybody.
-pub(crate) const MOST_FIELDS: usize = 256;
+pub(crate) const MAX_FIELDS: usize = 256;
 
 /// A JSON value as far as parameters care.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,8 +76,8 @@ impl<'de> Visitor<'de> for ObjectVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut fields = Vec::with_capacity(4);
         while let Some(Text(name)) = map.next_key_seed(TextSeed)? {
-            if fields.len() == MOST_FIELDS {
-                return Err(de::Error::custom(format_args!("more than {MOST_FIELDS} fields")));
+            if fields.len() == MAX_FIELDS {
+                return Err(de::Error::custom(format_args!("more than {MAX_FIELDS} fields")));
             }
             fields.push((name, map.next_value::<&RawValue>()?));
         }

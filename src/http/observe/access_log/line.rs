@@ -10,14 +10,14 @@ use crate::record::{Stamp, escape_quoted_into, escape_word_into};
 
 /// What a client says that a line repeats, escaped: kept from the head of a request to the end of its answer.
 #[derive(Debug)]
-pub(crate) struct Asked {
+pub(crate) struct RequestLine {
     /// with its quotes
     request: Vec<u8>,
     /// referer and agent, each with its quotes
     tail: Vec<u8>,
 }
 
-impl Asked {
+impl RequestLine {
     /// What `request` asks.
     pub(crate) fn of<B>(request: &Request<B>) -> Self {
         let mut line = vec![b'"'];
@@ -68,7 +68,7 @@ pub(crate) struct Outcome<'a> {
 }
 
 /// Appends a line, with its line end.
-pub(crate) fn write(out: &mut Vec<u8>, time: &Stamp, asked: &Asked, outcome: &Outcome<'_>) {
+pub(crate) fn write(out: &mut Vec<u8>, time: &Stamp, asked: &RequestLine, outcome: &Outcome<'_>) {
     escape_word_into(out, &outcome.client.to_string());
     out.extend_from_slice(b" - ");
     escape_word_into(out, outcome.user.filter(|user| !user.is_empty()).unwrap_or("-"));
@@ -117,7 +117,7 @@ mod tests {
         let time = Stamp::from(Time { micros: 1_795_599_344_000_000, offset: -3600 });
         let outcome = Outcome { client: &client, user, status: 200, bytes: 8 };
         let mut out = Vec::new();
-        write(&mut out, &time, &Asked::of(request), &outcome);
+        write(&mut out, &time, &RequestLine::of(request), &outcome);
         String::from_utf8(out).unwrap()
     }
 

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
 
-pub(crate) use line::{Asked, Outcome};
+pub(crate) use line::{Outcome, RequestLine};
 
 use crate::record::Clock;
 use file::LineFile;
@@ -105,7 +105,7 @@ impl AccessLog {
     }
 
     /// Puts down a request that has ended. Never waits for a disk.
-    pub(crate) fn note(&self, asked: &Asked, outcome: &Outcome<'_>) {
+    pub(crate) fn note(&self, asked: &RequestLine, outcome: &Outcome<'_>) {
         let mut state = self.shared.lock();
         if state.thread != Thread::Runs {
             return;
@@ -256,7 +256,7 @@ mod tests {
     fn note(log: &AccessLog, count: usize) {
         let client = ClientAddr::from("203.0.113.7".parse::<IpAddr>().unwrap());
         let outcome = Outcome { client: &client, user: None, status: 200, bytes: 1 };
-        (0..count).for_each(|_| log.note(&Asked::nothing(), &outcome));
+        (0..count).for_each(|_| log.note(&RequestLine::nothing(), &outcome));
     }
 
     #[test]

@@ -11,35 +11,35 @@ use nix::sys::socket::{MsgFlags, send};
 use crate::config::Durability;
 use crate::http::app::App;
 use crate::http::policy::Policy;
-use crate::net::transport::Wire;
+use crate::net::transport::Transport;
 use crate::store::{Promise, Saved, Ticket};
 
 /// Among more connections than this a record is hardly ever alone, and each that was once costs a descriptor.
-pub(crate) const FEW: usize = 64;
+pub(crate) const MAX_CONNECTIONS: usize = 64;
 
 /// What a connection needs for it.
 #[derive(Default)]
-pub(crate) struct Early {
+pub(crate) struct DiskReplier {
     /// the connection's, for a thread that may outlive its task
     socket: Option<Arc<OwnedFd>>,
 }
 
 /// Whether it is worth it.
-pub(crate) fn is_of_use(ticket: &Ticket, app: &App, policy: &Policy) -> bool {
+pub(crate) fn is_worthwhile(ticket: &Ticket, app: &App, policy: &Policy) -> bool {
     ticket.may_be_alone()
         && policy.log.durability == Durability::Disk
-        && app.vitals.connections.load(Ordering::Relaxed) <= FEW
+        && app.instance_state.connections.load(Ordering::Relaxed) <= MAX_CONNECTIONS
 }
 
-impl Early {
+impl DiskReplier {
     /// Has the disk's thread give what `answer` makes, should the append be alone. `None` on a connection that needs
     /// its own thread.
     pub(crate) fn promise(
         &mut self,
-        wire: &impl Wire,
+        wire: &impl Transport,
         ticket: &Ticket,
         answer: impl FnOnce(Saved) -> Answer + Send + 'static,
-    ) -> Option<EarlyAnswer> {
+    ) -> Option<DiskReply> {
         if self.socket.is_none() {
             self.socket = Some(Arc::new(wire.bare_socket()?.try_clone_to_owned().ok()?));
         }
@@ -56,7 +56,7 @@ impl Early {
                 drop(given.set(answer));
             }
         });
-        Some(EarlyAnswer { promise, given })
+        Some(DiskReply { promise, given })
     }
 }
 
@@ -69,12 +69,12 @@ pub(crate) struct Answer {
 }
 
 /// An answer that may be given early.
-pub(crate) struct EarlyAnswer {
+pub(crate) struct DiskReply {
     promise: Promise,
     given: Arc<OnceLock<Answer>>,
 }
 
-impl EarlyAnswer {
+impl DiskReply {
     /// It is not given any more. False when it was or is being given, or the outcome is there at once.
     pub(crate) fn take_back(&self) -> bool {
         self.promise.take_back()

@@ -1,5 +1,5 @@
 //! Which requests may take the short way: a whole `POST` of one record as JSON, in one piece, whose head holds nothing
-//! that any rule or handler would look at but its key, its length and what kind of answer it wants.
+//! that any rule or handler would recognize at but its key, its length and what kind of answer it wants.
 //!
 //! Everything else is left untouched for the long way, also what is malformed: nothing is refused here.
 
@@ -9,9 +9,9 @@ use crate::http::response::success::names_json;
 
 /// What stands at the beginning of the bytes that came.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Look<'b> {
+pub(crate) enum Recognized<'b> {
     /// a whole request
-    Whole(Post<'b>),
+    Whole(RecordRequest<'b>),
     /// a whole head, and a body that is still on its way
     Part,
     /// something for the long way
@@ -20,7 +20,7 @@ pub(crate) enum Look<'b> {
 
 /// A request that saves a record.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Post<'b> {
+pub(crate) struct RecordRequest<'b> {
     /// the target, without a query
     pub(crate) path: &'b str,
     /// the key, where the head names one
@@ -44,11 +44,11 @@ pub(crate) struct Bounds {
     pub(crate) body: usize,
 }
 
-/// More fields than these are for the long way.
+/// ReplyExtras fields than these are for the long way.
 const FIELDS: usize = 32;
 
 /// Fields that mean nothing to any part of the service, as far as no option names one.
-const WITHOUT_MEANING: [&str; 16] = [
+const IGNORED_HEADERS: [&str; 16] = [
     "user-agent",
     "accept-encoding",
     "accept-language",
@@ -68,11 +68,11 @@ const WITHOUT_MEANING: [&str; 16] = [
 ];
 
 /// Looks at the bytes that came, and takes none.
-pub(crate) fn look(bytes: &[u8], bounds: Bounds) -> Look<'_> {
-    whole_head(bytes, bounds).unwrap_or(Look::Other)
+pub(crate) fn recognize(bytes: &[u8], bounds: Bounds) -> Recognized<'_> {
+    whole_head(bytes, bounds).unwrap_or(Recognized::Other)
 }
 
-fn whole_head(bytes: &[u8], bounds: Bounds) -> Option<Look<'_>> {
+fn whole_head(bytes: &[u8], bounds: Bounds) -> Option<Recognized<'_>> {
     let mut fields = [httparse::EMPTY_HEADER; FIELDS];
     let mut head = httparse::Request::new(&mut fields);
     let httparse::Status::Complete(head_len) = head.parse(bytes).ok()? else { return None };
@@ -99,7 +99,7 @@ fn whole_head(bytes: &[u8], bounds: Bounds) -> Option<Look<'_>> {
             }
             13 if is("authorization") => put(&mut key, bearer(text(field.value)?)?)?,
             14 if is("content-length") => put(&mut length, number(field.value)?)?,
-            _ => WITHOUT_MEANING.iter().any(|name| is(name)).then_some(())?,
+            _ => IGNORED_HEADERS.iter().any(|name| is(name)).then_some(())?,
         }
     }
     let length = length.filter(|length| (1..=bounds.body).contains(length))?;
@@ -108,8 +108,10 @@ fn whole_head(bytes: &[u8], bounds: Bounds) -> Option<Look<'_>> {
     }
     let len = head_len + length;
     Some(match bytes.get(head_len..len) {
-        Some(body) => Look::Whole(Post { path, key, wants_json: wants_json.unwrap_or(false), body, len }),
-        None => Look::Part,
+        Some(body) => {
+            Recognized::Whole(RecordRequest { path, key, wants_json: wants_json.unwrap_or(false), body, len })
+        }
+        None => Recognized::Part,
     })
 }
 
@@ -151,12 +153,12 @@ mod tests {
     #[test]
     fn a_record_in_one_piece() {
         let whole = of("api-key: k\r\nContent-Length: 2\r\nAccept: */*\r\nUser-Agent: x\r\n", "{}next");
-        let Look::Whole(post) = look(whole.as_bytes(), BOUNDS) else { panic!("{whole}") };
+        let Recognized::Whole(post) = recognize(whole.as_bytes(), BOUNDS) else { panic!("{whole}") };
         assert_eq!((post.path, post.key, post.body), ("/moca-file-log/save-log", Some("k"), &b"{}"[..]));
         assert_eq!((post.wants_json, post.len), (false, whole.len() - 4));
-        assert_eq!(look(&whole.as_bytes()[..post.len - 1], BOUNDS), Look::Part);
+        assert_eq!(recognize(&whole.as_bytes()[..post.len - 1], BOUNDS), Recognized::Part);
         let json = of("Authorization: bearer k\r\nAccept: application/json\r\ncontent-length: 2\r\n", "{}");
-        let Look::Whole(post) = look(json.as_bytes(), BOUNDS) else { panic!("{json}") };
+        let Recognized::Whole(post) = recognize(json.as_bytes(), BOUNDS) else { panic!("{json}") };
         assert_eq!((post.key, post.wants_json), (Some("k"), true));
     }
 
@@ -184,25 +186,25 @@ mod tests {
             "Content-Length: 2\r\nAPI-KEY: \u{e9}\r\n",
             "Content-Length: 2\r\nAuthorization: Basic k\r\n",
         ] {
-            assert_eq!(look(of(fields, "{}").as_bytes(), BOUNDS), Look::Other, "{fields}");
+            assert_eq!(recognize(of(fields, "{}").as_bytes(), BOUNDS), Recognized::Other, "{fields}");
         }
         let whole = of("Content-Length: 2\r\n", "{}");
-        assert_ne!(look(whole.as_bytes(), BOUNDS), Look::Other);
+        assert_ne!(recognize(whole.as_bytes(), BOUNDS), Recognized::Other);
         for (from, to) in [("POST", "GET"), ("1.1", "1.0"), ("save-log", "save-log?a=b"), ("json", "xml")] {
-            assert_eq!(look(whole.replace(from, to).as_bytes(), BOUNDS), Look::Other, "{to}");
+            assert_eq!(recognize(whole.replace(from, to).as_bytes(), BOUNDS), Recognized::Other, "{to}");
         }
-        assert_eq!(look(whole.as_bytes(), Bounds { head: 60, ..BOUNDS }), Look::Other);
-        assert_eq!(look(whole.as_bytes(), Bounds { fields: 2, ..BOUNDS }), Look::Other);
-        assert_eq!(look(whole.as_bytes(), Bounds { body: 1, ..BOUNDS }), Look::Other);
+        assert_eq!(recognize(whole.as_bytes(), Bounds { head: 60, ..BOUNDS }), Recognized::Other);
+        assert_eq!(recognize(whole.as_bytes(), Bounds { fields: 2, ..BOUNDS }), Recognized::Other);
+        assert_eq!(recognize(whole.as_bytes(), Bounds { body: 1, ..BOUNDS }), Recognized::Other);
     }
 
     proptest! {
         #[test]
         fn any_bytes_are_looked_at(bytes: Vec<u8>, fields in "([a-zA-Z-]{1,14}: [ -~]{0,9}\r\n){0,4}", cut: usize) {
-            look(&bytes, BOUNDS);
+            recognize(&bytes, BOUNDS);
             let whole = of(&format!("{fields}Content-Length: 2\r\n"), "{}");
             let cut = cut % (whole.len() + 1);
-            if let Look::Whole(post) = look(&whole.as_bytes()[..cut], BOUNDS) {
+            if let Recognized::Whole(post) = recognize(&whole.as_bytes()[..cut], BOUNDS) {
                 prop_assert_eq!(post.len, cut);
                 prop_assert_eq!(post.body, b"{}");
             }

@@ -7,19 +7,19 @@ use std::time::Instant;
 
 use http::HeaderMap;
 
-use super::recognize::Post;
+use super::recognize::RecordRequest;
 use super::record_body::Body;
 use crate::guard::{ClientAddr, Key, PathRule, Quota};
 use crate::http::app::App;
 use crate::http::policy::Policy;
-use crate::http::request::body::Caps;
+use crate::http::request::body::BodyLimits;
 use crate::http::response::problem::Problem;
 use crate::http::route::Route;
 use crate::record::Level;
 use crate::store::{self, Entry, Full, Saved, Source, Ticket};
 
-/// A key that a connection has shown, so that the next record needs no look-up.
-pub(crate) struct Known {
+/// A key that a connection has shown, so that the next record needs no recognize-up.
+pub(crate) struct CachedKey {
     policy: Arc<Policy>,
     presented: String,
     key: Arc<Key>,
@@ -28,13 +28,13 @@ pub(crate) struct Known {
 
 /// A record that nothing it says speaks against.
 pub(crate) struct Record<'a> {
-    known: &'a Known,
+    known: &'a CachedKey,
     level: Level,
     message: Cow<'a, str>,
 }
 
 /// How far a record has come.
-pub(crate) enum Begun {
+pub(crate) enum AppendStart {
     /// it is in the batch in hand
     Waits(Ticket),
     /// it is below the level of the log
@@ -47,11 +47,11 @@ pub(crate) enum Begun {
 impl<'a> Record<'a> {
     /// `None` where the long way has something to say of it.
     pub(crate) fn of(
-        post: &Post<'a>,
+        post: &RecordRequest<'a>,
         app: &App,
         policy: &Arc<Policy>,
         peer: ClientAddr,
-        known: &'a mut Option<Known>,
+        known: &'a mut Option<CachedKey>,
     ) -> Option<Self> {
         let is_ours = policy.paths(Route::SaveLog).contains(&post.path)
             || Route::of(post.path, &app.name) == Some(Route::SaveLog);
@@ -66,7 +66,7 @@ impl<'a> Record<'a> {
             .as_ref()
             .is_some_and(|known| Arc::ptr_eq(&known.policy, policy) && known.presented == presented);
         if !is_known {
-            *known = Some(Known::of(presented, app, policy, peer)?);
+            *known = Some(CachedKey::of(presented, app, policy, peer)?);
         }
         let known = known.as_ref().filter(|known| !app.guard.is_shared(&known.key, known.rule))?;
         Some(Self { known, level: record.level, message: record.message })
@@ -79,25 +79,25 @@ impl<'a> Record<'a> {
         policy: &Policy,
         peer: ClientAddr,
         client: &str,
-    ) -> (Begun, Option<Quota>) {
+    ) -> (AppendStart, Option<Quota>) {
         let now = Instant::now();
         if let Err(refusal) = app.guard.check_address(&policy.rules, &peer, now) {
-            return (Begun::Refused(refusal.into()), None);
+            return (AppendStart::Refused(refusal.into()), None);
         }
         let quota = match app.guard.spend(&self.known.key, self.known.rule, &peer, now) {
             Ok(quota) => Some(quota),
             Err(refusal) => {
                 let quota = refusal.quota().cloned();
-                return (Begun::Refused(refusal.into()), quota);
+                return (AppendStart::Refused(refusal.into()), quota);
             }
         };
         if self.level < policy.log.level {
-            app.vitals.tally.filtered(1);
-            return (Begun::Filtered, quota);
+            app.instance_state.tally.filtered(1);
+            return (AppendStart::Filtered, quota);
         }
         let begun = match app.store.try_append(&self.source(client), &[self.entry()]) {
-            Ok(ticket) => Begun::Waits(ticket),
-            Err(Full) => Begun::Full,
+            Ok(ticket) => AppendStart::Waits(ticket),
+            Err(Full) => AppendStart::Full,
         };
         (begun, quota)
     }
@@ -111,7 +111,7 @@ impl<'a> Record<'a> {
         client: &str,
     ) -> Result<Saved, Problem> {
         let http = &policy.files.http;
-        let caps = Caps { body: http.request_max_size, memory: http.max_body_memory, keyed: true };
+        let caps = BodyLimits { body: http.request_max_size, memory: http.max_body_memory, keyed: true };
         let mut share = app.budget.share();
         share.wait_for(len as u64, caps.memory_for_this()).await?;
         Ok(store::append(&*app.store, &self.source(client), &[self.entry()]).await?)
@@ -126,7 +126,7 @@ impl<'a> Record<'a> {
     }
 }
 
-impl Known {
+impl CachedKey {
     fn of(presented: &str, app: &App, policy: &Arc<Policy>, peer: ClientAddr) -> Option<Self> {
         let key = app.guard.known_key(&policy.rules, presented).filter(|key| key.is_plain())?;
         let paths = policy.paths(Route::SaveLog);

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::ingest::json::object::{MOST_FIELDS, Value, level_of, message_fits, message_of};
+use crate::ingest::json::object::{MAX_FIELDS, Value, level_of, message_fits, message_of};
 use crate::ingest::json::scanner::{Malformed, Scan};
 use crate::record::Level;
 
@@ -31,7 +31,7 @@ impl<'a> Body<'a> {
                 "msg" => msg = value,
                 _ => {}
             }
-            if count > MOST_FIELDS { Err(Malformed) } else { Ok(()) }
+            if count > MAX_FIELDS { Err(Malformed) } else { Ok(()) }
         });
         fields.and_then(|()| scan.end()).ok()?;
         let message = message_of(message.or(msg)?).ok()?;

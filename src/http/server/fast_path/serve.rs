@@ -13,37 +13,37 @@ use tokio::io::AsyncWriteExt;
 use tokio_util::io::poll_read_buf;
 use tokio_util::sync::WaitForCancellationFuture;
 
-pub(crate) use super::disk_reply::FEW;
-use super::disk_reply::{Answer, Early, EarlyAnswer};
-use super::recognize::{Bounds, Look, look};
-use super::record::{Begun, Known, Record};
+pub(crate) use super::disk_reply::MAX_CONNECTIONS;
+use super::disk_reply::{Answer, DiskReplier, DiskReply};
+use super::recognize::{Bounds, Recognized, recognize};
+use super::record::{AppendStart, CachedKey, Record};
 use crate::guard::{ClientAddr, Quota};
 use crate::http::app::App;
-use crate::http::connection::state::{ConnState, Millis, Phase, now};
-use crate::http::connection::stream::ConnStream;
+use crate::http::connection::state::{ConnectionState, Millis, Phase, now};
+use crate::http::connection::stream::ConnectionStream;
 use crate::http::policy::Policy;
-pub(crate) use crate::http::response::prepared_heads::Heads;
-use crate::http::response::prepared_heads::More;
+pub(crate) use crate::http::response::prepared_heads::PreparedHeads;
+use crate::http::response::prepared_heads::ReplyExtras;
 use crate::http::response::problem::Problem;
 use crate::http::routes::ingest;
 use crate::http::server::http1::{Client, parked_at};
-use crate::net::deadline::{Alarm, timer};
-use crate::net::transport::Wire;
+use crate::net::deadline::{LazyDeadline, timer};
+use crate::net::transport::Transport;
 use crate::store::{Cursor, Saved};
 
 /// What is read at once, and the longest request for the short way.
-const BUFFER: usize = 16 * 1024;
+const BUFFER_BYTES: usize = 16 * 1024;
 
 /// Many clients send head and body in two pieces, one right after the other. Who is slower is for the long way, which
 /// knows how slow one may be.
-const REST_OF_BODY: Millis = 50;
+const REST_OF_BODY_TIMEOUT: Millis = 50;
 
 /// What became of a connection.
-pub(crate) enum Left<S> {
+pub(crate) enum FastPathOutcome<S> {
     /// what comes next is for the long way
-    Other(ConnStream<S>),
+    Other(ConnectionStream<S>),
     /// nothing came for a while
-    Silent(ConnStream<S>),
+    Silent(ConnectionStream<S>),
     Ended,
 }
 
@@ -53,55 +53,55 @@ pub(crate) const fn serves(peer: ClientAddr) -> bool {
 }
 
 /// Serves records as long as nothing else comes.
-pub(crate) async fn records<S: Wire, H>(
-    mut stream: ConnStream<S>,
-    state: &ConnState,
+pub(crate) async fn records<S: Transport, H>(
+    mut stream: ConnectionStream<S>,
+    state: &ConnectionState,
     client: &Client<H>,
-) -> Left<S> {
+) -> FastPathOutcome<S> {
     let app = &client.app;
     let (deadline, _) = state.deadline();
     let timer = pin!(timer(deadline));
     let draining = pin!(client.stopping.drain.cancelled());
     let hurrying = pin!(client.stopping.hurry.cancelled());
-    let mut watch = Watch { alarm: Alarm::new(deadline, timer), draining, hurrying };
-    let mut bytes = BytesMut::with_capacity(BUFFER);
+    let mut watch = Waiter { alarm: LazyDeadline::new(deadline, timer), draining, hurrying };
+    let mut bytes = BytesMut::with_capacity(BUFFER_BYTES);
     bytes.extend_from_slice(&stream.take_unread());
     let peer = client.peer.text();
-    let mut known: Option<Known> = None;
+    let mut known: Option<CachedKey> = None;
     let mut out = Vec::with_capacity(512);
-    let mut early = Early::default();
+    let mut early = DiskReplier::default();
     let mut rest_until: Option<Millis> = None;
     loop {
         let policy = app.policy();
         let Some(heads) = policy.express.as_ref().filter(|_| !client.stopping.drain.is_cancelled()) else {
             return other(stream, bytes);
         };
-        let (post, is_part) = match look(&bytes, bounds(&policy)) {
-            Look::Whole(post) => (Some(post), false),
-            Look::Part => (None, true),
-            Look::Other if bytes.is_empty() => (None, false),
-            Look::Other => return other(stream, bytes),
+        let (post, is_part) = match recognize(&bytes, bounds(&policy)) {
+            Recognized::Whole(post) => (Some(post), false),
+            Recognized::Part => (None, true),
+            Recognized::Other if bytes.is_empty() => (None, false),
+            Recognized::Other => return other(stream, bytes),
         };
         let Some(post) = post else {
-            if bytes.len() >= BUFFER {
+            if bytes.len() >= BUFFER_BYTES {
                 return other(stream, bytes);
             }
-            bytes.reserve(BUFFER - bytes.len());
+            bytes.reserve(BUFFER_BYTES - bytes.len());
             let deadline = if is_part {
-                *rest_until.get_or_insert_with(|| now() + REST_OF_BODY)
+                *rest_until.get_or_insert_with(|| now() + REST_OF_BODY_TIMEOUT)
             } else {
                 state.deadline().0.min(parked_at(now(), app))
             };
             match watch.more(&mut stream, &mut bytes, deadline).await {
-                Next::Bytes => continue,
-                Next::Silence if bytes.is_empty() => return Left::Silent(stream),
-                Next::Silence | Next::Stop => return other(stream, bytes),
-                Next::End if bytes.is_empty() => {
+                ReadEvent::Bytes => continue,
+                ReadEvent::Silence if bytes.is_empty() => return FastPathOutcome::Silent(stream),
+                ReadEvent::Silence | ReadEvent::Stop => return other(stream, bytes),
+                ReadEvent::End if bytes.is_empty() => {
                     drop(stream.shutdown().await);
-                    return Left::Ended;
+                    return FastPathOutcome::Ended;
                 }
-                Next::End => return other(stream, bytes),
-                Next::Broken => return Left::Ended,
+                ReadEvent::End => return other(stream, bytes),
+                ReadEvent::Broken => return FastPathOutcome::Ended,
             }
         };
         let Some(record) = Record::of(&post, app, &policy, client.peer, &mut known) else {
@@ -114,23 +114,23 @@ pub(crate) async fn records<S: Wire, H>(
         let success = Success { app, heads, wants_json };
         let mut promised = None;
         let outcome = match begun {
-            Begun::Waits(ticket) => {
-                if super::disk_reply::is_of_use(&ticket, app, &policy) {
+            AppendStart::Waits(ticket) => {
+                if super::disk_reply::is_worthwhile(&ticket, app, &policy) {
                     promised = early.promise(stream.inner(), &ticket, success.owned(quota.as_ref()));
                 }
                 watch.outcome(ticket, state, promised.as_ref()).await
             }
-            Begun::Filtered => Ok(None),
-            Begun::Refused(problem) => Err(problem),
+            AppendStart::Filtered => Ok(None),
+            AppendStart::Refused(problem) => Err(problem),
             // Boxed, so that the usual record does not carry its future along.
-            Begun::Full => {
+            AppendStart::Full => {
                 let room = Box::pin(record.save_when_there_is_room(len, app, &policy, peer.as_str()));
                 watch.outcome(room, state, None).await
             }
         };
-        let given = promised.as_ref().and_then(EarlyAnswer::given);
+        let given = promised.as_ref().and_then(DiskReply::given);
         let closes = given.map_or_else(|| client.stopping.drain.is_cancelled(), |answer| answer.closes);
-        let more = More { quota: quota.as_ref(), closes };
+        let more = ReplyExtras { quota: quota.as_ref(), closes };
         out.clear();
         match (given, outcome) {
             (Some(answer), _) => out.extend_from_slice(&answer.bytes),
@@ -146,21 +146,21 @@ pub(crate) async fn records<S: Wire, H>(
             drop(bytes.split_to(len));
         }
         if !watch.written(&mut stream, &out, state).await {
-            return Left::Ended;
+            return FastPathOutcome::Ended;
         }
         state.enter(Phase::Idle);
         state.flushed();
         if closes {
             // The client has its answer; how the connection ends is its business.
             drop(stream.shutdown().await);
-            return Left::Ended;
+            return FastPathOutcome::Ended;
         }
     }
 }
 
-fn other<S: Wire>(mut stream: ConnStream<S>, bytes: BytesMut) -> Left<S> {
+fn other<S: Transport>(mut stream: ConnectionStream<S>, bytes: BytesMut) -> FastPathOutcome<S> {
     stream.unread(bytes.freeze());
-    Left::Other(stream)
+    FastPathOutcome::Other(stream)
 }
 
 fn bounds(policy: &Policy) -> Bounds {
@@ -176,13 +176,13 @@ fn bounds(policy: &Policy) -> Bounds {
 /// How a record that was taken is answered.
 struct Success<'a> {
     app: &'a Arc<App>,
-    heads: &'a Arc<Heads>,
+    heads: &'a Arc<PreparedHeads>,
     wants_json: bool,
 }
 
 impl Success<'_> {
     /// No cursor = the record was filtered.
-    fn write(&self, out: &mut Vec<u8>, more: More<'_>, cursor: Option<Cursor>) {
+    fn write(&self, out: &mut Vec<u8>, more: ReplyExtras<'_>, cursor: Option<Cursor>) {
         if !self.wants_json {
             return self.heads.success(out, more);
         }
@@ -200,7 +200,7 @@ impl Success<'_> {
         move |saved| {
             let mut bytes = Vec::with_capacity(512);
             let closes = app.draining.is_cancelled();
-            let more = More { quota: quota.as_ref(), closes };
+            let more = ReplyExtras { quota: quota.as_ref(), closes };
             Success { app: &app, heads: &heads, wants_json }.write(&mut bytes, more, Some(saved.cursor));
             Answer { bytes, closes }
         }
@@ -208,14 +208,14 @@ impl Success<'_> {
 }
 
 /// What may happen while a connection waits.
-struct Watch<'t, 's> {
-    alarm: Alarm<'t>,
+struct Waiter<'t, 's> {
+    alarm: LazyDeadline<'t>,
     draining: Pin<&'t mut WaitForCancellationFuture<'s>>,
     hurrying: Pin<&'t mut WaitForCancellationFuture<'s>>,
 }
 
 /// What came while a connection waited for a request.
-enum Next {
+enum ReadEvent {
     Bytes,
     Silence,
     /// the service stops
@@ -225,25 +225,25 @@ enum Next {
     Broken,
 }
 
-impl Watch<'_, '_> {
+impl Waiter<'_, '_> {
     /// Waits for bytes.
-    async fn more<S: Wire>(
+    async fn more<S: Transport>(
         &mut self,
-        stream: &mut ConnStream<S>,
+        stream: &mut ConnectionStream<S>,
         bytes: &mut BytesMut,
         deadline: Millis,
-    ) -> Next {
+    ) -> ReadEvent {
         poll_fn(|cx| {
             match poll_read_buf(Pin::new(stream.inner_mut()), cx, bytes) {
-                Poll::Ready(Ok(0)) => return Poll::Ready(Next::End),
-                Poll::Ready(Ok(_)) => return Poll::Ready(Next::Bytes),
-                Poll::Ready(Err(_)) => return Poll::Ready(Next::Broken),
+                Poll::Ready(Ok(0)) => return Poll::Ready(ReadEvent::End),
+                Poll::Ready(Ok(_)) => return Poll::Ready(ReadEvent::Bytes),
+                Poll::Ready(Err(_)) => return Poll::Ready(ReadEvent::Broken),
                 Poll::Pending => {}
             }
             if self.draining.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(Next::Stop);
+                return Poll::Ready(ReadEvent::Stop);
             }
-            self.alarm.poll_passed(deadline, cx).map(|()| Next::Silence)
+            self.alarm.poll_expired(deadline, cx).map(|()| ReadEvent::Silence)
         })
         .await
     }
@@ -252,8 +252,8 @@ impl Watch<'_, '_> {
     async fn outcome<E: Into<Problem>>(
         &mut self,
         work: impl Future<Output = Result<Saved, E>>,
-        state: &ConnState,
-        promised: Option<&EarlyAnswer>,
+        state: &ConnectionState,
+        promised: Option<&DiskReply>,
     ) -> Result<Option<Cursor>, Problem> {
         let mut work = pin!(work);
         poll_fn(|cx| {
@@ -261,8 +261,8 @@ impl Watch<'_, '_> {
                 return Poll::Ready(outcome.map(|saved| Some(saved.cursor)).map_err(Into::into));
             }
             let overdue = self.hurrying.as_mut().poll(cx).is_ready()
-                || self.alarm.poll_passed(state.deadline().0, cx).is_ready();
-            if overdue && promised.is_none_or(EarlyAnswer::take_back) {
+                || self.alarm.poll_expired(state.deadline().0, cx).is_ready();
+            if overdue && promised.is_none_or(DiskReply::take_back) {
                 Poll::Ready(Err(Problem::late()))
             } else {
                 Poll::Pending
@@ -272,11 +272,11 @@ impl Watch<'_, '_> {
     }
 
     /// Writes an answer; false when the connection is broken or the client takes nothing.
-    async fn written<S: Wire>(
+    async fn written<S: Transport>(
         &mut self,
-        stream: &mut ConnStream<S>,
+        stream: &mut ConnectionStream<S>,
         mut out: &[u8],
-        state: &ConnState,
+        state: &ConnectionState,
     ) -> bool {
         poll_fn(|cx| {
             let mut inner = Pin::new(stream.inner_mut());
@@ -297,7 +297,7 @@ impl Watch<'_, '_> {
                 Poll::Ready(Err(_)) => Poll::Ready(false),
                 Poll::Pending => {
                     state.write_blocked();
-                    self.alarm.poll_passed(state.deadline().0, cx).map(|()| false)
+                    self.alarm.poll_expired(state.deadline().0, cx).map(|()| false)
                 }
             }
         })
