@@ -1,26 +1,28 @@
-//! The events that the service tells the journal, each under a name and a number that never change.
+//! The journal events of the service. The name and the number of an event never change.
 //!
-//! Every layer names an event by its constant, with [`event!`](crate::event): so the fields `MOCA_EVENT` and `MESSAGE_ID`
-//! of one event always go together, and the table in `moca-file-log(8)` can be compared with the one here. Messages are
-//! never per request (but for [`REFUSED`], which is bounded) and never hold a secret.
+//! Every layer logs an event through its constant, by [`event!`](crate::event). So the fields
+//! `MOCA_EVENT` and `MESSAGE_ID` always match, and a test compares the table in `moca-file-log(8)`
+//! with this one. No event is logged for each request, except [`REFUSED`], whose rate is limited.
+//! Messages hold no secrets.
 
-/// What happened, for programs and catalogues.
+/// A kind of event, as programs and the journal's message catalogue know it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Event {
-    /// `MOCA_EVENT`: lower case and `-`
+    /// The value of `MOCA_EVENT`: lower-case letters and `-`.
     pub name: &'static str,
-    /// `MESSAGE_ID`: 128 bits in hexadecimal, made once by a random generator (sd-id128(3))
+    /// The value of `MESSAGE_ID`: 128 random bits in hexadecimal (sd-id128(3)).
     pub id: &'static str,
-    /// for the operator
+    /// What the event means, for the operator.
     pub meaning: &'static str,
-    /// for the operator too
+    /// What the operator should do.
     pub remedy: &'static str,
 }
 
 /// Logs an event: `event!(warn, ADDRESS_BLOCKED, MOCA_CLIENT:% = address; "{address} is blocked")`.
 ///
-/// The first word is a level of `log`, the second a constant of [`events`](crate::events); `MOCA_CLIENT` (an address)
-/// and `MOCA_KEY` (the name of a key) are given where they apply.
+/// The first argument is a level of the `log` crate, the second a constant of
+/// [`events`](crate::events). Pass `MOCA_CLIENT` (an address) and `MOCA_KEY` (the name of a key)
+/// where they apply.
 #[macro_export]
 macro_rules! event {
     ($level:ident, $event:ident $(, $field:ident $(:$capture:tt)? = $value:expr)*; $($message:tt)+) => {
@@ -41,104 +43,104 @@ macro_rules! events {
                 Event { name: $name, id: $id, meaning: $meaning, remedy: $remedy };
         )+
 
-        /// All of them, in the order of the manual page.
+        /// All events, in the order of the manual page.
         pub const ALL: &[Event] = &[$($constant),+];
     };
 }
 
 events! {
     STARTED: "started", "7eb92f54c5ab09610ce3a3e23ccaa4de",
-        "It serves.",
+        "The service serves requests.",
         "Nothing.";
     START_FAILED: "start-failed", "34f37e054480839fbe8f9d93e8e2d021",
-        "It cannot start; the message says why, in one line.",
-        "Correct what is named and start it again.";
+        "The service cannot start; the message gives the reason in one line.",
+        "Correct what the message names and start the service again.";
     START_WITH_LAST_GOOD: "start-with-last-good", "200c4ef719f3e5650b1daac69970135f",
-        "The files are broken; the ones that were in force last are in force again.",
-        "mocactl check, and correct what it names.";
+        "The configuration files are invalid; the service runs with the last valid ones.",
+        "Run mocactl check and correct what it names.";
     STOPPING: "stopping", "7fe730df5e27614e5a50cb651cbe3348",
-        "It accepts nothing new and answers what is in flight.",
+        "The service accepts no new connections and answers the requests in flight.",
         "Nothing.";
     STOPPED: "stopped", "4059b6e09541c217f4e5e599967c7961",
         "Everything acknowledged is on the disk.",
         "Nothing.";
     RESTARTING: "restarting", "805b93fef382f30fa1d1295e55b9b1b2",
-        "The installed program changed (auto_reload); it makes room for the new one.",
+        "The installed program changed (auto_reload); the service stops to make room for it.",
         "Nothing.";
     RESTART_REFUSED: "restart-refused", "6cd792c70c18b0d62777b3aa3bcb7451",
-        "The installed program changed, but does not even tell its version; the old one goes on.",
+        "The installed program changed, but does not print its version; the old one keeps running.",
         "Install a program that works.";
     RELOADED: "reloaded", "8a4e0f663982e14d69bf816b7c9afedd",
         "A changed configuration is in force.",
         "Nothing.";
     RELOAD_REFUSED: "reload-refused", "8f3236cbde5e032425799f77e3ea1b70",
-        "A changed configuration, or a changed certificate, is not valid; the last good one stays in force.",
-        "mocactl check, and correct what it names.";
+        "A changed configuration or certificate is not valid; the last valid one stays in force.",
+        "Run mocactl check and correct what it names.";
     MAINTENANCE_ON: "maintenance-on", "afb7d9574aa5075580d4ee2d869673ec",
-        "Maintenance was switched on by signal.",
-        "mocactl turn-on when it is over.";
+        "Maintenance was switched on by a signal.",
+        "Run mocactl turn-on when the maintenance is over.";
     MAINTENANCE_OFF: "maintenance-off", "6322f0fa2e301e5de54a73071560d188",
-        "Maintenance by signal is over.",
+        "Maintenance was switched off by a signal.",
         "Nothing.";
     CLEARED: "cleared", "30d7524b484bee52c1ed9ca024d4d06b",
-        "All lines were removed over HTTP, by the client in MOCA_CLIENT.",
-        "Ask who did it, if you did not.";
+        "The client in MOCA_CLIENT removed all lines over HTTP.",
+        "Find out who did it, if you did not.";
     UNKNOWN_KEY: "unknown-key", "14395ad228e367e8ccc54a3c390c03eb",
-        "The client in MOCA_CLIENT uses a key that is not in api_key.json; said once an hour for each.",
-        "Tell the sender, or block the address.";
+        "The client in MOCA_CLIENT uses a key that is not in api_key.json; logged once an hour for each client.",
+        "Inform the sender, or block the address.";
     ADDRESS_BLOCKED: "address-blocked", "4b8bbde44b14f505a577fea67db11e55",
-        "An address is blocked: it flooded, tried keys, or the operator wants it so.",
-        "mocactl block remove, if it was a mistake.";
+        "An address is blocked: it sent too many requests, tried unknown keys, or the operator blocked it.",
+        "Run mocactl block remove if this was a mistake.";
     ADDRESS_UNBLOCKED: "address-unblocked", "5b509a774004ef9005f31b65beed94c4",
-        "The operator let an address in again.",
+        "The operator unblocked an address.",
         "Nothing.";
     BLOCK_LIST_NOT_WRITTEN: "block-list-not-written", "2919bd81f3df380af35b79ade5709121",
-        "The blocked addresses cannot be kept for the next start; it is tried again.",
-        "Look after the disk and the modes of the state directory.";
+        "The blocked addresses cannot be saved for the next start; the service tries again.",
+        "Check the disk and the modes of the state directory.";
     STATE_FILE_BROKEN: "state-file-broken", "9f9590e0d1bfb69f486e464986d40e9f",
-        "A file of the state cannot be used and was moved aside.",
-        "Look at it; what was in it is forgotten.";
+        "A state file cannot be read and was moved aside.",
+        "Look at the file; the service starts without its content.";
     WRITE_FAILED: "write-failed", "8fdcf37a413543ac756989ceca9e4c7a",
-        "The log cannot be written; senders are answered 503 and come back.",
-        "Make room on the disk, or replace it.";
+        "The log cannot be written; senders get 503 and should retry.",
+        "Free space on the disk, or replace it.";
     WRITE_RECOVERED: "write-recovered", "1c0679dc2252fcf7771f3261e1e58c5c",
         "The log can be written again.",
         "Nothing.";
     FILE_CHANGED: "file-changed", "49e7f67bd9b60f6e2c488c2b989e81a8",
-        "The log was moved, deleted or cut from outside; it is begun anew.",
-        "Nothing, if you did it.";
+        "Another program moved, deleted or truncated the log; the service starts a new file.",
+        "Nothing, if this was intended.";
     LOW_SPACE: "low-space", "9f336a9475446535fbfa149ff49c2d8c",
-        "The disk has less space left than min_free; senders are answered 503 and come back.",
-        "Make room on the disk, or keep fewer segments.";
+        "The disk has less free space than min_free; senders get 503 and should retry.",
+        "Free space on the disk, or keep fewer segments.";
     SPACE_AGAIN: "space-again", "c168bc90fbb82ac8ee1a9a4fcf93b79f",
-        "The disk has space again; records are stored.",
+        "The disk has enough free space again; records are stored.",
         "Nothing.";
     ROTATION_FAILED: "rotation-failed", "1190ef149b56c5dd79dae89b4466a3a3",
-        "The log cannot be rotated, compressed or shortened as rotate asks for; it is tried again.",
-        "Look after the disk and the modes of the log's folder.";
+        "The log cannot be rotated, compressed or shortened as rotate requires; the service tries again.",
+        "Check the disk and the modes of the folder of the log.";
     RETIRED: "retired", "553a91aa315732a06019a404f57382a4",
-        "The oldest segments were removed, as keep, max_age or max_total asks for.",
+        "The oldest segments were removed, as keep, max_age or max_total requires.",
         "Nothing.";
     TORN_TAIL: "torn-tail", "bab220032d98b78dd951e38c3668738c",
-        "The last line was torn by a crash; it stands in FILE.torn.",
-        "Look at FILE.torn; it was never acknowledged.";
+        "A crash left an incomplete last line, which was moved to FILE.torn.",
+        "Look at FILE.torn; the record was never acknowledged.";
     HOOK_FAILED: "hook-failed", "a32ba73aa5cbc97cb27e4c01bbc73272",
         "An exit hook failed.",
         "Correct the hook.";
     REFUSED: "refused", "3da84108a668356b6165b9f65c72900b",
-        "With debug: why a request was refused.",
-        "Switch debug off when you know.";
+        "A request was refused, with the reason; logged while debug is on.",
+        "Switch debug off when you know the reason.";
     ACCESS_LOG_FAILING: "access-log-failing", "73fcb4256fc19bcef66210bdab2db118",
-        "The access log cannot be written, or its disk is too slow; what does not fit into memory is dropped.",
-        "Make room on the disk.";
+        "The access log cannot be written, or its disk is too slow; lines that exceed the memory buffer are dropped.",
+        "Free space on the disk.";
     ACCESS_LOG_RECOVERED: "access-log-recovered", "7984118d086c3ed4d7de6b8cdc26ab07",
-        "The access log is written again; the message says how many lines are missing.",
+        "The access log is written again; the message gives the number of missing lines.",
         "Nothing.";
     REDIS_AWAY: "redis-away", "769b4893cd6a2595acdc7bcc2a2c1f71",
-        "Redis does not answer; limits are kept in memory meanwhile.",
-        "Look after Redis.";
+        "Redis does not answer; each instance keeps the limits in its own memory.",
+        "Check the Redis server.";
     REDIS_BACK: "redis-back", "276494950f4d95787a8ee7fc7ef72f47",
-        "Limits are shared through Redis, or are again.",
+        "Redis answers; the limits are shared through it.",
         "Nothing.";
     CERTIFICATES_RELOADED: "certificates-reloaded", "11185d7106897ea52d9a9f257ef833c9",
         "Changed TLS files are in force.",
@@ -152,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_and_numbers_are_unique_and_well_formed() {
+    fn names_and_ids_are_unique_and_well_formed() {
         let names: HashSet<_> = ALL.iter().map(|event| event.name).collect();
         let ids: HashSet<_> = ALL.iter().map(|event| event.id).collect();
         assert_eq!((names.len(), ids.len()), (ALL.len(), ALL.len()));
@@ -163,9 +165,9 @@ mod tests {
         }
     }
 
-    /// The page is written by hand, in roff: without its markup it must say what the table says, in its order.
+    /// The page is written by hand in roff. Without its markup it must equal the table.
     #[test]
-    fn the_manual_page_has_the_same_table() {
+    fn manual_page_lists_the_same_events() {
         let page = include_str!("../packaging/man/moca-file-log.8");
         let (_, section) = page.split_once("\n.SH EVENTS\n").unwrap();
         let (section, _) = section.split_once("\n.SH ").unwrap();

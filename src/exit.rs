@@ -1,37 +1,40 @@
-//! Exit statuses by `sysexits.h`: what a script, or systemd's `RestartPreventExitStatus=`, can tell apart.
+//! Exit statuses of the three programs, numbered as in `sysexits.h` (sysexits.h(3head)).
+//!
+//! Scripts and systemd's `RestartPreventExitStatus=` decide by these numbers.
 
 use std::process::ExitCode;
 
-/// Why a program of ours ended without success.
+/// The reason why a program ended without success.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
-    /// the command line is wrong: unknown flag or command, a log name that cannot be one
+    /// The command line is wrong: an unknown option or command, or an invalid log name.
     Usage = 64,
-    /// data is wrong: a log file, segment or archive that is not what it should be
+    /// The data is wrong: a log file, segment or archive is damaged or of another kind.
     DataErr = 65,
-    /// something named does not exist or cannot be read: a log, a package file, a key
+    /// A log, package file or key that the caller named does not exist or cannot be read.
     NoInput = 66,
-    /// what we talk to is away: an instance that does not run, systemd, a taken address
+    /// A service is unavailable: the instance does not run, systemd does not answer, or the
+    /// address is taken.
     Unavailable = 69,
-    /// a defect of ours
+    /// The program has a defect.
     Software = 70,
-    /// the operating system refused what it should always give: threads, signals, inotify
+    /// The operating system refused a basic resource: a thread, a signal handler, inotify.
     OsErr = 71,
-    /// a file or folder cannot be created: the log, its folder, the state
+    /// A file or folder cannot be created: the log, its folder, the state.
     CantCreate = 73,
-    /// reading or writing failed half way: a failing disk
+    /// Reading or writing failed half way, for example because of a failing disk.
     IoErr = 74,
-    /// not now: it may work when tried again (maintenance, overload, a timeout)
+    /// The failure is temporary: maintenance, overload or a timeout. A retry may succeed.
     TempFail = 75,
-    /// the caller may not: not root, not in the group, wrong file modes
+    /// The caller lacks permission: not root, not in the group, or wrong file modes.
     NoPerm = 77,
-    /// the configuration is invalid or incomplete; starting again without an edit is useless
+    /// The configuration is invalid or incomplete. A restart without an edit fails again.
     Config = 78,
 }
 
 impl Exit {
-    /// The number.
+    /// Returns the exit status as a number.
     #[must_use]
     pub const fn code(self) -> u8 {
         self as u8
@@ -49,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn as_in_sysexits() {
+    fn codes_match_sysexits_h() {
         assert_eq!([Exit::Usage, Exit::Unavailable, Exit::Config].map(Exit::code), [64, 69, 78]);
         assert_eq!(ExitCode::from(Exit::Config), ExitCode::from(78));
     }

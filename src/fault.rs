@@ -1,7 +1,8 @@
-//! Points at which a test lets the process die, as by SIGKILL: between any two steps that must not come apart. They
-//! exist in debug builds only.
+//! Crash points for tests: places between two steps at which a test kills the process by SIGKILL.
+//!
+//! Crash points exist in debug builds only.
 
-/// Ends the process here when `MOCA_FAULT` is `name`, or `name:N` at the Nth time.
+/// Kills the process if `MOCA_FAULT` is `name`, or, for `name:N`, at the Nth call.
 #[cfg(debug_assertions)]
 pub(crate) fn point(name: &str) {
     use std::sync::OnceLock;
@@ -22,6 +23,6 @@ pub(crate) fn point(name: &str) {
     }
 }
 
-/// Nothing.
+/// Does nothing in release builds.
 #[cfg(not(debug_assertions))]
 pub(crate) const fn point(_name: &str) {}

@@ -1,56 +1,60 @@
-//! The operator's own programs around the life of a server: `startup.py`, then `startup.sh` before it serves;
-//! `atexit.py`, then `atexit.sh` after it stopped serving.
+//! Hooks: the operator's own programs that run before and after a server.
 //!
-//! Each runs when it exists in the configuration directory, in that directory, with `MOCA_LOG` naming the log, and is
-//! waited for. No shell sees any name. A failing startup hook stops the start and those after it; a failing exit hook
-//! is reported and changes nothing. Hooks run with the server's rights and output; what systemd handed to the server
-//! itself (notification, watchdog, sockets) is kept from them.
+//! `startup.py` and then `startup.sh` run before the server starts to serve. `atexit.py` and then
+//! `atexit.sh` run after it has stopped. The server looks for them in the configuration directory,
+//! runs those that exist in that directory, and waits for each. `MOCA_LOG` holds the name of the
+//! log; no name is passed through a shell.
+//!
+//! A failing startup hook stops the start, and later startup hooks do not run. A failing exit hook
+//! is reported and has no other effect. Hooks have the server's user and output. The variables that
+//! systemd set for the server itself (notification, watchdog, sockets) are removed for them.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 
-/// Why a hook did not do its work.
+/// The reason why a hook failed.
 #[derive(Debug, thiserror::Error)]
 pub enum HookError {
-    /// it ended without success
+    /// The hook ended without success.
     #[error("the hook {} failed ({status}); correct it, or remove it to go on without it", hook.display())]
     Failed {
-        /// the file
+        /// The path of the hook.
         hook: PathBuf,
-        /// how it ended
+        /// The exit status of the hook.
         status: ExitStatus,
     },
-    /// there is nothing to run it with
+    /// The interpreter of the hook is not installed.
     #[error("the hook {} needs `{program}`, which is not in PATH; install it, or remove the hook", hook.display())]
     NoProgram {
-        /// the file
+        /// The path of the hook.
         hook: PathBuf,
-        /// `python3` or `sh`
+        /// The interpreter: `python3` or `sh`.
         program: &'static str,
     },
-    /// it could not be looked at or started
+    /// The hook could not be inspected or started.
     #[error("the hook {} cannot be run: {source}; check the modes of it and of its folder", hook.display())]
     Start {
-        /// the file
+        /// The path of the hook.
         hook: PathBuf,
-        /// what the system said
+        /// The error of the operating system.
         source: io::Error,
     },
 }
 
-/// Runs the startup hooks of the configuration directory `dir` for the log `log`.
+/// Runs the startup hooks in the configuration directory `dir` for the log named `log`.
 ///
-/// Call it after the passed sockets were taken, so that no hook inherits them.
+/// Blocks until they have ended. Call it after the passed sockets were taken, so that no hook
+/// inherits them.
 ///
 /// # Errors
-/// The first hook that does not end with success; those after it have not run.
+/// Returns the error of the first hook that fails; later hooks do not run.
 pub fn run_startup(dir: &Path, log: &str) -> Result<(), HookError> {
     run(dir, "startup.py", "python3", log)?;
     run(dir, "startup.sh", "sh", log)
 }
 
-/// Runs the exit hooks; each gets its turn whatever became of the other.
+/// Runs all exit hooks in `dir`, also after one has failed, and logs each failure.
 pub fn run_atexit(dir: &Path, log: &str) {
     for (file, program) in [("atexit.py", "python3"), ("atexit.sh", "sh")] {
         if let Err(error) = run(dir, file, program, log) {
@@ -60,7 +64,7 @@ pub fn run_atexit(dir: &Path, log: &str) {
 }
 
 fn run(dir: &Path, file: &str, program: &'static str, log: &str) -> Result<(), HookError> {
-    // absolute, because the directory may be relative to ours and the hook starts in it
+    // The hook starts in `dir`, so a path relative to the server's directory would not resolve.
     let hook = std::path::absolute(dir.join(file)).unwrap_or_else(|_| dir.join(file));
     match hook.try_exists() {
         Ok(true) => {}
@@ -69,10 +73,10 @@ fn run(dir: &Path, file: &str, program: &'static str, log: &str) -> Result<(), H
     }
     let mut command = Command::new(program);
     command.arg(&hook).current_dir(dir).env("MOCA_LOG", log).stdin(Stdio::null());
-    for ours in
+    for variable in
         ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"]
     {
-        command.env_remove(ours);
+        command.env_remove(variable);
     }
     match command.status() {
         Ok(status) if status.success() => Ok(()),
@@ -88,7 +92,7 @@ mod tests {
     use std::fs;
 
     #[test]
-    fn python_then_shell_in_the_directory_with_the_name() {
+    fn startup_hooks_run_in_order_in_the_directory_and_know_the_log() {
         let dir = tempfile::tempdir().unwrap();
         let name = "a b; touch x $(id) \"'";
         fs::write(
@@ -103,14 +107,14 @@ mod tests {
     }
 
     #[test]
-    fn absent_hooks_are_fine() {
+    fn missing_hooks_are_no_error() {
         let dir = tempfile::tempdir().unwrap();
         run_startup(dir.path(), "sample1").unwrap();
         run_atexit(dir.path(), "sample1");
     }
 
     #[test]
-    fn a_failing_startup_hook_is_named_and_stops_the_rest() {
+    fn failing_startup_hook_is_named_and_stops_the_rest() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("startup.py"), "raise SystemExit(3)\n").unwrap();
         fs::write(dir.path().join("startup.sh"), "touch ran\n").unwrap();
@@ -124,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn exit_hooks_all_run() {
+    fn exit_hook_runs_after_another_has_failed() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("atexit.py"), "raise SystemExit(1)\n").unwrap();
         fs::write(dir.path().join("atexit.sh"), "touch ran\n").unwrap();
@@ -133,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_interpreter_is_named() {
+    fn missing_interpreter_is_named() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("startup.py"), "").unwrap();
         let error = run(dir.path(), "startup.py", "no-such-python3", "sample1").unwrap_err();

@@ -1,42 +1,46 @@
-//! Eight bytes tested at once in one register, whatever the processor (SWAR), for what is too short for the vectors
-//! that a compiler makes of a loop over a block.
+//! Tests eight bytes at once in one 64-bit register (SWAR, SIMD within a register), on any
+//! processor.
 //!
-//! A test gives a mask with the highest bit of each byte that it is for. Bytes behind the first of these may be in it
-//! by mistake: a mask tells whether there is one and which is the first, and masks may be joined by `|` for that.
+//! The compiler vectorises loops over whole blocks. This module covers the rest of a text that is
+//! too short for a block.
+//!
+//! Each test returns a mask in which the highest bit of every matching byte is set. Bytes after
+//! the first match may be set by mistake. So a mask is exact only in whether there is a match and
+//! where the first one is; [`first`] reads that. Masks can be joined by `|`.
 
-/// A byte at each place.
+/// Returns a word with `byte` in all eight positions.
 const fn splat(byte: u8) -> u64 {
     u64::from_ne_bytes([byte; 8])
 }
 
-/// Eight bytes, the first one lowest.
+/// Eight bytes of a text, the first byte in the lowest bits.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Word(u64);
 
 impl Word {
-    /// What `bytes` begin with; `None` where they are fewer than eight.
+    /// Reads the eight bytes that start at `from`; `None` if fewer than eight are left.
     pub(crate) fn at(bytes: &[u8], from: usize) -> Option<Self> {
         let bytes = bytes.get(from..)?.first_chunk()?;
         Some(Self(u64::from_le_bytes(*bytes)))
     }
 
-    /// Bytes below `bound`, which is 0x80 at most.
+    /// Marks bytes below `bound`, which must be at most 0x80.
     pub(crate) const fn below(self, bound: u8) -> u64 {
         self.0.wrapping_sub(splat(bound)) & !self.0 & splat(0x80)
     }
 
-    /// Bytes equal to `byte`.
+    /// Marks bytes equal to `byte`.
     pub(crate) const fn equal(self, byte: u8) -> u64 {
         Self(self.0 ^ splat(byte)).below(1)
     }
 
-    /// Bytes that are not ASCII.
+    /// Marks bytes that are not ASCII.
     pub(crate) const fn beyond_ascii(self) -> u64 {
         self.0 & splat(0x80)
     }
 }
 
-/// Where the first byte of a mask stands; `None` for none.
+/// Returns the index of the first marked byte, or `None` if the mask is empty.
 pub(crate) const fn first(mask: u64) -> Option<usize> {
     if mask == 0 { None } else { Some(mask.trailing_zeros() as usize / 8) }
 }
@@ -48,7 +52,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_first_is_found(bytes: [u8; 8], near in prop::array::uniform8(0x1eu8..0x24), bound in 0..=0x80u8, byte: u8) {
+        fn first_match_is_exact(bytes: [u8; 8], near in prop::array::uniform8(0x1eu8..0x24), bound in 0..=0x80u8, byte: u8) {
             for bytes in [bytes, near] {
                 let word = Word::at(&bytes, 0).unwrap();
                 let position = |is: &dyn Fn(u8) -> bool| bytes.iter().position(|byte| is(*byte));
@@ -63,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn fewer_than_eight_are_no_word() {
+    fn fewer_than_eight_bytes_are_no_word() {
         assert!(Word::at(&[0; 8], 1).is_none());
         assert!(Word::at(&[0; 8], 9).is_none());
         assert!(Word::at(&[0; 9], 1).is_some());

@@ -1,7 +1,9 @@
-//! The clock of a log file: microseconds, local time with its offset, never backwards within the file.
+//! The clock of a log file: local time with its offset, in microseconds, never backwards within the
+//! file.
 //!
-//! A stamp is always 32 bytes, `2026-11-23 05:02:29.805789+00:00`, and gives its instant back exactly; therefore a
-//! file can be bisected by time. Years 1 to 9999; instants beyond stand at the edge.
+//! A stamp is always 32 bytes, such as `2026-11-23 05:02:29.805789+00:00`, and parses back to the
+//! same instant. So a reader can find a time in the file by binary search. Years range from 1 to
+//! 9999; instants outside are clamped.
 
 use std::time::SystemTime;
 
@@ -9,44 +11,48 @@ use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::{Offset, TimeZone};
 
-/// Bytes of a stamp's text.
+/// Length of a stamp's text, in bytes.
 pub const STAMP_LEN: usize = 32;
 
-/// 0001-01-02 and 9999-12-30, both UTC: whatever the offset, the year has four digits and is not 0.
-const EARLIEST_MICROS: i64 = -62_135_510_400 * MICROS_PER_SECOND;
-const LATEST_MICROS: i64 = 253_402_128_000 * MICROS_PER_SECOND;
 const MICROS_PER_SECOND: i64 = 1_000_000;
+
+/// The earliest instant of a stamp, 0001-01-02 UTC: with every offset, the year is at least 1.
+const EARLIEST_MICROS: i64 = -62_135_510_400 * MICROS_PER_SECOND;
+
+/// The latest instant of a stamp, 9999-12-30 UTC: with every offset, the year has four digits.
+const LATEST_MICROS: i64 = 253_402_128_000 * MICROS_PER_SECOND;
+
 /// The largest whole-minute offset that [`Offset`] can hold.
 const MAX_OFFSET_SECONDS: i32 = (25 * 60 + 59) * 60;
 
-/// An instant and the offset under which it was written.
+/// An instant, and the UTC offset with which it was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Time {
-    /// microseconds since the epoch
+    /// Microseconds since the Unix epoch.
     pub micros: i64,
-    /// seconds east of UTC, whole minutes
+    /// Seconds east of UTC, a multiple of 60.
     pub offset: i32,
 }
 
-/// An instant with its text.
+/// An instant together with its text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamp {
     micros: i64,
     text: [u8; STAMP_LEN],
 }
 
-/// The clock of one file.
+/// The clock of one file: its stamps never go backwards.
 #[derive(Debug)]
 pub struct Clock {
     zone: TimeZone,
     last: i64,
-    /// the second that `second_text` shows
+    /// The second that `second_text` shows, since the Unix epoch.
     second: i64,
     second_text: [u8; STAMP_LEN],
 }
 
 impl Clock {
-    /// A clock that shows the time of `zone` ([`TimeZone::system`] for a server).
+    /// Creates a clock for `zone`; a server passes [`TimeZone::system`].
     #[must_use]
     pub fn new(zone: TimeZone) -> Self {
         let second = EARLIEST_MICROS.div_euclid(MICROS_PER_SECOND);
@@ -54,16 +60,17 @@ impl Clock {
         Self { zone, last: EARLIEST_MICROS, second, second_text }
     }
 
-    /// The time of now, or the last one given where the system's clock was set back.
+    /// Returns the current time, or the last stamp if the system clock was set back.
     pub fn stamp(&mut self) -> Stamp {
         self.stamp_at(now_micros())
     }
 
-    /// As [`Self::stamp`] when the system's clock shows `micros`.
+    /// Returns the stamp for a system clock that shows `micros`.
     pub fn stamp_at(&mut self, micros: i64) -> Stamp {
         self.not_before(micros);
         let second = self.last.div_euclid(MICROS_PER_SECOND);
-        // looked up anew each second: that is how a change to or from summer time is met on the second
+        // The offset is looked up for each second, so that a change to or from summer time takes
+        // effect in the right one.
         if second != self.second {
             self.second_text = second_text(second, zone_offset(&self.zone, second));
             self.second = second;
@@ -71,26 +78,26 @@ impl Clock {
         Stamp { micros: self.last, text: with_fraction(self.second_text, self.last) }
     }
 
-    /// Gives no stamp before `micros` from now on: the time of the last line of a file that is opened again.
+    /// Sets the earliest instant of later stamps: the time of the last line of a reopened file.
     pub fn not_before(&mut self, micros: i64) {
         self.last = self.last.max(micros.min(LATEST_MICROS));
     }
 }
 
 impl Stamp {
-    /// Microseconds since the epoch.
+    /// Returns the instant in microseconds since the Unix epoch.
     #[must_use]
     pub fn micros(&self) -> i64 {
         self.micros
     }
 
-    /// `2026-11-23 05:02:29.805789+00:00`
+    /// Returns the text, such as `2026-11-23 05:02:29.805789+00:00`.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; STAMP_LEN] {
         &self.text
     }
 
-    /// The same by RFC 3339: `2026-11-23T05:02:29.805789+00:00`
+    /// Returns the text in the form of RFC 3339, such as `2026-11-23T05:02:29.805789+00:00`.
     #[must_use]
     pub fn rfc3339(&self) -> [u8; STAMP_LEN] {
         let mut text = self.text;
@@ -113,7 +120,7 @@ impl From<Time> for Stamp {
     }
 }
 
-/// Reads the 32 bytes of a stamp back; `separator` stands between date and time.
+/// Parses the 32 bytes of a stamp, with `separator` between date and time.
 pub(super) fn parse(text: &[u8; STAMP_LEN], separator: u8) -> Option<Time> {
     let shape = [(4, b'-'), (7, b'-'), (10, separator), (13, b':'), (16, b':'), (19, b'.'), (29, b':')];
     if shape.iter().any(|(at, byte)| text[*at] != *byte) {
@@ -155,13 +162,16 @@ fn zone_offset(zone: &TimeZone, second: i64) -> i32 {
     whole_minutes(zone.to_offset(Timestamp::from_second(second).unwrap_or_default()).seconds())
 }
 
-/// The text has no room for an offset's seconds; local time is shown under the rounded one, so nothing is lost.
+/// Rounds an offset to whole minutes.
+///
+/// The text has no room for the seconds of an offset. Local time is shown with the rounded offset,
+/// so the instant stays exact.
 fn whole_minutes(offset: i32) -> i32 {
     let offset = offset.clamp(-MAX_OFFSET_SECONDS, MAX_OFFSET_SECONDS);
     (offset + 30).div_euclid(60) * 60
 }
 
-/// The text of a whole second.
+/// Formats a whole second.
 fn second_text(second: i64, offset: i32) -> [u8; STAMP_LEN] {
     let east = Offset::from_seconds(offset).unwrap_or(Offset::UTC);
     let civil = east.to_datetime(Timestamp::from_second(second).unwrap_or_default());
@@ -206,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn the_text() {
+    fn stamps_are_formatted() {
         let mut clock = Clock::new(TimeZone::UTC);
         let stamp = clock.stamp_at(1_795_410_149_805_789);
         assert_eq!(stamp.to_string(), "2026-11-23 05:02:29.805789+00:00");
@@ -217,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn summer_time_ends_on_the_second() {
+    fn offset_changes_in_the_second_in_which_summer_time_ends() {
         let mut clock = Clock::new(berlin());
         let change = 1_792_890_000 * MICROS_PER_SECOND;
         assert_eq!(clock.stamp_at(change - 1).to_string(), "2026-10-25 02:59:59.999999+02:00");
@@ -225,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn never_back_and_not_before_the_last_line() {
+    fn stamps_never_go_backwards_or_before_the_last_line() {
         let mut clock = Clock::new(TimeZone::UTC);
         let first = clock.stamp_at(5 * MICROS_PER_SECOND);
         assert_eq!(clock.stamp_at(4 * MICROS_PER_SECOND), first);
@@ -251,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn foreign_texts_are_refused() {
+    fn malformed_stamps_are_rejected() {
         for wrong in [
             b"2026-11-23T05:02:29.805789+00:00",
             b"2026-02-29 05:02:29.805789+00:00",
@@ -272,7 +282,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn monotonic_and_read_back(readings in prop::collection::vec(any::<i64>().prop_map(|n| n / 37), 1..50), zone in -93_599..93_599) {
+        fn stamps_are_monotonic_and_parse_back(readings in prop::collection::vec(any::<i64>().prop_map(|n| n / 37), 1..50), zone in -93_599..93_599) {
             for zone in [berlin(), TimeZone::fixed(Offset::from_seconds(zone).unwrap())] {
                 let mut clock = Clock::new(zone);
                 let mut last = i64::MIN;

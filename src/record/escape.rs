@@ -1,9 +1,10 @@
-//! One line per record whatever a client sends: escaping that can be undone exactly.
+//! Escaping that can be undone exactly, so that every record is one line.
 //!
-//! Three places, one mechanism: the message of a text line, its fields (which also give up the characters of the
-//! grammar, so that none can forge another), and strings of a JSON line. What is written holds no control character
-//! but TAB (none at all in JSON), no C1 control, no U+2028 and no U+2029, and every text has exactly one escaped
-//! sequence: reading back refuses all others.
+//! The same code escapes the message of a text line, the other fields of a text line, and the
+//! strings of a JSON line. In the fields it also escapes the separators of the grammar, so that no
+//! field can forge another. The result holds no control character except TAB (none at all in
+//! JSON), no C1 control, no U+2028 and no U+2029. Every text has exactly one escaped form;
+//! unescaping rejects all others.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,15 +12,18 @@ use std::fmt;
 use super::LineFormat;
 use crate::swar::{Word, first};
 
-/// How many bytes are looked at together; a compiler turns a block's test into a few vector instructions.
+/// Number of bytes tested together. The compiler turns the test of a block into a few vector
+/// instructions.
 const BLOCK_BYTES: usize = 32;
 
-/// Appends `text` as it would stand in a line's message.
+/// Appends `text`, escaped like the message of a text line.
 pub fn escape_into(out: &mut Vec<u8>, text: &str) {
     MESSAGE.escape_inlined(out, text);
 }
 
-/// Shows a text as it would stand in a line's message: for everything a client can put into any other log.
+/// Displays a text escaped like the message of a text line.
+///
+/// For every text of a client that is written to another log.
 #[derive(Debug, Clone, Copy)]
 pub struct Escaped<'a>(pub &'a str);
 
@@ -38,7 +42,9 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
-/// A text as it stands inside a message in a line of this sequence. What stands in a message stands escaped in its line.
+/// Returns `text` as a line in this format contains it inside its message.
+///
+/// A search for the result in the line finds `text` in the message.
 #[must_use]
 pub fn escaped_message(text: &str, format: LineFormat) -> Vec<u8> {
     let mut out = Vec::new();
@@ -49,51 +55,57 @@ pub fn escaped_message(text: &str, format: LineFormat) -> Vec<u8> {
     out
 }
 
-/// Appends `text` as it would stand in a string of JSON, without the quotes.
+/// Appends `text`, escaped for a JSON string, without the quotes.
 pub fn escape_json_into(out: &mut Vec<u8>, text: &str) {
     JSON.escape_inlined(out, text);
 }
 
-/// Appends `text` as it may stand between quotes, in a log whose fields are quoted: `"` is escaped as well.
+/// Appends `text`, escaped for a quoted field: `"` is escaped as well. The quotes are not written.
 pub fn escape_quoted_into(out: &mut Vec<u8>, text: &str) {
     QUOTED.escape_into(out, text);
 }
 
-/// Appends `text` as one word, in a log whose fields are separated by blanks: blanks and `"` are escaped as well.
+/// Appends `text`, escaped for a field without quotes: spaces, `"` and `[` are escaped as well.
 pub fn escape_word_into(out: &mut Vec<u8>, text: &str) {
     WORD.escape_into(out, text);
 }
 
-/// The inside of a quoted field, with no character but `"` that could end it.
+/// Rules for a quoted field, which only `"` could end.
 static QUOTED: EscapeRules = EscapeRules::new(Notation::Text, [b'"'; 3]);
-/// A field without quotes.
+
+/// Rules for a field without quotes.
 static WORD: EscapeRules = EscapeRules::new(Notation::Text, [b' ', b'"', b'[']).without_tab();
 
-/// The message of a text line.
+/// Rules for the message of a text line.
 pub(super) static MESSAGE: EscapeRules = EscapeRules::new(Notation::Text, [b'\\'; 3]);
-/// Client, key or route of a text line.
+
+/// Rules for client, key and route of a text line.
 pub(super) static FIELD: EscapeRules = EscapeRules::new(Notation::Text, [b'|', b'<', b'>']);
-/// The inside of a string of a JSON line.
+
+/// Rules for a string of a JSON line.
 pub(super) static JSON: EscapeRules = EscapeRules::new(Notation::Json, [b'"'; 3]);
 
+/// How a character without a letter of its own is written.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Notation {
+    /// As `\u{1b}`.
     Text,
+    /// As `\u001b`.
     Json,
 }
 
-/// Where an escaped text stands, which decides what is escaped and how.
+/// The characters that must be escaped in one place, and how.
 pub(super) struct EscapeRules {
     notation: Notation,
-    /// escaped here beyond what is escaped everywhere
+    /// ASCII characters that are escaped in addition to those escaped everywhere.
     extra: [u8; 3],
-    /// the control character that may stand as it is, or a byte that is none
+    /// The control character that is not escaped, or `u8::MAX` for none.
     kept: u8,
-    /// bytes that need a second look: [`Self::may_need_escape`] of each
+    /// The result of [`Self::may_need_escape`] for each byte.
     table: [bool; 256],
 }
 
-/// One escaped character.
+/// The escape sequence of one character.
 struct EscapeSequence {
     bytes: [u8; 8],
     len: usize,
@@ -124,8 +136,10 @@ impl EscapeRules {
         }
     }
 
-    /// Whether a byte is, or may begin, an escaped character: C1 controls begin with C2, U+2028 and U+2029 with E2.
-    /// Without branches, so that whole blocks are tested at once.
+    /// Returns whether a character that must be escaped can start with `byte`.
+    ///
+    /// In UTF-8, C1 controls start with C2, and U+2028 and U+2029 start with E2. The expression has
+    /// no branches, so that the compiler tests whole blocks at once.
     #[inline(always)]
     const fn may_need_escape(&self, byte: u8) -> bool {
         let [one, two, three] = self.extra;
@@ -139,7 +153,7 @@ impl EscapeRules {
             | (byte == three)
     }
 
-    /// How many bytes of UTF-8 stand before the first character to escape.
+    /// Returns the number of bytes before the first character that must be escaped.
     #[inline(always)]
     fn clean_len(&self, text: &[u8]) -> usize {
         let mut at = 0;
@@ -155,7 +169,8 @@ impl EscapeRules {
             {
                 at += 8;
             }
-            // The last word once more: what of it was passed already may look suspicious, and is looked at one by one.
+            // The last eight bytes overlap bytes that were tested already. If one of those is not
+            // plain, the loop below tests the rest byte by byte.
             if let Some(last) = text.len().checked_sub(8).and_then(|last| Word::at(text, last))
                 && text.len() - at < 8
                 && first(self.not_plain(last)).is_none()
@@ -175,7 +190,8 @@ impl EscapeRules {
         }
     }
 
-    /// ASCII that stands as it is, TAB aside. Half as many instructions as [`Self::may_need_escape`].
+    /// Returns whether `byte` is ASCII, no control character, and not escaped. Takes half the
+    /// instructions of [`Self::may_need_escape`].
     #[inline(always)]
     const fn is_plain(&self, byte: u8) -> bool {
         let [one, two, three] = self.extra;
@@ -186,7 +202,7 @@ impl EscapeRules {
             & (byte != three)
     }
 
-    /// Everything but what [`Self::is_plain`].
+    /// Marks the bytes of `word` for which [`Self::is_plain`] is false.
     const fn not_plain(&self, word: Word) -> u64 {
         let [one, two, three] = self.extra;
         word.below(0x20)
@@ -198,13 +214,13 @@ impl EscapeRules {
             | word.equal(three)
     }
 
-    /// Appends `text` in its escaped sequence.
+    /// Appends `text`, escaped.
     pub(super) fn escape_into(&self, out: &mut Vec<u8>, text: &str) {
         self.escape_inlined(out, text);
     }
 
-    /// As [`Self::escape_into`], made for each rules where it stands: for a rules that is known to the compiler that is
-    /// half of the instructions.
+    /// Does the same as [`Self::escape_into`], inlined into the caller. With rules that are known at
+    /// compile time this takes half the instructions.
     #[inline(always)]
     fn escape_inlined(&self, out: &mut Vec<u8>, text: &str) {
         let mut rest = text;
@@ -218,14 +234,14 @@ impl EscapeRules {
         }
     }
 
-    /// Restores what stands before the first character that cannot stand in this rules (a quote in JSON, `|` in a
-    /// field, anything this module would not have written), and returns it with the text from there on.
+    /// Unescapes `escaped` up to the first character that these rules never write, such as a quote
+    /// in JSON or `|` in a field. Returns the unescaped text, and the rest from that character on.
     pub(super) fn unescape<'a>(&self, escaped: &'a str) -> (Cow<'a, str>, &'a str) {
         let mut text = Cow::Borrowed("");
         let mut rest = escaped;
         loop {
             let (clean, stop) = rest.split_at(self.clean_len(rest.as_bytes()));
-            // borrowed as long as it is the first piece
+            // This borrows the first part; a copy is made only when another part follows.
             text += clean;
             let Some((special, after)) = self.unescape_one(stop) else { return (text, stop) };
             text.to_mut().push(special);
@@ -246,7 +262,8 @@ impl EscapeRules {
             (b'u', Notation::Json) => char::from_u32(u32::from_str_radix(after.get(1..5)?, 16).ok()?)?,
             (other, _) => char::from(*other),
         };
-        // the one sequence of each character: no other spelling, and none of a character that needs no escape
+        // Only the one sequence that `escape_into` writes is accepted, and only for a character
+        // that must be escaped.
         if self.clean_len(special.encode_utf8(&mut [0; 4]).as_bytes()) != 0 {
             return None;
         }
@@ -266,7 +283,7 @@ impl EscapeRules {
         EscapeSequence { bytes: [b'\\', letter, 0, 0, 0, 0, 0, 0], len: 2 }
     }
 
-    /// By number, for what has no letter.
+    /// Returns the numeric sequence of a character without a letter of its own.
     #[cold]
     fn long_sequence(&self, special: char) -> EscapeSequence {
         let mut sequence = EscapeSequence { bytes: *b"\\u\0\0\0\0\0\0", len: 2 };
@@ -306,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn the_forms() {
+    fn characters_are_escaped_by_the_rules_of_their_place() {
         for (text, message, field, json) in [
             ("plain äöü €", "plain äöü €", "plain äöü €", "plain äöü €"),
             ("a\\b\nc\rd\te", r"a\\b\nc\rd	e", r"a\\b\nc\rd	e", r"a\\b\nc\rd\te"),
@@ -330,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn every_character_at_every_offset_of_a_block() {
+    fn every_character_is_escaped_at_every_offset_of_a_block() {
         let pads: Vec<String> = (0..=2 * BLOCK_BYTES).map(|n| "x".repeat(n)).collect();
         for special in (0..=0x100).chain(0x2020..=0x2030).filter_map(char::from_u32) {
             for rules in [&MESSAGE, &FIELD, &JSON, &QUOTED, &WORD] {
@@ -348,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_one_form_is_read_back() {
+    fn other_spellings_are_not_unescaped() {
         for wrong in [
             "\\",
             "\\x",

@@ -1,25 +1,27 @@
-//! The severity of a record: five levels, ordered, with the numbers and names that clients send.
+//! The five severity levels of a record, with the numbers and names that clients send.
 
 use std::fmt;
 
-/// Severity of a record. Ordered: a log stores what is at or above its configured level.
+/// The severity of a record.
+///
+/// Levels are ordered: a log stores records at or above its configured level.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 #[repr(u8)]
 pub enum Level {
-    /// 0
+    /// Number 0.
     Debug = 0,
-    /// 1, what a record without a level gets
+    /// Number 1, the level of a record that names none.
     #[default]
     Info = 1,
-    /// 2
+    /// Number 2.
     Warning = 2,
-    /// 3
+    /// Number 3.
     Error = 3,
-    /// 4
+    /// Number 4.
     Critical = 4,
 }
 
-/// A number or name that is none of the five levels.
+/// The error for a number or name that is none of the five levels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("expected 0 to 4 or one of debug, info, warning, error, critical")]
 pub struct UnknownLevel;
@@ -28,7 +30,7 @@ impl Level {
     /// All levels, lowest first.
     pub const ALL: [Self; 5] = [Self::Debug, Self::Info, Self::Warning, Self::Error, Self::Critical];
 
-    /// The name as it stands in a line.
+    /// Returns the name as it is written in a line.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -40,10 +42,10 @@ impl Level {
         }
     }
 
-    /// The level with this number.
+    /// Returns the level with this number.
     ///
     /// # Errors
-    /// When `number` is not 0 to 4.
+    /// Fails if `number` is greater than 4.
     pub fn from_number(number: u64) -> Result<Self, UnknownLevel> {
         usize::try_from(number).ok().and_then(|n| Self::ALL.get(n).copied()).ok_or(UnknownLevel)
     }
@@ -55,7 +57,8 @@ impl fmt::Display for Level {
     }
 }
 
-/// A number in decimal, or a name in any case (`warn` is `warning`), without surrounding space.
+/// Parses a decimal number, or a name in any case, without surrounding white space. `warn` means
+/// `warning`.
 impl std::str::FromStr for Level {
     type Err = UnknownLevel;
 
@@ -75,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_and_names() {
+    fn numbers_and_names_are_parsed() {
         for level in Level::ALL {
             assert_eq!(level.as_str().parse(), Ok(level));
             assert_eq!(level.as_str().to_lowercase().parse(), Ok(level));

@@ -1,8 +1,9 @@
-//! The line grammar: how a record stands in a file, written and read back.
+//! The grammar of a line: writes a record as one line of a file and parses it back.
 //!
-//! Text form: `[LEVEL](TIME)<CLIENT|KEY|ROUTE|PID|SEQ>MESSAGE`; JSON form: one object with always the same members in
-//! the same order. Both promise: one record is one line, reading gives every field back exactly, and every line that
-//! can be read would be written with the same bytes. Anything else is a foreign line and an error, never a panic.
+//! The text format is `[LEVEL](TIME)<CLIENT|KEY|ROUTE|PID|SEQ>MESSAGE`. The JSON format is one
+//! object with the same members in the same order. For both formats: one record is one line,
+//! parsing restores every field exactly, and each valid line is the only spelling of its record.
+//! Every other line is foreign; parsing it returns an error and never panics.
 
 use std::borrow::Cow;
 
@@ -11,75 +12,77 @@ use super::clock::{self, STAMP_LEN, Stamp, Time};
 use super::escape::{EscapeRules, FIELD, JSON, MESSAGE, escape_into, escape_json_into};
 use super::level::Level;
 
-/// What every JSON line begins with; the time follows.
+/// The start of every JSON line; the time follows.
 const JSON_START: &str = "{\"time\":\"";
 
-/// What a line is written from.
+/// A record to be written, with borrowed texts.
 #[derive(Debug, Clone, Copy)]
 pub struct Line<'a> {
-    /// its severity
+    /// The severity.
     pub level: Level,
-    /// when the record was accepted
+    /// The time at which the server accepted the record.
     pub stamp: &'a Stamp,
-    /// the client's address
+    /// The client's address.
     pub client: &'a str,
-    /// the name of the key
+    /// The name of the key.
     pub key: &'a str,
-    /// the route by which it came
+    /// The name of the route that received the record.
     pub route: &'a str,
-    /// the process that stored it
+    /// The ID of the process that stores the record.
     pub pid: u32,
-    /// its number among the records of that process, from 1
+    /// The sequence number of the record within that process, from 1.
     pub seq: u64,
-    /// what the client said
+    /// The client's message.
     pub message: &'a str,
 }
 
-/// A record read back from its line; its texts are strings, or borrow the line where nothing of them was escaped.
+/// A record parsed from its line.
+///
+/// `T` is `String`, or `Cow<str>` to borrow texts without escapes from the line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record<T = String> {
-    /// when it was accepted
+    /// The time at which the server accepted the record.
     pub time: Time,
-    /// its severity
+    /// The severity.
     pub level: Level,
-    /// the client's address
+    /// The client's address.
     pub client: T,
-    /// the name of the key
+    /// The name of the key.
     pub key: T,
-    /// the route by which it came
+    /// The name of the route that received the record.
     pub route: T,
-    /// the process that stored it
+    /// The ID of the process that stored the record.
     pub pid: u32,
-    /// its number among the records of that process
+    /// The sequence number of the record within that process, from 1.
     pub seq: u64,
-    /// what the client said
+    /// The client's message.
     pub message: T,
 }
 
-/// Why bytes are no line of ours.
+/// The error for bytes that are not a line of this server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum LineError {
-    /// no text at all
+    /// The bytes are not UTF-8.
     #[error(
         "not a line of this log: not UTF-8 from byte {at} on; the file was changed or written by another program"
     )]
     NotUtf8 {
-        /// the first byte that is not UTF-8
+        /// The index of the first invalid byte.
         at: usize,
     },
-    /// not the grammar
+    /// The text does not follow the grammar.
     #[error(
         "not a line of this log: {expected} expected at byte {at}; the file was changed or written by another program"
     )]
     Foreign {
-        /// where reading stopped
+        /// The index of the byte at which parsing stopped.
         at: usize,
-        /// what should have been there
+        /// What the grammar requires there.
         expected: &'static str,
     },
 }
 
-/// Appends exactly one line, its `\n` included.
+/// Appends `line` to `out` as exactly one line, with its `\n`.
 pub fn write_line(out: &mut Vec<u8>, format: LineFormat, line: &Line<'_>) {
     let texts = line.client.len() + line.key.len() + line.route.len() + line.message.len();
     out.reserve(texts + 192);
@@ -99,7 +102,7 @@ fn write_text(out: &mut Vec<u8>, line: &Line<'_>) {
     escape_into(out, line.message);
 }
 
-/// What stands between level and number.
+/// Writes the part of a text line between level and sequence number.
 fn write_text_origin(out: &mut Vec<u8>, stamp: &Stamp, fields: [&str; 3], pid: u32) {
     out.extend_from_slice(b"](");
     out.extend_from_slice(stamp.as_bytes());
@@ -124,7 +127,7 @@ fn write_json(out: &mut Vec<u8>, line: &Line<'_>) {
     out.push(b'}');
 }
 
-/// What stands between message and number.
+/// Writes the part of a JSON line between message and sequence number.
 fn write_json_origin(out: &mut Vec<u8>, [client, key, route]: [&str; 3], pid: u32) {
     for (name, text) in [("\",\"client\":\"", client), ("\",\"key\":\"", key), ("\",\"route\":\"", route)] {
         out.extend_from_slice(name.as_bytes());
@@ -139,18 +142,20 @@ fn write_number(out: &mut Vec<u8>, number: impl itoa::Integer) {
     out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
-/// What the lines of a batch have in common, written once: a line of a hundred is a fifth cheaper for it.
+/// The parts that the lines of one batch share, formatted once for the batch.
+///
+/// This makes a line of a batch of 100 a fifth cheaper.
 #[derive(Debug, Default)]
 pub struct LinePrefix {
     format: LineFormat,
-    /// of a JSON line, what stands before the level
+    /// The part of a JSON line before the level; empty in the text format.
     time: Vec<u8>,
-    /// client, key, route, process
+    /// Client, key, route and process; in the text format also the time.
     origin: Vec<u8>,
 }
 
 impl LinePrefix {
-    /// Takes what `line` has in common with the lines that follow: all but level, number and message.
+    /// Replaces the shared parts by those of `line`: all but level, sequence number and message.
     pub fn take(&mut self, format: LineFormat, line: &Line<'_>) {
         self.format = format;
         self.time.clear();
@@ -167,7 +172,7 @@ impl LinePrefix {
         }
     }
 
-    /// Appends exactly the line that [`write_line`] would have written, its `\n` included.
+    /// Appends the same bytes as [`write_line`] for a record with these parts, with its `\n`.
     pub fn write_line(&self, out: &mut Vec<u8>, level: Level, seq: u64, message: &str) {
         out.reserve(self.time.len() + self.origin.len() + message.len() + 64);
         match self.format {
@@ -193,27 +198,28 @@ impl LinePrefix {
     }
 }
 
-/// Reads a line of either form, without its `\n`.
+/// Parses a line of either format, given without its `\n`.
 ///
 /// # Errors
-/// When `line` is not exactly what [`write_line`] would have written.
+/// Fails if [`write_line`] would not have written exactly these bytes.
 pub fn parse_line(line: &[u8]) -> Result<Record, LineError> {
     let Record { time, level, client, key, route, pid, seq, message } = read_line(line)?;
     let (client, key, route) = (client.into_owned(), key.into_owned(), route.into_owned());
     Ok(Record { time, level, client, key, route, pid, seq, message: message.into_owned() })
 }
 
-/// As [`parse_line`], copying only what was escaped.
+/// Parses like [`parse_line`], but copies only texts with escapes.
 ///
 /// # Errors
-/// When `line` is not exactly what [`write_line`] would have written.
+/// Fails if [`write_line`] would not have written exactly these bytes.
 pub fn read_line(line: &[u8]) -> Result<Record<Cow<'_, str>>, LineError> {
     let text = std::str::from_utf8(line).map_err(|error| LineError::NotUtf8 { at: error.valid_up_to() })?;
     let mut reader = Reader { whole: text.len(), rest: text };
     if text.starts_with('{') { reader.json() } else { reader.text() }
 }
 
-/// Only the level of a line of either form. `None` for what is no line of ours up to there.
+/// Returns the level of a line of either format without reading further. `None` if the start of
+/// the line does not follow the grammar.
 #[must_use]
 pub fn parse_level(line: &[u8]) -> Option<Level> {
     const AFTER_TIME: &[u8] = b"\",\"level\":\"";
@@ -228,8 +234,8 @@ pub fn parse_level(line: &[u8]) -> Option<Level> {
     Level::ALL.into_iter().find(named)
 }
 
-/// Only the time of a line of either form, in microseconds since the epoch; looks no further than the time.
-/// `None` for what is no line of ours up to there.
+/// Returns the time of a line of either format, in microseconds since the Unix epoch, without
+/// reading further. `None` if the start of the line does not follow the grammar.
 #[must_use]
 pub fn parse_time(line: &[u8]) -> Option<i64> {
     let (from, separator) = match line.first()? {
@@ -247,8 +253,9 @@ pub fn parse_time(line: &[u8]) -> Option<i64> {
     clock::parse(from.first_chunk()?, separator).map(|time| time.micros)
 }
 
-/// What of a line is still to be read.
+/// The part of a line that is not parsed yet.
 struct Reader<'a> {
+    /// Length of the whole line, in bytes.
     whole: usize,
     rest: &'a str,
 }

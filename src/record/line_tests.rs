@@ -1,4 +1,4 @@
-//! The line grammar as properties: whatever a client says is one line and comes back.
+//! Properties of the line grammar: every record is one line and parses back to itself.
 
 use super::*;
 use crate::record::Clock;
@@ -40,7 +40,7 @@ fn example() -> Record {
 }
 
 #[test]
-fn the_two_forms() {
+fn both_formats_are_written_and_parsed() {
     let text = "[INFO](2026-11-23 05:02:29.805789+00:00)<203.0.113.7|8f14e45f|save-log|4711|18>\
                 hello \"world\"\\n<a|b>\t\\u{1b}[0m\n";
     let json = "{\"time\":\"2026-11-23T05:02:29.805789+00:00\",\"level\":\"INFO\",\
@@ -53,14 +53,14 @@ fn the_two_forms() {
 }
 
 #[test]
-fn the_stamp_of_a_clock() {
+fn clock_and_parsed_time_give_the_same_stamp() {
     let mut clock = Clock::new(jiff::tz::TimeZone::UTC);
     let stamp = clock.stamp_at(example().time.micros);
     assert_eq!(stamp, Stamp::from(example().time));
 }
 
 #[test]
-fn foreign_lines_say_where() {
+fn foreign_lines_give_the_position_of_the_error() {
     for (line, at) in [
         (&b""[..], 0),
         (b"hello", 0),
@@ -84,7 +84,7 @@ fn foreign_lines_say_where() {
     assert_eq!(parse_line(b"[INFO](\xff"), Err(LineError::NotUtf8 { at: 7 }));
 }
 
-/// Every code point, with those that need care often.
+/// Texts of any code points, with the critical ones often.
 fn any_text() -> impl Strategy<Value = String> {
     let awkward = prop::sample::select(vec![
         '\0',
@@ -137,7 +137,7 @@ fn any_record() -> impl Strategy<Value = Record> {
 
 proptest! {
     #[test]
-    fn one_line_and_every_field_back(record in any_record()) {
+    fn each_record_is_one_line_and_parses_back(record in any_record()) {
         for format in FORMATS {
             let line = written(format, &record);
             let (end, line) = line.split_last().unwrap();
@@ -163,13 +163,13 @@ proptest! {
     }
 
     #[test]
-    fn arbitrary_bytes_are_an_error_or_a_line(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn arbitrary_bytes_are_an_error(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         prop_assert!(parse_line(&bytes).is_err());
         prop_assert_eq!(parse_time(&bytes), None);
     }
 
     #[test]
-    fn a_damaged_line_is_refused_or_written_the_same(
+    fn damaged_line_is_rejected_or_is_another_valid_line(
         record in any_record(), at: prop::sample::Index, byte: u8, cut: prop::sample::Index,
     ) {
         for format in FORMATS {

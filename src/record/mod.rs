@@ -1,4 +1,4 @@
-//! What a record is and how it stands in the file: levels, the line grammar, the clock of a file.
+//! Records: their levels, the grammar of a line, escaping, and times. No I/O.
 
 mod clock;
 mod escape;
@@ -16,12 +16,12 @@ pub use line::{
 };
 pub use time_spec::{UnknownTime, parse_time_spec};
 
-/// How a record stands in the file.
+/// The format in which a record is written to the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LineFormat {
-    /// `[LEVEL](TIME)<CLIENT|KEY|ROUTE|PID|SEQ>MESSAGE`
+    /// Plain text: `[LEVEL](TIME)<CLIENT|KEY|ROUTE|PID|SEQ>MESSAGE`.
     #[default]
     Text,
-    /// one JSON object a line
+    /// One JSON object per line.
     Json,
 }

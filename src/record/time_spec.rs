@@ -1,10 +1,10 @@
-//! Times as people write them: RFC 3339, dates and times of the server's zone, and how long ago.
+//! Time specifications of readers: RFC 3339, local dates and times, and ages such as `15m`.
 
 use jiff::civil::{Date, DateTime, Time as Civil};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ZonedDateTime};
 
-/// A text that names no time.
+/// The error for a text that is no time specification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "expected a time: RFC 3339, a date with or without a time, how long ago as in 90s, 15m, 2h, 3d or 1w, \
@@ -12,20 +12,24 @@ use jiff::{Timestamp, ZonedDateTime};
 )]
 pub struct UnknownTime;
 
-/// Longer texts name no time.
+/// Maximum length of a time specification, in bytes.
 const MAX_TEXT_BYTES: usize = 64;
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
 
-/// The instant that `text` names when it is `now`, in microseconds since the epoch. What has no offset of its own is
-/// in the zone of `now`; finer parts than microseconds are rounded up. Longer ago than an `i64` holds stands at its edge,
-/// and so do the last hours of the year 9999, which no record reaches.
+/// Returns the instant that `text` names at the time `now`, in microseconds since the Unix epoch.
 ///
-/// A time that a change of the clocks skips is the one that much later; of two the earlier.
+/// A time without an offset is in the zone of `now`. Fractions of a microsecond are rounded up. An
+/// age greater than an `i64` holds, and the last hours of the year 9999, are clamped; no record
+/// reaches them.
+///
+/// A local time that the start of summer time skips is read as the time that much later. A local
+/// time that occurs twice is read as the earlier one.
 ///
 /// # Errors
-/// When `text` is none of `2026-11-23T05:02:29.805789+00:00` (a blank may stand for the `T`), `2026-11-23` with or
-/// without `05:02` or `05:02:29`, `90s`, `15m`, `2h`, `3d`, `1w`, `today` or `yesterday` with or without a time.
+/// Fails if `text` is none of `2026-11-23T05:02:29.805789+00:00` (a space may replace the `T`),
+/// `2026-11-23` with or without `05:02` or `05:02:29`, `90s`, `15m`, `2h`, `3d`, `1w`, `today` or
+/// `yesterday` with or without a time.
 pub fn parse_time_spec(text: &str, now: &ZonedDateTime) -> Result<i64, UnknownTime> {
     let text = text.trim();
     if text.is_empty() || text.len() > MAX_TEXT_BYTES || !text.is_ascii() {
@@ -50,7 +54,7 @@ pub fn parse_time_spec(text: &str, now: &ZonedDateTime) -> Result<i64, UnknownTi
     Ok(in_zone(day.to_datetime(time), now.time_zone()))
 }
 
-/// `15m`: in microseconds.
+/// Parses an age such as `15m`; returns microseconds.
 fn ago(text: &str) -> Option<i64> {
     let (number, unit) = text.split_at_checked(text.len() - 1)?;
     let seconds = match unit {
@@ -62,10 +66,11 @@ fn ago(text: &str) -> Option<i64> {
         _ => return None,
     };
     let digits = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
-    // more digits than a number holds is longer ago than anything
+    // A number that overflows is longer ago than every record.
     digits.then(|| number.parse::<i64>().unwrap_or(i64::MAX).saturating_mul(seconds * MICROS_PER_SECOND))
 }
 
+/// Parses a date with an optional time and an optional offset.
 fn absolute(text: &str, now: &ZonedDateTime) -> Result<i64, UnknownTime> {
     let date = text.get(..10).and_then(date).ok_or(UnknownTime)?;
     let rest = text.get(10..).unwrap_or_default();
@@ -83,7 +88,8 @@ fn absolute(text: &str, now: &ZonedDateTime) -> Result<i64, UnknownTime> {
     Ok(in_zone(civil, &TimeZone::UTC).saturating_sub(east * MICROS_PER_SECOND))
 }
 
-/// `z`, `+02:00`, `-02:00`. A plus that stood in a query without being encoded arrives as a blank.
+/// Parses `z`, `+02:00` or `-02:00`. A plus that a client did not encode in a query arrives as a
+/// space.
 fn offset_seconds(text: &str) -> Option<i64> {
     if text == "z" {
         return Some(0);
@@ -99,7 +105,7 @@ fn offset_seconds(text: &str) -> Option<i64> {
     }
 }
 
-/// `2026-11-23`
+/// Parses a date such as `2026-11-23`.
 fn date(text: &str) -> Option<Date> {
     let mut parts = text.split('-');
     let (year, month, day) = (parts.next()?, parts.next()?, parts.next()?);
@@ -108,7 +114,7 @@ fn date(text: &str) -> Option<Date> {
     Date::new(year, two_digits(month, 12)?, two_digits(day, 31)?).ok()
 }
 
-/// `05:02`, `05:02:29`, `05:02:29.8`
+/// Parses a time of day such as `05:02`, `05:02:29` or `05:02:29.8`.
 fn time_of_day(text: &str) -> Option<Civil> {
     let (whole, fraction) = match text.split_once('.') {
         None => (text, None),
@@ -120,12 +126,12 @@ fn time_of_day(text: &str) -> Option<Civil> {
     if parts.next().is_some() || (second.is_none() && fraction.is_some()) {
         return None;
     }
-    // A leap second is the last one of its minute, as in the clocks of the machines that write lines.
+    // A leap second counts as the last second of its minute, as in the system clock.
     let second = second.map_or(Some(0), |text| two_digits(text, 60))?.min(59);
     Civil::new(hour, minute, second, fraction.map_or(Some(0), nanoseconds)?).ok()
 }
 
-/// At most nine digits; what comes behind is cut, but it counts.
+/// Parses a fraction of a second. Digits after the ninth round the result up.
 fn nanoseconds(fraction: &str) -> Option<i32> {
     if fraction.is_empty() || !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
@@ -136,17 +142,18 @@ fn nanoseconds(fraction: &str) -> Option<i32> {
     Some((nanos + i32::from(more)).min(999_999_999))
 }
 
-fn two_digits(text: &str, most: i8) -> Option<i8> {
+fn two_digits(text: &str, max: i8) -> Option<i8> {
     let digits = text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit());
-    digits.then(|| text.parse().ok()).flatten().filter(|number| *number <= most)
+    digits.then(|| text.parse().ok()).flatten().filter(|number| *number <= max)
 }
 
-/// Years have four digits: what is out of range is behind the end.
+/// Converts a local time. A year has four digits, so only instants after the end are out of range.
 fn in_zone(civil: DateTime, zone: &TimeZone) -> i64 {
     zone.to_timestamp(civil).map_or(i64::MAX, micros)
 }
 
-/// Rounded up: a record stands at a whole microsecond, and is at or after an instant when it is at or after this.
+/// Rounds an instant up to whole microseconds. A record, whose time is a whole number of
+/// microseconds, is at or after the instant exactly if it is at or after the result.
 fn micros(instant: Timestamp) -> i64 {
     let nanos = instant.as_nanosecond();
     i64::try_from(-((-nanos).div_euclid(1000))).unwrap_or(i64::MAX)
@@ -169,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn every_form() {
+    fn every_form_is_parsed() {
         for (text, instant) in [
             ("2026-11-23T05:02:29.805789+00:00", "2026-11-23T05:02:29.805789Z"),
             ("2026-11-23 05:02:29.805789+00:00", "2026-11-23T05:02:29.805789Z"),
@@ -182,7 +189,7 @@ mod tests {
             ("2026-11-23", "2026-11-22T23:00:00Z"),
             ("2026-11-23 05:02", "2026-11-23T04:02:00Z"),
             ("2026-07-23T05:02:29.5", "2026-07-23T03:02:29.5Z"),
-            // the clocks skip 02:30, and show it twice
+            // 02:30 does not exist on the first day and occurs twice on the second.
             ("2026-03-29 02:30", "2026-03-29T01:30:00Z"),
             ("2026-10-25 02:30", "2026-10-25T00:30:00Z"),
             ("90s", "2026-11-23T05:00:59.8Z"),
@@ -213,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_else_is_refused() {
+    fn other_texts_are_rejected() {
         for text in [
             "",
             " ",
@@ -259,15 +266,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_a_time_or_none(text: String, near in "[0-9t:. zwdmhsy+-]{0,40}") {
+        fn surrounding_spaces_change_nothing(text: String, near in "[0-9t:. zwdmhsy+-]{0,40}") {
             for text in [text, near] {
-                // what is read is read the same with blanks around it, and blanks alone are nothing
                 prop_assert_eq!(parse_time_spec(&format!(" {text} "), &berlin()), parse_time_spec(&text, &berlin()));
             }
         }
 
         #[test]
-        fn the_time_of_any_line_is_read_back(micros in -62_135_510_400_000_000_i64..253_402_128_000_000_000, minutes in -1439..1440) {
+        fn time_of_any_line_parses_back(micros in -62_135_510_400_000_000_i64..253_402_128_000_000_000, minutes in -1439..1440) {
             let stamp = Stamp::from(Time { micros, offset: minutes * 60 });
             prop_assert_eq!(parse_time_spec(&stamp.to_string(), &berlin()), Ok(micros));
             let rfc3339 = String::from_utf8(stamp.rfc3339().to_vec()).unwrap();
@@ -275,7 +281,7 @@ mod tests {
         }
 
         #[test]
-        fn how_long_ago(number in 0_i64..1_000_000) {
+        fn ages_are_subtracted_from_now(number in 0_i64..1_000_000) {
             let now = micros(berlin().timestamp());
             for (unit, seconds) in [("s", 1), ("m", 60), ("h", 3600), ("d", 86_400), ("w", 604_800)] {
                 prop_assert_eq!(parse_time_spec(&format!("{number}{unit}"), &berlin()), Ok(now - number * seconds * MICROS_PER_SECOND));
