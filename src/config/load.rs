@@ -1,4 +1,6 @@
-//! All files together: read from the directory or from texts, and valid as a whole or not at all.
+//! Loads all configuration files together, from the directory or from texts.
+//!
+//! The result is valid as a whole: an error in one file rejects all of them.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,57 +17,57 @@ use super::syntax::finding::Finding;
 use super::values::ip_set::IpSet;
 use super::values::log_name::LogName;
 
-/// Everything that stands in the configuration directory, valid as a whole.
+/// The content of all configuration files, valid as a whole.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Files {
-    /// `log.json`
+    /// The logs of `log.json`, by name.
     pub logs: BTreeMap<LogName, LogEntry>,
-    /// `api_key.json`, in its order: the first entry with a key wins
+    /// The entries of `api_key.json` in file order; of two entries with one key the first counts.
     pub keys: Vec<KeyEntry>,
-    /// `server.json`
+    /// The content of `server.json`.
     pub server: Server,
-    /// `system.json`
+    /// The content of `system.json`.
     pub system: System,
-    /// `ip_blacklist.json`
+    /// The addresses and networks of `ip_blacklist.json`.
     pub blacklist: IpSet,
-    /// `http.toml`
+    /// The content of `http.toml`.
     pub http: HttpSettings,
 }
 
-/// Files that are in order, and what is worth a word about them.
+/// A valid configuration with its warnings.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Loaded {
-    /// the configuration
+    /// The configuration.
     pub files: Files,
-    /// what does not stop anything: unknown options, options without effect, weak secrets
+    /// Findings that are no errors: unknown options, options without effect, weak secrets.
     pub warnings: Vec<Finding>,
 }
 
-/// The texts of the files; `None` = the file does not exist.
+/// The texts of the files; `None` for a file that does not exist.
 #[derive(Clone, Default)]
 pub struct Sources {
-    /// `log.json`, the only one that has to exist
+    /// The text of `log.json`, the only file that must exist.
     pub log: Option<String>,
-    /// `api_key.json`
+    /// The text of `api_key.json`.
     pub api_key: Option<String>,
-    /// `server.json`
+    /// The text of `server.json`.
     pub server: Option<String>,
-    /// `system.json`
+    /// The text of `system.json`.
     pub system: Option<String>,
-    /// `ip_blacklist.json`
+    /// The text of `ip_blacklist.json`.
     pub ip_blacklist: Option<String>,
-    /// `http.toml`
+    /// The text of `http.toml`.
     pub http: Option<String>,
 }
 
-/// Keys and passwords stand in clear in these texts.
+/// Hides the texts, which hold keys and passwords in clear.
 impl std::fmt::Debug for Sources {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Sources { … }")
     }
 }
 
-/// The names of the files in the directory.
+/// The names of all files in the configuration directory.
 pub(crate) const FILE_NAMES: [&str; 6] = [
     log_json::FILE,
     api_key_json::FILE,
@@ -75,10 +77,10 @@ pub(crate) const FILE_NAMES: [&str; 6] = [
     http_toml::FILE,
 ];
 
-/// Reads all files of the directory.
+/// Loads all files of the configuration directory `dir`.
 ///
 /// # Errors
-/// The first error of each file that is not in order; nothing of the others is in force then either.
+/// Returns the first error of each invalid file.
 pub fn load(dir: &Path) -> Result<Loaded, Vec<Finding>> {
     let mut unreadable = Vec::new();
     let mut read = |name| {
@@ -104,7 +106,7 @@ pub fn load(dir: &Path) -> Result<Loaded, Vec<Finding>> {
         }
         return Ok(loaded);
     }
-    // what could not be read is not missing as well
+    // A file that cannot be read is reported once, and not as missing in addition.
     let mut errors = parsed.err().unwrap_or_default();
     errors.retain(|error| unreadable.iter().all(|finding| finding.file != error.file));
     unreadable.append(&mut errors);
@@ -112,10 +114,10 @@ pub fn load(dir: &Path) -> Result<Loaded, Vec<Finding>> {
 }
 
 impl Files {
-    /// Reads the texts of all files.
+    /// Parses the texts of all files.
     ///
     /// # Errors
-    /// The first error of each file that is not in order.
+    /// Returns the first error of each invalid file.
     pub fn parse(sources: &Sources) -> Result<Loaded, Vec<Finding>> {
         let mut parser = FileParser::default();
         let logs = match &sources.log {
@@ -147,13 +149,14 @@ impl Files {
         }
     }
 
-    /// Whether an access log is written: `server.json` decides where both files name it.
+    /// Returns whether the server writes an access log. If both `server.json` and `http.toml` have
+    /// the option, `server.json` decides.
     #[must_use]
     pub fn writes_access_log(&self) -> bool {
         self.server.access_log.or(self.http.access_log).unwrap_or(false)
     }
 
-    /// A warning for each log whose own file would be an access log.
+    /// Returns a warning for each log whose file is the access log of a log.
     fn access_log_conflicts(&self) -> Vec<Finding> {
         if !self.writes_access_log() {
             return Vec::new();
@@ -178,6 +181,7 @@ impl Files {
     }
 }
 
+/// Parses files one after the other and collects their findings.
 #[derive(Default)]
 struct FileParser {
     warnings: Vec<Finding>,
@@ -185,7 +189,8 @@ struct FileParser {
 }
 
 impl FileParser {
-    /// The file's value, its default when it does not exist, or `None` and an error.
+    /// Returns the value of the file: its default if the file does not exist, and `None` if it is
+    /// invalid.
     fn file<T: Default>(
         &mut self,
         text: Option<&str>,
@@ -196,7 +201,7 @@ impl FileParser {
     }
 }
 
-/// `None` = the file does not exist.
+/// Reads the text of a file; `None` if the file does not exist.
 fn read_text(dir: &Path, name: &'static str) -> Result<Option<String>, Finding> {
     let path = dir.join(name);
     let cannot = |error: std::io::Error| {
@@ -210,7 +215,7 @@ fn read_text(dir: &Path, name: &'static str) -> Result<Option<String>, Finding> 
     };
     let metadata = match fs::metadata(&path) {
         Ok(metadata) => metadata,
-        // a symlink that points nowhere is a mistake, not an absent file
+        // A symbolic link without a target is a mistake of the operator, not an absent file.
         Err(error) if error.kind() == ErrorKind::NotFound && fs::symlink_metadata(&path).is_err() => {
             return Ok(None);
         }
@@ -226,7 +231,7 @@ fn read_text(dir: &Path, name: &'static str) -> Result<Option<String>, Finding> 
         let valid = error.utf8_error().valid_up_to();
         let text = String::from_utf8_lossy(error.as_bytes());
         let finding = Finding::of_file(name, format!("byte {} is not UTF-8 text", valid + 1));
-        // everything before the first bad byte stands in the lossy text as it was
+        // The text before the first invalid byte is the same in the lossy text.
         finding.at(&text, valid).with_remedy("save the file as UTF-8")
     })
 }
@@ -236,7 +241,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_log_in_the_place_of_an_access_log_is_told() {
+    fn log_file_that_is_an_access_log_is_warned_about() {
         let warnings = |file: &str, server: &str, http: &str| {
             let log = format!(
                 r#"{{"a": {{"host": "127.0.0.1", "port": 1, "file": "{file}"}},

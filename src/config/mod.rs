@@ -1,7 +1,8 @@
-//! The configuration: six files, each with its own module, validated with the exact place of each finding,
-//! read together into one immutable [`Files`], and watched for changes.
+//! The six configuration files: parsed, validated and watched for changes.
 //!
-//! A broken file never replaces a good one: [`load()`] gives all of the files or the findings.
+//! Each file has its own module in `files`. [`load()`] reads them together into one immutable
+//! [`Files`], or returns findings, each with its position in the text. So an invalid file never
+//! replaces a valid one.
 
 pub(crate) mod files;
 mod load;

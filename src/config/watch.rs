@@ -1,8 +1,8 @@
-//! Notices changes of the configuration directory, however they are made: in place, by rename, by a symlink that is
-//! pointed elsewhere, or by another directory in its place.
+//! Watches the configuration directory for changes by inotify(7).
 //!
-//! Only events that can matter are asked for, so that reading the configuration is no change of it. What an event
-//! says beyond "something changed" is not trusted: who waits here reads all files again.
+//! The watcher reports every kind of change: a write in place, a rename, a symbolic link with a new
+//! target, and the replacement of the directory itself. It ignores events of read access. Events
+//! say only that something changed; the caller then reads all files again.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
@@ -16,42 +16,46 @@ use tokio::time::{Instant, timeout_at};
 
 use super::load::FILE_NAMES;
 
-/// A burst of events is over when nothing happened for this long.
+/// Time without events after which a burst of events is over.
 const QUIET_PERIOD: Duration = Duration::from_millis(200);
 
-/// A burst that does not end is reported after this long: what was written is in force within a second.
+/// Maximum time after which a burst is reported even if it continues, so that a change takes effect
+/// within a second.
 const MAX_BURST_DURATION: Duration = Duration::from_millis(800);
 
-/// How often a directory that is gone is looked for, beside the events of its parent.
+/// Interval at which the watcher looks for a missing directory, in addition to events of its
+/// parent.
 const RETRY_INTERVAL: Duration = Duration::from_millis(250);
 
-/// As many symlinks as the kernel follows for one path.
+/// Maximum number of symbolic links in one path, as in the kernel (path_resolution(7)).
 const MAX_SYMLINKS: usize = 40;
 
-/// Watches one directory. It has to be made and used inside a Tokio runtime.
+/// Watches one directory. Must be created and used inside a Tokio runtime.
 pub struct Watcher {
     dir: PathBuf,
     events: EventStream<Vec<u8>>,
     watched: HashMap<WatchDescriptor, Interest>,
-    /// the directory itself is among the watched ones
+    /// Whether the directory itself is watched, and not only its parents.
     complete: bool,
-    /// the first and the latest event of a burst that is not reported yet; kept here, so that giving up on
-    /// [`Watcher::changed`] and calling it again loses nothing
+    /// The time of the first and the latest event of a burst that is not reported yet. Stored here
+    /// so that [`Watcher::changed`] is cancellation safe.
     burst: Option<(Instant, Instant)>,
 }
 
-/// Which entries of a directory matter.
+/// The entries of a directory whose events count.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Interest {
+    /// Every entry, and the directory itself.
     All,
+    /// The entries with these names.
     These(BTreeSet<OsString>),
 }
 
 impl Watcher {
-    /// Watches `dir` from now on.
+    /// Starts to watch the directory `dir`.
     ///
     /// # Errors
-    /// When there is no such directory or no inotify instance can be had.
+    /// Fails if the directory does not exist or the kernel refuses another inotify instance.
     pub fn new(dir: impl Into<PathBuf>) -> io::Result<Self> {
         let dir = std::path::absolute(dir.into())?;
         if !std::fs::metadata(&dir)?.is_dir() {
@@ -63,14 +67,16 @@ impl Watcher {
         Ok(watcher)
     }
 
-    /// Waits until something changed and the burst of events is over. It may be dropped and called again at any
-    /// point without losing a change.
+    /// Waits until something has changed and the burst of events is over.
+    ///
+    /// Cancellation safe: the future can be dropped and the method called again without losing a
+    /// change.
     ///
     /// # Errors
-    /// When the kernel ends the stream of events or refuses another watch; a directory that is gone is no error, it
-    /// is waited for.
+    /// Fails if the kernel ends the stream of events or refuses another watch. A missing directory
+    /// is no error; the method waits for it.
     pub async fn changed(&mut self) -> io::Result<()> {
-        // not put off by events that do not matter
+        // A deadline and not a timeout, so that events that do not count cannot delay the retry.
         let mut retry = Instant::now() + RETRY_INTERVAL;
         loop {
             let now = Instant::now();
@@ -78,7 +84,8 @@ impl Watcher {
                 Some((first, latest)) => {
                     let end = (latest + QUIET_PERIOD).min(first + MAX_BURST_DURATION);
                     if end <= now {
-                        // before the files are read again, so that nothing after that read is missed
+                        // Renewed before the caller reads the files, so that no change after the
+                        // read is missed.
                         self.watch_all()?;
                         self.burst = None;
                         return Ok(());
@@ -121,7 +128,7 @@ impl Watcher {
         }
         let Some(interest) = self.watched.get(&event.wd) else { return false };
         let matters = match (interest, &event.name) {
-            // the directory itself: removed, moved, or its mode changed
+            // Includes events of the directory itself: removed, moved, mode changed.
             (Interest::All, _) => true,
             (Interest::These(_), None) => event.mask.intersects(DIRECTORY_GONE),
             (Interest::These(names), Some(name)) => names.contains(name),
@@ -132,11 +139,13 @@ impl Watcher {
         matters
     }
 
-    /// Brings the watches in line with where the directory and its files lead now. True when the directory is there.
+    /// Replaces the watches by those that the directory and its symbolic links now need. Returns
+    /// whether the directory exists.
     fn watch_all(&mut self) -> io::Result<bool> {
-        // a link may be pointed elsewhere between looking and watching: look again until nothing is new
+        // A link may change between reading it and watching it, so this repeats until no new watch
+        // was needed.
         for _ in 0..5 {
-            let mut wanted = self.places();
+            let mut wanted = self.directories();
             let mut watches = self.events.watches();
             let mut now_watched: HashMap<WatchDescriptor, Interest> = HashMap::new();
             self.complete = false;
@@ -144,20 +153,21 @@ impl Watcher {
             if let Some(dir) = &real_dir {
                 wanted.insert(dir.clone(), Interest::All);
             }
-            for (place, interest) in wanted {
-                match watches.add(&place, mask()) {
+            for (directory, interest) in wanted {
+                match watches.add(&directory, mask()) {
                     Ok(descriptor) => {
-                        self.complete |= real_dir.as_ref() == Some(&place);
+                        self.complete |= real_dir.as_ref() == Some(&directory);
                         now_watched.insert(descriptor, interest);
                     }
-                    // gone meanwhile, or none of our business: the directory itself still says what it can
+                    // The directory is gone, or the service may not watch it. The other watches
+                    // remain.
                     Err(error) if is_absent(&error) => {}
                     Err(error) => return Err(error),
                 }
             }
             let stable = now_watched.keys().all(|descriptor| self.watched.contains_key(descriptor));
             for descriptor in self.watched.keys().filter(|descriptor| !now_watched.contains_key(descriptor)) {
-                // one that the kernel dropped already cannot be removed, and need not be
+                // Removal fails if the kernel has dropped the watch already.
                 let _gone = watches.remove(descriptor.clone()).is_err();
             }
             self.watched = now_watched;
@@ -168,15 +178,15 @@ impl Watcher {
         Ok(self.complete)
     }
 
-    /// Every directory in which an entry decides what the files are: the parent of the directory, of each file's
-    /// target, and of each symlink on the way.
-    fn places(&self) -> BTreeMap<PathBuf, Interest> {
-        let mut places: BTreeMap<PathBuf, BTreeSet<OsString>> = BTreeMap::new();
-        follow(&self.dir, &mut places);
+    /// Returns every directory with an entry that decides which files are read: the parents of the
+    /// configuration directory, of the target of each file, and of each symbolic link in between.
+    fn directories(&self) -> BTreeMap<PathBuf, Interest> {
+        let mut directories: BTreeMap<PathBuf, BTreeSet<OsString>> = BTreeMap::new();
+        follow(&self.dir, &mut directories);
         for name in FILE_NAMES {
-            follow(&self.dir.join(name), &mut places);
+            follow(&self.dir.join(name), &mut directories);
         }
-        places.into_iter().map(|(place, names)| (place, Interest::These(names))).collect()
+        directories.into_iter().map(|(directory, names)| (directory, Interest::These(names))).collect()
     }
 }
 
@@ -186,10 +196,10 @@ impl std::fmt::Debug for Watcher {
     }
 }
 
-/// Adds the directory and name of each symlink on the way to `path`, and of where the way ends.
-fn follow(path: &Path, places: &mut BTreeMap<PathBuf, BTreeSet<OsString>>) {
-    let mut note = |dir: &Path, name: &OsStr| {
-        places.entry(dir.to_owned()).or_default().insert(name.to_owned());
+/// Adds the parent directory and the name of each symbolic link in `path`, and of its final target.
+fn follow(path: &Path, directories: &mut BTreeMap<PathBuf, BTreeSet<OsString>>) {
+    let mut add = |dir: &Path, name: &OsStr| {
+        directories.entry(dir.to_owned()).or_default().insert(name.to_owned());
     };
     let names = |path: &Path| path.components().rev().map(|c| c.as_os_str().to_owned()).collect::<Vec<_>>();
     let mut reached = PathBuf::from("/");
@@ -205,7 +215,7 @@ fn follow(path: &Path, places: &mut BTreeMap<PathBuf, BTreeSet<OsString>>) {
                 let next = reached.join(name);
                 match std::fs::read_link(&next) {
                     Ok(target) => {
-                        note(&reached, name);
+                        add(&reached, name);
                         links += 1;
                         if links > MAX_SYMLINKS {
                             return;
@@ -214,7 +224,7 @@ fn follow(path: &Path, places: &mut BTreeMap<PathBuf, BTreeSet<OsString>>) {
                     }
                     Err(_not_a_link) => {
                         if ahead.is_empty() {
-                            note(&reached, name);
+                            add(&reached, name);
                         }
                         reached = next;
                     }
@@ -225,6 +235,7 @@ fn follow(path: &Path, places: &mut BTreeMap<PathBuf, BTreeSet<OsString>>) {
     }
 }
 
+/// The events after which a watched directory has another path or none.
 const DIRECTORY_GONE: EventMask =
     EventMask::DELETE_SELF.union(EventMask::MOVE_SELF).union(EventMask::IGNORED);
 
@@ -236,7 +247,7 @@ fn mask() -> WatchMask {
         | WatchMask::DELETE
         | WatchMask::DELETE_SELF
         | WatchMask::MOVE_SELF
-        // a file that could not be read may be readable now
+        // A change of the mode may make a file readable.
         | WatchMask::ATTRIB
         | WatchMask::ONLYDIR
 }

@@ -219,8 +219,8 @@ impl EscapeRules {
         self.escape_inlined(out, text);
     }
 
-    /// Does the same as [`Self::escape_into`], inlined into the caller. With rules that are known at
-    /// compile time this takes half the instructions.
+    /// Does the same as [`Self::escape_into`], inlined into the caller. With rules that are known
+    /// at compile time this takes half the instructions.
     #[inline(always)]
     fn escape_inlined(&self, out: &mut Vec<u8>, text: &str) {
         let mut rest = text;

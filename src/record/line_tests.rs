@@ -22,7 +22,7 @@ fn written(format: LineFormat, record: &Record) -> Vec<u8> {
     let (mut prefix, mut again) = (LinePrefix::default(), b"before".to_vec());
     prefix.take(format, &Line { level: Level::Critical, seq: 1, message: "other", ..line });
     prefix.write_line(&mut again, record.level, record.seq, &record.message);
-    assert_eq!(again.strip_prefix(b"before"), Some(&*out), "with what is prefix");
+    assert_eq!(again.strip_prefix(b"before"), Some(&*out), "with the shared parts");
     out
 }
 

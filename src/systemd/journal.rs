@@ -1,9 +1,10 @@
-//! Where the service's own messages go: to the journal with structured fields, or to stderr where there is none.
+//! The logger of the service: sends messages to the journal with structured fields, or to stderr
+//! without a journal.
 //!
-//! What has a name is logged by [`event!`](crate::event), with the fields `MOCA_CLIENT` and `MOCA_KEY` where they apply,
-//! everything else by the macros of `log`. `MOCA_LOG` stands in every journal entry.
-//! Messages are escaped here, as in a log file, so a caller passes what a client sent as it is. Sending blocks while
-//! journald is busy: never once per request.
+//! Events with a name are logged by [`event!`](crate::event), with the fields `MOCA_CLIENT` and
+//! `MOCA_KEY` where they apply; other messages by the macros of `log`. Every journal entry has the
+//! field `MOCA_LOG`. This module escapes messages as in a log file, so callers pass the texts of
+//! clients unchanged. Logging blocks while journald is busy, so no caller logs once per request.
 
 use std::io::Write;
 
@@ -13,27 +14,27 @@ use systemd_journal_logger::{JournalLog, connected_to_journal};
 
 use crate::record::{Escaped, escape_into};
 
-/// Where messages go.
+/// The destination of messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sink {
-    /// journald, with fields
+    /// The journal, with structured fields.
     Journal,
-    /// stderr, as lines
+    /// Standard error, as lines.
     Stderr,
 }
 
-/// Something of this process logs already.
+/// The error if this process already has a logger.
 #[derive(Debug, thiserror::Error)]
 #[error("messages go elsewhere already; initialise the journal once, first thing in main")]
 pub struct AlreadySet(#[from] log::SetLoggerError);
 
-/// Sends this process's messages, from `level` up, to the journal when stderr is connected to it, else to stderr.
-/// `instance` is the name of the log that is served.
+/// Sets up logging for this process, from `level` up: to the journal if stderr is connected to it,
+/// otherwise to stderr. `instance` is the name of the served log.
 ///
 /// # Errors
-/// When it was called before.
+/// Fails if the process already has a logger.
 pub fn init(instance: &str, level: LevelFilter) -> Result<Sink, AlreadySet> {
-    // a sandbox may hide journald's socket although stderr leads to it
+    // A sandbox may hide the socket of journald although stderr is connected to it.
     let journal = if connected_to_journal() { JournalLog::empty().ok() } else { None };
     let sink = match journal {
         Some(journal) => {
@@ -52,13 +53,14 @@ pub fn init(instance: &str, level: LevelFilter) -> Result<Sink, AlreadySet> {
     Ok(sink)
 }
 
-/// Logs from `level` up from now on.
+/// Sets the lowest level that is logged.
 pub fn set_level(level: LevelFilter) {
     log::set_max_level(level);
 }
 
-/// What `log_level` of `server.json` means: 10 debug, 20 info, 30 warning, 40 error, 50 critical (shown as errors,
-/// since what ends the service must always be seen).
+/// Converts `log_level` of `server.json`: 10 debug, 20 info, 30 warning, 40 error, 50 critical.
+///
+/// 50 logs errors too, since the reason why the service ends must always be visible.
 #[must_use]
 pub fn level_filter(log_level: u8) -> LevelFilter {
     match log_level {
@@ -69,14 +71,16 @@ pub fn level_filter(log_level: u8) -> LevelFilter {
     }
 }
 
-/// Lets our own messages and the warnings of libraries through, escaped. What libraries say in detail may quote
-/// requests, and with them keys and passwords.
+/// Passes on messages of this crate and warnings of libraries, escaped.
+///
+/// More detailed messages of libraries are dropped, since they may quote requests with keys and
+/// passwords.
 struct EscapingLogger<L>(L);
 
 impl<L: Log> Log for EscapingLogger<L> {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         let own = metadata.target().starts_with("moca");
-        // rustls warns of every client that speaks TLS badly: anybody could fill the journal.
+        // rustls warns about every client that violates TLS, so any client could fill the journal.
         let of_clients = metadata.target().starts_with("rustls");
         (own || (metadata.level() <= Level::Warn && !of_clients)) && metadata.level() <= log::max_level()
     }
@@ -101,17 +105,18 @@ impl Log for Stderr {
     }
 
     fn log(&self, record: &Record<'_>) {
-        // nobody is left to tell when stderr is gone
+        // Without stderr there is no place to report the error.
         std::io::stderr().write_all(&line(record)).ok();
     }
 
     fn flush(&self) {}
 }
 
-/// `LEVEL message key=value…`, in one piece so that lines of several threads do not mix.
+/// Formats `LEVEL message key=value…`. The caller writes it at once, so that lines of several
+/// threads do not mix.
 fn line(record: &Record<'_>) -> Vec<u8> {
     let mut line = format!("{} {}", record.level(), record.args()).into_bytes();
-    // the only error would be that of the visitor, which has none
+    // The visitor never fails.
     record.key_values().visit(&mut Fields(&mut line)).ok();
     line.push(b'\n');
     line
@@ -121,7 +126,7 @@ struct Fields<'a>(&'a mut Vec<u8>);
 
 impl<'kvs> VisitSource<'kvs> for Fields<'_> {
     fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), Error> {
-        // a number for programs that read the journal; a person at a terminal has the name
+        // The ID is for programs that read the journal; MOCA_EVENT has the name for people.
         if key.as_str() == "MESSAGE_ID" {
             return Ok(());
         }
@@ -139,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn levels_of_the_configuration() {
+    fn configured_levels_are_converted() {
         assert_eq!(
             [10, 20, 30, 40, 50].map(level_filter),
             [
@@ -153,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "run by the others as a child"]
+    #[ignore = "runs in a child process of the other tests"]
     fn in_child() {
         assert_eq!(init("sample1", LevelFilter::Info).unwrap(), Sink::Stderr);
         assert!(init("sample1", LevelFilter::Info).is_err());
@@ -167,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_on_stderr() {
+    fn messages_are_lines_on_stderr_without_a_journal() {
         let mut child = child::command("systemd::journal::tests::in_child");
         let output = child::run(child.env_remove("JOURNAL_STREAM"));
         assert_eq!(

@@ -1,6 +1,6 @@
-//! What a server has to do with systemd: passed sockets, notification and watchdog, the journal, signals.
+//! The interface to systemd: passed sockets, notification, watchdog, journal, signals.
 //!
-//! All of it is silent or falls back where systemd is not there, so the same program runs in a terminal.
+//! Without systemd, each part does nothing or falls back, so the same program runs in a terminal.
 
 pub mod generator;
 pub mod journal;
@@ -14,19 +14,19 @@ pub use sockets::{Listener, PassedSocket, SocketError, passed};
 
 #[cfg(test)]
 mod child {
-    //! Tests of what reads the environment: it cannot be changed in a process with threads, so the test runs itself
-    //! again as a child with another one.
+    //! Runs a test in a child process with another environment. The environment cannot be changed
+    //! in a process with threads.
 
     use std::process::Command;
 
-    /// A command that runs the one ignored test `name` (its full path) of this test program.
+    /// Returns a command that runs one ignored test of this test program, given by its full path.
     pub(super) fn command(name: &str) -> Command {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(arguments(name));
         command
     }
 
-    /// Runs it to its end. A name that matches no test would succeed as well, hence the count.
+    /// Runs the command to its end. Checks that it ran one test, since a wrong name succeeds too.
     pub(super) fn run(command: &mut Command) -> std::process::Output {
         let output = command.output().unwrap();
         let report = String::from_utf8_lossy(&output.stdout);

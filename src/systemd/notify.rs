@@ -1,6 +1,7 @@
-//! Telling systemd how the service is (`sd_notify(3)`): ready, its status line, reloading, stopping, alive.
+//! Notifies the service manager (sd_notify(3)): ready, status, reloading, stopping, watchdog.
 //!
-//! Silent where nobody listens, and never an error: a service must not fail because its supervisor did not hear it.
+//! Without a service manager nothing is sent. A failed notification is no error, since the service
+//! works without it.
 
 use std::time::Duration;
 
@@ -8,14 +9,14 @@ use sd_notify::NotifyState;
 
 use crate::record::Escaped;
 
-/// Speaks to the service manager named by the environment.
+/// Sends notifications to the service manager that the environment names.
 #[derive(Debug, Clone)]
 pub struct Notifier {
     watchdog: Option<Duration>,
 }
 
 impl Notifier {
-    /// The service manager of this process, or nobody.
+    /// Creates a notifier for the service manager of this process, if there is one.
     #[must_use]
     pub fn from_env() -> Self {
         Self {
@@ -25,42 +26,44 @@ impl Notifier {
         }
     }
 
-    /// The service serves: after the start, and after a reload.
+    /// Reports that the service is ready, after a start or a reload, with its status.
     pub fn ready(&self, status: &str) {
         send(&[NotifyState::Ready, NotifyState::Status(&one_line(status))]);
     }
 
-    /// Sets what `systemctl status` shows.
+    /// Sets the status line of `systemctl status`.
     pub fn status(&self, text: &str) {
         send(&[NotifyState::Status(&one_line(text))]);
     }
 
-    /// The configuration is being read again; [`Self::ready`] follows when it is done.
+    /// Reports that a reload has begun. Call [`Self::ready`] at its end.
     pub fn reloading(&self) {
         match NotifyState::monotonic_usec_now() {
-            // without its time, newer versions take a reload for failed and kill the service: then say nothing
+            // Without the time stamp, newer versions of systemd take the reload for failed and kill
+            // the service.
             Err(error) => log::debug!("no monotonic clock for systemd: {error}"),
             Ok(now) => send(&[NotifyState::Reloading, now]),
         }
     }
 
-    /// The service stops: no more connections, those in flight are being answered.
+    /// Reports that the service is stopping.
     pub fn stopping(&self) {
         send(&[NotifyState::Stopping]);
     }
 
-    /// Asks for at least this much more time for the start or stop in progress.
+    /// Asks for at least `by` more time for the current start or stop.
     pub fn extend_timeout(&self, by: Duration) {
         send(&[NotifyState::ExtendTimeoutUsec(u32::try_from(by.as_micros()).unwrap_or(u32::MAX))]);
     }
 
-    /// How often [`Self::watchdog`] is due: half of what systemd allows; `None` when it does not watch.
+    /// Returns the interval for [`Self::watchdog`], half of the timeout of systemd; `None` if the
+    /// watchdog is off.
     #[must_use]
     pub fn watchdog_interval(&self) -> Option<Duration> {
         self.watchdog
     }
 
-    /// The service is alive.
+    /// Reports that the service is alive.
     pub fn watchdog(&self) {
         send(&[NotifyState::Watchdog]);
     }
@@ -72,7 +75,7 @@ fn send(state: &[NotifyState<'_>]) {
     }
 }
 
-/// A line break would begin the next assignment of the protocol.
+/// Escapes line breaks, which would start another assignment of the protocol.
 fn one_line(text: &str) -> String {
     Escaped(text).to_string()
 }
@@ -84,7 +87,7 @@ mod tests {
     use std::os::unix::net::UnixDatagram;
 
     #[test]
-    #[ignore = "run by the others as a child"]
+    #[ignore = "runs in a child process of the other tests"]
     fn in_child() {
         let notifier = Notifier::from_env();
         assert_eq!(notifier.watchdog_interval(), Some(Duration::from_secs(15)));
@@ -98,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn what_systemd_hears() {
+    fn notifications_follow_the_protocol() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("notify");
         let socket = UnixDatagram::bind(&path).unwrap();
@@ -128,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deaf_or_absent_manager_is_no_error() {
+    fn unreachable_or_absent_manager_is_no_error() {
         let mut child = child::command("systemd::notify::tests::in_child");
         child
             .env("NOTIFY_SOCKET", "/nonexistent/notify")
@@ -140,13 +143,13 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "run by the others as a child"]
+    #[ignore = "runs in a child process of the other tests"]
     fn unwatched_in_child() {
         assert_eq!(Notifier::from_env().watchdog_interval(), None);
     }
 
     #[test]
-    fn no_watchdog_without_time_or_for_another_process() {
+    fn watchdog_is_off_without_a_timeout_or_for_another_process() {
         for (micros, process) in [("0", ""), ("", ""), ("30000000", "1")] {
             let mut child = child::command("systemd::notify::tests::unwatched_in_child");
             child.env("WATCHDOG_USEC", micros).env("WATCHDOG_PID", process);

@@ -1,4 +1,4 @@
-//! The signals that a server obeys, as a stream.
+//! The signals to a server as a stream.
 
 use std::io;
 use std::sync::Arc;
@@ -8,28 +8,29 @@ use futures_util::{Stream, StreamExt};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook_tokio::Signals;
 
-/// What an operator asks of a running server.
+/// A command to a running server, sent as a signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
-    /// SIGUSR1
+    /// Begin maintenance: SIGUSR1.
     MaintenanceOn,
-    /// SIGUSR2
+    /// End maintenance: SIGUSR2.
     MaintenanceOff,
-    /// SIGHUP
+    /// Reload the configuration: SIGHUP.
     Reload,
-    /// SIGTERM or SIGINT
+    /// Stop: SIGTERM or SIGINT.
     Stop,
 }
 
-/// Obeys signals from now on, for the rest of the process's life; needs a tokio runtime with I/O.
+/// Installs signal handlers for the rest of the process's life and returns the signals as a stream.
 ///
-/// Signals that arrive together may come merged, and not in their order. Of maintenance on and off, however, the last
-/// that comes is always the last that was sent.
+/// Needs a Tokio runtime with I/O. Signals that arrive together may be merged or reordered, except
+/// that the last of several maintenance signals in the stream is always the last one sent.
 ///
 /// # Errors
-/// When the system refuses the handlers or the pipe behind them.
+/// Fails if the system refuses the handlers or the pipe behind them.
 pub fn listen() -> io::Result<impl Stream<Item = Signal> + Send + Unpin> {
-    // delivery goes by number, so on after off would end as off: the handlers themselves note which was the last
+    // Pending signals are delivered in the order of their numbers, so SIGUSR1 after SIGUSR2 would
+    // end as off. The handlers therefore note which of the two was the last.
     let maintenance = Arc::new(AtomicUsize::new(OFF));
     signal_hook::flag::register_usize(SIGUSR1, Arc::clone(&maintenance), ON)?;
     signal_hook::flag::register_usize(SIGUSR2, Arc::clone(&maintenance), OFF)?;
@@ -52,7 +53,7 @@ mod tests {
 
     /// One test, because signals reach the whole process.
     #[tokio::test]
-    async fn each_signal_and_the_last_of_two() {
+    async fn signals_are_mapped_and_the_last_maintenance_signal_counts() {
         let mut signals = listen().unwrap();
         for (number, signal) in [
             (Number::SIGUSR1, Signal::MaintenanceOn),

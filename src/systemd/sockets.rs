@@ -1,4 +1,4 @@
-//! Sockets that systemd opened for us and keeps open over restarts (`sd_listen_fds(3)`).
+//! Sockets that systemd opened for the service and keeps open over restarts (sd_listen_fds(3)).
 
 use std::io;
 use std::net::TcpListener;
@@ -11,61 +11,62 @@ use nix::sys::socket::{getsockopt, sockopt};
 /// A socket that systemd passed: listening, non-blocking, closed on exec.
 #[derive(Debug)]
 pub struct PassedSocket {
-    /// `FileDescriptorName=` of the socket unit, else the unit's name; `None` when nobody said
+    /// The `FileDescriptorName=` of the socket unit, by default the unit's name; `None` if the
+    /// environment has no names.
     pub name: Option<String>,
-    /// the socket
+    /// The socket.
     pub listener: Listener,
 }
 
-/// The two kinds of socket that we serve.
+/// A listening socket of one of the two supported kinds.
 #[derive(Debug)]
 pub enum Listener {
-    /// `ListenStream=` with an address and port
+    /// A TCP socket: `ListenStream=` with an address and a port.
     Tcp(TcpListener),
-    /// `ListenStream=` with a path
+    /// A Unix stream socket: `ListenStream=` with a path.
     Unix(UnixListener),
 }
 
-/// Why a passed socket cannot be served.
+/// The reason why a passed socket cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
-    /// a datagram socket, a FIFO, a file…
+    /// The descriptor is a datagram socket, a FIFO, a file or something else.
     #[error(
         "passed socket {index} ({name}) is neither a TCP nor a Unix stream socket; its unit must use ListenStream="
     )]
     Kind {
-        /// counted from 0, in the order in which they were passed
+        /// The position of the socket among the passed ones, from 0.
         index: usize,
-        /// its name, as far as known
+        /// The name of the socket, if known.
         name: String,
     },
-    /// a connection instead of a listener
+    /// The socket is a connection and does not listen.
     #[error("passed socket {index} ({name}) does not listen; its unit must have Accept=no")]
     NotListening {
-        /// counted from 0, in the order in which they were passed
+        /// The position of the socket among the passed ones, from 0.
         index: usize,
-        /// its name, as far as known
+        /// The name of the socket, if known.
         name: String,
     },
-    /// the system refused
+    /// The operating system refused to inspect or configure the socket.
     #[error("passed socket {index} ({name}) cannot be prepared: {source}")]
     Io {
-        /// counted from 0, in the order in which they were passed
+        /// The position of the socket among the passed ones, from 0.
         index: usize,
-        /// its name, as far as known
+        /// The name of the socket, if known.
         name: String,
-        /// what the system said
+        /// The error of the operating system.
         source: io::Error,
     },
 }
 
-/// Takes the sockets that systemd passed to this process, in its order; empty when it passed none.
+/// Takes the sockets that systemd passed to this process, in their order; empty if there are none.
 ///
-/// Call it once, first thing in `main`, before any thread starts: it takes `LISTEN_FDS` and `LISTEN_PID` out of the
-/// environment, and a second call finds nothing.
+/// Call it once at the start of `main`, before any thread starts: it removes `LISTEN_FDS` and
+/// `LISTEN_PID` from the environment, so a second call finds no sockets.
 ///
 /// # Errors
-/// The first socket that is not a listening stream socket.
+/// Fails at the first socket that is not a listening stream socket.
 pub fn passed() -> Result<Vec<PassedSocket>, SocketError> {
     let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
     let mut names = names.split(':');
@@ -81,7 +82,7 @@ pub fn passed() -> Result<Vec<PassedSocket>, SocketError> {
 
 fn take(fds: &mut ListenFd, index: usize, name: &str) -> Result<Listener, SocketError> {
     let io = |source| SocketError::Io { index, name: name.to_owned(), source };
-    // a socket of the other kind is an error of the first attempt and stays in its place
+    // Taking a socket of the other kind fails and leaves it in place for the second attempt.
     let listener = if let Ok(Some(tcp)) = fds.take_tcp_listener(index) {
         tcp.set_nonblocking(true).map_err(io)?;
         Listener::Tcp(tcp)
@@ -110,7 +111,7 @@ mod tests {
     use std::os::unix::net::{UnixDatagram, UnixStream};
     use std::process::{Command, Output, Stdio};
 
-    /// What [`passed`] says in a child whose descriptors 3 and 4 are these two.
+    /// Returns the result of [`passed`] in a child process with these descriptors 3 and 4.
     fn passed_in_child(sockets: [OwnedFd; 2], environment: &str) -> String {
         let [three, four] = sockets;
         let Output { stderr, .. } = Command::new("sh")
@@ -130,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "run by the others as a child"]
+    #[ignore = "runs in a child process of the other tests"]
     fn in_child() {
         match passed() {
             Err(error) => eprintln!("\npassed: {error}"),
@@ -153,12 +154,12 @@ mod tests {
     }
 
     #[test]
-    fn none_here() {
+    fn no_sockets_without_systemd() {
         assert!(passed().unwrap().is_empty());
     }
 
     #[test]
-    fn names_kinds_and_order() {
+    fn sockets_keep_their_names_kinds_and_order() {
         let dir = tempfile::tempdir().unwrap();
         let unix = || UnixListener::bind(dir.path().join("s")).unwrap().into();
         let both = passed_in_child([tcp(), unix()], "LISTEN_PID=$$ LISTEN_FDS=2 LISTEN_FDNAMES=http:admin");
@@ -170,14 +171,14 @@ mod tests {
     }
 
     #[test]
-    fn of_another_process_or_unreadable_is_none() {
+    fn sockets_of_another_process_are_ignored() {
         for environment in ["LISTEN_PID=1 LISTEN_FDS=2", "LISTEN_FDS=many", "LISTEN_PID=$$ LISTEN_FDS=0"] {
             assert_eq!(passed_in_child([tcp(), tcp()], environment), "");
         }
     }
 
     #[test]
-    fn the_wrong_kind_is_named() {
+    fn unusable_sockets_are_named() {
         let environment = "LISTEN_PID=$$ LISTEN_FDS=2 LISTEN_FDNAMES=http:admin";
         let datagram = UnixDatagram::unbound().unwrap().into();
         let text = passed_in_child([tcp(), datagram], environment);

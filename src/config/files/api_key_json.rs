@@ -1,4 +1,4 @@
-//! `api_key.json`: who may write what, from where and how fast.
+//! `api_key.json`: the keys, with the paths, addresses and rates that each allows.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -17,50 +17,54 @@ use crate::config::syntax::value::{Zero, boolean, object, scalar, seconds, secre
 use crate::config::values::ip_set::IpSet;
 use crate::config::values::rate::RateLimits;
 
-/// SHA-256 of a key. Keys are looked up and compared by it only, so no comparison depends on a secret's bytes.
+/// The SHA-256 digest of a key.
+///
+/// Keys are looked up and compared only by their digests, so the time of a comparison says nothing
+/// about the bytes of a key.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct KeyDigest([u8; 32]);
 
 /// One entry of `api_key.json`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct KeyEntry {
-    /// of `key`, which stands in clear or as `sha256:HEX`
+    /// The digest of `key`, which the file contains in clear or as `sha256:HEX`.
     pub digest: KeyDigest,
-    /// what stands in the log's KEY field: `name`, else the first 8 hex digits of the digest
+    /// The KEY field of a line: `name`, or the first 8 hexadecimal digits of the digest.
     pub name: String,
-    /// false (default): the key is refused
+    /// Whether the key is accepted (default false).
     pub status: bool,
-    /// in order; default `["/"]`
+    /// The paths that the key may use, in file order (default `["/"]`).
     pub allowed_path: Vec<AllowedPath>,
-    /// exact header values; names in lower case
+    /// Headers that a request must have with exactly this value; names in lower case.
     pub required_headers: Vec<(String, String)>,
-    /// parameters that must be there with this value
+    /// Parameters that a request must have.
     pub required_args: Vec<(String, ArgValue)>,
-    /// `None` = any address
+    /// The client addresses that may use the key; `None` means any.
     pub ip: Option<IpSet>,
-    /// empty = none
+    /// The rate limits of the key (default none).
     pub rate: RateLimits,
-    /// the answer to an accepted request waits this long
+    /// How long the answer to an accepted request is delayed (default 0).
     pub delay: Duration,
-    /// free text
+    /// A comment of the operator.
     pub info: Option<String>,
 }
 
 /// An entry of `allowed_path`: `PATH` or `PATH:RATE`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AllowedPath {
-    /// normalised: starts with `/`, no empty, `.` or `..` segments, no trailing slash but for `/` itself
+    /// The normalised path: starts with `/`, has no empty, `.` or `..` segments, and no trailing
+    /// slash except in `/` itself.
     pub path: String,
-    /// per key, path and client address; empty = none
+    /// The rate limits for each key, path and client address; empty for none.
     pub rate: RateLimits,
 }
 
-/// The value that a required argument must have; numbers and texts compare by their text.
+/// The value that a required argument must have. Numbers and strings are compared as text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ArgValue {
-    /// null: the parameter must be there
+    /// Any value; the file contains null.
     Present,
-    /// string, number, or `true`/`false`, as text
+    /// This text; the file contains a string, a number or a boolean.
     Text(String),
 }
 
@@ -70,22 +74,22 @@ impl std::fmt::Debug for KeyDigest {
     }
 }
 
-/// A text that is not the 64 hexadecimal digits of a SHA-256.
+/// The error for a text that is not the 64 hexadecimal digits of a SHA-256 digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("expected the 64 hexadecimal digits of a SHA-256")]
 pub struct NotADigest;
 
 impl KeyDigest {
-    /// The digest of a key as a client sends it.
+    /// Returns the digest of a key in clear.
     #[must_use]
     pub fn of(key: &str) -> Self {
         Self(Sha256::digest(key.as_bytes()).into())
     }
 
-    /// The digest raw as hexadecimal digits.
+    /// Parses a digest in hexadecimal.
     ///
     /// # Errors
-    /// When these are not exactly 64 hexadecimal digits.
+    /// Fails if `hex` is not exactly 64 hexadecimal digits.
     pub fn from_hex(hex: &str) -> Result<Self, NotADigest> {
         let mut bytes = [0; 32];
         if hex.len() != 64 || !hex.bytes().all(|b| b.is_ascii_hexdigit()) {
@@ -98,19 +102,19 @@ impl KeyDigest {
         Ok(Self(bytes))
     }
 
-    /// The digest itself.
+    /// Returns the bytes of the digest.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 
-    /// All 64 hexadecimal digits, as they stand behind `sha256:` in `api_key.json`.
+    /// Returns the 64 hexadecimal digits that follow `sha256:` in `api_key.json`.
     #[must_use]
     pub fn to_hex(&self) -> String {
         hex(&self.0)
     }
 
-    /// The first 8 hexadecimal digits: enough to tell keys apart in a log, nothing to use one with.
+    /// Returns the first 8 hexadecimal digits, which tell keys apart in a log and reveal none.
     #[must_use]
     pub fn short(&self) -> String {
         hex(&self.0[..4])
@@ -122,7 +126,8 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 impl KeyEntry {
-    /// An entry that names nothing but its key: not online, and once it is, allowed everywhere and unlimited.
+    /// Creates an entry with the defaults: switched off, allowed on every path and from every
+    /// address, without limits.
     #[must_use]
     pub fn new(digest: KeyDigest) -> Self {
         Self {
@@ -142,7 +147,7 @@ impl KeyEntry {
 
 pub(crate) const FILE: &str = "api_key.json";
 
-/// What the original shipped with: as good as no key.
+/// The public key of the sample configuration.
 const DOCUMENTED_KEY: &str = "mochimochi";
 
 pub(crate) const KNOWN_OPTIONS: KnownOptions = KnownOptions {
@@ -154,7 +159,10 @@ pub(crate) const KNOWN_OPTIONS: KnownOptions = KnownOptions {
     ignored: &[],
 };
 
-/// Reads the text of `api_key.json`.
+/// Parses the text of `api_key.json`.
+///
+/// # Errors
+/// Returns the first error.
 pub(crate) fn read(source: &str, warnings: &mut Vec<Finding>) -> Result<Vec<KeyEntry>, Finding> {
     let document = Document::json(FILE, source)?;
     let Entries(entries) = document.read(&KNOWN_OPTIONS, warnings)?;
@@ -192,7 +200,7 @@ impl<'de> Deserialize<'de> for Entries {
     }
 }
 
-/// An entry as it stands in the file.
+/// An entry as it is written in the file.
 #[derive(Deserialize)]
 struct RawKeyEntry {
     #[serde(deserialize_with = "key")]
@@ -321,7 +329,7 @@ fn info<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D:
 
 impl Element for AllowedPath {
     const EXPECTED: &'static str =
-        "PATH or PATH:RATE such as `/moca-file-log/sample1:60/second`, a colon of the path raw as %3A";
+        "PATH or PATH:RATE such as `/moca-file-log/sample1:60/second`, a colon of the path written as %3A";
 
     fn read(text: &str) -> Option<Self> {
         let (path, rate) = match text.rsplit_once(':') {
@@ -346,7 +354,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn digests() {
+    fn digests_are_written_and_parsed() {
         let digest = KeyDigest::of("abc");
         let hex = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!(digest.to_hex(), hex);
@@ -361,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bare_entry_is_off_and_open() {
+    fn new_entry_is_off_and_unrestricted() {
         let entry = KeyEntry::new(KeyDigest::of("abc"));
         assert!(!entry.status && entry.ip.is_none() && entry.rate.is_empty());
         assert_eq!((entry.name.as_str(), entry.allowed_path[0].path.as_str()), ("ba7816bf", "/"));

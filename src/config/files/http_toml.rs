@@ -1,8 +1,9 @@
-//! `http.toml`: sizes, times and proxies of HTTP; the variables of Sanic's server configuration in lower case, and ours.
-
-use std::time::Duration;
+//! `http.toml`: sizes, timeouts, connections and proxies of HTTP.
+//!
+//! Contains the variables of Sanic's server configuration in lower case, and further ones.
 
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use http::HeaderName;
 use serde::Deserialize;
@@ -16,89 +17,91 @@ use crate::config::syntax::value::{
 };
 use crate::config::values::ip_set::IpSet;
 
-/// `http.toml`; an absent file means all defaults.
+/// The content of `http.toml`; without the file, every option has its default.
 #[derive(Clone, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct HttpSettings {
-    /// bytes of a body (default 100,000,000)
+    /// Maximum size of a body in bytes (default 100,000,000).
     #[serde(deserialize_with = "bytes")]
     pub request_max_size: u64,
-    /// chunks of a body that may wait (default 100); accepted: bodies are bounded in bytes instead
+    /// Accepted without effect (default 100): bodies are limited in bytes, not in chunks.
     #[serde(deserialize_with = "count")]
     pub request_buffer_queue_size: u64,
-    /// from the first byte to the end of the body (default 60 s)
+    /// Maximum time from the first byte of a request to the end of its body (default 60 s).
     #[serde(deserialize_with = "time")]
     pub request_timeout: Duration,
-    /// to the first byte of the answer (default 60 s)
+    /// Maximum time from a request to the first byte of its answer (default 60 s).
     #[serde(deserialize_with = "time")]
     pub response_timeout: Duration,
-    /// default true
+    /// Whether a connection may carry several requests (default true).
     #[serde(deserialize_with = "boolean")]
     pub keep_alive: bool,
-    /// between requests (default 5 s)
+    /// Maximum idle time between two requests of a connection (default 5 s).
     #[serde(deserialize_with = "time")]
     pub keep_alive_timeout: Duration,
-    /// default 2^20
+    /// Maximum size of a client's WebSocket message in bytes (default 2^20).
     #[serde(deserialize_with = "bytes")]
     pub websocket_max_size: u64,
-    /// default 32
+    /// Maximum number of unanswered pings of a WebSocket client (default 32).
     #[serde(deserialize_with = "count")]
     pub websocket_max_queue: u64,
-    /// default 2^16
+    /// Bytes that one read of a WebSocket connection takes at most (default 2^16).
     #[serde(deserialize_with = "bytes")]
     pub websocket_read_limit: u64,
-    /// default 2^16
+    /// Bytes that one write to a WebSocket connection contains at most (default 2^16).
     #[serde(deserialize_with = "bytes")]
     pub websocket_write_limit: u64,
-    /// default 20 s; zero = none
+    /// Interval of the pings to a WebSocket client (default 20 s; 0 for none).
     #[serde(deserialize_with = "time_or_none")]
     pub websocket_ping_interval: Duration,
-    /// default 20 s; zero = none
+    /// Maximum time for the answer to a ping (default 20 s; 0 for no limit).
     #[serde(deserialize_with = "time_or_none")]
     pub websocket_ping_timeout: Duration,
-    /// default 15 s
+    /// How long a stop waits for requests in flight before it closes them (default 15 s).
     #[serde(deserialize_with = "time_or_none")]
     pub graceful_shutdown_timeout: Duration,
-    /// `None` = not named; `server.json` decides when it names it, else off
+    /// Whether to write the access log; `None` if the file does not say. `server.json` takes
+    /// precedence (default false).
     #[serde(deserialize_with = "optional_boolean")]
     pub access_log: Option<bool>,
-    /// RFC 7239; a secret
+    /// The secret by which a proxy marks its element of `Forwarded` (RFC 7239; default none).
     #[serde(deserialize_with = "forwarded_secret")]
     pub forwarded_secret: Option<String>,
-    /// entries of `forwarded_for_header` that proxies of ours wrote
+    /// Number of the operator's proxies, each of which adds an entry to `forwarded_for_header`
+    /// (default none).
     #[serde(deserialize_with = "optional_count")]
     pub proxies_count: Option<NonZeroU32>,
-    /// default `x-forwarded-for`
+    /// The header in which `proxies_count` counts entries (default `x-forwarded-for`).
     #[serde(deserialize_with = "header")]
     pub forwarded_for_header: HeaderName,
-    /// default none
+    /// A header that contains only the client's address (default none).
     #[serde(deserialize_with = "optional_header")]
     pub real_ip_header: Option<HeaderName>,
-    /// threads that serve connections (default 1, at most 64)
+    /// Number of threads that serve connections (default 1, at most 64).
     #[serde(deserialize_with = "workers")]
     pub workers: NonZeroU32,
-    /// default 20,000
+    /// Maximum number of open connections (default 20,000).
     #[serde(deserialize_with = "count_of_32_bits")]
     pub max_connections: u32,
-    /// default none
+    /// Maximum number of open connections from one address (default none).
     #[serde(deserialize_with = "optional_count")]
     pub max_connections_per_ip: Option<NonZeroU32>,
-    /// bytes of all bodies together (default 128 MB = 128,000,000)
+    /// Maximum memory for the bodies of all requests together, in bytes (default 128,000,000).
     #[serde(deserialize_with = "bytes")]
     pub max_body_memory: u64,
-    /// silence inside a body (default 30 s)
+    /// Maximum pause inside a body (default 30 s).
     #[serde(deserialize_with = "time")]
     pub body_timeout: Duration,
-    /// who may send proxy headers; `None` = any peer, empty = nobody
+    /// The peers that may send proxy headers; `None` means any peer, an empty set means none.
     #[serde(deserialize_with = "trusted_proxies")]
     pub trusted_proxies: Option<IpSet>,
-    /// bytes of a request's header section (default 16 KiB)
+    /// Maximum size of the header section of a request in bytes (default 16 KiB).
     #[serde(deserialize_with = "header_bytes")]
     pub max_header_size: u64,
-    /// header fields of a request (default 100)
+    /// Maximum number of header fields of a request (default 100).
     #[serde(deserialize_with = "headers")]
     pub max_headers: u32,
-    /// searches at once (default 16)
+    /// Maximum number of concurrent searches (default 16).
     #[serde(deserialize_with = "count_of_32_bits")]
     pub max_searches: u32,
 }
@@ -153,10 +156,13 @@ pub(crate) const KNOWN_OPTIONS: KnownOptions = KnownOptions {
     ignored: &[("request_buffer_queue_size", "bodies are bounded in bytes instead; this changes nothing")],
 };
 
-/// A time beyond which clocks would have to be mistrusted.
+/// Maximum of all timeouts and intervals, in seconds: one year.
 const MAX_SECONDS: u64 = 365 * 86_400;
 
-/// Reads the text of `http.toml`.
+/// Parses the text of `http.toml`.
+///
+/// # Errors
+/// Returns the first error.
 pub(crate) fn read(source: &str, warnings: &mut Vec<Finding>) -> Result<HttpSettings, Finding> {
     let document = Document::toml(FILE, source)?;
     let settings: HttpSettings = document.read(&KNOWN_OPTIONS, warnings)?;
@@ -189,12 +195,12 @@ fn workers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<NonZeroU32, D::
     integer(deserializer, "a count", 1..=64).map(|count| NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN))
 }
 
-/// No request fits into less than a few hundred bytes; no client sends megabytes.
+/// Deserializes a header size. Below 256 bytes hardly any request would fit.
 fn header_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     integer(deserializer, "bytes", 256..=16 << 20)
 }
 
-/// As many as a map of headers can hold.
+/// Deserializes a number of headers, up to the capacity of `http::HeaderMap`.
 fn headers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
     integer(deserializer, "a count", 1..=24_576)
 }

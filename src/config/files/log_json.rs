@@ -1,4 +1,4 @@
-//! `log.json`: the logs that exist, where each listens, and how its lines are kept.
+//! `log.json`: the logs, with the address, the file and the rotation of each.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -21,74 +21,75 @@ use crate::record::{Level, LineFormat};
 /// One entry of `log.json`.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct LogEntry {
-    /// false: the log is not started (default true)
+    /// Whether the log is started (default true).
     #[serde(default = "yes", deserialize_with = "boolean")]
     pub status: bool,
-    /// the address to listen on: an IP address or a host name
+    /// The address to listen on: an IP address or a host name.
     #[serde(deserialize_with = "host")]
     pub host: String,
-    /// the TCP port
+    /// The TCP port to listen on.
     #[serde(deserialize_with = "port")]
     pub port: u16,
-    /// listen on IPv6 (`::` = dual-stack)
+    /// Whether to listen on IPv6 (default false); `::` accepts IPv4 as well.
     #[serde(default, deserialize_with = "boolean")]
     pub use_ipv6: bool,
-    /// relative to the log directory, or absolute
+    /// The file of the log: absolute, or relative to the log directory.
     #[serde(deserialize_with = "file")]
     pub file: PathBuf,
-    /// records below it are accepted and not stored
+    /// The lowest level that is stored (default debug). Records below it are accepted and dropped.
     #[serde(default = "lowest", deserialize_with = "level")]
     pub level: Level,
-    /// how a line looks
+    /// The format of a line (default text).
     #[serde(default, deserialize_with = "format")]
     pub format: LineFormat,
-    /// what an answer 200 means
+    /// What the server guarantees with a 200 answer (default disk).
     #[serde(default, deserialize_with = "durability")]
     pub durability: Durability,
-    /// rotation and retention; `None` = the file grows for ever
+    /// Rotation and retention; `None` means that the file grows without limit.
     #[serde(default, deserialize_with = "rotate")]
     pub rotate: Option<Rotate>,
 }
 
-/// What an answer 200 means.
+/// What the server guarantees with a 200 answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Durability {
-    /// `fdatasync` returned
+    /// The record is on the disk: fdatasync(2) has returned.
     #[default]
     Disk,
-    /// `write(2)` completed
+    /// The kernel has the record: write(2) has completed.
     Os,
 }
 
-/// `rotate` of a log: at least one of its options is given.
+/// The option `rotate` of a log, with at least one of its options set.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(default)]
 pub struct Rotate {
-    /// rotate before the active file passes this many uncompressed bytes
+    /// Maximum size of the active file, in uncompressed bytes; the file is rotated before it is
+    /// exceeded.
     #[serde(deserialize_with = "some_size")]
     pub max_size: Option<NonZeroU64>,
-    /// rotate every hour, day or week (of the server's zone)
+    /// Rotates the file each hour, day or week, in the time zone of the server.
     #[serde(deserialize_with = "every")]
     pub every: Option<Every>,
-    /// how many rotated segments are kept
+    /// Number of rotated segments to keep.
     #[serde(deserialize_with = "count")]
     pub keep: Option<u64>,
-    /// retire segments whose newest record is older
+    /// Maximum age of the newest record of a segment; older segments are removed.
     #[serde(deserialize_with = "age")]
     pub max_age: Option<Duration>,
-    /// bytes on disk, the active file included
+    /// Maximum size of the log on the disk in bytes, with the active file.
     #[serde(deserialize_with = "some_size")]
     pub max_total: Option<NonZeroU64>,
-    /// refuse records (503) when the file system has fewer bytes left
+    /// Minimum free space of the file system in bytes; below it, records are answered 503.
     #[serde(deserialize_with = "size")]
     pub min_free: Option<u64>,
-    /// how rotated segments are compressed
+    /// Compression of rotated segments (default none).
     #[serde(deserialize_with = "compression")]
     pub compress: Compression,
 }
 
 impl Rotate {
-    /// Whether options for rotated files are given, and none by which files are rotated.
+    /// Returns whether there are options for rotated segments, but none that rotates the file.
     fn never_takes_effect(&self) -> bool {
         let rotates = self.max_size.is_some()
             || self.every.is_some()
@@ -98,26 +99,26 @@ impl Rotate {
     }
 }
 
-/// A calendar rhythm of rotation.
+/// How often a file is rotated by the calendar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Every {
-    /// `hour`
+    /// At the start of each hour: `hour`.
     Hour,
-    /// `day`
+    /// At the start of each day: `day`.
     Day,
-    /// `week`
+    /// At the start of each week: `week`.
     Week,
 }
 
 /// Compression of rotated segments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Compression {
-    /// plain text (also `null`)
+    /// No compression: `none` or null.
     #[default]
     None,
-    /// `zstd`
+    /// Zstandard: `zstd`.
     Zstd,
-    /// `gzip`
+    /// gzip: `gzip`.
     Gzip,
 }
 
@@ -158,7 +159,7 @@ pub(crate) fn read(
                 let remedy = "give each log its own port, or set `status` of one to false";
                 return Err(document.finding(&place(name, "port"), message).with_remedy(remedy));
             }
-            // components: `./a.log` is `a.log`
+            // Compared by components, so that `./a.log` is `a.log`.
             if log.file.components().filter(named).eq(other.file.components().filter(named)) {
                 let message = format!("log `{other_name}` has the same file, expected one of its own");
                 return Err(document.finding(&place(name, "file"), message));
@@ -188,8 +189,10 @@ fn named(component: &Component<'_>) -> bool {
     *component != Component::CurDir
 }
 
-/// Whether a file has a name that a log gives to its segments (`FILE.YYYYMMDDTHHMMSSZ-SEQ`), or to a torn line: it would
-/// be taken for one, and removed when its time has come.
+/// Returns whether `file` has a name that the log of `log` gives to its segments
+/// (`FILE.YYYYMMDDTHHMMSSZ-SEQ`) or to a torn line (`FILE.torn`).
+///
+/// The log would take the file for its own and remove it by the rules of retention.
 fn belongs_to(file: &Path, log: &Path) -> bool {
     let folder = |path: &Path| -> PathBuf {
         path.parent().into_iter().flat_map(Path::components).filter(named).collect()
@@ -210,7 +213,9 @@ fn belongs_to(file: &Path, log: &Path) -> bool {
     folder(file) == folder(log) && (rest == b"torn" || rest.get(..17).is_some_and(is_stamp))
 }
 
-/// Whether one of the two could not bind. A wildcard takes its port on every address of its family, `::` on all.
+/// Returns whether two logs cannot both bind their address.
+///
+/// A wildcard address takes its port on every address of its family, and `::` on all addresses.
 fn same_address(a: &LogEntry, b: &LogEntry) -> bool {
     let covers = |wide: &LogEntry, other: &LogEntry| match (wide.host.as_str(), other.host.parse::<IpAddr>())
     {
@@ -283,7 +288,7 @@ fn durability<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Durability, 
     })
 }
 
-/// Null and an object without options mean the same: no rotation.
+/// Deserializes `rotate`; null and an empty object both mean no rotation.
 fn rotate<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Rotate>, D::Error> {
     let rotate = Option::<Object<Rotate>>::deserialize(deserializer)?;
     Ok(rotate.map(|Object(rotate)| rotate).filter(|rotate| *rotate != Rotate::default()))
@@ -347,7 +352,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_that_belong_to_a_log() {
+    fn names_of_segments_and_torn_lines_belong_to_a_log() {
         let of = |file: &str, log: &str| belongs_to(Path::new(file), Path::new(log));
         assert!(of("a.log.20200101T000000Z-1", "a.log"));
         assert!(of("x/a.log.20200101T000000Z-12.zst.tmp", "./x/a.log"));

@@ -1,4 +1,4 @@
-//! The configuration files, one reader for each.
+//! One reader for each configuration file.
 
 pub(crate) mod api_key_json;
 pub(crate) mod http_toml;

@@ -1,4 +1,4 @@
-//! `server.json`: TLS, headers and CORS, what is logged about requests, where shared limits live.
+//! `server.json`: TLS, headers, CORS, logging, and the Redis server for shared limits.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,56 +16,57 @@ use crate::config::syntax::value::{boolean, integer, optional_boolean, scalar, s
 use crate::config::values::origin::Origins;
 use crate::config::values::redis_url::RedisUrl;
 
-/// `server.json`; an absent file means all defaults.
+/// The content of `server.json`; without the file, every option has its default.
 #[derive(Clone, PartialEq)]
 pub struct Server {
-    /// both files or none
+    /// The certificate and its key: `ssl` (default none, plain HTTP).
     pub tls: Option<Tls>,
-    /// explain refusals (default false)
+    /// Whether to log the reason of each refusal (default false).
     pub debug: bool,
-    /// write the access log; `None` = not named here, `http.toml` decides
+    /// Whether to write the access log; `None` if the file does not say, then `http.toml` decides.
     pub access_log: Option<bool>,
-    /// 10 debug, 20 info (default), 30 warning, 40 error, 50 critical
+    /// The lowest level of journal messages: 10 debug, 20 info (default), 30 warning, 40 error,
+    /// 50 critical.
     pub log_level: u8,
-    /// restart when the installed program changes (default false)
+    /// Whether to restart when the installed program changes (default false).
     pub auto_reload: bool,
-    /// length of the accept queue (default 100)
+    /// Length of the accept queue in connections (default 100).
     pub backlog: u32,
-    /// on every answer, in the order of the file; names and values are valid HTTP
+    /// Headers that are added to every answer, in file order.
     pub headers: Vec<(http::HeaderName, http::HeaderValue)>,
-    /// the six `access_control_*` options
+    /// The six `access_control_*` options.
     pub cors: Cors,
-    /// accepted: every file is streamed
+    /// Accepted without effect: files of every size are streamed.
     pub stream_large_files: bool,
-    /// where limits are shared; `None` = in the memory of each instance
+    /// The Redis server that shares the limits; `None` means the memory of each instance.
     pub rate_limiter_redis_storage: Option<RedisUrl>,
-    /// exactly 16 characters (16 bytes)
+    /// The key of encrypted requests: exactly 16 ASCII characters (default none).
     pub pyjs_secret: Option<[u8; 16]>,
 }
 
-/// Certificate chain and private key, PEM.
+/// The PEM files of TLS. Paths are absolute, or relative to the configuration directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tls {
-    /// relative to the configuration directory, or absolute
+    /// The file of the certificate chain.
     pub cert: PathBuf,
-    /// relative to the configuration directory, or absolute
+    /// The file of the private key.
     pub key: PathBuf,
 }
 
-/// What browsers of other origins may do.
+/// The options for browser requests from other origins (CORS).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cors {
-    /// `access_control_allowed_credentials`
+    /// The option `access_control_allowed_credentials` (default true).
     pub credentials: bool,
-    /// `access_control_allowed_origins`
+    /// The option `access_control_allowed_origins` (default localhost and 127.0.0.1).
     pub origins: Origins,
-    /// `access_control_allowed_methods`, joined by `, `
+    /// The option `access_control_allowed_methods`, joined by `, `.
     pub methods: http::HeaderValue,
-    /// `access_control_allow_headers`: a string, or a list joined by `, `
+    /// The option `access_control_allow_headers`: a string, or a list joined by `, `.
     pub headers: http::HeaderValue,
-    /// `access_control_max_age`
+    /// The option `access_control_max_age` (default 600 s).
     pub max_age: Duration,
-    /// `access_control_expose_headers`
+    /// The option `access_control_expose_headers`, joined by `, `.
     pub expose_headers: http::HeaderValue,
 }
 
@@ -92,7 +93,10 @@ pub(crate) const KNOWN_OPTIONS: KnownOptions = KnownOptions {
     ignored: &[],
 };
 
-/// Reads the text of `server.json`.
+/// Parses the text of `server.json`.
+///
+/// # Errors
+/// Returns the first error.
 pub(crate) fn read(source: &str, warnings: &mut Vec<Finding>) -> Result<Server, Finding> {
     let document = Document::json(FILE, source)?;
     let server = Server::from(document.read::<Object<RawServer>>(&KNOWN_OPTIONS, warnings)?.0);
@@ -111,7 +115,7 @@ pub(crate) fn read(source: &str, warnings: &mut Vec<Finding>) -> Result<Server, 
     Ok(server)
 }
 
-/// The file as it stands.
+/// The content as it is written in the file.
 #[derive(Deserialize)]
 #[serde(default)]
 struct RawServer {
@@ -240,7 +244,7 @@ fn max_age<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Er
     integer(deserializer, "seconds", 0..=u64::from(u32::MAX)).map(Duration::from_secs)
 }
 
-/// A header that the configuration may put on every answer.
+/// The name of a header that the configuration may add to every answer.
 #[derive(PartialEq)]
 struct AnswerHeader(HeaderName);
 
@@ -248,7 +252,8 @@ impl Name for AnswerHeader {
     const EXPECTED: &'static str = "the name of an HTTP header other than those of the message's own framing";
 
     fn read(text: &str) -> Option<Self> {
-        // these say where an answer ends; a second opinion would split it
+        // The server sets these to mark the end of an answer. Other values would let a client split
+        // one answer into two.
         let framing = [
             header::CONNECTION,
             header::CONTENT_LENGTH,
@@ -260,7 +265,7 @@ impl Name for AnswerHeader {
     }
 }
 
-/// A method or the name of a header, or `*`.
+/// A method, the name of a header, or `*`; also several of them, separated by commas.
 struct Token(String);
 
 impl Element for Token {
@@ -268,7 +273,7 @@ impl Element for Token {
 
     fn read(text: &str) -> Option<Self> {
         let valid = |name: &str| http::Method::from_bytes(name.as_bytes()).is_ok();
-        // a text may hold several: "GET, POST"
+        // One string may contain several: "GET, POST".
         text.split(',').all(|name| valid(name.trim())).then(|| Self(text.trim().to_owned()))
     }
 }

@@ -1,4 +1,5 @@
-//! `system.json`: maintenance, referer, required headers, denial-of-service detection, the root password.
+//! `system.json`: maintenance, referer, required headers, denial-of-service detection, and the root
+//! password.
 
 use std::num::NonZeroU64;
 
@@ -14,44 +15,48 @@ use crate::config::syntax::value::{Object, Pairs, Scalar, TextOrNull, boolean, i
 use crate::config::values::ip_set::IpSet;
 use crate::config::values::origin::Origins;
 
-/// `system.json`; an absent file means all defaults, with the root routes closed.
+/// The content of `system.json`.
+///
+/// Without the file, every option has its default, and the root routes are closed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct System {
-    /// default false
+    /// Whether the instance is in maintenance (default false).
     pub maintenance_mode: bool,
-    /// who is served in maintenance; default empty
+    /// The client addresses that are served in maintenance (default none).
     pub maintenance_mode_whitelist: IpSet,
-    /// `referer.allowed_referer`; default any
+    /// The origins that `Referer` may have: `referer.allowed_referer` (default any).
     pub allowed_referer: Origins,
-    /// `referer.force`: a request without a Referer is refused
+    /// Whether a request without `Referer` is refused: `referer.force` (default false).
     pub force_referer: bool,
-    /// `force_headers`
+    /// Headers that every request must have: `force_headers` (default none).
     pub force_headers: Vec<RequiredHeader>,
-    /// requests a second by one client address; `None` = off (0 in the file)
+    /// Maximum number of requests a second from one client address, above which the address is
+    /// blocked (default 5000); `None` means off, written as 0.
     pub dos_detect: Option<NonZeroU64>,
-    /// unknown keys from one address before it is blocked; `None` = never (0 or absent)
+    /// Number of unknown keys from one address before it is blocked; `None` means never (default),
+    /// also written as 0.
     pub block_ip_when_received_invalid_system_auth: Option<NonZeroU64>,
-    /// closed when absent, null or empty
+    /// The root password; the root routes are closed if it is absent, null or empty.
     pub root_pass: RootPassword,
 }
 
-/// A header that every request must carry.
+/// A header that every request must have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequiredHeader {
-    /// the name
+    /// The name of the header.
     pub name: http::HeaderName,
-    /// `None` = any value
+    /// The required value; `None` means any.
     pub value: Option<String>,
 }
 
-/// The root password. Its `Debug` shows the kind only.
+/// The root password. `Debug` shows only the variant.
 #[derive(Clone, PartialEq, Eq)]
 pub enum RootPassword {
-    /// no password opens the root routes
+    /// None: every password is refused.
     Closed,
-    /// compared in constant time
+    /// A password in clear text.
     Clear(String),
-    /// an Argon2id PHC string, valid
+    /// A valid Argon2id hash as a PHC string.
     Argon2id(String),
 }
 
@@ -73,7 +78,7 @@ impl Default for System {
 
 pub(crate) const FILE: &str = "system.json";
 
-/// What the original shipped with: as good as no password.
+/// The public root password of the sample configuration.
 const DOCUMENTED_PASSWORD: &str = "mochimochi";
 
 pub(crate) const KNOWN_OPTIONS: KnownOptions = KnownOptions {
@@ -88,7 +93,10 @@ pub(crate) const KNOWN_OPTIONS: KnownOptions = KnownOptions {
     ],
 };
 
-/// Reads the text of `system.json`.
+/// Parses the text of `system.json`.
+///
+/// # Errors
+/// Returns the first error.
 pub(crate) fn read(source: &str, warnings: &mut Vec<Finding>) -> Result<System, Finding> {
     let document = Document::json(FILE, source)?;
     let system = System::from(document.read::<Object<RawSystem>>(&KNOWN_OPTIONS, warnings)?.0);
@@ -100,7 +108,7 @@ pub(crate) fn read(source: &str, warnings: &mut Vec<Finding>) -> Result<System, 
     Ok(system)
 }
 
-/// The file as it stands.
+/// The content as it is written in the file.
 #[derive(Deserialize)]
 #[serde(default)]
 struct RawSystem {
@@ -177,7 +185,7 @@ fn root_pass<'de, D: Deserializer<'de>>(deserializer: D) -> Result<RootPassword,
         Scalar::Text(hash) if hash.starts_with("$argon2") => {
             is_argon2id(hash).then(|| RootPassword::Argon2id(hash.to_owned()))
         }
-        // no request can carry a longer one
+        // A request cannot contain a longer password.
         Scalar::Text(password) if password.chars().count() <= 1024 => {
             Some(RootPassword::Clear(password.to_owned()))
         }
@@ -185,7 +193,7 @@ fn root_pass<'de, D: Deserializer<'de>>(deserializer: D) -> Result<RootPassword,
     })
 }
 
-/// Whether a password can be checked against it.
+/// Returns whether a password can be verified against this hash.
 fn is_argon2id(text: &str) -> bool {
     PasswordHash::new(text).is_ok_and(|hash| {
         hash.algorithm == argon2::ARGON2ID_IDENT

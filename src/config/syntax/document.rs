@@ -1,4 +1,5 @@
-//! One configuration file as a text: read into its type, with the place of everything that is wrong or unknown.
+//! The text of one configuration file, which is parsed into a type with a position for each error
+//! and each unknown option.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -12,26 +13,30 @@ use super::formats::{Json, Syntax, Toml, without_position};
 use super::jsonc;
 use super::step::{Step, display, steps_of_error};
 
-/// A file whose syntax is right.
+/// A configuration file with valid syntax.
 pub(crate) struct Document<'t, S> {
+    /// The name of the file.
     pub(crate) file: &'static str,
-    /// as written, without a byte order mark
+    /// The text as written, without a byte order mark.
     source: &'t str,
-    /// what the parser reads; every byte has its place in `source`
+    /// The text for the parser; each byte has the same position as in `source`.
     text: String,
     syntax: PhantomData<S>,
 }
 
-/// What a file may hold beside the options that count.
+/// The options that a file may contain.
 pub(crate) struct KnownOptions {
-    /// the options that are known at the place of an unknown one
+    /// Returns the options that are known in the object that contains the option at this path.
     pub(crate) siblings: fn(&[Step]) -> &'static [&'static str],
-    /// options that are accepted and change nothing, and why
+    /// Options that are accepted without any effect, each with the reason.
     pub(crate) ignored: &'static [(&'static str, &'static str)],
 }
 
 impl<'t> Document<'t, Json> {
-    /// A JSON file; comments and trailing commas are tolerated.
+    /// Checks the syntax of a JSON file. Comments and trailing commas are allowed.
+    ///
+    /// # Errors
+    /// Fails if the text is empty, is not valid JSON, or names an option twice.
     pub(crate) fn json(file: &'static str, source: &'t str) -> Result<Self, Finding> {
         let source = source.strip_prefix('\u{feff}').unwrap_or(source);
         let document = Self { file, source, text: jsonc::blank(source), syntax: PhantomData };
@@ -44,7 +49,7 @@ impl<'t> Document<'t, Json> {
         Ok(document)
     }
 
-    /// Well-formed, one value, and no option named twice.
+    /// Checks that the text is one well-formed value without duplicate names.
     fn check_json_syntax(&self) -> Result<(), Finding> {
         let mut json = serde_json::Deserializer::from_str(&self.text);
         let mut track = serde_path_to_error::Track::new();
@@ -68,7 +73,10 @@ impl<'t> Document<'t, Json> {
 }
 
 impl<'t> Document<'t, Toml> {
-    /// A TOML file.
+    /// Checks the syntax of a TOML file.
+    ///
+    /// # Errors
+    /// Fails if the text is not valid TOML.
     pub(crate) fn toml(file: &'static str, source: &'t str) -> Result<Self, Finding> {
         let source = source.strip_prefix('\u{feff}').unwrap_or(source);
         match toml::de::DeTable::parse(source) {
@@ -82,7 +90,11 @@ impl<'t> Document<'t, Toml> {
 }
 
 impl<S: Syntax> Document<'_, S> {
-    /// Reads the whole document, and adds a warning for each option that nothing reads.
+    /// Deserializes the document, and adds a warning for each unknown option and each option
+    /// without effect.
+    ///
+    /// # Errors
+    /// Returns the first invalid value.
     pub(crate) fn read<T: DeserializeOwned>(
         &self,
         known_options: &KnownOptions,
@@ -93,7 +105,6 @@ impl<S: Syntax> Document<'_, S> {
         let value = read.map_err(|(path, message)| {
             self.finding(&path, message.replace("missing field", "missing option"))
         })?;
-        // each is looked up in the text anew: a file of nothing else must not take minutes
         for path in unknown.iter().take(MAX_UNKNOWN_OPTIONS_LISTED) {
             warnings.push(self.unknown(path, known_options));
         }
@@ -111,7 +122,7 @@ impl<S: Syntax> Document<'_, S> {
         Ok(value)
     }
 
-    /// A finding about the value at `path`.
+    /// Creates a finding about the value at `path`, with its position.
     pub(crate) fn finding(&self, path: &[Step], message: impl Into<String>) -> Finding {
         let finding = Finding::of_option(self.file, display(path), message);
         match S::offset(&self.text, path) {
@@ -137,18 +148,21 @@ impl<S: Syntax> Document<'_, S> {
     }
 }
 
-/// So many unknown options of a file are named one by one.
+/// Number of unknown options of a file that get a warning of their own.
+///
+/// For each of them the text is parsed again, so a file of thousands of unknown options would take
+/// minutes without this limit.
 const MAX_UNKNOWN_OPTIONS_LISTED: usize = 100;
 
-/// The names that `T`, a struct, reads.
+/// Returns the names of the fields that the struct `T` deserializes.
 pub(crate) fn options_of<T: DeserializeOwned>() -> &'static [&'static str] {
     let mut names: &'static [&'static str] = &[];
-    // the probe answers with an error on purpose: the names are what counts
+    // The probe notes the names and then always fails.
     let _refused = T::deserialize(FieldProbe(&mut names)).is_err();
     names
 }
 
-/// Any JSON value in which no object names an option twice.
+/// Deserializes from any JSON value in which no object names a member twice.
 struct NoDuplicates;
 
 impl<'de> Deserialize<'de> for NoDuplicates {
@@ -206,7 +220,7 @@ impl<'de> Visitor<'de> for NoDuplicates {
     }
 }
 
-/// Notes which fields a struct asks for.
+/// A deserializer that notes the fields of a struct and then fails.
 struct FieldProbe<'n>(&'n mut &'static [&'static str]);
 
 impl<'de> Deserializer<'de> for FieldProbe<'_> {

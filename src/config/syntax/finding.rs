@@ -1,45 +1,48 @@
-//! What is wrong, or worth a word, in a configuration file, with the place where it stands.
+//! Messages about a configuration file, with their position in the text.
 
 use std::fmt;
 
-/// An error or a warning: which of the two is said by the list it is in.
+/// An error or a warning about a configuration file.
+///
+/// The list that holds the finding tells which of the two it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// the name of the file, such as `log.json`
+    /// The name of the file, such as `log.json`.
     pub file: &'static str,
-    /// the option, such as `sample1.port` or `[2].required.headers`; empty = the file as a whole
+    /// The path of the option, such as `sample1.port` or `[2].required.headers`; empty for a
+    /// finding about the whole file.
     pub path: String,
-    /// from 1; `None` = nowhere in the text
+    /// The line, from 1; `None` if the finding has no position.
     pub line: Option<usize>,
-    /// in characters, from 1
+    /// The column in characters, from 1; `None` if the finding has no position.
     pub column: Option<usize>,
-    /// what was found and what was expected; never a secret
+    /// What is wrong and what was expected; never contains a secret.
     pub message: String,
-    /// what to do about it, where the message does not say it already
+    /// What the operator can do, if the message does not say it already.
     pub remedy: Option<String>,
 }
 
 impl Finding {
-    /// A finding about a file as a whole.
+    /// Creates a finding about a whole file, without a position.
     #[must_use]
     pub fn of_file(file: &'static str, message: impl Into<String>) -> Self {
         Self { file, path: String::new(), line: None, column: None, message: message.into(), remedy: None }
     }
 
-    /// A finding about an option, without a place in the text.
+    /// Creates a finding about an option, without a position.
     #[must_use]
     pub fn of_option(file: &'static str, path: impl Into<String>, message: impl Into<String>) -> Self {
         Self { path: path.into(), ..Self::of_file(file, message) }
     }
 
-    /// The same finding with advice.
+    /// Adds a remedy to the finding.
     #[must_use]
     pub fn with_remedy(mut self, remedy: impl Into<String>) -> Self {
         self.remedy = Some(remedy.into());
         self
     }
 
-    /// The same finding, at byte `offset` of `text`.
+    /// Sets the position to byte `offset` of `text`.
     pub(crate) fn at(mut self, text: &str, offset: usize) -> Self {
         let before = text.get(..offset).unwrap_or(text);
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
@@ -49,7 +52,8 @@ impl Finding {
     }
 }
 
-/// One line, whatever the file holds: `log.json:5:13: sample1.port: WHAT (REMEDY)`.
+/// Formats the finding as one line: `log.json:5:13: sample1.port: MESSAGE (REMEDY)`. Line breaks in
+/// names and values are escaped.
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.file)?;
@@ -72,7 +76,7 @@ fn one_line(text: &str) -> String {
     text.chars().map(|c| if separates(c) { c.escape_default().to_string() } else { c.to_string() }).collect()
 }
 
-/// The known option that `written` was probably meant to be.
+/// Returns the known option that is most similar to `written`, if one is similar enough.
 pub(crate) fn near_miss<'k>(written: &str, known: &[&'k str]) -> Option<&'k str> {
     let plain = |text: &str| text.to_lowercase().replace(['-', ' ', '.'], "_");
     let written = plain(written);
@@ -80,9 +84,10 @@ pub(crate) fn near_miss<'k>(written: &str, known: &[&'k str]) -> Option<&'k str>
     (distance <= 1 + written.chars().count() / 5 && distance < option.len() / 2).then_some(option)
 }
 
-/// How many letters have to be inserted, left out, replaced or swapped with their neighbour.
+/// Returns the edit distance of two names: the number of characters to insert, delete, replace, or
+/// swap with the next one (optimal string alignment).
 fn distance(a: &str, b: &str) -> usize {
-    // a name of a thousand letters is no slip of the pen
+    // No known option is longer than 64 characters, and the table below must stay small.
     let a: Vec<char> = a.chars().take(64).collect();
     let b: Vec<char> = b.chars().collect();
     let mut rows = vec![vec![0; a.len() + 1]; b.len() + 1];
@@ -106,20 +111,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_count_lines_and_characters() {
+    fn positions_count_lines_and_characters() {
         let text = "ä\nöö: x\n";
-        let place = |offset| {
+        let position = |offset| {
             let finding = Finding::of_file("log.json", "m").at(text, offset);
             (finding.line.unwrap(), finding.column.unwrap())
         };
-        assert_eq!(place(0), (1, 1));
-        assert_eq!(place(2), (1, 2));
-        assert_eq!(place(text.find('x').unwrap()), (2, 5));
-        assert_eq!(place(9999), (3, 1));
+        assert_eq!(position(0), (1, 1));
+        assert_eq!(position(2), (1, 2));
+        assert_eq!(position(text.find('x').unwrap()), (2, 5));
+        assert_eq!(position(9999), (3, 1));
     }
 
     #[test]
-    fn one_line_each() {
+    fn findings_are_displayed_as_one_line() {
         let finding =
             Finding::of_option("log.json", "a\nb.port", "bad").at("{", 0).with_remedy("do\u{2028}this");
         assert_eq!(finding.to_string(), "log.json:1:1: a\\nb.port: bad (do\\u{2028}this)");
@@ -127,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn near_misses() {
+    fn similar_options_are_suggested() {
         let known = ["host", "port", "use_ipv6", "access_control_max_age"];
         assert_eq!(near_miss("prot", &known), Some("port"));
         assert_eq!(near_miss("prot", &["host", "use_ipv6"]), None);

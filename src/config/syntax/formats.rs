@@ -1,6 +1,7 @@
-//! The two syntaxes of configuration files: how a text is read into a type, and where in it a value stands.
+//! The two formats of configuration files, JSON and TOML.
 //!
-//! A type is only ever compiled for the syntax that its file has: read in both, the options would be twice as much code.
+//! A format deserializes a text into a type and locates values in the text. Each type is compiled
+//! only for the format of its file; for both, the options would be twice as much code.
 
 use std::fmt;
 
@@ -9,20 +10,21 @@ use serde_json::value::RawValue;
 
 use super::step::{Step, steps_of_error, steps_of_ignored};
 
-/// What differs between the syntaxes.
+/// A format of configuration files.
 pub(crate) trait Syntax {
-    /// Reads a text whose syntax is right. `unread` is told of each option that nothing reads.
+    /// Deserializes a syntactically valid text. Calls `unread` with the path of each option that
+    /// `T` does not read.
     ///
     /// # Errors
-    /// What is wrong with the value at a path.
+    /// Returns the path of the first invalid value, and what is wrong with it.
     fn read<T: DeserializeOwned>(text: &str, unread: impl FnMut(Vec<Step>))
     -> Result<T, (Vec<Step>, String)>;
 
-    /// Where the value at `path` starts. Names are followed anew for each finding: findings are rare.
+    /// Returns the byte offset of the value at `path`. Parses the text again; findings are rare.
     fn offset(text: &str, path: &[Step]) -> Option<usize>;
 }
 
-/// JSON, with blanks for its comments.
+/// JSON, with spaces in place of comments.
 pub(crate) struct Json;
 
 /// TOML.
@@ -52,7 +54,7 @@ impl Syntax for Json {
                 }
             };
         }
-        // both are slices of the same text
+        // Both are slices of the same text.
         (value.get().as_ptr() as usize).checked_sub(text.as_ptr() as usize)
     }
 }
@@ -84,12 +86,12 @@ impl Syntax for Toml {
     }
 }
 
-/// The parser's message without its own ` at line 1 column 2`.
+/// Removes the position, such as ` at line 1 column 2`, from a message of `serde_json`.
 pub(crate) fn without_position(message: &str) -> String {
     message.rfind(" at line ").map_or(message, |end| &message[..end]).to_owned()
 }
 
-/// The members of one JSON object with their texts, in their order.
+/// The members of one JSON object in file order, each with its name and its unparsed value.
 pub(crate) struct Members<'a>(pub(crate) Vec<(String, &'a RawValue)>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {

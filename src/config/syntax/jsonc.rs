@@ -1,11 +1,15 @@
-//! JSON as people write it by hand: comments (`//`, `/* */`) and trailing commas become blanks, so that a strict
-//! parser reads the rest and every byte keeps its place.
+//! JSON with comments (`//`, `/* */`) and trailing commas, as people write it by hand.
+//!
+//! Both are replaced by spaces, so that a strict JSON parser reads the rest and every byte keeps
+//! its position.
 
-/// `text` with comments and trailing commas blanked; as long as `text`, with the same line breaks.
+/// Returns `text` with comments and trailing commas replaced by spaces. The result has the same
+/// length and the same line breaks.
 pub(crate) fn blank(text: &str) -> String {
     let mut bytes = text.as_bytes().to_vec();
     let mut at = 0;
-    // a comma that may turn out to be the last, and the last byte that means something
+    // The position of a comma that may turn out to be a trailing one, and the last byte that is
+    // neither white space nor part of a comment.
     let mut comma = None;
     let mut last = b'[';
     while let Some(&byte) = bytes.get(at) {
@@ -18,7 +22,7 @@ pub(crate) fn blank(text: &str) -> String {
                 continue;
             }
             (b'/', Some(b'*')) => {
-                // left as it is when it does not end: the parser then complains at its start
+                // A comment without an end stays, so that the parser reports its start.
                 let Some(length) = bytes[at + 2..].windows(2).position(|w| w == b"*/") else { break };
                 let end = at + 2 + length + 2;
                 blank_out(&mut bytes[at..end]);
@@ -37,11 +41,11 @@ pub(crate) fn blank(text: &str) -> String {
         }
         at = end;
     }
-    // only whole characters were replaced, each byte by a blank
+    // Only whole characters were replaced, so the bytes are still UTF-8.
     String::from_utf8(bytes).unwrap_or_else(|_| text.to_owned())
 }
 
-/// The index behind the string that starts at `start`.
+/// Returns the index after the string that starts at `start`.
 fn string_end(bytes: &[u8], start: usize) -> usize {
     let mut at = start + 1;
     while let Some(byte) = bytes.get(at) {
@@ -67,7 +71,7 @@ mod tests {
     use serde_json::Value;
 
     #[test]
-    fn comments_and_trailing_commas() {
+    fn comments_and_trailing_commas_are_blanked() {
         let text = "{ // ä \"\n \"a/*//\\\"\": \"//,]\", /* , */ \"b\": [1, 2 , /*x*/ ] , // c\n }";
         let blanked = blank(text);
         assert_eq!(blanked.len(), text.len());
@@ -77,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_stays_wrong() {
+    fn invalid_json_stays_invalid() {
         for wrong in
             ["[,]", "{,}", "[1,,]", "{\"a\":,}", "[1,", "1,", "[1] /* x", "/", "[1/]", "\"a", "[1 2]", "[//]"]
         {
@@ -103,16 +107,16 @@ mod tests {
 
     proptest! {
         #[test]
-        fn strict_json_is_left_alone(value in json(), pretty: bool) {
+        fn strict_json_is_unchanged(value in json(), pretty: bool) {
             let text = if pretty { serde_json::to_string_pretty(&value) } else { serde_json::to_string(&value) };
             let text = text.unwrap();
             prop_assert_eq!(blank(&text), text);
         }
 
         #[test]
-        fn decorated_json_means_the_same(value in json()) {
+        fn comments_and_commas_do_not_change_the_value(value in json()) {
             let text = serde_json::to_string_pretty(&value).unwrap();
-            // a pretty-printed text has line breaks only between its tokens
+            // Pretty-printed JSON has line breaks only between its tokens.
             let decorated = text.replace('\n', " // \"x\" , ]\n/* } \" */");
             let read: Value = serde_json::from_str(&blank(&decorated)).unwrap();
             prop_assert_eq!(read, value);

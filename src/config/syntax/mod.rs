@@ -1,4 +1,4 @@
-//! A parsed text with positions: how the text of a file becomes a type, and where each finding stands.
+//! Parsing with positions: turns the text of a file into a type, and locates each finding.
 
 pub(crate) mod document;
 pub(crate) mod finding;

@@ -1,13 +1,15 @@
-//! Where an option stands in a file.
+//! The path of a value in a file.
 
-/// Where an option stands, from the outermost value inwards.
+/// One step of a path from the outermost value of a file to a value inside it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Step {
+    /// A member of an object.
     Name(String),
+    /// An element of a list, from 0.
     Index(usize),
 }
 
-/// The path as people write it: `sample1.rotate.keep`, `[2].ip[0]`.
+/// Formats a path, such as `sample1.rotate.keep` or `[2].ip[0]`.
 pub(crate) fn display(path: &[Step]) -> String {
     let mut text = String::new();
     for step in path {
@@ -20,6 +22,7 @@ pub(crate) fn display(path: &[Step]) -> String {
     text
 }
 
+/// Returns the path of the value that a deserializer rejected.
 pub(crate) fn steps_of_error(path: &serde_path_to_error::Path) -> Vec<Step> {
     use serde_path_to_error::Segment;
     let step = |segment: &Segment| match segment {
@@ -30,6 +33,7 @@ pub(crate) fn steps_of_error(path: &serde_path_to_error::Path) -> Vec<Step> {
     path.iter().filter_map(step).collect()
 }
 
+/// Returns the path of a value that a deserializer ignored.
 pub(crate) fn steps_of_ignored(path: &serde_ignored::Path<'_>) -> Vec<Step> {
     use serde_ignored::Path;
     let (parent, step) = match path {

@@ -1,5 +1,8 @@
-//! The building blocks of every file's types: values that say what was expected of them, lists, and objects with
-//! free names. All checks happen while reading, so that a refusal knows its place.
+//! Deserializers for the values of configuration files: scalars, lists, and objects with free
+//! names.
+//!
+//! All checks happen during deserialization, so that the error has the path of the value. Each
+//! error says what was expected.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -11,7 +14,7 @@ use serde::Deserialize;
 use serde::de::value::{MapAccessDeserializer, StrDeserializer};
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Unexpected, Visitor};
 
-/// A value that holds no others.
+/// A value that contains no other values.
 pub(crate) enum Scalar<'a> {
     Null,
     Bool(bool),
@@ -21,27 +24,29 @@ pub(crate) enum Scalar<'a> {
     Text(&'a str),
 }
 
-/// Reads a scalar by `read`; what it does not take is refused in words.
+/// Deserializes a scalar and converts it by `read`.
+///
+/// If `read` returns `None`, the error contains the value and `expected`.
 pub(crate) fn scalar<'de, D, T, F>(deserializer: D, expected: &str, read: F) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
     F: FnOnce(Scalar<'_>) -> Option<T>,
 {
-    let found = found(deserializer, expected)?;
-    read(found.scalar()).ok_or_else(|| found.refused(expected))
+    let found = read_scalar(deserializer, expected)?;
+    read(found.scalar()).ok_or_else(|| found.invalid_value(expected))
 }
 
-/// As [`scalar`], but no refusal repeats what stands there.
+/// Does the same as [`scalar`], but no error contains the value.
 pub(crate) fn secret<'de, D, T, F>(deserializer: D, expected: &str, read: F) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
     F: FnOnce(Scalar<'_>) -> Option<T>,
 {
-    let found = found(deserializer, expected)?;
+    let found = read_scalar(deserializer, expected)?;
     read(found.scalar()).ok_or_else(|| D::Error::custom(format_args!("invalid value, expected {expected}")))
 }
 
-/// Reads a text by `read`.
+/// Deserializes a string and converts it by `read`.
 pub(crate) fn text<'de, D, T, F>(deserializer: D, expected: &str, read: F) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
@@ -53,7 +58,7 @@ where
     })
 }
 
-/// `true` or `false`, and nothing else.
+/// Deserializes `true` or `false`.
 pub(crate) fn boolean<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
     scalar(deserializer, "true or false", |value| match value {
         Scalar::Bool(value) => Some(value),
@@ -61,12 +66,12 @@ pub(crate) fn boolean<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool
     })
 }
 
-/// As [`boolean`], for an option whose absence means something else than `false`.
+/// Deserializes `true` or `false` for an option whose absence is not the same as `false`.
 pub(crate) fn optional_boolean<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<bool>, D::Error> {
     boolean(deserializer).map(Some)
 }
 
-/// An integer in `range`, converted to the type of the option.
+/// Deserializes an integer in `range`. `what` names it in errors.
 pub(crate) fn integer<'de, D, T>(
     deserializer: D,
     what: &str,
@@ -86,21 +91,21 @@ where
     })
 }
 
-/// Which times make sense.
+/// Whether an option allows the duration 0.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Zero {
     Allowed,
     Refused,
 }
 
-/// Seconds, with or without a fraction, up to `most`.
-pub(crate) fn seconds<'de, D>(deserializer: D, zero: Zero, most: u64) -> Result<Duration, D::Error>
+/// Deserializes a duration of at most `max` seconds, with or without a fraction.
+pub(crate) fn seconds<'de, D>(deserializer: D, zero: Zero, max: u64) -> Result<Duration, D::Error>
 where
     D: Deserializer<'de>,
 {
     let expected = match zero {
-        Zero::Allowed => format!("seconds, a number from 0 to {most}"),
-        Zero::Refused => format!("seconds, a number above 0, at most {most}"),
+        Zero::Allowed => format!("seconds, a number from 0 to {max}"),
+        Zero::Refused => format!("seconds, a number above 0, at most {max}"),
     };
     scalar(deserializer, &expected, |value| {
         let time = match value {
@@ -108,17 +113,19 @@ where
             Scalar::Float(seconds) => Duration::try_from_secs_f64(seconds).ok()?,
             _ => return None,
         };
-        (time <= Duration::from_secs(most) && (zero == Zero::Allowed || !time.is_zero())).then_some(time)
+        (time <= Duration::from_secs(max) && (zero == Zero::Allowed || !time.is_zero())).then_some(time)
     })
 }
 
-/// The name of a header.
+/// Parses the name of an HTTP header.
 pub(crate) fn header_name(text: &str) -> Option<HeaderName> {
     HeaderName::from_bytes(text.as_bytes()).ok()
 }
 
-/// A scalar as it was found. With a visitor for each option instead, that took what the option takes, all of the parser
-/// would be there once for each of them.
+/// A scalar that owns its text.
+///
+/// All options share this one visitor. With a visitor for each option, the compiler would generate
+/// the whole parser once for each of them.
 enum OwnedScalar {
     Null,
     Bool(bool),
@@ -128,8 +135,9 @@ enum OwnedScalar {
     Text(String),
 }
 
+/// Deserializes any scalar.
 #[inline(never)]
-fn found<'de, D: Deserializer<'de>>(deserializer: D, expected: &str) -> Result<OwnedScalar, D::Error> {
+fn read_scalar<'de, D: Deserializer<'de>>(deserializer: D, expected: &str) -> Result<OwnedScalar, D::Error> {
     deserializer.deserialize_any(ScalarVisitor { expected })
 }
 
@@ -145,7 +153,7 @@ impl OwnedScalar {
         }
     }
 
-    fn refused<E: Error>(&self, expected: &str) -> E {
+    fn invalid_value<E: Error>(&self, expected: &str) -> E {
         let found = match self {
             Self::Null => Unexpected::Other("null"),
             Self::Bool(value) => Unexpected::Bool(*value),
@@ -162,7 +170,7 @@ struct ScalarVisitor<'e> {
     expected: &'e str,
 }
 
-/// Enough of a text to recognise it.
+/// Returns the first 60 characters of a text, enough to recognise it in an error.
 fn clipped(text: &str) -> String {
     match text.char_indices().nth(60) {
         Some((end, _)) => format!("{}…", &text[..end]),
@@ -202,7 +210,8 @@ impl Visitor<'_> for ScalarVisitor<'_> {
     }
 }
 
-/// A struct that is written as an object only: on its own it could be written as a list of its values too.
+/// Deserializes a struct from an object only. By itself, serde would also accept a list of its
+/// values.
 pub(crate) struct Object<T>(pub(crate) T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
@@ -211,7 +220,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     }
 }
 
-/// As [`Object`], without the wrapper.
+/// Deserializes like [`Object`], without the wrapper.
 pub(crate) fn object<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
     Object::deserialize(deserializer).map(|Object(value)| value)
 }
@@ -230,19 +239,19 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
     }
 }
 
-/// What a list can hold: a text of one kind.
+/// A string value that can be an element of a list.
 pub(crate) trait Element: Sized {
-    /// in words
+    /// Describes the valid strings, for errors.
     const EXPECTED: &'static str;
 
-    /// `None` = not of this kind
+    /// Parses the string; `None` if it is invalid.
     fn read(text: &str) -> Option<Self>;
 }
 
-/// A list of such texts.
+/// A list of elements.
 pub(crate) struct List<T>(pub(crate) Vec<T>);
 
-/// Such a text, or a list of them.
+/// One element, or a list of elements.
 pub(crate) struct OneOrMany<T>(pub(crate) Vec<T>);
 
 impl<'de, T: Element> Deserialize<'de> for List<T> {
@@ -294,12 +303,12 @@ impl<'de, T: Element> Deserialize<'de> for ElementOf<T> {
     }
 }
 
-/// What the names of an object with free names can be.
+/// The type of the names in an object with free names.
 pub(crate) trait Name: Sized + PartialEq {
-    /// in words
+    /// Describes the valid names, for errors.
     const EXPECTED: &'static str;
 
-    /// `None` = not of this kind
+    /// Parses the name; `None` if it is invalid.
     fn read(text: &str) -> Option<Self>;
 }
 
@@ -319,7 +328,7 @@ impl Name for HeaderName {
     }
 }
 
-/// An object with free names, in its order.
+/// The members of an object with free names, in file order.
 pub(crate) struct Pairs<N, V>(pub(crate) Vec<(N, V)>);
 
 impl<N, V> Default for Pairs<N, V> {
@@ -352,7 +361,8 @@ impl<'de, N: Name, V: Deserialize<'de>> Visitor<'de> for PairsVisitor<N, V> {
     }
 }
 
-/// Checks the name where the path already holds it.
+/// Deserializes one member. The name is checked here and not before, so that the path of an error
+/// contains it.
 struct PairSeed<'a, N, V> {
     name: &'a str,
     before: &'a [(N, V)],
@@ -373,7 +383,7 @@ impl<'de, N: Name, V: Deserialize<'de>> DeserializeSeed<'de> for PairSeed<'_, N,
     }
 }
 
-/// A string, a number, `true` or `false` as its text, or null.
+/// A string, a number or a boolean as text; `None` for null.
 pub(crate) struct TextOrNull(pub(crate) Option<String>);
 
 impl<'de> Deserialize<'de> for TextOrNull {
@@ -385,7 +395,7 @@ impl<'de> Deserialize<'de> for TextOrNull {
     }
 }
 
-/// A string, a number, `true` or `false` as its text.
+/// A string, a number or a boolean as text.
 pub(crate) struct Text(pub(crate) String);
 
 impl<'de> Deserialize<'de> for Text {
@@ -411,7 +421,7 @@ fn as_text(value: &Scalar<'_>) -> Option<String> {
         Scalar::Bool(value) => Some(value.to_string()),
         Scalar::Integer(number) => Some(number.to_string()),
         Scalar::Negative(number) => Some(number.to_string()),
-        // as JSON writes it: 1.0 keeps its fraction
+        // serde_json writes 1.0 with its fraction; Rust's own formatting would drop it.
         Scalar::Float(number) => serde_json::Number::from_f64(*number).map(|number| number.to_string()),
         Scalar::Text(text) => Some((*text).to_owned()),
     }

@@ -1,4 +1,5 @@
-//! The files as a whole: what is read, what is refused and where, and that no text breaks the reader.
+//! The files as a whole: what is read, what is refused and where, and that no text breaks the
+//! reader.
 
 mod defaults;
 mod directory;

@@ -9,25 +9,27 @@ use serde::de::Deserializer;
 
 use crate::config::syntax::value::{Element, List};
 
-/// A set of single addresses and networks. An answer takes constant time for single addresses, however many there
-/// are, and one look per prefix length in use for networks.
+/// A set of addresses and networks.
+///
+/// A lookup takes constant time for the single addresses, and one hash lookup for each prefix
+/// length in use.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct IpSet {
     single: HashSet<IpAddr>,
-    /// the networks' first addresses by family (4 or 6) and prefix length
+    /// The first address of each network, by family (4 or 6) and prefix length.
     networks: BTreeMap<(u8, u8), HashSet<IpAddr>>,
 }
 
-/// A text that is neither an address nor a network.
+/// The error for a text that is neither an address nor a network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("expected an IP address such as 192.0.2.7 or a network such as 10.0.0.0/8 or 2001:db8::/32")]
 pub struct NotAnAddress;
 
 impl IpSet {
-    /// A set of these addresses and networks.
+    /// Creates a set from addresses and networks.
     ///
     /// # Errors
-    /// At the first text that is neither.
+    /// Fails at the first text that is neither.
     pub fn from_texts<T: AsRef<str>>(texts: impl IntoIterator<Item = T>) -> Result<Self, NotAnAddress> {
         let mut set = Self::default();
         for text in texts {
@@ -36,22 +38,23 @@ impl IpSet {
         Ok(set)
     }
 
-    /// Adds an address or a network. Brackets around an IPv6 address are tolerated; in `10.0.0.7/8` the bits behind
-    /// the prefix do not count.
+    /// Adds an address or a network.
+    ///
+    /// An IPv6 address may be in brackets. Bits after the prefix, as in `10.0.0.7/8`, are ignored.
     ///
     /// # Errors
-    /// When `text` is neither.
+    /// Fails if `text` is neither.
     pub fn insert_text(&mut self, text: &str) -> Result<(), NotAnAddress> {
         self.insert_network(parse(text)?);
         Ok(())
     }
 
-    /// Adds one address.
+    /// Adds an address.
     pub fn insert(&mut self, address: IpAddr) {
         self.single.insert(address.to_canonical());
     }
 
-    /// Adds a network; one of a single address counts as that address.
+    /// Adds a network. A network of one address counts as that address.
     pub fn insert_network(&mut self, network: IpNet) {
         let network = unmapped(network);
         if network.prefix_len() == network.max_prefix_len() {
@@ -63,7 +66,7 @@ impl IpSet {
         }
     }
 
-    /// Whether `address` is one of the addresses or inside one of the networks.
+    /// Returns whether `address` is in the set or in one of its networks.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
@@ -74,19 +77,20 @@ impl IpSet {
             })
     }
 
-    /// Whether nothing is in the set.
+    /// Returns whether the set has no entries.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.single.is_empty() && self.networks.is_empty()
     }
 
-    /// How many different addresses and networks were added.
+    /// Returns the number of different addresses and networks.
     #[must_use]
     pub fn len(&self) -> usize {
         self.single.len() + self.networks.values().map(HashSet::len).sum::<usize>()
     }
 
-    /// All entries in no particular order; a single address is a network of full prefix length.
+    /// Iterates over all entries in no particular order. An address is a network with the full
+    /// prefix length.
     pub fn iter(&self) -> impl Iterator<Item = IpNet> + '_ {
         let single = self.single.iter().map(|&address| IpNet::from(address));
         let networks = self.networks.iter().flat_map(|(&(_, prefix), firsts)| {
@@ -126,7 +130,7 @@ fn parse(text: &str) -> Result<IpNet, NotAnAddress> {
     bare.unwrap_or(text).parse().map(|address: IpAddr| IpNet::from(address)).map_err(|_| NotAnAddress)
 }
 
-/// `::ffff:a.b.c.d/96+n` is `a.b.c.d/n`.
+/// Converts an IPv4-mapped network, `::ffff:a.b.c.d/(96+n)`, to `a.b.c.d/n`.
 fn unmapped(network: IpNet) -> IpNet {
     let address = network.addr().to_canonical();
     let prefix = match (network, address) {
@@ -153,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_and_networks_of_both_families() {
+    fn addresses_and_networks_of_both_families_match() {
         let set = set(&["192.0.2.7", "10.1.2.3/8", "2001:db8::/32", "[::1]", "172.16.0.0/12"]);
         for inside in ["192.0.2.7", "10.255.0.1", "2001:db8:ffff::1", "::1", "172.31.255.255"] {
             assert!(holds(&set, inside), "{inside}");
@@ -176,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_family_is_only_that_family() {
+    fn network_of_a_whole_family_matches_only_that_family() {
         assert!(holds(&set(&["0.0.0.0/0"]), "8.8.8.8"));
         assert!(!holds(&set(&["0.0.0.0/0"]), "2001:db8::1"));
         assert!(holds(&set(&["::/0"]), "2001:db8::1"));
@@ -184,14 +188,14 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_set_holds_nothing() {
+    fn empty_set_matches_no_address() {
         assert!(IpSet::default().is_empty());
         assert!(!holds(&IpSet::default(), "127.0.0.1"));
         assert!(!set(&["0.0.0.0/0"]).is_empty());
     }
 
     #[test]
-    fn other_texts_are_refused() {
+    fn other_texts_are_rejected() {
         for wrong in [
             "",
             "*",
@@ -210,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn many_entries_stay_fast() {
+    fn lookup_is_fast_with_many_entries() {
         let mut set = IpSet::default();
         for n in 0..100_000_u32 {
             set.insert(IpAddr::V4((0x0a00_0000 + n).into()));

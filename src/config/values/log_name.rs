@@ -1,4 +1,4 @@
-//! The name of a log, and the names of files that are made of it: its state, its access log.
+//! The name of a log, and the names of its state files and its access log.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -8,22 +8,24 @@ use sha2::{Digest, Sha256};
 
 use crate::config::syntax::value::Name;
 
-/// Longest encoded name in a file name, in bytes; with suffixes it stays below the 255 of Linux.
+/// Maximum length of an encoded log name in a file name. With a suffix, the file name stays below
+/// the limit of Linux, 255 bytes.
 const MAX_STEM_BYTES: usize = 200;
 
-/// The name of a log: 1 to 200 bytes, any text without `/`, control characters, and not `.` or `..`.
+/// The name of a log: 1 to 200 bytes of any text without `/` and control characters, except `.` and
+/// `..`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LogName(String);
 
 impl LogName {
-    /// The name as text.
+    /// Returns the name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// A text that cannot name a log.
+/// The error for a text that is not a valid log name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("expected the name of a log: 1 to 200 bytes without `/` and control characters, not `.` or `..`")]
 pub struct NotALogName;
@@ -68,14 +70,16 @@ impl Name for LogName {
 }
 
 impl LogName {
-    /// The name as the beginning of a file name. `%`, `/` and control characters are percent-encoded; what becomes too
-    /// long for a file name is cut and ends in the first 16 hexadecimal digits of the name's SHA-256.
+    /// Returns the name encoded as the first part of a file name.
+    ///
+    /// `%`, `/` and control characters are percent-encoded. A name that becomes too long is cut,
+    /// and ends with the first 16 hexadecimal digits of its SHA-256 digest.
     #[must_use]
     pub fn file_stem(&self) -> String {
         stem(self.as_str())
     }
 
-    /// The name of its access log, in the log directory.
+    /// Returns the file name of the access log, which is in the log directory.
     #[must_use]
     pub fn access_log_file(&self) -> String {
         format!("{}.access.log", self.file_stem())
@@ -111,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names() {
+    fn names_are_validated() {
         for good in ["sample1", "the name of log", "日本", "a.b", "...", &"x".repeat(200)] {
             assert_eq!(good.parse::<LogName>().unwrap().to_string(), good);
         }
@@ -121,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn names_become_parts_of_file_names() {
+    fn names_are_encoded_in_file_names() {
         assert_eq!(stem("a/\n\u{85}"), "a%2F%0A%C2%85");
         let long = ["%".repeat(200), format!("{}a", "%".repeat(199)), "ü".repeat(100)];
         assert!(long.iter().all(|name| stem(name).len() <= MAX_STEM_BYTES));

@@ -1,4 +1,4 @@
-//! The small grammars inside of the configuration files: names, rates, origins, addresses, sizes.
+//! The grammars of single values: log names, rates, origins, addresses, URLs, sizes.
 
 pub(crate) mod ip_set;
 pub(crate) mod log_name;

@@ -1,4 +1,4 @@
-//! Web origins (RFC 6454) as they stand in `access_control_allowed_origins` and `allowed_referer`.
+//! Web origins (RFC 6454), for `access_control_allowed_origins` and `allowed_referer`.
 
 use std::fmt;
 use std::net::Ipv6Addr;
@@ -9,25 +9,25 @@ use serde::de::Deserializer;
 
 use crate::config::syntax::value::{Element, OneOrMany};
 
-/// Scheme, host and, when the configuration names one, port.
+/// An origin: a scheme, a host and an optional port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
     scheme: String,
     host: String,
-    /// `None` = any port
+    /// The port; `None` allows any.
     port: Option<u16>,
 }
 
-/// Which origins are allowed.
+/// The allowed origins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origins {
-    /// `*` was among them
+    /// Whether the configuration contains `*`.
     pub any: bool,
-    /// the exact ones
+    /// The origins that the configuration lists.
     pub list: Vec<Origin>,
 }
 
-/// A text that is not `SCHEME://HOST` or `SCHEME://HOST:PORT`.
+/// The error for a text that is not `SCHEME://HOST` or `SCHEME://HOST:PORT`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "expected an origin such as https://www.example.com or http://localhost:8080, without user and path, or *"
@@ -35,22 +35,22 @@ pub struct Origins {
 pub struct NotAnOrigin;
 
 impl Origins {
-    /// `*`: every origin, also `null`.
+    /// Returns the set of all origins, including `null`: `*`.
     #[must_use]
     pub const fn all() -> Self {
         Self { any: true, list: Vec::new() }
     }
 
-    /// No origin at all.
+    /// Returns the empty set.
     #[must_use]
     pub const fn none() -> Self {
         Self { any: false, list: Vec::new() }
     }
 
-    /// These origins; `*` among them allows all.
+    /// Creates a set from texts. `*` allows all origins.
     ///
     /// # Errors
-    /// At the first text that is no origin.
+    /// Fails at the first text that is not an origin.
     pub fn from_texts<T: AsRef<str>>(texts: impl IntoIterator<Item = T>) -> Result<Self, NotAnOrigin> {
         let mut origins = Self::none();
         for text in texts {
@@ -62,7 +62,7 @@ impl Origins {
     /// Adds an origin, or `*`.
     ///
     /// # Errors
-    /// When `text` is neither.
+    /// Fails if `text` is neither.
     pub fn insert_text(&mut self, text: &str) -> Result<(), NotAnOrigin> {
         if text == "*" {
             self.any = true;
@@ -72,14 +72,16 @@ impl Origins {
         Ok(())
     }
 
-    /// Whether the origin of `value`, an `Origin` header or the URL of a `Referer`, is allowed: the same scheme and
-    /// host in any case, and the same port where the configuration names one.
+    /// Returns whether the origin of `value`, an `Origin` or `Referer` header, is allowed.
+    ///
+    /// Scheme and host must match without regard to case. The port must match if the configuration
+    /// has one.
     #[must_use]
     pub fn allows(&self, value: &str) -> bool {
         self.any || self.names(value)
     }
 
-    /// Whether the origin of `value` is in the list, whatever `*` says.
+    /// Returns whether the configuration lists the origin of `value`. Ignores `*`.
     #[must_use]
     pub fn names(&self, value: &str) -> bool {
         split(value).is_some_and(|(origin, _)| self.list.iter().any(|allowed| allowed.admits(&origin)))
@@ -114,7 +116,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// A configured entry: an origin, or `*`.
+/// An entry of the configuration: an origin, or `*`.
 enum Entry {
     Any,
     One(Origin),
@@ -141,8 +143,10 @@ impl<'de> Deserialize<'de> for Origins {
     }
 }
 
-/// The origin at the start of a URL, and what follows it. A URL with a user in front of the host has none: nobody
-/// sends one in a `Referer`, but `http://localhost@evil.example` is how one pretends to be another.
+/// Splits a URL into its origin and the rest.
+///
+/// Returns `None` for a URL with a user name. Browsers remove it from `Referer`, and
+/// `http://localhost@evil.example` is an attempt to look like another origin.
 fn split(url: &str) -> Option<(Origin, &str)> {
     let (scheme, rest) = url.split_once("://")?;
     let mut letters = scheme.bytes();
@@ -154,7 +158,7 @@ fn split(url: &str) -> Option<(Origin, &str)> {
             let (address, port) = bracketed.split_once(']')?;
             (
                 format!("[{}]", address.parse::<Ipv6Addr>().ok()?),
-                port.strip_prefix(':').or_else(|| empty(port)),
+                port.strip_prefix(':').or_else(|| port.is_empty().then_some(port)),
             )
         }
         None => {
@@ -172,10 +176,6 @@ fn split(url: &str) -> Option<(Origin, &str)> {
     };
     let scheme = valid_scheme.then(|| scheme.to_ascii_lowercase())?;
     Some((Origin { scheme, host, port }, after))
-}
-
-fn empty(text: &str) -> Option<&str> {
-    text.is_empty().then_some(text)
 }
 
 fn default_port(scheme: &str) -> Option<u16> {
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_origin_is_allowed() {
+    fn same_origin_is_allowed() {
         for good in [
             "http://localhost",
             "HTTP://LocalHost",
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn another_origin_is_not() {
+    fn other_origins_are_not_allowed() {
         for bad in [
             "",
             "null",
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn a_star_allows_everything_but_names_nothing() {
+    fn star_allows_every_origin_but_lists_none() {
         let star = Origins::from_texts(["*", "http://a"]).unwrap();
         assert!(star.any && star.allows("null") && star.allows("http://b"));
         assert!(star.names("http://a") && !star.names("http://b"));

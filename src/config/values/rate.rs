@@ -1,43 +1,44 @@
-//! The grammar of rate limits: `N (/ | per) [M] UNIT[s]`, several joined by `,` `;` or `|`, or `*` for none.
+//! The grammar of rate limits: `N (/ | per) [M] UNIT[s]`, several joined by `,`, `;` or `|`; `*`
+//! for none.
 
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// The limits of one key or path; empty = unlimited.
+/// The rate limits of one key or path; empty if unlimited.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct RateLimits(Vec<RateLimit>);
 
-/// At most `amount` in `multiple` × `unit`.
+/// A limit of `amount` requests in a window of `multiple` × `unit`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RateLimit {
-    /// 0 = always refused
+    /// Number of requests in a window; with 0, every request is refused.
     pub amount: u64,
-    /// at least 1
+    /// Number of units in a window, at least 1.
     pub multiple: u64,
-    /// the unit of time
+    /// The unit of time.
     pub unit: Unit,
 }
 
 /// A unit of time in the grammar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Unit {
-    /// 1 s
+    /// One second.
     Second,
-    /// 60 s
+    /// 60 seconds.
     Minute,
-    /// 3600 s
+    /// 3600 seconds.
     Hour,
-    /// 24 hours
+    /// 24 hours.
     Day,
-    /// 30 days
+    /// 30 days.
     Month,
-    /// 360 days
+    /// 360 days.
     Year,
 }
 
 impl RateLimits {
-    /// The limits in the order in which they were written.
+    /// Returns the limits in the order in which they are written.
     #[must_use]
     pub fn as_slice(&self) -> &[RateLimit] {
         &self.0
@@ -45,7 +46,7 @@ impl RateLimits {
 }
 
 impl RateLimit {
-    /// The length of the window.
+    /// Returns the length of the window.
     #[must_use]
     pub fn window(&self) -> Duration {
         let seconds: u64 = match self.unit {
@@ -60,28 +61,28 @@ impl RateLimit {
     }
 }
 
-/// Longer windows than this are refused: no clock has to bear them.
+/// Maximum length of a window: 100 years of 360 days.
 const MAX_WINDOW: Duration = Duration::from_secs(100 * 360 * 86_400);
 
-/// Why a text is no rate limit.
+/// The error for a text that is not a valid rate limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RateError {
-    /// not the grammar
+    /// The text does not follow the grammar.
     #[error("expected limits such as `60/second`, `10 per 2 minutes, 100/hour`, or `*` for none")]
     Grammar,
-    /// a number past what can be counted, or a window of zero or of more than a century
+    /// A number is too large, or the window is zero or longer than 100 years.
     #[error("expected a rate limit with a window between 1 second and 100 years and a smaller number")]
     Range,
 }
 
 impl RateLimits {
-    /// These limits, in this order.
+    /// Creates a list of limits in this order.
     #[must_use]
     pub const fn new(limits: Vec<RateLimit>) -> Self {
         Self(limits)
     }
 
-    /// Whether nothing is limited.
+    /// Returns whether there is no limit.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -121,7 +122,7 @@ impl FromStr for RateLimit {
     }
 }
 
-/// The number at the start, if there is one, and what follows; space around it does not count.
+/// Splits off the number at the start, if there is one. Spaces around it are ignored.
 fn leading_number(text: &str) -> Result<(Option<u64>, &str), RateError> {
     let text = text.trim_start();
     let (digits, rest) = text.split_at(text.bytes().take_while(u8::is_ascii_digit).count());
@@ -135,7 +136,7 @@ fn leading_number(text: &str) -> Result<(Option<u64>, &str), RateError> {
 impl Unit {
     const ALL: [Self; 6] = [Self::Second, Self::Minute, Self::Hour, Self::Day, Self::Month, Self::Year];
 
-    /// Its name in the grammar, singular.
+    /// Returns the name in the grammar, in singular.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -149,7 +150,7 @@ impl Unit {
     }
 }
 
-/// As in the grammar: `60 per second, 100 per 2 hours`, or `*`.
+/// Formats the limits in the grammar: `60 per second, 100 per 2 hours`, or `*`.
 impl fmt::Display for RateLimits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some((first, others)) = self.0.split_first() else { return f.write_str("*") };

@@ -1,8 +1,8 @@
-//! `rate_limiter_redis_storage`: where a Redis is, and who we are to it.
+//! The URL of a Redis server, for `rate_limiter_redis_storage`.
 //!
-//! `redis://[[USER]:PASSWORD@]HOST[:PORT][/DB]`, `rediss://…` for TLS, `redis+unix:///SOCKET`. Any of them may have
-//! `?db=N&user=…&password=…` behind it. User, password and socket may be percent-encoded, and must be where they hold
-//! one of `@/?#%`.
+//! The forms are `redis://[[USER]:PASSWORD@]HOST[:PORT][/DB]`, the same with `rediss://` for TLS,
+//! and `redis+unix:///SOCKET`. Each may be followed by `?db=N&user=…&password=…`. User, password
+//! and socket may be percent-encoded, and must be if they contain one of `@/?#%`.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
@@ -10,39 +10,42 @@ use std::path::PathBuf;
 
 use percent_encoding::percent_decode_str;
 
-/// A Redis and the login to it. `Debug` and `Display` show where it is and never the password.
+/// The address of a Redis server and the login for it.
+///
+/// `Debug` and `Display` show the address and never the password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RedisUrl {
-    /// how it is reached
+    /// The address of the server.
     pub place: RedisPlace,
-    /// of an ACL; `None` = the user `default`
+    /// The ACL user; `None` means the user `default`.
     pub user: Option<String>,
-    /// never empty
+    /// The password; never empty.
     pub password: Option<String>,
-    /// the number of the database
+    /// The number of the database.
     pub database: u32,
 }
 
-/// How a Redis is reached.
+/// The address of a Redis server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RedisPlace {
-    /// over TCP
+    /// A TCP address.
     Tcp {
-        /// a name or an address, without brackets
+        /// A host name or an IP address without brackets.
         host: String,
-        /// never 0; 6379 unless the URL says otherwise
+        /// The port; never 0, default 6379.
         port: u16,
-        /// `rediss://`
+        /// Whether the connection uses TLS (`rediss://`).
         tls: bool,
     },
-    /// a socket of this machine
+    /// The path of a Unix socket.
     Unix(PathBuf),
 }
 
 const DEFAULT_PORT: u16 = 6379;
 
 impl RedisUrl {
-    /// Reads a URL; `None` when it is none of the forms above. The URL is a secret, so there is no word why.
+    /// Parses a URL; `None` if it is invalid. There is no reason in the result, since the URL is a
+    /// secret.
     #[must_use]
     pub fn parse(url: &str) -> Option<Self> {
         if url.contains(|c: char| c.is_whitespace() || c.is_control()) {
@@ -68,7 +71,7 @@ impl RedisUrl {
     }
 }
 
-/// Everything before the `?` of the query, and the query. A `?` of a user or password stands before the last `@`.
+/// Splits off the query. A `?` before the last `@` belongs to the user or password.
 fn split_query(rest: &str) -> (&str, &str) {
     let login = if rest.starts_with('/') { 0 } else { rest.rfind('@').unwrap_or(0) };
     match rest[login..].find('?') {
@@ -77,6 +80,7 @@ fn split_query(rest: &str) -> (&str, &str) {
     }
 }
 
+/// Parses the part of a `redis://` or `rediss://` URL between scheme and query.
 fn of_tcp(rest: &str, tls: bool) -> Option<RedisUrl> {
     let (login, rest) = rest.rsplit_once('@').unwrap_or(("", rest));
     let (user, password) = login_of(login)?;
@@ -94,6 +98,7 @@ fn of_tcp(rest: &str, tls: bool) -> Option<RedisUrl> {
     Some(RedisUrl { place: RedisPlace::Tcp { host, port, tls }, user, password, database })
 }
 
+/// Parses the part of a `redis+unix://` URL between scheme and query.
 fn of_unix(rest: &str) -> Option<RedisUrl> {
     let (login, socket) =
         if rest.starts_with('/') { ("", rest) } else { rest.rsplit_once('@').unwrap_or_default() };
@@ -103,7 +108,7 @@ fn of_unix(rest: &str) -> Option<RedisUrl> {
     valid.then(|| RedisUrl { place: RedisPlace::Unix(socket.into()), user, password, database: 0 })
 }
 
-/// `USER:PASSWORD`, each of which may be missing.
+/// Parses `USER:PASSWORD`; both are optional.
 fn login_of(login: &str) -> Option<(Option<String>, Option<String>)> {
     let (user, password) = login.split_once(':').unwrap_or((login, ""));
     Some((filled(decoded(user)?), filled(decoded(password)?)))
@@ -162,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn every_form() {
+    fn every_form_is_parsed() {
         for (text, expected) in [
             ("redis://h", tcp("h", 6379, false)),
             ("redis://h/", tcp("h", 6379, false)),
@@ -190,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_none() {
+    fn other_texts_are_rejected() {
         for text in [
             "",
             "h",
@@ -221,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn shown_without_the_password() {
+    fn display_and_debug_hide_the_password() {
         for (text, shown) in [
             ("redis://u:hunter2@[::1]:7/1", "[::1]:7"),
             ("rediss://:hunter2@h", "h:6379"),
@@ -237,12 +242,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn never_panics(text in "(redis|rediss|redis\\+unix)://[a-z0-9:@/?#%\\[\\]&=.ü]{0,30}") {
+        fn no_text_panics(text in "(redis|rediss|redis\\+unix)://[a-z0-9:@/?#%\\[\\]&=.ü]{0,30}") {
             let _parsed = RedisUrl::parse(&text);
         }
 
         #[test]
-        fn any_login_can_be_written(user in "\\PC{1,20}", password in "\\PC{1,20}", port in 1_u16.., database: u32) {
+        fn any_login_can_be_encoded(user in "\\PC{1,20}", password in "\\PC{1,20}", port in 1_u16.., database: u32) {
             let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
             let (u, p) = (encoded(&user), encoded(&password));
             let expected = login(RedisUrl { database, ..tcp("h", port, false) }, &user, &password);

@@ -1,8 +1,10 @@
-//! Sizes (`10MB`, `1GiB`) and ages (`30d`, `12h`) as texts.
+//! The grammars of sizes (`10MB`, `1GiB`) and ages (`30d`, `12h`).
 
 use std::time::Duration;
 
-/// The bytes of `10MB`, `1GiB` or `4096`: KB, MB, GB, TB are powers of 1000, KiB, MiB, GiB, TiB of 1024.
+/// Parses a size such as `10MB`, `1GiB` or `4096`; returns bytes.
+///
+/// KB, MB, GB and TB are powers of 1000; KiB, MiB, GiB and TiB are powers of 1024.
 pub(crate) fn size(text: &str) -> Option<u64> {
     let (number, unit) = number_and_unit(text)?;
     let factor: u64 = match unit.to_ascii_lowercase().as_str() {
@@ -20,7 +22,7 @@ pub(crate) fn size(text: &str) -> Option<u64> {
     number.checked_mul(factor)
 }
 
-/// The time of `45s`, `90m`, `12h`, `30d` or `2w`; at most a century.
+/// Parses an age such as `45s`, `90m`, `12h`, `30d` or `2w`, of at most 100 years.
 pub(crate) fn age(text: &str) -> Option<Duration> {
     let (number, unit) = number_and_unit(text)?;
     let factor: u64 = match unit {
@@ -46,7 +48,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn sizes() {
+    fn sizes_are_parsed() {
         for (text, bytes) in [
             ("0", 0),
             ("4096", 4096),
@@ -65,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn ages() {
+    fn ages_are_parsed() {
         for (text, seconds) in
             [("45s", 45), ("90m", 5_400), ("12h", 43_200), ("30d", 2_592_000), ("2w", 1_209_600)]
         {

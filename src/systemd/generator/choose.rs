@@ -1,4 +1,4 @@
-//! Which plan the generator emits.
+//! Chooses the plan that the generator writes.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -9,19 +9,19 @@ use super::snapshot::{applied, store};
 use super::{CONFIG_DIR, LASTING_DIR, SNAPSHOT_DIR};
 use crate::config::{Files, Finding, Sources};
 
-/// Where the generator reads and writes.
+/// The directories that the generator reads and writes.
 #[derive(Debug, Clone)]
 pub struct Directories {
-    /// [`CONFIG_DIR`]
+    /// The configuration: [`CONFIG_DIR`].
     pub config: PathBuf,
-    /// [`SNAPSHOT_DIR`]
+    /// The plan in force: [`SNAPSHOT_DIR`].
     pub snapshot: PathBuf,
-    /// [`LASTING_DIR`]
+    /// The last applied plan: [`LASTING_DIR`].
     pub lasting: PathBuf,
 }
 
 impl Directories {
-    /// The directories of a system whose root directory is `root`.
+    /// Returns the directories of a system with the root directory `root`.
     #[must_use]
     pub fn below(root: &Path) -> Self {
         let place = |path: &str| root.join(path.trim_start_matches('/'));
@@ -29,10 +29,10 @@ impl Directories {
     }
 }
 
-/// The plan in force; without one, at boot, that of the files as they are, which is in force from now on.
+/// Returns the plan in force, and messages about what is wrong.
 ///
-/// With broken files, that is the plan that was applied last; when none is known, what can be made of the files. The
-/// texts say what is not as it should be.
+/// Without a plan in force, at boot, the plan of the current files comes into force. If the files
+/// are invalid, it is the last applied plan, or without one the plan of their valid parts.
 #[must_use]
 pub fn choose(directories: &Directories) -> (Plan, Vec<String>) {
     let mut messages = Vec::new();
@@ -53,7 +53,7 @@ pub fn choose(directories: &Directories) -> (Plan, Vec<String>) {
             messages.push("the logs are served as they were applied last; see `mocactl check`".to_owned());
             plan = last;
         } else if plan.logs.is_empty() {
-            // nothing that could be lost is in force: a corrected file may come into force by any reload
+            // No log is served, so a corrected file may take effect at any reload.
             return (plan, messages);
         }
     }
@@ -63,8 +63,9 @@ pub fn choose(directories: &Directories) -> (Plan, Vec<String>) {
     (plan, messages)
 }
 
-/// What can be made of the two files that matter here. Keys and passwords are none of the generator's business, nor
-/// is a mistake among them a reason not to listen.
+/// Makes a plan from `log.json` and `server.json`.
+///
+/// The other files have no influence on the units, so an error in them is no reason not to listen.
 fn of_files(dir: &Path) -> (Plan, Vec<Finding>) {
     let mut findings = Vec::new();
     let log = read(dir, "log.json", &mut findings);
@@ -75,7 +76,7 @@ fn of_files(dir: &Path) -> (Plan, Vec<Finding>) {
     let both = Sources { log, server, ..Sources::default() };
     let loaded = Files::parse(&both).or_else(|mut errors| {
         findings.append(&mut errors);
-        // the rest of the file may be broken, but where the logs are is known
+        // With an invalid server.json, the addresses of the logs are still known.
         Files::parse(&Sources { server: None, ..both })
     });
     let Ok(loaded) = loaded else { return (Plan::default(), findings) };

@@ -1,38 +1,39 @@
-//! What is to be done to come from one plan to another.
+//! Compares two plans.
 
 use super::plan::Plan;
 use crate::config::LogName;
 
-/// Logs by what has to happen to their units, each in the order of their names.
+/// The logs grouped by what must happen to their units, each group ordered by name.
 ///
-/// After the new plan was stored and systemd was reloaded, first *everything* of `removed` and the sockets of `listen`
-/// is stopped, then the rest is started: two logs may have swapped their ports.
+/// After storing the new plan and reloading systemd, the caller first stops *all* units of
+/// `removed` and the sockets of `listen`, and then starts the rest, since two logs may have swapped
+/// ports.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Diff {
-    /// nothing; the process is not to be touched
+    /// Logs without a change; their processes keep running.
     pub unchanged: Vec<LogName>,
-    /// another address: the socket is restarted, and the service with it
+    /// Logs with another address; the socket and the service must be restarted.
     pub listen: Vec<LogName>,
-    /// only the sandbox is another: the service is restarted, while its socket stays open
+    /// Logs with only another sandbox; the service must be restarted, the socket stays open.
     pub service: Vec<LogName>,
-    /// new or switched on: the sockets and the service are started
+    /// Logs that are new or switched on; the sockets and the service must be started.
     pub added: Vec<LogName>,
-    /// gone or switched off: the sockets and the service are stopped
+    /// Logs that are removed or switched off; the sockets and the service must be stopped.
     pub removed: Vec<LogName>,
-    /// another accept queue at the same address: worth a word, but not a closed socket. It comes into force when the
-    /// socket unit is started the next time; these logs stand in `unchanged` or `service` as well
+    /// Logs with another backlog at the same address, which are in `unchanged` or `service` too.
+    /// The change is not worth closing a socket; it takes effect when the socket unit starts next.
     pub backlog: Vec<LogName>,
 }
 
 impl Diff {
-    /// Whether no unit has to be started, stopped or restarted.
+    /// Returns whether no unit must be started, stopped or restarted.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         [&self.listen, &self.service, &self.added, &self.removed].into_iter().all(Vec::is_empty)
     }
 }
 
-/// What turns the units of `old` into those of `new`.
+/// Returns the changes from the plan `old` to the plan `new`.
 #[must_use]
 pub fn diff(old: &Plan, new: &Plan) -> Diff {
     let mut diff = Diff::default();
@@ -71,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn each_log_is_where_it_belongs() {
+    fn logs_are_grouped_by_their_change() {
         let old = plan(&[
             ("gone", 1, 9, false),
             ("moved", 2, 9, false),

@@ -1,18 +1,18 @@
-//! Any text as part of a unit's name, as `systemd-escape` does it.
+//! Escapes texts in unit names like systemd-escape(1).
 
 use std::fmt::Write;
 
-/// The text in letters that a unit's name may have; systemd turns it back where a unit says `%I`.
+/// Escapes a text for a unit name. systemd unescapes it where a unit contains `%I`.
 #[must_use]
 pub fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for (index, byte) in text.bytes().enumerate() {
         match byte {
             b'/' => escaped.push('-'),
-            // a name that begins with a dot would be a hidden file, which systemd does not look at
+            // A unit file whose name starts with a dot is hidden, and systemd ignores it.
             b'.' if index > 0 => escaped.push('.'),
             b':' | b'_' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => escaped.push(char::from(byte)),
-            // writing to a string cannot fail
+            // Writing to a string never fails.
             _ => _ = write!(escaped, "\\x{byte:02x}"),
         }
     }
@@ -26,7 +26,7 @@ mod tests {
     use std::process::Command;
 
     #[test]
-    fn known_names() {
+    fn known_names_are_escaped() {
         assert_eq!(escape("sample1"), "sample1");
         assert_eq!(escape("a b-c.d"), r"a\x20b\x2dc.d");
         assert_eq!(escape(".hidden"), r"\x2ehidden");
@@ -36,8 +36,8 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
-        fn as_systemd_escape(texts in prop::collection::vec("[^\0\n]{1,40}", 1..64)) {
-            // many at once, since starting a program is what takes the time
+        fn result_equals_that_of_systemd_escape(texts in prop::collection::vec("[^\0\n]{1,40}", 1..64)) {
+            // Many texts in one call, since starting the program takes most of the time.
             let Ok(output) = Command::new("systemd-escape").arg("--").args(&texts).output() else {
                 return Ok(());
             };

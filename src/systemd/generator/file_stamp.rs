@@ -1,4 +1,4 @@
-//! Whether the configuration was edited meanwhile.
+//! Detects edits of the configuration between two moments.
 
 use std::fs;
 use std::io;
@@ -7,43 +7,43 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-/// What the files that a plan is made of were at one moment, as far as one can see without reading them.
+/// The identity of the files of a plan at one moment, by their metadata.
 ///
-/// systemd's path units pass over what happens while the service that they start is running. Whoever applies a plan in
-/// such a service therefore takes the stamp before the files are read, compares when everything is done, and begins
-/// anew when it is another. What comes after that and before systemd watches again is found by another service, which
-/// is started then and compares with the stamp that was kept.
+/// The path units of systemd miss changes while the service that they start is running. So `mocactl
+/// apply` takes a stamp before it reads the files, compares it at the end, and starts again if it
+/// differs. A change after that comparison and before systemd watches again is found by another
+/// service, which systemd starts then and which compares the files with the kept stamp.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileStamp([Option<(u64, u64, [i64; 4])>; 2]);
 
 impl FileStamp {
-    /// The stamp of this directory now.
+    /// Returns the current stamp of the configuration directory.
     #[must_use]
     pub fn of(config_dir: &Path) -> Self {
         Self(["log.json", "server.json"].map(|name| {
             let file = fs::metadata(config_dir.join(name)).ok()?;
-            // of the times, the second changes with owner and mode too, which decide whether a file can be read
+            // The change time also covers owner and mode, which decide whether a file is readable.
             let times = [file.mtime(), file.mtime_nsec(), file.ctime(), file.ctime_nsec()];
             Some((file.dev(), file.ino(), times))
         }))
     }
 
-    /// The one that was kept in this directory; `None` when there is none that can be read.
+    /// Reads the stamp that is kept in `dir`; `None` if there is no valid one.
     #[must_use]
     pub fn kept(dir: &Path) -> Option<Self> {
         serde_json::from_slice(&fs::read(dir.join(FILE)).ok()?).ok()
     }
 
-    /// Keeps it in this directory, which is created when it is missing.
+    /// Writes the stamp to `dir`, which is created if it is missing.
     ///
     /// # Errors
-    /// When it cannot be written; none is kept then.
+    /// Fails if the stamp cannot be written; then no stamp is kept.
     pub fn keep(&self, dir: &Path) -> io::Result<()> {
         fs::create_dir_all(dir)?;
         let path = dir.join(FILE);
         let written =
             serde_json::to_vec(self).map_err(io::Error::from).and_then(|text| fs::write(&path, text));
-        // an older one would be taken for an edit
+        // An older stamp would look like an edit.
         written.inspect_err(|_| drop(fs::remove_file(&path)))
     }
 }
@@ -55,12 +55,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_way_to_write_makes_another() {
+    fn every_kind_of_write_changes_the_stamp() {
         let dir = tempfile::tempdir().unwrap();
         let log = dir.path().join("log.json");
         let stamp = || FileStamp::of(dir.path());
         let mut stamps = vec![stamp()];
-        // the clock of a file system is a coarse one
+        // The time stamps of a file system are coarse.
         let mut note = || {
             std::thread::sleep(std::time::Duration::from_millis(20));
             stamps.push(stamp());
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_kept_is_the_same() {
+    fn kept_stamp_is_read_back() {
         let dir = tempfile::tempdir().unwrap();
         let place = dir.path().join("new");
         assert_eq!(FileStamp::kept(&place), None);

@@ -1,20 +1,23 @@
-//! What `log.json` and `server.json` mean for systemd: a socket for each address, an instance for each log, a sandbox
-//! that is opened as far as a log needs it, and nothing that anybody has to edit by hand.
+//! The systemd generator: makes units from `log.json` and `server.json`.
 //!
-//! A [`Plan`] says what is to be; [`write()`] turns it into drop-ins of the packaged template units and links into
-//! `moca-file-log.target.wants`; [`diff`] says what is to be done to come from one plan to another.
+//! There is an instance for each log, a socket for each address, and a sandbox that is opened only
+//! as far as a log needs. No operator edits a unit by hand. A [`Plan`] describes the units.
+//! [`write()`] writes it as drop-ins of the packaged template units and as links in
+//! `moca-file-log.target.wants`. [`diff`] compares two plans.
 //!
 //! # The applied plan
-//! systemd runs the generator at boot and whenever anybody reloads it: also while an operator is half way through an
-//! edit, and also for the installation of some other package. If the addresses followed the files at that moment, a
-//! running service would lose its socket: at once when the file is broken, and at its next restart when the port is
-//! another. So the plan that is in force is kept in [`SNAPSHOT_DIR`], which a reboot empties, and the generator emits
-//! it for as long as it is there. There are two moments only at which edited files come into force: the boot, and
-//! `mocactl apply`, which stores the new plan with [`store`] before it reloads systemd.
+//! systemd runs the generator at boot and at every `daemon-reload`, for example when another
+//! package is installed, perhaps while an operator edits a file. If the units followed the files at
+//! that moment, a running service would lose its socket: at once if the file is invalid, and at its
+//! next restart if the port has changed. So the plan in force is kept in [`SNAPSHOT_DIR`], which a
+//! reboot empties, and the generator writes that plan as long as it exists. Edited files take
+//! effect only at boot and by `mocactl apply`, which stores the new plan by [`store`] before it
+//! reloads systemd.
 //!
-//! `mocactl apply` stores it in [`LASTING_DIR`] as well, which is what is served after a boot with broken files. The
-//! generator itself cannot: newer systemd gives it no writable place beyond `/run`, and `/var` may not be mounted yet.
-//! What even that does not know is made of what can be read.
+//! `mocactl apply` also stores the plan in [`LASTING_DIR`], for a boot with invalid files. The
+//! generator itself cannot store it there: newer versions of systemd let it write only below
+//! `/run`, and `/var` may not be mounted yet. If that plan is missing too, the generator makes a
+//! plan from the valid parts of the files.
 
 mod choose;
 mod diff;
@@ -36,11 +39,12 @@ pub use render::write;
 pub use snapshot::{SnapshotError, applied, store};
 pub use units::{TARGET, admin_path, admin_socket_unit, service_unit, socket_unit};
 
-/// The configuration that systemd's units serve.
+/// The configuration directory of the installed service.
 pub const CONFIG_DIR: &str = "/etc/moca-file-log";
 
-/// Where the plan in force is, until the machine goes down.
+/// The directory of the plan in force, which is empty after a reboot.
 pub const SNAPSHOT_DIR: &str = "/run/moca-file-log-generator";
 
-/// Where the plan that was applied last is, for good. Only root writes there: who can change it opens a sandbox.
+/// The directory of the last applied plan, which survives a reboot. Only root may write there,
+/// since the plan decides how far a sandbox is open.
 pub const LASTING_DIR: &str = "/var/lib/moca-file-log-generator";

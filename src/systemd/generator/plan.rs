@@ -1,4 +1,4 @@
-//! What is to be, as far as systemd has a part in it.
+//! The plan of the units: addresses and sandboxes of all logs.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -10,49 +10,51 @@ use super::units::too_long;
 use crate::config::{self, Files, Finding, LogEntry, LogName, RedisPlace};
 
 /// The units of all logs that are switched on.
+///
+/// Compared and stored by `mocactl apply`; written by the generator.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Plan {
-    /// by name
+    /// The units of each log, by its name.
     pub logs: BTreeMap<LogName, LogUnits>,
 }
 
-/// What is particular to the units of one log.
+/// The settings of the units of one log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogUnits {
-    /// the address that systemd listens on
+    /// The address on which systemd listens.
     pub listen: SocketAddr,
-    /// the length of its accept queue
+    /// Length of the accept queue in connections.
     pub backlog: u32,
-    /// what the service may do beyond the packaged sandbox
+    /// The permissions of the service beyond the packaged sandbox.
     #[serde(default)]
     pub sandbox: Sandbox,
 }
 
-/// Holes in the sandbox; none by default.
+/// Permissions beyond the packaged sandbox; none by default.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Sandbox {
-    /// the folder of an absolute `file`, to be written to and created when it is missing
+    /// The folder of an absolute `file`, which becomes writable and is created if it is missing.
     pub folder: Option<PathBuf>,
-    /// connections to elsewhere, for Redis over TCP
+    /// Outgoing connections, for Redis over TCP.
     pub network: bool,
-    /// something that is needed is in `/home`, `/root` or `/run/user`
+    /// Access to `/home`, `/root` and `/run/user`, if a configured file is there.
     pub homes: bool,
-    /// something that is needed is in the real `/tmp` or `/var/tmp`
+    /// Access to the real `/tmp` and `/var/tmp`, if a configured file is there.
     pub tmp: bool,
 }
 
-/// The plan that the files of this directory ask for; all six of them have to be valid.
+/// Returns the plan of the configuration directory `config_dir`.
 ///
 /// # Errors
-/// Everything that is wrong with the files, or that systemd cannot do.
+/// Fails if one of the six files is invalid or systemd cannot serve a log; returns all findings.
 pub fn plan(config_dir: &Path) -> Result<Plan, Vec<Finding>> {
     let (plan, findings) = Plan::of(&config::load(config_dir)?.files);
     if findings.is_empty() { Ok(plan) } else { Err(findings) }
 }
 
 impl Plan {
-    /// The plan of these files, and why a log that should be in it is not.
+    /// Returns the plan of these files, and a finding for each log that systemd cannot serve.
     #[must_use]
     pub fn of(files: &Files) -> (Self, Vec<Finding>) {
         let mut plan = Self::default();
@@ -112,14 +114,14 @@ impl LogUnits {
 
 const LOG_JSON: &str = "log.json";
 
-/// Where relative files are, and where the service may write anyway.
+/// The directory of relative files, which the packaged sandbox already makes writable.
 const LOG_DIR: &str = "/var/log/moca-file-log";
 
 fn finding(name: &LogName, option: &str, message: impl Into<String>) -> Finding {
     Finding::of_option(LOG_JSON, format!("{name}.{option}"), message)
 }
 
-/// `None` = a name that would have to be looked up.
+/// Returns the address of a log; `None` for a host name, which systemd could not resolve at boot.
 fn address(log: &LogEntry) -> Option<IpAddr> {
     if !log.host.eq_ignore_ascii_case("localhost") {
         return log.host.parse().ok();
@@ -127,12 +129,12 @@ fn address(log: &LogEntry) -> Option<IpAddr> {
     Some(if log.use_ipv6 { Ipv6Addr::LOCALHOST.into() } else { Ipv4Addr::LOCALHOST.into() })
 }
 
-/// The folder of an absolute file that the sandbox keeps closed.
+/// Returns the folder of an absolute file, if the packaged sandbox does not make it writable.
 fn folder(log: &LogEntry) -> Option<&Path> {
     log.file.parent().filter(|folder| folder.is_absolute() && !folder.starts_with(LOG_DIR))
 }
 
-/// Whether only one of the two can be had. `::` takes its port on every address.
+/// Returns whether two addresses cannot both be bound. `::` takes its port on every address.
 fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
     let covers = |wide: IpAddr, other: IpAddr| {
         wide == other
@@ -162,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses() {
+    fn hosts_become_addresses() {
         let (plan, findings) = of(
             r#"{
             "a": {"host": "LocalHost", "port": 1, "file": "a"},
@@ -179,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn what_systemd_cannot_do_is_said_and_the_rest_is_done() {
+    fn impossible_logs_are_reported_and_the_others_planned() {
         let long = " ".repeat(58);
         let (plan, findings) = of(
             &format!(
@@ -202,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn holes_are_as_small_as_the_configuration_lets_them_be() {
+    fn sandbox_opens_only_what_the_configuration_needs() {
         let none = Sandbox::default;
         assert_eq!(sandbox("a.log", "{}"), none());
         assert_eq!(sandbox("/var/log/moca-file-log/sub/a.log", "{}"), none());

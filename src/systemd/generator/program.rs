@@ -1,7 +1,8 @@
-//! The program: `moca-file-log-generator NORMAL-DIR [EARLY-DIR LATE-DIR]`, run by systemd at boot and at every
-//! `systemctl daemon-reload` (systemd.generator(7)).
+//! The program `moca-file-log-generator NORMAL-DIR [EARLY-DIR LATE-DIR]`, which systemd runs at
+//! boot and at every `systemctl daemon-reload` (systemd.generator(7)).
 //!
-//! It never fails for the sake of a configuration: what is wrong is said, and as much is emitted as can be.
+//! It does not fail because of the configuration: it reports errors and writes the units that it
+//! can.
 
 use std::ffi::OsString;
 use std::fs::OpenOptions;
@@ -11,7 +12,7 @@ use std::process::ExitCode;
 
 use super::{Directories, choose, write};
 
-/// Does what systemd asks for.
+/// Runs the generator with the arguments of the process.
 #[must_use]
 pub fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
@@ -19,7 +20,7 @@ pub fn main() -> ExitCode {
         say("expected one or three directories; systemd runs this program", false);
         return ExitCode::FAILURE;
     };
-    // another root directory, for tests
+    // Tests set another root directory.
     let root = std::env::var_os("MOCA_FILE_LOG_ROOT");
     let directories = Directories::below(Path::new(root.as_deref().unwrap_or_else(|| "/".as_ref())));
     let (plan, mut messages) = choose(&directories);
@@ -33,12 +34,15 @@ pub fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// There is no journal when systemd runs generators, but what is written to the kernel's log gets there in the end.
+/// Writes a message to stderr and, if `in_kernel_log`, to the kernel's log.
+///
+/// The journal does not run yet when systemd runs generators; later it reads the kernel's log.
 fn say(message: &str, in_kernel_log: bool) {
-    // there is nobody who could be told that nothing can be told
+    // Without stderr there is no place to report the error.
     drop(writeln!(stderr(), "moca-file-log-generator: {message}"));
     if in_kernel_log && let Ok(mut kernel_log) = OpenOptions::new().write(true).open("/dev/kmsg") {
-        // one write is one entry, with the priority of a warning, and what is longer is refused
+        // One write is one entry, here with the priority of a warning. The kernel rejects long
+        // ones.
         let text: String = message.chars().take(200).collect();
         let entry = format!("<4>moca-file-log-generator[{}]: {text}\n", std::process::id());
         drop(kernel_log.write_all(entry.as_bytes()));

@@ -1,4 +1,4 @@
-//! A plan as drop-ins and links, in the directory that systemd gave to the generator.
+//! Writes a plan as drop-ins and links into the output directory of the generator.
 
 use std::fmt::Write;
 use std::fs;
@@ -11,10 +11,10 @@ use super::plan::{LogUnits, Plan, Sandbox};
 use super::units::{TARGET, admin_path, admin_path_is_plain, admin_socket_unit, service_unit, socket_unit};
 use crate::config::LogName;
 
-/// Writes the units of the plan into this directory.
+/// Writes the units of `plan` into the directory `dir`.
 ///
 /// # Errors
-/// The first file or link that cannot be made; the others are made all the same.
+/// Returns the error of the first file or link that cannot be created, after trying all of them.
 pub fn write(plan: &Plan, dir: &Path) -> io::Result<()> {
     let mut outcomes = Vec::new();
     for (name, units) in &plan.logs {
@@ -44,10 +44,10 @@ pub fn write(plan: &Plan, dir: &Path) -> io::Result<()> {
     outcomes.into_iter().collect()
 }
 
-/// Where `moca-file-log-folders.service` looks; no unit, so systemd passes over it.
+/// The configuration of `moca-file-log-folders.service`. It is no unit, so systemd ignores it.
 const FOLDERS: &str = "moca-file-log-folders.conf";
 
-/// Where the package has its units.
+/// The directory of the packaged units.
 const UNITS: &str = "/usr/lib/systemd/system";
 
 const HEADER: &str =
@@ -55,9 +55,9 @@ const HEADER: &str =
 
 fn socket(units: &LogUnits) -> String {
     let mut text = HEADER.to_owned();
-    // SourcePath lets `systemctl status` say that the file was changed since
+    // With SourcePath, `systemctl status` tells that the file has changed since.
     text.push_str("[Unit]\nSourcePath=/etc/moca-file-log/log.json\n\n[Socket]\n");
-    // an address that somebody added to the template would be a second one
+    // The empty value removes an address of the template.
     line(&mut text, "ListenStream", "");
     line(&mut text, "ListenStream", &units.listen.to_string());
     if matches!(units.listen, SocketAddr::V6(_)) {
@@ -75,19 +75,20 @@ fn admin_socket(name: &LogName) -> String {
     text
 }
 
-/// `None` = the packaged sandbox is as it has to be.
+/// Returns the drop-in of a service; `None` if the packaged sandbox is sufficient.
 fn service(sandbox: &Sandbox) -> Option<String> {
     if *sandbox == Sandbox::default() {
         return None;
     }
     let mut text = HEADER.to_owned();
     if sandbox.folder.is_some() {
-        // root has to make it, outside of this sandbox and before it, since only what exists can be opened
+        // A sandbox can open only an existing folder, so another service creates it before, as
+        // root.
         text.push_str("[Unit]\nWants=moca-file-log-folders.service\nAfter=moca-file-log-folders.service\n\n");
     }
     text.push_str("[Service]\n");
     if let Some(folder) = &sandbox.folder {
-        // without it, the service itself says best what is wrong
+        // With `-`, a missing folder does not stop the service, whose own error is clearer.
         line(&mut text, "ReadWritePaths", &quoted(&format!("-{}", folder.display())));
     }
     if sandbox.homes {
@@ -103,14 +104,14 @@ fn service(sandbox: &Sandbox) -> Option<String> {
     Some(text)
 }
 
-/// The folders of all logs for `systemd-tmpfiles`; `None` = nothing is outside of the log directory.
+/// Returns the folders outside the log directory for systemd-tmpfiles(8); `None` if there are none.
 fn folders(plan: &Plan) -> Option<String> {
     let mut text = HEADER.to_owned();
     let mut folders: Vec<_> = plan.logs.values().filter_map(|units| units.sandbox.folder.as_ref()).collect();
     folders.sort();
     folders.dedup();
     for folder in &folders {
-        // mode and owner are those of a new folder: who may write to one that is there is for its owner to say
+        // `:` applies mode and owner only to a new folder; those of an existing one stay.
         let folder = quoted(&folder.to_string_lossy());
         _ = writeln!(text, "d {folder} :0750 :moca-file-log :moca-file-log -");
     }
@@ -118,11 +119,11 @@ fn folders(plan: &Plan) -> Option<String> {
 }
 
 fn line(text: &mut String, option: &str, value: &str) {
-    // writing to a string cannot fail
+    // Writing to a string never fails.
     _ = writeln!(text, "{option}={value}");
 }
 
-/// As one word in which systemd expands nothing.
+/// Quotes a text as one word without specifiers.
 fn quoted(text: &str) -> String {
     let text = text.replace('\\', r"\\").replace('"', r#"\""#).replace('%', "%%");
     format!("\"{text}\"")

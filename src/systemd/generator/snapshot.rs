@@ -1,5 +1,7 @@
-//! A plan as a file. It holds what was decided, not the texts of the units, so that a newer version that words them
-//! differently finds nothing changed.
+//! Stores a plan in a file and reads it back.
+//!
+//! The file holds the settings and not the texts of the units. So a newer version that writes other
+//! texts finds no change.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -11,10 +13,10 @@ use serde::{Deserialize, Serialize};
 use super::plan::{LogUnits, Plan};
 use crate::config::LogName;
 
-/// The plan that is stored in this directory; `None` when none is.
+/// Reads the plan that is stored in `dir`; `None` if there is none.
 ///
 /// # Errors
-/// When there is a file, but none that can be read as a plan.
+/// Fails if the file exists but is not a valid plan.
 pub fn applied(dir: &Path) -> Result<Option<Plan>, SnapshotError> {
     let path = dir.join(FILE);
     let text = match fs::read_to_string(&path) {
@@ -32,10 +34,10 @@ pub fn applied(dir: &Path) -> Result<Option<Plan>, SnapshotError> {
     }
 }
 
-/// Stores the plan in this directory, which is created when it is missing, as a whole or not at all.
+/// Stores the plan in `dir`, which is created if it is missing. The write is atomic and synced.
 ///
 /// # Errors
-/// When it cannot be written; what was stored before is still there then.
+/// Fails if the plan cannot be written; the plan stored before remains.
 pub fn store(dir: &Path, plan: &Plan) -> Result<(), SnapshotError> {
     let logs = plan.logs.iter().map(|(name, units)| (name.to_string(), units.clone())).collect();
     let path = dir.join(FILE);
@@ -51,13 +53,13 @@ pub fn store(dir: &Path, plan: &Plan) -> Result<(), SnapshotError> {
     };
     let written = write();
     written.map_err(|source| {
-        // what is left of it is in nobody's way
+        // A temporary file that cannot be removed does no harm.
         drop(fs::remove_file(&new));
         SnapshotError { action: "write", path, source }
     })
 }
 
-/// The stored plan cannot be read or written.
+/// The error if a stored plan cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 #[error("can't {action} {}: {source}", path.display())]
 pub struct SnapshotError {
@@ -79,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_stored_is_applied() {
+    fn stored_plan_is_read_back() {
         let dir = tempfile::tempdir().unwrap();
         let dir = dir.path().join("new");
         assert!(applied(&dir).unwrap().is_none());
@@ -97,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_one_is_named() {
+    fn damaged_plan_is_an_error_with_its_path() {
         let dir = tempfile::tempdir().unwrap();
         for damaged in ["", "{}", r#"{"logs": {"a/b": {"listen": "127.0.0.1:1", "backlog": 1}}}"#] {
             fs::write(dir.path().join(FILE), damaged).unwrap();

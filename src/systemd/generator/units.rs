@@ -1,4 +1,4 @@
-//! The names of the units and places that belong to a log.
+//! The names of the units of a log, and the path of its admin socket.
 
 use data_encoding::HEXLOWER;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
@@ -7,39 +7,44 @@ use sha2::{Digest, Sha256};
 use super::escape::escape;
 use crate::config::LogName;
 
-/// The unit that an operator enables; everything else hangs on it.
+/// The unit that an operator enables; it wants the units of all logs.
 pub const TARGET: &str = "moca-file-log.target";
 
-/// The length that systemd allows to the name of a unit.
+/// Maximum length of a unit name in systemd.
 const MAX_UNIT_NAME_BYTES: usize = 255;
 
-/// The length that the kernel allows to the path of a socket.
+/// Maximum length of the path of a Unix socket (unix(7)).
 const MAX_SOCKET_PATH_BYTES: usize = 107;
 
-/// What systemd writes differently when it notes the path of an open socket for the time after a reload, and then does
-/// not find again, so that the socket is closed; all that is not ASCII as well. The percent sign, because it says so.
+/// The ASCII characters that are percent-encoded in the path of an admin socket.
+///
+/// When systemd reloads, it serialises the path of an open socket. With these characters, or with
+/// any that is not ASCII, it then does not recognise the path and closes the socket. The percent
+/// sign is encoded because it marks an encoded byte.
 const ENCODED_IN_PATHS: &AsciiSet = &CONTROLS.add(b'"').add(b'\'').add(b'\\').add(b'%');
 
-/// The service of a log.
+/// Returns the name of the service of a log.
 #[must_use]
 pub fn service_unit(name: &LogName) -> String {
     format!("moca-file-log@{}.service", escape(name.as_str()))
 }
 
-/// The socket unit of a log's address.
+/// Returns the name of the socket unit for the address of a log.
 #[must_use]
 pub fn socket_unit(name: &LogName) -> String {
     format!("moca-file-log@{}.socket", escape(name.as_str()))
 }
 
-/// The socket unit by which `mocactl` talks to a log.
+/// Returns the name of the socket unit through which `mocactl` administers a log.
 #[must_use]
 pub fn admin_socket_unit(name: &LogName) -> String {
     format!("moca-file-log-admin@{}.socket", escape(name.as_str()))
 }
 
-/// The path of that socket: `/run/moca-file-log/NAME.sock`, percent-encoded where the name is not plain ASCII. Where this
-/// is too long for a socket, a digest stands for the name.
+/// Returns the path of the admin socket: `/run/moca-file-log/NAME.sock`.
+///
+/// The name is percent-encoded where it is not plain ASCII. If the path becomes too long for a
+/// socket, a digest replaces the name.
 #[must_use]
 pub fn admin_path(name: &LogName) -> String {
     let path = format!("{RUN_DIR}/{}.sock", utf8_percent_encode(name.as_str(), ENCODED_IN_PATHS));
@@ -50,14 +55,14 @@ pub fn admin_path(name: &LogName) -> String {
     format!("{RUN_DIR}/%{digest}.sock")
 }
 
-/// Whether the template of the unit names that path already.
+/// Returns whether the path in the template unit is correct for this log.
 pub(super) fn admin_path_is_plain(name: &LogName) -> bool {
     admin_path(name) == format!("{RUN_DIR}/{name}.sock")
 }
 
 const RUN_DIR: &str = "/run/moca-file-log";
 
-/// Why a log of this name can have no units.
+/// Returns a message if the unit names of a log would be too long for systemd.
 pub(super) fn too_long(name: &LogName) -> Option<String> {
     let over = admin_socket_unit(name).len().checked_sub(MAX_UNIT_NAME_BYTES).filter(|&over| over > 0)?;
     Some(format!(
@@ -70,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn how_long_a_name_may_be() {
+    fn too_long_names_are_reported() {
         let wrong = |name: String| too_long(&name.parse().unwrap());
         assert_eq!(wrong("a".repeat(200)), None);
         assert_eq!(wrong(" ".repeat(57)), None);
@@ -78,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn the_operators_socket_has_a_path_that_systemd_finds_again() {
+    fn admin_socket_path_is_encoded() {
         let path = |name: &str| admin_path(&name.parse().unwrap());
         assert_eq!(path("two words;$(x)-.:"), "/run/moca-file-log/two words;$(x)-.:.sock");
         assert_eq!(path("größe"), "/run/moca-file-log/gr%C3%B6%C3%9Fe.sock");
@@ -88,7 +93,7 @@ mod tests {
         assert!(!path(&"a".repeat(83)).contains('%'));
         assert_eq!(path(&"a".repeat(84)).len(), 57);
         assert_ne!(path(&"a".repeat(84)), path(&"a".repeat(85)));
-        // no name is encoded into the digest of another
+        // No encoded name looks like a digest.
         assert!(!path("%0").starts_with("/run/moca-file-log/%0"));
         assert!(admin_path_is_plain(&"two words".parse().unwrap()));
         assert!(!admin_path_is_plain(&"größe".parse().unwrap()));
