@@ -1,4 +1,4 @@
-//! What is remembered of clients, and each check by itself.
+//! [`Guard`]: the state about clients that survives a reload, and each check by itself.
 
 use std::borrow::Cow;
 use std::io;
@@ -13,49 +13,49 @@ use http::HeaderMap;
 use super::blocking::address_filter::AddressFilter;
 use super::blocking::{BlockedEntry, persist};
 use super::client_addr::ClientAddr;
-use super::explain::{self, Asked};
+use super::explain::{self, RefusalContext};
 use super::key::{Key, PathRule};
 use super::limits::quota::Quota;
 use super::limits::rate::Rates;
-use super::limits::redis::shared_limits::Shared;
+use super::limits::redis::shared_limits::SharedLimits;
 use super::limits::windows::Count;
 use super::maintenance::Maintenance;
 use super::refusal::Refusal;
-use super::root_password::RootGate;
+use super::root_password::RootPasswordCheck;
 use super::rules::Rules;
 use super::state_file::state_file;
 use super::{key_check, required_headers};
 use crate::config::{KeyDigest, LogName, RedisUrl};
 
-/// What the service remembers about its clients. One for each log, shared by all threads.
+/// The state about the clients of one log, shared by all threads.
 pub struct Guard {
     addresses: AddressFilter,
     rates: Rates,
-    /// where limits are counted as long as it is there
-    shared: ArcSwapOption<Shared>,
-    root: RootGate,
+    /// The Redis that counts limits while it is available; `None` when none is configured.
+    shared: ArcSwapOption<SharedLimits>,
+    root: RootPasswordCheck,
     maintenance: Maintenance,
 }
 
-/// Why there is no guard.
+/// The reason why a [`Guard`] cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum GuardError {
-    /// the state directory neither exists nor can be created
+    /// The state directory does not exist and cannot be created.
     #[error("the state directory {} cannot be created: {source}", path.display())]
     StateDir {
-        /// the directory
+        /// The state directory.
         path: PathBuf,
-        /// what the system said
+        /// The error of the file system.
         source: io::Error,
     },
 }
 
 impl Guard {
-    /// Reads the blocked addresses and the state of maintenance from the state directory, which is created when it
-    /// is not there. Blocks.
+    /// Reads the block list and the maintenance mode from the state directory. Creates a missing
+    /// directory. Blocks.
     ///
     /// # Errors
-    /// Only when the directory cannot be created: a broken state file is moved aside with a warning.
+    /// [`GuardError::StateDir`]. A broken state file is no error: it is moved aside with a warning.
     pub fn open(state_dir: &Path, log: &LogName) -> Result<Self, GuardError> {
         std::fs::create_dir_all(state_dir)
             .map_err(|source| GuardError::StateDir { path: state_dir.to_owned(), source })?;
@@ -63,15 +63,15 @@ impl Guard {
             addresses: AddressFilter::open(state_file(state_dir, log, "blocked.json")),
             rates: Rates::new(),
             shared: ArcSwapOption::empty(),
-            root: RootGate::new(),
+            root: RootPasswordCheck::new(),
             maintenance: Maintenance::open(state_dir, log),
         })
     }
 
-    /// Block lists (the file's and the guard's own) → `dos_detect` → maintenance.
+    /// Checks `ip_blacklist.json` and the block list, then `dos_detect`, then maintenance.
     ///
-    /// Every request counts towards `dos_detect`, also one that is refused later. Loopback and the admin socket
-    /// neither count nor are they blocked automatically.
+    /// Every request counts towards `dos_detect`, also a request that a later check refuses.
+    /// Loopback and the admin socket do not count and are never blocked automatically.
     ///
     /// # Errors
     /// [`Refusal::Blocked`], [`Refusal::Maintenance`].
@@ -80,13 +80,13 @@ impl Guard {
         self.maintenance.check(rules, client)
     }
 
-    /// Whether [`Self::check_address`] would let `client` in; counts nothing.
+    /// Returns whether [`Self::check_address`] would admit `client`, without counting a request.
     #[must_use]
-    pub fn still_serves(&self, rules: &Rules, client: &ClientAddr) -> bool {
+    pub fn would_admit(&self, rules: &Rules, client: &ClientAddr) -> bool {
         !self.addresses.is_listed(rules, client) && self.maintenance.check(rules, client).is_ok()
     }
 
-    /// `force_headers` → `referer`.
+    /// Checks `force_headers`, then `referer`.
     ///
     /// # Errors
     /// [`Refusal::MissingForcedHeader`], [`Refusal::MissingReferer`], [`Refusal::InvalidReferer`].
@@ -94,11 +94,14 @@ impl Guard {
         required_headers::check(&rules.system, headers)
     }
 
-    /// The key that a request presents. An unknown one counts towards `block_ip_when_received_invalid_system_auth`:
-    /// more of them within an hour block the address, never loopback.
+    /// Finds the key that a request presents.
+    ///
+    /// An unknown key counts towards `block_ip_when_received_invalid_system_auth`: more of them in
+    /// an hour block the address, except loopback.
     ///
     /// # Errors
-    /// [`Refusal::MissingKey`] (none, an empty one, or more than 1024 characters), [`Refusal::UnknownKey`].
+    /// [`Refusal::MissingKey`] for no key, an empty one, or one of more than 1024 characters;
+    /// [`Refusal::UnknownKey`].
     pub fn find_key<'r>(
         &self,
         rules: &'r Rules,
@@ -106,24 +109,24 @@ impl Guard {
         client: &ClientAddr,
         now: Instant,
     ) -> Result<&'r Arc<Key>, Refusal> {
-        let presented = key_check::presentable(presented).ok_or(Refusal::MissingKey)?;
+        let presented = key_check::well_formed_key(presented).ok_or(Refusal::MissingKey)?;
         rules.key(&KeyDigest::of(presented)).ok_or_else(|| {
-            self.addresses.unknown_key(rules, client, now);
+            self.addresses.count_unknown_key(rules, client, now);
             Refusal::UnknownKey
         })
     }
 
-    /// As [`Self::find_key`], for a look at what would be: an unknown one is not counted.
+    /// Finds a key like [`Self::find_key`], without counting an unknown one.
     #[must_use]
-    pub fn known_key<'r>(&self, rules: &'r Rules, presented: &str) -> Option<&'r Arc<Key>> {
-        rules.key(&KeyDigest::of(key_check::presentable(Some(presented))?))
+    pub fn peek_key<'r>(&self, rules: &'r Rules, presented: &str) -> Option<&'r Arc<Key>> {
+        rules.key(&KeyDigest::of(key_check::well_formed_key(Some(presented))?))
     }
 
-    /// `status` → `ip` → `allowed_path` → `required.headers`.
+    /// Checks `status`, `ip`, `allowed_path` and `required.headers` of the key, in this order.
     ///
-    /// `paths` is the request's path in both of its URL forms, decoded and normalised (no empty, `.` or `..`
-    /// segments; a trailing slash does not matter). The first `allowed_path` that is one of them, or a parent of one,
-    /// admits the request.
+    /// `paths` is the path of the request in both of its URL forms, decoded and normalised: no
+    /// empty, `.` or `..` segments; a trailing slash does not matter. The first `allowed_path` that
+    /// equals one of them, or is a parent of one, admits the request.
     ///
     /// # Errors
     /// [`Refusal::KeyOffline`], [`Refusal::AddressNotAllowed`], [`Refusal::PathNotAllowed`],
@@ -138,7 +141,8 @@ impl Guard {
         key_check::check(key, client, paths, headers)
     }
 
-    /// `required.args`. `value_of` gives the value of a parameter as text, `None` when it is absent.
+    /// Checks `required.args`. `value_of` returns the value of a parameter as text, `None` when it
+    /// is absent.
     ///
     /// # Errors
     /// [`Refusal::MissingRequiredArgument`].
@@ -150,10 +154,12 @@ impl Guard {
         key_check::check_args(key, value_of)
     }
 
-    /// Spends one request of the limits of the path (by key, path and client) and of the key, or none of them.
+    /// Counts one request in the limits of the path (by key, path and client) and in those of the
+    /// key, or in none of them.
     ///
-    /// Windows are fixed, from the first hit: never more than N are accepted in one. A refused hit neither spends nor
-    /// prolongs anything. A key without limits takes no lock and no memory.
+    /// Windows are fixed, from the first hit: at most N requests are accepted in one. A refused
+    /// request neither counts nor prolongs a window. A key without limits takes no lock and no
+    /// memory.
     ///
     /// # Errors
     /// [`Refusal::TooManyRequests`].
@@ -167,24 +173,29 @@ impl Guard {
         self.rates.spend(key.limits(rule), *client, now)
     }
 
-    /// Where limits are counted from now on: in this Redis, or in memory. Returns at once; the same URL again changes
-    /// nothing. With a Redis this needs a tokio runtime, which does its work in the background.
+    /// Counts limits in this Redis from now on, or in memory for `None`. Returns at once.
+    ///
+    /// The URL that is already in use changes nothing. A Redis needs a tokio runtime for its
+    /// background task.
     pub fn share_limits(&self, redis: Option<&RedisUrl>) {
         if self.shared.load().as_ref().map(|shared| shared.url()) != redis {
-            self.shared.store(redis.map(|url| Arc::new(Shared::new(url.clone()))));
+            self.shared.store(redis.map(|url| Arc::new(SharedLimits::new(url.clone()))));
         }
     }
 
-    /// Whether [`Guard::spend_shared`] has to be asked instead of [`Guard::spend`]: this request has limits, and a
-    /// Redis that counts them is there.
+    /// Returns whether the caller must use [`Guard::spend_shared`] instead of [`Guard::spend`]: the
+    /// request has limits, and a Redis that counts them is available.
     #[must_use]
     pub fn is_shared(&self, key: &Key, rule: PathRule) -> bool {
-        !key.limits(rule).is_empty() && self.shared.load().as_ref().is_some_and(|shared| shared.is_there())
+        !key.limits(rule).is_empty()
+            && self.shared.load().as_ref().is_some_and(|shared| shared.is_available())
     }
 
-    /// [`Guard::spend`] with the counters that all instances share. Waits for Redis no longer than 50 ms; when it does
-    /// not answer, the limits in memory decide, from where Redis stood, for this request and for those after it until
-    /// Redis is back.
+    /// Counts one request like [`Guard::spend`], in the counters that all instances share.
+    ///
+    /// Waits at most 50 ms for Redis. Without an answer, the limits in memory decide, starting from
+    /// the last counts of Redis, for this request and the following ones until Redis is available
+    /// again.
     ///
     /// # Errors
     /// [`Refusal::TooManyRequests`].
@@ -200,24 +211,24 @@ impl Guard {
         if let Some(shared) = shared
             && let Some(before) = shared.take(limits, *client).await
         {
-            let outcome = limits.judge(before.iter().copied());
+            let outcome = limits.check(before.iter().copied());
             let spent = u64::from(outcome.is_ok());
             let counts = before.into_iter().map(|count| Count { hits: count.hits + spent, ..count });
-            self.rates.learn(limits, *client, counts, now);
+            self.rates.adopt(limits, *client, counts, now);
             return outcome;
         }
         self.spend(key, rule, client, now)
     }
 
-    /// The root password, in constant time. A wrong one counts: after ten within a minute from one address none is
-    /// looked at any more. Argon2id runs off the event loop, at most twice at once, and not at all for the password
-    /// that was right last.
+    /// Checks the root password, in constant time.
     ///
-    /// The admin socket, which needs no password, is the caller's to let through.
+    /// After ten wrong passwords in a minute from one address, further ones are not verified.
+    /// Argon2id runs off the event loop, at most twice at the same time, and not at all for the
+    /// last right password. The admin socket needs no password: its callers must not call this.
     ///
     /// # Errors
-    /// [`Refusal::InvalidRootPassword`] (also when none is presented, and always when none is configured),
-    /// [`Refusal::TooManyRequests`] with an empty quota.
+    /// [`Refusal::InvalidRootPassword`], also when none is presented, and always when none is
+    /// configured; [`Refusal::TooManyRequests`] with an empty quota.
     pub async fn check_root(
         &self,
         rules: &Rules,
@@ -228,13 +239,14 @@ impl Guard {
         self.root.check(&rules.root, presented, *client, now).await
     }
 
-    /// Why a request was refused, in the words of the configuration, for the operator; see [`Asked`].
+    /// Explains a refusal to the operator, in the words of the configuration.
     #[must_use]
-    pub fn explain(&self, rules: &Rules, refusal: &Refusal, asked: &Asked<'_>) -> String {
-        explain::explain(&self.addresses, &self.maintenance, rules, refusal, asked)
+    pub fn explain(&self, rules: &Rules, refusal: &Refusal, context: &RefusalContext<'_>) -> String {
+        explain::explain(&self.addresses, &self.maintenance, rules, refusal, context)
     }
 
-    /// The names of `required.args` that are missing or different; see [`Self::check_args`].
+    /// Returns the names of `required.args` that are missing or different; `value_of` is as in
+    /// [`Self::check_args`].
     pub fn missing_args<'a>(
         &self,
         key: &Key,
@@ -243,45 +255,49 @@ impl Guard {
         key_check::missing_args(key, value_of).map(str::to_owned).collect()
     }
 
-    /// The state of maintenance.
+    /// Returns the maintenance mode.
     #[must_use]
     pub const fn maintenance(&self) -> &Maintenance {
         &self.maintenance
     }
 
-    /// The addresses that were blocked automatically or by [`Guard::block`], the oldest first; at most 100,000. Those
-    /// of `ip_blacklist.json` are not among them.
+    /// Returns the addresses that were blocked automatically or by [`Guard::block`], the oldest
+    /// first: at most 100,000, without those of `ip_blacklist.json`.
     #[must_use]
     pub fn blocked(&self) -> Vec<BlockedEntry> {
         self.addresses.blocked.entries()
     }
 
-    /// How many addresses [`Guard::blocked`] would give.
+    /// Returns the number of addresses in [`Guard::blocked`].
     #[must_use]
     pub fn blocked_count(&self) -> usize {
         self.addresses.blocked.count()
     }
 
-    /// Blocks an address from the next request on; an operator may block loopback too. False when it was already.
+    /// Blocks an address from its next request on. An operator may block loopback too.
+    ///
+    /// Returns false when the address was already blocked.
     pub fn block(&self, address: IpAddr, reason: &str) -> bool {
         self.addresses.block(address, reason)
     }
 
-    /// Lets an address in again and forgets what was counted of it. False when it was not blocked.
+    /// Unblocks an address and forgets its counts. Returns false when it was not blocked.
     pub fn unblock(&self, address: IpAddr) -> bool {
         self.addresses.unblock(address)
     }
 
-    /// Keeps the block list on disk; runs as long as it is polled, on a runtime with time. A list that cannot be
-    /// written is tried again every ten seconds.
+    /// Writes the block list to disk after each change. Never returns; needs a tokio runtime with
+    /// time.
+    ///
+    /// A failed write is repeated every ten seconds.
     pub async fn persist(&self) {
         persist::persist(&self.addresses.blocked).await;
     }
 
-    /// Writes the block list if it changed since the last time: at shutdown. Blocks.
+    /// Writes the block list if it changed since the last write, for shutdown. Blocks.
     ///
     /// # Errors
-    /// Those of the file system.
+    /// An error of the file system.
     pub fn persist_now(&self) -> io::Result<()> {
         self.addresses.blocked.write()
     }

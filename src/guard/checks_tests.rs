@@ -1,4 +1,4 @@
-//! The steps of a request together: their order, what outlives a reload and a restart, what costs nothing.
+//! Tests of all checks together: their order, and the state that survives a reload and a restart.
 
 use std::num::NonZeroU64;
 use std::time::Duration;
@@ -32,7 +32,7 @@ fn rules_of(system: System) -> Rules {
 }
 
 #[test]
-fn is_shared_by_threads() {
+fn guard_and_rules_can_be_shared_by_threads() {
     fn shared<T: Send + Sync + 'static>(_value: &T) {}
     let (_dir, guard) = guard();
     shared(&guard);
@@ -41,7 +41,7 @@ fn is_shared_by_threads() {
 }
 
 #[test]
-fn the_state_directory_is_created_or_the_error_says_which() {
+fn a_missing_state_directory_is_created_or_named_in_the_error() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("file");
     std::fs::write(&file, "").unwrap();
@@ -51,7 +51,7 @@ fn the_state_directory_is_created_or_the_error_says_which() {
 }
 
 #[test]
-fn block_list_before_flood_before_maintenance() {
+fn the_block_list_comes_before_floods_and_maintenance() {
     let ((_dir, guard), now) = (guard(), Instant::now());
     let system = System { maintenance_mode: true, dos_detect: NonZeroU64::new(2), ..testing::system() };
     let rules = rules_of(system);
@@ -65,7 +65,7 @@ fn block_list_before_flood_before_maintenance() {
 }
 
 #[test]
-fn the_whitelist_of_maintenance_protects_from_no_block() {
+fn the_maintenance_whitelist_does_not_unblock() {
     let ((_dir, guard), now) = (guard(), Instant::now());
     let whitelist = IpSet::from_texts([CLIENT]).unwrap();
     let rules = rules_of(System {
@@ -79,7 +79,7 @@ fn the_whitelist_of_maintenance_protects_from_no_block() {
 }
 
 #[test]
-fn headers_of_every_request() {
+fn forced_headers_are_required() {
     let (_dir, guard) = guard();
     let required = RequiredHeader { name: HeaderName::from_static("x-app"), value: None };
     let rules = rules_of(System { force_headers: vec![required], ..testing::system() });
@@ -90,7 +90,7 @@ fn headers_of_every_request() {
 }
 
 #[test]
-fn keys_known_unknown_and_missing() {
+fn unknown_keys_block_the_address_and_missing_keys_do_not() {
     let ((_dir, guard), now) = (guard(), Instant::now());
     let system =
         System { block_ip_when_received_invalid_system_auth: NonZeroU64::new(2), ..testing::system() };
@@ -113,7 +113,7 @@ fn keys_known_unknown_and_missing() {
 }
 
 #[test]
-fn a_request_from_its_address_to_its_quota() {
+fn all_checks_of_a_request_in_their_order() {
     let ((_dir, guard), now) = (guard(), Instant::now());
     let mut files = files();
     files.keys[0].name = "web".to_owned();
@@ -132,7 +132,7 @@ fn a_request_from_its_address_to_its_quota() {
     assert_eq!(request(&Rules::new(&files)).unwrap().rate_limit().unwrap(), r#""web";r=0;t=60"#);
     let refusal = request(&Rules::new(&files)).unwrap_err();
     assert_eq!(refusal.retry_after(), Some(Duration::from_secs(60)));
-    // Refused earlier, nothing is spent.
+    // A request that an earlier check refuses does not count.
     files.keys[0].rate = "1/minute".parse().unwrap();
     files.keys[0].status = false;
     assert_eq!(request(&Rules::new(&files)), Err(Refusal::KeyOffline));
@@ -141,7 +141,7 @@ fn a_request_from_its_address_to_its_quota() {
 }
 
 #[test]
-fn as_the_files_say() {
+fn rules_of_parsed_files_apply() {
     let ((_dir, guard), now) = (guard(), Instant::now());
     let files = testing::parsed(
         r#"[{"key": "k", "status": true, "name": "web", "allowed_path": ["/moca-file-log/a/save-log:1/minute"],
@@ -174,7 +174,7 @@ fn as_the_files_say() {
 }
 
 #[test]
-fn blocked_addresses_and_maintenance_outlive_a_restart() {
+fn blocked_addresses_and_maintenance_survive_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let open = || Guard::open(dir.path(), &"a/b".replace('/', "%").parse().unwrap()).unwrap();
     let first = open();
@@ -192,7 +192,7 @@ fn blocked_addresses_and_maintenance_outlive_a_restart() {
 }
 
 #[test]
-fn changes_reach_the_disk_by_themselves() {
+fn the_background_task_writes_changes_to_disk() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let dir = tempfile::tempdir().unwrap();
     let guard = Arc::new(Guard::open(dir.path(), &"a".parse().unwrap()).unwrap());

@@ -1,7 +1,8 @@
-//! Who a request comes from: the peer, or, behind proxies that may say so, the address they report.
+//! The address of a client: the peer, or the address that a trusted proxy reports.
 //!
-//! Headers are only believed when an option names them and the peer may send them (`trusted_proxies`). Whatever
-//! cannot be read as an address means the peer's own: nobody gets rid of an address by sending nonsense.
+//! A header counts only when an option names it and `trusted_proxies` contains the peer. A value
+//! that is no address means the address of the peer, so a client cannot hide its address behind a
+//! malformed header.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -13,19 +14,20 @@ use http::header::FORWARDED;
 use super::forwarded::{self, Search};
 use crate::config::HttpSettings;
 
-/// The address that rules, limits and lines know a client by.
+/// The address of a client in rules, limits and lines.
 ///
-/// Shown without brackets and without a port; the admin socket is shown as `local`.
+/// `Display` writes it without brackets and without a port, and the admin socket as `local`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ClientAddr {
     /// An IP address. [`ClientAddr::from`] turns IPv4-mapped IPv6 addresses into IPv4 ones.
     Ip(IpAddr),
-    /// The Unix socket for the operator. No list of addresses and no state of maintenance applies to it.
+    /// The admin socket, a Unix socket for the operator. No address list and no maintenance applies
+    /// to it.
     Local,
 }
 
 impl ClientAddr {
-    /// Whether it is this machine: `127.0.0.0/8`, `::1`, or the admin socket.
+    /// Returns whether the client is on this machine: `127.0.0.0/8`, `::1`, or the admin socket.
     #[must_use]
     pub const fn is_loopback(&self) -> bool {
         match self {
@@ -35,18 +37,18 @@ impl ClientAddr {
     }
 }
 
-/// An address as it stands in a line, made without an allocation: every record has one.
+/// An address as text, made without an allocation, because every record has one.
 #[derive(Debug, Clone, Copy)]
 pub struct ClientText {
-    bytes: [u8; Self::LONGEST],
+    bytes: [u8; Self::MAX_BYTES],
     len: usize,
 }
 
 impl ClientText {
-    /// `ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255`
-    const LONGEST: usize = 45;
+    /// The length of `ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255`.
+    const MAX_BYTES: usize = 45;
 
-    /// The text.
+    /// Returns the text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         self.bytes.get(..self.len).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default()
@@ -68,24 +70,26 @@ impl fmt::Write for ClientText {
 }
 
 impl ClientAddr {
-    /// What `Display` shows. The formatting machinery alone costs a twentieth of what a record costs, so the usual
-    /// address does without it.
+    /// Returns the text of `Display`.
+    ///
+    /// IPv4 addresses are written without `core::fmt`, which would cost a twentieth of the time of
+    /// a record.
     #[must_use]
     pub fn text(&self) -> ClientText {
-        let mut text = ClientText { bytes: [0; ClientText::LONGEST], len: 0 };
+        let mut text = ClientText { bytes: [0; ClientText::MAX_BYTES], len: 0 };
         if let Self::Ip(address) = self
             && let IpAddr::V4(address) = address.to_canonical()
         {
             let mut digits = itoa::Buffer::new();
-            for (n, octet) in address.octets().into_iter().enumerate() {
-                if n > 0 {
+            for (index, octet) in address.octets().into_iter().enumerate() {
+                if index > 0 {
                     text.push(b".");
                 }
                 text.push(digits.format(octet).as_bytes());
             }
         } else {
             let written = fmt::write(&mut text, format_args!("{self}"));
-            debug_assert!(written.is_ok(), "the longest address has room");
+            debug_assert!(written.is_ok(), "the longest address fits");
         }
         text
     }
@@ -106,31 +110,35 @@ impl fmt::Display for ClientAddr {
     }
 }
 
-/// The client's address: `peer`, or what a trusted proxy reports.
+/// Returns the address of the client: `peer`, or the address that a trusted proxy reports.
 ///
-/// In this order, the first that is configured and present decides, as in Sanic:
-/// 1. `forwarded_secret`: the rightmost element of `Forwarded` (RFC 7239) with this secret; its `for`
-/// 2. `real_ip_header`: its last line
-/// 3. `proxies_count`: the entry that far from the right in `forwarded_for_header`, all of its lines joined
+/// The first of these options decides that is configured and whose header is present, as in Sanic:
+/// 1. `forwarded_secret`: the `for` of the rightmost element of `Forwarded` (RFC 7239) with this
+///    secret
+/// 2. `real_ip_header`: the last line of this header
+/// 3. `proxies_count`: the entry with this number from the right in all lines of
+///    `forwarded_for_header`
 ///
-/// An unparsable, obfuscated (`_hidden`, `unknown`) or missing address, and too few entries, mean `peer`.
+/// The result is `peer` when the address is malformed, obfuscated (`_hidden`, `unknown`) or
+/// missing, and when there are fewer entries than `proxies_count`.
 #[must_use]
 pub fn client_addr(peer: ClientAddr, headers: &HeaderMap, http: &HttpSettings) -> ClientAddr {
     let ClientAddr::Ip(peer_ip) = peer else { return peer };
-    let own = ClientAddr::from(peer_ip);
-    let nothing_configured =
+    let peer = ClientAddr::from(peer_ip);
+    let no_header_configured =
         http.forwarded_secret.is_none() && http.real_ip_header.is_none() && http.proxies_count.is_none();
-    if nothing_configured || !http.trusted_proxies.as_ref().is_none_or(|trusted| trusted.contains(peer_ip)) {
-        return own;
+    if no_header_configured || !http.trusted_proxies.as_ref().is_none_or(|trusted| trusted.contains(peer_ip))
+    {
+        return peer;
     }
-    reported(headers, http).and_then(|text| address(&text)).map_or(own, ClientAddr::from)
+    reported_text(headers, http).and_then(|text| parse_address(&text)).map_or(peer, ClientAddr::from)
 }
 
-/// The text that stands where the client's address is expected.
-fn reported<'h>(headers: &'h HeaderMap, http: &HttpSettings) -> Option<Cow<'h, [u8]>> {
+/// Returns the text that the first configured and present header reports as the address.
+fn reported_text<'h>(headers: &'h HeaderMap, http: &HttpSettings) -> Option<Cow<'h, [u8]>> {
     if let Some(secret) = http.forwarded_secret.as_deref().filter(|secret| !secret.is_empty()) {
         let lines = headers.get_all(FORWARDED).iter().map(http::HeaderValue::as_bytes);
-        match forwarded::node(lines, secret.as_bytes()) {
+        match forwarded::find_node(lines, secret.as_bytes()) {
             Search::Found(node) => return node,
             Search::Nothing => {}
         }
@@ -142,7 +150,8 @@ fn reported<'h>(headers: &'h HeaderMap, http: &HttpSettings) -> Option<Cow<'h, [
     if let Some(text) = real_ip {
         return Some(Cow::Borrowed(text));
     }
-    // Bytes, not text: one odd byte in an entry of the client's must not hide what a proxy wrote behind it.
+    // Bytes, not text: invalid UTF-8 in an entry of the client must not hide the entries of proxies
+    // after it.
     let steps = usize::try_from(http.proxies_count?.get()).ok()?.checked_sub(1)?;
     headers
         .get_all(&http.forwarded_for_header)
@@ -155,8 +164,9 @@ fn reported<'h>(headers: &'h HeaderMap, http: &HttpSettings) -> Option<Cow<'h, [
         .map(Cow::Borrowed)
 }
 
-/// An address as proxies write it: bare, with a port, bracketed, or any of these as a quoted string.
-fn address(text: &[u8]) -> Option<IpAddr> {
+/// Parses an address as proxies write it: bare, with a port, in brackets, or any of these in
+/// quotes.
+fn parse_address(text: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(text).ok()?.trim_ascii();
     let text = text.strip_prefix('"').and_then(|inner| inner.strip_suffix('"')).unwrap_or(text);
     if let Some(bracketed) = text.strip_prefix('[') {
@@ -170,12 +180,13 @@ fn address(text: &[u8]) -> Option<IpAddr> {
     })
 }
 
-/// RFC 7239, section 6: up to five digits, or an obfuscated one such as `_p80`.
+/// Returns whether the text is a port (RFC 7239, section 6): up to five digits, or obfuscated such
+/// as `_p80`.
 fn is_port(port: &str) -> bool {
     match port.strip_prefix('_') {
-        Some(hidden) => {
-            !hidden.is_empty()
-                && hidden.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+        Some(obfuscated) => {
+            !obfuscated.is_empty()
+                && obfuscated.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
         }
         None => (1..=5).contains(&port.len()) && port.bytes().all(|b| b.is_ascii_digit()),
     }
@@ -211,7 +222,7 @@ mod tests {
         HttpSettings { proxies_count: NonZeroU32::new(count), ..testing::http() }
     }
 
-    fn everything() -> HttpSettings {
+    fn all_options() -> HttpSettings {
         HttpSettings {
             forwarded_secret: Some("s3cret".to_owned()),
             real_ip_header: Some(HeaderName::from_static("x-real-ip")),
@@ -221,12 +232,12 @@ mod tests {
 
     const PEER: &str = "192.0.2.1";
 
-    fn seen(lines: &[(&'static str, &str)], http: &HttpSettings) -> String {
+    fn address_of(lines: &[(&'static str, &str)], http: &HttpSettings) -> String {
         client_addr(ip(PEER), &headers(lines), http).to_string()
     }
 
     #[test]
-    fn shown_without_brackets_and_unmapped() {
+    fn text_has_no_brackets_and_no_mapped_addresses() {
         assert_eq!(ip("::1").to_string(), "::1");
         assert_eq!(ip("::ffff:203.0.113.7").to_string(), "203.0.113.7");
         assert_eq!(ClientAddr::Ip("::ffff:203.0.113.7".parse().unwrap()).to_string(), "203.0.113.7");
@@ -248,52 +259,59 @@ mod tests {
             ("x-real-ip", "9.9.9.9"),
             ("x-forwarded-for", "9.9.9.9"),
         ];
-        assert_eq!(seen(&all, &testing::http()), PEER);
-        assert_eq!(seen(&all, &everything()), "9.9.9.9");
+        assert_eq!(address_of(&all, &testing::http()), PEER);
+        assert_eq!(address_of(&all, &all_options()), "9.9.9.9");
     }
 
     #[test]
-    fn only_trusted_peers_may_report() {
+    fn only_trusted_peers_report_addresses() {
         let all = [
             ("forwarded", "for=9.9.9.9;secret=s3cret"),
             ("x-real-ip", "9.9.9.9"),
             ("x-forwarded-for", "9.9.9.9"),
         ];
-        let trusting =
-            |list: &[&str]| HttpSettings { trusted_proxies: IpSet::from_texts(list).ok(), ..everything() };
-        assert_eq!(seen(&all, &trusting(&["192.0.2.0/24"])), "9.9.9.9");
-        assert_eq!(seen(&all, &trusting(&["192.0.3.0/24"])), PEER);
-        assert_eq!(seen(&all, &trusting(&[])), PEER);
-        assert_eq!(client_addr(ClientAddr::Local, &headers(&all), &everything()), ClientAddr::Local);
+        let with_trusted =
+            |list: &[&str]| HttpSettings { trusted_proxies: IpSet::from_texts(list).ok(), ..all_options() };
+        assert_eq!(address_of(&all, &with_trusted(&["192.0.2.0/24"])), "9.9.9.9");
+        assert_eq!(address_of(&all, &with_trusted(&["192.0.3.0/24"])), PEER);
+        assert_eq!(address_of(&all, &with_trusted(&[])), PEER);
+        assert_eq!(client_addr(ClientAddr::Local, &headers(&all), &all_options()), ClientAddr::Local);
     }
 
     #[test]
-    fn the_entry_that_our_own_proxy_wrote() {
+    fn proxies_count_selects_the_entry_from_the_right() {
         let line = [("x-forwarded-for", "6.6.6.6, 1.1.1.1,2.2.2.2")];
-        assert_eq!(seen(&line, &counting(1)), "2.2.2.2");
-        assert_eq!(seen(&line, &counting(2)), "1.1.1.1");
-        assert_eq!(seen(&line, &counting(3)), "6.6.6.6");
-        assert_eq!(seen(&line, &counting(4)), PEER, "fewer entries than proxies");
-        assert_eq!(seen(&[], &counting(1)), PEER);
+        assert_eq!(address_of(&line, &counting(1)), "2.2.2.2");
+        assert_eq!(address_of(&line, &counting(2)), "1.1.1.1");
+        assert_eq!(address_of(&line, &counting(3)), "6.6.6.6");
+        assert_eq!(address_of(&line, &counting(4)), PEER, "fewer entries than proxies");
+        assert_eq!(address_of(&[], &counting(1)), PEER);
         let lines = [
             ("x-forwarded-for", "6.6.6.6"),
             ("x-forwarded-for", "1.1.1.1, , "),
             ("x-forwarded-for", "2.2.2.2"),
         ];
-        assert_eq!(seen(&lines, &counting(2)), "1.1.1.1", "lines are joined, empty entries do not count");
-        assert_eq!(seen(&lines, &counting(3)), "6.6.6.6");
-        assert_eq!(seen(&[("x-forwarded-for", "\u{fc}ber, 1.1.1.1")], &counting(1)), "1.1.1.1");
+        assert_eq!(
+            address_of(&lines, &counting(2)),
+            "1.1.1.1",
+            "lines are joined, empty entries do not count"
+        );
+        assert_eq!(address_of(&lines, &counting(3)), "6.6.6.6");
+        assert_eq!(address_of(&[("x-forwarded-for", "\u{fc}ber, 1.1.1.1")], &counting(1)), "1.1.1.1");
     }
 
     #[test]
-    fn the_header_has_the_configured_name() {
+    fn forwarded_for_header_names_the_header() {
         let named =
             HttpSettings { forwarded_for_header: HeaderName::from_static("x-clients"), ..counting(1) };
-        assert_eq!(seen(&[("x-clients", "1.1.1.1"), ("x-forwarded-for", "2.2.2.2")], &named), "1.1.1.1");
+        assert_eq!(
+            address_of(&[("x-clients", "1.1.1.1"), ("x-forwarded-for", "2.2.2.2")], &named),
+            "1.1.1.1"
+        );
     }
 
     #[test]
-    fn spellings_of_an_address() {
+    fn addresses_with_ports_brackets_and_quotes() {
         for (text, expected) in [
             ("1.1.1.1", "1.1.1.1"),
             ("1.1.1.1:4711", "1.1.1.1"),
@@ -317,24 +335,24 @@ mod tests {
             ("fe80::1%eth0", PEER),
             ("\"", PEER),
         ] {
-            assert_eq!(seen(&[("x-forwarded-for", text)], &counting(1)), expected, "{text}");
+            assert_eq!(address_of(&[("x-forwarded-for", text)], &counting(1)), expected, "{text}");
         }
     }
 
     #[test]
-    fn the_order_of_the_options() {
-        let http = everything();
+    fn the_options_apply_in_their_order() {
+        let http = all_options();
         let forwarded = ("forwarded", "for=1.1.1.1;secret=s3cret");
         let (real, list) = (("x-real-ip", "2.2.2.2"), ("x-forwarded-for", "3.3.3.3"));
-        assert_eq!(seen(&[list, real, forwarded], &http), "1.1.1.1");
-        assert_eq!(seen(&[list, real, ("forwarded", "for=1.1.1.1;secret=guess")], &http), "2.2.2.2");
-        assert_eq!(seen(&[list, real], &http), "2.2.2.2");
-        assert_eq!(seen(&[list, ("x-real-ip", "")], &http), "3.3.3.3");
-        assert_eq!(seen(&[list], &http), "3.3.3.3");
-        assert_eq!(seen(&[list, real, ("forwarded", "for=_x;secret=s3cret")], &http), PEER);
-        assert_eq!(seen(&[list, real, ("forwarded", "secret=s3cret")], &http), PEER);
-        assert_eq!(seen(&[list, ("x-real-ip", "nonsense")], &http), PEER);
-        assert_eq!(seen(&[real, ("x-real-ip", "4.4.4.4")], &http), "4.4.4.4");
+        assert_eq!(address_of(&[list, real, forwarded], &http), "1.1.1.1");
+        assert_eq!(address_of(&[list, real, ("forwarded", "for=1.1.1.1;secret=guess")], &http), "2.2.2.2");
+        assert_eq!(address_of(&[list, real], &http), "2.2.2.2");
+        assert_eq!(address_of(&[list, ("x-real-ip", "")], &http), "3.3.3.3");
+        assert_eq!(address_of(&[list], &http), "3.3.3.3");
+        assert_eq!(address_of(&[list, real, ("forwarded", "for=_x;secret=s3cret")], &http), PEER);
+        assert_eq!(address_of(&[list, real, ("forwarded", "secret=s3cret")], &http), PEER);
+        assert_eq!(address_of(&[list, ("x-real-ip", "nonsense")], &http), PEER);
+        assert_eq!(address_of(&[real, ("x-real-ip", "4.4.4.4")], &http), "4.4.4.4");
     }
 
     fn lines() -> impl Strategy<Value = Vec<(&'static str, Vec<u8>)>> {
@@ -353,18 +371,18 @@ mod tests {
 
     proptest! {
         #[test]
-        fn never_panics_and_never_believes_an_untrusted_peer(lines in lines(), count in 0_u32..4, nobody: bool) {
+        fn never_panics_and_ignores_untrusted_peers(lines in lines(), count in 0_u32..4, trust_none: bool) {
             let mut map = HeaderMap::new();
             for (name, value) in lines {
                 if let Ok(value) = HeaderValue::from_bytes(&value) {
                     map.append(HeaderName::from_static(name), value);
                 }
             }
-            let believing = HttpSettings { proxies_count: NonZeroU32::new(count), ..everything() };
-            let _address = client_addr(ip(PEER), &map, &believing);
-            let others = if nobody { IpSet::default() } else { IpSet::from_texts(["10.0.0.0/8", "::/0"]).unwrap() };
-            let doubting = HttpSettings { trusted_proxies: Some(others), ..believing };
-            prop_assert_eq!(client_addr(ip(PEER), &map, &doubting), ip(PEER));
+            let all_trusted = HttpSettings { proxies_count: NonZeroU32::new(count), ..all_options() };
+            let _address = client_addr(ip(PEER), &map, &all_trusted);
+            let others = if trust_none { IpSet::default() } else { IpSet::from_texts(["10.0.0.0/8", "::/0"]).unwrap() };
+            let peer_untrusted = HttpSettings { trusted_proxies: Some(others), ..all_trusted };
+            prop_assert_eq!(client_addr(ip(PEER), &map, &peer_untrusted), ip(PEER));
         }
     }
 }

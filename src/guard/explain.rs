@@ -1,6 +1,8 @@
-//! Why a request was refused, for the operator who asked to know (`debug`): which rule, and what it says. A client is
-//! told no more than the refusal. Names of headers and parameters are told, never their values; nothing that could be a
-//! key or a password is.
+//! Explains a refusal to the operator (`debug`): which rule refused the request, and what the rule
+//! requires.
+//!
+//! The client gets only the refusal. Explanations contain names of headers and parameters, but no
+//! values: a value may be a key or a password.
 
 use http::HeaderMap;
 use http::header::REFERER;
@@ -14,50 +16,53 @@ use super::refusal::Refusal;
 use super::rules::Rules;
 use super::{key_check, required_headers};
 
-/// What is known of a request that was refused.
+/// The facts about a refused request that an explanation needs.
 #[derive(Debug, Clone, Copy)]
-pub struct Asked<'a> {
-    /// who asks
+pub struct RefusalContext<'a> {
+    /// The client.
     pub client: &'a ClientAddr,
-    /// the key, as far as it was recognised
+    /// The key, if it was found.
     pub key: Option<&'a Key>,
-    /// the path in both its forms
+    /// The path in both of its URL forms.
     pub paths: &'a [&'a str],
-    /// the headers
+    /// The headers of the request.
     pub headers: &'a HeaderMap,
-    /// the names of required arguments that are missing or different
+    /// The names of `required.args` that are missing or different.
     pub missing_args: &'a [String],
 }
 
-/// Why `refusal` was given, in the words of the configuration.
+/// Explains `refusal` in the words of the configuration.
 pub(super) fn explain(
     addresses: &AddressFilter,
     maintenance: &Maintenance,
     rules: &Rules,
     refusal: &Refusal,
-    asked: &Asked<'_>,
+    context: &RefusalContext<'_>,
 ) -> String {
-    let key = asked.key.map_or("of the request", |key| key.entry.name.as_str());
+    let key = context.key.map_or("of the request", |key| key.entry.name.as_str());
     match refusal {
         Refusal::MissingKey => "no key of 1 to 1024 characters in the body, the query or a header".to_owned(),
         Refusal::UnknownKey => "the key is not in api_key.json".to_owned(),
         Refusal::KeyOffline => format!("status of the key {key} is not true"),
         Refusal::AddressNotAllowed(client) => format!("ip of the key {key} does not hold {client}"),
         Refusal::PathNotAllowed => {
-            let allowed = asked.key.map(|key| key.entry.allowed_path.as_slice()).unwrap_or_default();
+            let allowed = context.key.map(|key| key.entry.allowed_path.as_slice()).unwrap_or_default();
             let allowed: Vec<_> = allowed.iter().map(|allowed| allowed.path.as_str()).collect();
-            let path = asked.paths.join(" or ");
+            let path = context.paths.join(" or ");
             format!("allowed_path of the key {key} admits [{}], not {path}", allowed.join(", "))
         }
         Refusal::MissingRequiredHeader => {
-            let missing: Vec<_> = asked
+            let missing: Vec<_> = context
                 .key
-                .map(|key| key_check::missing_headers(key, asked.headers).collect())
+                .map(|key| key_check::missing_headers(key, context.headers).collect())
                 .unwrap_or_default();
-            format!("required.headers of the key {key}: {} missing or different", list(&missing))
+            format!("required.headers of the key {key}: {} missing or different", list_with_verb(&missing))
         }
         Refusal::MissingRequiredArgument => {
-            format!("required.args of the key {key}: {} missing or different", list(asked.missing_args))
+            format!(
+                "required.args of the key {key}: {} missing or different",
+                list_with_verb(context.missing_args)
+            )
         }
         Refusal::InvalidRootPassword if rules.root.is_closed() => {
             "no root_pass in system.json: the root routes are closed".to_owned()
@@ -65,13 +70,13 @@ pub(super) fn explain(
         Refusal::InvalidRootPassword => "root_pass of the request is missing or wrong".to_owned(),
         Refusal::MissingReferer => "referer.force: there is no Referer".to_owned(),
         Refusal::InvalidReferer => {
-            format!("referer.allowed_referer does not hold {}", referers(asked.headers))
+            format!("referer.allowed_referer does not hold {}", referers(context.headers))
         }
         Refusal::MissingForcedHeader => {
-            let missing: Vec<_> = required_headers::missing_forced(&rules.system, asked.headers).collect();
-            format!("force_headers: {} missing or different", list(&missing))
+            let missing: Vec<_> = required_headers::missing_forced(&rules.system, context.headers).collect();
+            format!("force_headers: {} missing or different", list_with_verb(&missing))
         }
-        Refusal::Blocked => blocked(addresses, rules, asked.client),
+        Refusal::Blocked => blocked(addresses, rules, context.client),
         Refusal::TooManyRequests { quota, retry_after } if quota.is_empty() => {
             format!("ten wrong root passwords in a minute, for {:.1} s more", retry_after.as_secs_f64())
         }
@@ -86,8 +91,8 @@ pub(super) fn explain(
     }
 }
 
-/// `A, B are` or `A is`
-fn list(names: &[impl ToString]) -> String {
+/// Returns `A, B are` or `A is`.
+fn list_with_verb(names: &[impl ToString]) -> String {
     let names: Vec<_> = names.iter().map(ToString::to_string).collect();
     format!("{} {}", names.join(", "), if names.len() == 1 { "is" } else { "are" })
 }
@@ -115,15 +120,15 @@ fn used_up(key: &str, quota: &Quota) -> String {
     format!("rate of the key {key} is used up: {}", spent.join(", "))
 }
 
-/// Only where they come from: what follows may hold anything.
+/// Returns the origins of all `Referer` lines. The rest of a URL may contain secrets.
 fn referers(headers: &HeaderMap) -> String {
     let lines = headers.get_all(REFERER).iter().map(|line| {
         let text = String::from_utf8_lossy(line.as_bytes());
-        let from = text.find("://").map_or(0, |at| at + 3);
-        let end = text[from..].find(['/', '?', '#']).map_or(text.len(), |at| from + at);
-        // what stands before the host may be a password, and what is no origin may be anything
-        if from == 0 || text[..end].contains(['@', '=', '&']) || end > 300 {
-            return "what it is".to_owned();
+        let host = text.find("://").map_or(0, |at| at + 3);
+        let end = text[host..].find(['/', '?', '#']).map_or(text.len(), |at| host + at);
+        // A password may precede the host, and a text that is no origin may be a secret.
+        if host == 0 || text[..end].contains(['@', '=', '&']) || end > 300 {
+            return "the Referer of the request".to_owned();
         }
         text[..end].to_owned()
     });

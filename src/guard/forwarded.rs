@@ -1,31 +1,35 @@
-//! The `Forwarded` header of RFC 7239, read from the right.
+//! Parses the `Forwarded` header (RFC 7239) from the right.
 //!
-//! Proxies append, so what stands on the left was written by somebody further away, in the end by the client itself,
-//! who may leave a quoted string open (`for=x;host="`) to swallow what follows. Read from the right, the element of
-//! the nearest proxy is complete before anything of the client's is looked at.
+//! Each proxy appends its element, so the client controls the left part. A client may leave a
+//! quoted string open (`for=x;host="`) to swallow the elements that follow. A parser that starts at
+//! the right has the complete element of the nearest proxy before it reaches the text of the
+//! client.
 
 use std::borrow::Cow;
 
 use subtle::ConstantTimeEq;
 
-/// What was found.
+/// The result of [`find_node`].
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Search<'h> {
-    /// No well-formed element carries the secret.
+    /// No well-formed element has the secret.
     Nothing,
-    /// The rightmost element with the secret; its `for`, unless that is missing or stands there twice.
+    /// The `for` of the rightmost element with the secret. `None` when it is missing or occurs
+    /// twice.
     Found(Option<Cow<'h, [u8]>>),
 }
 
-/// The `for` of the rightmost element whose `secret` or `by` is `secret`. `lines` are the values of all `Forwarded`
-/// lines, in their order.
-pub(super) fn node<'h>(lines: impl DoubleEndedIterator<Item = &'h [u8]>, secret: &[u8]) -> Search<'h> {
+/// Returns the `for` of the rightmost element whose `secret` or `by` equals `secret`.
+///
+/// `lines` are the values of all `Forwarded` lines in their order.
+pub(super) fn find_node<'h>(lines: impl DoubleEndedIterator<Item = &'h [u8]>, secret: &[u8]) -> Search<'h> {
     for line in lines.rev() {
         let mut rest = Some(line);
         while let Some(text) = rest {
-            // What stands left of a malformed element cannot be told from its content.
+            // Left of a malformed element, its content and the elements before it cannot be told
+            // apart.
             let Some((element, left)) = take_element(text, secret) else { break };
-            if element.trusted {
+            if element.is_trusted {
                 return Search::Found(element.node.filter(|_| element.nodes == 1));
             }
             rest = left;
@@ -35,13 +39,17 @@ pub(super) fn node<'h>(lines: impl DoubleEndedIterator<Item = &'h [u8]>, secret:
 }
 
 #[derive(Default)]
+/// One element of the header, as far as it matters.
 struct Element<'h> {
-    trusted: bool,
+    /// `secret` or `by` equals the secret.
+    is_trusted: bool,
     node: Option<Cow<'h, [u8]>>,
+    /// Number of `for` parameters.
     nodes: u32,
 }
 
-/// Takes the rightmost element off; with it what remains on its left. `None` = malformed.
+/// Splits off the rightmost element. Returns it with the text left of it, or `None` when it is
+/// malformed.
 fn take_element<'h>(mut text: &'h [u8], secret: &[u8]) -> Option<(Element<'h>, Option<&'h [u8]>)> {
     let mut element = Element::default();
     loop {
@@ -51,7 +59,7 @@ fn take_element<'h>(mut text: &'h [u8], secret: &[u8]) -> Option<(Element<'h>, O
                 element.nodes += 1;
                 element.node = Some(value);
             } else if name.eq_ignore_ascii_case(b"secret") || name.eq_ignore_ascii_case(b"by") {
-                element.trusted |= bool::from(value.ct_eq(secret));
+                element.is_trusted |= bool::from(value.ct_eq(secret));
             }
         }
         match left {
@@ -62,22 +70,25 @@ fn take_element<'h>(mut text: &'h [u8], secret: &[u8]) -> Option<(Element<'h>, O
     }
 }
 
+/// A name and its value.
 type Pair<'h> = (&'h [u8], Cow<'h, [u8]>);
-/// The separator left of a pair, and what stands left of that.
-type Left<'h> = (u8, &'h [u8]);
+/// The separator left of a pair, and the text left of the separator.
+type Rest<'h> = (u8, &'h [u8]);
 
-/// Takes the rightmost `NAME=VALUE` off; there may be none between two separators. `None` = malformed.
+/// Splits off the rightmost `NAME=VALUE`, or nothing between two separators. Returns `None` when it
+/// is malformed.
 ///
-/// Values that ought to be quoted but need not be to be understood (`for=[2001:db8::1]:80`) are accepted.
-fn take_pair(text: &[u8]) -> Option<(Option<Pair<'_>>, Option<Left<'_>>)> {
+/// Accepts values that RFC 7239 wants in quotes and that are clear without them
+/// (`for=[2001:db8::1]:80`).
+fn take_pair(text: &[u8]) -> Option<(Option<Pair<'_>>, Option<Rest<'_>>)> {
     let text = text.trim_ascii_end();
     if let Some(body) = text.strip_suffix(b"\"") {
         let open = opening_quote(body)?;
-        let value = unescaped(body.get(open + 1..)?)?;
-        let (name, left) = cut(body.get(..open)?.strip_suffix(b"=")?);
+        let value = unescape(body.get(open + 1..)?)?;
+        let (name, left) = split_last(body.get(..open)?.strip_suffix(b"=")?);
         return is_token(name).then_some((Some((name, value)), left));
     }
-    let (pair, left) = cut(text);
+    let (pair, left) = split_last(text);
     if pair.is_empty() {
         return Some((None, left));
     }
@@ -88,8 +99,8 @@ fn take_pair(text: &[u8]) -> Option<(Option<Pair<'_>>, Option<Left<'_>>)> {
     valid.then_some((Some((name, Cow::Borrowed(value))), left))
 }
 
-/// What follows the last separator, and the separator with what precedes it.
-fn cut(text: &[u8]) -> (&[u8], Option<Left<'_>>) {
+/// Returns the text after the last separator, and the separator with the text before it.
+fn split_last(text: &[u8]) -> (&[u8], Option<Rest<'_>>) {
     match text.iter().rposition(|byte| matches!(byte, b',' | b';')) {
         Some(at) => {
             let (left, right) = text.split_at(at);
@@ -99,8 +110,8 @@ fn cut(text: &[u8]) -> (&[u8], Option<Left<'_>>) {
     }
 }
 
-/// Where the quoted string begins whose end was cut off: at the last quote behind `=`. Any other quote inside must be
-/// escaped.
+/// Returns the position of the opening quote of a quoted string without its closing quote: the last
+/// quote after `=`. Every other quote in it must be escaped.
 fn opening_quote(body: &[u8]) -> Option<usize> {
     let mut end = body.len();
     loop {
@@ -113,8 +124,8 @@ fn opening_quote(body: &[u8]) -> Option<usize> {
     }
 }
 
-/// The content of a quoted string (RFC 9110, section 5.6.4).
-fn unescaped(content: &[u8]) -> Option<Cow<'_, [u8]>> {
+/// Returns the content of a quoted string (RFC 9110, section 5.6.4) without its escapes.
+fn unescape(content: &[u8]) -> Option<Cow<'_, [u8]>> {
     if !content.iter().any(|byte| matches!(byte, b'\\' | b'"')) {
         return Some(Cow::Borrowed(content));
     }
@@ -141,7 +152,7 @@ mod tests {
     use super::*;
 
     fn found(lines: &[&str]) -> Option<String> {
-        match node(lines.iter().map(|line| line.as_bytes()), b"s3\"c") {
+        match find_node(lines.iter().map(|line| line.as_bytes()), b"s3\"c") {
             Search::Nothing => None,
             Search::Found(None) => Some("-".to_owned()),
             Search::Found(Some(node)) => Some(String::from_utf8(node.into_owned()).unwrap()),
@@ -149,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn the_element_with_the_secret() {
+    fn finds_the_rightmost_element_with_the_secret() {
         let secret = r#"secret="s3\"c""#;
         for (line, expected) in [
             (format!("for=1.1.1.1;{secret}"), "1.1.1.1"),
@@ -170,17 +181,17 @@ mod tests {
     }
 
     #[test]
-    fn what_the_client_wrote_cannot_swallow_it() {
-        let own = r#"for=1.1.1.1;secret="s3\"c""#;
+    fn text_of_the_client_cannot_hide_the_element_of_the_proxy() {
+        let proxy = r#"for=1.1.1.1;secret="s3\"c""#;
         for injected in ["for=6.6.6.6;host=\"", "for=6.6.6.6;x=\"\\", "\"\"\"", "=;=,", "\u{fc}", ";"] {
-            assert_eq!(found(&[&format!("{injected}, {own}")]).as_deref(), Some("1.1.1.1"), "{injected}");
-            assert_eq!(found(&[injected, own]).as_deref(), Some("1.1.1.1"), "{injected}");
-            assert_eq!(found(&[own, injected]).as_deref(), Some("1.1.1.1"), "{injected}");
+            assert_eq!(found(&[&format!("{injected}, {proxy}")]).as_deref(), Some("1.1.1.1"), "{injected}");
+            assert_eq!(found(&[injected, proxy]).as_deref(), Some("1.1.1.1"), "{injected}");
+            assert_eq!(found(&[proxy, injected]).as_deref(), Some("1.1.1.1"), "{injected}");
         }
     }
 
     #[test]
-    fn no_element_has_it() {
+    fn finds_nothing_without_the_secret() {
         for line in [
             "",
             ",",
@@ -200,30 +211,29 @@ mod tests {
 
     proptest! {
         #[test]
-        fn reads_anything(lines in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..4),
+        fn never_panics_on_any_bytes(lines in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..4),
                           secret in prop::collection::vec(any::<u8>(), 1..4)) {
-            let _found = node(lines.iter().map(Vec::as_slice), &secret);
+            let _found = find_node(lines.iter().map(Vec::as_slice), &secret);
         }
 
         #[test]
-        fn reads_anything_in_its_own_alphabet(line in r#"[,;="\\ forsect1]{0,60}"#, before in r#"[,;="\\ a]{0,9}"#) {
-            let _found = node([line.as_bytes()].into_iter(), b"s");
-            // whatever stands before, the nearest proxy's element is found
+        fn finds_the_appended_element_after_any_syntax(line in r#"[,;="\\ forsect1]{0,60}"#, before in r#"[,;="\\ a]{0,9}"#) {
+            let _found = find_node([line.as_bytes()].into_iter(), b"s");
             let line = format!("{before},for=1.1.1.1;secret=s");
             prop_assert_eq!(
-                node([line.as_bytes()].into_iter(), b"s"),
+                find_node([line.as_bytes()].into_iter(), b"s"),
                 Search::Found(Some(Cow::Borrowed(&b"1.1.1.1"[..])))
             );
         }
 
         #[test]
-        fn well_formed_values_survive(value in "[ -~]{0,20}", secret in "[ -~]{1,20}", token in "[a-z0-9._-]{1,9}") {
+        fn well_formed_values_are_unescaped(value in "[ -~]{0,20}", secret in "[ -~]{1,20}", token in "[a-z0-9._-]{1,9}") {
             let quoted = |text: &str| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
             let line = format!("for={token};host={}, for={};proto={token} ; secret={}, by={token}",
                 quoted(&value), quoted(&value), quoted(&secret));
             prop_assume!(secret != token);
             let expected = Search::Found(Some(Cow::Owned(value.into_bytes())));
-            prop_assert_eq!(node([line.as_bytes()].into_iter(), secret.as_bytes()), expected);
+            prop_assert_eq!(find_node([line.as_bytes()].into_iter(), secret.as_bytes()), expected);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A key of `api_key.json`, made ready for requests.
+//! A key of `api_key.json`, prepared at each reload.
 
 use std::fmt;
 
@@ -7,24 +7,25 @@ use http::HeaderName;
 use super::limits::limit::{self, Limit, Limits};
 use crate::config::KeyEntry;
 
-/// A key with everything a request needs ready-made.
+/// A key, prepared for requests.
 pub struct Key {
-    /// its entry in `api_key.json`
+    /// The entry in `api_key.json`.
     pub entry: KeyEntry,
-    /// `None` = a name that no request can carry
+    /// `required.headers`. The name is `None` when it is not a valid header name, so no request can
+    /// have it.
     pub(super) required_headers: Vec<(Option<HeaderName>, Vec<u8>)>,
-    /// `rate`
+    /// The limits of `rate`.
     pub(super) own_limits: Vec<Limit>,
-    /// of each `allowed_path`
+    /// The limits of each `allowed_path`.
     pub(super) path_limits: Vec<Vec<Limit>>,
 }
 
-/// Which `allowed_path` of a key admitted a request: the first that matches, in the order of the file.
+/// The `allowed_path` of a key that admitted a request: the first match in the order of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PathRule(pub(super) usize);
 
 impl Key {
-    /// Makes an entry ready.
+    /// Prepares an entry.
     #[must_use]
     pub fn new(entry: KeyEntry) -> Self {
         let required_headers = entry
@@ -32,24 +33,24 @@ impl Key {
             .iter()
             .map(|(name, value)| (HeaderName::from_bytes(name.as_bytes()).ok(), value.clone().into_bytes()))
             .collect();
-        let (own_limits, path_limits) = limit::limits_of(&entry);
+        let (own_limits, path_limits) = limit::prepare_limits(&entry);
         Self { entry, required_headers, own_limits, path_limits }
     }
 
-    /// The limits of a request that `rule` admitted.
+    /// Returns the limits of a request that `rule` admitted.
     pub(crate) fn limits(&self, rule: PathRule) -> Limits<'_> {
         let of_path = self.path_limits.get(rule.0).map(Vec::as_slice).unwrap_or_default();
         Limits::new(of_path, &self.own_limits)
     }
 
-    /// It asks for nothing but itself: no header, no argument, no delay.
+    /// Returns whether the key requires no header and no argument, and has no delay.
     #[must_use]
     pub fn is_plain(&self) -> bool {
         self.required_headers.is_empty() && self.entry.required_args.is_empty() && self.entry.delay.is_zero()
     }
 }
 
-/// The name only: required headers and arguments may be secrets.
+/// Shows the name only, because required headers and arguments may be secrets.
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Key").field("name", &self.entry.name).finish_non_exhaustive()

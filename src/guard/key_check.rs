@@ -1,4 +1,4 @@
-//! What a key itself demands of a request: status, address, path, headers, arguments.
+//! Checks a request against its key: status, address, path, headers, arguments.
 
 use std::borrow::Cow;
 
@@ -11,16 +11,17 @@ use super::refusal::Refusal;
 use super::required_headers;
 use crate::config::ArgValue;
 
-/// Longest key that is looked at, in characters (code points).
-const LONGEST_KEY: usize = 1024;
+/// Maximum length of a key, in code points.
+const MAX_KEY_CHARS: usize = 1024;
 
-/// The key that a request presents, if it can be one at all.
-pub(super) fn presentable(presented: Option<&str>) -> Option<&str> {
-    presented
-        .filter(|key| !key.is_empty() && (key.len() <= LONGEST_KEY || key.chars().nth(LONGEST_KEY).is_none()))
+/// Returns the presented key if its length is 1 to [`MAX_KEY_CHARS`].
+pub(super) fn well_formed_key(presented: Option<&str>) -> Option<&str> {
+    presented.filter(|key| {
+        !key.is_empty() && (key.len() <= MAX_KEY_CHARS || key.chars().nth(MAX_KEY_CHARS).is_none())
+    })
 }
 
-/// `status` → `ip` → `allowed_path` → `required.headers`.
+/// Checks `status`, `ip`, `allowed_path` and `required.headers`, in this order.
 pub(super) fn check(
     key: &Key,
     client: &ClientAddr,
@@ -43,13 +44,13 @@ pub(super) fn check(
     if has_all { Ok(rule) } else { Err(Refusal::MissingRequiredHeader) }
 }
 
-/// Whether `path` is `allowed` or below it, segment by segment.
+/// Returns whether `path` is `allowed` or below it, segment by segment.
 fn is_below(allowed: &str, path: &str) -> bool {
     let below = path.strip_prefix(allowed.strip_suffix('/').unwrap_or(allowed));
     below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// `required.args`; `value_of` gives a parameter's value as text.
+/// Checks `required.args`. `value_of` returns the value of a parameter as text.
 pub(super) fn check_args<'a>(
     key: &Key,
     value_of: &dyn Fn(&str) -> Option<Cow<'a, str>>,
@@ -58,22 +59,22 @@ pub(super) fn check_args<'a>(
     if has_all { Ok(()) } else { Err(Refusal::MissingRequiredArgument) }
 }
 
-/// The names of `required.args` that are missing or have another value.
+/// Returns the names of `required.args` that are missing or have another value.
 pub(super) fn missing_args<'k, 'a>(
     key: &'k Key,
     value_of: &dyn Fn(&str) -> Option<Cow<'a, str>>,
 ) -> impl Iterator<Item = &'k str> {
-    let is_there = |name: &str, required: &ArgValue| {
+    let is_present = |name: &str, required: &ArgValue| {
         value_of(name).is_some_and(|value| match required {
             ArgValue::Present => true,
             ArgValue::Text(text) => value.as_bytes().ct_eq(text.as_bytes()).into(),
         })
     };
     let all = key.entry.required_args.iter();
-    all.filter(move |(name, required)| !is_there(name, required)).map(|(name, _)| name.as_str())
+    all.filter(move |(name, required)| !is_present(name, required)).map(|(name, _)| name.as_str())
 }
 
-/// The names of `required.headers` that are missing or have another value.
+/// Returns the names of `required.headers` that are missing or have another value.
 pub(super) fn missing_headers<'k>(key: &'k Key, request: &HeaderMap) -> impl Iterator<Item = &'k str> {
     let names = key.entry.required_headers.iter().map(|(name, _)| name.as_str());
     let all = key.required_headers.iter().zip(names);
@@ -115,23 +116,23 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_a_key() {
+    fn a_key_has_1_to_1024_characters() {
         let long = "ü".repeat(1024);
-        assert_eq!(presentable(Some(&long)), Some(long.as_str()));
-        assert_eq!(presentable(Some("k")), Some("k"));
+        assert_eq!(well_formed_key(Some(&long)), Some(long.as_str()));
+        assert_eq!(well_formed_key(Some("k")), Some("k"));
         for missing in [None, Some(""), Some(&*"k".repeat(1025)), Some(&*"ü".repeat(1025))] {
-            assert_eq!(presentable(missing), None);
+            assert_eq!(well_formed_key(missing), None);
         }
     }
 
     #[test]
-    fn a_key_is_off_unless_it_says_so() {
+    fn a_key_is_offline_by_default() {
         assert_eq!(outcome(KeyEntry::new(KeyDigest::of("k")), "192.0.2.1", &PATHS), Err(Refusal::KeyOffline));
         assert_eq!(outcome(online(), "192.0.2.1", &PATHS), Ok(PathRule(0)));
     }
 
     #[test]
-    fn addresses() {
+    fn ip_admits_listed_addresses_and_the_admin_socket() {
         let entry = KeyEntry { ip: IpSet::from_texts(["192.0.2.0/24", "::1"]).ok(), ..online() };
         for good in ["192.0.2.9", "::1", "::ffff:192.0.2.9"] {
             assert_eq!(outcome(entry.clone(), good, &PATHS), Ok(PathRule(0)), "{good}");
@@ -140,14 +141,14 @@ mod tests {
             let refusal = Refusal::AddressNotAllowed(from(bad));
             assert_eq!(outcome(entry.clone(), bad, &PATHS), Err(refusal), "{bad}");
         }
-        let nobody = KeyEntry { ip: Some(IpSet::default()), ..online() };
-        assert!(outcome(nobody.clone(), "192.0.2.9", &PATHS).is_err());
-        let local = check(&Key::new(nobody), &ClientAddr::Local, &PATHS, &HeaderMap::new());
+        let empty_list = KeyEntry { ip: Some(IpSet::default()), ..online() };
+        assert!(outcome(empty_list.clone(), "192.0.2.9", &PATHS).is_err());
+        let local = check(&Key::new(empty_list), &ClientAddr::Local, &PATHS, &HeaderMap::new());
         assert_eq!(local, Ok(PathRule(0)), "the admin socket has no address");
     }
 
     #[test]
-    fn paths_on_segment_boundaries_in_both_forms() {
+    fn paths_match_on_segment_boundaries_in_both_forms() {
         for (allowed, path, expected) in [
             (&["/"][..], "/anything", Some(0)),
             (&["/"], "/", Some(0)),
@@ -173,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn required_headers() {
+    fn required_headers_compare_exactly() {
         let required =
             |name: &str| KeyEntry { required_headers: vec![(name.to_owned(), "Yes".to_owned())], ..online() };
         let mut request = HeaderMap::new();
@@ -189,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn required_arguments() {
+    fn required_arguments_compare_exactly() {
         let entry = KeyEntry {
             required_args: vec![
                 ("n".to_owned(), ArgValue::Text("1".to_owned())),
@@ -212,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn the_order() {
+    fn checks_run_in_their_order() {
         let mut entry = KeyEntry {
             status: false,
             ip: Some(IpSet::default()),

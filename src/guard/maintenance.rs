@@ -1,5 +1,7 @@
-//! Maintenance: on while `system.json` says so or while it was switched on by signal. The latter is kept in a marker
-//! file, `NAME.maintenance`, and so outlives restart and reboot.
+//! Maintenance mode: on while `system.json` sets it or after a signal switched it on.
+//!
+//! The marker file `NAME.maintenance` keeps the state of the signal, so that it survives restart
+//! and reboot.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,18 +15,19 @@ use super::rules::Rules;
 use super::state_file;
 use crate::config::LogName;
 
-/// The state of maintenance of one log.
+/// The maintenance mode of one log.
 ///
-/// What runs while the service does not (the operator's tool) opens it too, to switch an instance that is not there.
+/// `mocactl` opens it too, to switch the mode of an instance that does not run.
 pub struct Maintenance {
     by_signal: AtomicBool,
     marker: PathBuf,
-    /// held while the marker is changed
+    /// Held while the marker file changes.
     changing: Mutex<()>,
 }
 
 impl Maintenance {
-    /// The state as the marker file in the state directory has it. Only its presence counts, not its content.
+    /// Reads the state from the marker file in the state directory. The presence of the file
+    /// counts, not its content.
     #[must_use]
     pub fn open(state_dir: &Path, log: &LogName) -> Self {
         let marker = state_file::state_file(state_dir, log, "maintenance");
@@ -36,23 +39,24 @@ impl Maintenance {
         Self { by_signal: AtomicBool::new(by_signal), marker, changing: Mutex::new(()) }
     }
 
-    /// Whether it is on, for whatever reason.
+    /// Returns whether maintenance is on, by configuration or by signal.
     #[must_use]
     pub fn is_on(&self, rules: &Rules) -> bool {
         rules.system.maintenance_mode || self.is_on_by_signal()
     }
 
-    /// Whether it is on by signal; `maintenance_mode` in `system.json` may keep it on without.
+    /// Returns whether maintenance is on by signal, regardless of `maintenance_mode` in
+    /// `system.json`.
     #[must_use]
     pub fn is_on_by_signal(&self) -> bool {
         self.by_signal.load(Ordering::Acquire)
     }
 
-    /// Switches it. The new state is in force at once; when this returns without an error, it is also on disk.
-    /// Blocks: call it where blocking is allowed.
+    /// Switches maintenance on or off, at once and on disk. Blocks.
     ///
     /// # Errors
-    /// When the marker cannot be written or removed: the state is in force, but would not survive a restart.
+    /// An error of the file system when the marker cannot be written or removed. The new state then
+    /// applies, but does not survive a restart.
     pub fn set_by_signal(&self, on: bool) -> io::Result<()> {
         let changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let was_on = self.by_signal.swap(on, Ordering::AcqRel);
@@ -81,7 +85,8 @@ impl Maintenance {
         outcome
     }
 
-    /// Refuses whoever is not in `maintenance_mode_whitelist` while it is on; the admin socket always passes.
+    /// Refuses clients outside `maintenance_mode_whitelist` while maintenance is on. The admin
+    /// socket always passes.
     pub(super) fn check(&self, rules: &Rules, client: &ClientAddr) -> Result<(), Refusal> {
         match client {
             ClientAddr::Ip(address)
@@ -112,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn kept_across_restarts() {
+    fn the_state_survives_a_restart() {
         let dir = tempfile::tempdir().unwrap();
         let name: LogName = "a log".parse().unwrap();
         let open = || Maintenance::open(dir.path(), &name);
@@ -129,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn either_is_enough() {
+    fn the_configuration_or_a_signal_switches_it_on() {
         let dir = tempfile::tempdir().unwrap();
         let maintenance = Maintenance::open(dir.path(), &"a".parse().unwrap());
         assert!(!maintenance.is_on(&rules(false)) && maintenance.is_on(&rules(true)));
@@ -138,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_served() {
+    fn whitelist_and_admin_socket_pass() {
         let dir = tempfile::tempdir().unwrap();
         let maintenance = Maintenance::open(dir.path(), &"a".parse().unwrap());
         let client = |text: &str| ClientAddr::from(text.parse::<IpAddr>().unwrap());
@@ -151,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_that_cannot_be_kept_is_in_force_all_the_same() {
+    fn a_change_applies_even_if_it_cannot_be_written() {
         let dir = tempfile::tempdir().unwrap();
         let maintenance = Maintenance::open(&dir.path().join("missing"), &"a".parse().unwrap());
         assert!(maintenance.set_by_signal(true).is_err());

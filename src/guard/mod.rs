@@ -1,15 +1,18 @@
-//! Who may do what, from where, how fast. Knows nothing of routes and storage.
+//! Decides which client may do what, from which address and how often. Knows no routes and no
+//! storage.
 //!
-//! Two halves: [`Rules`] is what the configuration says, immutable and built anew at each reload; [`Guard`] is what the
-//! service remembers (windows of rate limits, blocked addresses, wrong passwords, maintenance) and outlives reloads.
+//! [`Rules`] is the configuration: immutable, rebuilt at each reload. [`Guard`] is the state that
+//! survives a reload: the windows of rate limits, blocked addresses, wrong passwords, maintenance.
 //!
-//! The methods of [`Guard`] are the steps of a request in their order: [`Guard::check_address`] →
-//! [`Guard::check_headers`] → [`Guard::find_key`] → [`Guard::check_key`] → [`Guard::check_args`] → [`Guard::spend`] →
-//! [`Guard::check_root`]. Each gives the first [`Refusal`] of its own checks. Nothing is spent by a request that an
-//! earlier step refused, as long as the caller keeps the order.
+//! The methods of [`Guard`] are the checks of a request. Callers call them in this order:
+//! [`Guard::check_address`], [`Guard::check_headers`], [`Guard::find_key`], [`Guard::check_key`],
+//! [`Guard::check_args`], [`Guard::spend`], [`Guard::check_root`]. Each returns the first
+//! [`Refusal`] of its own rules. In this order, a request that one check refuses does not count
+//! towards the rate limits.
 //!
-//! Time is a parameter (`now`), so that nothing here has to wait to be tested. No request waits for a disk, and all
-//! that is remembered about clients is bounded. Nothing logged here holds a secret or what a client sent.
+//! Checks take the time as a parameter (`now`), so that tests need not wait. No request waits for a
+//! disk. The memory for clients is bounded. Journal entries contain no secret and no text of a
+//! client.
 
 mod blocking;
 mod checks;
@@ -34,7 +37,7 @@ mod testing;
 pub use self::blocking::BlockedEntry;
 pub use self::checks::{Guard, GuardError};
 pub use self::client_addr::{ClientAddr, ClientText, client_addr};
-pub use self::explain::Asked;
+pub use self::explain::RefusalContext;
 pub use self::key::{Key, PathRule};
 pub use self::limits::{LimitState, Quota};
 pub use self::maintenance::Maintenance;

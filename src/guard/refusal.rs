@@ -1,4 +1,4 @@
-//! Every way to be refused, with the words for the client.
+//! Every reason to refuse a request, with its status and its text for the client.
 
 use std::time::Duration;
 
@@ -7,63 +7,64 @@ use http::StatusCode;
 use super::client_addr::ClientAddr;
 use super::limits::quota::{self, Quota};
 
-/// Why a request is refused. `Display` is the `detail` of the answer, word for word.
+/// The reason why a request is refused. `Display` is the `detail` of the answer, word for word.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// 401: no key, an empty one, or one of more than 1024 characters
+    /// 401: no key, an empty one, or one of more than 1024 characters.
     #[error("Missing API-KEY.")]
     MissingKey,
-    /// 401: a key that is not in `api_key.json`
+    /// 401: a key that is not in `api_key.json`.
     #[error("Unknown API-KEY.")]
     UnknownKey,
-    /// 403: the key's `status` is false
+    /// 403: the key's `status` is false.
     #[error("Your API-KEY is not online.")]
     KeyOffline,
-    /// 403: none of the key's `allowed_path` admits the path
+    /// 403: no `allowed_path` of the key admits the path.
     #[error("Your API-KEY can't access to this path.")]
     PathNotAllowed,
-    /// 403: the client is not in the key's `ip`
+    /// 403: the key's `ip` does not contain the client.
     #[error("Your API-KEY can't use from this ip address. ({0})")]
     AddressNotAllowed(ClientAddr),
-    /// 403: one of the key's `required.headers` is missing or different
+    /// 403: one of the key's `required.headers` is missing or different.
     #[error("Missing required header.")]
     MissingRequiredHeader,
-    /// 403: one of the key's `required.args` is missing or different
+    /// 403: one of the key's `required.args` is missing or different.
     #[error("Missing required argument.")]
     MissingRequiredArgument,
-    /// 403: a wrong root password, none, or none is configured
+    /// 403: the root password is wrong or missing, or none is configured.
     #[error("Invalid root password.")]
     InvalidRootPassword,
-    /// 403: no `Referer`, and `referer.force`
+    /// 403: no `Referer`, although `referer.force` requires one.
     #[error("Missing referer.")]
     MissingReferer,
-    /// 403: a `Referer` of an origin that is not in `allowed_referer`
+    /// 403: the origin of the `Referer` is not in `allowed_referer`.
     #[error("Invalid referer.")]
     InvalidReferer,
-    /// 403: one of `force_headers` is missing or different
+    /// 403: one of `force_headers` is missing or different.
     #[error("Missing required header, your request was blocked.")]
     MissingForcedHeader,
-    /// 403: the client's address is blocked
+    /// 403: the client's address is blocked.
     #[error("Your access was blocked by ip filter.")]
     Blocked,
-    /// 429
+    /// 429: a limit of the key is used up, or the client sent too many wrong root passwords.
     #[error("Too many requests.")]
     TooManyRequests {
-        /// until one more can be accepted; the window's length when the limit is zero
+        /// Time until one more request can be accepted; the window's length when the limit is 0.
         retry_after: Duration,
-        /// the limits of the key; empty when it was not a key's limit
+        /// The limits of the key; empty for wrong root passwords.
         quota: Quota,
     },
-    /// 503
+    /// 503: maintenance is on, and `maintenance_mode_whitelist` does not contain the client.
     #[error("MocaSystem is currently undergoing maintenance.")]
     Maintenance,
 }
 
-/// Nobody knows how long maintenance takes; a minute keeps clients from hammering and from giving up.
-const MAINTENANCE_RETRY: Duration = Duration::from_secs(60);
+/// `Retry-After` of maintenance, whose end is unknown. After a minute clients neither hammer nor
+/// give up.
+const MAINTENANCE_RETRY_AFTER: Duration = Duration::from_secs(60);
 
 impl Refusal {
-    /// The status of the answer; 401 needs `WWW-Authenticate`.
+    /// Returns the status of the answer. A 401 needs `WWW-Authenticate` (RFC 9110, section 15.5.2).
     #[must_use]
     pub const fn status(&self) -> StatusCode {
         match self {
@@ -83,19 +84,20 @@ impl Refusal {
         }
     }
 
-    /// What `Retry-After` says, in whole seconds (rounded up, at least one). `None` = no such header.
+    /// Returns the value of `Retry-After`: whole seconds, rounded up, at least 1. `None` when the
+    /// answer has no such header.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::TooManyRequests { retry_after, .. } => {
-                Some(Duration::from_secs(quota::seconds_up(*retry_after).max(1)))
+                Some(Duration::from_secs(quota::ceil_seconds(*retry_after).max(1)))
             }
-            Self::Maintenance => Some(MAINTENANCE_RETRY),
+            Self::Maintenance => Some(MAINTENANCE_RETRY_AFTER),
             _ => None,
         }
     }
 
-    /// Where the key's limits stand, for the headers of a 429.
+    /// Returns the state of the key's limits, for the headers of a 429.
     #[must_use]
     pub const fn quota(&self) -> Option<&Quota> {
         match self {
@@ -135,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn the_words_of_each() {
+    fn each_refusal_has_its_status_and_text() {
         for (refusal, status, detail) in all() {
             assert_eq!(refusal.status().as_u16(), status, "{detail}");
             assert_eq!(refusal.to_string(), detail);
@@ -145,13 +147,13 @@ mod tests {
     }
 
     #[test]
-    fn waiting_is_in_whole_seconds_and_never_nothing() {
-        let waits = |millis| {
+    fn retry_after_is_rounded_up_to_at_least_one_second() {
+        let retry_after_of = |millis| {
             let retry_after = Duration::from_millis(millis);
             Refusal::TooManyRequests { retry_after, quota: Quota::default() }.retry_after()
         };
-        assert_eq!(waits(0), Some(Duration::from_secs(1)));
-        assert_eq!(waits(1_200), Some(Duration::from_secs(2)));
-        assert_eq!(waits(3_000), Some(Duration::from_secs(3)));
+        assert_eq!(retry_after_of(0), Some(Duration::from_secs(1)));
+        assert_eq!(retry_after_of(1_200), Some(Duration::from_secs(2)));
+        assert_eq!(retry_after_of(3_000), Some(Duration::from_secs(3)));
     }
 }

@@ -1,4 +1,4 @@
-//! What every request's headers must hold: `force_headers`, then `referer`.
+//! Checks the headers that every request must have: `force_headers` and `referer`.
 
 use http::header::REFERER;
 use http::{HeaderMap, HeaderName};
@@ -7,7 +7,7 @@ use subtle::ConstantTimeEq;
 use super::refusal::Refusal;
 use crate::config::{RequiredHeader, System};
 
-/// `force_headers`, then `referer`.
+/// Checks `force_headers`, then `referer`.
 pub(super) fn check(system: &System, headers: &HeaderMap) -> Result<(), Refusal> {
     if missing_forced(system, headers).next().is_some() {
         return Err(Refusal::MissingForcedHeader);
@@ -20,25 +20,27 @@ pub(super) fn check(system: &System, headers: &HeaderMap) -> Result<(), Refusal>
         return if system.force_referer { Err(Refusal::MissingReferer) } else { Ok(()) };
     }
     let allowed = &system.allowed_referer;
-    // Each of several lines must be allowed: which one other programs look at is anybody's guess.
+    // A request may have several `Referer` lines, and programs differ in which one they read. All
+    // must be allowed.
     let all_allowed = referers.all(|line| allowed.any || line.to_str().is_ok_and(|url| allowed.allows(url)));
     if all_allowed { Ok(()) } else { Err(Refusal::InvalidReferer) }
 }
 
-/// The names of `force_headers` that are missing or have another value.
+/// Returns the names of `force_headers` that are missing or have another value.
 pub(super) fn missing_forced<'s>(
     system: &'s System,
     headers: &HeaderMap,
 ) -> impl Iterator<Item = &'s HeaderName> {
-    let is_there = |required: &RequiredHeader| match &required.value {
+    let is_present = |required: &RequiredHeader| match &required.value {
         Some(value) => has(headers, &required.name, value.as_bytes()),
         None => headers.contains_key(&required.name),
     };
-    system.force_headers.iter().filter(move |required| !is_there(required)).map(|required| &required.name)
+    system.force_headers.iter().filter(move |required| !is_present(required)).map(|required| &required.name)
 }
 
-/// Whether a line of this header has exactly this value. Such values are often secrets between a proxy and us, so
-/// they are compared in constant time.
+/// Returns whether a line of this header has exactly this value.
+///
+/// The comparison takes constant time, because such a value is often a secret that a proxy adds.
 pub(super) fn has(headers: &HeaderMap, name: &HeaderName, value: &[u8]) -> bool {
     headers.get_all(name).iter().any(|line| line.as_bytes().ct_eq(value).into())
 }
@@ -77,13 +79,13 @@ mod tests {
     }
 
     #[test]
-    fn nothing_required() {
+    fn the_defaults_require_no_header() {
         assert_eq!(check(&testing::system(), &headers(&[("referer", "anything")])), Ok(()));
         assert_eq!(check(&testing::system(), &HeaderMap::new()), Ok(()));
     }
 
     #[test]
-    fn forced_headers() {
+    fn forced_headers_compare_exactly() {
         let system = system(&[("x-app", Some("One")), ("x-any", None)], None, false);
         for (lines, good) in [
             (&[("x-app", "One"), ("x-any", "")][..], true),
@@ -99,12 +101,12 @@ mod tests {
     }
 
     #[test]
-    fn referers() {
+    fn referers_must_be_allowed() {
         let listed = &["http://localhost"][..];
         let allowed = system(&[], Some(listed), false);
         let forced = system(&[], Some(listed), true);
         let any_forced = system(&[], None, true);
-        let nobody = system(&[], Some(&[]), false);
+        let none_allowed = system(&[], Some(&[]), false);
         let own = [("referer", "http://localhost:3000/page")];
         let other = [("referer", "http://localhost.evil.example/")];
         let two = [("referer", "http://localhost/"), ("referer", "http://evil.example/")];
@@ -122,8 +124,8 @@ mod tests {
             (&any_forced, &other, Ok(())),
             (&any_forced, &odd, Ok(())),
             (&any_forced, &[], Err(Refusal::MissingReferer)),
-            (&nobody, &own, Err(Refusal::InvalidReferer)),
-            (&nobody, &[], Ok(())),
+            (&none_allowed, &own, Err(Refusal::InvalidReferer)),
+            (&none_allowed, &[], Ok(())),
         ] {
             assert_eq!(check(system, &headers(lines)), expected, "{lines:?}");
         }

@@ -1,7 +1,9 @@
-//! The root password: compared in constant time over digests, or verified by Argon2id off the event loop.
+//! The root password: compared over digests in constant time, or verified by Argon2id off the event
+//! loop.
 //!
-//! Guessing is slow for the guesser, not for the service: at most ten wrong ones a minute from one address are looked
-//! at, at most two Argon2id verifications run at once, and the last password that was right is not verified again.
+//! Guessing is slow for the client and cheap for the service: an address gets at most ten wrong
+//! attempts a minute, at most two Argon2id verifications run at the same time, and the last right
+//! password is not verified again.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,6 +14,7 @@ use subtle::ConstantTimeEq;
 use tokio::sync::Semaphore;
 
 use super::client_addr::ClientAddr;
+use super::key_check;
 use super::limits::quota::Quota;
 use super::limits::windows::{Count, Windows};
 use super::refusal::Refusal;
@@ -19,20 +22,24 @@ use crate::config::RootPassword;
 
 type PasswordDigest = [u8; 32];
 
-/// The configured password, ready to be compared.
-pub(super) enum Root {
+/// The configured password, prepared for comparison.
+pub(super) enum ExpectedPassword {
+    /// No password is configured: the root routes are closed.
     Closed,
+    /// The SHA-256 of a password in clear text.
     Clear(PasswordDigest),
+    /// A hash in PHC string format.
     Argon2id(Arc<str>),
 }
 
-impl Root {
-    /// No password is the right one.
+impl ExpectedPassword {
+    /// Returns whether every password is wrong, because none is configured.
     pub(super) const fn is_closed(&self) -> bool {
         matches!(self, Self::Closed)
     }
 
-    /// An empty password closes the routes like none.
+    /// Prepares the configured password. An empty one closes the root routes, as if none were
+    /// configured.
     pub(super) fn new(configured: &RootPassword) -> Self {
         match configured {
             RootPassword::Clear(text) if !text.is_empty() => Self::Clear(digest(text)),
@@ -42,52 +49,59 @@ impl Root {
     }
 }
 
-const WRONG_A_MINUTE: u64 = 10;
-const MINUTE: Duration = Duration::from_secs(60);
-/// Addresses that are counted at once.
-const CAP: usize = 10_000;
-/// Each takes as much memory and time as the hash asks for.
-const VERIFICATIONS_AT_ONCE: usize = 2;
+/// Maximum number of wrong attempts of one address in a window.
+const MAX_WRONG_PER_WINDOW: u64 = 10;
+const WRONG_PASSWORD_WINDOW: Duration = Duration::from_secs(60);
+/// Maximum number of addresses whose attempts are counted at the same time.
+const MAX_COUNTED_CLIENTS: usize = 10_000;
+/// Maximum number of Argon2id verifications at the same time. The hash determines the memory and
+/// time of each.
+const MAX_CONCURRENT_VERIFICATIONS: usize = 2;
 
-/// What is remembered of earlier attempts.
-pub(super) struct RootGate {
-    shared: Arc<Shared>,
-    turns: Arc<Semaphore>,
+/// The check of the root password, with the memory of earlier attempts.
+pub(super) struct RootPasswordCheck {
+    attempts: Arc<Attempts>,
+    verifications: Arc<Semaphore>,
 }
 
-struct Shared {
+/// Attempts by address, and the last right password.
+struct Attempts {
     wrong: Mutex<Windows<ClientAddr>>,
-    /// the hash that was verified last, and the digest of the password that was right
+    /// The last verified hash, and the digest of its right password.
     verified: Mutex<Option<(Arc<str>, PasswordDigest)>>,
 }
 
-impl RootGate {
+impl RootPasswordCheck {
     pub(super) fn new() -> Self {
-        let wrong = Mutex::new(Windows::new(CAP));
+        let wrong = Mutex::new(Windows::new(MAX_COUNTED_CLIENTS));
         Self {
-            shared: Arc::new(Shared { wrong, verified: Mutex::new(None) }),
-            turns: Arc::new(Semaphore::new(VERIFICATIONS_AT_ONCE)),
+            attempts: Arc::new(Attempts { wrong, verified: Mutex::new(None) }),
+            verifications: Arc::new(Semaphore::new(MAX_CONCURRENT_VERIFICATIONS)),
         }
     }
 
-    /// See [`crate::guard::Guard::check_root`].
+    /// Checks the presented password and counts a wrong one.
+    ///
+    /// # Errors
+    /// [`Refusal::InvalidRootPassword`]; [`Refusal::TooManyRequests`] after too many wrong
+    /// attempts.
     pub(super) async fn check(
         &self,
-        root: &Root,
+        root: &ExpectedPassword,
         presented: Option<&str>,
         client: ClientAddr,
         now: Instant,
     ) -> Result<(), Refusal> {
-        let Some(presented) = super::key_check::presentable(presented) else {
+        let Some(presented) = key_check::well_formed_key(presented) else {
             return Err(Refusal::InvalidRootPassword);
         };
         match root {
-            Root::Closed => Err(Refusal::InvalidRootPassword),
-            Root::Clear(expected) => {
-                self.shared.reserve(client, now)?;
-                self.shared.settle(bool::from(digest(presented).ct_eq(expected)), client)
+            ExpectedPassword::Closed => Err(Refusal::InvalidRootPassword),
+            ExpectedPassword::Clear(expected) => {
+                self.attempts.reserve(client, now)?;
+                self.attempts.settle(bool::from(digest(presented).ct_eq(expected)), client)
             }
-            Root::Argon2id(hash) => self.check_hashed(hash, presented, client, now).await,
+            ExpectedPassword::Argon2id(hash) => self.check_hashed(hash, presented, client, now).await,
         }
     }
 
@@ -99,51 +113,58 @@ impl RootGate {
         now: Instant,
     ) -> Result<(), Refusal> {
         let presented_digest = digest(presented);
-        self.shared.may_try(client, now)?;
-        if self.shared.was_verified(hash, &presented_digest) {
+        self.attempts.check_attempts(client, now)?;
+        if self.attempts.was_verified(hash, &presented_digest) {
             return Ok(());
         }
-        let Ok(turn) = Arc::clone(&self.turns).acquire_owned().await else {
+        let Ok(permit) = Arc::clone(&self.verifications).acquire_owned().await else {
             return Err(Refusal::InvalidRootPassword);
         };
-        // While this one waited for its turn, others from the same address may have been right or wrong.
-        if self.shared.was_verified(hash, &presented_digest) {
-            return self.shared.may_try(client, now);
+        // Other attempts from the same address may have succeeded or failed while this one waited.
+        if self.attempts.was_verified(hash, &presented_digest) {
+            return self.attempts.check_attempts(client, now);
         }
-        self.shared.reserve(client, now)?;
-        let (shared, hash, presented) = (Arc::clone(&self.shared), Arc::clone(hash), presented.to_owned());
-        // All of it in the task: a client that hangs up meanwhile neither frees the turn nor undoes the count.
+        self.attempts.reserve(client, now)?;
+        let (attempts, hash, presented) =
+            (Arc::clone(&self.attempts), Arc::clone(hash), presented.to_owned());
+        // The task does all of it: a client that disconnects neither frees the permit nor undoes
+        // the count.
         let verification = tokio::task::spawn_blocking(move || {
-            let right = Argon2::default().verify_password(presented.as_bytes(), &*hash).is_ok();
-            if right {
-                shared.remember(hash, presented_digest);
+            let is_right = Argon2::default().verify_password(presented.as_bytes(), &*hash).is_ok();
+            if is_right {
+                attempts.remember(hash, presented_digest);
             }
-            let outcome = shared.settle(right, client);
-            drop(turn);
+            let outcome = attempts.settle(is_right, client);
+            drop(permit);
             outcome
         });
         verification.await.unwrap_or(Err(Refusal::InvalidRootPassword))
     }
 }
 
-impl Shared {
-    /// Refuses an address that was wrong too often.
-    fn may_try(&self, client: ClientAddr, now: Instant) -> Result<(), Refusal> {
-        allowed(self.wrong.lock().unwrap_or_else(PoisonError::into_inner).count(&client, MINUTE, now))
+impl Attempts {
+    /// Refuses an address with too many wrong attempts.
+    fn check_attempts(&self, client: ClientAddr, now: Instant) -> Result<(), Refusal> {
+        check_count(self.wrong.lock().unwrap_or_else(PoisonError::into_inner).count(
+            &client,
+            WRONG_PASSWORD_WINDOW,
+            now,
+        ))
     }
 
-    /// Counts an attempt as wrong before it is looked at, so that attempts at the same time cannot exceed the limit.
+    /// Counts an attempt as wrong before it is checked, so that concurrent attempts cannot exceed
+    /// the limit.
     fn reserve(&self, client: ClientAddr, now: Instant) -> Result<(), Refusal> {
         let mut wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
-        allowed(wrong.count(&client, MINUTE, now))?;
-        wrong.hit(client, MINUTE, now);
+        check_count(wrong.count(&client, WRONG_PASSWORD_WINDOW, now))?;
+        wrong.hit(client, WRONG_PASSWORD_WINDOW, now);
         Ok(())
     }
 
-    /// Takes the reservation back when the password was right.
-    fn settle(&self, right: bool, client: ClientAddr) -> Result<(), Refusal> {
-        if right {
-            self.wrong.lock().unwrap_or_else(PoisonError::into_inner).take_back(&client);
+    /// Ends a reserved attempt: uncounts it when the password was right.
+    fn settle(&self, is_right: bool, client: ClientAddr) -> Result<(), Refusal> {
+        if is_right {
+            self.wrong.lock().unwrap_or_else(PoisonError::into_inner).undo_hit(&client);
             return Ok(());
         }
         Err(Refusal::InvalidRootPassword)
@@ -151,7 +172,9 @@ impl Shared {
 
     fn was_verified(&self, hash: &str, presented: &PasswordDigest) -> bool {
         let verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
-        verified.as_ref().is_some_and(|(of, right)| **of == *hash && bool::from(right.ct_eq(presented)))
+        verified.as_ref().is_some_and(|(verified_hash, right)| {
+            **verified_hash == *hash && bool::from(right.ct_eq(presented))
+        })
     }
 
     fn remember(&self, hash: Arc<str>, password: PasswordDigest) {
@@ -159,8 +182,8 @@ impl Shared {
     }
 }
 
-fn allowed(wrong: Count) -> Result<(), Refusal> {
-    if wrong.hits >= WRONG_A_MINUTE {
+fn check_count(wrong: Count) -> Result<(), Refusal> {
+    if wrong.hits >= MAX_WRONG_PER_WINDOW {
         return Err(Refusal::TooManyRequests { retry_after: wrong.closes_in, quota: Quota::default() });
     }
     Ok(())

@@ -1,22 +1,23 @@
-//! The rules in force: immutable, made ready for requests once per reload.
+//! The configuration as checks need it: immutable, prepared at each reload.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::key::Key;
-use super::root_password::Root;
+use super::root_password::ExpectedPassword;
 use crate::config::{Files, IpSet, KeyDigest, System};
 
-/// What the configuration files say about who may do what.
+/// The keys, the IP blacklist, `system.json` and the root password.
 pub struct Rules {
     keys: HashMap<KeyDigest, Arc<Key>>,
     pub(super) blacklist: IpSet,
     pub(super) system: System,
-    pub(super) root: Root,
+    pub(super) root: ExpectedPassword,
 }
 
 impl Rules {
-    /// The rules that these files make. Of several entries with the same key the first one counts.
+    /// Prepares the rules of the configuration files. The first of several entries with the same
+    /// key counts.
     #[must_use]
     pub fn new(files: &Files) -> Self {
         let mut keys = HashMap::with_capacity(files.keys.len());
@@ -27,16 +28,17 @@ impl Rules {
             keys,
             blacklist: files.blacklist.clone(),
             system: files.system.clone(),
-            root: Root::new(&files.system.root_pass),
+            root: ExpectedPassword::new(&files.system.root_pass),
         }
     }
 
-    /// The key with this digest. Looking it up compares digests only, so time tells nothing about a key.
+    /// Returns the key with this digest. The lookup compares digests only, so its time reveals
+    /// nothing about a key.
     pub(super) fn key(&self, digest: &KeyDigest) -> Option<&Arc<Key>> {
         self.keys.get(digest)
     }
 
-    /// All keys, in no particular order.
+    /// Returns all keys, in no particular order.
     pub fn keys(&self) -> impl Iterator<Item = &Arc<Key>> {
         self.keys.values()
     }

@@ -1,4 +1,4 @@
-//! The files in the state directory that outlive a restart: where they are, and how they are replaced whole.
+//! The files in the state directory: their names, and their atomic replacement.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -6,17 +6,17 @@ use std::path::{Path, PathBuf};
 
 use crate::config::LogName;
 
-/// `STATE_DIR/NAME.SUFFIX`, where NAME is [`LogName::file_stem`].
+/// Returns the path `STATE_DIR/NAME.SUFFIX`, where NAME is [`LogName::file_stem`].
 #[must_use]
 pub fn state_file(state_dir: &Path, log: &LogName, suffix: &str) -> PathBuf {
     state_dir.join(format!("{}.{suffix}", log.file_stem()))
 }
 
-/// Replaces the file as a whole: after a crash there is the old one or the new one, and what was returned from is on
-/// disk. Blocks.
+/// Replaces the file atomically and durably: after a crash, the old or the new file is there.
+/// Blocks.
 ///
 /// # Errors
-/// Those of the file system; the old file is still there then.
+/// An error of the file system. The old file is then unchanged.
 pub(super) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".tmp");
@@ -28,10 +28,10 @@ pub(super) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     sync_directory(path)
 }
 
-/// Removes the file, durably; one that is not there is no error. Blocks.
+/// Removes the file durably. A missing file is no error. Blocks.
 ///
 /// # Errors
-/// Those of the file system.
+/// An error of the file system.
 pub(super) fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -44,18 +44,19 @@ fn sync_directory(path: &Path) -> io::Result<()> {
     path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())
 }
 
-/// Moves a file that cannot be used out of the way, where somebody may still look at it, and says so.
-pub(super) fn move_aside(path: &Path, why: &dyn std::fmt::Display) {
+/// Renames an unusable file to `FILE.broken`, where the operator can look at it, and logs a
+/// warning.
+pub(super) fn move_aside(path: &Path, reason: &dyn std::fmt::Display) {
     let mut aside = path.as_os_str().to_owned();
     aside.push(".broken");
     let aside = PathBuf::from(aside);
     let (from, to) = (path.display(), aside.display());
     match fs::rename(path, &aside) {
         Ok(()) => {
-            crate::event!(warn, STATE_FILE_BROKEN; "{from} cannot be used ({why}), moved to {to}");
+            crate::event!(warn, STATE_FILE_BROKEN; "{from} cannot be used ({reason}), moved to {to}");
         }
         Err(error) => {
-            crate::event!(warn, STATE_FILE_BROKEN; "{from} cannot be used ({why}), nor moved ({error})");
+            crate::event!(warn, STATE_FILE_BROKEN; "{from} cannot be used ({reason}), nor moved ({error})");
         }
     }
 }
@@ -65,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_files() {
+    fn the_log_name_is_escaped_in_the_path() {
         let name = |text: &str| {
             let file = state_file(Path::new("/s"), &text.parse().unwrap(), "blocked.json");
             file.to_str().unwrap().to_owned()
@@ -76,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn replaced_and_removed() {
+    fn replaces_and_removes_files() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.json");
         replace(&path, b"1").unwrap();

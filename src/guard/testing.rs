@@ -1,7 +1,8 @@
-//! Configurations for tests: everything at its default.
+//! Configurations for tests.
 
 use crate::config::{Files, HttpSettings, Sources, System};
 
+/// Returns a configuration with every option at its default.
 pub(super) fn files() -> Files {
     parsed("", "", "")
 }
@@ -14,7 +15,7 @@ pub(super) fn http() -> HttpSettings {
     files().http
 }
 
-/// The files with these texts; empty = there is no such file.
+/// Parses files with these texts. An empty text means that the file is missing.
 pub(super) fn parsed(api_key: &str, system: &str, http: &str) -> Files {
     let file = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     let sources = Sources {

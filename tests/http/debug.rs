@@ -143,7 +143,7 @@ fn each_refusal_says_which_rule_it_was() {
     let bad = ask(&save, &[("Referer", "https://bad.test/p?root_pass=t0p-s3cret")]);
     expect(bad, 403, "referer.allowed_referer does not hold https://bad.test:".trim_end_matches(':'), None);
     let user = ask(&save, &[("Referer", "https://u:t0p-s3cret@bad.test/")]);
-    expect(user, 403, "referer.allowed_referer does not hold what it is", None);
+    expect(user, 403, "referer.allowed_referer does not hold the Referer of the request", None);
     expect(ask(&save, &[("X-Real-IP", "203.0.113.66")]), 403, "ip_blacklist.json holds the address", None);
     let line = explained(&server, "ip_blacklist.json");
     assert!(line.contains(" MOCA_CLIENT=203.0.113.66"), "{line}");

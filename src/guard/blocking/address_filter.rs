@@ -1,6 +1,8 @@
-//! Who is kept out by address: the operator's list, addresses that were blocked for flooding or for trying keys.
+//! Refuses clients by address: `ip_blacklist.json`, the block list, floods (`dos_detect`), unknown
+//! keys.
 //!
-//! Loopback and the admin socket are never counted and never blocked automatically, but an operator may list loopback.
+//! Loopback and the admin socket are never counted and never blocked automatically. An operator may
+//! block loopback.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -15,9 +17,10 @@ use crate::guard::rules::Rules;
 
 /// The window of `dos_detect`.
 const FLOOD_WINDOW: Duration = Duration::from_secs(1);
-/// How long unknown keys are remembered, from the first one.
+/// The window of `block_ip_when_received_invalid_system_auth`, from the first unknown key.
 const UNKNOWN_KEY_WINDOW: Duration = Duration::from_secs(3600);
 
+/// The block list, and the counters that extend it.
 pub(crate) struct AddressFilter {
     pub(crate) blocked: Arc<BlockList>,
     requests: HitCounters,
@@ -33,7 +36,11 @@ impl AddressFilter {
         }
     }
 
-    /// The block lists, then `dos_detect`: the request that exceeds it is refused, and so is all that follows.
+    /// Checks the block lists, then `dos_detect`. The request that exceeds `dos_detect` blocks its
+    /// address.
+    ///
+    /// # Errors
+    /// [`Refusal::Blocked`].
     pub(crate) fn check(&self, rules: &Rules, client: &ClientAddr, now: Instant) -> Result<(), Refusal> {
         let ClientAddr::Ip(address) = *client else { return Ok(()) };
         if self.is_listed(rules, client) {
@@ -48,23 +55,25 @@ impl AddressFilter {
         Err(Refusal::Blocked)
     }
 
-    /// The block lists.
+    /// Returns whether `ip_blacklist.json` or the block list contains the address.
     pub(crate) fn is_listed(&self, rules: &Rules, client: &ClientAddr) -> bool {
         let ClientAddr::Ip(address) = *client else { return false };
-        // Both lists know IPv4 addresses as such, also when the peer of a dual-stack socket was passed as it came.
+        // Both lists contain IPv4 addresses as such; a dual-stack socket reports them as
+        // IPv4-mapped IPv6 filter.
         let address = address.to_canonical();
         let listed = !rules.blacklist.is_empty() && rules.blacklist.contains(address);
         listed || self.blocked.contains(address)
     }
 
-    /// Counts an unknown key; more of them than `block_ip_when_received_invalid_system_auth` within an hour block the
-    /// address from the next request on.
-    pub(crate) fn unknown_key(&self, rules: &Rules, client: &ClientAddr, now: Instant) {
+    /// Counts an unknown key. More than `block_ip_when_received_invalid_system_auth` of them in an
+    /// hour block the address from its next request on.
+    pub(crate) fn count_unknown_key(&self, rules: &Rules, client: &ClientAddr, now: Instant) {
         let ClientAddr::Ip(address) = *client else { return };
         let address = address.to_canonical();
         let count = self.unknown_keys.hit(address, now);
         if count == 1 {
-            // Once an hour and address: trying keys must not be a way to flood the journal.
+            // Once an hour and address, so that a client cannot flood the journal with unknown
+            // keys.
             crate::event!(warn, UNKNOWN_KEY, MOCA_CLIENT:% = client; "unknown key from {client}");
         }
         let limit = rules.system.block_ip_when_received_invalid_system_auth;
@@ -84,21 +93,23 @@ impl AddressFilter {
         }
     }
 
+    /// Blocks an address for the operator. Returns false when it was already blocked.
     pub(crate) fn block(&self, address: IpAddr, reason: &str) -> bool {
         let address = address.to_canonical();
-        let new = self.blocked.block(address, reason);
-        if new {
+        let is_new = self.blocked.block(address, reason);
+        if is_new {
             crate::event!(
                 info, ADDRESS_BLOCKED, MOCA_CLIENT:% = address;
                 "{address} is blocked by the operator"
             );
         }
-        new
+        is_new
     }
 
+    /// Unblocks an address and forgets its counts. Returns false when it was not blocked.
     pub(crate) fn unblock(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
-        // Counted anew: else the next unknown key would block the address again.
+        // Otherwise the next unknown key would block the address again.
         self.requests.forget(address);
         self.unknown_keys.forget(address);
         let was_blocked = self.blocked.unblock(address);
@@ -138,15 +149,15 @@ mod tests {
         ClientAddr::from(ip(text))
     }
 
-    fn addresses() -> (tempfile::TempDir, AddressFilter) {
+    fn filter() -> (tempfile::TempDir, AddressFilter) {
         let dir = tempfile::tempdir().unwrap();
-        let addresses = AddressFilter::open(dir.path().join("a.blocked.json"));
-        (dir, addresses)
+        let filter = AddressFilter::open(dir.path().join("a.blocked.json"));
+        (dir, filter)
     }
 
     #[test]
-    fn both_lists() {
-        let ((_dir, addresses), now) = (addresses(), Instant::now());
+    fn both_block_lists_refuse() {
+        let ((_dir, filter), now) = (filter(), Instant::now());
         let rules = rules(0, 0, &["192.0.2.0/25", "127.0.0.1"]);
         for (text, expected) in [
             ("192.0.2.1", Err(Refusal::Blocked)),
@@ -154,76 +165,76 @@ mod tests {
             ("127.0.0.1", Err(Refusal::Blocked)),
             ("127.0.0.2", Ok(())),
         ] {
-            assert_eq!(addresses.check(&rules, &client(text), now), expected, "{text}");
+            assert_eq!(filter.check(&rules, &client(text), now), expected, "{text}");
         }
-        assert_eq!(addresses.check(&rules, &ClientAddr::Local, now), Ok(()));
-        assert!(addresses.block(ip("::ffff:192.0.2.200"), "by hand"));
-        assert_eq!(addresses.check(&rules, &client("192.0.2.200"), now), Err(Refusal::Blocked));
+        assert_eq!(filter.check(&rules, &ClientAddr::Local, now), Ok(()));
+        assert!(filter.block(ip("::ffff:192.0.2.200"), "by hand"));
+        assert_eq!(filter.check(&rules, &client("192.0.2.200"), now), Err(Refusal::Blocked));
         let mapped = ClientAddr::Ip(ip("::ffff:192.0.2.200"));
-        assert_eq!(addresses.check(&rules, &mapped, now), Err(Refusal::Blocked));
-        assert!(addresses.unblock(ip("192.0.2.200")));
-        assert_eq!(addresses.check(&rules, &client("192.0.2.200"), now), Ok(()));
+        assert_eq!(filter.check(&rules, &mapped, now), Err(Refusal::Blocked));
+        assert!(filter.unblock(ip("192.0.2.200")));
+        assert_eq!(filter.check(&rules, &client("192.0.2.200"), now), Ok(()));
     }
 
     #[test]
-    fn a_flood_blocks_for_good() {
-        let ((_dir, addresses), start) = (addresses(), Instant::now());
+    fn a_flood_blocks_its_address_permanently() {
+        let ((_dir, filter), start) = (filter(), Instant::now());
         let rules = rules(5, 0, &[]);
         let (flooder, other) = (client("192.0.2.1"), client("192.0.2.2"));
         for second in 0..3 {
             for n in 0..5 {
                 let now = start + Duration::from_millis(1_000 * second + 199 * n);
-                assert_eq!(addresses.check(&rules, &flooder, now), Ok(()), "{second} {n}");
+                assert_eq!(filter.check(&rules, &flooder, now), Ok(()), "{second} {n}");
             }
         }
         let now = start + Duration::from_secs(10);
-        let outcomes: Vec<_> = (0..7).map(|_| addresses.check(&rules, &flooder, now).is_ok()).collect();
+        let outcomes: Vec<_> = (0..7).map(|_| filter.check(&rules, &flooder, now).is_ok()).collect();
         assert_eq!(outcomes, [true, true, true, true, true, false, false]);
         let later = now + Duration::from_secs(86_400);
-        assert_eq!(addresses.check(&rules, &flooder, later), Err(Refusal::Blocked));
-        assert_eq!(addresses.check(&rules, &other, later), Ok(()));
-        let entry = addresses.blocked.entries().remove(0);
+        assert_eq!(filter.check(&rules, &flooder, later), Err(Refusal::Blocked));
+        assert_eq!(filter.check(&rules, &other, later), Ok(()));
+        let entry = filter.blocked.entries().remove(0);
         assert_eq!(entry.reason, "more than 5 requests in a second (dos_detect)");
-        addresses.unblock(entry.address);
-        assert_eq!(addresses.check(&rules, &flooder, now), Ok(()), "counted anew");
+        filter.unblock(entry.address);
+        assert_eq!(filter.check(&rules, &flooder, now), Ok(()), "the count starts at 0 again");
     }
 
     #[test]
-    fn loopback_never_floods() {
-        let ((_dir, addresses), now) = (addresses(), Instant::now());
+    fn loopback_is_never_blocked_automatically() {
+        let ((_dir, filter), now) = (filter(), Instant::now());
         let rules = rules(1, 1, &[]);
-        for own in [client("127.0.0.1"), client("::1"), client("127.9.9.9"), ClientAddr::Local] {
+        for local in [client("127.0.0.1"), client("::1"), client("127.9.9.9"), ClientAddr::Local] {
             for _ in 0..10 {
-                assert_eq!(addresses.check(&rules, &own, now), Ok(()));
-                addresses.unknown_key(&rules, &own, now);
+                assert_eq!(filter.check(&rules, &local, now), Ok(()));
+                filter.count_unknown_key(&rules, &local, now);
             }
-            assert_eq!(addresses.check(&rules, &own, now), Ok(()));
+            assert_eq!(filter.check(&rules, &local, now), Ok(()));
         }
     }
 
     #[test]
     fn unknown_keys_block_only_when_configured() {
-        let ((_dir, addresses), start) = (addresses(), Instant::now());
+        let ((_dir, filter), start) = (filter(), Instant::now());
         let (off, on) = (rules(0, 0, &[]), rules(0, 3, &[]));
-        let trier = client("192.0.2.1");
+        let client = client("192.0.2.1");
         for _ in 0..100 {
-            addresses.unknown_key(&off, &trier, start);
+            filter.count_unknown_key(&off, &client, start);
         }
-        assert_eq!(addresses.check(&off, &trier, start), Ok(()));
+        assert_eq!(filter.check(&off, &client, start), Ok(()));
         let start = start + Duration::from_secs(3600);
         for n in 0..3 {
-            addresses.unknown_key(&on, &trier, start);
-            assert_eq!(addresses.check(&on, &trier, start), Ok(()), "{n}");
+            filter.count_unknown_key(&on, &client, start);
+            assert_eq!(filter.check(&on, &client, start), Ok(()), "{n}");
         }
         let later = start + Duration::from_secs(3600);
-        addresses.unknown_key(&on, &trier, later);
-        assert_eq!(addresses.check(&on, &trier, later), Ok(()), "the first three are forgotten");
+        filter.count_unknown_key(&on, &client, later);
+        assert_eq!(filter.check(&on, &client, later), Ok(()), "the first three are forgotten");
         for _ in 0..3 {
-            addresses.unknown_key(&on, &trier, later);
+            filter.count_unknown_key(&on, &client, later);
         }
-        assert_eq!(addresses.check(&on, &trier, later), Err(Refusal::Blocked));
-        addresses.unblock(ip("192.0.2.1"));
-        addresses.unknown_key(&on, &trier, later);
-        assert_eq!(addresses.check(&on, &trier, later), Ok(()), "counted anew");
+        assert_eq!(filter.check(&on, &client, later), Err(Refusal::Blocked));
+        filter.unblock(ip("192.0.2.1"));
+        filter.count_unknown_key(&on, &client, later);
+        assert_eq!(filter.check(&on, &client, later), Ok(()), "the count starts at 0 again");
     }
 }

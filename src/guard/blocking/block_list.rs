@@ -1,7 +1,8 @@
-//! Addresses that were blocked while the service ran, kept across restarts in `NAME.blocked.json`.
+//! The block list: addresses that were blocked at run time, kept across restarts in
+//! `NAME.blocked.json`.
 //!
-//! The list is bounded (the oldest leave). Looking an address up never waits for the disk; while nothing is blocked
-//! it takes no lock at all.
+//! The list is bounded: a new entry replaces the oldest one of a full list. A lookup never waits
+//! for the disk, and takes no lock while the list is empty.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -18,53 +19,54 @@ use tokio::sync::Notify;
 
 use crate::guard::state_file;
 
-/// An address that is blocked, and since when and why.
+/// A blocked address, with time and reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BlockedEntry {
-    /// never an IPv4-mapped IPv6 address
+    /// The address, never an IPv4-mapped IPv6 address.
     pub address: IpAddr,
-    /// seconds since 1970-01-01 UTC
+    /// Time of the block, in seconds since 1970-01-01 UTC.
     pub since: u64,
-    /// in words, at most 200 characters
+    /// The reason in words, at most 200 characters.
     pub reason: String,
 }
 
-/// How many addresses the list holds.
-const CAP: usize = 100_000;
-/// Longest reason, in characters.
-const LONGEST_REASON: usize = 200;
-/// How many entries are copied under one lock when the list is written.
-const COPIED_AT_ONCE: usize = 1024;
+/// Maximum number of addresses in the list.
+const MAX_BLOCKED_ADDRESSES: usize = 100_000;
+/// Maximum length of a reason.
+const MAX_REASON_CHARS: usize = 200;
+/// Number of entries that are copied under one lock when the list is written.
+const COPY_CHUNK_ENTRIES: usize = 1024;
 
+/// The block list in memory, and its file.
 pub(crate) struct BlockList {
     path: PathBuf,
-    cap: usize,
-    /// how many entries there are: none is the common case, and then nobody takes the lock
+    capacity: usize,
+    /// Number of entries. Lookups read it first, because the list is usually empty.
     len: AtomicUsize,
     entries: RwLock<Entries>,
-    /// grows with every change
+    /// Grows with every change.
     version: AtomicU64,
-    /// the version on disk; held while writing
+    /// The version on disk. The lock is held during a write.
     written: Mutex<u64>,
-    /// wakes who writes the list
+    /// Wakes the task that writes the list.
     pub(crate) changed: Notify,
 }
 
 #[derive(Default)]
 struct Entries {
     by_address: HashMap<IpAddr, u64>,
-    /// in the order in which they came
+    /// In the order of the blocks.
     by_age: BTreeMap<u64, BlockedEntry>,
     next: u64,
 }
 
 impl Entries {
-    fn insert(&mut self, mut entry: BlockedEntry, cap: usize) -> bool {
+    fn insert(&mut self, mut entry: BlockedEntry, capacity: usize) -> bool {
         entry.address = entry.address.to_canonical();
         if self.by_address.contains_key(&entry.address) {
             return false;
         }
-        while self.by_age.len() >= cap {
+        while self.by_age.len() >= capacity {
             let Some((_, oldest)) = self.by_age.pop_first() else { break };
             self.by_address.remove(&oldest.address);
         }
@@ -76,12 +78,12 @@ impl Entries {
 }
 
 impl BlockList {
-    /// Reads the list; a file that cannot be used is moved aside.
+    /// Reads the list. Moves a file that cannot be used aside.
     pub(crate) fn open(path: PathBuf) -> Self {
-        Self::with_cap(path, CAP)
+        Self::with_capacity(path, MAX_BLOCKED_ADDRESSES)
     }
 
-    fn with_cap(path: PathBuf, cap: usize) -> Self {
+    fn with_capacity(path: PathBuf, capacity: usize) -> Self {
         let read = match fs::read(&path) {
             Ok(bytes) => {
                 serde_json::from_slice::<Vec<BlockedEntry>>(&bytes).map_err(|error| error.to_string())
@@ -95,11 +97,11 @@ impl BlockList {
         });
         let mut list = Entries::default();
         for entry in entries {
-            list.insert(entry, cap);
+            list.insert(entry, capacity);
         }
         Self {
             path,
-            cap,
+            capacity,
             len: AtomicUsize::new(list.by_age.len()),
             entries: RwLock::new(list),
             version: AtomicU64::new(0),
@@ -108,25 +110,27 @@ impl BlockList {
         }
     }
 
+    /// Returns whether the list contains the address, which must not be an IPv4-mapped IPv6
+    /// address.
     pub(crate) fn contains(&self, address: IpAddr) -> bool {
         self.len.load(Ordering::Acquire) != 0
             && self.entries.read().unwrap_or_else(PoisonError::into_inner).by_address.contains_key(&address)
     }
 
-    /// Since when and why an address is blocked.
+    /// Returns the entry of an address.
     pub(crate) fn entry(&self, address: IpAddr) -> Option<BlockedEntry> {
         let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
         entries.by_address.get(&address).and_then(|age| entries.by_age.get(age)).cloned()
     }
 
-    /// False when it was blocked already.
+    /// Adds an address. Returns false when it was already blocked.
     pub(crate) fn block(&self, address: IpAddr, reason: &str) -> bool {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let reason = reason.chars().take(LONGEST_REASON).collect();
-        self.change(|entries| entries.insert(BlockedEntry { address, since, reason }, self.cap))
+        let reason = reason.chars().take(MAX_REASON_CHARS).collect();
+        self.change(|entries| entries.insert(BlockedEntry { address, since, reason }, self.capacity))
     }
 
-    /// False when it was not blocked.
+    /// Removes an address. Returns false when it was not blocked.
     pub(crate) fn unblock(&self, address: IpAddr) -> bool {
         self.change(|entries| {
             let age = entries.by_address.remove(&address.to_canonical());
@@ -146,19 +150,19 @@ impl BlockList {
         true
     }
 
-    /// How many there are.
+    /// Returns the number of entries.
     pub(crate) fn count(&self) -> usize {
         self.len.load(Ordering::Acquire)
     }
 
-    /// All entries, the oldest first.
+    /// Returns all entries, the oldest first.
     pub(crate) fn entries(&self) -> Vec<BlockedEntry> {
         let mut copy = Vec::new();
         let mut next = Bound::Unbounded;
         loop {
-            // A few at a time: who wants to block somebody meanwhile does not wait for a long copy.
+            // In chunks, so that a request that blocks an address does not wait for a long copy.
             let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
-            let mut rest = entries.by_age.range((next, Bound::Unbounded)).take(COPIED_AT_ONCE);
+            let mut rest = entries.by_age.range((next, Bound::Unbounded)).take(COPY_CHUNK_ENTRIES);
             let Some((age, entry)) = rest.next() else { return copy };
             copy.push(entry.clone());
             next = Bound::Excluded(*age);
@@ -169,13 +173,13 @@ impl BlockList {
         }
     }
 
-    /// Writes the list if it changed since it was written last. Blocks.
+    /// Writes the list if it changed since the last write. Blocks.
     ///
     /// # Errors
-    /// Those of the file system; the file is as it was then.
+    /// An error of the file system. The file is unchanged then.
     pub(crate) fn write(&self) -> io::Result<()> {
         let mut written: MutexGuard<'_, u64> = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        // Read before the copy: a change during it makes one more write, never one too few.
+        // Read before the copy, so that a change during the copy causes another write.
         let version = self.version.load(Ordering::Acquire);
         if *written != version {
             state_file::replace(&self.path, &serde_json::to_vec(&self.entries())?)?;
@@ -198,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn blocked_and_unblocked() {
+    fn blocks_and_unblocks_canonical_addresses() {
         let dir = tempfile::tempdir().unwrap();
         let list = BlockList::open(dir.path().join("a.blocked.json"));
         assert!(!list.contains(ip("192.0.2.1")));
@@ -213,21 +217,21 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_leave() {
+    fn a_new_entry_replaces_the_oldest_of_a_full_list() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.blocked.json");
-        let list = BlockList::with_cap(path.clone(), 3);
+        let list = BlockList::with_capacity(path.clone(), 3);
         for n in 1..=5 {
             list.block(IpAddr::from([192, 0, 2, n]), "");
         }
         assert_eq!(addresses(&list), ["192.0.2.3", "192.0.2.4", "192.0.2.5"]);
         assert!(!list.contains(ip("192.0.2.2")));
         list.write().unwrap();
-        assert_eq!(addresses(&BlockList::with_cap(path, 2)), ["192.0.2.4", "192.0.2.5"]);
+        assert_eq!(addresses(&BlockList::with_capacity(path, 2)), ["192.0.2.4", "192.0.2.5"]);
     }
 
     #[test]
-    fn kept_across_restarts() {
+    fn entries_survive_a_restart() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.blocked.json");
         let list = BlockList::open(path.clone());
@@ -268,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_write_is_made_up_for() {
+    fn a_failed_write_is_repeated() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("later").join("a");
         let list = BlockList::open(path.clone());

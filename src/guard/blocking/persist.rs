@@ -1,4 +1,4 @@
-//! Keeps the block list on disk without any request waiting for it.
+//! Writes the block list to disk in the background, so that no request waits for the disk.
 
 use std::io;
 use std::sync::Arc;
@@ -6,32 +6,32 @@ use std::time::Duration;
 
 use super::block_list::BlockList;
 
-/// A flood from many addresses changes the list with every request; it is written once a second then.
-const PAUSE: Duration = Duration::from_secs(1);
-/// Until a failed write is tried again.
-const RETRY: Duration = Duration::from_secs(10);
+/// Minimum time between two writes. During a flood every request may change the list.
+const WRITE_INTERVAL: Duration = Duration::from_secs(1);
+/// Time until a failed write is repeated.
+const RETRY_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Writes the list whenever it changed; ends only when the runtime does. Needs a runtime with time.
+/// Writes the list after each change. Never returns. Needs a tokio runtime with time.
 pub(crate) async fn persist(list: &Arc<BlockList>) {
-    let mut failing = false;
+    let mut is_failing = false;
     loop {
         list.changed.notified().await;
-        let own = Arc::clone(list);
-        match tokio::task::spawn_blocking(move || own.write())
+        let list_to_write = Arc::clone(list);
+        match tokio::task::spawn_blocking(move || list_to_write.write())
             .await
             .unwrap_or_else(|e| Err(io::Error::other(e)))
         {
             Ok(()) => {
-                failing = false;
-                tokio::time::sleep(PAUSE).await;
+                is_failing = false;
+                tokio::time::sleep(WRITE_INTERVAL).await;
             }
             Err(error) => {
-                if !failing {
+                if !is_failing {
                     crate::event!(error, BLOCK_LIST_NOT_WRITTEN; "the block list cannot be written: {error}");
                 }
-                failing = true;
+                is_failing = true;
                 list.changed.notify_one();
-                tokio::time::sleep(RETRY).await;
+                tokio::time::sleep(RETRY_INTERVAL).await;
             }
         }
     }

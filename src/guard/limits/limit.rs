@@ -1,4 +1,4 @@
-//! The limits of a key, ready to be counted.
+//! The limits of a key, prepared at each reload, and the decision about a request.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -12,21 +12,24 @@ use super::windows::Count;
 use crate::config::{KeyEntry, RateLimit};
 use crate::guard::refusal::Refusal;
 
-/// One limit of a key, ready to be counted.
+/// One limit of a key.
 pub(crate) struct Limit {
     pub(crate) id: LimitId,
+    /// The name in the `RateLimit` headers, as an `sf-string`.
     name: Arc<str>,
+    /// Maximum number of requests in a window.
     pub(crate) amount: u64,
     pub(crate) window: Duration,
-    /// its name where it is shared
+    /// The name of its counters in Redis.
     pub(crate) redis_name: LimitName,
 }
 
 /// The limits of one request.
 #[derive(Clone, Copy)]
 pub(crate) struct Limits<'k> {
-    /// for each client
+    /// Counted for each client.
     pub(crate) of_path: &'k [Limit],
+    /// Counted for all clients together.
     pub(crate) of_key: &'k [Limit],
 }
 
@@ -39,13 +42,17 @@ impl<'k> Limits<'k> {
         self.of_path.is_empty() && self.of_key.is_empty()
     }
 
-    /// Those of the path first.
+    /// Returns the limits of the path, then those of the key.
     pub(crate) fn iter(self) -> impl Iterator<Item = &'k Limit> {
         self.of_path.iter().chain(self.of_key)
     }
 
-    /// What the answer is when the limits stood so, in their order, before the request.
-    pub(crate) fn judge(self, before: impl IntoIterator<Item = Count>) -> Result<Quota, Refusal> {
+    /// Decides about a request from the counts before it, given in the order of [`Self::iter`].
+    ///
+    /// # Errors
+    /// [`Refusal::TooManyRequests`] when a limit is used up. It names the longest wait of those
+    /// limits.
+    pub(crate) fn check(self, before: impl IntoIterator<Item = Count>) -> Result<Quota, Refusal> {
         let mut states = Vec::with_capacity(self.of_path.len() + self.of_key.len());
         let mut wait: Option<Duration> = None;
         for (limit, count) in self.iter().zip(before) {
@@ -71,31 +78,33 @@ impl<'k> Limits<'k> {
     }
 }
 
-/// Half of a SHA-256 over key, path and limit: the same after every reload, and small.
+/// Identifies a limit across reloads: half of a SHA-256 over key, path and limit.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct LimitId([u8; 16]);
 
-/// The limits that `rate` and each `allowed_path` make. Equal limits of one list count once.
-pub(crate) fn limits_of(entry: &KeyEntry) -> (Vec<Limit>, Vec<Vec<Limit>>) {
+/// Returns the limits of `rate` and those of each `allowed_path`. Equal limits of one list become
+/// one limit.
+pub(crate) fn prepare_limits(entry: &KeyEntry) -> (Vec<Limit>, Vec<Vec<Limit>>) {
     let of_paths: usize = entry.allowed_path.iter().map(|path| path.rate.as_slice().len()).sum();
-    // A single limit has the key's own name; only where there are more must they be told apart.
-    let alone = entry.rate.as_slice().len() + of_paths == 1;
-    let own = limits(entry, None, entry.rate.as_slice(), alone);
+    // A single limit has the name of the key; several need different names.
+    let is_single = entry.rate.as_slice().len() + of_paths == 1;
+    let own = prepare(entry, None, entry.rate.as_slice(), is_single);
     let by_path = entry.allowed_path.iter();
-    let by_path = by_path.map(|path| limits(entry, Some(&path.path), path.rate.as_slice(), alone)).collect();
+    let by_path =
+        by_path.map(|path| prepare(entry, Some(&path.path), path.rate.as_slice(), is_single)).collect();
     (own, by_path)
 }
 
-fn limits(entry: &KeyEntry, path: Option<&str>, limits: &[RateLimit], alone: bool) -> Vec<Limit> {
-    let mut ready: Vec<Limit> = Vec::with_capacity(limits.len());
+fn prepare(entry: &KeyEntry, path: Option<&str>, limits: &[RateLimit], is_single: bool) -> Vec<Limit> {
+    let mut prepared: Vec<Limit> = Vec::with_capacity(limits.len());
     for limit in limits {
         let id = LimitId::new(entry, path, limit);
-        if ready.iter().any(|other| other.id == id) {
+        if prepared.iter().any(|other| other.id == id) {
             continue;
         }
         let window = limit.window();
         let mut name = entry.name.clone();
-        if !alone {
+        if !is_single {
             // Writing to a String cannot fail.
             let (amount, seconds) = (limit.amount, window.as_secs());
             let _infallible = match path {
@@ -103,7 +112,7 @@ fn limits(entry: &KeyEntry, path: Option<&str>, limits: &[RateLimit], alone: boo
                 None => write!(name, "-{amount}/{seconds}"),
             };
         }
-        ready.push(Limit {
+        prepared.push(Limit {
             id,
             name: quota::sf_string(&name).into(),
             amount: limit.amount,
@@ -111,7 +120,7 @@ fn limits(entry: &KeyEntry, path: Option<&str>, limits: &[RateLimit], alone: boo
             redis_name: LimitName::new(&entry.digest, path, limit),
         });
     }
-    ready
+    prepared
 }
 
 impl LimitId {
@@ -120,7 +129,8 @@ impl LimitId {
         hash.update(entry.digest.as_bytes());
         hash.update(limit.amount.to_be_bytes());
         hash.update(limit.window().as_secs().to_be_bytes());
-        // Everything so far has a fixed length, and a path starts with `/`: no two limits hash the same bytes.
+        // All bytes so far have a fixed length, and a path starts with `/`: different limits hash
+        // different bytes.
         hash.update(path.unwrap_or_default().as_bytes());
         let digest: [u8; 32] = hash.finalize().into();
         let mut half = [0; 16];

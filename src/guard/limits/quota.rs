@@ -1,5 +1,5 @@
-//! What a key has left: the `RateLimit` and `RateLimit-Policy` headers of the IETF draft
-//! (draft-ietf-httpapi-ratelimit-headers), as structured fields (RFC 9651).
+//! The remaining quota of a key, and its headers `RateLimit` and `RateLimit-Policy`
+//! (draft-ietf-httpapi-ratelimit-headers), which are structured fields (RFC 9651).
 
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -7,29 +7,29 @@ use std::time::Duration;
 
 use http::HeaderValue;
 
-/// Where the limits of one request stand, the tightest first; empty when nothing limits it.
+/// The state of all limits of one request, the tightest first. Empty when no limit applies.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Quota {
     limits: Vec<LimitState>,
 }
 
-/// Where one limit stands.
+/// The state of one limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LimitState {
-    /// the quoted name (an `sf-string`), unique among the limits of a key
+    /// The quoted name (an `sf-string`), unique among the limits of a key.
     pub name: Arc<str>,
-    /// how many are accepted in a window
+    /// Maximum number of requests in a window.
     pub amount: u64,
-    /// the length of the window
+    /// The length of the window.
     pub window: Duration,
-    /// how many more are accepted until `reset`
+    /// Number of requests that are still accepted until `reset`.
     pub remaining: u64,
-    /// until the window closes
+    /// Time until the window closes.
     pub reset: Duration,
 }
 
-/// The largest integer of a structured field.
-const LARGEST: u64 = 999_999_999_999_999;
+/// The largest integer of a structured field (RFC 9651, section 3.3.1).
+const MAX_SF_INTEGER: u64 = 999_999_999_999_999;
 
 impl Quota {
     pub(crate) fn new(mut limits: Vec<LimitState>) -> Self {
@@ -37,25 +37,25 @@ impl Quota {
         Self { limits }
     }
 
-    /// Whether nothing limits the request; then no header says anything.
+    /// Returns whether no limit applies. The answer then has no `RateLimit` headers.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.limits.is_empty()
     }
 
-    /// The limits, the tightest (fewest left, then the longest wait) first.
+    /// Returns the limits, the tightest first: fewest requests left, then the longest wait.
     #[must_use]
     pub fn limits(&self) -> &[LimitState] {
         &self.limits
     }
 
-    /// The value of `RateLimit`: `"NAME";r=REMAINING;t=SECONDS`, seconds rounded up.
+    /// Returns the value of `RateLimit`: `"NAME";r=REMAINING;t=SECONDS`, seconds rounded up.
     #[must_use]
     pub fn rate_limit(&self) -> Option<HeaderValue> {
         self.header(Self::write_rate_limit)
     }
 
-    /// The value of `RateLimit-Policy`: `"NAME";q=AMOUNT;w=SECONDS`.
+    /// Returns the value of `RateLimit-Policy`: `"NAME";q=AMOUNT;w=SECONDS`.
     #[must_use]
     pub fn rate_limit_policy(&self) -> Option<HeaderValue> {
         self.header(Self::write_rate_limit_policy)
@@ -63,12 +63,12 @@ impl Quota {
 
     /// Appends the value of `RateLimit` to `out`.
     pub fn write_rate_limit(&self, out: &mut Vec<u8>) {
-        self.write(out, |limit| [(b'r', limit.remaining), (b't', seconds_up(limit.reset))]);
+        self.write(out, |limit| [(b'r', limit.remaining), (b't', ceil_seconds(limit.reset))]);
     }
 
     /// Appends the value of `RateLimit-Policy` to `out`.
     pub fn write_rate_limit_policy(&self, out: &mut Vec<u8>) {
-        self.write(out, |limit| [(b'q', limit.amount), (b'w', seconds_up(limit.window))]);
+        self.write(out, |limit| [(b'q', limit.amount), (b'w', ceil_seconds(limit.window))]);
     }
 
     fn header(&self, write: impl Fn(&Self, &mut Vec<u8>)) -> Option<HeaderValue> {
@@ -81,25 +81,26 @@ impl Quota {
     }
 
     fn write(&self, out: &mut Vec<u8>, parameters: impl Fn(&LimitState) -> [(u8, u64); 2]) {
-        for (nth, limit) in self.limits.iter().enumerate() {
-            if nth > 0 {
+        for (index, limit) in self.limits.iter().enumerate() {
+            if index > 0 {
                 out.extend_from_slice(b", ");
             }
             out.extend_from_slice(limit.name.as_bytes());
             for (name, value) in parameters(limit) {
                 out.extend_from_slice(&[b';', name, b'=']);
-                out.extend_from_slice(itoa::Buffer::new().format(value.min(LARGEST)).as_bytes());
+                out.extend_from_slice(itoa::Buffer::new().format(value.min(MAX_SF_INTEGER)).as_bytes());
             }
         }
     }
 }
 
-/// Whole seconds, rounded up: who waits that long does not come too early.
-pub(crate) const fn seconds_up(duration: Duration) -> u64 {
+/// Returns whole seconds, rounded up, so that a client that waits them is not too early.
+pub(crate) const fn ceil_seconds(duration: Duration) -> u64 {
     duration.as_secs().saturating_add(if duration.subsec_nanos() > 0 { 1 } else { 0 })
 }
 
-/// `text` as an `sf-string`. It can hold ASCII only: everything else, and `%`, is percent-encoded.
+/// Returns `text` as an `sf-string`. That type is ASCII only, so other bytes and `%` are
+/// percent-encoded.
 pub(crate) fn sf_string(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
     quoted.push('"');
@@ -129,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_with_the_tightest_first() {
+    fn headers_start_with_the_tightest_limit() {
         let quota = Quota::new(vec![
             limit("web-1000/3600", 1000, 3600, 5, 1_000),
             limit("web-60/60", 60, 60, 0, 1_001),
@@ -147,19 +148,19 @@ mod tests {
     }
 
     #[test]
-    fn no_limits_no_headers() {
+    fn no_limits_make_no_headers() {
         assert!(Quota::default().is_empty());
         assert_eq!((Quota::default().rate_limit(), Quota::default().rate_limit_policy()), (None, None));
     }
 
     #[test]
-    fn numbers_that_a_structured_field_can_hold() {
+    fn numbers_are_capped_at_the_largest_sf_integer() {
         let quota = Quota::new(vec![limit("a", u64::MAX, 1, u64::MAX, 0)]);
         assert_eq!(quota.rate_limit().unwrap(), r#""a";r=999999999999999;t=0"#);
     }
 
     #[test]
-    fn names_of_any_text() {
+    fn names_are_escaped_and_percent_encoded() {
         assert_eq!(sf_string(r#"a "b" \ c%"#), r#""a \"b\" \\ c%25""#);
         assert_eq!(sf_string("ü\n\u{7f}"), r#""%C3%BC%0A%7F""#);
     }

@@ -1,7 +1,9 @@
-//! The limits of keys: never more than N accepted in one window, counted from its first hit.
+//! The counters of rate limits in memory: at most N requests in one window, which opens at its
+//! first hit.
 //!
-//! A request spends all of its limits or none: what one limit refuses costs the others nothing, and a refused hit
-//! neither spends nor prolongs anything. The windows outlive a reload as long as the limit's text means the same.
+//! A request counts in all of its limits, or in none when one of them refuses it. A refused request
+//! neither counts nor prolongs a window. A window survives a reload while the key, the path, the
+//! amount and the window's length stay.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
@@ -12,30 +14,38 @@ use super::windows::{Count, Windows};
 use crate::guard::client_addr::ClientAddr;
 use crate::guard::refusal::Refusal;
 
-/// The windows of all keys.
+/// The windows of all limits.
 pub(crate) struct Rates {
     windows: Mutex<Tables>,
 }
 
-/// Two tables, so that any number of addresses can never push out the windows of the keys themselves.
+/// Two tables, so that many clients cannot evict the windows of the keys.
 struct Tables {
     of_keys: Windows<LimitId>,
     of_clients: Windows<(LimitId, ClientAddr)>,
 }
 
-/// Open windows in each table: some 150 bytes each.
-const CAP: usize = 100_000;
+/// Maximum number of open windows in each table. A window takes about 150 bytes.
+const MAX_WINDOWS_PER_TABLE: usize = 100_000;
 
 impl Rates {
     pub(crate) fn new() -> Self {
-        Self::with_cap(CAP)
+        Self::with_capacity(MAX_WINDOWS_PER_TABLE)
     }
 
-    fn with_cap(cap: usize) -> Self {
-        Self { windows: Mutex::new(Tables { of_keys: Windows::new(cap), of_clients: Windows::new(cap) }) }
+    fn with_capacity(capacity: usize) -> Self {
+        Self {
+            windows: Mutex::new(Tables {
+                of_keys: Windows::new(capacity),
+                of_clients: Windows::new(capacity),
+            }),
+        }
     }
 
-    /// See [`crate::guard::Guard::spend`].
+    /// Counts one request in all of its limits, or in none when one of them is used up.
+    ///
+    /// # Errors
+    /// [`Refusal::TooManyRequests`].
     pub(crate) fn spend(
         &self,
         limits: Limits<'_>,
@@ -50,7 +60,7 @@ impl Rates {
         let path_counts =
             limits.of_path.iter().map(|limit| of_clients.count(&(limit.id, client), limit.window, now));
         let own_counts = limits.of_key.iter().map(|limit| of_keys.count(&limit.id, limit.window, now));
-        let quota = limits.judge(path_counts.chain(own_counts))?;
+        let quota = limits.check(path_counts.chain(own_counts))?;
         for limit in limits.of_path {
             of_clients.hit((limit.id, client), limit.window, now);
         }
@@ -60,8 +70,9 @@ impl Rates {
         Ok(quota)
     }
 
-    /// Takes over where the limits stand elsewhere, so that they go on here when nobody there tells any more.
-    pub(crate) fn learn(
+    /// Takes over the counts of Redis, so that counting continues from them when Redis becomes
+    /// unavailable.
+    pub(crate) fn adopt(
         &self,
         limits: Limits<'_>,
         client: ClientAddr,
@@ -71,10 +82,10 @@ impl Rates {
         let mut tables = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
         let mut counts = counts.into_iter();
         for (limit, count) in limits.of_path.iter().zip(&mut counts) {
-            tables.of_clients.learn((limit.id, client), limit.window, count, now);
+            tables.of_clients.adopt((limit.id, client), limit.window, count, now);
         }
         for (limit, count) in limits.of_key.iter().zip(&mut counts) {
-            tables.of_keys.learn(limit.id, limit.window, count, now);
+            tables.of_keys.adopt(limit.id, limit.window, count, now);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Rate limits against a simple model, and the details of their headers.
+//! Tests of rate limits: a property test against a simple model, and the `RateLimit` headers.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -30,12 +30,12 @@ fn client(n: u8) -> ClientAddr {
 
 const ANY: PathRule = PathRule(0);
 
-fn accepted(outcome: &Result<Quota, Refusal>) -> bool {
+fn is_accepted(outcome: &Result<Quota, Refusal>) -> bool {
     outcome.is_ok()
 }
 
 #[test]
-fn no_limit_costs_nothing() {
+fn a_key_without_limits_opens_no_window() {
     let (rates, key) = (Rates::new(), key("a", "*", &["*"]));
     assert_eq!(rates.spend(key.limits(ANY), client(1), Instant::now()), Ok(Quota::default()));
     assert_eq!(rates.windows.lock().unwrap().of_keys.sizes(), (0, 0));
@@ -43,43 +43,48 @@ fn no_limit_costs_nothing() {
 
 #[test]
 fn a_steady_sender_below_its_limit_is_never_refused() {
-    // The original refused such a sender for ever after the first N hits.
+    // Version 1.0.0 refused such a sender after its first N hits.
     let (rates, key, start) = (Rates::new(), key("a", "60 per second", &[]), Instant::now());
     for n in 0..1_000 {
         let now = start + Duration::from_millis(100) * n;
-        assert!(accepted(&rates.spend(key.limits(ANY), client(1), now)), "{n}");
+        assert!(is_accepted(&rates.spend(key.limits(ANY), client(1), now)), "{n}");
     }
 }
 
 #[test]
-fn refused_hits_prolong_nothing() {
+fn refused_hits_do_not_prolong_the_window() {
     let (rates, key, start) = (Rates::new(), key("a", "3 per 2 seconds", &[]), Instant::now());
     let outcomes: Vec<_> = (0..20)
-        .map(|n| accepted(&rates.spend(key.limits(ANY), client(1), start + Duration::from_millis(200) * n)))
+        .map(|n| {
+            is_accepted(&rates.spend(key.limits(ANY), client(1), start + Duration::from_millis(200) * n))
+        })
         .collect();
     let expected: Vec<_> = (0..20).map(|n| n % 10 < 3).collect();
     assert_eq!(outcomes, expected);
 }
 
 #[test]
-fn what_one_limit_refuses_costs_the_others_nothing() {
+fn a_refused_request_counts_in_no_limit() {
     let (rates, now) = (Rates::new(), Instant::now());
     let key = key("a", "3/hour", &["1/minute", "*"]);
-    assert!(accepted(&rates.spend(key.limits(PathRule(0)), client(1), now)));
+    assert!(is_accepted(&rates.spend(key.limits(PathRule(0)), client(1), now)));
     for _ in 0..50 {
-        assert!(!accepted(&rates.spend(key.limits(PathRule(0)), client(1), now)));
+        assert!(!is_accepted(&rates.spend(key.limits(PathRule(0)), client(1), now)));
     }
-    assert!(accepted(&rates.spend(key.limits(PathRule(0)), client(2), now)), "path rates are per client");
-    assert!(accepted(&rates.spend(key.limits(PathRule(1)), client(1), now)), "and per path");
-    assert!(!accepted(&rates.spend(key.limits(PathRule(1)), client(3), now)), "the key's own is for all");
-    // The other way round: refused by the key's own limit, the path's window was not even opened.
+    assert!(is_accepted(&rates.spend(key.limits(PathRule(0)), client(2), now)), "path rates are per client");
+    assert!(is_accepted(&rates.spend(key.limits(PathRule(1)), client(1), now)), "path rates are per path");
+    assert!(
+        !is_accepted(&rates.spend(key.limits(PathRule(1)), client(3), now)),
+        "the limit of the key is for all clients"
+    );
+    // The limit of the key refused the request, so the window of the path stayed closed.
     let state = rates.spend(key.limits(PathRule(0)), client(9), now).unwrap_err();
     let path = state.quota().unwrap().limits().iter().find(|limit| limit.amount == 1).unwrap();
     assert_eq!(path.remaining, 1);
 }
 
 #[test]
-fn zero_is_always_refused() {
+fn a_limit_of_zero_refuses_every_request() {
     let (rates, key, now) = (Rates::new(), key("a", "0/minute", &[]), Instant::now());
     let refusal = rates.spend(key.limits(ANY), client(1), now).unwrap_err();
     assert_eq!(refusal.retry_after(), Some(Duration::from_secs(60)));
@@ -87,36 +92,36 @@ fn zero_is_always_refused() {
 }
 
 #[test]
-fn who_waits_as_told_is_accepted() {
+fn a_request_after_retry_after_is_accepted() {
     let (rates, key, now) = (Rates::new(), key("a", "1/minute;2/hour", &[]), Instant::now());
-    assert!(accepted(&rates.spend(key.limits(ANY), client(1), now)));
+    assert!(is_accepted(&rates.spend(key.limits(ANY), client(1), now)));
     let later = now + Duration::from_millis(500);
     let wait = rates.spend(key.limits(ANY), client(1), later).unwrap_err().retry_after().unwrap();
     assert_eq!(wait.as_secs(), 60);
-    assert!(accepted(&rates.spend(key.limits(ANY), client(1), later + wait)));
+    assert!(is_accepted(&rates.spend(key.limits(ANY), client(1), later + wait)));
     let wait = rates.spend(key.limits(ANY), client(1), later + wait).unwrap_err().retry_after().unwrap();
     assert_eq!(wait.as_secs(), 3600 - 60, "the longest of the limits that refuse");
 }
 
 #[test]
-fn a_window_survives_a_reload_while_the_limit_means_the_same() {
+fn a_window_survives_a_reload_that_keeps_its_limit() {
     let (rates, now) = (Rates::new(), Instant::now());
-    assert!(accepted(&rates.spend(key("a", "1/minute", &[]).limits(ANY), client(1), now)));
-    assert!(!accepted(&rates.spend(key("a", "1 per 1 MINUTE", &[]).limits(ANY), client(1), now)));
-    assert!(accepted(&rates.spend(key("a", "2/minute", &[]).limits(ANY), client(1), now)));
-    assert!(accepted(&rates.spend(key("b", "1/minute", &[]).limits(ANY), client(1), now)));
+    assert!(is_accepted(&rates.spend(key("a", "1/minute", &[]).limits(ANY), client(1), now)));
+    assert!(!is_accepted(&rates.spend(key("a", "1 per 1 MINUTE", &[]).limits(ANY), client(1), now)));
+    assert!(is_accepted(&rates.spend(key("a", "2/minute", &[]).limits(ANY), client(1), now)));
+    assert!(is_accepted(&rates.spend(key("b", "1/minute", &[]).limits(ANY), client(1), now)));
 }
 
 #[test]
-fn equal_limits_count_once() {
+fn equal_limits_become_one_limit() {
     let (rates, key, now) = (Rates::new(), key("a", "2/minute,2 per minute", &[]), Instant::now());
-    assert!(accepted(&rates.spend(key.limits(ANY), client(1), now)));
-    assert!(accepted(&rates.spend(key.limits(ANY), client(1), now)));
-    assert!(!accepted(&rates.spend(key.limits(ANY), client(1), now)));
+    assert!(is_accepted(&rates.spend(key.limits(ANY), client(1), now)));
+    assert!(is_accepted(&rates.spend(key.limits(ANY), client(1), now)));
+    assert!(!is_accepted(&rates.spend(key.limits(ANY), client(1), now)));
 }
 
 #[test]
-fn headers() {
+fn headers_of_one_and_of_several_limits() {
     let (rates, now) = (Rates::new(), Instant::now());
     let one = rates.spend(key("web", "10/minute", &[]).limits(ANY), client(1), now).unwrap();
     assert_eq!(one.rate_limit().unwrap(), r#""web";r=9;t=60"#);
@@ -130,25 +135,25 @@ fn headers() {
 }
 
 #[test]
-fn any_number_of_clients_stays_bounded_and_spares_the_keys_own_windows() {
-    let rates = Rates::with_cap(50);
+fn many_clients_use_bounded_memory_and_evict_no_window_of_a_key() {
+    let rates = Rates::with_capacity(50);
     let (key, now) = (key("a", "1000/hour", &["1/day"]), Instant::now());
     for n in 0..1_000_u32 {
         let client = ClientAddr::from(IpAddr::V4(n.into()));
-        assert!(accepted(&rates.spend(key.limits(ANY), client, now + Duration::from_millis(1) * n)));
+        assert!(is_accepted(&rates.spend(key.limits(ANY), client, now + Duration::from_millis(1) * n)));
     }
     let now = now + Duration::from_secs(1);
-    assert!(!accepted(&rates.spend(key.limits(ANY), client(1), now)), "a thousand were counted");
+    assert!(!is_accepted(&rates.spend(key.limits(ANY), client(1), now)), "a thousand were counted");
     let tables = rates.windows.lock().unwrap();
     assert_eq!((tables.of_keys.sizes().0, tables.of_clients.sizes().0), (1, 50));
 }
 
-/// The windows of one limit as a list of their accepted hits.
+/// The windows of each limit, each as the list of its accepted hits.
 #[derive(Default)]
 struct Model(HashMap<(usize, u8), Vec<Instant>>);
 
 impl Model {
-    /// The hits of the window that is open at `now`.
+    /// Returns the hits of the window that is open at `now`.
     fn open(&mut self, id: (usize, u8), window: Duration, now: Instant) -> &mut Vec<Instant> {
         let hits = self.0.entry(id).or_default();
         if hits.first().is_some_and(|&first| now >= first + window) {
@@ -160,7 +165,7 @@ impl Model {
 
 proptest! {
     #[test]
-    fn like_a_simple_model(
+    fn behaves_like_a_simple_model(
         limits in prop::collection::vec((0_u64..5, 1_u64..4), 0..4),
         path_limits in prop::collection::vec((1_u64..4, 1_u64..4), 0..3),
         hits in prop::collection::vec((0_u8..3, 0_u64..1_500), 0..200),
@@ -176,10 +181,10 @@ proptest! {
         path_limits.retain(|limit| seen.insert(*limit));
         let key = key("k", &text(&limits), &[&text(&path_limits)]);
         let (rates, mut model, mut now) = (Rates::new(), Model::default(), Instant::now());
-        for (who, pause) in hits {
+        for (client_number, pause) in hits {
             now += Duration::from_millis(pause);
             let all: Vec<_> = limits.iter().enumerate().map(|(n, limit)| ((n, 0), limit))
-                .chain(path_limits.iter().enumerate().map(|(n, limit)| ((100 + n, who), limit)))
+                .chain(path_limits.iter().enumerate().map(|(n, limit)| ((100 + n, client_number), limit)))
                 .map(|(id, &(amount, seconds))| (id, amount, Duration::from_secs(seconds)))
                 .collect();
             let fits = all.iter().all(|&(id, amount, window)| (model.open(id, window, now).len() as u64) < amount);
@@ -188,8 +193,8 @@ proptest! {
                     model.open(id, window, now).push(now);
                 }
             }
-            let outcome = rates.spend(key.limits(ANY), client(who), now);
-            prop_assert_eq!(accepted(&outcome), fits);
+            let outcome = rates.spend(key.limits(ANY), client(client_number), now);
+            prop_assert_eq!(is_accepted(&outcome), fits);
             let quota = match &outcome {
                 Ok(quota) => quota,
                 Err(refusal) => refusal.quota().unwrap(),

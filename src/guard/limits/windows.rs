@@ -1,17 +1,18 @@
-//! Counters in fixed windows: a window opens at the first hit and closes a fixed time later, whatever happens in it.
+//! Counters in fixed windows: a window opens at its first hit and closes a fixed time later.
 //!
-//! Memory is bounded: closed windows are swept a few at a time whenever one opens, and past the cap the oldest leaves.
+//! Memory is bounded: each new window removes a few closed ones, and beyond the capacity the oldest
+//! window.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 use std::time::{Duration, Instant};
 
-/// Counters by `K`. One `K` always has the same length of window.
+/// Counters by key. A key must always be used with the same window length.
 pub(crate) struct Windows<K> {
     open: HashMap<K, Window>,
-    /// by length of the window, so that what closes first is always at the front
+    /// One queue for each window length, so that the window that closes first is at the front.
     queues: Vec<Queue<K>>,
-    cap: usize,
+    capacity: usize,
 }
 
 struct Window {
@@ -24,40 +25,43 @@ struct Queue<K> {
     starts: VecDeque<(Instant, K)>,
 }
 
-/// Where a counter stands.
+/// The state of a counter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Count {
-    /// hits in the open window; 0 when none is open
+    /// Hits in the open window; 0 when no window is open.
     pub(crate) hits: u64,
-    /// until the window closes; the whole length when none is open
+    /// Time until the window closes; the whole window length when no window is open.
     pub(crate) closes_in: Duration,
 }
 
-/// A window that was learned to close so little earlier or later is the same one: the news took its time.
-const DRIFT: Duration = Duration::from_millis(200);
+/// Maximum difference between two reported ends of one window. It covers the time that a report
+/// takes.
+const MAX_DRIFT: Duration = Duration::from_millis(200);
 
-/// How many closed windows of each length leave when one opens: more than one, so that the closed ones run out.
-const SWEPT_AT_ONCE: usize = 2;
+/// Number of closed windows of each length that a new window removes. More than one, so that they
+/// get fewer.
+const MAX_SWEPT_PER_HIT: usize = 2;
 
 impl<K: Copy + Eq + Hash> Windows<K> {
-    /// At most `cap` open windows (at least one).
-    pub(crate) fn new(cap: usize) -> Self {
-        Self { open: HashMap::new(), queues: Vec::new(), cap: cap.max(1) }
+    /// Creates counters for at most `capacity` open windows, and at least one.
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self { open: HashMap::new(), queues: Vec::new(), capacity: capacity.max(1) }
     }
 
-    /// The counter as it stands.
+    /// Returns the state of a counter.
     pub(crate) fn count(&self, key: &K, length: Duration, now: Instant) -> Count {
         self.open
             .get(key)
             .and_then(|window| {
-                // Threads take their time before the lock: `now` may be a little before the start.
+                // A thread reads `now` before it waits for the lock, so `now` may be before the
+                // start.
                 let closes_in = length.checked_sub(now.saturating_duration_since(window.start))?;
                 (!closes_in.is_zero()).then_some(Count { hits: window.count, closes_in })
             })
             .unwrap_or(Count { hits: 0, closes_in: length })
     }
 
-    /// Counts a hit; how many there are in the window now, this one included.
+    /// Counts a hit. Returns the hits in the window, including this one.
     pub(crate) fn hit(&mut self, key: K, length: Duration, now: Instant) -> u64 {
         if let Some(window) = self.open.get_mut(&key)
             && now.saturating_duration_since(window.start) < length
@@ -67,7 +71,7 @@ impl<K: Copy + Eq + Hash> Windows<K> {
         }
         self.open.remove(&key);
         self.sweep(now);
-        while self.open.len() >= self.cap && self.evict_oldest() {}
+        while self.open.len() >= self.capacity && self.evict_oldest() {}
         self.open.insert(key, Window { start: now, count: 1 });
         match self.queues.iter_mut().find(|queue| queue.length == length) {
             Some(queue) => queue.starts.push_back((now, key)),
@@ -76,10 +80,10 @@ impl<K: Copy + Eq + Hash> Windows<K> {
         1
     }
 
-    /// Takes over where the counter stands elsewhere.
-    pub(crate) fn learn(&mut self, key: K, length: Duration, count: Count, now: Instant) {
+    /// Sets a counter to a state that another party counted.
+    pub(crate) fn adopt(&mut self, key: K, length: Duration, count: Count, now: Instant) {
         let known = self.count(&key, length, now);
-        if known.hits == 0 || known.closes_in.abs_diff(count.closes_in) > DRIFT {
+        if known.hits == 0 || known.closes_in.abs_diff(count.closes_in) > MAX_DRIFT {
             self.open.remove(&key);
             if count.hits == 0 {
                 return;
@@ -92,16 +96,16 @@ impl<K: Copy + Eq + Hash> Windows<K> {
         }
     }
 
-    /// Takes one hit back.
-    pub(crate) fn take_back(&mut self, key: &K) {
+    /// Subtracts one hit.
+    pub(crate) fn undo_hit(&mut self, key: &K) {
         if let Some(window) = self.open.get_mut(key) {
             window.count = window.count.saturating_sub(1);
         }
     }
 
-    /// Forgets the hits of `key`.
+    /// Sets the hits of `key` to 0.
     pub(crate) fn forget(&mut self, key: &K) {
-        // The window stays until it closes, so that every window has exactly one place in its queue.
+        // The window stays open, so that each window keeps exactly one place in its queue.
         if let Some(window) = self.open.get_mut(key) {
             window.count = 0;
         }
@@ -109,7 +113,7 @@ impl<K: Copy + Eq + Hash> Windows<K> {
 
     fn sweep(&mut self, now: Instant) {
         for queue in &mut self.queues {
-            for _ in 0..SWEPT_AT_ONCE {
+            for _ in 0..MAX_SWEPT_PER_HIT {
                 let Some(&(start, key)) = queue.starts.front() else { break };
                 if now.saturating_duration_since(start) < queue.length {
                     break;
@@ -118,11 +122,11 @@ impl<K: Copy + Eq + Hash> Windows<K> {
                 remove_if_started_at(&mut self.open, &key, start);
             }
         }
-        // Lengths come from the configuration, which may change any number of times.
+        // Each reload may bring new window lengths, so empty queues would add up.
         self.queues.retain(|queue| !queue.starts.is_empty());
     }
 
-    /// False when nothing is left to leave.
+    /// Removes the oldest window. Returns false when there is none.
     fn evict_oldest(&mut self) -> bool {
         let fronts = self.queues.iter_mut().filter(|queue| !queue.starts.is_empty());
         let oldest = fronts.min_by_key(|queue| queue.starts.front().map(|&(start, _)| start));
@@ -137,7 +141,8 @@ impl<K: Copy + Eq + Hash> Windows<K> {
     }
 }
 
-/// A key that was counted anew since has another window now, with a place of its own in the queue.
+/// Removes the window of `key` unless a newer one replaced it. The newer window has its own place
+/// in the queue.
 fn remove_if_started_at<K: Eq + Hash>(open: &mut HashMap<K, Window>, key: &K, start: Instant) {
     if open.get(key).is_some_and(|window| window.start == start) {
         open.remove(key);
@@ -164,51 +169,51 @@ mod tests {
         assert_eq!(count, Count { hits: 2, closes_in: SECOND / 4 });
         assert_eq!(windows.count(&1, SECOND, start + SECOND), Count { hits: 0, closes_in: SECOND });
         assert_eq!(windows.hit(1, SECOND, start + SECOND), 1);
-        assert_eq!(windows.hit(2, SECOND, start + SECOND), 1, "each key has its own");
-        assert_eq!(windows.hit(1, SECOND, start), 2, "a clock read a little earlier");
+        assert_eq!(windows.hit(2, SECOND, start + SECOND), 1, "each key has its own window");
+        assert_eq!(windows.hit(1, SECOND, start), 2, "a clock that was read earlier");
     }
 
     #[test]
-    fn hits_taken_back_and_forgotten() {
+    fn undo_hit_and_forget_reduce_the_count() {
         let mut windows = Windows::new(10);
         let now = Instant::now();
         windows.hit(1, HOUR, now);
         windows.hit(1, HOUR, now);
-        windows.take_back(&1);
+        windows.undo_hit(&1);
         assert_eq!(windows.hit(1, HOUR, now), 2);
         windows.forget(&1);
         assert_eq!(windows.hit(1, HOUR, now), 1);
-        windows.take_back(&2);
+        windows.undo_hit(&2);
         windows.forget(&2);
         assert_eq!(windows.count(&2, HOUR, now).hits, 0);
     }
 
     #[test]
-    fn what_is_learned_goes_on_here() {
+    fn counting_continues_from_an_adopted_state() {
         let mut windows = Windows::new(10);
         let now = Instant::now() + HOUR;
         let count = |hits, closes_in| Count { hits, closes_in };
-        windows.learn(1, HOUR, count(7, HOUR / 4), now);
+        windows.adopt(1, HOUR, count(7, HOUR / 4), now);
         assert_eq!(windows.count(&1, HOUR, now), count(7, HOUR / 4));
         windows.hit(1, HOUR, now);
         assert_eq!(windows.count(&1, HOUR, now + HOUR / 4 - SECOND), count(8, SECOND));
         assert_eq!(windows.count(&1, HOUR, now + HOUR / 4).hits, 0);
-        // news that took its time leaves the end where it was, however often it comes
+        // A small difference does not move the end of the window, however often it is reported.
         for late in 0..1_000 {
-            windows.learn(1, HOUR, count(9 + late, HOUR / 4 + DRIFT / 2), now);
+            windows.adopt(1, HOUR, count(9 + late, HOUR / 4 + MAX_DRIFT / 2), now);
         }
         assert_eq!(windows.count(&1, HOUR, now), count(1_008, HOUR / 4));
         assert_eq!(windows.sizes(), (1, 1));
-        windows.learn(1, HOUR, count(2, HOUR), now);
-        assert_eq!(windows.count(&1, HOUR, now), count(2, HOUR), "begun anew elsewhere");
-        windows.learn(1, HOUR, count(0, HOUR), now);
-        windows.learn(2, HOUR, count(0, HOUR), now);
+        windows.adopt(1, HOUR, count(2, HOUR), now);
+        assert_eq!(windows.count(&1, HOUR, now), count(2, HOUR), "a new window there opens one here");
+        windows.adopt(1, HOUR, count(0, HOUR), now);
+        windows.adopt(2, HOUR, count(0, HOUR), now);
         assert_eq!([1, 2].map(|key| windows.count(&key, HOUR, now).hits), [0, 0]);
-        assert_eq!(windows.sizes().0, 1, "of what was never counted nothing is kept");
+        assert_eq!(windows.sizes().0, 1, "a count of 0 opens no window");
     }
 
     #[test]
-    fn past_the_cap_the_oldest_leaves() {
+    fn the_oldest_window_is_evicted_beyond_the_capacity() {
         let mut windows = Windows::new(3);
         let start = Instant::now();
         for key in 0..5_u64 {
@@ -223,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn closed_windows_leave_before_open_ones() {
+    fn closed_windows_are_removed_before_open_ones() {
         let mut windows = Windows::new(4);
         let start = Instant::now();
         windows.hit(0, HOUR, start);
@@ -236,11 +241,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn counts_like_a_list_of_hits_and_stays_small(
-            hits in prop::collection::vec((0_u8..6, 0_u64..2_000), 0..300), cap in 6_usize..9,
+        fn counts_like_a_simple_model_in_bounded_memory(
+            hits in prop::collection::vec((0_u8..6, 0_u64..2_000), 0..300), capacity in 6_usize..9,
         ) {
             let length = |key: u8| Duration::from_millis(500 + 700 * u64::from(key % 3));
-            let mut windows = Windows::new(cap);
+            let mut windows = Windows::new(capacity);
             let mut model: HashMap<u8, (Instant, u64)> = HashMap::new();
             let mut now = Instant::now();
             for (key, pause) in hits {
@@ -252,12 +257,12 @@ mod tests {
                 *count += 1;
                 prop_assert_eq!(windows.hit(key, length(key), now), *count);
                 let (open, queued) = windows.sizes();
-                prop_assert!(open <= cap && queued <= 2 * cap + 2, "{open} {queued}");
+                prop_assert!(open <= capacity && queued <= 2 * capacity + 2, "{open} {queued}");
             }
         }
 
         #[test]
-        fn the_cap_holds_for_any_keys(hits in prop::collection::vec((any::<u16>(), 0_u64..50), 0..500)) {
+        fn the_capacity_holds_for_any_keys(hits in prop::collection::vec((any::<u16>(), 0_u64..50), 0..500)) {
             let mut windows = Windows::new(7);
             let mut now = Instant::now();
             for (key, pause) in hits {

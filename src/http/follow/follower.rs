@@ -162,6 +162,6 @@ impl Follower {
         let entry = now.files.keys.iter().find(|entry| entry.digest == self.key.entry.digest);
         let same_key = entry.is_some_and(|entry| *entry == self.key.entry);
         let same_password = now.files.system.root_pass == self.policy.files.system.root_pass;
-        same_key && same_password && self.app.guard.still_serves(now.rules(), &self.client)
+        same_key && same_password && self.app.guard.would_admit(now.rules(), &self.client)
     }
 }

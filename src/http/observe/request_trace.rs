@@ -141,7 +141,7 @@ impl Trace {
                 Some(refusal) => {
                     let paths = Route::of(&debug.path, &self.app.name).map(|route| policy.paths(route));
                     let missing = debug.missing_args.lock().unwrap_or_else(PoisonError::into_inner);
-                    let asked = guard::Asked {
+                    let asked = guard::RefusalContext {
                         client: &self.client,
                         key: key.as_deref(),
                         paths: paths.as_ref().map(<[_; 2]>::as_slice).unwrap_or_default(),

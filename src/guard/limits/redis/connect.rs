@@ -1,4 +1,4 @@
-//! From a URL to a connection that is logged in.
+//! Connects to Redis: lookup, TCP or Unix socket, TLS, login.
 
 use std::io;
 use std::net::SocketAddr;
@@ -17,45 +17,51 @@ use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::ServerName;
 
-use super::unavailable::Away;
+use super::unavailable::Unavailable;
 use crate::config::{RedisPlace, RedisUrl};
 use crate::net::trust_store;
 
-/// For connecting, TLS and the login together. Nobody waits for it but the keeper.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// Maximum time for the connection, TLS and the login together. Only the background task waits for
+/// it.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Requests that wait to be written; more of them wait for a place.
-const QUEUE: usize = 1024;
+/// Capacity of the queue of requests to be written. Further requests wait for a free place.
+const MAX_QUEUED_REQUESTS: usize = 1024;
 
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
-/// What moves bytes; it ends with the connection.
+/// The future that moves the bytes of a connection. It ends with the connection.
 pub(super) type Driver = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// A connection, and what has to be polled for it to work.
-pub(super) async fn connect(url: &RedisUrl) -> Result<(MultiplexedConnection, Driver), Away> {
-    // No limit of time: a lookup occupies a thread until it is over, and attempts must not add up to many.
+/// Connects and logs in.
+///
+/// Returns the connection and its driver; the connection works only while the driver is polled.
+pub(super) async fn connect(url: &RedisUrl) -> Result<(MultiplexedConnection, Driver), Unavailable> {
+    // No timeout: a lookup occupies a thread until it ends, and abandoned lookups would add up to
+    // many threads.
     let addresses = match &url.place {
         RedisPlace::Tcp { host, port, .. } => lookup(host, *port).await?,
         RedisPlace::Unix(_) => Vec::new(),
     };
     let connecting = async {
-        let stream = open(&url.place, &addresses).await?;
-        // Each question has its own limit of time.
-        let config = AsyncConnectionConfig::new().set_response_timeout(None).set_pipeline_buffer_size(QUEUE);
+        let stream = open_stream(&url.place, &addresses).await?;
+        // Each request has its own timeout.
+        let config = AsyncConnectionConfig::new()
+            .set_response_timeout(None)
+            .set_pipeline_buffer_size(MAX_QUEUED_REQUESTS);
         let login = login(url);
         let connected = MultiplexedConnection::new_with_config(&login, stream, config).await;
-        let (connection, driver) = connected.map_err(Away::of_login)?;
+        let (connection, driver) = connected.map_err(Unavailable::from_login_error)?;
         Ok((connection, Box::pin(driver) as Driver))
     };
-    timeout(PATIENCE, connecting).await.unwrap_or(Err(Away::SlowConnect(PATIENCE)))
+    timeout(CONNECT_TIMEOUT, connecting).await.unwrap_or(Err(Unavailable::ConnectTimeout(CONNECT_TIMEOUT)))
 }
 
-async fn lookup(host: &str, port: u16) -> Result<Vec<SocketAddr>, Away> {
+async fn lookup(host: &str, port: u16) -> Result<Vec<SocketAddr>, Unavailable> {
     let addresses = tokio::net::lookup_host((host, port)).await;
-    Ok(addresses.map_err(|error| Away::Lookup(Arc::new(error)))?.collect())
+    Ok(addresses.map_err(|error| Unavailable::Lookup(Arc::new(error)))?.collect())
 }
 
 fn login(url: &RedisUrl) -> RedisConnectionInfo {
@@ -69,50 +75,52 @@ fn login(url: &RedisUrl) -> RedisConnectionInfo {
     login
 }
 
-async fn open(place: &RedisPlace, addresses: &[SocketAddr]) -> Result<Box<dyn Stream>, Away> {
-    let failed = Away::of_connecting;
+async fn open_stream(place: &RedisPlace, addresses: &[SocketAddr]) -> Result<Box<dyn Stream>, Unavailable> {
+    let failed = Unavailable::from_connect_error;
     match place {
         RedisPlace::Unix(path) => Ok(Box::new(UnixStream::connect(path).await.map_err(failed)?)),
         RedisPlace::Tcp { host, tls, .. } => {
             let stream = TcpStream::connect(addresses).await.map_err(failed)?;
-            watch_over(&stream).map_err(failed)?;
-            if *tls { secure(host, stream).await } else { Ok(Box::new(stream)) }
+            set_keepalive(&stream).map_err(failed)?;
+            if *tls { start_tls(host, stream).await } else { Ok(Box::new(stream)) }
         }
     }
 }
 
-/// Notices a peer that vanished without a word, so that an idle connection is not found dead by a request.
-fn watch_over(stream: &TcpStream) -> io::Result<()> {
+/// Enables TCP keepalive (tcp(7)), so that the background task, and not a request, finds a dead
+/// idle connection.
+fn set_keepalive(stream: &TcpStream) -> io::Result<()> {
     const IDLE_SECONDS: u32 = 15;
-    const BETWEEN_SECONDS: u32 = 5;
+    const INTERVAL_SECONDS: u32 = 5;
     const PROBES: u32 = 3;
-    const UNACKNOWLEDGED_MILLIS: u32 = 10_000;
+    const USER_TIMEOUT_MILLIS: u32 = 10_000;
     stream.set_nodelay(true)?;
     setsockopt(stream, sockopt::KeepAlive, &true)?;
     setsockopt(stream, sockopt::TcpKeepIdle, &IDLE_SECONDS)?;
-    setsockopt(stream, sockopt::TcpKeepInterval, &BETWEEN_SECONDS)?;
+    setsockopt(stream, sockopt::TcpKeepInterval, &INTERVAL_SECONDS)?;
     setsockopt(stream, sockopt::TcpKeepCount, &PROBES)?;
-    setsockopt(stream, sockopt::TcpUserTimeout, &UNACKNOWLEDGED_MILLIS)?;
+    setsockopt(stream, sockopt::TcpUserTimeout, &USER_TIMEOUT_MILLIS)?;
     Ok(())
 }
 
-/// TLS as the system's certificate store trusts it now.
-async fn secure(host: &str, stream: TcpStream) -> Result<Box<dyn Stream>, Away> {
-    let failed = |error| Away::Tls(Arc::new(error));
+/// Starts TLS and verifies the certificate against the certificate store of the system.
+async fn start_tls(host: &str, stream: TcpStream) -> Result<Box<dyn Stream>, Unavailable> {
+    let failed = |error| Unavailable::Tls(Arc::new(error));
     let name = ServerName::try_from(host.to_owned()).map_err(|error| failed(io::Error::other(error)))?;
-    let config = tokio::task::spawn_blocking(trusting_the_system).await.map_err(|_| Away::Gone)??;
+    let config = tokio::task::spawn_blocking(client_config).await.map_err(|_| Unavailable::Closed)??;
     let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.map_err(failed)?;
     Ok(Box::new(stream))
 }
 
-/// Reads files.
-fn trusting_the_system() -> Result<ClientConfig, Away> {
+/// Builds the TLS configuration. Reads the certificate store from disk on every call, so that a
+/// change of it counts.
+fn client_config() -> Result<ClientConfig, Unavailable> {
     let roots = trust_store::load_system_roots();
     if roots.is_empty() {
-        return Err(Away::NothingTrusted);
+        return Err(Unavailable::NoTrustedRoots);
     }
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
-        .map_err(|error| Away::Tls(Arc::new(io::Error::other(error))))?;
+        .map_err(|error| Unavailable::Tls(Arc::new(io::Error::other(error))))?;
     Ok(config.with_root_certificates(roots).with_no_client_auth())
 }

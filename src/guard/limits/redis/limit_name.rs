@@ -1,21 +1,23 @@
-//! What a limit is called in Redis.
+//! The names of limits in Redis.
 //!
-//! A limit is a key `LIMITER/ID/N/M/UNIT`, one of a path `LIMITER/ID/CLIENT/PATH/N/M/UNIT`; ID is the first 32
-//! hexadecimal digits of the API key's SHA-256.
+//! The limit of a key has the name `LIMITER/ID/N/M/UNIT`, the limit of a path
+//! `LIMITER/ID/CLIENT/PATH/N/M/UNIT`. ID is the first 32 hexadecimal digits of the API key's
+//! SHA-256.
 
 use std::fmt::Write;
 
 use crate::config::{KeyDigest, RateLimit};
 use crate::guard::client_addr::ClientAddr;
 
-/// How much of a key's digest stands in Redis: nobody can present it, and no two keys share it.
+/// Number of hexadecimal digits of a key's digest in a name. Half of the digest keeps keys apart,
+/// and cannot be turned back into a key.
 const ID_DIGITS: usize = 32;
 
-/// A limit's key in Redis, but for the client that a limit of a path counts.
+/// The name of a limit, split where the limit of a path has the client's address.
 pub(crate) struct LimitName {
     before_client: Box<str>,
-    /// `None` = all clients count together
-    behind_client: Option<Box<str>>,
+    /// `None` for the limit of a key, which counts all clients together.
+    after_client: Option<Box<str>>,
 }
 
 impl LimitName {
@@ -24,20 +26,22 @@ impl LimitName {
         let id = digest.get(..ID_DIGITS).unwrap_or_default();
         let limit = format!("{}/{}/{}", limit.amount, limit.multiple, limit.unit.name());
         match path {
-            // A path begins with `/`, and no address holds one: every limit has a name of its own.
+            // A path begins with `/`, and no address contains one, so no two limits get the same
+            // name.
             Some(path) => Self {
                 before_client: format!("LIMITER/{id}/").into(),
-                behind_client: Some(format!("{path}/{limit}").into()),
+                after_client: Some(format!("{path}/{limit}").into()),
             },
-            None => Self { before_client: format!("LIMITER/{id}/{limit}").into(), behind_client: None },
+            None => Self { before_client: format!("LIMITER/{id}/{limit}").into(), after_client: None },
         }
     }
 
-    pub(crate) fn name(&self, client: ClientAddr) -> String {
+    /// Returns the name of the counter for a request of `client`.
+    pub(crate) fn for_client(&self, client: ClientAddr) -> String {
         let mut name = String::from(&*self.before_client);
-        if let Some(behind) = &self.behind_client {
+        if let Some(rest) = &self.after_client {
             // Writing to a String cannot fail.
-            let _infallible = write!(name, "{client}{behind}");
+            let _infallible = write!(name, "{client}{rest}");
         }
         name
     }
@@ -57,10 +61,10 @@ mod tests {
     }
 
     #[test]
-    fn names() {
+    fn limits_of_keys_and_of_paths() {
         let key = KeyDigest::of("abc");
         let client = ClientAddr::from("2001:db8::1".parse::<IpAddr>().unwrap());
-        let name = |path| LimitName::new(&key, path, &limit("10 per 2 minutes")).name(client);
+        let name = |path| LimitName::new(&key, path, &limit("10 per 2 minutes")).for_client(client);
         assert_eq!(name(None), "LIMITER/ba7816bf8f01cfea414140de5dae2223/10/2/minute");
         assert_eq!(
             name(Some("/moca-file-log/save-log")),
@@ -88,10 +92,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_limit_has_a_name_of_its_own(one in any_name(), other in any_name(), same_client: bool) {
+        fn different_limits_have_different_names(one in any_name(), other in any_name(), same_client: bool) {
             let client = if same_client { one.3 } else { other.3 };
             let name = |(key, path, limit, _): &(String, Option<String>, RateLimit, ClientAddr), client| {
-                LimitName::new(&KeyDigest::of(key), path.as_deref(), limit).name(client)
+                LimitName::new(&KeyDigest::of(key), path.as_deref(), limit).for_client(client)
             };
             let same = one.0 == other.0
                 && one.1 == other.1

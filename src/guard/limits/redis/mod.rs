@@ -1,7 +1,7 @@
-//! Limits that all instances share, counted in a Redis.
+//! Rate limits that all instances share: their counters live in Redis.
 
 mod connect;
 pub(crate) mod limit_name;
-mod script;
 pub(crate) mod shared_limits;
+mod take_request;
 mod unavailable;

@@ -1,11 +1,11 @@
-//! Limits that every instance and host share, counted in a Redis.
+//! Rate limits that all instances and hosts share, counted in one Redis.
 //!
-//! A request asks once, over the one connection of the instance, and waits for at most [`DEADLINE`]. Whatever goes
-//! wrong (no Redis, a slow one, a refused password, an answer that is none) is no matter of the client's: the limits
-//! in memory decide, at once for every request from then on, while the keeper tries in the background until a Redis
-//! does its work again. A connection is given to requests only after it has counted something.
+//! A request asks Redis once, over the one connection of the instance, and waits at most
+//! [`TAKE_TIMEOUT`]. No failure of Redis fails a request: the limits in memory decide from then on,
+//! for every request and at once, while a background task reconnects. Requests get a new connection
+//! only after that connection has counted a probe.
 //!
-//! The journal hears of it once a minute at most, and never of a password.
+//! The journal gets at most one warning a minute, and never a password.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -16,184 +16,195 @@ use tokio::sync::Notify;
 use tokio::task::{AbortHandle, yield_now};
 use tokio::time::{sleep, timeout};
 
-use super::unavailable::Away;
-use super::{connect, script};
+use super::connect;
+use super::take_request::TakeRequest;
+use super::unavailable::Unavailable;
 use crate::config::RedisUrl;
 use crate::guard::client_addr::ClientAddr;
 use crate::guard::limits::limit::Limits;
 use crate::guard::limits::windows::Count;
 
-/// The longest that a request waits for Redis.
-const DEADLINE: Duration = Duration::from_millis(35);
+/// Maximum time that a request waits for Redis.
+const TAKE_TIMEOUT: Duration = Duration::from_millis(35);
 
-/// Between two attempts, doubled from the first to the longest.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// Delay before the first attempt to reconnect. Each further attempt doubles it.
+const MIN_RECONNECT_DELAY: Duration = Duration::from_millis(100);
+/// Upper bound of the delay between two attempts to reconnect.
+const MAX_RECONNECT_DELAY: Duration = Duration::from_secs(2);
 
-/// A connection that lasted so long was a good one: the next attempt comes soon.
-const STEADY: Duration = Duration::from_secs(10);
+/// Age from which a connection counts as stable: after its loss the delay starts at its minimum
+/// again.
+const STABLE_CONNECTION_AGE: Duration = Duration::from_secs(10);
 
-/// Between two warnings.
-const WARN_EVERY: Duration = Duration::from_secs(60);
+/// Minimum time between two warnings in the journal.
+const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Counters in one Redis. Dropping it ends what it does in the background.
-pub(crate) struct Shared {
+/// The counters in one Redis. Dropping the value ends its background task.
+pub(crate) struct SharedLimits {
     inner: Arc<Inner>,
-    keeper: AbortHandle,
+    background: AbortHandle,
 }
 
 struct Inner {
     url: RedisUrl,
-    /// `None` while Redis is away
-    line: ArcSwapOption<Line>,
-    told: Mutex<Told>,
+    /// The connection that requests use; `None` while Redis is unavailable.
+    active: ArcSwapOption<ActiveConnection>,
+    logged: Mutex<LoggedState>,
 }
 
-/// A connection that works, until somebody says why it does not any more.
-struct Line {
+/// A connection that works until a request or its driver reports the first failure.
+struct ActiveConnection {
     connection: MultiplexedConnection,
-    why: OnceLock<Away>,
-    broken: Notify,
+    failure: OnceLock<Unavailable>,
+    failed: Notify,
 }
 
-/// What the journal was told.
+/// The state of Redis as the journal has it.
 #[derive(Default)]
-struct Told {
+struct LoggedState {
     warned: Option<Instant>,
-    /// the last word was that Redis is away
-    away: bool,
-    /// it was in use already
-    used: bool,
+    /// The last entry says that Redis is unavailable.
+    is_unavailable: bool,
+    /// An entry says that Redis is in use.
+    was_available: bool,
 }
 
-impl Shared {
-    /// Looks for this Redis from now on, and returns at once. Needs a tokio runtime, which does the background work;
-    /// requests may ask from any other.
+impl SharedLimits {
+    /// Starts to connect in the background and returns at once.
+    ///
+    /// Needs a tokio runtime for the background task. Requests may call [`Self::take`] from any
+    /// other runtime.
     pub(crate) fn new(url: RedisUrl) -> Self {
-        let inner = Arc::new(Inner { url, line: ArcSwapOption::empty(), told: Mutex::default() });
-        let keeper = tokio::spawn(keep(Arc::clone(&inner))).abort_handle();
-        Self { inner, keeper }
+        let inner = Arc::new(Inner { url, active: ArcSwapOption::empty(), logged: Mutex::default() });
+        let background = tokio::spawn(keep_connected(Arc::clone(&inner))).abort_handle();
+        Self { inner, background }
     }
 
     pub(crate) fn url(&self) -> &RedisUrl {
         &self.inner.url
     }
 
-    /// Whether it is worth asking.
-    pub(crate) fn is_there(&self) -> bool {
-        self.inner.line.load().is_some()
+    /// Returns whether a connection to Redis works, so that [`Self::take`] is worth a call.
+    pub(crate) fn is_available(&self) -> bool {
+        self.inner.active.load().is_some()
     }
 
-    /// Counts one request in all of its limits, or in none when one of them is used up. Gives where each of them
-    /// stood before, those of the path first; `None` when Redis does not tell.
+    /// Counts one request in all of its limits, or in none when one of them is used up.
+    ///
+    /// Returns the state of each limit before this request, in the order of [`Limits::iter`];
+    /// `None` when Redis does not answer in time.
     pub(crate) async fn take(&self, limits: Limits<'_>, client: ClientAddr) -> Option<Vec<Count>> {
-        let line = self.inner.line.load_full()?;
-        let question = script::Question::new(limits, client);
-        match within_deadline(question.ask(line.connection.clone())).await {
+        let active = self.inner.active.load_full()?;
+        let request = TakeRequest::new(limits, client);
+        match within_timeout(request.send(active.connection.clone())).await {
             Ok(counts) => Some(counts),
-            Err(why) => {
-                self.inner.hang_up(&line, why);
+            Err(failure) => {
+                self.inner.disconnect(&active, failure);
                 None
             }
         }
     }
 }
 
-impl Drop for Shared {
+impl Drop for SharedLimits {
     fn drop(&mut self) {
-        self.keeper.abort();
-        // Requests that hold the line must not keep the connection of a Redis that is configured no more.
-        self.inner.line.store(None);
+        self.background.abort();
+        // A request in progress must not keep the connection to a Redis that is no longer
+        // configured.
+        self.inner.active.store(None);
     }
 }
 
 impl Inner {
-    /// Nobody asks over this line any more.
-    fn hang_up(&self, line: &Arc<Line>, why: Away) {
-        self.line.compare_and_swap(line, None);
-        // The first reason is the reason.
-        drop(line.why.set(why));
-        line.broken.notify_one();
+    /// Takes `active` away from requests, so that the background task replaces it.
+    fn disconnect(&self, active: &Arc<ActiveConnection>, failure: Unavailable) {
+        self.active.compare_and_swap(active, None);
+        // Later failures are consequences of the first, which the journal gets.
+        drop(active.failure.set(failure));
+        active.failed.notify_one();
     }
 
-    /// Connects, and gives the connection to requests until it fails: why, and how long it was good.
-    async fn hold(&self) -> (Away, Duration) {
+    /// Connects and lends the connection to requests until it fails.
+    ///
+    /// Returns the failure and how long the connection worked.
+    async fn run_connection(&self) -> (Unavailable, Duration) {
         let (connection, mut driver) = match connect::connect(&self.url).await {
             Ok(connected) => connected,
-            Err(why) => return (why, Duration::ZERO),
+            Err(failure) => return (failure, Duration::ZERO),
         };
-        // What only reads or only talks is no use: the probe counts a hit.
-        let probe = script::Question::probe();
-        let probe = within_deadline(probe.teach(connection.clone()));
+        // The probe counts a hit: a Redis that only reads, or only answers, cannot count limits.
+        let probe = TakeRequest::probe();
+        let probe = within_timeout(probe.send_script(connection.clone()));
         tokio::select! {
-            answer = probe => if let Err(why) = answer {
-                return (why, Duration::ZERO);
+            answer = probe => if let Err(failure) = answer {
+                return (failure, Duration::ZERO);
             },
-            () = &mut driver => return (Away::Gone, Duration::ZERO),
+            () = &mut driver => return (Unavailable::Closed, Duration::ZERO),
         }
-        let line = Arc::new(Line { connection, why: OnceLock::new(), broken: Notify::new() });
+        let active =
+            Arc::new(ActiveConnection { connection, failure: OnceLock::new(), failed: Notify::new() });
         let since = Instant::now();
-        self.line.store(Some(Arc::clone(&line)));
-        self.tell_back();
+        self.active.store(Some(Arc::clone(&active)));
+        self.log_available();
         tokio::select! {
-            () = line.broken.notified() => {}
-            () = driver => self.hang_up(&line, Away::Gone),
+            () = active.failed.notified() => {}
+            () = driver => self.disconnect(&active, Unavailable::Closed),
         }
-        (line.why.get().cloned().unwrap_or(Away::Gone), since.elapsed())
+        (active.failure.get().cloned().unwrap_or(Unavailable::Closed), since.elapsed())
     }
 
-    fn tell_away(&self, why: &Away) {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.warned.is_some_and(|warned| warned.elapsed() < WARN_EVERY) {
+    fn log_unavailable(&self, failure: &Unavailable) {
+        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
+        if logged.warned.is_some_and(|warned| warned.elapsed() < WARNING_INTERVAL) {
             return;
         }
-        *told = Told { warned: Some(Instant::now()), away: true, ..*told };
-        drop(told);
+        *logged = LoggedState { warned: Some(Instant::now()), is_unavailable: true, ..*logged };
+        drop(logged);
         crate::event!(
             warn, REDIS_AWAY;
-            "the limits in memory decide until the Redis at {} does: {why}", self.url
+            "rate limits are counted in memory until the Redis at {} counts them: {failure}", self.url
         );
     }
 
-    fn tell_back(&self) {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        // Nobody who was not told that it went has to hear that it came back.
-        if told.away || !told.used {
+    fn log_available(&self) {
+        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
+        // An outage without a warning needs no entry about its end.
+        if logged.is_unavailable || !logged.was_available {
             crate::event!(info, REDIS_BACK; "rate limits are shared through the Redis at {}", self.url);
         }
-        *told = Told { away: false, used: true, ..*told };
+        *logged = LoggedState { is_unavailable: false, was_available: true, ..*logged };
     }
 }
 
-/// Keeps a line for ever.
-async fn keep(inner: Arc<Inner>) {
-    let mut pause = FIRST_PAUSE;
+/// Connects and reconnects until the task is aborted.
+async fn keep_connected(inner: Arc<Inner>) {
+    let mut delay = MIN_RECONNECT_DELAY;
     loop {
-        let (why, lasted) = inner.hold().await;
-        inner.tell_away(&why);
-        if lasted >= STEADY {
-            pause = FIRST_PAUSE;
+        let (failure, lasted) = inner.run_connection().await;
+        inner.log_unavailable(&failure);
+        if lasted >= STABLE_CONNECTION_AGE {
+            delay = MIN_RECONNECT_DELAY;
         }
-        sleep(pause).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
+        sleep(delay).await;
+        delay = (delay * 2).min(MAX_RECONNECT_DELAY);
     }
 }
 
-/// The answer, if it comes in time.
-async fn within_deadline<T>(asking: impl Future<Output = Result<T, Away>>) -> Result<T, Away> {
-    let mut asking = std::pin::pin!(asking);
-    if let Ok(answer) = timeout(DEADLINE, &mut asking).await {
+/// Limits the wait for `request` to [`TAKE_TIMEOUT`].
+async fn within_timeout<T>(request: impl Future<Output = Result<T, Unavailable>>) -> Result<T, Unavailable> {
+    let mut request = std::pin::pin!(request);
+    if let Ok(answer) = timeout(TAKE_TIMEOUT, &mut request).await {
         return answer;
     }
-    // This thread may have been late, not Redis: the answer lies in the socket then, and is here after a turn of the
-    // event loop that reads it and one that hands it on.
+    // This thread may have been late, not Redis. The answer is then in the socket: one turn of the
+    // event loop reads it, another one passes it on.
     for _ in 0..3 {
         yield_now().await;
-        if let Some(answer) = futures_util::FutureExt::now_or_never(&mut asking) {
+        if let Some(answer) = futures_util::FutureExt::now_or_never(&mut request) {
             return answer;
         }
     }
-    Err(Away::Slow(DEADLINE))
+    Err(Unavailable::Timeout(TAKE_TIMEOUT))
 }
 
 #[cfg(test)]
@@ -205,15 +216,15 @@ mod tests {
     }
 
     #[test]
-    fn silence_is_not_waited_for() {
-        let asked = Instant::now();
-        let answer: Result<(), Away> = runtime().block_on(within_deadline(std::future::pending()));
-        assert!(matches!(answer, Err(Away::Slow(_))));
-        assert!(asked.elapsed() >= DEADLINE && asked.elapsed() < Duration::from_secs(5));
+    fn a_silent_redis_times_out() {
+        let started = Instant::now();
+        let answer: Result<(), Unavailable> = runtime().block_on(within_timeout(std::future::pending()));
+        assert!(matches!(answer, Err(Unavailable::Timeout(_))));
+        assert!(started.elapsed() >= TAKE_TIMEOUT && started.elapsed() < Duration::from_secs(5));
     }
 
     #[test]
-    fn an_answer_that_this_thread_is_late_to_read_counts() {
+    fn an_answer_in_time_that_a_late_thread_reads_counts() {
         runtime().block_on(async {
             let (near, mut far) = tokio::net::UnixStream::pair().unwrap();
             let (answer, answered) = tokio::sync::oneshot::channel();
@@ -222,30 +233,30 @@ mod tests {
                 answer.send(()).unwrap();
             });
             yield_now().await;
-            let asking = within_deadline(async {
+            let request = within_timeout(async {
                 tokio::io::AsyncWriteExt::write_all(&mut far, b"x").await.unwrap();
-                std::thread::sleep(DEADLINE * 2);
-                answered.await.map_err(|_| Away::Gone)
+                std::thread::sleep(TAKE_TIMEOUT * 2);
+                answered.await.map_err(|_| Unavailable::Closed)
             });
-            assert!(asking.await.is_ok());
+            assert!(request.await.is_ok());
             driver.await.unwrap();
         });
     }
 
     #[test]
-    fn nobody_asks_before_it_is_there_and_a_start_waits_for_nothing() {
+    fn an_unreachable_redis_is_unavailable_and_warns_once_a_minute() {
         runtime().block_on(async {
             let url = RedisUrl::parse("redis+unix:///nonexistent/redis.sock").unwrap();
-            let shared = Shared::new(url.clone());
-            assert!(!shared.is_there());
+            let shared = SharedLimits::new(url.clone());
+            assert!(!shared.is_available());
             assert_eq!(shared.url(), &url);
-            let told = || shared.inner.told.lock().unwrap().warned;
-            while told().is_none() {
+            let warned = || shared.inner.logged.lock().unwrap().warned;
+            while warned().is_none() {
                 sleep(Duration::from_millis(1)).await;
             }
-            let first = told();
-            shared.inner.tell_away(&Away::Gone);
-            assert_eq!(told(), first, "once a minute");
+            let first = warned();
+            shared.inner.log_unavailable(&Unavailable::Closed);
+            assert_eq!(warned(), first, "once a minute");
         });
     }
 }

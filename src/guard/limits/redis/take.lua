@@ -1,5 +1,6 @@
--- KEYS: the limits of one request. ARGV: amount and window in milliseconds of each.
--- Gives hits and milliseconds left of each window, as they were before.
+-- Counts one request in all of its limits, or in none when one of them is used up.
+-- KEYS: the limits of the request. ARGV: for each limit, its amount and its window in milliseconds.
+-- Returns for each limit the hits and the milliseconds left of its window, both before this request.
 local admitted, before = true, {}
 for i, key in ipairs(KEYS) do
   local hits = tonumber(string.match(redis.call('GET', key) or '', '^%d+$'))

@@ -128,7 +128,7 @@ impl<'a> Record<'a> {
 
 impl CachedKey {
     fn of(presented: &str, app: &App, policy: &Arc<Policy>, peer: ClientAddr) -> Option<Self> {
-        let key = app.guard.known_key(&policy.rules, presented).filter(|key| key.is_plain())?;
+        let key = app.guard.peek_key(&policy.rules, presented).filter(|key| key.is_plain())?;
         let paths = policy.paths(Route::SaveLog);
         let rule = app.guard.check_key(key, &peer, &paths, &HeaderMap::new()).ok()?;
         Some(Self { policy: Arc::clone(policy), presented: presented.to_owned(), key: Arc::clone(key), rule })
