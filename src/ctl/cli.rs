@@ -3,7 +3,7 @@
 use clap::Parser;
 
 use crate::ctl::commands::Command;
-use crate::ctl::paths::Places;
+use crate::ctl::paths::Directories;
 
 const EXIT_STATUS: &str = "\
 Exit status: 0 on success, else one of sysexits.h: 64 usage, 65 data, 66 no such log, key or file, 69 not running, \
@@ -16,7 +16,7 @@ systemctl, `update` and `update-system` with that of apt-get.";
 #[command(subcommand_required = true, arg_required_else_help = true, disable_help_subcommand = true)]
 pub(crate) struct Cli {
     #[command(flatten)]
-    pub(crate) places: Places,
+    pub(crate) directories: Directories,
     #[command(subcommand)]
     pub(crate) command: Command,
 }

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use crate::config::{self, Files, Finding, HttpSettings, KeyEntry, RootPassword, Sources};
-use crate::ctl::paths::Places;
+use crate::ctl::paths::Directories;
 use crate::net::certificate;
 
 const KEYS: &str = "api_key.json";
@@ -15,7 +15,7 @@ const SERVER: &str = "server.json";
 const HTTP: &str = "http.toml";
 
 /// What the server would say to the files as they are.
-pub(crate) struct Judged {
+pub(crate) struct LintResult {
     /// with one of these it does not start, and a running one keeps the last good configuration
     pub(crate) errors: Vec<Finding>,
     /// worth a word
@@ -23,17 +23,17 @@ pub(crate) struct Judged {
 }
 
 /// Reads all files as the server does.
-pub(crate) fn judge(places: &Places) -> Judged {
-    match config::load(&places.config) {
+pub(crate) fn lint(directories: &Directories) -> LintResult {
+    match config::load(&directories.config) {
         Ok(loaded) => {
             let mut warnings = loaded.warnings;
             warnings.extend(ineffective_options(&loaded.files));
-            warnings.extend(modes(&places.config, &loaded.files));
-            Judged { errors: start_errors(&places.config, &loaded.files), warnings }
+            warnings.extend(modes(&directories.config, &loaded.files));
+            LintResult { errors: start_errors(&directories.config, &loaded.files), warnings }
         }
         Err(errors) => {
-            let warnings = warnings_of_the_others(&places.config, &errors);
-            Judged { errors, warnings }
+            let warnings = warnings_of_the_others(&directories.config, &errors);
+            LintResult { errors, warnings }
         }
     }
 }

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 
 use crate::config::{Files, LogEntry, LogName, Sources};
 use crate::ctl::error::{Error, Outcome};
-use crate::ctl::paths::Places;
-use crate::ctl::ui::output::remark;
+use crate::ctl::paths::Directories;
+use crate::ctl::ui::output::print_note;
 use crate::exit::Exit;
 
 /// The logs that a command is about.
@@ -20,15 +20,15 @@ pub(crate) struct LogNames {
 }
 
 /// The logs of `log.json`.
-pub(crate) struct Logs {
+pub(crate) struct LogSelection {
     pub(crate) entries: BTreeMap<LogName, LogEntry>,
     file: PathBuf,
 }
 
-impl Logs {
+impl LogSelection {
     /// Reads `log.json`.
-    pub(crate) fn load(places: &Places) -> Result<Self, Error> {
-        let file = places.config.join("log.json");
+    pub(crate) fn load(directories: &Directories) -> Result<Self, Error> {
+        let file = directories.config.join("log.json");
         let text = fs::read_to_string(&file).map_err(|error| Error::of_file("read", &file, &error))?;
         let sources = Sources { log: Some(text), ..Sources::default() };
         match Files::parse(&sources) {
@@ -84,7 +84,7 @@ impl Logs {
 }
 
 /// Does the same for each log, also when it failed for one of them; the status is that of the first failure.
-pub(crate) fn each<'n>(
+pub(crate) fn for_each_log<'n>(
     names: &'n [LogName],
     mut work: impl FnMut(&'n LogName) -> Result<(), Error>,
 ) -> Outcome {
@@ -94,7 +94,7 @@ pub(crate) fn each<'n>(
             Ok(()) => {}
             Err(error @ Error::Output(_)) => return Err(error),
             Err(error) => {
-                remark(format_args!("mocactl: {error}"));
+                print_note(format_args!("mocactl: {error}"));
                 if status == 0 {
                     status = error.status();
                 }

@@ -23,7 +23,7 @@ use clap::{CommandFactory, Parser};
 
 use self::cli::Cli;
 use self::error::Error;
-use self::ui::output::{Out, remark};
+use self::ui::output::{Printer, print_note};
 use crate::exit::Exit;
 
 /// Does what the command line asks for.
@@ -37,15 +37,15 @@ pub fn main() -> ExitCode {
             return if error.use_stderr() { Exit::Usage.into() } else { ExitCode::SUCCESS };
         }
     };
-    let mut out = Out::stdout();
-    let Cli { places, command } = cli;
-    let outcome = commands::run(command, &Cli::command(), &places, &mut out)
-        .and_then(|status| out.flush().map(|()| status));
+    let mut printer = Printer::stdout();
+    let Cli { directories, command } = cli;
+    let outcome = commands::run(command, &Cli::command(), &directories, &mut printer)
+        .and_then(|status| printer.flush().map(|()| status));
     let status = outcome.unwrap_or_else(|error: Error| {
         // what was said before the failure comes before it
-        drop(out.flush());
+        drop(printer.flush());
         if !error.is_silent() {
-            remark(format_args!("mocactl: {error}"));
+            print_note(format_args!("mocactl: {error}"));
         }
         error.status()
     });

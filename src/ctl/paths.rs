@@ -9,8 +9,8 @@ use crate::systemd::generator::admin_path;
 
 /// The directories of an installation.
 #[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Places")]
-pub(crate) struct Places {
+#[command(next_help_heading = "Directories")]
+pub(crate) struct Directories {
     /// Where log.json and the other configuration files are
     #[arg(long = "config-dir", global = true, value_name = "DIR", default_value = "/etc/moca-file-log")]
     pub(crate) config: PathBuf,
@@ -25,7 +25,7 @@ pub(crate) struct Places {
     pub(crate) run: PathBuf,
 }
 
-impl Places {
+impl Directories {
     /// Returns the path of the admin socket of a log.
     pub(crate) fn admin_socket(&self, log: &LogName) -> PathBuf {
         self.run.join(Path::new(&admin_path(log)).file_name().unwrap_or_default())

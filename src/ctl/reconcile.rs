@@ -6,59 +6,59 @@ use std::path::Path;
 use crate::config::LogName;
 use crate::ctl::error::{Error, Outcome};
 use crate::ctl::lint;
-use crate::ctl::paths::Places;
+use crate::ctl::paths::Directories;
 use crate::ctl::system::systemctl;
-use crate::ctl::ui::output::{Out, remark};
+use crate::ctl::ui::output::{Printer, print_note};
 use crate::exit::Exit;
 use crate::systemd::generator::{
     self, Diff, FileStamp, Plan, admin_socket_unit, applied, diff, service_unit, socket_unit, store,
 };
 
 /// How often files that are edited all the time are read again.
-const MOST_ROUNDS: usize = 10;
+const MAX_ROUNDS: usize = 10;
 
 /// Applies the configuration, all of it or nothing: an invalid file changes nothing.
 ///
 /// systemd passes over edits that are made while this runs, so it looks again when everything is done.
-pub(crate) fn apply(if_edited: bool, places: &Places, out: &mut Out) -> Outcome {
+pub(crate) fn apply(if_edited: bool, directories: &Directories, printer: &mut Printer) -> Outcome {
     // The same variable moves the generator's places, in tests of the two together.
     let root = std::env::var_os("MOCA_FILE_LOG_ROOT").unwrap_or_else(|| "/".into());
     let kept = generator::Directories::below(Path::new(&root));
     if if_edited {
         let last = FileStamp::kept(&kept.snapshot);
-        if last.is_none_or(|edition| edition == FileStamp::of(&places.config)) {
+        if last.is_none_or(|edition| edition == FileStamp::of(&directories.config)) {
             return Ok(0);
         }
     }
-    for _ in 0..MOST_ROUNDS {
-        let edition = FileStamp::of(&places.config);
+    for _ in 0..MAX_ROUNDS {
+        let edition = FileStamp::of(&directories.config);
         // A file that is refused was looked at as well. Where this cannot be written, the plan cannot, which is said.
         let _kept = edition.keep(&kept.snapshot);
-        apply_once(places, &kept, out)?;
-        if FileStamp::of(&places.config) == edition {
+        apply_once(directories, &kept, printer)?;
+        if FileStamp::of(&directories.config) == edition {
             break;
         }
     }
     Ok(0)
 }
 
-fn apply_once(places: &Places, kept: &generator::Directories, out: &mut Out) -> Outcome {
-    let judged = lint::judge(places);
+fn apply_once(directories: &Directories, kept: &generator::Directories, printer: &mut Printer) -> Outcome {
+    let judged = lint::lint(directories);
     if !judged.errors.is_empty() {
-        remark("mocactl: the configuration is not valid; what is applied stays as it is");
+        print_note("mocactl: the configuration is not valid; what is applied stays as it is");
         return Err(Error::of_findings(&judged.errors));
     }
-    let new = generator::plan(&places.config).map_err(|findings| Error::of_findings(&findings))?;
+    let new = generator::plan(&directories.config).map_err(|findings| Error::of_findings(&findings))?;
     let old = applied(&kept.snapshot).unwrap_or_else(|error| {
-        remark(format_args!("mocactl: {error}; everything counts as new"));
+        print_note(format_args!("mocactl: {error}; everything counts as new"));
         None
     });
     let diff = diff(&old.unwrap_or_default(), &new);
     keep(&kept.snapshot, &new)?;
     keep(&kept.lasting, &new)?;
-    expect(systemctl::daemon_reload(out)?, "daemon-reload")?;
-    bring_about(&diff, out)?;
-    tell(&diff, out)
+    expect(systemctl::daemon_reload(printer)?, "daemon-reload")?;
+    reconcile(&diff, printer)?;
+    tell(&diff, printer)
 }
 
 fn keep(dir: &Path, plan: &Plan) -> Result<(), Error> {
@@ -67,7 +67,7 @@ fn keep(dir: &Path, plan: &Plan) -> Result<(), Error> {
 
 /// First everything is stopped that must not listen where it does, then the rest is started: logs may have swapped
 /// their ports.
-fn bring_about(diff: &Diff, out: &mut Out) -> Result<(), Error> {
+fn reconcile(diff: &Diff, printer: &mut Printer) -> Result<(), Error> {
     let mut stop: Vec<String> = diff.removed.iter().flat_map(all_units).collect();
     stop.extend(diff.listen.iter().map(socket_unit));
     let mut start: Vec<String> = diff.added.iter().flat_map(all_units).collect();
@@ -77,7 +77,7 @@ fn bring_about(diff: &Diff, out: &mut Out) -> Result<(), Error> {
     let restart: Vec<String> = diff.service.iter().map(service_unit).collect();
     for (verb, units) in [("stop", stop), ("start", start), ("restart", restart)] {
         if !units.is_empty() {
-            expect(systemctl::run(out, &[verb], &units)?, verb)?;
+            expect(systemctl::run(printer, &[verb], &units)?, verb)?;
         }
     }
     Ok(())
@@ -97,7 +97,7 @@ fn expect(status: u8, verb: &str) -> Result<(), Error> {
     ))
 }
 
-fn tell(diff: &Diff, out: &mut Out) -> Outcome {
+fn tell(diff: &Diff, printer: &mut Printer) -> Outcome {
     let lists = [
         (&diff.added, "started"),
         (&diff.removed, "stopped"),
@@ -107,11 +107,11 @@ fn tell(diff: &Diff, out: &mut Out) -> Outcome {
     ];
     for (logs, what) in lists {
         for log in logs {
-            out.line(format_args!("{log}: {what}"))?;
+            printer.line(format_args!("{log}: {what}"))?;
         }
     }
     if diff.is_empty() {
-        out.line("nothing to start, stop or restart")?;
+        printer.line("nothing to start, stop or restart")?;
     }
     Ok(0)
 }

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 /// Conditions on a record; all must hold.
 #[derive(Debug, Args)]
-pub(crate) struct Conditions {
+pub(crate) struct RecordSelection {
     /// At least this severe: debug, info, warning, error, critical or 0 to 4
     #[arg(long)]
     level: Option<String>,
@@ -23,7 +23,7 @@ pub(crate) struct Conditions {
     key: Vec<String>,
 }
 
-impl Conditions {
+impl RecordSelection {
     /// As parameters of a request.
     pub(crate) fn parameters(&self) -> Map<String, Value> {
         let mut all = Map::new();

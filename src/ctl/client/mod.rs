@@ -1,4 +1,4 @@
 //! The client of running instances.
 
-pub(crate) mod admin;
+pub(crate) mod admin_client;
 pub(crate) mod reply;

@@ -5,7 +5,7 @@ use std::io::{self, BufRead, Read};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 /// Longest head of an answer.
-const LONGEST_HEAD: u64 = 64 * 1024;
+const MAX_HEAD_BYTES: u64 = 64 * 1024;
 
 /// The body of an answer. Reading ends with an error when the connection ends before the body does.
 pub(crate) struct Body<R> {
@@ -37,7 +37,7 @@ pub(crate) fn read<R: BufRead>(mut reader: R, method: &str) -> io::Result<(Statu
 }
 
 fn head<R: BufRead>(reader: &mut R) -> io::Result<(StatusCode, HeaderMap)> {
-    let mut limited = reader.take(LONGEST_HEAD);
+    let mut limited = reader.take(MAX_HEAD_BYTES);
     let first = line(&mut limited)?;
     let status = first.strip_prefix(b"HTTP/1.").and_then(|rest| rest.get(2..5));
     let status = status
@@ -98,7 +98,7 @@ impl<R> Body<R> {
 
 impl<R: BufRead> Body<R> {
     fn next_chunk(&mut self) -> io::Result<u64> {
-        let mut limited = self.reader.by_ref().take(LONGEST_HEAD);
+        let mut limited = self.reader.by_ref().take(MAX_HEAD_BYTES);
         let size = line(&mut limited)?;
         let digits = size.split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii();
         let size = std::str::from_utf8(digits).ok().filter(|digits| !digits.starts_with('+'));

@@ -1,9 +1,9 @@
 //! `mocactl apply`: what `log.json` and `server.json` say now comes into force in systemd.
 
 use crate::ctl::error::Outcome;
-use crate::ctl::paths::Places;
+use crate::ctl::paths::Directories;
 use crate::ctl::reconcile::apply;
-use crate::ctl::ui::output::Out;
+use crate::ctl::ui::output::Printer;
 
 /// Arguments of `apply`.
 #[derive(Debug, clap::Args)]
@@ -13,6 +13,6 @@ pub(crate) struct Args {
     if_edited: bool,
 }
 
-pub(crate) fn run(args: &Args, places: &Places, out: &mut Out) -> Outcome {
-    apply(args.if_edited, places, out)
+pub(crate) fn run(args: &Args, directories: &Directories, printer: &mut Printer) -> Outcome {
+    apply(args.if_edited, directories, printer)
 }

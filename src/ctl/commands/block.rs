@@ -9,11 +9,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::config::LogName;
-use crate::ctl::client::admin::Admin;
+use crate::ctl::client::admin_client::AdminClient;
 use crate::ctl::error::Outcome;
-use crate::ctl::log_selection::{Logs, each};
-use crate::ctl::paths::Places;
-use crate::ctl::ui::output::{Align, Cell, Out, remark};
+use crate::ctl::log_selection::{LogSelection, for_each_log};
+use crate::ctl::paths::Directories;
+use crate::ctl::ui::output::{Align, Cell, Printer, print_note};
 
 /// The commands about blocked addresses. Those of ip_blacklist.json are edited there.
 #[derive(Debug, Subcommand)]
@@ -67,44 +67,45 @@ struct Changed {
     changed: bool,
 }
 
-pub(crate) fn run(command: &Command, places: &Places, out: &mut Out) -> Outcome {
-    let logs = Logs::load(places)?;
+pub(crate) fn run(command: &Command, directories: &Directories, printer: &mut Printer) -> Outcome {
+    let logs = LogSelection::load(directories)?;
     match command {
-        Command::List { names, json } => list(&logs.select(names)?, *json, places, out),
-        Command::Add { address, names } => each(&logs.select(names)?, |name| {
+        Command::List { names, json } => list(&logs.select(names)?, *json, directories, printer),
+        Command::Add { address, names } => for_each_log(&logs.select(names)?, |name| {
             let body = json!({ "address": address.to_string() });
-            let Changed { changed } = Admin::new(places, name).value_for("POST", "/admin/blocked", &body)?;
-            out.line(format_args!(
+            let Changed { changed } =
+                AdminClient::new(directories, name).value_for("POST", "/admin/blocked", &body)?;
+            printer.line(format_args!(
                 "{name}: {address} {}",
                 if changed { "is blocked" } else { "was blocked already" }
             ))
         }),
-        Command::Remove { address, names } => each(&logs.select(names)?, |name| {
+        Command::Remove { address, names } => for_each_log(&logs.select(names)?, |name| {
             let address_text = address.to_string();
             let target =
                 format!("/admin/blocked?address={}", utf8_percent_encode(&address_text, NON_ALPHANUMERIC));
-            let Changed { changed } = Admin::new(places, name).value("DELETE", &target)?;
+            let Changed { changed } = AdminClient::new(directories, name).value("DELETE", &target)?;
             let what = if changed {
                 "is let in again"
             } else {
                 "was not blocked by the service; see ip_blacklist.json"
             };
-            out.line(format_args!("{name}: {address} {what}"))
+            printer.line(format_args!("{name}: {address} {what}"))
         }),
     }
 }
 
-fn list(names: &[LogName], json: bool, places: &Places, out: &mut Out) -> Outcome {
+fn list(names: &[LogName], json: bool, directories: &Directories, printer: &mut Printer) -> Outcome {
     let mut all: Vec<(&LogName, Vec<Blocked>)> = Vec::new();
-    let status = each(names, |name| {
-        all.push((name, Admin::new(places, name).value("GET", "/admin/blocked")?));
+    let status = for_each_log(names, |name| {
+        all.push((name, AdminClient::new(directories, name).value("GET", "/admin/blocked")?));
         Ok(())
     })?;
     let entries = all.iter().flat_map(|(name, list)| list.iter().map(move |blocked| (*name, blocked)));
     if json {
         let entries: Vec<BlockedIn<'_>> =
             entries.map(|(name, blocked)| BlockedIn { log: name.as_str(), blocked }).collect();
-        out.json(&entries)?;
+        printer.json(&entries)?;
         return Ok(status);
     }
     let rows: Vec<Vec<Cell>> = entries
@@ -118,12 +119,12 @@ fn list(names: &[LogName], json: bool, places: &Places, out: &mut Out) -> Outcom
         })
         .collect();
     if rows.is_empty() {
-        remark("No address is blocked.");
+        print_note("No address is blocked.");
         return Ok(status);
     }
     let heading =
         [("LOG", Align::Left), ("ADDRESS", Align::Left), ("SINCE", Align::Left), ("REASON", Align::Left)];
-    out.table(&heading, &rows)?;
+    printer.table(&heading, &rows)?;
     Ok(status)
 }
 

@@ -4,9 +4,9 @@ use serde::Serialize;
 
 use crate::config::Finding;
 use crate::ctl::error::Outcome;
-use crate::ctl::lint::{self, Judged};
-use crate::ctl::paths::Places;
-use crate::ctl::ui::output::{Colour, Out};
+use crate::ctl::lint::{self, LintResult};
+use crate::ctl::paths::Directories;
+use crate::ctl::ui::output::{Colour, Printer};
 use crate::exit::Exit;
 
 /// Arguments of `check`.
@@ -28,12 +28,12 @@ struct Shown<'f> {
     remedy: Option<&'f str>,
 }
 
-pub(crate) fn run(args: &Args, places: &Places, out: &mut Out) -> Outcome {
-    let Judged { errors, warnings } = lint::judge(places);
+pub(crate) fn run(args: &Args, directories: &Directories, printer: &mut Printer) -> Outcome {
+    let LintResult { errors, warnings } = lint::lint(directories);
     if args.json {
         let [shown_errors, shown_warnings] =
             [&errors, &warnings].map(|findings| findings.iter().map(shown).collect::<Vec<_>>());
-        out.json(&serde_json::json!({
+        printer.json(&serde_json::json!({
             "ok": errors.is_empty(),
             "errors": shown_errors,
             "warnings": shown_warnings,
@@ -43,14 +43,14 @@ pub(crate) fn run(args: &Args, places: &Places, out: &mut Out) -> Outcome {
             [("error", Colour::Red, &errors), ("warning", Colour::Yellow, &warnings)]
         {
             for finding in findings {
-                out.line(format_args!("{}: {finding}", out.paint(colour, word)))?;
+                printer.line(format_args!("{}: {finding}", printer.paint(colour, word)))?;
             }
         }
         let (verdict, colour) =
             if errors.is_empty() { ("is in order", Colour::Green) } else { ("is not in order", Colour::Red) };
         let (errors, warnings) = (count(errors.len(), "error"), count(warnings.len(), "warning"));
-        let verdict = out.paint(colour, verdict);
-        out.line(format_args!("{} {verdict}: {errors}, {warnings}", places.config.display()))?;
+        let verdict = printer.paint(colour, verdict);
+        printer.line(format_args!("{} {verdict}: {errors}, {warnings}", directories.config.display()))?;
     }
     Ok(if errors.is_empty() { 0 } else { Exit::Config.code() })
 }

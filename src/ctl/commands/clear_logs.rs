@@ -1,11 +1,11 @@
 //! `mocactl clear-logs`, through the instance of a log.
 
 use crate::config::LogName;
-use crate::ctl::client::admin::Admin;
+use crate::ctl::client::admin_client::AdminClient;
 use crate::ctl::error::Outcome;
-use crate::ctl::log_selection::{Logs, each};
-use crate::ctl::paths::Places;
-use crate::ctl::ui::output::Out;
+use crate::ctl::log_selection::{LogSelection, for_each_log};
+use crate::ctl::paths::Directories;
+use crate::ctl::ui::output::Printer;
 use crate::ctl::ui::prompt;
 
 /// Arguments of `clear-logs`.
@@ -19,14 +19,14 @@ pub(crate) struct Args {
     yes: bool,
 }
 
-pub(crate) fn run(args: &Args, places: &Places, out: &mut Out) -> Outcome {
-    let names = Logs::load(places)?.select(&args.names)?;
+pub(crate) fn run(args: &Args, directories: &Directories, printer: &mut Printer) -> Outcome {
+    let names = LogSelection::load(directories)?.select(&args.names)?;
     let listed: Vec<&str> = names.iter().map(LogName::as_str).collect();
     if !prompt::confirm(&format!("Remove every line of {}?", listed.join(", ")), args.yes)? {
         return Ok(1);
     }
-    each(&names, |name| {
-        Admin::new(places, name).send("POST", "/moca-file-log/clear-logs", &[], None, &[])?;
-        out.line(format_args!("{name}: every line is removed"))
+    for_each_log(&names, |name| {
+        AdminClient::new(directories, name).send("POST", "/moca-file-log/clear-logs", &[], None, &[])?;
+        printer.line(format_args!("{name}: every line is removed"))
     })
 }

@@ -9,7 +9,7 @@ use clap_complete::Shell;
 
 use crate::ctl::edit::secrets::fresh_secrets;
 use crate::ctl::error::{Error, Outcome};
-use crate::ctl::ui::output::Out;
+use crate::ctl::ui::output::Printer;
 
 /// Arguments of `completions`.
 #[derive(Debug, clap::Args)]
@@ -52,8 +52,8 @@ pub(crate) fn generate(generate: &Generate, cli: &Command) -> Outcome {
     Ok(0)
 }
 
-pub(crate) fn run(args: &Args, cli: &Command, out: &mut Out) -> Outcome {
-    out.bytes(&script(args.shell, cli))?;
+pub(crate) fn run(args: &Args, cli: &Command, printer: &mut Printer) -> Outcome {
+    printer.bytes(&script(args.shell, cli))?;
     Ok(0)
 }
 

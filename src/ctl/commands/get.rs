@@ -7,12 +7,12 @@ use clap::ValueEnum;
 use serde_json::{Value, json};
 
 use crate::config::LogName;
-use crate::ctl::client::admin::Admin;
+use crate::ctl::client::admin_client::AdminClient;
 use crate::ctl::error::Outcome;
-use crate::ctl::log_selection::Logs;
-use crate::ctl::paths::Places;
-use crate::ctl::record_selection::Conditions;
-use crate::ctl::ui::output::Out;
+use crate::ctl::log_selection::LogSelection;
+use crate::ctl::paths::Directories;
+use crate::ctl::record_selection::RecordSelection;
+use crate::ctl::ui::output::Printer;
 
 /// Arguments of `get`.
 #[derive(Debug, clap::Args)]
@@ -29,7 +29,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
     #[command(flatten)]
-    conditions: Conditions,
+    selection: RecordSelection,
     /// At most COUNT records
     #[arg(long, value_name = "COUNT")]
     limit: Option<NonZeroU64>,
@@ -63,7 +63,7 @@ enum Output {
 impl Args {
     /// The route that gives it, and its parameters.
     fn request(&self) -> (&'static str, Value) {
-        let mut all = self.conditions.parameters();
+        let mut all = self.selection.parameters();
         for (name, value) in [("since", &self.since), ("until", &self.until), ("cursor", &self.cursor)] {
             all.extend(value.as_ref().map(|value| (name.to_owned(), json!(value))));
         }
@@ -94,12 +94,12 @@ impl Args {
     }
 }
 
-pub(crate) fn run(args: &Args, places: &Places, out: &mut Out) -> Outcome {
-    let name = Logs::load(places)?.one(args.name.as_ref())?;
+pub(crate) fn run(args: &Args, directories: &Directories, printer: &mut Printer) -> Outcome {
+    let name = LogSelection::load(directories)?.one(args.name.as_ref())?;
     if args.lines == Some(0) {
         return Ok(0);
     }
-    let admin = Admin::new(places, &name).patient();
+    let admin = AdminClient::new(directories, &name).patient();
     let (route, parameters) = args.request();
     let mut reply = admin.send("POST", route, &[], Some(&parameters.to_string()), &[])?;
     let mut buffer = vec![0; 64 * 1024];
@@ -108,10 +108,10 @@ pub(crate) fn run(args: &Args, places: &Places, out: &mut Out) -> Outcome {
         let count = reply.body.read(&mut buffer).map_err(|error| admin.broken(&error))?;
         let Some(byte) = buffer[..count].last() else { break };
         last = *byte;
-        out.bytes(&buffer[..count])?;
+        printer.bytes(&buffer[..count])?;
     }
     if last != b'\n' {
-        out.bytes(b"\n")?;
+        printer.bytes(b"\n")?;
     }
     Ok(0)
 }

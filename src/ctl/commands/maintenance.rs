@@ -15,20 +15,20 @@ use nix::unistd::{User, geteuid};
 use crate::config::LogName;
 use crate::ctl::edit::config_file::{Target, sync_parent};
 use crate::ctl::error::{Error, Outcome};
-use crate::ctl::log_selection::{LogNames, Logs, each};
-use crate::ctl::paths::Places;
+use crate::ctl::log_selection::{LogNames, LogSelection, for_each_log};
+use crate::ctl::paths::Directories;
 use crate::ctl::system::systemctl;
 use crate::ctl::system::units::Units;
-use crate::ctl::ui::output::{Out, remark};
+use crate::ctl::ui::output::{Printer, print_note};
 use crate::exit::Exit;
 use crate::guard::state_file;
 
 /// How long an instance may take to start or to stop.
-const PATIENCE: Duration = Duration::from_secs(60);
+const STATE_CHANGE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What has to be done to an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Life {
+enum RunState {
     /// it understands signals
     Running,
     /// a signal may kill it: its handlers may not be in place
@@ -38,46 +38,46 @@ enum Life {
     Unknown,
 }
 
-pub(crate) fn run(on: bool, args: &LogNames, places: &Places, out: &mut Out) -> Outcome {
+pub(crate) fn run(on: bool, args: &LogNames, directories: &Directories, printer: &mut Printer) -> Outcome {
     // every name before the first change
-    let names = Logs::load(places)?.select(&args.names)?;
-    let status = each(&names, |name| {
-        let how = switch(on, name, places)?;
+    let names = LogSelection::load(directories)?.select(&args.names)?;
+    let status = for_each_log(&names, |name| {
+        let how = switch(on, name, directories)?;
         let what = if on { "maintenance is on" } else { "maintenance is off" };
-        out.line(format_args!("{name}: {what}{how}"))
+        printer.line(format_args!("{name}: {what}{how}"))
     })?;
-    out.flush()?;
+    printer.flush()?;
     if !on {
-        warn_of_file(places);
+        warn_of_file(directories);
     }
     Ok(status)
 }
 
-fn switch(on: bool, name: &LogName, places: &Places) -> Result<&'static str, Error> {
+fn switch(on: bool, name: &LogName, directories: &Directories) -> Result<&'static str, Error> {
     let units = Units::of(name)?;
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + STATE_CHANGE_TIMEOUT;
     let mut marked = false;
     loop {
-        match life(&units)? {
-            Life::Running => {
+        match run_state(&units)? {
+            RunState::Running => {
                 signal(on, &units.service)?;
                 return Ok("");
             }
-            Life::Starting if Instant::now() < until => std::thread::sleep(Duration::from_millis(100)),
-            Life::Starting => {
+            RunState::Starting if Instant::now() < until => std::thread::sleep(Duration::from_millis(100)),
+            RunState::Starting => {
                 let message = format!("{name}: it is neither started nor stopped after a minute; try again");
                 return Err(Error::new(Exit::TempFail, message));
             }
             // looked at once more: it may have been started between the look and the marker
-            Life::NotRunning if marked => return Ok(", from its next start on"),
-            Life::Unknown if marked => {
+            RunState::NotRunning if marked => return Ok(", from its next start on"),
+            RunState::Unknown if marked => {
                 return Ok(
                     ", from its next start on (no systemd here: send a server that runs SIGUSR1 or SIGUSR2)",
                 );
             }
-            Life::NotRunning | Life::Unknown => {
-                let marker = state_file(&places.state, name, "maintenance");
-                let outcome = if on { mark(&places.state, &marker) } else { unmark(&marker) };
+            RunState::NotRunning | RunState::Unknown => {
+                let marker = state_file(&directories.state, name, "maintenance");
+                let outcome = if on { mark(&directories.state, &marker) } else { unmark(&marker) };
                 outcome.map_err(|error| Error::of_file("change", &marker, &error))?;
                 marked = true;
             }
@@ -85,17 +85,17 @@ fn switch(on: bool, name: &LogName, places: &Places) -> Result<&'static str, Err
     }
 }
 
-fn life(units: &Units) -> Result<Life, Error> {
+fn run_state(units: &Units) -> Result<RunState, Error> {
     let shown = systemctl::show(std::slice::from_ref(&units.service), &["ActiveState", "SubState"])?;
-    let Some(shown) = shown else { return Ok(Life::Unknown) };
+    let Some(shown) = shown else { return Ok(RunState::Unknown) };
     let (active, sub) =
         shown.first().map_or(("", ""), |unit| (unit.get("ActiveState"), unit.get("SubState")));
     Ok(match active {
-        "active" | "reloading" => Life::Running,
+        "active" | "reloading" => RunState::Running,
         // between two attempts there is no process
-        "activating" if sub.starts_with("auto-restart") => Life::NotRunning,
-        "activating" | "deactivating" => Life::Starting,
-        _ => Life::NotRunning,
+        "activating" if sub.starts_with("auto-restart") => RunState::NotRunning,
+        "activating" | "deactivating" => RunState::Starting,
+        _ => RunState::NotRunning,
     })
 }
 
@@ -151,15 +151,19 @@ fn create_state_dir(dir: &Path) -> io::Result<()> {
 }
 
 /// `maintenance_mode` keeps maintenance on whatever a signal says.
-fn warn_of_file(places: &Places) {
+fn warn_of_file(directories: &Directories) {
     let target = Target::System;
-    match target.read(&places.config).and_then(|text| target.parse(&text)) {
+    match target.read(&directories.config).and_then(|text| target.parse(&text)) {
         Ok(files) if files.system.maintenance_mode => {
-            remark("mocactl: system.json keeps maintenance on: set maintenance_mode to false there as well");
+            print_note(
+                "mocactl: system.json keeps maintenance on: set maintenance_mode to false there as well",
+            );
         }
         Ok(_) => {}
         Err(error) => {
-            remark(format_args!("mocactl: whether system.json keeps maintenance on is not known: {error}"));
+            print_note(format_args!(
+                "mocactl: whether system.json keeps maintenance on is not known: {error}"
+            ));
         }
     }
 }

@@ -24,8 +24,8 @@ use clap::Subcommand;
 
 use crate::ctl::error::Outcome;
 use crate::ctl::log_selection::LogNames;
-use crate::ctl::paths::Places;
-use crate::ctl::ui::output::Out;
+use crate::ctl::paths::Directories;
+use crate::ctl::ui::output::Printer;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -86,29 +86,34 @@ pub(crate) enum Command {
 }
 
 /// Runs a command. `cli` is the definition of the whole command line, which completions and man pages are made from.
-pub(crate) fn run(command: Command, cli: &clap::Command, places: &Places, out: &mut Out) -> Outcome {
+pub(crate) fn run(
+    command: Command,
+    cli: &clap::Command,
+    directories: &Directories,
+    printer: &mut Printer,
+) -> Outcome {
     match command {
-        Command::Version(args) => version::run(&args, out),
-        Command::Run(args) => run::run(&args, places),
-        Command::Start(args) => start::run(&args, places, out),
-        Command::Stop(args) => stop::run(&args, places, out),
-        Command::Restart(args) => restart::run(&args, places, out),
-        Command::Status(args) => status::run(&args, places, out),
-        Command::Top(args) => top::run(&args, places, out),
-        Command::TurnOff(args) => maintenance::run(true, &args, places, out),
-        Command::TurnOn(args) => maintenance::run(false, &args, places, out),
-        Command::ClearLogs(args) => clear_logs::run(&args, places, out),
-        Command::Update => update::update(out),
-        Command::UpdateSystem(args) => update::update_system(&args, out),
-        Command::ResetSystem(args) => reset_system::run(&args, places, out),
-        Command::Check(args) => check::run(&args, places, out),
-        Command::Key(command) => key::run(&command, places, out),
-        Command::Passwd => passwd::run(places),
-        Command::Block(command) => block::run(&command, places, out),
-        Command::Get(args) => get::run(&args, places, out),
-        Command::Tail(args) => tail::run(&args, places, out),
-        Command::Apply(args) => apply::run(&args, places, out),
-        Command::Completions(args) => completions::run(&args, cli, out),
+        Command::Version(args) => version::run(&args, printer),
+        Command::Run(args) => run::run(&args, directories),
+        Command::Start(args) => start::run(&args, directories, printer),
+        Command::Stop(args) => stop::run(&args, directories, printer),
+        Command::Restart(args) => restart::run(&args, directories, printer),
+        Command::Status(args) => status::run(&args, directories, printer),
+        Command::Top(args) => top::run(&args, directories, printer),
+        Command::TurnOff(args) => maintenance::run(true, &args, directories, printer),
+        Command::TurnOn(args) => maintenance::run(false, &args, directories, printer),
+        Command::ClearLogs(args) => clear_logs::run(&args, directories, printer),
+        Command::Update => update::update(printer),
+        Command::UpdateSystem(args) => update::update_system(&args, printer),
+        Command::ResetSystem(args) => reset_system::run(&args, directories, printer),
+        Command::Check(args) => check::run(&args, directories, printer),
+        Command::Key(command) => key::run(&command, directories, printer),
+        Command::Passwd => passwd::run(directories),
+        Command::Block(command) => block::run(&command, directories, printer),
+        Command::Get(args) => get::run(&args, directories, printer),
+        Command::Tail(args) => tail::run(&args, directories, printer),
+        Command::Apply(args) => apply::run(&args, directories, printer),
+        Command::Completions(args) => completions::run(&args, cli, printer),
         Command::Generate(what) => completions::generate(&what, cli),
     }
 }

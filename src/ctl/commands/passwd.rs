@@ -6,37 +6,38 @@ use serde_json::Value;
 use crate::ctl::edit::config_file::Target;
 use crate::ctl::edit::json_edit;
 use crate::ctl::error::{Error, Outcome};
-use crate::ctl::paths::Places;
-use crate::ctl::ui::output::remark;
+use crate::ctl::paths::Directories;
+use crate::ctl::ui::output::print_note;
 use crate::ctl::ui::prompt;
 use crate::exit::Exit;
 
 /// No request can carry a longer one.
-const LONGEST: usize = 1024;
+const MAX_PASSWORD_CHARACTERS: usize = 1024;
 /// A shorter one is worth a word.
-const SHORT: usize = 12;
+const SHORT_PASSWORD_CHARACTERS: usize = 12;
 
-pub(crate) fn run(places: &Places) -> Outcome {
+pub(crate) fn run(directories: &Directories) -> Outcome {
     // before anybody types: whether it can be stored at all
     let target = Target::System;
-    let text = target.read(&places.config)?;
+    let text = target.read(&directories.config)?;
     target.parse(&text)?;
-    json_edit::set(&text, "root_pass", &Value::Null).map_err(|why| target.not_plain(why))?;
+    json_edit::set(&text, "root_pass", &Value::Null).map_err(|why| target.not_strict_json(why))?;
 
     let password = prompt::new_password()?;
     let characters = password.chars().count();
-    if characters == 0 || characters > LONGEST {
-        let message = format!("a password has 1 to {LONGEST} characters; nothing was changed");
+    if characters == 0 || characters > MAX_PASSWORD_CHARACTERS {
+        let message =
+            format!("a password has 1 to {MAX_PASSWORD_CHARACTERS} characters; nothing was changed");
         return Err(Error::new(Exit::DataErr, message));
     }
-    if characters < SHORT {
-        remark(format_args!("Warning: this password has {characters} characters only."));
+    if characters < SHORT_PASSWORD_CHARACTERS {
+        print_note(format_args!("Warning: this password has {characters} characters only."));
     }
     let hash = hash(&password)?;
-    target.edit(&places.config, |text, _| {
-        json_edit::set(text, "root_pass", &Value::from(hash)).map_err(|why| target.not_plain(why))
+    target.edit(&directories.config, |text, _| {
+        json_edit::set(text, "root_pass", &Value::from(hash)).map_err(|why| target.not_strict_json(why))
     })?;
-    remark("The root password is changed; a running log takes it within a second.");
+    print_note("The root password is changed; a running log takes it within a second.");
     Ok(0)
 }
 

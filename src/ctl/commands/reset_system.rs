@@ -15,13 +15,13 @@ use crate::config;
 use crate::ctl::edit::config_file::{replace, sync_parent};
 use crate::ctl::edit::secrets::fresh_secrets;
 use crate::ctl::error::{Error, Outcome};
-use crate::ctl::log_selection::Logs;
-use crate::ctl::paths::Places;
+use crate::ctl::log_selection::LogSelection;
+use crate::ctl::paths::Directories;
 use crate::ctl::reconcile::apply;
 use crate::ctl::system::systemctl;
 use crate::ctl::system::units::TARGET;
 use crate::ctl::system::user::must_be_root;
-use crate::ctl::ui::output::{Out, remark};
+use crate::ctl::ui::output::{Printer, print_note};
 use crate::ctl::ui::prompt;
 use crate::exit::Exit;
 use crate::store;
@@ -41,54 +41,56 @@ pub(crate) struct Args {
 }
 
 /// Everything of ours that systemd may have loaded.
-const OURS: [&str; 3] = [TARGET, "moca-file-log@*", "moca-file-log-admin@*"];
+const ALL_UNITS: [&str; 3] = [TARGET, "moca-file-log@*", "moca-file-log-admin@*"];
 
-pub(crate) fn run(args: &Args, places: &Places, out: &mut Out) -> Outcome {
+pub(crate) fn run(args: &Args, directories: &Directories, printer: &mut Printer) -> Outcome {
     must_be_root()?;
     let shipped = &args.shipped_dir;
     config::load(shipped).map_err(|findings| {
         let findings = Error::of_findings(&findings);
         Error::new(Exit::NoInput, format!("no shipped configuration in {}: {findings}", shipped.display()))
     })?;
-    let elsewhere = files_elsewhere(places);
+    let elsewhere = files_elsewhere(directories);
     let question = format!(
         "Reset {} and remove every log in {}, after an archive of both in {}?",
-        places.config.display(),
-        places.logs.display(),
+        directories.config.display(),
+        directories.logs.display(),
         args.backup_dir.display()
     );
     if !prompt::confirm(&question, args.yes)? {
         return Ok(1);
     }
-    let ours: Vec<String> = OURS.iter().map(ToString::to_string).collect();
-    let ran = stop(&ours, out)?;
-    let restart = |out: &mut Out| -> Outcome {
-        if ran { systemctl::run(out, &["start"], &[TARGET.to_owned()]) } else { Ok(0) }
+    let ours: Vec<String> = ALL_UNITS.iter().map(ToString::to_string).collect();
+    let ran = stop(&ours, printer)?;
+    let restart = |printer: &mut Printer| -> Outcome {
+        if ran { systemctl::run(printer, &["start"], &[TARGET.to_owned()]) } else { Ok(0) }
     };
-    let archive = match archive(&args.backup_dir, places, &elsewhere) {
+    let archive = match archive(&args.backup_dir, directories, &elsewhere) {
         Ok(archive) => archive,
         Err(error) => {
-            restart(out)?;
+            restart(printer)?;
             return Err(error);
         }
     };
-    out.line(format_args!("archive: {}", archive.display()))?;
-    out.flush()?;
-    restore(shipped, places, &elsewhere)?;
-    out.line(format_args!(
+    printer.line(format_args!("archive: {}", archive.display()))?;
+    printer.flush()?;
+    restore(shipped, directories, &elsewhere)?;
+    printer.line(format_args!(
         "{} is as shipped, with a fresh key and root password in it",
-        places.config.display()
+        directories.config.display()
     ))?;
-    if ran && let Err(error) = apply(false, places, out) {
-        remark(format_args!("mocactl: {error}"));
+    if ran && let Err(error) = apply(false, directories, printer) {
+        print_note(format_args!("mocactl: {error}"));
     }
-    restart(out)
+    restart(printer)
 }
 
 /// Stops everything; whether anything ran.
-fn stop(ours: &[String], out: &mut Out) -> Result<bool, Error> {
+fn stop(ours: &[String], printer: &mut Printer) -> Result<bool, Error> {
     let Some(before) = systemctl::show(ours, &["Id", "ActiveState"])? else {
-        remark("mocactl: there is no systemd here; stop servers that you started yourself before you go on");
+        print_note(
+            "mocactl: there is no systemd here; stop servers that you started yourself before you go on",
+        );
         return Ok(false);
     };
     let up = |states: &[systemctl::Shown]| {
@@ -97,7 +99,7 @@ fn stop(ours: &[String], out: &mut Out) -> Result<bool, Error> {
     if !up(&before) {
         return Ok(false);
     }
-    let status = systemctl::run(out, &["stop"], ours)?;
+    let status = systemctl::run(printer, &["stop"], ours)?;
     let after = systemctl::show(ours, &["Id", "ActiveState"])?.unwrap_or_default();
     if status != 0 || up(&after) {
         return Err(Error::new(Exit::Unavailable, "not everything could be stopped; nothing was changed"));
@@ -106,11 +108,11 @@ fn stop(ours: &[String], out: &mut Out) -> Result<bool, Error> {
 }
 
 /// Logs outside the log directory, with their rotated segments.
-fn files_elsewhere(places: &Places) -> Vec<PathBuf> {
+fn files_elsewhere(directories: &Directories) -> Vec<PathBuf> {
     // a broken file has no logs that could be found
-    let Ok(logs) = Logs::load(places) else { return Vec::new() };
+    let Ok(logs) = LogSelection::load(directories) else { return Vec::new() };
     let outside = logs.entries.values().map(|log| &log.file);
-    let outside = outside.filter(|file| file.is_absolute() && !file.starts_with(&places.logs));
+    let outside = outside.filter(|file| file.is_absolute() && !file.starts_with(&directories.logs));
     outside.flat_map(|file| with_segments(file)).collect()
 }
 
@@ -127,14 +129,14 @@ fn is_part_of(candidate: &OsStr, name: &OsStr) -> bool {
 }
 
 /// Writes the archive, readable by root only, and reads it back.
-fn archive(backup_dir: &Path, places: &Places, elsewhere: &[PathBuf]) -> Result<PathBuf, Error> {
+fn archive(backup_dir: &Path, directories: &Directories, elsewhere: &[PathBuf]) -> Result<PathBuf, Error> {
     fs::create_dir_all(backup_dir).map_err(|error| Error::of_file("create", backup_dir, &error))?;
     let stamp = Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
     let path = backup_dir.join(format!("moca-file-log-{stamp}.tar.gz"));
     let unfinished = backup_dir.join(format!("moca-file-log-{stamp}.tar.gz.tmp"));
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished);
     let file = file.map_err(|error| Error::of_file("create", &unfinished, &error))?;
-    let outcome = pack(&file, places, elsewhere)
+    let outcome = pack(&file, directories, elsewhere)
         .and_then(|()| file.sync_all().map_err(|error| Error::of_file("write", &unfinished, &error)))
         .and_then(|()| read_back(&unfinished))
         .and_then(|()| {
@@ -148,11 +150,11 @@ fn archive(backup_dir: &Path, places: &Places, elsewhere: &[PathBuf]) -> Result<
     Ok(path)
 }
 
-fn pack(archive: &fs::File, places: &Places, elsewhere: &[PathBuf]) -> Result<(), Error> {
+fn pack(archive: &fs::File, directories: &Directories, elsewhere: &[PathBuf]) -> Result<(), Error> {
     let output = archive.try_clone().map_err(|error| Error::new(Exit::OsErr, error.to_string()))?;
     let mut command = Command::new("tar");
     command.args(["--create", "--gzip", "--file=-", "--directory=/", "--"]);
-    let directories = [&places.config, &places.logs, &places.state];
+    let directories = [&directories.config, &directories.logs, &directories.state];
     for path in directories.into_iter().chain(elsewhere) {
         // what an installation does not have (yet) is not missing in its archive
         let Ok(path) = fs::canonicalize(path) else { continue };
@@ -178,19 +180,19 @@ fn succeeded(program: &str, status: io::Result<std::process::ExitStatus>) -> Res
     }
 }
 
-fn restore(shipped: &Path, places: &Places, elsewhere: &[PathBuf]) -> Result<(), Error> {
+fn restore(shipped: &Path, directories: &Directories, elsewhere: &[PathBuf]) -> Result<(), Error> {
     let names = names_in(shipped)?;
     for name in &names {
         let content =
             fs::read(shipped.join(name)).map_err(|e| Error::of_file("read", &shipped.join(name), &e))?;
-        let path = places.config.join(name);
+        let path = directories.config.join(name);
         replace(&path, &content).map_err(|error| Error::of_file("write", &path, &error))?;
     }
-    fresh_secrets(&places.config)?;
-    for name in names_in(&places.config)?.iter().filter(|name| !names.contains(name)) {
-        remove(&places.config.join(name))?;
+    fresh_secrets(&directories.config)?;
+    for name in names_in(&directories.config)?.iter().filter(|name| !names.contains(name)) {
+        remove(&directories.config.join(name))?;
     }
-    for folder in [&places.logs, &places.state] {
+    for folder in [&directories.logs, &directories.state] {
         if folder.exists() {
             for name in names_in(folder)? {
                 remove(&folder.join(name))?;

@@ -8,8 +8,8 @@ use std::process::Command;
 use nix::unistd::geteuid;
 
 use crate::ctl::error::{Error, Outcome};
-use crate::ctl::paths::Places;
-use crate::ctl::ui::output::remark;
+use crate::ctl::paths::Directories;
+use crate::ctl::ui::output::print_note;
 
 const SERVER: &str = "moca-file-log";
 
@@ -21,18 +21,21 @@ pub(crate) struct Args {
 }
 
 /// Becomes the server of this log.
-pub(crate) fn run(args: &Args, places: &Places) -> Outcome {
+pub(crate) fn run(args: &Args, directories: &Directories) -> Outcome {
     let beside = std::env::current_exe().ok().map(|own| own.with_file_name(SERVER));
     let server = beside.filter(|path| path.is_file()).unwrap_or_else(|| PathBuf::from(SERVER));
     let mut command = Command::new(&server);
-    command.arg("--config-dir").arg(&places.config).arg("--log-dir").arg(&places.logs);
-    command.arg("--state-dir").arg(&places.state).arg("--").arg(&args.name);
+    command.arg("--config-dir").arg(&directories.config).arg("--log-dir").arg(&directories.logs);
+    command.arg("--state-dir").arg(&directories.state).arg("--").arg(&args.name);
     // What root wrote, the service could not go on with.
-    if let (true, Ok(state)) = (geteuid().is_root(), std::fs::metadata(&places.state))
+    if let (true, Ok(state)) = (geteuid().is_root(), std::fs::metadata(&directories.state))
         && state.uid() != 0
     {
         let (owner, group) = (state.uid(), state.gid());
-        remark(format_args!("mocactl: running as user {owner}, who owns {}", places.state.display()));
+        print_note(format_args!(
+            "mocactl: running as user {owner}, who owns {}",
+            directories.state.display()
+        ));
         command.uid(owner).gid(group);
     }
     // only comes back when it did not work

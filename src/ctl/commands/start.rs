@@ -1,16 +1,16 @@
 //! `mocactl start`.
 
 use crate::ctl::error::{Error, Outcome};
-use crate::ctl::log_selection::{LogNames, Logs};
-use crate::ctl::paths::Places;
+use crate::ctl::log_selection::{LogNames, LogSelection};
+use crate::ctl::paths::Directories;
 use crate::ctl::system::systemctl;
 use crate::ctl::system::units::all_units;
-use crate::ctl::ui::output::Out;
+use crate::ctl::ui::output::Printer;
 use crate::exit::Exit;
 
 /// Starts the logs: their sockets listen from then on.
-pub(crate) fn run(args: &LogNames, places: &Places, out: &mut Out) -> Outcome {
-    let logs = Logs::load(places)?;
+pub(crate) fn run(args: &LogNames, directories: &Directories, printer: &mut Printer) -> Outcome {
+    let logs = LogSelection::load(directories)?;
     let names = logs.select(&args.names)?;
     for name in &names {
         if !logs.known(name)?.status {
@@ -19,5 +19,5 @@ pub(crate) fn run(args: &LogNames, places: &Places, out: &mut Out) -> Outcome {
             return Err(Error::new(Exit::Config, message));
         }
     }
-    systemctl::run(out, &["start"], &all_units(&names)?)
+    systemctl::run(printer, &["start"], &all_units(&names)?)
 }

@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{LogEntry, LogName};
-use crate::ctl::client::admin::Admin;
+use crate::ctl::client::admin_client::AdminClient;
 use crate::ctl::error::{Error, Outcome};
-use crate::ctl::log_selection::Logs;
-use crate::ctl::paths::Places;
+use crate::ctl::log_selection::LogSelection;
+use crate::ctl::paths::Directories;
 use crate::ctl::system::instance_state::{RUNNING, state_by_socket, states};
 use crate::ctl::system::systemctl;
 use crate::ctl::system::units::Units;
-use crate::ctl::ui::output::{Align, Cell, Colour, Out, human_count, human_size, remark};
+use crate::ctl::ui::output::{Align, Cell, Colour, Printer, human_count, human_size, print_note};
 
 /// Arguments of `status`.
 #[derive(Debug, clap::Args)]
@@ -29,7 +29,7 @@ pub(crate) struct Args {
 }
 
 /// As long as records are counted for records/s.
-const SAMPLE: Duration = Duration::from_millis(500);
+const SAMPLE_INTERVAL: Duration = Duration::from_millis(500);
 
 /// What `systemctl status` ends with when a unit is not active.
 const NOT_ACTIVE: u8 = 3;
@@ -70,22 +70,22 @@ struct Row {
     error: Option<String>,
 }
 
-pub(crate) fn run(args: &Args, places: &Places, out: &mut Out) -> Outcome {
-    let logs = Logs::load(places)?;
+pub(crate) fn run(args: &Args, directories: &Directories, printer: &mut Printer) -> Outcome {
+    let logs = LogSelection::load(directories)?;
     let names = logs.select(&args.names)?;
     let units: Vec<Units> = names.iter().map(Units::of).collect::<Result<_, _>>()?;
     let states = states(&units)?;
     let has_systemd = states.is_some();
     if !has_systemd {
-        remark(format_args!(
+        print_note(format_args!(
             "mocactl: there is no systemd here; logs with a socket in {} are taken as running",
-            places.run.display()
+            directories.run.display()
         ));
     }
     let mut rows = Vec::with_capacity(names.len());
     for (index, name) in names.iter().enumerate() {
         let state = states.as_ref().and_then(|states| states.get(index).copied());
-        let state = state.unwrap_or_else(|| state_by_socket(name, places));
+        let state = state.unwrap_or_else(|| state_by_socket(name, directories));
         let address = logs.known(name).map(address)?;
         rows.push(Row {
             name: name.to_string(),
@@ -96,21 +96,21 @@ pub(crate) fn run(args: &Args, places: &Places, out: &mut Out) -> Outcome {
             error: None,
         });
     }
-    ask(&mut rows, &names, places);
+    ask(&mut rows, &names, directories);
     let active = rows.iter().all(|row| row.state == RUNNING);
     if args.json {
-        out.json(&rows)?;
+        printer.json(&rows)?;
         return Ok(if active { 0 } else { NOT_ACTIVE });
     }
-    table(&rows, out)?;
-    out.flush()?;
+    table(&rows, printer)?;
+    printer.flush()?;
     for row in &rows {
         if let Some(error) = &row.error {
-            remark(format_args!("mocactl: {error}"));
+            print_note(format_args!("mocactl: {error}"));
         }
         if let Some(refused) = row.live.as_ref().and_then(|live| live.reload_refused.as_ref()) {
             let name = &row.name;
-            remark(format_args!(
+            print_note(format_args!(
                 "{name}: the changed configuration was refused, the last good one is in force: {refused}"
             ));
         }
@@ -118,16 +118,16 @@ pub(crate) fn run(args: &Args, places: &Places, out: &mut Out) -> Outcome {
     if args.table || !has_systemd {
         return Ok(if active { 0 } else { NOT_ACTIVE });
     }
-    out.line("")?;
+    printer.line("")?;
     let services: Vec<String> = units.into_iter().map(|units| units.service).collect();
-    systemctl::run(out, &["status", "--no-pager", "--lines=5"], &services)
+    systemctl::run(printer, &["status", "--no-pager", "--lines=5"], &services)
 }
 
 /// Asks the running ones, twice: what came in between is records/s. Others are not asked, that would start them.
-fn ask(rows: &mut [Row], names: &[LogName], places: &Places) {
+fn ask(rows: &mut [Row], names: &[LogName], directories: &Directories) {
     let mut first = Vec::with_capacity(rows.len());
     for (row, name) in rows.iter_mut().zip(names) {
-        let live = (row.state == RUNNING).then(|| live(name, places)).and_then(|live| match live {
+        let live = (row.state == RUNNING).then(|| live(name, directories)).and_then(|live| match live {
             Ok(live) => Some((live, Instant::now())),
             Err(error) => {
                 row.error = Some(error.to_string());
@@ -137,11 +137,11 @@ fn ask(rows: &mut [Row], names: &[LogName], places: &Places) {
         first.push(live);
     }
     if first.iter().any(Option::is_some) {
-        std::thread::sleep(SAMPLE);
+        std::thread::sleep(SAMPLE_INTERVAL);
     }
     for ((row, name), before) in rows.iter_mut().zip(names).zip(first) {
         let Some((before, at)) = before else { continue };
-        match live(name, places) {
+        match live(name, directories) {
             // a restart counts from 1 again
             Ok(now) if now.pid == before.pid => {
                 let new = now.records.saturating_sub(before.records);
@@ -155,8 +155,8 @@ fn ask(rows: &mut [Row], names: &[LogName], places: &Places) {
     }
 }
 
-fn live(name: &LogName, places: &Places) -> Result<Live, Error> {
-    Admin::new(places, name).value("GET", "/admin/status")
+fn live(name: &LogName, directories: &Directories) -> Result<Live, Error> {
+    AdminClient::new(directories, name).value("GET", "/admin/status")
 }
 
 fn address(log: &LogEntry) -> String {
@@ -167,7 +167,7 @@ fn address(log: &LogEntry) -> String {
     }
 }
 
-fn table(rows: &[Row], out: &mut Out) -> Result<(), Error> {
+fn table(rows: &[Row], printer: &mut Printer) -> Result<(), Error> {
     let heading = [
         ("LOG", Align::Left),
         ("STATE", Align::Left),
@@ -179,7 +179,7 @@ fn table(rows: &[Row], out: &mut Out) -> Result<(), Error> {
         ("BLOCKED", Align::Right),
     ];
     let cells: Vec<Vec<Cell>> = rows.iter().map(cells).collect();
-    out.table(&heading, &cells)
+    printer.table(&heading, &cells)
 }
 
 fn cells(row: &Row) -> Vec<Cell> {

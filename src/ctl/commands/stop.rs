@@ -1,15 +1,19 @@
 //! `mocactl stop`.
 
 use crate::ctl::error::Outcome;
-use crate::ctl::log_selection::{LogNames, Logs};
-use crate::ctl::paths::Places;
+use crate::ctl::log_selection::{LogNames, LogSelection};
+use crate::ctl::paths::Directories;
 use crate::ctl::system::systemctl;
 use crate::ctl::system::units::all_units;
-use crate::ctl::ui::output::Out;
+use crate::ctl::ui::output::Printer;
 
 /// Stops the logs with their sockets, so that no request starts them again. A log that stands in `log.json` no more
 /// can be stopped as well.
-pub(crate) fn run(args: &LogNames, places: &Places, out: &mut Out) -> Outcome {
-    let names = if args.names.is_empty() { Logs::load(places)?.select(&[])? } else { args.names.clone() };
-    systemctl::run(out, &["stop"], &all_units(&names)?)
+pub(crate) fn run(args: &LogNames, directories: &Directories, printer: &mut Printer) -> Outcome {
+    let names = if args.names.is_empty() {
+        LogSelection::load(directories)?.select(&[])?
+    } else {
+        args.names.clone()
+    };
+    systemctl::run(printer, &["stop"], &all_units(&names)?)
 }

@@ -15,13 +15,13 @@ use nix::poll::{PollFd, PollFlags, poll};
 use serde_json::{Value, json};
 
 use crate::config::LogName;
-use crate::ctl::client::admin::{Admin, Reply};
+use crate::ctl::client::admin_client::{AdminClient, Reply};
 use crate::ctl::client::reply::Body;
 use crate::ctl::error::{Error, Outcome};
-use crate::ctl::log_selection::Logs;
-use crate::ctl::paths::Places;
-use crate::ctl::record_selection::Conditions;
-use crate::ctl::ui::output::{Out, remark};
+use crate::ctl::log_selection::LogSelection;
+use crate::ctl::paths::Directories;
+use crate::ctl::record_selection::RecordSelection;
+use crate::ctl::ui::output::{Printer, print_note};
 use crate::exit::Exit;
 
 /// Arguments of `tail`.
@@ -36,7 +36,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TIME", conflicts_with = "lines")]
     since: Option<String>,
     #[command(flatten)]
-    conditions: Conditions,
+    selection: RecordSelection,
     /// Lines as they stand in the file, or one object a line
     #[arg(long, value_enum, default_value_t = Output::Text)]
     output: Output,
@@ -54,19 +54,19 @@ enum Output {
 const ROUTE: &str = "/moca-file-log/tail";
 
 /// Milliseconds between the end of a stream and the next one.
-const PAUSE: u16 = 100;
+const RECONNECT_DELAY_MS: u16 = 100;
 /// The same while nobody answers.
-const PAUSE_AWAY: u16 = 1000;
+const UNAVAILABLE_DELAY_MS: u16 = 1000;
 
 /// A stream is never silent for so long: it says that it lives four times as often.
-const SILENCE: Duration = Duration::from_secs(60);
+const STREAM_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The longest event is a line of 64 KB and a little.
-const LONGEST: usize = 1024 * 1024;
+const MAX_EVENT_BYTES: usize = 1024 * 1024;
 
 impl Args {
     fn parameters(&self) -> Value {
-        let mut all = self.conditions.parameters();
+        let mut all = self.selection.parameters();
         let output = if self.json || self.output == Output::Ndjson { "ndjson" } else { "text" };
         all.insert("output".to_owned(), json!(output));
         match &self.since {
@@ -85,19 +85,19 @@ enum End {
     Over,
 }
 
-pub(crate) fn run(args: &Args, places: &Places, out: &mut Out) -> Outcome {
-    let name = Logs::load(places)?.one(args.name.as_ref())?;
-    let admin = Admin::new(places, &name).with_patience(SILENCE);
+pub(crate) fn run(args: &Args, directories: &Directories, printer: &mut Printer) -> Outcome {
+    let name = LogSelection::load(directories)?.one(args.name.as_ref())?;
+    let admin = AdminClient::new(directories, &name).with_patience(STREAM_TIMEOUT);
     let parameters = args.parameters().to_string();
     // After which record the next stream begins.
     let mut last: Option<String> = None;
     let mut away = false;
     loop {
-        match follow(&admin, &parameters, &mut last, &mut away, out) {
+        match follow(&admin, &parameters, &mut last, &mut away, printer) {
             Ok(End::Unread) => return Ok(0),
             Ok(End::Over) => {}
             Err(Followed::Cleared { oldest }) => {
-                remark(format_args!(
+                print_note(format_args!(
                     "mocactl: {name} was cleared or rotated; following what is left from its start"
                 ));
                 last = Some(oldest);
@@ -107,13 +107,13 @@ pub(crate) fn run(args: &Args, places: &Places, out: &mut Out) -> Outcome {
             {
                 // a restart takes a moment, and nothing is lost meanwhile
                 if !away {
-                    remark(format_args!("mocactl: {error}; waiting for it"));
+                    print_note(format_args!("mocactl: {error}; waiting for it"));
                 }
                 away = true;
             }
             Err(Followed::Failed(error)) => return Err(error),
         }
-        if gone_after(if away { PAUSE_AWAY } else { PAUSE }) {
+        if gone_after(if away { UNAVAILABLE_DELAY_MS } else { RECONNECT_DELAY_MS }) {
             return Ok(0);
         }
     }
@@ -135,11 +135,11 @@ impl From<Error> for Followed {
 }
 
 fn follow(
-    admin: &Admin,
+    admin: &AdminClient,
     parameters: &str,
     last: &mut Option<String>,
     away: &mut bool,
-    out: &mut Out,
+    printer: &mut Printer,
 ) -> Result<End, Followed> {
     let resume: Vec<(&str, &str)> = last.iter().map(|id| ("last-event-id", id.as_str())).collect();
     let mut reply = admin.send("POST", ROUTE, &resume, Some(parameters), &[StatusCode::GONE])?;
@@ -154,17 +154,17 @@ fn follow(
     let mut events = Vec::new();
     let mut buffer = vec![0; 64 * 1024];
     loop {
-        if is_unread(&reply.body, out)? {
+        if is_unread(&reply.body, printer)? {
             return Ok(End::Unread);
         }
         let count = reply.body.read(&mut buffer).map_err(|error| admin.broken(&error))?;
         if count == 0 {
-            out.flush()?;
+            printer.flush()?;
             return Ok(End::Over);
         }
         events.extend_from_slice(&buffer[..count]);
-        print(&mut events, last, out)?;
-        if events.len() > LONGEST {
+        print(&mut events, last, printer)?;
+        if events.len() > MAX_EVENT_BYTES {
             let error = io::Error::new(io::ErrorKind::InvalidData, "an event without an end");
             return Err(admin.broken(&error).into());
         }
@@ -172,7 +172,7 @@ fn follow(
 }
 
 /// Prints the whole events, and takes them away.
-fn print(events: &mut Vec<u8>, last: &mut Option<String>, out: &mut Out) -> Result<(), Error> {
+fn print(events: &mut Vec<u8>, last: &mut Option<String>, printer: &mut Printer) -> Result<(), Error> {
     let mut begin = 0;
     let mut id: Option<&[u8]> = None;
     for end in memchr::memmem::find_iter(events, b"\n\n") {
@@ -180,8 +180,8 @@ fn print(events: &mut Vec<u8>, last: &mut Option<String>, out: &mut Out) -> Resu
             if let Some(value) = line.strip_prefix(b"id: ") {
                 id = Some(value);
             } else if let Some(data) = line.strip_prefix(b"data: ") {
-                out.bytes(data)?;
-                out.bytes(b"\n")?;
+                printer.bytes(data)?;
+                printer.bytes(b"\n")?;
             }
         }
         begin = end + 2;
@@ -193,7 +193,7 @@ fn print(events: &mut Vec<u8>, last: &mut Option<String>, out: &mut Out) -> Resu
     Ok(())
 }
 
-fn oldest(admin: &Admin, reply: &mut Reply) -> Result<String, Error> {
+fn oldest(admin: &AdminClient, reply: &mut Reply) -> Result<String, Error> {
     let mut text = Vec::new();
     reply.body.by_ref().take(64 * 1024).read_to_end(&mut text).map_err(|error| admin.broken(&error))?;
     let problem: Option<Value> = serde_json::from_slice(&text).ok();
@@ -204,20 +204,20 @@ fn oldest(admin: &Admin, reply: &mut Reply) -> Result<String, Error> {
 }
 
 /// Waits until there is more to read, with everything before printed; true when nobody reads the output any more.
-fn is_unread(body: &Body<BufReader<UnixStream>>, out: &mut Out) -> Result<bool, Error> {
+fn is_unread(body: &Body<BufReader<UnixStream>>, printer: &mut Printer) -> Result<bool, Error> {
     /// The end of a chunk, which came with it.
     const CHUNK_END: usize = 2;
     let reader = body.reader();
     if reader.buffer().len() > CHUNK_END {
         return Ok(false);
     }
-    out.flush()?;
+    printer.flush()?;
     let stdout = io::stdout();
     let mut descriptors = [
         PollFd::new(stdout.as_fd(), PollFlags::empty()),
         PollFd::new(reader.get_ref().as_fd(), PollFlags::POLLIN),
     ];
-    let silence = u16::try_from(SILENCE.as_millis()).unwrap_or(u16::MAX);
+    let silence = u16::try_from(STREAM_TIMEOUT.as_millis()).unwrap_or(u16::MAX);
     // What is wrong with the stream shows when it is read.
     while poll(&mut descriptors, silence) == Err(Errno::EINTR) {}
     let [stdout, _] = &descriptors;
@@ -247,16 +247,16 @@ mod tests {
         #[test]
         fn events_are_printed_whole_however_they_are_cut(cuts in prop::collection::vec(1_usize..40, 0..20)) {
             let text = b"retry: 1000\n\nid: A\ndata: one\n\n:\n\nid: B\ndata: two\n\nid: C\ndata: half";
-            let (mut events, mut last, mut out) = (Vec::new(), None, Out::plain());
+            let (mut events, mut last, mut printer) = (Vec::new(), None, Printer::plain());
             let mut rest = &text[..];
             for cut in cuts {
                 let (piece, behind) = rest.split_at(cut.min(rest.len()));
                 events.extend_from_slice(piece);
-                print(&mut events, &mut last, &mut out).unwrap();
+                print(&mut events, &mut last, &mut printer).unwrap();
                 rest = behind;
             }
             events.extend_from_slice(rest);
-            print(&mut events, &mut last, &mut out).unwrap();
+            print(&mut events, &mut last, &mut printer).unwrap();
             prop_assert_eq!(last.as_deref(), Some("B"), "not before its event is whole");
             prop_assert_eq!(&events[..], b"id: C\ndata: half");
         }

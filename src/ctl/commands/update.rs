@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use crate::ctl::error::{Error, Outcome};
 use crate::ctl::system::systemctl::code;
 use crate::ctl::system::user::must_be_root;
-use crate::ctl::ui::output::{Out, remark};
+use crate::ctl::ui::output::{Printer, print_note};
 use crate::exit::Exit;
 
 const PACKAGE: &str = "moca-file-log";
@@ -22,27 +22,27 @@ pub(crate) struct SystemArgs {
     deb: Option<PathBuf>,
 }
 
-pub(crate) fn update(out: &mut Out) -> Outcome {
+pub(crate) fn update(printer: &mut Printer) -> Outcome {
     must_be_root()?;
-    let lists = apt(&["update".as_ref()], out)?;
+    let lists = apt(&["update".as_ref()], printer)?;
     if lists != 0 {
         return Ok(lists);
     }
     apt(
         &["install".as_ref(), "--yes".as_ref(), "--only-upgrade".as_ref(), "--".as_ref(), PACKAGE.as_ref()],
-        out,
+        printer,
     )
 }
 
-pub(crate) fn update_system(args: &SystemArgs, out: &mut Out) -> Outcome {
-    let Some(file) = &args.deb else { return update(out) };
+pub(crate) fn update_system(args: &SystemArgs, printer: &mut Printer) -> Outcome {
+    let Some(file) = &args.deb else { return update(printer) };
     // an absolute path: apt takes what has no slash as the name of a package
     let file = fs::canonicalize(file).map_err(|error| Error::of_file("read", file, &error))?;
     let version = version_of(&file)?;
     must_be_root()?;
-    remark(format_args!("Installing {PACKAGE} {version}; this is {}.", env!("CARGO_PKG_VERSION")));
+    print_note(format_args!("Installing {PACKAGE} {version}; this is {}.", env!("CARGO_PKG_VERSION")));
     let options = ["install", "--yes", "--allow-downgrades", "--"].map(str::as_ref);
-    apt(&[&options[..], &[file.as_os_str()]].concat(), out)
+    apt(&[&options[..], &[file.as_os_str()]].concat(), printer)
 }
 
 /// The version in a package file, which has to be ours.
@@ -67,8 +67,8 @@ fn version_of(file: &Path) -> Result<String, Error> {
 }
 
 /// Runs apt-get in the operator's terminal, with its progress; configuration files stay as they are.
-fn apt(arguments: &[&std::ffi::OsStr], out: &mut Out) -> Outcome {
-    out.flush()?;
+fn apt(arguments: &[&std::ffi::OsStr], printer: &mut Printer) -> Outcome {
+    printer.flush()?;
     let mut command = Command::new("apt-get");
     command.args(["-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Options::=--force-confold"]);
     if io::stdout().is_terminal() {

@@ -1,7 +1,7 @@
 //! `mocactl version`.
 
 use crate::ctl::error::Outcome;
-use crate::ctl::ui::output::Out;
+use crate::ctl::ui::output::Printer;
 
 /// Arguments of `version`.
 #[derive(Debug, clap::Args)]
@@ -14,14 +14,14 @@ pub(crate) struct Args {
     json: bool,
 }
 
-pub(crate) fn run(args: &Args, out: &mut Out) -> Outcome {
+pub(crate) fn run(args: &Args, printer: &mut Printer) -> Outcome {
     let number = env!("CARGO_PKG_VERSION");
     if args.json {
-        out.json(&serde_json::json!({ "name": "MocaFileLog", "version": number }))?;
+        printer.json(&serde_json::json!({ "name": "MocaFileLog", "version": number }))?;
     } else if args.only_number {
-        out.line(number)?;
+        printer.line(number)?;
     } else {
-        out.line(format_args!("MocaFileLog ({number})"))?;
+        printer.line(format_args!("MocaFileLog ({number})"))?;
     }
     Ok(0)
 }

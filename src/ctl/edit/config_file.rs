@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use nix::unistd::{Group, geteuid};
 
 use crate::config::{Files, Sources};
-use crate::ctl::edit::json_edit::NotPlain;
+use crate::ctl::edit::json_edit::NotStrictJson;
 use crate::ctl::error::Error;
 use crate::exit::Exit;
 
@@ -77,7 +77,7 @@ impl Target {
     }
 
     /// A text that is left as it is.
-    pub(crate) fn not_plain(self, why: NotPlain) -> Error {
+    pub(crate) fn not_strict_json(self, why: NotStrictJson) -> Error {
         Error::new(Exit::DataErr, format!("{} is not changed: {why}", self.file()))
     }
 }

@@ -15,37 +15,37 @@ use crate::config::Members;
 #[error(
     "it is not plain JSON: it has comments, a trailing comma or a byte order mark, which a rewrite could not keep true; edit it by hand, or remove them first"
 )]
-pub(crate) struct NotPlain;
+pub(crate) struct NotStrictJson;
 
 /// Where the elements of the list `text` stand in it.
-pub(crate) fn elements(text: &str) -> Result<Vec<Range<usize>>, NotPlain> {
-    let elements: Vec<&RawValue> = serde_json::from_str(text).map_err(|_| NotPlain)?;
+pub(crate) fn elements(text: &str) -> Result<Vec<Range<usize>>, NotStrictJson> {
+    let elements: Vec<&RawValue> = serde_json::from_str(text).map_err(|_| NotStrictJson)?;
     elements.into_iter().map(|element| place(text, element)).collect()
 }
 
 /// The list with one more element at its end.
-pub(crate) fn push(text: &str, element: &impl Serialize) -> Result<String, NotPlain> {
-    let places = elements(text)?;
-    let Some(last) = places.last() else {
+pub(crate) fn push(text: &str, element: &impl Serialize) -> Result<String, NotStrictJson> {
+    let ranges = elements(text)?;
+    let Some(last) = ranges.last() else {
         return Ok(fill_empty(text, '[', &pretty(element, "  ")?));
     };
     let addition = match own_line_indent(text, last.start) {
         Some(indent) => format!(",{}{}", newline(text, indent), pretty(element, indent)?),
-        None => format!(", {}", serde_json::to_string(element).map_err(|_| NotPlain)?),
+        None => format!(", {}", serde_json::to_string(element).map_err(|_| NotStrictJson)?),
     };
     Ok(insert(text, last.end, &addition))
 }
 
 /// The list without the elements with these indices.
-pub(crate) fn remove(text: &str, indices: &[usize]) -> Result<String, NotPlain> {
+pub(crate) fn remove(text: &str, indices: &[usize]) -> Result<String, NotStrictJson> {
     let mut text = text.to_owned();
     let mut indices = indices.to_vec();
     indices.sort_unstable();
     indices.dedup();
     for &index in indices.iter().rev() {
-        let places = elements(&text)?;
-        let Some(place) = places.get(index) else { continue };
-        let cut = match (index.checked_sub(1).and_then(|before| places.get(before)), places.get(index + 1)) {
+        let ranges = elements(&text)?;
+        let Some(place) = ranges.get(index) else { continue };
+        let cut = match (index.checked_sub(1).and_then(|before| ranges.get(before)), ranges.get(index + 1)) {
             (_, Some(next)) => place.start..next.start,
             (Some(before), None) => before.end..place.end,
             (None, None) => place.clone(),
@@ -56,8 +56,8 @@ pub(crate) fn remove(text: &str, indices: &[usize]) -> Result<String, NotPlain> 
 }
 
 /// The object with this member at the place of the one that had the name, or at its end.
-pub(crate) fn set(text: &str, name: &str, value: &Value) -> Result<String, NotPlain> {
-    let Members(members) = serde_json::from_str(text).map_err(|_| NotPlain)?;
+pub(crate) fn set(text: &str, name: &str, value: &Value) -> Result<String, NotStrictJson> {
+    let Members(members) = serde_json::from_str(text).map_err(|_| NotStrictJson)?;
     if let Some((_, old)) = members.iter().find(|(member, _)| member == name) {
         let mut changed = text.to_owned();
         changed.replace_range(place(text, old)?, &value.to_string());
@@ -82,19 +82,19 @@ pub(crate) fn set(text: &str, name: &str, value: &Value) -> Result<String, NotPl
 pub(crate) fn change(
     text: &str,
     index: usize,
-    change: impl FnOnce(&str) -> Result<String, NotPlain>,
-) -> Result<String, NotPlain> {
-    let place = elements(text)?.get(index).cloned().ok_or(NotPlain)?;
+    change: impl FnOnce(&str) -> Result<String, NotStrictJson>,
+) -> Result<String, NotStrictJson> {
+    let place = elements(text)?.get(index).cloned().ok_or(NotStrictJson)?;
     let mut changed = text.to_owned();
     changed.replace_range(place.clone(), &change(&text[place])?);
     Ok(changed)
 }
 
-fn place(text: &str, value: &RawValue) -> Result<Range<usize>, NotPlain> {
+fn place(text: &str, value: &RawValue) -> Result<Range<usize>, NotStrictJson> {
     // a borrowed raw value is a part of the text that it was read from
-    let start = (value.get().as_ptr() as usize).checked_sub(text.as_ptr() as usize).ok_or(NotPlain)?;
+    let start = (value.get().as_ptr() as usize).checked_sub(text.as_ptr() as usize).ok_or(NotStrictJson)?;
     let range = start..start + value.get().len();
-    if text.get(range.clone()) == Some(value.get()) { Ok(range) } else { Err(NotPlain) }
+    if text.get(range.clone()) == Some(value.get()) { Ok(range) } else { Err(NotStrictJson) }
 }
 
 /// What stands before a value that has a line of its own, if it is only blanks.
@@ -121,8 +121,8 @@ fn fill_empty(text: &str, open: char, member: &str) -> String {
     [&text[..start], "\n  ", member, "\n", &text[end..]].concat()
 }
 
-fn pretty(value: &impl Serialize, indent: &str) -> Result<String, NotPlain> {
-    let text = serde_json::to_string_pretty(value).map_err(|_| NotPlain)?;
+fn pretty(value: &impl Serialize, indent: &str) -> Result<String, NotStrictJson> {
+    let text = serde_json::to_string_pretty(value).map_err(|_| NotStrictJson)?;
     Ok(text.replace('\n', &format!("\n{indent}")))
 }
 
@@ -144,8 +144,8 @@ mod tests {
         ] {
             assert_eq!(push(before, &new).unwrap(), after);
         }
-        for not_plain in ["[1,]", "[1] // x", "{}", "\u{feff}[]", ""] {
-            assert_eq!(push(not_plain, &new), Err(NotPlain), "{not_plain}");
+        for not_strict_json in ["[1,]", "[1] // x", "{}", "\u{feff}[]", ""] {
+            assert_eq!(push(not_strict_json, &new), Err(NotStrictJson), "{not_strict_json}");
         }
     }
 
@@ -173,7 +173,7 @@ mod tests {
         ] {
             assert_eq!(set(before, "n", &value).unwrap(), after);
         }
-        assert_eq!(set("[]", "n", &value), Err(NotPlain));
+        assert_eq!(set("[]", "n", &value), Err(NotStrictJson));
         let list = change("[ {\"a\":1},{}]", 0, |text| set(text, "a", &json!(2)));
         assert_eq!(list.unwrap(), "[ {\"a\":2},{}]");
     }

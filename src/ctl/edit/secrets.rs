@@ -30,9 +30,9 @@ pub(crate) fn fresh_secrets(config_dir: &Path) -> Result<(), Error> {
                 json_edit::change(&text, 0, |entry| json_edit::set(entry, "info", &Value::Null))
             })
         };
-        changed.map_err(|why| Target::ApiKey.not_plain(why))
+        changed.map_err(|why| Target::ApiKey.not_strict_json(why))
     })?;
     Target::System.edit(config_dir, |text, _| {
-        json_edit::set(text, "root_pass", &password).map_err(|why| Target::System.not_plain(why))
+        json_edit::set(text, "root_pass", &password).map_err(|why| Target::System.not_strict_json(why))
     })
 }

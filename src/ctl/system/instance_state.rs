@@ -2,7 +2,7 @@
 
 use crate::config::LogName;
 use crate::ctl::error::Error;
-use crate::ctl::paths::Places;
+use crate::ctl::paths::Directories;
 use crate::ctl::system::systemctl::{self, Shown};
 use crate::ctl::system::units::Units;
 
@@ -19,8 +19,8 @@ pub(crate) fn states(units: &[Units]) -> Result<Option<Vec<&'static str>>, Error
 }
 
 /// Without systemd, whoever has an admin socket is taken as running.
-pub(crate) fn state_by_socket(name: &LogName, places: &Places) -> &'static str {
-    if places.admin_socket(name).exists() { RUNNING } else { "stopped" }
+pub(crate) fn state_by_socket(name: &LogName, directories: &Directories) -> &'static str {
+    if directories.admin_socket(name).exists() { RUNNING } else { "stopped" }
 }
 
 /// One word for both units.

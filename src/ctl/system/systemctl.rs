@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, ExitStatus, Output, Stdio};
 
 use crate::ctl::error::{Error, Outcome};
-use crate::ctl::ui::output::Out;
+use crate::ctl::ui::output::Printer;
 use crate::exit::Exit;
 
 const PROGRAM: &str = "systemctl";
@@ -29,8 +29,8 @@ pub(crate) fn code(status: ExitStatus) -> u8 {
 }
 
 /// Runs `systemctl VERB… -- UNIT…` in the operator's terminal; the status is systemctl's.
-pub(crate) fn run(out: &mut Out, verb: &[&str], units: &[String]) -> Outcome {
-    out.flush()?;
+pub(crate) fn run(printer: &mut Printer, verb: &[&str], units: &[String]) -> Outcome {
+    printer.flush()?;
     let mut command = Command::new(PROGRAM);
     command.args(verb).arg("--").args(units);
     let status = command.status().map_err(|error| Error::of_program(PROGRAM, &error))?;
@@ -38,8 +38,8 @@ pub(crate) fn run(out: &mut Out, verb: &[&str], units: &[String]) -> Outcome {
 }
 
 /// Runs `systemctl daemon-reload`.
-pub(crate) fn daemon_reload(out: &mut Out) -> Outcome {
-    out.flush()?;
+pub(crate) fn daemon_reload(printer: &mut Printer) -> Outcome {
+    printer.flush()?;
     let status =
         Command::new(PROGRAM).arg("daemon-reload").status().map_err(|e| Error::of_program(PROGRAM, &e))?;
     Ok(code(status))

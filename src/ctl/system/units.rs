@@ -17,13 +17,13 @@ pub(crate) struct Units {
 }
 
 /// Longest name of a unit that systemd takes, in bytes.
-const LONGEST: usize = 255;
+const MAX_UNIT_NAME_BYTES: usize = 255;
 
 impl Units {
     pub(crate) fn of(log: &LogName) -> Result<Self, Error> {
         let units =
             Self { service: service_unit(log), socket: socket_unit(log), admin: admin_socket_unit(log) };
-        if units.admin.len() > LONGEST {
+        if units.admin.len() > MAX_UNIT_NAME_BYTES {
             let message = format!("the name of log {:?} is too long for a unit of systemd", log.as_str());
             return Err(Error::new(Exit::Config, message));
         }

@@ -11,7 +11,7 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 use crate::ctl::error::Error;
 
 /// The standard output of a command.
-pub(crate) struct Out {
+pub(crate) struct Printer {
     writer: BufWriter<Stdout>,
     colours: bool,
 }
@@ -26,7 +26,7 @@ pub(crate) enum Colour {
     Yellow,
 }
 
-impl Out {
+impl Printer {
     pub(crate) fn stdout() -> Self {
         let stdout = io::stdout();
         let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
@@ -103,7 +103,7 @@ impl Out {
         }
         let wide = widths.iter().sum::<usize>() + gap.width() * widths.len().saturating_sub(1);
         if let (Some(first), Some(most)) = (widths.first_mut(), most) {
-            *first = first.saturating_sub(wide.saturating_sub(most)).max(FIRST_LEAST);
+            *first = first.saturating_sub(wide.saturating_sub(most)).max(MIN_FIRST_COLUMN_WIDTH);
         }
         let line_of = |row: &Vec<Cell>| {
             let mut line = String::new();
@@ -128,7 +128,7 @@ impl Out {
 }
 
 /// The first column of a table is never cut below this.
-const FIRST_LEAST: usize = 4;
+const MIN_FIRST_COLUMN_WIDTH: usize = 4;
 
 /// The beginning of a text that fits into so many columns, with a mark where something is missing.
 pub(crate) fn cut(text: &str, most: usize) -> Cow<'_, str> {
@@ -173,7 +173,7 @@ impl Cell {
 }
 
 /// A remark on stderr; when nobody hears it, it was not important.
-pub(crate) fn remark(text: impl Display) {
+pub(crate) fn print_note(text: impl Display) {
     drop(writeln!(io::stderr(), "{text}"));
 }
 

@@ -8,7 +8,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
 
 use crate::ctl::error::Error;
-use crate::ctl::ui::output::remark;
+use crate::ctl::ui::output::print_note;
 use crate::exit::Exit;
 
 /// Asks whether to go on; `yes` has answered already.
@@ -25,7 +25,7 @@ pub(crate) fn confirm(question: &str, yes: bool) -> Result<bool, Error> {
     io::stdin().read_line(&mut answer).map_err(|error| unreadable(&error))?;
     let yes = matches!(answer.trim().to_lowercase().as_str(), "y" | "yes");
     if !yes {
-        remark("Nothing was changed.");
+        print_note("Nothing was changed.");
     }
     Ok(yes)
 }
@@ -58,11 +58,11 @@ pub(crate) fn new_password() -> Result<String, Error> {
 fn hidden(question: &str) -> Result<String, Error> {
     let terminal = File::open("/dev/tty").map_err(|error| unreadable(&error))?;
     prompt(question);
-    let silence = Silence::on(&terminal).map_err(|error| unreadable(&error))?;
+    let silence = EchoOff::on(&terminal).map_err(|error| unreadable(&error))?;
     let mut bytes = Vec::new();
     let read = io::BufReader::new(&terminal).take(64 * 1024).read_until(b'\n', &mut bytes);
     drop(silence);
-    remark("");
+    print_note("");
     read.map_err(|error| unreadable(&error))?;
     without_end(bytes, "the password")
 }
@@ -78,13 +78,13 @@ fn without_end(mut bytes: Vec<u8>, what: &str) -> Result<String, Error> {
 }
 
 /// While it lives, the terminal does not show what is typed; a signal that ends the program restores it as well.
-struct Silence {
+struct EchoOff {
     terminal: File,
     before: Termios,
     signals: Handle,
 }
 
-impl Silence {
+impl EchoOff {
     fn on(terminal: &File) -> io::Result<Self> {
         let terminal = terminal.try_clone()?;
         let before = tcgetattr(&terminal)?;
@@ -94,7 +94,7 @@ impl Silence {
         std::thread::spawn(move || {
             if let Some(signal) = signals.forever().next() {
                 tcsetattr(&of_terminal, SetArg::TCSANOW, &at_signal).ok();
-                remark("");
+                print_note("");
                 std::process::exit(128 + signal);
             }
         });
@@ -105,7 +105,7 @@ impl Silence {
     }
 }
 
-impl Drop for Silence {
+impl Drop for EchoOff {
     fn drop(&mut self) {
         tcsetattr(&self.terminal, SetArg::TCSANOW, &self.before).ok();
         self.signals.close();

@@ -8,8 +8,8 @@ use crate::ctl::edit::config_file::Target;
 use crate::ctl::edit::json_edit;
 use crate::ctl::edit::secrets::fresh_secret;
 use crate::ctl::error::{Error, Outcome};
-use crate::ctl::paths::Places;
-use crate::ctl::ui::output::{Out, remark};
+use crate::ctl::paths::Directories;
+use crate::ctl::ui::output::{Printer, print_note};
 use crate::exit::Exit;
 
 /// What a new key may do.
@@ -35,27 +35,27 @@ pub(crate) struct Args {
     json: bool,
 }
 
-pub(crate) fn run(args: &Args, places: &Places, out: &mut Out) -> Outcome {
+pub(crate) fn run(args: &Args, directories: &Directories, printer: &mut Printer) -> Outcome {
     let key = fresh_secret()?;
     let digest = KeyDigest::of(&key);
     let hash = format!("sha256:{}", digest.to_hex());
     let name = args.name.clone().unwrap_or_else(|| digest.short());
     let entry = entry(args, &hash);
-    Target::ApiKey.edit(&places.config, |text, files| {
+    Target::ApiKey.edit(&directories.config, |text, files| {
         if files.keys.iter().any(|other| other.name == name) {
             let message = format!("there is a key named {name:?} already; give another --name");
             return Err(Error::new(Exit::Usage, message));
         }
-        json_edit::push(text, &entry).map_err(|why| Target::ApiKey.not_plain(why))
+        json_edit::push(text, &entry).map_err(|why| Target::ApiKey.not_strict_json(why))
     })?;
     if args.json {
-        out.json(&json!({ "name": name, "key": key, "hash": hash }))?;
+        printer.json(&json!({ "name": name, "key": key, "hash": hash }))?;
     } else {
-        out.line(&key)?;
-        out.flush()?;
-        remark(format_args!(
+        printer.line(&key)?;
+        printer.flush()?;
+        print_note(format_args!(
             "This is the key of {name:?}. It is shown this once: {} has its hash only.",
-            places.config.join(Target::ApiKey.file()).display()
+            directories.config.join(Target::ApiKey.file()).display()
         ));
     }
     Ok(0)

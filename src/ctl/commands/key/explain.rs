@@ -15,9 +15,9 @@ use percent_encoding::percent_decode_str;
 use crate::config::{self, LogName};
 use crate::ctl::commands::key::steps::{self, Judge, Request, Verdict};
 use crate::ctl::error::{Error, Outcome};
-use crate::ctl::log_selection::Logs;
-use crate::ctl::paths::Places;
-use crate::ctl::ui::output::{Colour, Out};
+use crate::ctl::log_selection::LogSelection;
+use crate::ctl::paths::Directories;
+use crate::ctl::ui::output::{Colour, Printer};
 use crate::ctl::ui::prompt;
 use crate::exit::Exit;
 use crate::guard::{Guard, Rules, state_file};
@@ -48,9 +48,9 @@ pub(crate) struct Args {
     json: bool,
 }
 
-pub(crate) fn run(args: &Args, places: &Places, out: &mut Out) -> Outcome {
-    let files = config::load(&places.config).map_err(|findings| Error::of_findings(&findings))?.files;
-    let (log, route) = target(args, &Logs::load(places)?)?;
+pub(crate) fn run(args: &Args, directories: &Directories, printer: &mut Printer) -> Outcome {
+    let files = config::load(&directories.config).map_err(|findings| Error::of_findings(&findings))?.files;
+    let (log, route) = target(args, &LogSelection::load(directories)?)?;
     let request = Request {
         key: args.key.as_deref().map(|key| prompt::argument_or_stdin(key, "the key")).transpose()?,
         ip: args.ip,
@@ -59,14 +59,14 @@ pub(crate) fn run(args: &Args, places: &Places, out: &mut Out) -> Outcome {
         headers: args.header.iter().cloned().collect(),
         arguments: args.arg.clone(),
     };
-    let scratch = Scratch::copy_of(&places.state, &log)?;
+    let scratch = Scratch::copy_of(&directories.state, &log)?;
     let guard = Guard::open(&scratch.0, &log)
         .map_err(|error| Error::new(Exit::CantCreate, format!("no scratch folder: {error}")))?;
     let rules = Rules::new(&files);
     let steps = steps::of(&request, &Judge { files, rules, guard, now: Instant::now() });
     let admitted = steps.iter().all(|step| step.verdict != Verdict::Refuses);
     if args.json {
-        out.json(&serde_json::json!({ "log": log.as_str(), "admitted": admitted, "steps": steps }))?;
+        printer.json(&serde_json::json!({ "log": log.as_str(), "admitted": admitted, "steps": steps }))?;
     } else {
         for step in &steps {
             let (word, colour) = match step.verdict {
@@ -74,16 +74,21 @@ pub(crate) fn run(args: &Args, places: &Places, out: &mut Out) -> Outcome {
                 Verdict::Refuses => ("REFUSED", Colour::Red),
                 Verdict::Note => ("note   ", Colour::Yellow),
             };
-            out.line(format_args!("{}  {:<16}  {}", out.paint(colour, word), step.rule, step.text))?;
+            printer.line(format_args!(
+                "{}  {:<16}  {}",
+                printer.paint(colour, word),
+                step.rule,
+                step.text
+            ))?;
         }
         let verdict = if admitted { "This request is admitted." } else { "This request is refused." };
-        out.line(verdict)?;
+        printer.line(verdict)?;
     }
     Ok(if admitted { 0 } else { Exit::NoPerm.code() })
 }
 
 /// The log and the route that a path means.
-fn target(args: &Args, logs: &Logs) -> Result<(LogName, String), Error> {
+fn target(args: &Args, logs: &LogSelection) -> Result<(LogName, String), Error> {
     let decoded = percent_decode_str(&args.path).decode_utf8_lossy().into_owned();
     let path = decoded.trim_matches('/');
     let below = path.strip_prefix("moca-file-log/").unwrap_or(path);

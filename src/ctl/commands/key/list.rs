@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use crate::config::KeyEntry;
 use crate::ctl::edit::config_file::Target;
 use crate::ctl::error::Outcome;
-use crate::ctl::paths::Places;
-use crate::ctl::ui::output::{Align, Cell, Colour, Out};
+use crate::ctl::paths::Directories;
+use crate::ctl::ui::output::{Align, Cell, Colour, Printer};
 
 /// Arguments of `key list`.
 #[derive(Debug, clap::Args)]
@@ -16,12 +16,12 @@ pub(crate) struct Args {
     json: bool,
 }
 
-pub(crate) fn run(args: &Args, places: &Places, out: &mut Out) -> Outcome {
-    let text = Target::ApiKey.read(&places.config)?;
+pub(crate) fn run(args: &Args, directories: &Directories, printer: &mut Printer) -> Outcome {
+    let text = Target::ApiKey.read(&directories.config)?;
     let keys = Target::ApiKey.parse(&text)?.keys;
     if args.json {
         let keys: Vec<Value> = keys.iter().map(describe).collect();
-        out.json(&keys)?;
+        printer.json(&keys)?;
         return Ok(0);
     }
     let heading = [
@@ -34,7 +34,7 @@ pub(crate) fn run(args: &Args, places: &Places, out: &mut Out) -> Outcome {
         ("INFO", Align::Left),
     ];
     let rows: Vec<Vec<Cell>> = keys.iter().map(row).collect();
-    out.table(&heading, &rows)?;
+    printer.table(&heading, &rows)?;
     Ok(0)
 }
 

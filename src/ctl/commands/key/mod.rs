@@ -9,8 +9,8 @@ mod steps;
 use clap::Subcommand;
 
 use crate::ctl::error::Outcome;
-use crate::ctl::paths::Places;
-use crate::ctl::ui::output::Out;
+use crate::ctl::paths::Directories;
+use crate::ctl::ui::output::Printer;
 
 /// The commands about keys.
 #[derive(Debug, Subcommand)]
@@ -25,11 +25,11 @@ pub(crate) enum Command {
     Explain(explain::Args),
 }
 
-pub(crate) fn run(command: &Command, places: &Places, out: &mut Out) -> Outcome {
+pub(crate) fn run(command: &Command, directories: &Directories, printer: &mut Printer) -> Outcome {
     match command {
-        Command::List(args) => list::run(args, places, out),
-        Command::Add(args) => add::run(args, places, out),
-        Command::Revoke(args) => revoke::run(args, places),
-        Command::Explain(args) => explain::run(args, places, out),
+        Command::List(args) => list::run(args, directories, printer),
+        Command::Add(args) => add::run(args, directories, printer),
+        Command::Revoke(args) => revoke::run(args, directories),
+        Command::Explain(args) => explain::run(args, directories, printer),
     }
 }

@@ -4,8 +4,8 @@ use crate::config::{KeyDigest, KeyEntry};
 use crate::ctl::edit::config_file::Target;
 use crate::ctl::edit::json_edit;
 use crate::ctl::error::{Error, Outcome};
-use crate::ctl::paths::Places;
-use crate::ctl::ui::output::remark;
+use crate::ctl::paths::Directories;
+use crate::ctl::ui::output::print_note;
 use crate::ctl::ui::prompt;
 use crate::exit::Exit;
 
@@ -17,19 +17,19 @@ pub(crate) struct Args {
     which: String,
 }
 
-pub(crate) fn run(args: &Args, places: &Places) -> Outcome {
+pub(crate) fn run(args: &Args, directories: &Directories) -> Outcome {
     let which = prompt::argument_or_stdin(&args.which, "the key")?;
     let mut gone = (String::new(), 0);
-    Target::ApiKey.edit(&places.config, |text, files| {
+    Target::ApiKey.edit(&directories.config, |text, files| {
         let digest = find(&which, &files.keys)?;
         // every entry of this key: the next one would count once the first is gone
         let indices: Vec<usize> =
             (0..files.keys.len()).filter(|&index| files.keys[index].digest == digest).collect();
         gone = (files.keys[indices[0]].name.clone(), indices.len());
-        json_edit::remove(text, &indices).map_err(|why| Target::ApiKey.not_plain(why))
+        json_edit::remove(text, &indices).map_err(|why| Target::ApiKey.not_strict_json(why))
     })?;
     let entries = if gone.1 == 1 { String::new() } else { format!(" ({} entries)", gone.1) };
-    remark(format_args!(
+    print_note(format_args!(
         "The key {:?} is revoked{entries}; a running log refuses it within a second.",
         gone.0
     ));

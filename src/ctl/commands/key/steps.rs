@@ -55,7 +55,7 @@ impl Judge {
 }
 
 /// Routes that need no root password.
-const OPEN: [&str; 2] = ["save-log", "save-logs"];
+const ROUTES_WITHOUT_ROOT_PASSWORD: [&str; 2] = ["save-log", "save-logs"];
 
 /// Every step up to the one that refuses.
 pub(super) fn of(request: &Request, judge: &Judge) -> Vec<Step> {
@@ -98,7 +98,7 @@ fn walk(request: &Request, judge: &Judge, steps: &mut Vec<Step>) -> Option<()> {
     if !entry.delay.is_zero() {
         add(steps, Verdict::Note, "delay", format!("the answer waits {} s", entry.delay.as_secs_f64()));
     }
-    if !OPEN.contains(&request.route.as_str()) {
+    if !ROUTES_WITHOUT_ROOT_PASSWORD.contains(&request.route.as_str()) {
         let closed = match &files.system.root_pass {
             RootPassword::Closed => true,
             RootPassword::Clear(password) => password.is_empty(),

@@ -11,15 +11,15 @@ use std::time::{Duration, Instant};
 use self::row::Row;
 use self::sample::{Figures, Sample};
 use self::screen::View;
-use self::terminal::{Key, Terminal, Woken};
+use self::terminal::{Key, Terminal, TerminalEvent};
 use crate::config::LogName;
-use crate::ctl::client::admin::Admin;
+use crate::ctl::client::admin_client::AdminClient;
 use crate::ctl::error::{Error, Outcome};
-use crate::ctl::log_selection::Logs;
-use crate::ctl::paths::Places;
+use crate::ctl::log_selection::LogSelection;
+use crate::ctl::paths::Directories;
 use crate::ctl::system::instance_state::{RUNNING, state_by_socket, states};
 use crate::ctl::system::units::Units;
-use crate::ctl::ui::output::{Out, remark};
+use crate::ctl::ui::output::{Printer, print_note};
 use crate::exit::Exit;
 
 /// Arguments of `top`.
@@ -40,52 +40,52 @@ pub(crate) struct Args {
 }
 
 /// How long an instance may take to answer: longer, and it is shown as silent.
-const PATIENCE: Duration = Duration::from_secs(2);
+const REPLY_TIMEOUT: Duration = Duration::from_secs(2);
 
 fn interval(text: &str) -> Result<Duration, String> {
     let seconds = text.parse().ok().filter(|seconds| (0.1..=3600.0).contains(seconds));
     seconds.map(Duration::from_secs_f64).ok_or_else(|| "expected 0.1 to 3600 seconds".to_owned())
 }
 
-pub(crate) fn run(args: &Args, places: &Places, out: &mut Out) -> Outcome {
-    let mut watch = Watch { args, places, before: HashMap::new(), states: States::Unknown };
+pub(crate) fn run(args: &Args, directories: &Directories, printer: &mut Printer) -> Outcome {
+    let mut watch = Watch { args, directories, before: HashMap::new(), states: States::Unknown };
     let rows = watch.look()?;
     if args.once || args.json || !terminal::is_there() {
         drop(rows);
         std::thread::sleep(args.interval);
-        return once(args, &watch.look()?, out);
+        return once(args, &watch.look()?, printer);
     }
-    live(&mut watch, rows, out)
+    live(&mut watch, rows, printer)
 }
 
-fn once(args: &Args, rows: &[Row], out: &mut Out) -> Outcome {
+fn once(args: &Args, rows: &[Row], printer: &mut Printer) -> Outcome {
     if args.json {
-        out.json(&rows)?;
+        printer.json(&rows)?;
         return Ok(0);
     }
-    for line in screen::table(rows, out, None) {
-        out.line(line)?;
+    for line in screen::table(rows, printer, None) {
+        printer.line(line)?;
     }
-    out.flush()?;
+    printer.flush()?;
     for error in rows.iter().filter_map(|row| row.error.as_ref()) {
-        remark(format_args!("mocactl: {error}"));
+        print_note(format_args!("mocactl: {error}"));
     }
     Ok(0)
 }
 
-fn live(watch: &mut Watch<'_>, mut rows: Vec<Row>, out: &Out) -> Outcome {
+fn live(watch: &mut Watch<'_>, mut rows: Vec<Row>, printer: &Printer) -> Outcome {
     let unusable = |error: std::io::Error| Error::new(Exit::IoErr, format!("the terminal fails: {error}"));
     let terminal = Terminal::take().map_err(unusable)?;
     let mut view = View::new(watch.args.interval);
     let mut next = Instant::now() + watch.args.interval;
     loop {
-        terminal.draw(&view.lines(&mut rows, out, Terminal::size())).map_err(Error::Output)?;
+        terminal.draw(&view.lines(&mut rows, printer, Terminal::size())).map_err(Error::Output)?;
         match Terminal::wait(next).map_err(unusable)? {
-            Woken::Pressed(keys) if keys.contains(&Key::Quit) => return Ok(0),
-            Woken::Pressed(keys) => keys.into_iter().for_each(|key| view.press(key, rows.len())),
-            Woken::Gone => return Ok(0),
-            Woken::Resized => {}
-            Woken::InTime => {
+            TerminalEvent::Pressed(keys) if keys.contains(&Key::Quit) => return Ok(0),
+            TerminalEvent::Pressed(keys) => keys.into_iter().for_each(|key| view.press(key, rows.len())),
+            TerminalEvent::Gone => return Ok(0),
+            TerminalEvent::Resized => {}
+            TerminalEvent::InTime => {
                 rows = watch.look()?;
                 next = Instant::now() + watch.args.interval;
             }
@@ -96,7 +96,7 @@ fn live(watch: &mut Watch<'_>, mut rows: Vec<Row>, out: &Out) -> Outcome {
 /// What was seen before.
 struct Watch<'a> {
     args: &'a Args,
-    places: &'a Places,
+    directories: &'a Directories,
     before: HashMap<LogName, Sample>,
     states: States,
 }
@@ -111,11 +111,11 @@ enum States {
 impl Watch<'_> {
     /// Asks all instances that run, at once.
     fn look(&mut self) -> Result<Vec<Row>, Error> {
-        let names = Logs::load(self.places)?.select(&self.args.names)?;
+        let names = LogSelection::load(self.directories)?.select(&self.args.names)?;
         let states = self.states_of(&names)?;
         let asked: Vec<Option<Result<Sample, Error>>> = std::thread::scope(|scope| {
             let ask = |(name, state): (&LogName, &&str)| {
-                let admin = Admin::new(self.places, name).with_patience(PATIENCE);
+                let admin = AdminClient::new(self.directories, name).with_patience(REPLY_TIMEOUT);
                 (*state == RUNNING).then(|| scope.spawn(move || ask(&admin)))
             };
             let threads: Vec<_> = names.iter().zip(&states).map(ask).collect();
@@ -154,11 +154,11 @@ impl Watch<'_> {
             }
             self.states = States::NoSystemd;
         }
-        Ok(names.iter().map(|name| state_by_socket(name, self.places)).collect())
+        Ok(names.iter().map(|name| state_by_socket(name, self.directories)).collect())
     }
 }
 
-fn ask(admin: &Admin) -> Result<Sample, Error> {
+fn ask(admin: &AdminClient) -> Result<Sample, Error> {
     let text = admin.text("/metrics")?;
     Ok(Sample::read(&text, Instant::now()))
 }

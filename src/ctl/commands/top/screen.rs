@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::row::Row;
 use super::terminal::Key;
-use crate::ctl::ui::output::{Align, Cell, Colour, Out, cut, human_seconds, human_short};
+use crate::ctl::ui::output::{Align, Cell, Colour, Printer, cut, human_seconds, human_short};
 use crate::record::Escaped;
 
 /// In 80 columns there is room for these.
@@ -26,7 +26,7 @@ const HEADING: [(&str, Align); 13] = [
 ];
 
 /// Lines that are no rows: the title and the heading.
-const ABOVE: usize = 2;
+const HEADER_LINES: usize = 2;
 
 /// What the person at the terminal chose.
 #[derive(Debug)]
@@ -58,7 +58,7 @@ impl View {
     pub(super) fn lines(
         &mut self,
         rows: &mut [Row],
-        out: &Out,
+        printer: &Printer,
         (columns, lines): (usize, usize),
     ) -> Vec<String> {
         rows.sort_by(|a, b| self.order(a, b));
@@ -71,14 +71,14 @@ impl View {
         );
         let mut shown = vec![cut(&title, columns).into_owned()];
         let errors: Vec<&String> = rows.iter().filter_map(|row| row.error.as_ref()).take(lines / 4).collect();
-        let room = lines.saturating_sub(ABOVE + errors.len()).max(1);
+        let room = lines.saturating_sub(HEADER_LINES + errors.len()).max(1);
         let more = rows.len() > room;
         // one line says which these are
         let room = if more { room.saturating_sub(1).max(1) } else { room };
         self.first = self.first.min(rows.len().saturating_sub(room));
         let visible = rows.iter().skip(self.first).take(room);
         let errors = errors.into_iter().map(|error| cut(error, columns).into_owned()).collect::<Vec<_>>();
-        let table = table(visible, out, Some(columns));
+        let table = table(visible, printer, Some(columns));
         shown.extend(table);
         if more {
             let (from, to) = (self.first + 1, (self.first + room).min(rows.len()));
@@ -113,11 +113,11 @@ impl View {
 /// The table of these rows, at most so wide.
 pub(super) fn table<'a>(
     rows: impl IntoIterator<Item = &'a Row>,
-    out: &Out,
+    printer: &Printer,
     most: Option<usize>,
 ) -> Vec<String> {
     let cells: Vec<Vec<Cell>> = rows.into_iter().map(cells).collect();
-    out.lines_of_table(&HEADING, &cells, " ", most)
+    printer.lines_of_table(&HEADING, &cells, " ", most)
 }
 
 /// The number in a column.
@@ -193,39 +193,42 @@ mod tests {
     }
 
     fn names(lines: &[String]) -> Vec<&str> {
-        lines[ABOVE..].iter().filter_map(|line| line.split(' ').next()).collect()
+        lines[HEADER_LINES..].iter().filter_map(|line| line.split(' ').next()).collect()
     }
 
     #[test]
     fn it_fits_into_any_terminal() {
-        let out = Out::plain();
+        let printer = Printer::plain();
         let mut rows: Vec<Row> =
             (0..100).map(|n| row(&format!("log {n} of many with a long name"), 99_949.0)).collect();
         rows[3].error =
             Some("it does not answer at all, and nobody knows why it does not answer at all".repeat(2));
         let mut view = View::new(Duration::from_secs(1));
         for (columns, lines) in [(80, 24), (200, 50), (80, 3), (40, 10), (1, 1)] {
-            let shown = view.lines(&mut rows, &out, (columns, lines));
+            let shown = view.lines(&mut rows, &printer, (columns, lines));
             assert!(shown.len() <= lines, "{columns}x{lines}: {shown:#?}");
             if columns >= 80 {
                 assert!(shown.iter().all(|line| line.width() <= columns), "{columns}x{lines}: {shown:#?}");
             }
         }
-        let wide = view.lines(&mut rows, &out, (200, 24));
-        assert!(wide[ABOVE].starts_with("log 0 of many with a long name "), "{wide:#?}");
-        let narrow = view.lines(&mut rows, &out, (80, 24));
-        assert!(narrow[ABOVE].starts_with("log 0 o") && narrow[ABOVE].contains("… running"), "{narrow:#?}");
+        let wide = view.lines(&mut rows, &printer, (200, 24));
+        assert!(wide[HEADER_LINES].starts_with("log 0 of many with a long name "), "{wide:#?}");
+        let narrow = view.lines(&mut rows, &printer, (80, 24));
+        assert!(
+            narrow[HEADER_LINES].starts_with("log 0 o") && narrow[HEADER_LINES].contains("… running"),
+            "{narrow:#?}"
+        );
     }
 
     #[test]
     fn rows_have_an_order_and_all_of_them_can_be_seen() {
-        let out = Out::plain();
+        let printer = Printer::plain();
         let mut rows = vec![row("b", 1.0), row("a", 2.0), row("c", 3.0)];
         rows[1].figures.records_per_second = None;
         let mut view = View::new(Duration::from_secs(1));
         let mut shown = |keys: &[Key]| {
             keys.iter().for_each(|key| view.press(*key, 3));
-            names(&view.lines(&mut rows, &out, (80, 24))).join("")
+            names(&view.lines(&mut rows, &printer, (80, 24))).join("")
         };
         assert_eq!(shown(&[]), "abc");
         assert_eq!(shown(&[Key::Reverse]), "cba");
@@ -238,9 +241,9 @@ mod tests {
         assert_eq!(shown(&[Key::Reverse, Key::Left, Key::Left, Key::Left]), "abc", "by maintenance");
         let mut rows: Vec<Row> = (0..9).map(|n| row(&n.to_string(), 0.0)).collect();
         let mut view = View::new(Duration::from_secs(1));
-        assert_eq!(names(&view.lines(&mut rows, &out, (80, 6))), ["0", "1", "2", "1"]);
+        assert_eq!(names(&view.lines(&mut rows, &printer, (80, 6))), ["0", "1", "2", "1"]);
         (0..20).for_each(|_| view.press(Key::Down, 9));
-        let shown = view.lines(&mut rows, &out, (80, 6));
+        let shown = view.lines(&mut rows, &printer, (80, 6));
         assert!(names(&shown).contains(&"8"), "{shown:#?}");
     }
 }

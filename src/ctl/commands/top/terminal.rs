@@ -17,7 +17,7 @@ const ENTER: &[u8] = b"\x1b[?1049h\x1b[?25l\x1b[?7l";
 const LEAVE: &[u8] = b"\x1b[?7h\x1b[?25h\x1b[?1049l";
 
 /// Where the size cannot be told.
-const USUAL: (usize, usize) = (80, 24);
+const DEFAULT_SIZE: (usize, usize) = (80, 24);
 
 /// What a person pressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub(super) enum Key {
 
 /// Why waiting is over.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Woken {
+pub(super) enum TerminalEvent {
     Pressed(Vec<Key>),
     /// the size may have changed
     Resized,
@@ -119,7 +119,7 @@ impl Terminal {
     pub(super) fn size() -> (usize, usize) {
         match rustix::termios::tcgetwinsize(io::stdout()) {
             Ok(size) if size.ws_col > 0 && size.ws_row > 0 => (size.ws_col.into(), size.ws_row.into()),
-            _ => USUAL,
+            _ => DEFAULT_SIZE,
         }
     }
 
@@ -145,23 +145,23 @@ impl Terminal {
     }
 
     /// Waits for a key, at most until `until`.
-    pub(super) fn wait(until: Instant) -> io::Result<Woken> {
+    pub(super) fn wait(until: Instant) -> io::Result<TerminalEvent> {
         let stdin = io::stdin();
         let left = until.saturating_duration_since(Instant::now());
         // a little too late rather than a round of waiting for nothing
         let timeout = PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
         let mut descriptors = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
         match poll(&mut descriptors, timeout) {
-            Ok(0) => return Ok(Woken::InTime),
+            Ok(0) => return Ok(TerminalEvent::InTime),
             Ok(_) => {}
-            Err(Errno::EINTR) => return Ok(Woken::Resized),
+            Err(Errno::EINTR) => return Ok(TerminalEvent::Resized),
             Err(error) => return Err(error.into()),
         }
         let mut bytes = [0; 256];
         match nix::unistd::read(&stdin, &mut bytes) {
-            Ok(0) | Err(Errno::EIO) => Ok(Woken::Gone),
-            Ok(count) => Ok(Woken::Pressed(keys(&bytes[..count]))),
-            Err(Errno::EINTR | Errno::EAGAIN) => Ok(Woken::Resized),
+            Ok(0) | Err(Errno::EIO) => Ok(TerminalEvent::Gone),
+            Ok(count) => Ok(TerminalEvent::Pressed(keys(&bytes[..count]))),
+            Err(Errno::EINTR | Errno::EAGAIN) => Ok(TerminalEvent::Resized),
             Err(error) => Err(error.into()),
         }
     }

@@ -11,17 +11,17 @@ use serde::de::DeserializeOwned;
 use crate::config::LogName;
 use crate::ctl::client::reply::{self, Body};
 use crate::ctl::error::Error;
-use crate::ctl::paths::Places;
+use crate::ctl::paths::Directories;
 use crate::exit::Exit;
 
 /// How long an instance may be silent: longer than a start of it may take, since its socket starts it.
-const PATIENCE: Duration = Duration::from_secs(60);
+const READ_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Longest answer that is held in memory as a whole.
-const LONGEST: u64 = 64 * 1024 * 1024;
+const MAX_REPLY_BYTES: u64 = 64 * 1024 * 1024;
 
 /// One instance, as its admin socket has it.
-pub(crate) struct Admin {
+pub(crate) struct AdminClient {
     name: LogName,
     socket: PathBuf,
     /// how long it may be silent; `None` = for ever
@@ -35,9 +35,9 @@ pub(crate) struct Reply {
     pub(crate) body: Body<BufReader<UnixStream>>,
 }
 
-impl Admin {
-    pub(crate) fn new(places: &Places, log: &LogName) -> Self {
-        Self { name: log.clone(), socket: places.admin_socket(log), patience: Some(PATIENCE) }
+impl AdminClient {
+    pub(crate) fn new(directories: &Directories, log: &LogName) -> Self {
+        Self { name: log.clone(), socket: directories.admin_socket(log), patience: Some(READ_TIMEOUT) }
     }
 
     /// It may be silent for so long and no longer.
@@ -54,7 +54,7 @@ impl Admin {
     pub(crate) fn text(&self, target: &str) -> Result<String, Error> {
         let reply = self.send("GET", target, &[], None, &[])?;
         let mut text = String::new();
-        reply.body.take(LONGEST).read_to_string(&mut text).map_err(|error| self.broken(&error))?;
+        reply.body.take(MAX_REPLY_BYTES).read_to_string(&mut text).map_err(|error| self.broken(&error))?;
         Ok(text)
     }
 
@@ -88,7 +88,7 @@ impl Admin {
         let request = request(method, target, headers, body);
         let exchange = || -> io::Result<(StatusCode, HeaderMap, Body<BufReader<UnixStream>>)> {
             stream.set_read_timeout(self.patience)?;
-            stream.set_write_timeout(Some(self.patience.unwrap_or(PATIENCE)))?;
+            stream.set_write_timeout(Some(self.patience.unwrap_or(READ_TIMEOUT)))?;
             stream.write_all(request.as_bytes())?;
             reply::read(BufReader::with_capacity(64 * 1024, stream), method)
         };
@@ -155,7 +155,7 @@ impl Admin {
 
     fn read_value<T: DeserializeOwned>(&self, reply: Reply) -> Result<T, Error> {
         let mut text = Vec::new();
-        reply.body.take(LONGEST).read_to_end(&mut text).map_err(|error| self.broken(&error))?;
+        reply.body.take(MAX_REPLY_BYTES).read_to_end(&mut text).map_err(|error| self.broken(&error))?;
         serde_json::from_slice(&text).map_err(|error| {
             let message = format!("{}: an answer that makes no sense: {error}", self.name.as_str());
             Error::new(Exit::Unavailable, message)
