@@ -2,7 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixListener;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr as UnixAddr, UnixListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -362,14 +363,20 @@ impl Setup {
     }
 }
 
-/// A port below the range that the kernel gives to clients, free now and not given to another test.
+/// Returns a TCP port of 127.0.0.1 that is free and that no other test uses.
+///
+/// The port is below the range from which the kernel takes ports for clients. A socket with an abstract name reserves it
+/// for as long as this process lives, since tests run as processes of their own.
 pub(crate) fn free_port() -> u16 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let first = std::process::id().wrapping_mul(131);
     loop {
         let offset = first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000;
         let port = 10_000 + u16::try_from(offset).unwrap_or_default();
+        let name = UnixAddr::from_abstract_name(format!("moca-file-log-test-port-{port}"));
+        let Ok(reservation) = name.and_then(|name| UnixListener::bind_addr(&name)) else { continue };
         if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            std::mem::forget(reservation);
             return port;
         }
     }
