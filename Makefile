@@ -1,151 +1,183 @@
-# `make` lists what can be made. Rust with cargo is needed for all of it; see `make toolchain`.
+# `make` lists the targets. Each needs Rust with cargo (see `make toolchain`) and installs the rest itself where it runs
+# as root on Debian; elsewhere it prints the command that does.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test test-api test-web test-system check deb lint-deb bench bench-scale bench-micro bench-setup layout setup toolchain clean
+.PHONY: help run test test-rust test-api test-web test-system check fmt clippy msrv msrv-lint doc deny advisories \
+	fuzz-smoke coverage miri deb lint-deb bench bench-scale bench-micro bench-setup layout setup toolchain clean
 
-# rustup puts cargo here, and a shell that was open before does not know it yet; nginx is in sbin.
+# rustup installs cargo here, and a shell that is older than rustup does not know the folder; nginx is in sbin.
 export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/sbin
 
-# Programs that tests look for, each in a Debian package of the same name.
-TEST_PROGRAMS := strace python3 curl mount redis-server gzip zstd nginx openssl lnav
-
-# What the tests of the page need: the program and its Debian package.
+# The programs that tests start, each with its Debian package. Without one, the tests that need it are skipped; with
+# CI=true that is a failure.
+TEST_PROGRAMS := strace:strace python3:python3 curl:curl mount:mount redis-server:redis-server gzip:gzip zstd:zstd \
+	nginx:nginx openssl:openssl lnav:lnav
 WEB_PROGRAMS := chromium:chromium chromedriver:chromium-driver
-
-# What benchmarks need: the program and its Debian package. They skip what is missing, but for the first two.
-BENCH_PROGRAMS := python3:python3 wrk:wrk nginx:nginx openssl:openssl /lib/systemd/systemd-journal-remote:systemd-journal-remote
+SYSTEM_PROGRAMS := debootstrap:debootstrap systemd-nspawn:systemd-container nsenter:util-linux flock:util-linux \
+	dpkg-scanpackages:dpkg-dev ip:iproute2 curl:curl redis-server:redis-server redis-cli:redis-tools
+BENCH_PROGRAMS := python3:python3 wrk:wrk nginx:nginx openssl:openssl \
+	/lib/systemd/systemd-journal-remote:systemd-journal-remote
 
 # Options of the benchmarks, as in: make bench BENCH='--rows single --rounds 2 --seconds 2'
 BENCH ?=
 
-# Tests at once. Many of them run a server of their own and measure times: by default one for each core.
+# The number of tests that run at once; by default one for each core. Many of them start a server of their own.
 TEST_THREADS ?=
 
-help: ## this list
-	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' '$(firstword $(MAKEFILE_LIST))' | expand -t 12
+# The seconds that `make fuzz-smoke` gives to each target.
+FUZZ_SECONDS ?= 10
 
-run: toolchain ## build the server and serve sample1 from configs/; Ctrl-C stops it
+# The steps of `make check`. Each is a target of its own.
+CHECK_STEPS := fmt deny clippy msrv-lint doc test-rust test-api test-web fuzz-smoke test-system
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' '$(firstword $(MAKEFILE_LIST))' | expand -t 13
+
+run: toolchain ## build the server and serve the log sample1 from configs/; Ctrl-C stops it
 	@cargo build --release --locked --bin moca-file-log
 	@port=$$(tr -d '\n' <configs/log.json | sed -n 's/.*"sample1"[^}]*"port": *\([0-9]*\).*/\1/p'); \
 	url="http://127.0.0.1:$${port:-5700}"; \
-	printf '\nsample1 is served on %s\n\nSave a line:\n' "$$url"; \
+	printf '\nsample1 is served on %s\n\nSave a record:\n' "$$url"; \
 	printf "  curl -H 'API-KEY: mochimochi' --data-urlencode 'message=hello world' %s/moca-file-log/save-log\n" "$$url"; \
-	printf 'Read the latest lines:\n'; \
+	printf 'Read the latest records:\n'; \
 	printf "  curl -H 'API-KEY: mochimochi' -H 'ROOT-PASS: mochimochi' %s/moca-file-log/get-latest-logs\n\n" "$$url"
 	@exec cargo run --quiet --release --locked --bin moca-file-log -- sample1 \
 		--config-dir configs --log-dir client_logs --state-dir state
 
-test: setup ## all tests: unit, property, HTTP, store, and what only a booted system shows
-	@cargo test --locked --no-fail-fast $(if $(TEST_THREADS),-- --test-threads='$(TEST_THREADS)')
+test: ## run all tests: the four targets below
+	@$(MAKE) --no-print-directory test-rust
 	@$(MAKE) --no-print-directory test-api
 	@$(MAKE) --no-print-directory test-web
 	@$(MAKE) --no-print-directory test-system
 
-test-api: setup ## the OpenAPI document against the server that serves it, by Schemathesis
+test-rust: setup ## run the tests in Rust: unit, property and black-box tests of all programs
+	@TEST_THREADS='$(TEST_THREADS)' tools/run-tests.sh
+
+test-api: setup ## test the OpenAPI document against the server that serves it, by Schemathesis
 	@cargo build --locked --quiet --bin moca-file-log
 	@tests/api/run.sh
 
-test-web: setup ## the page for operators in a real Chromium; pictures of it are in target/web
-	@missing=(); \
-	for program in $(WEB_PROGRAMS); do command -v "$${program%%:*}" >/dev/null || missing+=("$${program##*:}"); done; \
-	if (( $${#missing[@]} > 0 )); then \
-		if (( EUID == 0 )) && command -v apt-get >/dev/null; then \
-			echo "installing what the tests of the page need: $${missing[*]}"; \
-			apt-get update -qq; \
-			DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$${missing[@]}" >/dev/null; \
-		else \
-			echo "The page is not tested for want of: $${missing[*]}. On Debian: sudo apt-get install -y $${missing[*]}" >&2; \
-			[[ "$${CI:-}" != true ]]; exit; \
-		fi; \
-	fi; \
-	TEST_THREADS='$(TEST_THREADS)' tests/web/run.sh
+test-web: toolchain ## test the page for operators in a real Chromium; its pictures are in target/web
+	@if tools/install-packages.sh 'the tests of the page' $(WEB_PROGRAMS); then \
+		TEST_THREADS='$(TEST_THREADS)' tests/web/run.sh; \
+	else \
+		echo 'The tests of the page are skipped.' >&2; \
+		[[ "$${CI:-}" != true ]]; \
+	fi
 
-check: setup ## what must be green before a change goes in: format, clippy, all tests
-	@cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1 || \
-		{ echo 'rustfmt or clippy is missing: rustup component add rustfmt clippy' >&2; exit 1; }
-	@! grep -rnE '^(<<<<<<<|>>>>>>>)( |$$)' --exclude-dir=.git --exclude-dir=target . || { echo 'a merge left its marks' >&2; exit 1; }
+test-system: ## test units and package on booted Debian systems, as root: install, upgrade under load, crash, purge
+	@if ((EUID == 0)) && command -v apt-get >/dev/null && \
+		tools/install-packages.sh 'the tests of booted systems' $(SYSTEM_PROGRAMS); then \
+		$(MAKE) --no-print-directory deb; \
+		tests/systemd/run.sh; \
+	else \
+		echo 'The tests of booted systems are skipped. They need Debian and root: sudo make test-system' >&2; \
+		[[ "$${CI:-}" != true ]]; \
+	fi
+
+check: ## run everything that must pass before a change is merged, step by step
+	@for step in $(CHECK_STEPS); do \
+		printf '\n== step: %s\n' "$$step"; \
+		start=$$SECONDS; \
+		$(MAKE) --no-print-directory "$$step" || \
+			{ echo "== step: $$step failed after $$((SECONDS - start)) s" >&2; exit 1; }; \
+		echo "== step: $$step took $$((SECONDS - start)) s"; \
+	done
+
+fmt: toolchain ## check the format of the code, and that no merge left its marks
+	@! grep -rnE '^(<<<<<<<|>>>>>>>)( |$$)' --exclude-dir=.git --exclude-dir=target . || \
+		{ echo 'The lines above are marks of an unfinished merge.' >&2; exit 1; }
 	cargo fmt --check
+	cargo fmt --check --manifest-path fuzz/Cargo.toml
+
+clippy: toolchain ## run clippy on all targets, tests and benchmarks included; a warning is a failure
 	cargo clippy --all-targets --locked -- -D warnings
 	cargo clippy --test web --locked -- -D warnings
-	@$(MAKE) --no-print-directory test
 
-deb: toolchain ## the Debian package, in target/debian, checked by lintian
+msrv-lint: toolchain ## check by clippy, and by what libraries declare, that the oldest supported Rust is enough
+	cargo clippy --lib --bins --locked -- -A clippy::all -D clippy::incompatible_msrv
+	@tools/install-packages.sh 'the check of versions' python3:python3
+	@tools/check-rust-versions.py
+
+msrv: toolchain ## build with the oldest supported Rust itself (rust-version in Cargo.toml)
+	@version=$$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml); \
+	if ! cargo "+$$version" --version >/dev/null 2>&1; then \
+		echo "Rust $$version is missing: rustup toolchain install $$version --profile minimal" >&2; \
+		exit 1; \
+	fi; \
+	CARGO_TARGET_DIR=target/msrv cargo "+$$version" check --locked --lib --bins
+
+doc: toolchain ## build the documentation of all items, private ones included; a warning is a failure
+	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --document-private-items --locked
+
+deny: toolchain ## check licences, duplicates and sources of the libraries (deny.toml)
+	@deny=$$(tools/cargo-tool.sh cargo-deny) || { [[ "$${CI:-}" != true ]]; exit; }; \
+	"$$deny" --locked check licenses bans sources
+
+advisories: toolchain ## check the libraries for known vulnerabilities; fetches the database of rustsec.org
+	@deny=$$(tools/cargo-tool.sh cargo-deny); \
+	"$$deny" --locked check advisories
+
+fuzz-smoke: toolchain ## run each fuzz target for some seconds over its seeds (FUZZ_SECONDS=10)
+	@tools/install-packages.sh 'the fuzz targets' c++:g++
+	@fuzz/run.sh '$(FUZZ_SECONDS)'
+
+coverage: setup ## measure which lines the tests in Rust reach; the report is target/llvm-cov/html/index.html
+	@llvm_cov=$$(tools/cargo-tool.sh cargo-llvm-cov); \
+	nextest=$$(tools/cargo-tool.sh cargo-nextest); \
+	if [[ -z "$${LLVM_PROFDATA:-}" ]] && ! ls "$$(rustc --print sysroot)"/lib/rustlib/*/bin/llvm-profdata >/dev/null 2>&1; then \
+		echo 'The LLVM tools of the toolchain are missing: rustup component add llvm-tools' >&2; \
+		exit 1; \
+	fi; \
+	PATH="$$(dirname "$$nextest"):$$PATH" "$$llvm_cov" llvm-cov nextest --locked --lib --html
+
+# The modules that do no I/O and call no C code, so that Miri can run their tests.
+MIRI_MODULES := swar:: record:: config::values:: store::cursor::
+
+miri: toolchain ## run the unit tests of pure modules under Miri, which finds undefined behaviour
+	@if ! cargo +nightly miri --version >/dev/null 2>&1; then \
+		echo 'Miri is missing: rustup toolchain install nightly --component miri rust-src' >&2; \
+		exit 1; \
+	fi; \
+	PROPTEST_CASES=8 MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test --locked --lib -- $(MIRI_MODULES)
+
+deb: toolchain ## build the Debian package in target/debian and check it by lintian
 	@packaging/build.sh
 	@$(MAKE) --no-print-directory lint-deb
 
 lint-deb:
 	@packaging/lint.sh target/debian/moca-file-log_*.deb
 
-test-system: ## units and package on booted Debian systems, as root: install, upgrade under load, crash, remove, purge
-	@missing=(); \
-	for tool in debootstrap:debootstrap systemd-nspawn:systemd-container dpkg-scanpackages:dpkg-dev ip:iproute2 curl:curl redis-server:redis-server redis-cli:redis-tools; do \
-		command -v "$${tool%%:*}" >/dev/null || missing+=("$${tool##*:}"); \
-	done; \
-	if (( EUID != 0 )) || ! command -v apt-get >/dev/null; then \
-		echo 'Units and package are not tested: that takes Debian and root. There: sudo make test-system' >&2; \
-		[[ "$${CI:-}" != true ]]; exit; \
-	fi; \
-	if (( $${#missing[@]} > 0 )); then \
-		apt-get update -qq; \
-		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$${missing[@]}" >/dev/null; \
-	fi; \
-	$(MAKE) --no-print-directory deb; \
-	tests/systemd/run.sh
-
-bench: bench-setup ## this service beside others, in turns, ten minutes; BENCH='--rows single --rounds 2' for less
+bench: bench-setup ## compare this service with others, ten minutes; BENCH='--rows single --rounds 2' for less
 	@python3 benches/bench.py $(BENCH)
 
-bench-scale: bench-setup ## what growth costs: keys, addresses, limits, connections, a file of 10 GB
+bench-scale: bench-setup ## measure what growth costs: keys, addresses, limits, connections, a file of 10 GB
 	@python3 benches/scale.py $(BENCH)
 
-bench-micro: toolchain ## single functions of the hot path
+bench-micro: toolchain ## measure single functions of the hot path
 	@cargo bench --locked --bench micro -- $(BENCH)
 
-layout: toolchain ## anew which functions lie side by side in the program: after changes of what a start or a record takes
-	@command -v valgrind >/dev/null || { echo 'valgrind is missing: sudo apt-get install -y valgrind' >&2; exit 1; }
+layout: toolchain ## make the order of functions in the program anew, after changes of its start or of the hot path
+	@tools/install-packages.sh 'the order of functions' valgrind:valgrind
 	@python3 benches/layout.py
 
+# The benchmarks leave out what is missing, except python3 and wrk.
 bench-setup: toolchain
-	@missing=(); \
-	for program in $(BENCH_PROGRAMS); do command -v "$${program%%:*}" >/dev/null || missing+=("$${program##*:}"); done; \
-	if (( $${#missing[@]} > 0 )); then \
-		if (( EUID == 0 )) && command -v apt-get >/dev/null; then \
-			echo "installing what the benchmarks need: $${missing[*]}"; \
-			apt-get update -qq; \
-			DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$${missing[@]}" >/dev/null; \
-			if [[ " $${missing[*]} " == *' nginx '* && -d /run/systemd/system ]]; then \
-				systemctl disable --quiet --now nginx.service; \
-			fi; \
-		else \
-			echo "Missing for the benchmarks: $${missing[*]}. On Debian: sudo apt-get install -y $${missing[*]}" >&2; \
-		fi; \
-	fi
+	@tools/install-packages.sh --optional 'the benchmarks' $(BENCH_PROGRAMS)
 	@packaging/compile.sh
 	@cargo build --release --locked --example bare_hyper --example check_lines --example followers
 
 setup: toolchain
-	@missing=(); \
-	for program in $(TEST_PROGRAMS); do command -v "$$program" >/dev/null || missing+=("$$program"); done; \
-	if (( $${#missing[@]} == 0 )); then exit 0; fi; \
-	if (( EUID == 0 )) && command -v apt-get >/dev/null; then \
-		echo "installing what the tests need: $${missing[*]}"; \
-		apt-get update -qq; \
-		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$${missing[@]}"; \
-	else \
-		echo "Tests are skipped for want of: $${missing[*]}. On Debian: sudo apt-get install -y $${missing[*]}" >&2; \
-	fi
+	@tools/install-packages.sh --optional 'the tests' $(TEST_PROGRAMS)
 
 toolchain:
 	@command -v cargo >/dev/null || { \
-		echo 'cargo is missing. Rust 1.89 or newer is needed; get it from https://rustup.rs, then run make again.' >&2; \
+		echo 'cargo is missing. Install Rust from https://rustup.rs, then run make again.' >&2; \
 		exit 1; \
 	}
-	@command -v cc >/dev/null || { \
-		echo 'A linker (cc) is missing. On Debian: sudo apt-get install -y gcc libc6-dev' >&2; \
-		exit 1; \
-	}
+	@command -v cc >/dev/null || tools/install-packages.sh 'the build' cc:gcc ld:binutils /usr/include/stdlib.h:libc6-dev
 
-clean: ## remove what was built; logs and state stay
+clean: ## remove everything that was built; logs and state stay
 	@cargo clean

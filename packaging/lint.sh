@@ -1,19 +1,14 @@
 #!/usr/bin/env bash
-# What a package has to be apart from working: lint.sh FILE.deb
+# Checks the package by lintian, and its size: lint.sh FILE.deb
 set -euo pipefail
 package=$1
 
-if ! command -v lintian >/dev/null; then
-    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-        apt-get update -qq
-        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq lintian >/dev/null
-    else
-        echo "lintian is missing, so the package was not checked: sudo apt-get install -y lintian" >&2
-        [ "${CI:-}" != true ]
-        exit
-    fi
+if ! "$(dirname "$0")/../tools/install-packages.sh" 'the check of the package' lintian:lintian; then
+    echo "The package was not checked." >&2
+    [ "${CI:-}" != true ]
+    exit
 fi
-# As root, lintian warns of being root, which is none of the package's faults.
+# As root, lintian warns about root itself, which is no fault of the package.
 lintian --allow-root --fail-on error,warning --tag-display-limit 0 "$package"
 
 size=$(dpkg-deb -f "$package" Installed-Size)
