@@ -19,7 +19,7 @@ mod checks;
 mod client_addr;
 mod explain;
 mod forwarded;
-#[cfg(fuzzing)]
+#[cfg(any(fuzzing, test))]
 #[doc(hidden)]
 pub mod fuzzing;
 mod key;

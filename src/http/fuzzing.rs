@@ -1,18 +1,21 @@
-//! Doors for the fuzz targets in `fuzz/`; part of no build but theirs. Each panics where a promise is broken.
+//! Entry points for the fuzz targets in `fuzz/`. Each panics where the code breaks a promise. They are part of the tests'
+//! build only so that a rename does not break them unnoticed.
 
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 
+use super::follow::ws_frames;
 use super::request::params::{BodyKind, Params};
 use super::request::read_params::{NAMES, ReadRequest};
 use super::response::problem::Problem;
 use super::route::Route;
 use super::routes::download_logs;
+use super::server::fast_path::recognize;
 use crate::config::LogName;
 use crate::ingest::multipart;
 use crate::record::parse_line;
 use crate::store::CursorKey;
 
-/// All parameters of a request with this query and body are read or refused.
+/// Reads all parameters of a request with this query and body. Each is read or refused, within its limits.
 pub fn parameters(content_type: &[u8], query: &str, body: &[u8]) {
     let mut headers = HeaderMap::new();
     headers.extend(HeaderValue::from_bytes(content_type).ok().map(|value| (CONTENT_TYPE, value)));
@@ -34,7 +37,7 @@ pub fn parameters(content_type: &[u8], query: &str, body: &[u8]) {
     }
 }
 
-/// What a reader asks for is read or refused, and a refusal names a parameter; what is read judges any line.
+/// Reads the selection of a reading route. A refusal names its parameter; a selection can be applied to any line.
 pub fn selection(query: &str, body: &[u8], line: &[u8]) {
     let headers = HeaderMap::new();
     let key = CursorKey::fixed();
@@ -54,17 +57,17 @@ pub fn selection(query: &str, body: &[u8], line: &[u8]) {
     }
 }
 
-/// A multipart body is read or refused, and its fields hold no more than it does.
+/// Reads a multipart body. Its fields together are no longer than the body allows.
 pub fn multipart(body: &[u8]) {
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("multipart/form-data; boundary=B"));
     if let Ok(fields) = multipart::fields(&headers, body) {
-        // a byte that is no UTF-8 becomes a character of three
+        // A byte that is not UTF-8 becomes U+FFFD, which has three bytes.
         assert!(fields.iter().map(|(_, value)| value.len()).sum::<usize>() <= 3 * body.len());
     }
 }
 
-/// A range lies inside of what there is.
+/// Reads the header `Range`. The range lies within the file.
 pub fn range(value: &[u8], len: u64) {
     if let Ok(value) = HeaderValue::from_bytes(value)
         && let Some(part) = download_logs::part_of(&value, len)
@@ -73,7 +76,7 @@ pub fn range(value: &[u8], len: u64) {
     }
 }
 
-/// A path means a route or none.
+/// Finds the route of a path. The path contains its name, or percent signs.
 pub fn route(path: &str) {
     if let Ok(log) = "a b".parse::<LogName>()
         && let Some(route) = Route::of(path, &log)
@@ -82,10 +85,20 @@ pub fn route(path: &str) {
     }
 }
 
-/// Whatever a refusal says, it is JSON.
+/// Writes a problem with this text. The body is JSON that holds the text unchanged.
 pub fn problem(detail: &str, reason: &str) {
     let problem = Problem::bad_request(detail.to_owned()).because(reason);
     let document: serde_json::Value =
         serde_json::from_slice(problem.into_response().body()).unwrap_or_default();
     assert_eq!((document["detail"].as_str(), document["reason"].as_str()), (Some(detail), Some(reason)));
+}
+
+/// Reads a request in the bytes of a connection, as the fast path does.
+pub fn http_head(bytes: &[u8]) {
+    recognize::fuzz(bytes);
+}
+
+/// Reads the frames of a WebSocket client, in pieces of this length.
+pub fn ws_frames(bytes: &[u8], piece_len: u8) {
+    ws_frames::fuzz(bytes, usize::from(piece_len), 4096);
 }

@@ -9,7 +9,7 @@ pub(crate) mod admitted_request;
 pub(crate) mod app;
 pub(crate) mod connection;
 pub(crate) mod follow;
-#[cfg(fuzzing)]
+#[cfg(any(fuzzing, test))]
 #[doc(hidden)]
 pub mod fuzzing;
 #[doc(hidden)]

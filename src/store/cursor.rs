@@ -33,7 +33,7 @@ impl CursorKey {
     }
 
     /// For the fuzz targets.
-    #[cfg(fuzzing)]
+    #[cfg(any(fuzzing, test))]
     #[doc(hidden)]
     #[must_use]
     pub const fn fixed() -> Self {

@@ -169,6 +169,29 @@ fn closing(payload: &[u8]) -> Result<Option<u16>, Code> {
     if known && std::str::from_utf8(reason).is_ok() { Ok(Some(code)) } else { Err(Code::ProtocolError) }
 }
 
+/// Checks that the frames of a client mean the same however its bytes are cut into pieces. For the fuzz target
+/// `ws_frames`.
+#[cfg(any(fuzzing, test))]
+pub(crate) fn fuzz(bytes: &[u8], piece_len: usize, max_message_bytes: u64) {
+    let read = |piece_len: usize| {
+        let (mut frames, mut messages) = (Frames::default(), Vec::new());
+        for piece in bytes.chunks(piece_len.max(1)) {
+            let mut rest = piece;
+            loop {
+                match frames.read(&mut rest, max_message_bytes) {
+                    Ok(Some(one)) => messages.push(one),
+                    Ok(None) => break,
+                    Err(code) => return (messages, Some(code)),
+                }
+            }
+            assert!(rest.is_empty());
+            assert!(frames.frame.as_ref().is_none_or(|frame| frame.payload.len() as u64 <= CONTROL));
+        }
+        (messages, None)
+    };
+    assert_eq!(read(piece_len), read(bytes.len()));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

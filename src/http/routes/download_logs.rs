@@ -155,7 +155,7 @@ fn parse_range(value: &HeaderValue, len: u64) -> Wanted {
 }
 
 /// For the fuzz targets.
-#[cfg(fuzzing)]
+#[cfg(any(fuzzing, test))]
 pub(crate) fn part_of(value: &HeaderValue, len: u64) -> Option<Range<u64>> {
     match parse_range(value, len) {
         Wanted::Part(range) => Some(range),

@@ -136,6 +136,19 @@ fn number(value: &[u8]) -> Option<usize> {
     short.then(|| value.iter().fold(0, |number, digit| number * 10 + usize::from(digit - b'0')))
 }
 
+/// Checks that a request is recognised only where all of it lies within the bytes, and that the bytes after it do not
+/// matter. For the fuzz target `http_head`.
+#[cfg(any(fuzzing, test))]
+pub(crate) fn fuzz(bytes: &[u8]) {
+    let bounds = Bounds { head: 8192, fields: 32, body: 65536 };
+    if let Recognized::Whole(post) = recognize(bytes, bounds) {
+        let alone = &bytes[..post.len];
+        assert!(!post.body.is_empty() && alone.ends_with(post.body));
+        assert_eq!(recognize(&alone[..post.len - 1], bounds), Recognized::Part);
+        assert_eq!(recognize(alone, bounds), Recognized::Whole(post));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,0 +1,6 @@
+//! Requests in the bytes of a connection, as the fast path recognises them.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| moca_file_log::http::fuzzing::http_head(bytes));
