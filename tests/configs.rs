@@ -1,4 +1,4 @@
-//! The configuration that is shipped: it loads as it is, means the defaults, and shows every option of HTTP.
+//! The sample configuration: it is valid, equals the defaults, and contains every option of HTTP.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fs;
@@ -23,13 +23,13 @@ fn shown(findings: &[Finding]) -> String {
     findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
-/// File and option of each finding.
+/// Returns file and option of each finding.
 fn places(findings: &[Finding]) -> Vec<(&str, &str)> {
     findings.iter().map(|finding| (finding.file, finding.path.as_str())).collect()
 }
 
 #[test]
-fn only_the_public_secrets_are_warned_about() {
+fn only_the_public_secrets_get_a_warning() {
     let warnings = load(&configs()).warnings;
     let expected = [("api_key.json", "[0].key"), ("system.json", "root_pass")];
     assert_eq!(places(&warnings), expected, "{}", shown(&warnings));
@@ -39,7 +39,7 @@ fn only_the_public_secrets_are_warned_about() {
 }
 
 #[test]
-fn the_samples_listen_on_loopback_only() {
+fn samples_listen_on_loopback_only() {
     let files = load(&configs()).files;
     let logs: Vec<_> = files
         .logs
@@ -61,22 +61,22 @@ fn the_samples_listen_on_loopback_only() {
 }
 
 #[test]
-fn what_is_written_out_is_what_its_absence_would_mean() {
+fn sample_values_equal_the_defaults() {
     let files = load(&configs()).files;
     assert!(files.http == HttpSettings::default(), "http.toml differs from the defaults");
     let server = Server { access_log: Some(false), ..Server::default() };
     assert!(files.server == server, "server.json differs from the defaults");
     let System { maintenance_mode, force_referer, force_headers, dos_detect, .. } = files.system;
-    let usual = System::default();
+    let default = System::default();
     assert_eq!(
         (maintenance_mode, force_referer, force_headers, dos_detect),
-        (usual.maintenance_mode, usual.force_referer, usual.force_headers, usual.dos_detect)
+        (default.maintenance_mode, default.force_referer, default.force_headers, default.dos_detect)
     );
 }
 
-/// So that `jq` and everything else that speaks JSON can edit them.
+/// So that `jq` and other JSON tools can edit them.
 #[test]
-fn the_json_files_are_json_without_comments() {
+fn json_samples_have_no_comments() {
     for name in JSON {
         let text = fs::read_to_string(configs().join(name)).unwrap();
         if let Err(error) = serde_json::from_str::<serde_json::Value>(&text) {
@@ -86,7 +86,7 @@ fn the_json_files_are_json_without_comments() {
 }
 
 #[test]
-fn http_toml_loads_with_everything_that_is_commented_out() {
+fn http_toml_is_valid_with_all_options_uncommented() {
     let directory = tempfile::tempdir().unwrap();
     for name in JSON {
         fs::copy(configs().join(name), directory.path().join(name)).unwrap();
@@ -104,7 +104,7 @@ fn http_toml_loads_with_everything_that_is_commented_out() {
 }
 
 #[test]
-fn http_toml_names_every_option_once() {
+fn http_toml_contains_every_option_once() {
     let text = fs::read_to_string(configs().join("http.toml")).unwrap();
     let mut named: Vec<_> =
         text.lines().filter_map(|line| option_name(commented_option(line).unwrap_or(line))).collect();
@@ -116,7 +116,7 @@ fn http_toml_names_every_option_once() {
     assert_eq!(named, known);
 }
 
-/// `name = value` without the `# ` before it.
+/// Returns `name = value` from a line `# name = value`.
 fn commented_option(line: &str) -> Option<&str> {
     line.strip_prefix("# ").filter(|rest| option_name(rest).is_some())
 }
@@ -126,7 +126,7 @@ fn option_name(line: &str) -> Option<&str> {
     name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_').then_some(name)
 }
 
-/// Notes the names of the fields that a struct asks for, and holds none.
+/// A deserializer that notes the fields of a struct and then fails.
 struct Fields<'a>(&'a mut Vec<&'static str>);
 
 impl<'de> Deserializer<'de> for Fields<'_> {

@@ -1,4 +1,4 @@
-//! The systemd generator: units from `log.json`.
+//! The systemd generator: makes units from `log.json`.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! What holds beyond a single run.
+//! Several runs of the generator in a row: boots, reloads and `mocactl apply`.
 
 use std::fs;
 use std::path::Path;
@@ -22,7 +22,7 @@ fn below(root: &Path, place: &str) -> std::path::PathBuf {
 }
 
 #[test]
-fn edited_files_come_into_force_at_a_boot_or_when_applied() {
+fn edited_files_take_effect_at_boot_or_when_applied() {
     let work = tempfile::tempdir().unwrap();
     let root = work.path().join("root");
     let reload = |run: &str| {
@@ -47,19 +47,19 @@ fn edited_files_come_into_force_at_a_boot_or_when_applied() {
     store(&below(&root, LASTING_DIR), &new).unwrap();
     let moved = reload("6");
     assert_ne!(moved, first);
-    // a boot with a broken file, and the reloads after it
+    // A boot with an invalid file, and reloads after it.
     fs::remove_dir_all(root.join("run")).unwrap();
     edit(&root, "{");
     assert_eq!(reload("7"), moved);
     edit(&root, ONE);
     assert_eq!(reload("8"), moved);
-    // a boot with a good one
+    // A boot with a valid file.
     fs::remove_dir_all(root.join("run")).unwrap();
     assert_eq!(reload("9"), first);
 }
 
 #[test]
-fn a_first_file_that_was_broken_is_served_as_soon_as_it_is_not() {
+fn first_file_takes_effect_once_it_is_valid() {
     let work = tempfile::tempdir().unwrap();
     let root = work.path().join("root");
     edit(&root, "{");
@@ -71,14 +71,14 @@ fn a_first_file_that_was_broken_is_served_as_soon_as_it_is_not() {
 }
 
 #[test]
-fn a_system_without_anything_boots() {
+fn system_without_configuration_boots() {
     let work = tempfile::tempdir().unwrap();
     let output = generate(&work.path().join("none"), &work.path().join("out"));
     assert!(String::from_utf8(output.stderr).unwrap().contains("log.json"));
 }
 
 #[test]
-fn only_wrong_arguments_are_an_error() {
+fn only_wrong_arguments_fail() {
     for arguments in [&[][..], &["a", "b"], &["a", "b", "c", "d"]] {
         let output = Command::new(env!("CARGO_BIN_EXE_moca-file-log-generator"))
             .args(arguments)
@@ -96,13 +96,13 @@ fn only_wrong_arguments_are_an_error() {
 
 /// A boot waits for the generator.
 #[test]
-fn a_hundred_logs_are_no_work() {
+fn hundred_logs_take_less_than_a_second() {
     let work = tempfile::tempdir().unwrap();
     let root = work.path().join("root");
     let log =
         |n: u32| format!(r#""log {n}": {{"host": "127.0.0.1", "port": {}, "file": "{n}.log"}}"#, 8000 + n);
     edit(&root, &format!("{{{}}}", (0..100).map(log).collect::<Vec<_>>().join(",")));
-    // the first run reads the files, every later one the plan
+    // The first run reads the files, the others read the plan.
     let times: Vec<_> = (0..5)
         .map(|run| {
             let start = Instant::now();

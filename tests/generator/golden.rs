@@ -1,3 +1,5 @@
+//! Compares the output of one run with the expected files of each case.
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -5,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::{cases, generate, tree};
 
 #[test]
-fn every_case_is_as_expected() {
+fn every_case_gives_the_expected_files() {
     let update = std::env::var_os("UPDATE_EXPECTED").is_some();
     let mut cases: Vec<PathBuf> = fs::read_dir(cases())
         .unwrap()

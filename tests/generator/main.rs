@@ -1,8 +1,9 @@
-//! The generator against directories of expected output.
+//! Compares the output of the generator with expected files.
 //!
-//! Each `NN-name/` holds a root file system (`etc`, `run`, `var`) and what the generator makes of it: `expected/units`
-//! for systemd, `expected/applied.json` as the plan that is in force afterwards, and `expected/messages` when something
-//! is to be said. With `UPDATE_EXPECTED=1` the expectations are written instead of compared.
+//! Each `NN-name/` holds a root file system (`etc`, `run`, `var`) and the expected output:
+//! `expected/units` for systemd, `expected/applied.json` for the plan in force afterwards, and
+//! `expected/messages` if the generator reports errors. With `UPDATE_EXPECTED=1` the test writes
+//! the expected files instead.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -14,12 +15,12 @@ mod verify;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// Where the cases are.
+/// Returns the directory of the cases.
 fn cases() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/generator")
 }
 
-/// Runs the generator on the system in `root`, with its output to `out`.
+/// Runs the generator for a system with the root directory `root` and the output directory `out`.
 fn generate(root: &Path, out: &Path) -> Output {
     let output = Command::new(env!("CARGO_BIN_EXE_moca-file-log-generator"))
         .arg(out)

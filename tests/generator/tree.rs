@@ -1,11 +1,11 @@
-//! Directories as values.
+//! Reads and writes whole directories as maps.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-/// The files and links below a directory, by their relative paths; empty when there is no such directory.
+/// Returns the files and links below a directory by their relative paths; empty if it is missing.
 pub(crate) fn read(dir: &Path) -> BTreeMap<PathBuf, String> {
     let mut tree = BTreeMap::new();
     collect(dir, Path::new(""), &mut tree);
@@ -30,6 +30,8 @@ fn collect(dir: &Path, below: &Path, tree: &mut BTreeMap<PathBuf, String>) {
 }
 
 /// Writes files and links below a directory.
+///
+/// Creates missing parents.
 pub(crate) fn write(dir: &Path, tree: &BTreeMap<PathBuf, String>) {
     for (path, content) in tree {
         let path = dir.join(path);
@@ -41,5 +43,5 @@ pub(crate) fn write(dir: &Path, tree: &BTreeMap<PathBuf, String>) {
     }
 }
 
-/// What stands for a link, and never at the start of a text.
+/// Marks a link; no text file starts with it.
 const LINK: &str = "\0-> ";

@@ -1,4 +1,4 @@
-//! What systemd itself says of the units together with what is generated for them.
+//! Checks the packaged units together with the generated drop-ins by `systemd-analyze verify`.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +9,7 @@ use crate::{cases, generate, tree};
 #[test]
 fn systemd_finds_no_fault() {
     if Command::new("systemd-analyze").arg("--version").output().is_err() {
-        println!("left out: systemd-analyze is not installed");
+        println!("skipped: systemd-analyze is not installed");
         return;
     }
     for case in ["01-one", "02-names", "03-addresses", "04-sandbox"] {
@@ -29,15 +29,15 @@ fn systemd_finds_no_fault() {
             .env("SYSTEMD_UNIT_PATH", format!("{}:/usr/lib/systemd/system", units.display()))
             .output()
             .unwrap();
-        let said = String::from_utf8(output.stderr).unwrap();
-        // other units of the machine are not our business
-        let ours: Vec<&str> = said.lines().filter(|line| line.contains("moca")).collect();
+        let messages = String::from_utf8(output.stderr).unwrap();
+        // Messages about other units of the machine do not count.
+        let ours: Vec<&str> = messages.lines().filter(|line| line.contains("moca")).collect();
         assert!(ours.is_empty(), "{case}: {ours:#?}");
         assert!(wanted.len() >= 3, "{wanted:?}");
     }
 }
 
-/// The units of the package, with programs that exist here.
+/// Copies the units of the package, with a program that exists on this machine.
 fn packaged_units(dir: &Path) {
     let program = env!("CARGO_BIN_EXE_moca-file-log-generator");
     for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd")).unwrap() {

@@ -1,8 +1,8 @@
-//! Notices that the certificate or its key was replaced, wherever they lie.
+//! Notices that the certificate or its key was replaced.
 //!
-//! Their stamps are looked at twice a second rather than watched by inotify: they may lie in folders that the service
-//! may pass through but not list, such as `/etc/ssl/private`, or on a network file system, and there inotify is silent
-//! about everything.
+//! The watcher compares their stamps about twice a second and does not use inotify. The files may
+//! be in a folder that the service may enter but not list, such as `/etc/ssl/private`, or on a
+//! network file system; inotify reports nothing there.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,38 +12,42 @@ use moca_file_log::net;
 use moca_file_log::net::certificate::Stamp;
 use tokio::time::sleep;
 
+/// Interval at which the stamps are compared.
 const CHECK_INTERVAL: Duration = Duration::from_millis(400);
 
-/// See the module.
+/// Watches the files of one certificate and its key.
 pub(crate) struct CertificateWatcher {
     config_dir: PathBuf,
-    /// the paths that are looked at, and what was there when they were reported last
+    /// The watched paths, and their stamp when a change was reported last.
     known: Option<(Tls, Option<Stamp>)>,
-    /// what was there a moment ago, when that is something else
+    /// The stamp of the last check, if it differs from the known one.
     new: Option<Stamp>,
 }
 
 impl CertificateWatcher {
-    /// Nothing was looked at yet.
-    pub(crate) fn of(config_dir: &Path) -> Self {
+    /// Creates a watcher that has checked no files yet. Relative paths start at `config_dir`.
+    pub(crate) fn new(config_dir: &Path) -> Self {
         Self { config_dir: config_dir.to_owned(), known: None, new: None }
     }
 
-    /// Waits until another pair stands at these directories and nobody is at work on it any more: two files can't be replaced
-    /// in one step. It may be dropped and called again without losing a change.
-    pub(crate) async fn noticed(&mut self, pair: Option<&Tls>) {
+    /// Waits until the files of `pair` have changed and stay the same for two checks, since the two
+    /// files cannot be replaced in one step. Waits for ever without a pair.
+    ///
+    /// Cancellation safe: the future can be dropped without losing a change.
+    pub(crate) async fn changed(&mut self, pair: Option<&Tls>) {
         let Some(pair) = pair else {
             self.known = None;
             return std::future::pending().await;
         };
         loop {
             sleep(CHECK_INTERVAL).await;
-            let (looked_for, directory) = (pair.clone(), self.config_dir.clone());
-            let look = move || net::certificate::stamp(&looked_for, &directory);
+            let (checked, directory) = (pair.clone(), self.config_dir.clone());
+            let look = move || net::certificate::stamp(&checked, &directory);
             let Ok(stamp) = tokio::task::spawn_blocking(look).await else { continue };
             let reported = match &self.known {
                 Some((known_pair, reported)) if known_pair == pair => reported.as_ref(),
-                // Read when the configuration came into force; what changed since is noticed by reading again.
+                // The files of a new pair were read when the configuration came into force. The
+                // first report makes the caller read them again, in case they changed since.
                 _ => None,
             };
             if reported == Some(&stamp) {

@@ -1,8 +1,8 @@
-//! Why the service does not start.
+//! The error that stops the start of the service.
 
 use moca_file_log::exit::Exit;
 
-/// Why the service does not start: one line, and a status for scripts.
+/// The reason why the service cannot start: a message of one line, and an exit status for scripts.
 #[derive(Debug)]
 pub(crate) struct StartError {
     pub(crate) exit: Exit,

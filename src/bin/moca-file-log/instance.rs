@@ -1,10 +1,11 @@
-//! The life of an instance: open, say ready, obey signals and changed files, drain, close.
+//! The life of an instance: open, report ready, handle signals and changed files, drain, close.
 
+use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
+use futures_util::{Stream, StreamExt};
 use moca_file_log::config::LogName;
 use moca_file_log::event;
 use moca_file_log::exit::Exit;
@@ -14,143 +15,185 @@ use moca_file_log::http::{AccessLog, App, Listeners, Policy};
 use moca_file_log::store::{FileStore, LogStore, Settings};
 use moca_file_log::systemd::{self, Notifier, Signal, journal};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio::time::interval;
 
 use crate::failure::StartError;
-use crate::program_update;
+use crate::program_update::{self, Program};
 use crate::reload::Reloader;
 use crate::sockets::sockets;
 use crate::startup::{Configured, Directories, Startup, create_directory, load};
 use crate::workers::Workers;
 
-/// Lines that wait for the disk, in bytes. As many are on their way to it meanwhile.
+/// Maximum size of the lines that wait for the disk, in bytes. Another batch of the same size may
+/// be on its way to the disk meanwhile.
 const WRITE_QUEUE_BYTES: usize = 2 * 1024 * 1024;
 
-/// How long a stop waits for a disk to take the rest of the access log.
+/// Maximum time that a stop waits until the rest of the access log is written.
 const ACCESS_LOG_CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Why an instance has stopped.
+/// Time that a stop may take after the connections are closed, for the log and the exit hooks.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The reason why an instance has stopped.
 pub(crate) enum ExitReason {
-    /// it was told to
+    /// A signal stopped it.
     Stopped,
-    /// the installed program is another one (`auto_reload`)
+    /// The installed program was replaced (`auto_reload`).
     Outdated,
 }
 
-/// Serves until a signal ends it.
-pub(crate) async fn serve(start: Startup) -> Result<ExitReason, StartError> {
+/// Runs the hooks and serves the log until a signal or a new program ends it.
+pub(crate) async fn serve(startup: Startup) -> Result<ExitReason, StartError> {
     let notifier = Notifier::from_env();
-    // Handlers first: before they are in place, a maintenance signal would kill the process.
+    // Before the handlers are installed, a maintenance signal would kill the process.
     let mut signals = systemd::listen()
         .map_err(|error| StartError::new(Exit::OsErr, format!("can't listen to signals: {error}")))?;
-    // What is ordered while the hooks run is done after them, but for the order to stop.
-    let mut early = Vec::new();
+    // Signals that arrive while the hooks run are handled after them, except those to stop.
+    let mut pending = Vec::new();
     tokio::select! {
-        outcome = startup_hooks(&start.directories, &start.name) => outcome?,
-        () = stop(&mut signals, &mut early) => return Ok(ExitReason::Stopped),
+        outcome = run_startup_hooks(&startup.directories, &startup.name) => outcome?,
+        () = stop_signal(&mut signals, &mut pending) => return Ok(ExitReason::Stopped),
     }
-    // Read after the hooks: to prepare the configuration is what many of them are for.
-    let Configured { log, files, warnings, identity, refused } = load(&start)?;
-    let Startup { name, directories, program, passed } = start;
-    let by_systemd = !passed.is_empty();
-    journal::set_level(journal::level_filter(files.server.log_level));
-    warnings.iter().for_each(|warning| log::warn!("{warning}"));
-    // The port before the files: a second process of the same log must not touch them.
-    let sockets = sockets(passed, &log, files.server.backlog)?;
-    create_directory(&directories.logs)?;
-    create_directory(&directories.state)?;
-    let guard = Guard::open(&directories.state, &name)
-        .map_err(|error| StartError::new(Exit::IoErr, format!("can't open the state: {error}")))?;
-    guard.share_limits(files.server.rate_limiter_redis_storage.as_ref());
-    let guard = Arc::new(guard);
-    let settings = Settings {
-        path: directories.logs.join(&log.file),
-        format: log.format,
-        durability: log.durability,
-        rotate: log.rotate.clone(),
-    };
-    let state_path = state_file(&directories.state, &name, "state");
-    let (store, committer) = FileStore::open(&settings, &state_path, WRITE_QUEUE_BYTES)
-        .map_err(|error| StartError::new(Exit::CantCreate, format!("can't open the log: {error}")))?;
-    let committer = tokio::spawn(committer);
-    let store: Arc<dyn LogStore> = Arc::new(store);
-    let app = App::new(
-        name.clone(),
-        Arc::clone(&store),
-        Arc::clone(&guard),
-        Policy::new(&name, log, files.clone()),
-        sockets.shown,
-    );
-    let app = Arc::new(app.with_access_log(AccessLog::new(directories.logs.join(name.access_log_file()))));
-    app.identify(identity.map(Arc::new));
-    let listeners = Arc::new(Listeners::new(Arc::clone(&app)));
-    let workers = Workers::start(files.http.workers.get() - 1, &listeners, &sockets.sockets)?;
-    sockets.sockets.into_iter().for_each(|socket| listeners.serve(socket));
-    let persisting = tokio::spawn({
-        let guard = Arc::clone(&guard);
-        async move { guard.persist().await }
-    });
-    let config_dir = directories.config.clone();
-    let reloader = Reloader::new(directories, Arc::clone(&app), notifier.clone(), by_systemd, refused);
-    event!(info, STARTED; "serving {} on {}", name.as_str(), app.addresses().join(", "));
-    notifier.ready(&reloader.status());
-    // A task of its own: however long a reload waits for a disk, signals are obeyed and the watchdog is fed.
-    let (orders, received) = mpsc::unbounded_channel();
-    let keeper = tokio::spawn(reloader.keep(received));
-    for order in early.drain(..) {
-        obey(&orders, order);
-    }
-    let mut watchdog = notifier.watchdog_interval().map(interval);
-    let mut outdated = pin!(program_update::outdated(program, Arc::clone(&app)));
-    let ended = loop {
-        let order = tokio::select! {
-            signal = signals.next() => match signal {
-                Some(Signal::Stop) | None => break ExitReason::Stopped,
-                Some(signal) => signal,
-            },
-            () = &mut outdated => break ExitReason::Outdated,
-            () = tick(&mut watchdog) => {
-                if workers.all_responsive() {
-                    notifier.watchdog();
-                }
-                continue;
-            }
-        };
-        obey(&orders, order);
-    };
-    keeper.abort();
-
-    let patience = app.policy().files.http.graceful_shutdown_timeout;
-    notifier.stopping();
-    notifier.extend_timeout(patience + Duration::from_secs(10));
-    event!(info, STOPPING; "stopping: {} connections are open", listeners.open());
-    let cut = tokio::select! {
-        cut = listeners.stop(patience) => cut,
-        // Asked twice, it does not wait for clients any more.
-        () = stop(&mut signals, &mut early) => listeners.open(),
-    };
-    if cut > 0 {
-        log::warn!("{cut} connections were cut after graceful_shutdown_timeout");
-    }
-    workers.end();
-    let closed = store.close().await;
-    let access_log = Arc::clone(&app);
-    drop(tokio::task::spawn_blocking(move || access_log.close_access_log(ACCESS_LOG_CLOSE_TIMEOUT)).await);
-    // It ends with the store.
-    drop(committer.await);
-    persisting.abort();
-    if let Err(error) = guard.persist_now() {
-        log::error!("can't keep the blocked addresses: {error}");
-    }
-    let atexit = move || hooks::run_atexit(&config_dir, name.as_str());
-    // Their failure is logged; it changes nothing any more.
-    drop(tokio::task::spawn_blocking(atexit).await);
-    event!(info, STOPPED; "stopped");
-    closed.map_err(|error| StartError::new(Exit::IoErr, error.to_string()))?;
-    Ok(ended)
+    // Read after the hooks, since many hooks prepare the configuration.
+    let configured = load(&startup)?;
+    let program = startup.program.clone();
+    let (instance, reloader) = Instance::open(startup, configured, notifier)?;
+    let reason = instance.run(reloader, program, &mut signals, pending).await;
+    instance.close(&mut signals).await?;
+    Ok(reason)
 }
 
-async fn startup_hooks(directories: &Directories, name: &LogName) -> Result<(), StartError> {
+/// The parts of a running instance.
+struct Instance {
+    name: LogName,
+    config_dir: PathBuf,
+    app: Arc<App>,
+    listeners: Arc<Listeners>,
+    workers: Workers,
+    committer: JoinHandle<()>,
+    /// Saves the block list.
+    saver: JoinHandle<()>,
+    notifier: Notifier,
+}
+
+impl Instance {
+    /// Opens the sockets, the state and the log, and starts to accept connections.
+    fn open(
+        startup: Startup,
+        configured: Configured,
+        notifier: Notifier,
+    ) -> Result<(Self, Reloader), StartError> {
+        let Configured { log, files, warnings, identity, refused } = configured;
+        let Startup { name, directories, passed, .. } = startup;
+        let by_systemd = !passed.is_empty();
+        journal::set_level(journal::level_filter(files.server.log_level));
+        warnings.iter().for_each(|warning| log::warn!("{warning}"));
+        // The port is bound before the files are opened: a second process for the same log fails
+        // here and does not touch the files.
+        let sockets = sockets(passed, &log, files.server.backlog)?;
+        create_directory(&directories.logs)?;
+        create_directory(&directories.state)?;
+        let guard = Guard::open(&directories.state, &name)
+            .map_err(|error| StartError::new(Exit::IoErr, format!("can't open the state: {error}")))?;
+        guard.share_limits(files.server.rate_limiter_redis_storage.as_ref());
+        let guard = Arc::new(guard);
+        let settings = Settings {
+            path: directories.logs.join(&log.file),
+            format: log.format,
+            durability: log.durability,
+            rotate: log.rotate.clone(),
+        };
+        let state_path = state_file(&directories.state, &name, "state");
+        let (store, committer) = FileStore::open(&settings, &state_path, WRITE_QUEUE_BYTES)
+            .map_err(|error| StartError::new(Exit::CantCreate, format!("can't open the log: {error}")))?;
+        let committer = tokio::spawn(committer);
+        let store: Arc<dyn LogStore> = Arc::new(store);
+        let policy = Policy::new(&name, log, files.clone());
+        let app = App::new(name.clone(), store, Arc::clone(&guard), policy, sockets.addresses);
+        let access_log = AccessLog::new(directories.logs.join(name.access_log_file()));
+        let app = Arc::new(app.with_access_log(access_log));
+        app.identify(identity.map(Arc::new));
+        let listeners = Arc::new(Listeners::new(Arc::clone(&app)));
+        let workers = Workers::start(files.http.workers.get() - 1, &listeners, &sockets.sockets)?;
+        sockets.sockets.into_iter().for_each(|socket| listeners.serve(socket));
+        let saver = tokio::spawn(async move { guard.persist().await });
+        let config_dir = directories.config.clone();
+        let reloader = Reloader::new(directories, Arc::clone(&app), notifier.clone(), by_systemd, refused);
+        Ok((Self { name, config_dir, app, listeners, workers, committer, saver, notifier }, reloader))
+    }
+
+    /// Reports the instance ready and handles signals until it must stop.
+    async fn run(
+        &self,
+        reloader: Reloader,
+        program: Program,
+        signals: &mut (impl Stream<Item = Signal> + Unpin),
+        pending: Vec<Signal>,
+    ) -> ExitReason {
+        event!(info, STARTED; "serving {} on {}", self.name.as_str(), self.app.addresses().join(", "));
+        self.notifier.ready(&reloader.status());
+        // A reload may wait for a disk. In a task of its own it delays neither signals nor the
+        // watchdog.
+        let (commands, received) = mpsc::unbounded_channel();
+        let reloader = tokio::spawn(reloader.run(received));
+        pending.into_iter().for_each(|signal| forward(&commands, signal));
+        let mut watchdog = self.notifier.watchdog_interval().map(interval);
+        let mut outdated = pin!(program_update::outdated(program, Arc::clone(&self.app)));
+        let reason = loop {
+            tokio::select! {
+                signal = signals.next() => match signal {
+                    Some(Signal::Stop) | None => break ExitReason::Stopped,
+                    Some(signal) => forward(&commands, signal),
+                },
+                () = &mut outdated => break ExitReason::Outdated,
+                () = tick(&mut watchdog) => {
+                    if self.workers.all_responsive() {
+                        self.notifier.watchdog();
+                    }
+                }
+            }
+        };
+        reloader.abort();
+        reason
+    }
+
+    /// Drains the connections, writes everything to the disk and runs the exit hooks.
+    async fn close(self, signals: &mut (impl Stream<Item = Signal> + Unpin)) -> Result<(), StartError> {
+        let Self { name, config_dir, app, listeners, workers, committer, saver, notifier } = self;
+        let drain_timeout = app.policy().files.http.graceful_shutdown_timeout;
+        notifier.stopping();
+        notifier.extend_timeout(drain_timeout + CLOSE_TIMEOUT);
+        event!(info, STOPPING; "stopping: {} connections are open", listeners.open());
+        let mut ignored = Vec::new();
+        let cut = tokio::select! {
+            cut = listeners.stop(drain_timeout) => cut,
+            // A second signal to stop ends the wait for clients.
+            () = stop_signal(signals, &mut ignored) => listeners.open(),
+        };
+        if cut > 0 {
+            log::warn!("{cut} connections were cut after graceful_shutdown_timeout");
+        }
+        workers.end();
+        let closed = app.store.close().await;
+        let access_log = Arc::clone(&app);
+        let close_access_log = move || access_log.close_access_log(ACCESS_LOG_CLOSE_TIMEOUT);
+        drop(tokio::task::spawn_blocking(close_access_log).await);
+        // The committer ends when the store is closed.
+        drop(committer.await);
+        saver.abort();
+        if let Err(error) = app.guard.persist_now() {
+            log::error!("can't save the blocked addresses: {error}");
+        }
+        let run_exit_hooks = move || hooks::run_atexit(&config_dir, name.as_str());
+        // A failing exit hook is logged and has no other effect.
+        drop(tokio::task::spawn_blocking(run_exit_hooks).await);
+        event!(info, STOPPED; "stopped");
+        closed.map_err(|error| StartError::new(Exit::IoErr, error.to_string()))
+    }
+}
+
+async fn run_startup_hooks(directories: &Directories, name: &LogName) -> Result<(), StartError> {
     let (directory, name) = (directories.config.clone(), name.clone());
     let ran = tokio::task::spawn_blocking(move || hooks::run_startup(&directory, name.as_str())).await;
     match ran {
@@ -159,18 +202,19 @@ async fn startup_hooks(directories: &Directories, name: &LogName) -> Result<(), 
     }
 }
 
-fn obey(orders: &mpsc::UnboundedSender<Signal>, order: Signal) {
-    if orders.send(order).is_err() {
-        log::error!("{order:?} can't be obeyed: the task that reloads has ended");
+/// Hands a signal to the task of the reloader.
+fn forward(commands: &mpsc::UnboundedSender<Signal>, signal: Signal) {
+    if commands.send(signal).is_err() {
+        log::error!("the signal {signal:?} is ignored: the task that reloads has ended");
     }
 }
 
-/// Waits for the order to stop; others are put down in `early`.
-async fn stop(signals: &mut (impl futures_util::Stream<Item = Signal> + Unpin), early: &mut Vec<Signal>) {
+/// Waits for a signal to stop; adds other signals to `pending`.
+async fn stop_signal(signals: &mut (impl Stream<Item = Signal> + Unpin), pending: &mut Vec<Signal>) {
     while let Some(signal) = signals.next().await {
         match signal {
             Signal::Stop => return,
-            other => early.push(other),
+            other => pending.push(other),
         }
     }
     std::future::pending::<()>().await;

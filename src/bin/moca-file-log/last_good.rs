@@ -1,6 +1,8 @@
-//! The configuration that was in force last, kept in the state directory. Under systemd the sockets stay open whatever
-//! happens to the process: if it crashes while somebody is half way through an edit, it comes back with these files
-//! instead of leaving clients in a queue that nobody serves.
+//! Keeps a copy of the last valid configuration in the state directory.
+//!
+//! Under systemd the sockets stay open when the process ends. If the process crashes while an
+//! operator edits a file, it starts again with this copy, so that clients do not wait in a queue
+//! that no process serves.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -11,7 +13,7 @@ use moca_file_log::config::{Files, LogName, Sources};
 use moca_file_log::guard::state_file;
 use serde::{Deserialize, Serialize};
 
-/// The texts of the files; `None` where there is none.
+/// The texts of the files; `None` for a file that does not exist.
 #[derive(Serialize, Deserialize)]
 struct Texts {
     log: Option<String>,
@@ -26,7 +28,9 @@ fn path(state_dir: &Path, name: &LogName) -> PathBuf {
     state_file(state_dir, name, "config")
 }
 
-/// Keeps the files of `config_dir`, whole or not at all, readable for the service only: there are secrets in them.
+/// Copies the files of `config_dir`, if they are valid, to the state directory.
+///
+/// The write is atomic. Only the service can read the copy, since it contains secrets.
 pub(crate) fn keep(state_dir: &Path, name: &LogName, config_dir: &Path) -> io::Result<()> {
     let text = |file: &str| match fs::read_to_string(config_dir.join(file)) {
         Ok(text) => Ok(Some(text)),
@@ -41,7 +45,7 @@ pub(crate) fn keep(state_dir: &Path, name: &LogName, config_dir: &Path) -> io::R
         ip_blacklist: text("ip_blacklist.json")?,
         http: text("http.toml")?,
     };
-    // They may have been edited since they were found good.
+    // The files may have been edited since they were validated.
     if parse(&texts).is_none() {
         return Ok(());
     }
@@ -55,7 +59,7 @@ pub(crate) fn keep(state_dir: &Path, name: &LogName, config_dir: &Path) -> io::R
     File::open(state_dir)?.sync_all()
 }
 
-/// The files that were kept last, if there are any and this version understands them.
+/// Reads the copy; `None` if there is none or this version of the program cannot parse it.
 pub(crate) fn read(state_dir: &Path, name: &LogName) -> Option<Files> {
     parse(&serde_json::from_slice(&fs::read(path(state_dir, name)).ok()?).ok()?)
 }

@@ -1,7 +1,7 @@
 //! The server of one log: `moca-file-log NAME`.
 //!
-//! Under systemd it serves the sockets that were passed to it, elsewhere it binds the address of `log.json` itself.
-//! What can go wrong before the first request ends in one clear line and an exit status of `sysexits.h`.
+//! Under systemd it serves the passed sockets; otherwise it binds the address in `log.json` itself.
+//! An error during the start ends it with a message of one line and an exit status of `sysexits.h`.
 
 mod certificate;
 mod failure;
@@ -27,7 +27,8 @@ use failure::StartError;
 use instance::ExitReason;
 use startup::{Arguments, Startup, load, prepare};
 
-/// Installed, the three programs are one file under three names, since most of what they are made of is the same.
+/// Runs the program by whose name it was called. The package installs the three programs as one
+/// file with three names, since they share most of their code.
 fn main() -> ExitCode {
     let called = std::env::args_os().next().map(PathBuf::from);
     match called.as_deref().and_then(Path::file_name).and_then(std::ffi::OsStr::to_str) {
@@ -38,12 +39,12 @@ fn main() -> ExitCode {
 }
 
 fn serve() -> ExitCode {
-    // Before anything starts a thread or opens a descriptor.
+    // Must run before any thread starts and any descriptor is opened.
     let passed = systemd::passed();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
-            // Nothing can be said when even the terminal is gone.
+            // Without a terminal there is no place to report the error.
             drop(error.print());
             return if error.use_stderr() { Exit::Usage.into() } else { ExitCode::SUCCESS };
         }
@@ -65,30 +66,31 @@ fn serve() -> ExitCode {
     }
 }
 
-fn run(start: Startup) -> Result<(), StartError> {
-    // A mistake is told before a hook does anything.
-    load(&start)?;
+fn run(startup: Startup) -> Result<(), StartError> {
+    // Reports an error in the configuration before any hook runs.
+    load(&startup)?;
     raise_descriptor_limit();
-    // One thread serves and writes: a record then never waits for another thread to wake up. Readers and slow hashes
-    // have a small pool beside it.
+    // One thread serves and appends, so that a record never waits for another thread to wake up.
+    // Readers and password hashes run in a small pool of blocking threads.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(8)
         .build()
         .map_err(|error| StartError::new(Exit::OsErr, format!("can't start the event loop: {error}")))?;
-    let by_systemd = !start.passed.is_empty() || std::env::var_os("NOTIFY_SOCKET").is_some();
-    let program = start.program.clone();
-    let outcome = runtime.block_on(instance::serve(start));
+    let by_systemd = !startup.passed.is_empty() || std::env::var_os("NOTIFY_SOCKET").is_some();
+    let program = startup.program.clone();
+    let outcome = runtime.block_on(instance::serve(startup));
     runtime.shutdown_background();
     match outcome? {
         ExitReason::Stopped => Ok(()),
-        // systemd starts what it finds; its sockets have never been closed.
+        // systemd starts the new program and holds the sockets meanwhile.
         ExitReason::Outdated if by_systemd => Ok(()),
         ExitReason::Outdated => Err(program.re_exec()),
     }
 }
 
-/// Every connection is a descriptor; the soft limit is a default for programs that use select(2).
+/// Raises the soft limit of open files to the hard limit, since each connection needs a descriptor.
+/// The soft limit is low only for programs that use select(2).
 fn raise_descriptor_limit() {
     let raised = getrlimit(Resource::RLIMIT_NOFILE)
         .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));

@@ -1,8 +1,8 @@
-//! `auto_reload`: when the installed program was replaced, the server makes room for the new one. Under systemd it stops
-//! as it always does, and is started again behind sockets that stay open; elsewhere it becomes the new program itself.
+//! `auto_reload`: notices that the installed program was replaced.
 //!
-//! A file that is being written is not judged, and one that cannot even tell its version is not started: the server
-//! that works goes on.
+//! Under systemd the server then stops, and systemd starts the new program behind sockets that stay
+//! open. Otherwise the server executes the new program itself. The check waits until the file is
+//! complete, and ignores a program that cannot print its version: then the server keeps running.
 
 use std::fs::Metadata;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -19,24 +19,24 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::failure::StartError;
 
-/// How often the file is looked at.
+/// Interval at which the file of the program is checked.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// So many looks in a row must find the same new file.
+/// Number of checks in a row that must find the same new file, so that it is complete.
 const STABLE_CHECKS: u32 = 2;
 
-/// How long a program may take to tell its version.
+/// Maximum time that a new program may take to print its version.
 const VERSION_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The file that this process was started from.
+/// The file of the running program.
 #[derive(Debug, Clone)]
 pub(crate) struct Program {
     path: PathBuf,
-    /// `None` when there was none at the start: then nothing can be found changed
+    /// The identity of the file at the start; `None` if it did not exist. Then no change is found.
     at_start: Option<FileIdentity>,
 }
 
-/// What changes with a file that is replaced or written.
+/// Metadata that changes when a file is replaced or written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct FileIdentity {
     inode: (u64, u64),
@@ -51,9 +51,11 @@ impl From<&Metadata> for FileIdentity {
 }
 
 impl Program {
-    /// To be called at the start. A symlink that the program was started by is followed anew with each look, so that
-    /// pointing it elsewhere is a change.
-    pub(crate) fn of_this_process() -> Self {
+    /// Returns the program of this process; call it at the start.
+    ///
+    /// If the program was started through a symbolic link, each check follows the link again. So a
+    /// new target is a change.
+    pub(crate) fn current() -> Self {
         let running = std::env::current_exe().unwrap_or_default();
         let identity = |path: &Path| std::fs::metadata(path).ok().map(|meta| FileIdentity::from(&meta));
         let named = std::env::args_os().next().map(PathBuf::from).filter(|path| path.is_absolute());
@@ -62,27 +64,30 @@ impl Program {
         Self { at_start: identity(&path), path }
     }
 
-    /// The file as it is now, when it is a program.
+    /// Returns the current identity of the file, if it is executable.
     fn now(&self) -> Option<FileIdentity> {
         let meta = std::fs::metadata(&self.path).ok()?;
         let executable = meta.is_file() && meta.permissions().mode() & 0o111 != 0;
         executable.then(|| FileIdentity::from(&meta))
     }
 
-    /// Whether it is a server like this one, that runs here: it tells its version.
-    async fn works(&self) -> Result<(), String> {
+    /// Checks that the file is a server that runs on this machine: it must print its version.
+    ///
+    /// # Errors
+    /// Returns the reason why it is not.
+    async fn check_version(&self) -> Result<(), String> {
         let mut command = Command::new(&self.path);
         command.arg("--version").stdin(Stdio::null()).stderr(Stdio::null());
-        for ours in SYSTEMD_VARIABLES {
-            command.env_remove(ours);
+        for variable in SYSTEMD_VARIABLES {
+            command.env_remove(variable);
         }
         let mut command = tokio::process::Command::from(command);
         let outcome = timeout(VERSION_TIMEOUT, command.kill_on_drop(true).output()).await;
         let output = outcome
-            .map_err(|_| "it does not tell its version in time".to_owned())?
+            .map_err(|_| "it does not print its version in time".to_owned())?
             .map_err(|error| format!("it cannot be run: {error}"))?;
         if !output.status.success() {
-            return Err(format!("asked for its version, it fails: {}", output.status));
+            return Err(format!("it fails to print its version: {}", output.status));
         }
         if !output.stdout.starts_with(b"moca-file-log ") {
             return Err("it is another program".to_owned());
@@ -90,18 +95,19 @@ impl Program {
         Ok(())
     }
 
-    /// Becomes the new program, with the same arguments and environment; returns only when that fails.
+    /// Executes the new program in this process, with the same arguments and environment. Returns
+    /// only if that fails.
     pub(crate) fn re_exec(&self) -> StartError {
         let error = Command::new(&self.path).args(std::env::args_os().skip(1)).exec();
         StartError::new(Exit::OsErr, format!("can't start {} again: {error}", self.path.display()))
     }
 }
 
-/// What systemd handed to this process and to no other.
+/// The variables that systemd sets for this process only.
 const SYSTEMD_VARIABLES: [&str; 6] =
     ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"];
 
-/// Waits, while `auto_reload` is on, until another program that works was installed.
+/// Waits until a working new program is installed while `auto_reload` is on.
 pub(crate) async fn outdated(program: Program, app: Arc<App>) {
     let mut ticks = interval(CHECK_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -118,19 +124,19 @@ pub(crate) async fn outdated(program: Program, app: Arc<App>) {
             seen = None;
             continue;
         };
-        let looks = seen.filter(|(before, _)| *before == now).map_or(1, |(_, looks)| looks + 1);
-        seen = Some((now, looks));
-        if looks < STABLE_CHECKS {
+        let checks = seen.filter(|(before, _)| *before == now).map_or(1, |(_, checks)| checks + 1);
+        seen = Some((now, checks));
+        if checks < STABLE_CHECKS {
             continue;
         }
-        match program.works().await {
+        match program.check_version().await {
             Ok(()) => {
-                event!(info, RESTARTING; "{} was replaced: making room for it", program.path.display());
+                event!(info, RESTARTING; "{} was replaced: stopping for the new one", program.path.display());
                 return;
             }
             Err(why) => {
                 let path = program.path.display();
-                event!(error, RESTART_REFUSED; "{path} was replaced, but {why}; this one goes on");
+                event!(error, RESTART_REFUSED; "{path} was replaced, but {why}; the old one keeps running");
                 refused = Some(now);
             }
         }

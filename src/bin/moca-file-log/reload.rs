@@ -1,4 +1,4 @@
-//! Reloading: a changed configuration comes into force as a whole or not at all, and what is in force is told to
+//! Reloads the configuration: a change takes effect as a whole or not at all. Reports the result to
 //! systemd and the journal.
 
 use std::path::Path;
@@ -19,28 +19,30 @@ use crate::certificate::CertificateWatcher;
 use crate::last_good;
 use crate::startup::Directories;
 
-/// How often the status that systemd shows is brought up to date.
+/// Interval at which the status that systemd shows is updated.
 const STATUS_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How long who renews a certificate may take from its one file to the other.
+/// Grace period between the writes of a renewed certificate and of its key.
 const CERTIFICATE_SETTLE_TIME: Duration = Duration::from_millis(300);
 
-/// Keeps an instance in step with its files.
+/// Reloads the configuration of an instance and shows its status.
 pub(crate) struct Reloader {
     directories: Directories,
     app: Arc<App>,
     notifier: Notifier,
-    /// why the files as they are now are not in force
+    /// The reason why the current files are not in force; `None` if they are.
     refused: Option<String>,
-    /// systemd holds the sockets, so that what is in force is kept for a start with broken files
+    /// Whether systemd holds the sockets. Then valid files are kept for a start with invalid ones.
     by_systemd: bool,
-    /// where certificate and key should be: by the files as they are, or in force where those are broken
+    /// The paths of certificate and key: those of the current files, or those in force if the
+    /// current files are invalid.
     pair: Option<Tls>,
+    /// The status that systemd shows.
     shown: String,
 }
 
 impl Reloader {
-    /// `refused`: why the instance began with the files that were in force last.
+    /// Creates the reloader. `refused` is the reason if the instance started with the kept files.
     pub(crate) fn new(
         directories: Directories,
         app: Arc<App>,
@@ -56,37 +58,38 @@ impl Reloader {
         Self { directories, app, notifier, refused, by_systemd, pair, shown: String::new() }
     }
 
-    /// Obeys orders, notices changed files and shows the status, one thing after the other, for ever.
-    pub(crate) async fn keep(mut self, mut orders: mpsc::UnboundedReceiver<Signal>) {
+    /// Handles signals and changed files and shows the status, one after the other, until the
+    /// sender of the signals is dropped.
+    pub(crate) async fn run(mut self, mut signals: mpsc::UnboundedReceiver<Signal>) {
         let directory = &self.directories.config;
         let watcher = Watcher::new(directory).inspect_err(|error| {
             log::error!("can't watch {}: {error}; reload by SIGHUP", directory.display());
         });
         let mut watcher = watcher.ok();
-        let mut certificates = CertificateWatcher::of(&self.directories.config);
+        let mut certificates = CertificateWatcher::new(&self.directories.config);
         let mut status = interval(STATUS_INTERVAL);
         status.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        // What changed between reading the files and watching them.
+        // The files may have changed after they were read and before the watcher started.
         self.reload().await;
         if self.refused.is_none() {
             self.keep_files().await;
         }
         loop {
             tokio::select! {
-                order = orders.recv() => match order {
+                signal = signals.recv() => match signal {
                     Some(Signal::Reload) => self.reload().await,
-                    Some(Signal::MaintenanceOn) => self.maintenance(true).await,
-                    Some(Signal::MaintenanceOff) => self.maintenance(false).await,
+                    Some(Signal::MaintenanceOn) => self.set_maintenance(true).await,
+                    Some(Signal::MaintenanceOff) => self.set_maintenance(false).await,
                     Some(Signal::Stop) | None => return,
                 },
                 () = changed(&mut watcher) => self.reload().await,
-                () = certificates.noticed(self.pair.as_ref()) => self.reload().await,
+                () = certificates.changed(self.pair.as_ref()) => self.reload().await,
                 _ = status.tick() => self.show_status(),
             }
         }
     }
 
-    /// Reads all files and puts them into force; on any finding the last good ones stay.
+    /// Reads all files and puts them into force. With any error, the last valid ones stay in force.
     async fn reload(&mut self) {
         let directory = self.directories.config.clone();
         let in_force = self.app.policy().files.server.tls.clone();
@@ -95,27 +98,28 @@ impl Reloader {
             self.pair.clone_from(&read.pair);
         }
         let outcome = match read {
-            // Most changes in the directory are none of the configuration.
-            Ok(Read { files: Ok(loaded), identity: Ok(identity), .. })
+            // Most changes in the directory do not change the configuration.
+            Ok(ReadFiles { files: Ok(loaded), identity: Ok(identity), .. })
                 if self.refused.is_none()
                     && loaded.files == self.app.policy().files
                     && identity.as_ref() == self.app.identity().as_deref() =>
             {
                 return;
             }
-            Ok(Read { files: Ok(loaded), identity: Ok(identity), .. }) => {
+            Ok(ReadFiles { files: Ok(loaded), identity: Ok(identity), .. }) => {
                 self.notifier.reloading();
                 let outcome = self.put_into_force(loaded.files, &loaded.warnings).await;
                 if outcome.is_ok() {
-                    self.identify(identity);
+                    self.set_identity(identity);
                 }
                 outcome
             }
-            Ok(Read { files: Ok(_), identity: Err(finding), .. }) => Err(vec![finding.to_string()]),
-            Ok(Read { files: Err(findings), identity, .. }) => {
-                // A certificate that is about to expire does not wait for the repair of another file.
+            Ok(ReadFiles { files: Ok(_), identity: Err(finding), .. }) => Err(vec![finding.to_string()]),
+            Ok(ReadFiles { files: Err(findings), identity, .. }) => {
+                // A renewed certificate takes effect even while another file is invalid, since the
+                // old one may be about to expire.
                 if let Ok(identity) = identity {
-                    self.identify(identity);
+                    self.set_identity(identity);
                 }
                 Err(findings.iter().map(ToString::to_string).collect())
             }
@@ -136,22 +140,22 @@ impl Reloader {
         self.notifier.ready(&self.shown);
     }
 
-    /// Speaks TLS as `identity` from the next connection on, or no more.
-    fn identify(&self, identity: Option<Identity>) {
+    /// Sets the certificate of new connections; `None` means plain HTTP.
+    fn set_identity(&self, identity: Option<Identity>) {
         let before = self.app.identity();
         if identity.as_ref() == before.as_deref() {
             return;
         }
-        let said = match (&before, &identity) {
+        let change = match (&before, &identity) {
             (Some(_), Some(_)) => "another certificate is in force",
             (None, _) => "new connections speak HTTPS",
             (Some(_), None) => "new connections speak plain HTTP",
         };
         self.app.identify(identity.map(Arc::new));
-        event!(info, CERTIFICATES_RELOADED; "{said}");
+        event!(info, CERTIFICATES_RELOADED; "{change}");
     }
 
-    /// Keeps the files for a start with broken ones.
+    /// Keeps a copy of the files for a start with invalid ones.
     async fn keep_files(&self) {
         if !self.by_systemd {
             return;
@@ -159,10 +163,14 @@ impl Reloader {
         let (directories, name) = (self.directories.clone(), self.app.name.clone());
         let keep = move || last_good::keep(&directories.state, &name, &directories.config);
         if let Ok(Err(error)) = tokio::task::spawn_blocking(keep).await {
-            log::warn!("can't keep the configuration for a start with broken files: {error}");
+            log::warn!("can't keep the configuration for a start with invalid files: {error}");
         }
     }
 
+    /// Applies `files` to the running instance.
+    ///
+    /// # Errors
+    /// Returns the reasons if the log cannot be opened with the new settings; then nothing changes.
     async fn put_into_force(&self, files: Files, warnings: &[Finding]) -> Result<(), Vec<String>> {
         let now = self.app.policy();
         if files == now.files {
@@ -172,7 +180,7 @@ impl Reloader {
             return Ok(());
         }
         if files.http.workers != now.files.http.workers {
-            log::warn!("http.toml: workers: as many threads serve after a restart");
+            log::warn!("http.toml: workers: the new number of threads takes effect after a restart");
         }
         let log = self.entry(&files, &now.log);
         let settings = |log: &LogEntry| Settings {
@@ -195,30 +203,31 @@ impl Reloader {
         Ok(())
     }
 
-    /// This log's entry. What decides whether and where it listens is systemd's: it stays until `mocactl apply`.
+    /// Returns the entry of this log with its current address. `mocactl apply` changes the address
+    /// and stops the instance, since systemd holds the sockets.
     fn entry(&self, files: &Files, now: &LogEntry) -> LogEntry {
         let name = self.app.name.as_str();
         let Some(entry) = files.logs.get(&self.app.name).filter(|entry| entry.status) else {
-            log::warn!("log.json: {name} was removed or switched off: served until it is stopped");
+            log::warn!("log.json: {name} was removed or switched off: it is served until it is stopped");
             return now.clone();
         };
         if (&entry.host, entry.port, entry.use_ipv6) != (&now.host, now.port, now.use_ipv6) {
-            log::warn!("log.json: {name} has another address now: it is served there after a restart");
+            log::warn!("log.json: {name} has a new address: it takes effect after a restart");
         }
         LogEntry { host: now.host.clone(), port: now.port, use_ipv6: now.use_ipv6, ..entry.clone() }
     }
 
-    /// Maintenance by signal, kept across restarts.
-    async fn maintenance(&mut self, on: bool) {
+    /// Switches maintenance on or off; the state is kept across restarts.
+    async fn set_maintenance(&mut self, on: bool) {
         let guard = Arc::clone(&self.app.guard);
         let outcome = tokio::task::spawn_blocking(move || guard.maintenance().set_by_signal(on)).await;
         if let Ok(Err(error)) = outcome {
-            log::error!("maintenance will not outlive a restart: {error}");
+            log::error!("can't save the state of maintenance, a restart will lose it: {error}");
         }
         self.show_status();
     }
 
-    /// Tells systemd the status when it changed.
+    /// Sends the status to systemd if it has changed.
     fn show_status(&mut self) {
         let status = self.status();
         if status != self.shown {
@@ -227,7 +236,7 @@ impl Reloader {
         }
     }
 
-    /// One line for `systemctl status`.
+    /// Returns the status line for `systemctl status`.
     pub(crate) fn status(&self) -> String {
         let policy = self.app.policy();
         let mut text = format!("{} records stored", self.app.store.stored());
@@ -242,33 +251,34 @@ impl Reloader {
     }
 }
 
-/// The files of the directory, and the certificate that goes with them.
-struct Read {
+/// The files of the configuration directory, and the certificate that they name.
+struct ReadFiles {
     files: Result<Loaded, Vec<Finding>>,
     pair: Option<Tls>,
     identity: Result<Option<Identity>, Finding>,
 }
 
-/// Reads everything anew. Where the files are broken, the certificate is the one of the configuration
-/// in force.
-fn read(directory: &Path, in_force: Option<Tls>) -> Read {
+/// Reads all files and the certificate. If the files are invalid, the certificate is the one of the
+/// configuration in force.
+fn read(directory: &Path, in_force: Option<Tls>) -> ReadFiles {
     let files = config::load(directory);
     let pair = files.as_ref().map_or(in_force, |loaded| loaded.files.server.tls.clone());
     let load = |pair| {
         net::certificate::load(pair, directory).or_else(|_| {
-            // Two files can't be replaced in one step: somebody may be between the two.
+            // Certificate and key cannot be replaced in one step, so the second may come later.
             std::thread::sleep(CERTIFICATE_SETTLE_TIME);
             net::certificate::load(pair, directory)
         })
     };
     let identity = pair.as_ref().map(load).transpose();
-    Read { files, pair, identity }
+    ReadFiles { files, pair, identity }
 }
 
+/// Waits for a change of the configuration directory; for ever without a watcher.
 async fn changed(watcher: &mut Option<Watcher>) {
     let Some(watched) = watcher else { return std::future::pending().await };
     if let Err(error) = watched.changed().await {
-        log::error!("can't watch the configuration any more: {error}; reload by SIGHUP");
+        log::error!("can't watch the configuration any longer: {error}; reload by SIGHUP");
         *watcher = None;
     }
 }

@@ -1,4 +1,5 @@
-//! The sockets of an instance: those that systemd passed, or one bound to the address of `log.json`.
+//! The sockets of an instance: those that systemd passed, or one bound to the address in
+//! `log.json`.
 
 use std::net::{SocketAddr, ToSocketAddrs};
 
@@ -11,13 +12,13 @@ use tokio::net::{TcpListener, TcpSocket, UnixListener};
 
 use crate::failure::StartError;
 
-/// The sockets, and their addresses as a person would write them.
+/// The sockets of an instance, and their addresses as text.
 pub(crate) struct Sockets {
     pub(crate) sockets: Vec<Socket>,
-    pub(crate) shown: Vec<String>,
+    pub(crate) addresses: Vec<String>,
 }
 
-/// Takes the passed sockets or binds one.
+/// Takes the passed sockets; without any, binds the address of `log`.
 pub(crate) fn sockets(
     passed: Vec<PassedSocket>,
     log: &LogEntry,
@@ -25,23 +26,23 @@ pub(crate) fn sockets(
 ) -> Result<Sockets, StartError> {
     if passed.is_empty() {
         let listener = bind(log, backlog)?;
-        let shown = vec![shown(&listener)];
-        return Ok(Sockets { sockets: vec![Socket::Tcp { listener, belongs_to_us: true }], shown });
+        let addresses = vec![address_text(&listener)];
+        return Ok(Sockets { sockets: vec![Socket::Tcp { listener, belongs_to_us: true }], addresses });
     }
     let unusable =
         |error: std::io::Error| StartError::new(Exit::OsErr, format!("a passed socket is unusable: {error}"));
-    let mut all = Sockets { sockets: Vec::new(), shown: Vec::new() };
+    let mut all = Sockets { sockets: Vec::new(), addresses: Vec::new() };
     for socket in passed {
         let socket = match socket.listener {
             Listener::Tcp(listener) => {
                 let listener = TcpListener::from_std(listener).map_err(unusable)?;
-                all.shown.push(shown(&listener));
+                all.addresses.push(address_text(&listener));
                 Socket::Tcp { listener, belongs_to_us: false }
             }
             Listener::Unix(listener) => {
                 let path =
                     listener.local_addr().ok().and_then(|address| Some(address.as_pathname()?.to_owned()));
-                all.shown.extend(path.map(|path| format!("unix:{}", path.display())));
+                all.addresses.extend(path.map(|path| format!("unix:{}", path.display())));
                 Socket::Unix(UnixListener::from_std(listener).map_err(unusable)?)
             }
         };
@@ -50,7 +51,7 @@ pub(crate) fn sockets(
     Ok(all)
 }
 
-fn shown(listener: &TcpListener) -> String {
+fn address_text(listener: &TcpListener) -> String {
     listener.local_addr().map_or_else(|_| "an unknown address".into(), |address| format!("http://{address}"))
 }
 
@@ -71,10 +72,10 @@ fn bind(log: &LogEntry, backlog: u32) -> Result<TcpListener, StartError> {
     };
     let socket = if address.is_ipv6() { TcpSocket::new_v6() } else { TcpSocket::new_v4() };
     let socket = socket.map_err(|error| failure("open a socket for", error))?;
-    // A restart must not wait for connections of the last run to time out.
+    // Without it, a restart would have to wait until the connections of the last run time out.
     socket.set_reuseaddr(true).map_err(|error| failure("prepare", error))?;
     if address.is_ipv6() {
-        // `::` serves IPv4 as well, whatever the system's default is.
+        // `::` must accept IPv4 as well; the default of the system may be another.
         setsockopt(&socket, Ipv6V6Only, &false).map_err(|error| failure("prepare", error.into()))?;
     }
     socket.bind(address).map_err(|error| failure("listen on", error))?;

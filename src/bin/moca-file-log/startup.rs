@@ -1,4 +1,4 @@
-//! What an instance begins with: its arguments, its directories, its configuration.
+//! The start of an instance: arguments, directories, configuration.
 
 use std::path::{Path, PathBuf};
 
@@ -19,18 +19,19 @@ use crate::program_update::Program;
 pub(crate) struct Arguments {
     /// The name of the log in log.json
     pub(crate) name: String,
-    /// Where log.json and the other configuration files are [default: $CONFIGURATION_DIRECTORY or ./configs]
+    /// Directory of log.json and the other configuration files [default: $CONFIGURATION_DIRECTORY
+    /// or ./configs]
     #[arg(long, value_name = "DIR")]
     config_dir: Option<PathBuf>,
-    /// What relative log files are relative to [default: $LOGS_DIRECTORY or ./client_logs]
+    /// Directory of log files with a relative path [default: $LOGS_DIRECTORY or ./client_logs]
     #[arg(long, value_name = "DIR")]
     log_dir: Option<PathBuf>,
-    /// Where the service keeps what it must remember [default: $STATE_DIRECTORY or ./state]
+    /// Directory of the state that survives a restart [default: $STATE_DIRECTORY or ./state]
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
 }
 
-/// Where things are.
+/// The directories of an instance.
 #[derive(Debug, Clone)]
 pub(crate) struct Directories {
     pub(crate) config: PathBuf,
@@ -38,18 +39,19 @@ pub(crate) struct Directories {
     pub(crate) state: PathBuf,
 }
 
-/// What is known before the configuration is read.
+/// The input of an instance before its configuration is read.
 pub(crate) struct Startup {
     pub(crate) name: LogName,
     pub(crate) directories: Directories,
-    /// the program as it was when it started
+    /// The program as it was at the start.
     pub(crate) program: Program,
     pub(crate) passed: Vec<PassedSocket>,
 }
 
+/// Determines the name and the directories from the arguments and the environment.
 pub(crate) fn prepare(arguments: &Arguments, passed: Vec<PassedSocket>) -> Result<Startup, StartError> {
     let place = |given: &Option<PathBuf>, variable: &str, fallback: &str| {
-        // systemd separates several directories by colons; the first one is ours.
+        // systemd separates several directories by colons; the first one counts.
         let from_systemd =
             || std::env::var_os(variable).and_then(|value| std::env::split_paths(&value).next());
         given.clone().or_else(from_systemd).unwrap_or_else(|| PathBuf::from(fallback))
@@ -60,35 +62,40 @@ pub(crate) fn prepare(arguments: &Arguments, passed: Vec<PassedSocket>) -> Resul
         state: place(&arguments.state_dir, "STATE_DIRECTORY", "state"),
     };
     let name: LogName = arguments.name.parse().map_err(|error| {
-        StartError::new(Exit::Usage, format!("{:?} is no name of a log: {error}", arguments.name))
+        StartError::new(Exit::Usage, format!("{:?} is not the name of a log: {error}", arguments.name))
     })?;
-    Ok(Startup { name, directories, program: Program::of_this_process(), passed })
+    Ok(Startup { name, directories, program: Program::current(), passed })
 }
 
-/// What an instance begins with.
+/// The configuration with which an instance starts.
 pub(crate) struct Configured {
     pub(crate) log: LogEntry,
     pub(crate) files: Files,
     pub(crate) warnings: Vec<Finding>,
-    /// of HTTPS, where it is configured
+    /// The certificate and its key; `None` for plain HTTP.
     pub(crate) identity: Option<Identity>,
-    /// why these are the files that were in force last, and not those of the directory
+    /// The reason why the kept files are in force and not those of the directory, if they are.
     pub(crate) refused: Option<String>,
 }
 
-/// The configuration of the log of `start`. Where systemd holds the sockets, broken files are no reason not to serve:
-/// the last good ones are in force then.
-pub(crate) fn load(start: &Startup) -> Result<Configured, StartError> {
-    let directories = &start.directories;
+/// Loads the configuration.
+///
+/// If systemd holds the sockets and the files are invalid, the last valid files are used instead,
+/// so that the service still serves.
+pub(crate) fn load(startup: &Startup) -> Result<Configured, StartError> {
+    let directories = &startup.directories;
     match config::load(&directories.config) {
-        Ok(loaded) => configured(start, loaded.files, loaded.warnings, None),
+        Ok(loaded) => configured(startup, loaded.files, loaded.warnings, None),
         Err(findings) => {
             let lines: Vec<String> = findings.iter().map(ToString::to_string).collect();
             let lines = lines.join("\n");
-            let kept =
-                if start.passed.is_empty() { None } else { last_good::read(&directories.state, &start.name) };
+            let kept = if startup.passed.is_empty() {
+                None
+            } else {
+                last_good::read(&directories.state, &startup.name)
+            };
             match kept {
-                Some(files) => configured(start, files, Vec::new(), Some(lines)),
+                Some(files) => configured(startup, files, Vec::new(), Some(lines)),
                 None => Err(StartError::new(Exit::Config, lines)),
             }
         }
@@ -96,13 +103,13 @@ pub(crate) fn load(start: &Startup) -> Result<Configured, StartError> {
 }
 
 fn configured(
-    start: &Startup,
+    startup: &Startup,
     files: Files,
     warnings: Vec<Finding>,
     refused: Option<String>,
 ) -> Result<Configured, StartError> {
-    let name = &start.name;
-    let log_json = start.directories.config.join("log.json");
+    let name = &startup.name;
+    let log_json = startup.directories.config.join("log.json");
     let log_json = log_json.display();
     let Some(log) = files.logs.get(name).cloned() else {
         let known: Vec<&str> = files.logs.keys().map(LogName::as_str).collect();
@@ -118,13 +125,13 @@ fn configured(
         .server
         .tls
         .as_ref()
-        .map(|pair| net::certificate::load(pair, &start.directories.config))
+        .map(|pair| net::certificate::load(pair, &startup.directories.config))
         .transpose();
     let identity = identity.map_err(|finding| StartError::new(Exit::Config, finding.to_string()))?;
     Ok(Configured { log, files, warnings, identity, refused })
 }
 
-/// Creates a directory that the service needs; systemd has done it already where it starts us.
+/// Creates a directory of the service. Under systemd it exists already.
 pub(crate) fn create_directory(path: &Path) -> Result<(), StartError> {
     std::fs::create_dir_all(path).map_err(|error| {
         StartError::new(Exit::CantCreate, format!("can't create {}: {error}", path.display()))

@@ -1,6 +1,8 @@
-//! ReplyExtras threads that serve connections, each with an event loop of its own (`workers` in `http.toml`). All accept from
-//! the same sockets and append to the same batch; what is written is written by the first thread and its disk thread,
-//! so order and durability are those of one thread.
+//! Worker threads, which serve connections in addition to the first thread (`workers` in
+//! `http.toml`), each with its own event loop.
+//!
+//! All threads accept from the same sockets and append to the same batch. Only the first thread and
+//! its disk thread write, so order and durability are the same as with one thread.
 
 use std::net::TcpListener as StdListener;
 use std::os::fd::AsFd;
@@ -17,33 +19,33 @@ use tokio_util::sync::CancellationToken;
 
 use crate::failure::StartError;
 
-/// The threads beside the first one.
+/// The worker threads.
 pub(crate) struct Workers {
     threads: Vec<Worker>,
-    over: CancellationToken,
-    begun: Instant,
+    stop: CancellationToken,
+    started: Instant,
 }
 
 struct Worker {
     thread: JoinHandle<()>,
-    /// when its event loop turned last, in milliseconds since `begun`
-    turned: Arc<AtomicU64>,
+    /// The time of the last heartbeat, in milliseconds since `started`.
+    heartbeat: Arc<AtomicU64>,
 }
 
-/// How often an event loop shows that it turns.
+/// Interval at which an event loop notes that it runs.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A thread whose event loop did not turn for so long hangs.
+/// Time without a heartbeat after which a thread counts as stalled.
 const STALL_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// A socket as another thread takes it over.
-type Taken = (StdListener, bool);
+/// A copy of a listening socket for another thread, with its `belongs_to_us`.
+type SharedListener = (StdListener, bool);
 
 impl Workers {
-    /// Starts `count` threads that accept from the TCP sockets among `sockets`.
+    /// Starts `count` threads that accept from the TCP sockets in `sockets`.
     ///
     /// # Errors
-    /// When the system has no threads or descriptors for them.
+    /// Fails if the system refuses a thread or a descriptor.
     pub(crate) fn start(
         count: u32,
         listeners: &Arc<Listeners>,
@@ -52,37 +54,37 @@ impl Workers {
         let failure = |error: std::io::Error| {
             StartError::new(Exit::OsErr, format!("can't start a worker: {error}; lower workers in http.toml"))
         };
-        let (over, begun) = (CancellationToken::new(), Instant::now());
+        let (stop, started) = (CancellationToken::new(), Instant::now());
         let mut threads = Vec::new();
         for _ in 0..count {
-            let taken = sockets.iter().filter_map(take).collect::<Result<Vec<_>, _>>().map_err(failure)?;
+            let shared = sockets.iter().filter_map(share).collect::<Result<Vec<_>, _>>().map_err(failure)?;
             let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(8).build();
             let runtime = runtime.map_err(failure)?;
-            let (listeners, over) = (Arc::clone(listeners), over.clone());
-            let turned = Arc::new(AtomicU64::new(0));
-            let beat = Arc::clone(&turned);
+            let (listeners, stop) = (Arc::clone(listeners), stop.clone());
+            let heartbeat = Arc::new(AtomicU64::new(0));
+            let noted = Arc::clone(&heartbeat);
             let thread = std::thread::Builder::new().name("worker".into()).spawn(move || {
-                runtime.block_on(serve(taken, &listeners, over, &beat, begun));
+                runtime.block_on(serve(shared, &listeners, stop, &noted, started));
                 runtime.shutdown_background();
             });
-            threads.push(Worker { thread: thread.map_err(failure)?, turned });
+            threads.push(Worker { thread: thread.map_err(failure)?, heartbeat });
         }
-        Ok(Self { threads, over, begun })
+        Ok(Self { threads, stop, started })
     }
 
-    /// Whether the event loop of each of them turns.
+    /// Returns whether the event loops of all threads run.
     pub(crate) fn all_responsive(&self) -> bool {
-        let now = self.begun.elapsed();
-        let turns = |worker: &Worker| {
-            let last = Duration::from_millis(worker.turned.load(Ordering::Relaxed));
+        let now = self.started.elapsed();
+        let is_responsive = |worker: &Worker| {
+            let last = Duration::from_millis(worker.heartbeat.load(Ordering::Relaxed));
             !worker.thread.is_finished() && now.saturating_sub(last) < STALL_TIMEOUT
         };
-        self.threads.iter().all(turns)
+        self.threads.iter().all(is_responsive)
     }
 
-    /// Ends the threads. Whatever they still serve is cut.
+    /// Ends the threads and closes the connections that they still serve.
     pub(crate) fn end(self) {
-        self.over.cancel();
+        self.stop.cancel();
         for worker in self.threads {
             if worker.thread.join().is_err() {
                 log::error!("a worker thread panicked");
@@ -91,7 +93,8 @@ impl Workers {
     }
 }
 
-fn take(socket: &Socket) -> Option<std::io::Result<Taken>> {
+/// Duplicates a TCP socket; `None` for a Unix socket, which only the first thread serves.
+fn share(socket: &Socket) -> Option<std::io::Result<SharedListener>> {
     match socket {
         Socket::Tcp { listener, belongs_to_us } => {
             let copy = listener.as_fd().try_clone_to_owned();
@@ -102,27 +105,27 @@ fn take(socket: &Socket) -> Option<std::io::Result<Taken>> {
 }
 
 async fn serve(
-    taken: Vec<Taken>,
+    shared: Vec<SharedListener>,
     listeners: &Listeners,
-    over: CancellationToken,
-    beat: &AtomicU64,
-    begun: Instant,
+    stop: CancellationToken,
+    heartbeat: &AtomicU64,
+    started: Instant,
 ) {
-    for (listener, belongs_to_us) in taken {
+    for (listener, belongs_to_us) in shared {
         match TcpListener::from_std(listener) {
             Ok(listener) => listeners.serve(Socket::Tcp { listener, belongs_to_us }),
             Err(error) => log::error!("a worker can't accept connections: {error}"),
         }
     }
-    let turning = async {
+    let beat = async {
         loop {
-            let now = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-            beat.store(now, Ordering::Relaxed);
+            let now = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+            heartbeat.store(now, Ordering::Relaxed);
             tokio::time::sleep(HEARTBEAT_INTERVAL).await;
         }
     };
     tokio::select! {
-        () = turning => {}
-        () = over.cancelled() => {}
+        () = beat => {}
+        () = stop.cancelled() => {}
     }
 }
