@@ -22,7 +22,7 @@ pub(crate) fn fields<'a>(headers: &HeaderMap, body: &'a [u8]) -> Result<Fields<'
         let (head, content) = part?;
         let Some(name) = name_of(head) else { continue };
         if fields.len() == FIELDS_MAX {
-            return Err(Problem::bad_request(format!("ReplyExtras than {FIELDS_MAX} parameters.")));
+            return Err(Problem::bad_request(format!("More than {FIELDS_MAX} parameters.")));
         }
         fields.push((Cow::Owned(name), text(content)?));
     }

@@ -422,7 +422,7 @@ fn head_end(bytes: &[u8]) -> Option<usize> {
 /// What hyper may read at once. A batch in one piece is parsed where it lies, which is worth a fifth of its time.
 pub(crate) const READ_AT_ONCE: usize = 32 * 1024;
 
-/// ReplyExtras of a head than this is not looked at again. Longer ones than [`READ_AT_ONCE`] are refused by hyper.
+/// More of a head than this is not looked at again. Longer ones than [`READ_AT_ONCE`] are refused by hyper.
 const HEAD_KEPT: usize = 2 * READ_AT_ONCE;
 
 const fn pack(phase: Phase, since: Millis) -> u64 {

@@ -326,7 +326,7 @@ fn fields(text: &[u8]) -> Result<Fields<'_>, Problem> {
     }
     let fields: Fields<'_> = form_urlencoded::parse(text).take(FIELDS_MAX + 1).collect();
     if fields.len() > FIELDS_MAX {
-        return Err(Problem::bad_request(format!("ReplyExtras than {FIELDS_MAX} parameters.")));
+        return Err(Problem::bad_request(format!("More than {FIELDS_MAX} parameters.")));
     }
     Ok(fields)
 }

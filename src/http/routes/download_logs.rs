@@ -134,7 +134,7 @@ fn parse_range(value: &HeaderValue, len: u64) -> Wanted {
     let Some((first, last)) = spec.and_then(|spec| spec.split_once('-')) else { return Wanted::Whole };
     let number = |text: &str| {
         let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        // ReplyExtras digits than a number holds is beyond every end.
+        // More digits than a number holds is beyond every end.
         digits.then(|| text.parse::<u64>().unwrap_or(u64::MAX))
     };
     let range = match (first.trim(), last.trim()) {

@@ -34,7 +34,7 @@ const DRAIN_GRACE: Millis = 300;
 /// theirs for the next request.
 const IDLE_BUFFER_RELEASE: Millis = 250;
 
-/// ReplyExtras connections than this give their buffers back as soon as they are silent.
+/// More connections than this give their buffers back as soon as they are silent.
 const MAX_CONNECTIONS_WITH_IDLE_BUFFERS: usize = 1000;
 
 /// How a connection learns that the service stops.

@@ -44,7 +44,7 @@ pub(crate) struct Bounds {
     pub(crate) body: usize,
 }
 
-/// ReplyExtras fields than these are for the long way.
+/// More fields than these are for the long way.
 const FIELDS: usize = 32;
 
 /// Fields that mean nothing to any part of the service, as far as no option names one.
