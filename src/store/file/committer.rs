@@ -6,7 +6,6 @@
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::unbounded_channel;
@@ -15,13 +14,14 @@ use tokio::task::yield_now;
 use tokio::time::sleep;
 
 use super::append_buffer::{Batch, Command};
+use super::disk_thread::{DiskThread, thread_ended};
 use super::log_file::LogFile;
 use super::shared::Shared;
 use crate::config::Durability;
 use crate::store::StoreError;
 use crate::store::commit::{Group, Placed};
 use crate::store::file::maintenance::background_thread::Worker;
-use crate::store::file::state::state_file::out_of_space;
+use crate::store::file::state::durable_fs::out_of_space;
 
 /// More than this is written on the other thread also in `os`: copying it would hold the event loop up.
 const INLINE: usize = 512 * 1024;
@@ -54,7 +54,7 @@ pub(crate) struct Committer {
 
 impl Committer {
     pub(crate) fn new(shared: Arc<Shared>, file: LogFile) -> io::Result<Self> {
-        let visit = file.visit();
+        let visit = file.next_maintenance();
         let (file, disk, pace) = (Some(Box::new(file)), DiskThread::spawn()?, Pace::default());
         Ok(Self { shared, file, disk, pace, visit, refusing: false, worker: None })
     }
@@ -94,7 +94,7 @@ impl Committer {
     async fn visit_if_due(&mut self) {
         if self.visit.is_some_and(|at| at <= Instant::now()) {
             // What went wrong was told where it did, or is what the next append is told.
-            drop(self.on_disk_thread(LogFile::visited).await);
+            drop(self.on_disk_thread(LogFile::verify_and_maintain).await);
         }
     }
 
@@ -104,8 +104,8 @@ impl Committer {
         if let Some(newest) = file.take_newest() {
             self.shared.inbox.not_before(newest);
         }
-        if std::mem::replace(&mut self.refusing, file.is_low()) != file.is_low() {
-            self.shared.inbox.refuse(file.is_low());
+        if std::mem::replace(&mut self.refusing, file.is_low_on_space()) != file.is_low_on_space() {
+            self.shared.inbox.refuse(file.is_low_on_space());
         }
         if self.worker.is_none()
             && let Some(job) = file.next_job()
@@ -113,7 +113,7 @@ impl Committer {
             self.worker = Worker::start(job, Arc::clone(&self.shared));
         }
         // At last: what cannot be worked on now wants to be looked at later.
-        self.visit = file.visit();
+        self.visit = file.next_maintenance();
     }
 
     fn cancel_job(&self) {
@@ -141,7 +141,7 @@ impl Committer {
                 Some(file)
                     if batch.durability == Durability::Os
                         && batch.lines.len() <= INLINE
-                        && file.has_room(batch.lines.len())
+                        && file.can_append(batch.lines.len())
                         && self.pace.is_quick()
                         && file.is_undisturbed() =>
                 {
@@ -206,8 +206,11 @@ impl Committer {
                 let sync = batch.durability == Durability::Disk;
                 let least = batch.lines.len() - batch.lines.len() / 8;
                 let written = batch.write(|lines, records| file.commit(lines, records, sync), &shared);
-                let goes_on =
-                    is_all && sync && written.outcome.is_ok() && !file.is_low() && Instant::now() < until;
+                let goes_on = is_all
+                    && sync
+                    && written.outcome.is_ok()
+                    && !file.is_low_on_space()
+                    && Instant::now() < until;
                 drop(report.send(written));
                 next = if goes_on { take(least) } else { None };
             }
@@ -274,7 +277,7 @@ impl Committer {
         &mut self,
         work: impl FnOnce(&mut LogFile) -> T + Send + 'static,
     ) -> io::Result<oneshot::Receiver<(Box<LogFile>, T)>> {
-        let mut file = self.file.take().ok_or_else(gone)?;
+        let mut file = self.file.take().ok_or_else(thread_ended)?;
         let (reply, done) = oneshot::channel();
         self.disk.run(Box::new(move || {
             let result = work(&mut file);
@@ -285,7 +288,7 @@ impl Committer {
     }
 
     async fn take_back<T>(&mut self, done: oneshot::Receiver<(Box<LogFile>, T)>) -> io::Result<T> {
-        let (file, result) = done.await.map_err(|_| gone())?;
+        let (file, result) = done.await.map_err(|_| thread_ended())?;
         self.file = Some(file);
         self.after_disk();
         Ok(result)
@@ -340,28 +343,6 @@ impl Pace {
 fn answer(reply: oneshot::Sender<Result<(), StoreError>>, outcome: io::Result<()>) {
     // A client that left does not wait for its answer.
     drop(reply.send(outcome.map_err(|error| StoreError::write(&error))));
-}
-
-fn gone() -> io::Error {
-    io::Error::other("the thread that writes the log ended")
-}
-
-type Job = Box<dyn FnOnce() + Send>;
-
-struct DiskThread(mpsc::Sender<Job>);
-
-impl DiskThread {
-    fn spawn() -> io::Result<Self> {
-        let (sender, jobs) = mpsc::channel::<Job>();
-        std::thread::Builder::new()
-            .name("disk".into())
-            .spawn(move || jobs.into_iter().for_each(|job| job()))?;
-        Ok(Self(sender))
-    }
-
-    fn run(&self, job: Job) -> io::Result<()> {
-        self.0.send(job).map_err(|_| gone())
-    }
 }
 
 #[cfg(test)]

@@ -10,17 +10,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use nix::sys::statvfs::fstatvfs;
+
 use super::published::{Published, View};
 use crate::fault;
 use crate::record::parse_time;
 use crate::store::commit::Placed;
-use crate::store::file::maintenance::clear;
 use crate::store::file::maintenance::line_count::count_lines;
-use crate::store::file::maintenance::rotation;
-use crate::store::file::maintenance::rules::Upkeep;
+use crate::store::file::maintenance::rules::MaintenanceState;
 use crate::store::file::segments::manifest::{TAIL, newest_in};
 use crate::store::file::segments::segment_set::Archive;
-use crate::store::file::state::fingerprint::{Fingerprint, at_path, open_or_create};
+use crate::store::file::state::durable_fs::{at_path, open_or_create};
+use crate::store::file::state::fingerprint::Fingerprint;
+use crate::store::file::state::interrupted::{finish_clear, finish_rotation, put_in_place};
 use crate::store::file::state::recovery::{cut_torn_tail, torn_path};
 use crate::store::file::state::state_file::StateFile;
 use crate::store::statistics::Stopwatch;
@@ -54,7 +56,7 @@ pub(crate) struct LogFile {
     pub(crate) first: Option<i64>,
     /// time of the last line of a file that was adopted, until the clock knows it
     newest: Option<i64>,
-    pub(crate) upkeep: Upkeep,
+    pub(crate) maintenance: MaintenanceState,
     warned: Option<Instant>,
 }
 
@@ -62,10 +64,10 @@ impl LogFile {
     /// Opens or creates the file at `path` and makes it whole. `state_path` lies in the state directory.
     pub(crate) fn open(path: &Path, state_path: &Path) -> io::Result<Self> {
         let mut state = StateFile::open(state_path).map_err(|error| at_path(&error, state_path))?;
-        rotation::put_in_place(state.get(), path);
+        put_in_place(state.get(), path);
         let file = Arc::new(open_or_create(path).map_err(|error| at_path(&error, path))?);
         let home = fs::canonicalize(path)?;
-        rotation::finish(&mut state, &file, &home)?;
+        finish_rotation(&mut state, &file, &home)?;
         let view = Arc::new(View::new(Published {
             segments: Arc::default(),
             file: Arc::clone(&file),
@@ -80,7 +82,7 @@ impl LogFile {
             modified: SystemTime::now(),
         }));
         let mut archive = Archive::open(home, state_path, state.get(), &view);
-        clear::finish(&mut state, &file, &mut archive)?;
+        finish_clear(&mut state, &file, &mut archive)?;
         view.lock().base = state.get().base;
         let mut this = Self {
             path: path.to_owned(),
@@ -97,7 +99,7 @@ impl LogFile {
             checkpoint: 0,
             first: None,
             newest: None,
-            upkeep: Upkeep::default(),
+            maintenance: MaintenanceState::default(),
             warned: None,
         };
         this.adopt()?;
@@ -115,16 +117,6 @@ impl LogFile {
 
     pub(crate) fn identity(&self) -> Option<[u8; 16]> {
         self.state.get().identity_bytes()
-    }
-
-    /// Appends `bytes`, which are `records` whole lines, and syncs them when `sync`. On an error nothing of them is
-    /// left in the file, or will be before the next append succeeds.
-    pub(crate) fn commit(&mut self, bytes: &[u8], records: u64, sync: bool) -> io::Result<Placed> {
-        self.verify()?;
-        if !self.has_room(bytes.len()) {
-            self.tend(bytes.len() as u64);
-        }
-        self.append(bytes, records, sync)
     }
 
     /// As [`Self::commit`] for a file that [is undisturbed](Self::is_undisturbed).
@@ -345,6 +337,17 @@ impl LogFile {
         {
             log::warn!("can't note the state of {}: {error}", self.path.display());
         }
+    }
+
+    /// Decides when maintenance is due again.
+    pub(crate) fn plan(&mut self) {
+        self.maintenance.plan(self.len, &self.archive);
+    }
+
+    /// Bytes that can be written to the disk of the log.
+    pub(crate) fn free_space(&self) -> io::Result<u64> {
+        let disk = fstatvfs(&*self.file)?;
+        Ok(disk.blocks_available().saturating_mul(disk.fragment_size()))
     }
 
     /// Time of the first line, if it is one of ours.

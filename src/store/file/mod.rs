@@ -4,6 +4,7 @@
 
 mod append_buffer;
 mod committer;
+mod disk_thread;
 mod follow;
 mod log_file;
 mod maintenance;

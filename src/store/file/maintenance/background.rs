@@ -10,13 +10,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::rotation::rename_new;
+use super::rules::Backoff;
 use crate::fault;
 use crate::store::file::log_file::LogFile;
 use crate::store::file::segments::chunks::{CHUNK, Chunks, pack};
 use crate::store::file::segments::segment::{Coding, Segment, mtime_of};
-use crate::store::file::state::recovery::sync_folder;
-use crate::store::file::state::state_file::out_of_space;
+use crate::store::file::state::durable_fs::{out_of_space, rename_new, sync_folder};
 
 /// After a failure the work rests for this time; a full disk may be emptied sooner than another one is repaired.
 const REST_FULL: Duration = Duration::from_secs(30);
@@ -27,14 +26,6 @@ const EXPECTED: u64 = 4;
 
 /// The lowest priority that there is.
 const NICE: i32 = 19;
-
-/// What failed is not tried again for a while.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Rest {
-    pub(crate) until: Instant,
-    /// number of the segment that is in the way: newer ones go on meanwhile. `None`: all of them wait.
-    failed: Option<u64>,
-}
 
 /// Work on one segment.
 #[derive(Debug)]
@@ -64,17 +55,17 @@ struct Made {
 impl LogFile {
     /// What is to be done next beside the service.
     pub(crate) fn next_job(&mut self) -> Option<Job> {
-        if self.upkeep.idle {
+        if self.maintenance.is_idle {
             return None;
         }
-        let newer_than = match self.upkeep.rest {
-            Some(Rest { until, failed }) if Instant::now() < until => failed?,
+        let newer_than = match self.maintenance.backoff {
+            Some(Backoff { until, failed_seq }) if Instant::now() < until => failed_seq?,
             _ => {
-                self.upkeep.rest = None;
+                self.maintenance.backoff = None;
                 0
             }
         };
-        let wanted = Coding::of(self.upkeep.rules.compress);
+        let wanted = Coding::of(self.maintenance.rules.compress);
         let segments = self.archive.segments().items().iter();
         let job = segments.filter(|segment| segment.seq() > newer_than).find_map(|segment| {
             let coding = if segment.coding == Coding::Plain { wanted } else { segment.coding };
@@ -86,13 +77,13 @@ impl LogFile {
             })
         });
         let Some(job) = job else {
-            self.upkeep.idle = true;
+            self.maintenance.is_idle = true;
             return None;
         };
-        let reserve = self.upkeep.rules.min_free.unwrap_or_default();
+        let reserve = self.maintenance.rules.min_free.unwrap_or_default();
         let needed = (job.segment.len / EXPECTED).saturating_add(reserve);
         if job.is_compression() && self.free_space().is_ok_and(|free| free < needed) {
-            self.rest(REST_FULL, None);
+            self.back_off(REST_FULL, None);
             return None;
         }
         Some(job)
@@ -112,11 +103,11 @@ impl LogFile {
             Err(_) if !self.has_still(&job.segment) => self.plan(),
             Err(error) => {
                 let path = job.segment.path.display();
-                self.complain(&format!("can't compress or read its segment {path}: {error}"));
+                self.warn_maintenance(&format!("can't compress or read its segment {path}: {error}"));
                 if out_of_space(&error) {
-                    self.rest(REST_FULL, None);
+                    self.back_off(REST_FULL, None);
                 } else {
-                    self.rest(REST, Some(job.segment.seq()));
+                    self.back_off(REST, Some(job.segment.seq()));
                 }
             }
         }
@@ -165,8 +156,8 @@ impl LogFile {
         Ok(())
     }
 
-    fn rest(&mut self, time: Duration, failed: Option<u64>) {
-        self.upkeep.rest = Some(Rest { until: Instant::now() + time, failed });
+    fn back_off(&mut self, time: Duration, failed_seq: Option<u64>) {
+        self.maintenance.backoff = Some(Backoff { until: Instant::now() + time, failed_seq });
         self.plan();
     }
 }
@@ -338,7 +329,7 @@ mod tests {
                     done
                 };
                 file.finish_job(done);
-                assert!(file.upkeep.rest.is_none(), "{n} {before}");
+                assert!(file.maintenance.backoff.is_none(), "{n} {before}");
                 // What became of it is no longer the log's.
                 drop(fs::remove_file(&path).or_else(|_| fs::remove_dir(&path)));
                 finish(&mut file);
@@ -354,7 +345,7 @@ mod tests {
         let in_the_way = job.unfinished().unwrap();
         fs::create_dir(&in_the_way).unwrap();
         run(&mut file, job);
-        assert!(file.visit().is_some());
+        assert!(file.next_maintenance().is_some());
         while let Some(job) = file.next_job() {
             run(&mut file, job);
         }
@@ -362,7 +353,7 @@ mod tests {
         fs::remove_dir(&in_the_way).unwrap();
         file.plan();
         assert!(file.next_job().is_none(), "not at once");
-        file.upkeep.rest.as_mut().unwrap().until = Instant::now();
+        file.maintenance.backoff.as_mut().unwrap().until = Instant::now();
         file.plan();
         finish(&mut file);
         assert_eq!(compressed(&file), [(1, true), (2, true), (3, true)]);

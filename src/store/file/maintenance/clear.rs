@@ -1,15 +1,10 @@
 //! Clearing: the state notes how far, then segments and lines go, then the state says that they went.
 
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::time::SystemTime;
 
 use crate::fault;
 use crate::store::file::log_file::LogFile;
-use crate::store::file::segments::segment_set::Archive;
-use crate::store::file::state::fingerprint::Fingerprint;
-use crate::store::file::state::state_file::StateFile;
 
 impl LogFile {
     /// Removes every line. Interrupted anywhere, the next start finishes it.
@@ -43,11 +38,7 @@ impl LogFile {
             published.modified = SystemTime::now();
         }
         self.view.tell();
-        self.state.update(true, |state| {
-            (state.base, state.len, state.count) = (end, 0, Some(0));
-            state.head = Fingerprint::default();
-            (state.clearing_to, state.rotating) = (None, None);
-        })?;
+        self.state.update(true, |state| state.cleared(end))?;
         fault::point("clear.done");
         if let Err(error) = self.archive.settle() {
             log::warn!(
@@ -58,26 +49,4 @@ impl LogFile {
         self.plan();
         Ok(())
     }
-}
-
-/// Finishes a clear that was interrupted. A file that is longer than what was to be cleared holds lines that came
-/// later: those stay, with everything before them.
-pub(crate) fn finish(state: &mut StateFile, file: &File, archive: &mut Archive) -> io::Result<()> {
-    let known = state.get();
-    let Some(to) = known.clearing_to else { return Ok(()) };
-    let meta = file.metadata()?;
-    let same = (known.dev, known.ino) == (meta.dev(), meta.ino());
-    if same && meta.size() > to.saturating_sub(known.base) {
-        return state.update(true, |state| state.clearing_to = None);
-    }
-    archive.remove_all()?;
-    if same {
-        file.set_len(0)?;
-        file.sync_all()?;
-    }
-    state.update(true, |state| {
-        (state.base, state.len, state.count) = (to, 0, Some(0));
-        state.head = Fingerprint::default();
-        (state.clearing_to, state.rotating) = (None, None);
-    })
 }

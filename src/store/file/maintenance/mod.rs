@@ -4,6 +4,7 @@ pub(crate) mod background;
 pub(crate) mod background_thread;
 pub(crate) mod clear;
 pub(crate) mod line_count;
+pub(crate) mod maintain;
 pub(crate) mod retention;
 pub(crate) mod rotation;
 pub(crate) mod rules;

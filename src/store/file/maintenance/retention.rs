@@ -5,7 +5,7 @@ use crate::store::file::segments::segment::Segments;
 
 /// How many of the oldest segments are more than `rules` allow at `now` (microseconds since the epoch), when the
 /// active file has `active` bytes.
-pub(crate) fn excess(segments: &Segments, rules: &Rotate, active: u64, now: i64) -> usize {
+pub(crate) fn expired_segments(segments: &Segments, rules: &Rotate, active: u64, now: i64) -> usize {
     let items = segments.items();
     let kept = |keep: u64| usize::try_from(keep).unwrap_or(usize::MAX);
     let by_count = rules.keep.map_or(0, |keep| items.len().saturating_sub(kept(keep)));
@@ -50,7 +50,7 @@ mod tests {
     fn each_rule_counts_from_the_oldest() {
         let segments = ten();
         let now = 9_500_000;
-        let goes = |rules: Rotate| excess(&segments, &rules, 5, now);
+        let goes = |rules: Rotate| expired_segments(&segments, &rules, 5, now);
         assert_eq!(goes(Rotate::default()), 0);
         for (keep, expected) in [(0, 10), (3, 7), (10, 0), (u64::MAX, 0)] {
             assert_eq!(goes(Rotate { keep: Some(keep), ..Rotate::default() }), expected, "keep {keep}");

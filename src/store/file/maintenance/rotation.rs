@@ -14,15 +14,12 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
-use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
-
 use crate::fault;
 use crate::store::file::log_file::LogFile;
 use crate::store::file::segments::segment::{Coding, Name, Segment};
-use crate::store::file::state::fingerprint::{Fingerprint, lock};
-use crate::store::file::state::recovery::sync_folder;
-use crate::store::file::state::state_file::{Rotating, State, StateFile};
+use crate::store::file::state::durable_fs::{lock, rename_new, sync_folder};
+use crate::store::file::state::fingerprint::Fingerprint;
+use crate::store::file::state::state_file::Rotating;
 
 impl LogFile {
     /// Makes a segment of the active file, which holds something and was verified. On an error the file is as before.
@@ -60,7 +57,7 @@ impl LogFile {
             published.incarnation += 1;
             (published.base, published.len, published.count, published.counting) = (end, 0, 0, 0);
         }
-        self.state.revise(|state| begin_after(state, end, self.dev, self.ino));
+        self.state.revise(|state| state.begin_file(end, self.dev, self.ino));
         fault::point("rotate.published");
         let settled = self.archive.settle();
         fault::point("rotate.catalogued");
@@ -142,60 +139,5 @@ impl LogFile {
             log::warn!("can't sync the folder of {}: {error}", home.display());
         }
         Ok(())
-    }
-}
-
-/// Before the active file is opened at a start: where a rotation was interrupted between its two renames, the second
-/// one.
-pub(crate) fn put_in_place(state: &State, path: &Path) {
-    let Some(rotating) = &state.rotating else { return };
-    // Links lead to a file that is not there: its folder is.
-    let home = fs::read_link(path).map_or_else(
-        |_| path.to_owned(),
-        |target| match path.parent() {
-            Some(folder) => folder.join(target),
-            None => target,
-        },
-    );
-    let unfinished = rotating.segment.name.unfinished(&home, Coding::Plain);
-    let ours =
-        fs::metadata(&unfinished).is_ok_and(|meta| (meta.dev(), meta.ino()) == (rotating.dev, rotating.ino));
-    if ours
-        && let Err(error) = rename_new(&unfinished, &home)
-        && error.kind() != io::ErrorKind::AlreadyExists
-    {
-        log::warn!("can't finish a rotation: {}: {error}", unfinished.display());
-    }
-}
-
-/// Brings the state up to what was done of a rotation that was interrupted; `file` is the active one.
-pub(crate) fn finish(state: &mut StateFile, file: &File, home: &Path) -> io::Result<()> {
-    let Some(rotating) = state.get().rotating.clone() else { return Ok(()) };
-    let meta = file.metadata()?;
-    let is_fresh = (meta.dev(), meta.ino()) == (rotating.dev, rotating.ino);
-    let moved = fs::symlink_metadata(rotating.segment.name.path(home, Coding::Plain))
-        .is_ok_and(|meta| meta.ino() == rotating.segment.ino);
-    let end = rotating.segment.base + rotating.segment.len;
-    if !is_fresh && !moved {
-        state.revise(|state| state.rotating = None);
-    } else if state.get().base < end {
-        state.revise(|state| begin_after(state, end, rotating.dev, rotating.ino));
-    }
-    Ok(())
-}
-
-/// The active file is another one, and begins where a segment ends.
-fn begin_after(state: &mut State, end: u64, dev: u64, ino: u64) {
-    (state.base, state.dev, state.ino) = (end, dev, ino);
-    (state.len, state.count, state.head) = (0, Some(0), Fingerprint::default());
-}
-
-/// Renames, and never replaces a file.
-pub(crate) fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
-    match renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE) {
-        // Not every file system can promise it; here nobody else makes such names.
-        Err(Errno::EINVAL | Errno::ENOSYS) if fs::symlink_metadata(to).is_err() => fs::rename(from, to),
-        Err(Errno::EINVAL | Errno::ENOSYS) => Err(io::ErrorKind::AlreadyExists.into()),
-        other => Ok(other?),
     }
 }

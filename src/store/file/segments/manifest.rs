@@ -14,8 +14,9 @@ use super::chunks::Chunks;
 use super::segment::{Coding, Name, Segment, mtime_of};
 use crate::fault;
 use crate::record::parse_time;
+use crate::store::file::state::durable_fs::sync_folder;
 use crate::store::file::state::fingerprint::Fingerprint;
-use crate::store::file::state::recovery::{end_of_last_line, sync_folder};
+use crate::store::file::state::recovery::end_of_last_line;
 
 /// What the file holds.
 #[derive(Debug, Serialize, Deserialize)]

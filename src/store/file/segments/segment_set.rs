@@ -15,7 +15,7 @@ use super::manifest::{self, Catalogue, Entries};
 use super::segment::{Beside, Coding, Name, Segment, Segments, mtime_of};
 use crate::fault;
 use crate::store::file::published::View;
-use crate::store::file::state::recovery::sync_folder;
+use crate::store::file::state::durable_fs::sync_folder;
 use crate::store::file::state::state_file::{Rotating, State};
 
 /// A folder that changed so short a time ago may change again without another time.

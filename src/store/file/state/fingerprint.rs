@@ -1,67 +1,11 @@
-//! The file at the log's path: opened or created with everything above it, a regular file, and ours alone.
+//! How a file begins: what tells it from another one in the same place.
 
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
-use std::path::Path;
+use std::os::unix::fs::FileExt;
 
 use data_encoding::HEXLOWER;
-use nix::fcntl::OFlag;
 use sha2::{Digest, Sha256};
-
-use super::recovery::sync_folder;
-
-/// Opens the file for appending, or creates it; new directory entries are synced.
-///
-/// Two writers of one file would cut off each other's lines, so the file is locked (flock(2)) until it is closed.
-pub(crate) fn open_or_create(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    // A FIFO without a reader would block the open for ever.
-    options.read(true).append(true).mode(0o640).custom_flags(OFlag::O_NONBLOCK.bits());
-    let file = match options.open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            create_folders(path)?;
-            let file = options.create(true).open(path)?;
-            sync_folder(path)?;
-            file
-        }
-        other => other?,
-    };
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
-    }
-    lock(&file)?;
-    Ok(file)
-}
-
-/// Locks a file until it is closed.
-pub(crate) fn lock(file: &File) -> io::Result<()> {
-    match file.try_lock() {
-        Err(TryLockError::WouldBlock) => {
-            let message = "another process writes this file; give each log a file of its own";
-            Err(io::Error::new(io::ErrorKind::ResourceBusy, message))
-        }
-        // A file system without locks is no reason not to log.
-        Ok(()) | Err(TryLockError::Error(_)) => Ok(()),
-    }
-}
-
-fn create_folders(path: &Path) -> io::Result<()> {
-    let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) else { return Ok(()) };
-    if folder.is_dir() {
-        return Ok(());
-    }
-    create_folders(folder)?;
-    match DirBuilder::new().mode(0o750).create(folder) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-        _ => sync_folder(folder),
-    }
-}
-
-/// An error that says which file it is about.
-pub(crate) fn at_path(error: &io::Error, path: &Path) -> io::Error {
-    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
-}
 
 /// How much of a file's beginning its fingerprint covers: the time and sequence number of its first line are in it.
 const HEAD: u64 = 256;

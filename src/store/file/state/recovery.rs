@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::state_file::out_of_space;
+use super::durable_fs::{out_of_space, sync_folder};
 
 const BLOCK: u64 = 64 * 1024;
 
@@ -101,14 +101,6 @@ pub(crate) fn torn_path(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".torn");
     PathBuf::from(name)
-}
-
-/// Makes a new directory entry durable.
-pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
-    match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => File::open(folder)?.sync_all(),
-        _ => File::open(".")?.sync_all(),
-    }
 }
 
 /// Where the last whole line ends among the first `len` bytes.

@@ -11,8 +11,8 @@ use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::durable_fs::{out_of_space, sync_folder};
 use super::fingerprint::Fingerprint;
-use super::recovery::sync_folder;
 use crate::store::file::segments::segment::Segment;
 
 const SLOT_LEN: usize = 1024;
@@ -75,6 +75,19 @@ impl State {
             clearing_to: None,
             rotating: None,
         })
+    }
+
+    /// The active file is another one, and begins where a segment ends.
+    pub(crate) fn begin_file(&mut self, base: u64, dev: u64, ino: u64) {
+        (self.base, self.dev, self.ino) = (base, dev, ino);
+        (self.len, self.count, self.head) = (0, Some(0), Fingerprint::default());
+    }
+
+    /// Every line before a position is gone.
+    pub(crate) fn cleared(&mut self, to: u64) {
+        (self.base, self.len, self.count) = (to, 0, Some(0));
+        self.head = Fingerprint::default();
+        (self.clearing_to, self.rotating) = (None, None);
     }
 
     pub(crate) fn identity_bytes(&self) -> Option<[u8; 16]> {
@@ -177,11 +190,6 @@ impl StateFile {
             None => Ok(()),
         }
     }
-}
-
-/// No space, no quota left.
-pub(crate) fn out_of_space(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 fn check(body: &[u8]) -> String {
