@@ -1,4 +1,4 @@
-//! Waiting for durability: one [`Group`] for all the appends that share a write and a sync, one [`Ticket`] for each.
+//! Waiting for durability: one [`Group`] for all the appends that share a write and a sync, one [`AppendTicket`] for each.
 
 use std::fmt;
 use std::future::Future;
@@ -18,14 +18,14 @@ pub struct Saved {
 
 /// Where a group of appends came to stand.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Placed {
+pub(crate) struct CommitPosition {
     /// which incarnation of the file
     pub(crate) epoch: u32,
     /// position of the group's first byte
     pub(crate) position: u64,
 }
 
-impl Placed {
+impl CommitPosition {
     const fn saved(self, offset: u64) -> Saved {
         Saved { cursor: Cursor { epoch: self.epoch, position: self.position + offset } }
     }
@@ -33,48 +33,48 @@ impl Placed {
 
 /// All the appends that become durable together.
 #[derive(Debug, Default)]
-pub(crate) struct Group(Mutex<Waiting>);
+pub(crate) struct CommitGroup(Mutex<Waiting>);
 
 #[derive(Debug, Default)]
 struct Waiting {
-    outcome: Option<Result<Placed, StoreError>>,
+    outcome: Option<Result<CommitPosition, StoreError>>,
     wakers: Vec<Waker>,
-    early: Option<Early>,
+    callback: Option<Callback>,
 }
 
 /// What one append wants done as soon as it is durable.
-struct Early {
+struct Callback {
     /// of the append's end
     offset: u64,
-    tell: Box<dyn FnOnce(Saved) + Send>,
+    run: Box<dyn FnOnce(Saved) + Send>,
 }
 
-impl fmt::Debug for Early {
+impl fmt::Debug for Callback {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Early").field("offset", &self.offset).finish_non_exhaustive()
+        f.debug_struct("Callback").field("offset", &self.offset).finish_non_exhaustive()
     }
 }
 
-impl Group {
+impl CommitGroup {
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Tells the one append that asked to be told early, on the thread of the caller.
-    pub(crate) fn tell_early(&self, placed: Placed) {
-        let early = self.lock().early.take();
-        if let Some(Early { offset, tell }) = early {
-            tell(placed.saved(offset));
+    pub(crate) fn run_callback(&self, position: CommitPosition) {
+        let callback = self.lock().callback.take();
+        if let Some(Callback { offset, run: callback }) = callback {
+            callback(position.saved(offset));
         }
     }
 
     /// Tells everybody who waits. Called once, on the thread of the runtime: a wake-up from elsewhere costs a
     /// system call each.
-    pub(crate) fn complete(&self, outcome: Result<Placed, StoreError>) {
+    pub(crate) fn complete(&self, outcome: Result<CommitPosition, StoreError>) {
         let wakers = {
             let mut waiting = self.lock();
             waiting.outcome = Some(outcome);
-            waiting.early = None;
+            waiting.callback = None;
             std::mem::take(&mut waiting.wakers)
         };
         wakers.into_iter().for_each(Waker::wake);
@@ -83,8 +83,8 @@ impl Group {
 
 /// The future of one append: completes when its records are durable, or with the reason why they are not stored.
 #[derive(Debug)]
-pub struct Ticket {
-    group: Arc<Group>,
+pub struct AppendTicket {
+    group: Arc<CommitGroup>,
     /// end of the append's last line, counted from the start of the group
     offset: u64,
     /// the group was empty before
@@ -92,8 +92,8 @@ pub struct Ticket {
     registered: bool,
 }
 
-impl Ticket {
-    pub(crate) const fn new(group: Arc<Group>, offset: u64, first: bool) -> Self {
+impl AppendTicket {
+    pub(crate) const fn new(group: Arc<CommitGroup>, offset: u64, first: bool) -> Self {
         Self { group, offset, first, registered: false }
     }
 
@@ -106,29 +106,29 @@ impl Ticket {
     /// Has `tell` called on the thread of the disk as soon as the append is durable, if it is alone on its way there;
     /// it must not wait for anything. The ticket completes after that, as always.
     #[must_use]
-    pub fn tell_early(&self, tell: impl FnOnce(Saved) + Send + 'static) -> Promise {
+    pub fn on_durable(&self, callback: impl FnOnce(Saved) + Send + 'static) -> DurableCallback {
         let mut waiting = self.group.lock();
         if waiting.outcome.is_none() {
-            waiting.early = Some(Early { offset: self.offset, tell: Box::new(tell) });
+            waiting.callback = Some(Callback { offset: self.offset, run: Box::new(callback) });
         }
-        Promise(Arc::clone(&self.group))
+        DurableCallback(Arc::clone(&self.group))
     }
 }
 
 /// That an append is told early.
 #[derive(Debug)]
-pub struct Promise(Arc<Group>);
+pub struct DurableCallback(Arc<CommitGroup>);
 
-impl Promise {
+impl DurableCallback {
     /// Nothing is told any more. False when it was, or is being told, or was never going to be: then the ticket
     /// completes at once.
     #[must_use]
-    pub fn take_back(&self) -> bool {
-        self.0.lock().early.take().is_some()
+    pub fn cancel(&self) -> bool {
+        self.0.lock().callback.take().is_some()
     }
 }
 
-impl Future for Ticket {
+impl Future for AppendTicket {
     type Output = Result<Saved, StoreError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {

@@ -33,7 +33,7 @@ impl StoreError {
 
 /// The queue is full: wait for [`LogStore::room`], then try again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Full;
+pub struct QueueFull;
 
 /// Why there is no answer.
 #[derive(Debug, Clone, thiserror::Error)]

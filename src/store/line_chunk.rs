@@ -9,7 +9,7 @@ use super::cursor::Cursor;
 
 /// Whole lines that follow one another, with the cursor of each.
 #[derive(Clone)]
-pub struct Piece {
+pub struct LineChunk {
     /// the lines with their line ends; empty where nothing follows
     pub lines: Bytes,
     /// the cursor that they follow
@@ -17,7 +17,7 @@ pub struct Piece {
     cursors: Arc<dyn Fn(u64) -> Cursor + Send + Sync>,
 }
 
-impl Piece {
+impl LineChunk {
     pub(crate) fn new(
         lines: Bytes,
         after: Cursor,
@@ -33,7 +33,7 @@ impl Piece {
     }
 }
 
-impl fmt::Debug for Piece {
+impl fmt::Debug for LineChunk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Piece").field("after", &self.after).field("bytes", &self.lines.len()).finish()
     }

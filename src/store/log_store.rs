@@ -7,10 +7,10 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 
-use super::commit::{Saved, Ticket};
+use super::commit::{AppendTicket, Saved};
 use super::cursor::{Cursor, CursorKey};
-use super::error::{Full, ReadError, StoreError};
-use super::line_chunk::Piece;
+use super::error::{QueueFull, ReadError, StoreError};
+use super::line_chunk::LineChunk;
 use super::query::{Progress, Query, Reading};
 use super::selection::Selection;
 use super::statistics::Statistics;
@@ -96,7 +96,7 @@ pub trait LogStore: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`Full`] when the bounded queue has no room; nothing was taken then.
-    fn try_append(&self, source: &Source<'_>, entries: &[Entry<'_>]) -> Result<Ticket, Full>;
+    fn try_append(&self, source: &Source<'_>, entries: &[Entry<'_>]) -> Result<AppendTicket, QueueFull>;
 
     /// Completes when the queue may have room again.
     fn room(&self) -> BoxFuture<'static, ()>;
@@ -130,7 +130,7 @@ pub trait LogStore: Send + Sync + 'static {
 
     /// What follows `after`: about `size` bytes of whole lines, none where the log ends. Those who ask from different
     /// places are soon given the same pieces.
-    fn piece(&self, after: Cursor, size: u64) -> BoxFuture<'static, Result<Piece, ReadError>>;
+    fn piece(&self, after: Cursor, size: u64) -> BoxFuture<'static, Result<LineChunk, ReadError>>;
 
     /// Where somebody begins who follows `selection`: before the `latest` so many of its records, where they are asked
     /// for, else before the first one of its time; where there are none, at the end.
@@ -164,7 +164,7 @@ pub async fn append(
 }
 
 /// Puts `entries` into the queue, waiting for room; they are not needed any more then. The ticket waits for durability.
-pub async fn begin(store: &dyn LogStore, source: &Source<'_>, entries: &[Entry<'_>]) -> Ticket {
+pub async fn begin(store: &dyn LogStore, source: &Source<'_>, entries: &[Entry<'_>]) -> AppendTicket {
     loop {
         if let Ok(ticket) = store.try_append(source, entries) {
             return ticket;
@@ -173,7 +173,7 @@ pub async fn begin(store: &dyn LogStore, source: &Source<'_>, entries: &[Entry<'
         let room = store.room();
         match store.try_append(source, entries) {
             Ok(ticket) => return ticket,
-            Err(Full) => room.await,
+            Err(QueueFull) => room.await,
         }
     }
 }

@@ -15,11 +15,11 @@ mod query;
 mod selection;
 mod statistics;
 
-pub use commit::{Promise, Saved, Ticket};
+pub use commit::{AppendTicket, DurableCallback, Saved};
 pub use cursor::{Cursor, CursorError, CursorKey};
-pub use error::{Full, ReadError, StoreError};
+pub use error::{QueueFull, ReadError, StoreError};
 pub use file::{FileStore, is_segment};
-pub use line_chunk::Piece;
+pub use line_chunk::LineChunk;
 pub use log_store::{ByteSource, Details, Entry, LogStore, Settings, Snapshot, Source, append, begin};
 pub use query::{Extent, Form, Order, Progress, Query, Reading, Writer};
 pub use selection::{Clients, NotAClient, Pattern, PatternError, Selection};

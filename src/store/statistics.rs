@@ -66,12 +66,12 @@ impl Latencies {
 
 /// Counts latencies.
 #[derive(Debug, Default)]
-pub(crate) struct Stopwatch {
+pub(crate) struct LatencyRecorder {
     counts: [AtomicU64; BOUNDS.len() + 1],
     nanoseconds: AtomicU64,
 }
 
-impl Stopwatch {
+impl LatencyRecorder {
     /// Does the work and notes how long it took.
     pub(crate) fn time<T>(&self, work: impl FnOnce() -> T) -> T {
         let begun = Instant::now();
@@ -97,12 +97,12 @@ impl Stopwatch {
 
 /// Counts what was stored.
 #[derive(Debug, Default)]
-pub(crate) struct Tally {
+pub(crate) struct StoredCounters {
     records: [AtomicU64; LEVELS],
     bytes: AtomicU64,
 }
 
-impl Tally {
+impl StoredCounters {
     /// A batch was stored.
     pub(crate) fn add(&self, levels: &[u64; LEVELS], bytes: u64) {
         for (counter, count) in self.records.iter().zip(levels) {
@@ -128,11 +128,11 @@ mod tests {
 
     #[test]
     fn a_latency_is_in_the_first_bucket_that_holds_it() {
-        let stopwatch = Stopwatch::default();
+        let recorder = LatencyRecorder::default();
         for micros in [0, 100, 101, 1_000, 1_001, 10_000_000, 10_000_001] {
-            stopwatch.note(Duration::from_micros(micros));
+            recorder.note(Duration::from_micros(micros));
         }
-        let latencies = stopwatch.read();
+        let latencies = recorder.read();
         let up_to = |seconds: f64| latencies.buckets().find(|(bound, _)| *bound == seconds).unwrap().1;
         assert_eq!(
             [up_to(0.0001), up_to(0.00025), up_to(0.001), up_to(0.0025), up_to(10.0)],

@@ -11,7 +11,7 @@ use tokio::sync::OnceCell;
 
 use crate::http::response::record_format::{write_object, write_record};
 use crate::record::parse_line;
-use crate::store::{Cursor, CursorKey, LogStore, Piece, ReadError, Selection};
+use crate::store::{Cursor, CursorKey, LineChunk, LogStore, ReadError, Selection};
 
 /// How a record is put down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -73,7 +73,7 @@ impl Block {
     }
 
     /// Selects and encodes.
-    fn make(piece: &Piece, shape: &BlockFormat, key: &CursorKey) -> Self {
+    fn make(piece: &LineChunk, shape: &BlockFormat, key: &CursorKey) -> Self {
         let mut records = Vec::new();
         let mut ends = Vec::new();
         let mut begin = 0;

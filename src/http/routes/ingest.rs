@@ -11,7 +11,7 @@ use crate::http::observe::request_trace::{Part, time_stage};
 use crate::http::response::success;
 use crate::http::response::success::Answer;
 use crate::record::Level;
-use crate::store::{self, Cursor, Entry, Source, Ticket};
+use crate::store::{self, AppendTicket, Cursor, Entry, Source};
 
 /// Stores one record.
 pub(crate) async fn save_log(call: &Arc<AdmittedRequest>) -> Answer {
@@ -55,7 +55,7 @@ struct PendingAppend {
     saved: usize,
     filtered: usize,
     /// nothing, when there is nothing to store
-    ticket: Option<Ticket>,
+    ticket: Option<AppendTicket>,
 }
 
 async fn begin(call: &AdmittedRequest, key: &Arc<Key>, entries: &[Entry<'_>]) -> PendingAppend {

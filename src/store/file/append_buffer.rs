@@ -7,10 +7,10 @@ use tokio::sync::oneshot;
 
 use crate::config::Durability;
 use crate::record::{Clock, Line, LineFormat, LinePrefix, write_line};
-use crate::store::commit::{Group, Ticket};
-use crate::store::file::maintenance::background::Done;
+use crate::store::commit::{AppendTicket, CommitGroup};
+use crate::store::file::maintenance::background::JobResult;
 use crate::store::statistics::LEVELS;
-use crate::store::{Entry, Full, Settings, Source, StoreError};
+use crate::store::{Entry, QueueFull, Settings, Source, StoreError};
 
 /// What is done between batches, in order with them.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub(crate) enum Command {
     Clear(oneshot::Sender<Result<(), StoreError>>),
     Reconfigure(Settings, oneshot::Sender<Result<(), StoreError>>),
     /// work on a segment is finished
-    Finished(Done),
+    Finished(JobResult),
     Close(oneshot::Sender<Result<(), StoreError>>),
 }
 
@@ -31,20 +31,20 @@ pub(crate) struct Batch {
     pub(crate) records: u64,
     /// the same by level
     pub(crate) levels: [u64; LEVELS],
-    pub(crate) group: Arc<Group>,
+    pub(crate) group: Arc<CommitGroup>,
     pub(crate) durability: Durability,
     pub(crate) commands: Vec<Command>,
 }
 
 #[derive(Debug)]
-pub(crate) struct Inbox(Mutex<Inner>);
+pub(crate) struct AppendBuffer(Mutex<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     lines: Vec<u8>,
     records: u64,
     levels: [u64; LEVELS],
-    group: Arc<Group>,
+    group: Arc<CommitGroup>,
     commands: Vec<Command>,
     /// the buffer of the batch before, to be used again
     spare: Vec<u8>,
@@ -108,7 +108,7 @@ const SMALL: usize = 64 * 1024;
 /// About what stands before a message.
 const PREFIX: usize = 128;
 
-impl Inbox {
+impl AppendBuffer {
     pub(crate) fn new(clock: Clock, settings: &Settings, capacity: usize) -> Self {
         Self(Mutex::new(Inner {
             lines: Vec::new(),
@@ -138,18 +138,18 @@ impl Inbox {
         &self,
         source: &Source<'a>,
         entries: &[Entry<'a>],
-    ) -> Result<(Ticket, bool), Full> {
+    ) -> Result<(AppendTicket, bool), QueueFull> {
         let mut inner = self.lock();
         let inner = &mut *inner;
         if inner.closed || inner.low {
-            let group = Arc::new(Group::default());
+            let group = Arc::new(CommitGroup::default());
             group.complete(Err(if inner.closed { StoreError::Closed } else { StoreError::LowSpace }));
-            return Ok((Ticket::new(group, 0, false), false));
+            return Ok((AppendTicket::new(group, 0, false), false));
         }
         // One append larger than the queue must get through some time: it may be alone in it.
         let incoming: usize = entries.iter().map(|entry| entry.message.len() + PREFIX).sum();
         if !inner.lines.is_empty() && inner.lines.len() + incoming > inner.capacity {
-            return Err(Full);
+            return Err(QueueFull);
         }
         let first = inner.is_empty();
         inner.make_room(incoming);
@@ -180,7 +180,7 @@ impl Inbox {
         }
         inner.seq += entries.len() as u64;
         inner.records += entries.len() as u64;
-        let ticket = Ticket::new(Arc::clone(&inner.group), inner.lines.len() as u64, first);
+        let ticket = AppendTicket::new(Arc::clone(&inner.group), inner.lines.len() as u64, first);
         Ok((ticket, first))
     }
 
@@ -257,43 +257,44 @@ mod tests {
     use crate::record::Level;
     use jiff::tz::TimeZone;
 
-    fn inbox(durability: Durability, capacity: usize) -> (Inbox, Settings) {
+    fn append_buffer(durability: Durability, capacity: usize) -> (AppendBuffer, Settings) {
         let (path, format) = ("unused".into(), LineFormat::Text);
         let settings = Settings { path, format, durability, rotate: None };
-        (Inbox::new(Clock::new(TimeZone::UTC), &settings, capacity), settings)
+        (AppendBuffer::new(Clock::new(TimeZone::UTC), &settings, capacity), settings)
     }
 
     const SOURCE: Source<'static> = Source { client: "192.0.2.1", key: "key", route: "save-logs" };
 
     #[test]
     fn the_disk_takes_by_itself_what_is_enough_and_nothing_past_a_command() {
-        let (inbox, mut settings) = inbox(Durability::Disk, 1024 * 1024);
-        let record = || drop(inbox.push(&SOURCE, &[Entry { level: Level::Info, message: "m" }]).unwrap());
-        assert!(inbox.take_for_disk(0).is_none(), "nothing is there");
+        let (append_buffer, mut settings) = append_buffer(Durability::Disk, 1024 * 1024);
+        let record =
+            || drop(append_buffer.push(&SOURCE, &[Entry { level: Level::Info, message: "m" }]).unwrap());
+        assert!(append_buffer.take_for_disk(0).is_none(), "nothing is there");
         record();
-        let waiting = inbox.waiting() as usize;
-        assert!(inbox.take_for_disk(waiting + 1).is_none(), "too little is there");
-        assert_eq!(inbox.take_for_disk(waiting).map(|batch| batch.records), Some(1));
+        let waiting = append_buffer.waiting() as usize;
+        assert!(append_buffer.take_for_disk(waiting + 1).is_none(), "too little is there");
+        assert_eq!(append_buffer.take_for_disk(waiting).map(|batch| batch.records), Some(1));
         record();
-        inbox.command(Command::Verify(oneshot::channel().0));
-        assert!(inbox.take_for_disk(0).is_none(), "somebody waits for an answer of the committer");
-        let batch = inbox.take().unwrap();
+        append_buffer.command(Command::Verify(oneshot::channel().0));
+        assert!(append_buffer.take_for_disk(0).is_none(), "somebody waits for an answer of the committer");
+        let batch = append_buffer.take().unwrap();
         assert_eq!((batch.records, batch.commands.len()), (1, 1));
         record();
         settings.durability = Durability::Os;
-        inbox.apply(&settings);
-        assert!(inbox.take_for_disk(0).is_none(), "nobody waits for a sync");
-        assert_eq!(inbox.take().map(|batch| batch.records), Some(1));
+        append_buffer.apply(&settings);
+        assert!(append_buffer.take_for_disk(0).is_none(), "nobody waits for a sync");
+        assert_eq!(append_buffer.take().map(|batch| batch.records), Some(1));
     }
 
     #[test]
     fn a_full_queue_is_not_kept_in_a_buffer_of_twice_its_size() {
         let capacity = 1024 * 1024;
-        let (inbox, _) = inbox(Durability::Os, capacity);
+        let (append_buffer, _) = append_buffer(Durability::Os, capacity);
         let message = "m".repeat(100);
         let entries = [Entry { level: Level::Info, message: &message }; 700];
-        while inbox.push(&SOURCE, &entries).is_ok() {}
-        let batch = inbox.take().expect("lines are waiting");
+        while append_buffer.push(&SOURCE, &entries).is_ok() {}
+        let batch = append_buffer.take().expect("lines are waiting");
         assert!(batch.lines.len() > capacity / 2);
         assert!(batch.lines.capacity() <= capacity + capacity / 16, "{} bytes", batch.lines.capacity());
     }

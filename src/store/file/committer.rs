@@ -19,9 +19,9 @@ use super::log_file::LogFile;
 use super::shared::Shared;
 use crate::config::Durability;
 use crate::store::StoreError;
-use crate::store::commit::{Group, Placed};
-use crate::store::file::maintenance::background_thread::Worker;
-use crate::store::file::state::durable_fs::out_of_space;
+use crate::store::commit::{CommitGroup, CommitPosition};
+use crate::store::file::maintenance::background_thread::BackgroundThread;
+use crate::store::file::state::durable_fs::is_out_of_space;
 
 /// More than this is written on the other thread also in `os`: copying it would hold the event loop up.
 const INLINE: usize = 512 * 1024;
@@ -44,19 +44,20 @@ pub(crate) struct Committer {
     shared: Arc<Shared>,
     file: Option<Box<LogFile>>,
     disk: DiskThread,
-    pace: Pace,
+    write_latency: WriteLatency,
     /// when the file wants to be looked after
     visit: Option<Instant>,
     /// records are refused, for the disk has too little space left
     refusing: bool,
-    worker: Option<Worker>,
+    background: Option<BackgroundThread>,
 }
 
 impl Committer {
     pub(crate) fn new(shared: Arc<Shared>, file: LogFile) -> io::Result<Self> {
         let visit = file.next_maintenance();
-        let (file, disk, pace) = (Some(Box::new(file)), DiskThread::spawn()?, Pace::default());
-        Ok(Self { shared, file, disk, pace, visit, refusing: false, worker: None })
+        let (file, disk, write_latency) =
+            (Some(Box::new(file)), DiskThread::spawn()?, WriteLatency::default());
+        Ok(Self { shared, file, disk, write_latency, visit, refusing: false, background: None })
     }
 
     pub(crate) async fn run(mut self) {
@@ -83,7 +84,7 @@ impl Committer {
                 }
                 self.visit_if_due().await;
                 // Other threads may append faster than this one writes: who shares it has to get on.
-                if matches!(turn, Turn::Inline) && !self.shared.inbox.is_empty() {
+                if matches!(turn, Turn::Inline) && !self.shared.append_buffer.is_empty() {
                     yield_now().await;
                 }
             }
@@ -102,32 +103,32 @@ impl Committer {
     fn after_disk(&mut self) {
         let Some(file) = &mut self.file else { return };
         if let Some(newest) = file.take_newest() {
-            self.shared.inbox.not_before(newest);
+            self.shared.append_buffer.not_before(newest);
         }
         if std::mem::replace(&mut self.refusing, file.is_low_on_space()) != file.is_low_on_space() {
-            self.shared.inbox.refuse(file.is_low_on_space());
+            self.shared.append_buffer.refuse(file.is_low_on_space());
         }
-        if self.worker.is_none()
+        if self.background.is_none()
             && let Some(job) = file.next_job()
         {
-            self.worker = Worker::start(job, Arc::clone(&self.shared));
+            self.background = BackgroundThread::start(job, Arc::clone(&self.shared));
         }
         // At last: what cannot be worked on now wants to be looked at later.
         self.visit = file.next_maintenance();
     }
 
     fn cancel_job(&self) {
-        if let Some(worker) = &self.worker {
-            worker.cancel();
+        if let Some(background) = &self.background {
+            background.cancel();
         }
     }
 
     /// Deals with what is there, if there is anything.
     async fn next_turn(&mut self) -> Option<Turn> {
-        if self.shared.inbox.is_for_disk() && self.through_disk_thread(None, true).await.is_ok() {
+        if self.shared.append_buffer.is_for_disk() && self.through_disk_thread(None, true).await.is_ok() {
             return Some(Turn::Waited);
         }
-        let batch = self.shared.inbox.take()?;
+        let batch = self.shared.append_buffer.take()?;
         Some(self.turn(batch).await)
     }
 
@@ -142,13 +143,13 @@ impl Committer {
                     if batch.durability == Durability::Os
                         && batch.lines.len() <= INLINE
                         && file.can_append(batch.lines.len())
-                        && self.pace.is_quick()
+                        && self.write_latency.is_quick()
                         && file.is_undisturbed() =>
                 {
                     let begun = Instant::now();
                     let written =
                         batch.write(|lines, records| file.append(lines, records, false), &self.shared);
-                    self.pace.note(begun);
+                    self.write_latency.note(begun);
                     turn = Turn::Inline;
                     self.settle(written);
                 }
@@ -161,7 +162,7 @@ impl Committer {
             }
         }
         for command in commands {
-            if self.obey(command).await {
+            if self.run_command(command).await {
                 turn = Turn::Closed;
             }
         }
@@ -173,11 +174,11 @@ impl Committer {
         match &written.outcome {
             Ok(_) => self.shared.recovered(),
             Err(error) => {
-                if out_of_space(error) {
+                if is_out_of_space(error) {
                     // What is half compressed takes the room of records.
                     self.cancel_job();
                 }
-                self.shared.complain(error);
+                self.shared.warn_rate_limited(error);
             }
         }
         written.group.complete(written.outcome.map_err(|error| StoreError::write(&error)));
@@ -194,7 +195,7 @@ impl Committer {
         let (report, mut reports) = unbounded_channel();
         let shared = Arc::clone(&self.shared);
         let take = move |least| {
-            let batch = shared.inbox.take_for_disk(least)?;
+            let batch = shared.append_buffer.take_for_disk(least)?;
             shared.room.notify_waiters();
             Some(batch)
         };
@@ -220,18 +221,18 @@ impl Committer {
             self.settle(written);
         }
         // Should the thread have ended, the next batch will be told.
-        drop(self.take_back(done).await);
+        drop(self.wait_for_disk_thread(done).await);
         Ok(())
     }
 
-    async fn obey(&mut self, command: Command) -> bool {
+    async fn run_command(&mut self, command: Command) -> bool {
         match command {
             Command::Verify(reply) => {
                 answer(reply, self.on_disk_thread(LogFile::verify_all).await.flatten());
                 false
             }
             Command::Finished(done) => {
-                self.worker = None;
+                self.background = None;
                 drop(self.on_disk_thread(|file| file.finish_job(done)).await);
                 false
             }
@@ -250,14 +251,14 @@ impl Committer {
                 });
                 let outcome = outcome.await.flatten();
                 if outcome.is_ok() {
-                    self.shared.inbox.apply(&settings);
+                    self.shared.append_buffer.apply(&settings);
                 }
                 answer(reply, outcome);
                 false
             }
             Command::Close(reply) => {
-                if let Some(worker) = self.worker.take() {
-                    worker.end().await;
+                if let Some(background) = self.background.take() {
+                    background.end().await;
                 }
                 answer(reply, self.on_disk_thread(LogFile::close).await.flatten());
                 true
@@ -270,7 +271,7 @@ impl Committer {
         work: impl FnOnce(&mut LogFile) -> T + Send + 'static,
     ) -> io::Result<T> {
         let done = self.start_on_disk_thread(work)?;
-        self.take_back(done).await
+        self.wait_for_disk_thread(done).await
     }
 
     fn start_on_disk_thread<T: Send + 'static>(
@@ -287,7 +288,7 @@ impl Committer {
         Ok(done)
     }
 
-    async fn take_back<T>(&mut self, done: oneshot::Receiver<(Box<LogFile>, T)>) -> io::Result<T> {
+    async fn wait_for_disk_thread<T>(&mut self, done: oneshot::Receiver<(Box<LogFile>, T)>) -> io::Result<T> {
         let (file, result) = done.await.map_err(|_| thread_ended())?;
         self.file = Some(file);
         self.after_disk();
@@ -297,23 +298,23 @@ impl Committer {
 
 /// A batch that is through.
 struct Written {
-    group: Arc<Group>,
-    outcome: io::Result<Placed>,
+    group: Arc<CommitGroup>,
+    outcome: io::Result<CommitPosition>,
 }
 
 impl Batch {
     /// Writes its lines, counts them, gives their buffer back, and tells whoever asked to be told early.
-    fn write(self, write: impl FnOnce(&[u8], u64) -> io::Result<Placed>, shared: &Shared) -> Written {
+    fn write(self, write: impl FnOnce(&[u8], u64) -> io::Result<CommitPosition>, shared: &Shared) -> Written {
         let Self { lines, records, levels, group, .. } = self;
         let outcome = write(&lines, records);
         if let Ok(placed) = &outcome {
             // Who is told may ask for the figures.
-            shared.tally.add(&levels, lines.len() as u64);
+            shared.counters.add(&levels, lines.len() as u64);
             if records == 1 {
-                group.tell_early(*placed);
+                group.run_callback(*placed);
             }
         }
-        shared.inbox.recycle(lines);
+        shared.append_buffer.recycle(lines);
         Written { group, outcome }
     }
 }
@@ -321,11 +322,11 @@ impl Batch {
 /// How the page cache takes writes: while it is slow (a disk that is full of dirty pages, say), they are done on the
 /// other thread.
 #[derive(Debug, Default)]
-struct Pace {
+struct WriteLatency {
     slow_until: Option<Instant>,
 }
 
-impl Pace {
+impl WriteLatency {
     /// A write that takes longer than this was no copy into memory.
     const QUICK: Duration = Duration::from_millis(5);
     const REST: Duration = Duration::from_secs(1);
@@ -361,9 +362,9 @@ mod tests {
         file.commit(b"line\n", 1, false).unwrap();
         file.rotate().unwrap();
         // As if it had more lines than any disk has room for.
-        let segment = Segment::clone(&file.archive.segments().items()[0]);
-        file.archive.replace(Segment { len: u64::MAX / 2, ..segment });
-        file.settle_archive();
+        let segment = Segment::clone(&file.segments.list().items()[0]);
+        file.segments.replace(Segment { len: u64::MAX / 2, ..segment });
+        file.save_segments();
         file.set_rules(Some(Rotate { compress: Compression::Zstd, ..Rotate::default() }));
         file.plan();
         let settings = Settings {
@@ -376,6 +377,6 @@ mod tests {
         let mut committer = Committer::new(Arc::clone(&store.shared), file).unwrap();
         assert!(committer.visit.is_none(), "nothing is due");
         committer.after_disk();
-        assert!(committer.worker.is_none() && committer.visit.is_some());
+        assert!(committer.background.is_none() && committer.visit.is_some());
     }
 }

@@ -1,5 +1,5 @@
 //! The active file as its only writer sees it: opens and repairs it, appends batches whole or not at all, notices
-//! when somebody moved, deleted, truncated or extended it, and clears it together with its [archive](Archive).
+//! when somebody moved, deleted, truncated or extended it, and clears it together with its [segments](SegmentSet).
 //!
 //! All calls block; the committer decides on which thread they run.
 
@@ -15,17 +15,17 @@ use nix::sys::statvfs::fstatvfs;
 use super::published::{Published, View};
 use crate::fault;
 use crate::record::parse_time;
-use crate::store::commit::Placed;
+use crate::store::commit::CommitPosition;
 use crate::store::file::maintenance::line_count::count_lines;
 use crate::store::file::maintenance::rules::MaintenanceState;
 use crate::store::file::segments::manifest::{TAIL, newest_in};
-use crate::store::file::segments::segment_set::Archive;
+use crate::store::file::segments::segment_set::SegmentSet;
 use crate::store::file::state::durable_fs::{at_path, open_or_create};
 use crate::store::file::state::fingerprint::Fingerprint;
 use crate::store::file::state::interrupted::{finish_clear, finish_rotation, put_in_place};
 use crate::store::file::state::recovery::{cut_torn_tail, torn_path};
 use crate::store::file::state::state_file::StateFile;
-use crate::store::statistics::Stopwatch;
+use crate::store::statistics::LatencyRecorder;
 
 /// How many bytes may be written before the count of lines is noted down, which bounds the counting after a crash.
 const CHECKPOINT: u64 = 64 * 1024 * 1024;
@@ -47,9 +47,9 @@ pub(crate) struct LogFile {
     /// a failed write left bytes behind `len` that could not be cut off yet
     dirty: bool,
     pub(crate) state: StateFile,
-    pub(crate) archive: Archive,
+    pub(crate) segments: SegmentSet,
     pub(crate) view: Arc<View>,
-    syncs: Arc<Stopwatch>,
+    syncs: Arc<LatencyRecorder>,
     /// `len` when the count was noted down last
     pub(crate) checkpoint: u64,
     /// time of the first line, if it is one of ours, microseconds since the epoch
@@ -81,8 +81,8 @@ impl LogFile {
             stored: 0,
             modified: SystemTime::now(),
         }));
-        let mut archive = Archive::open(home, state_path, state.get(), &view);
-        finish_clear(&mut state, &file, &mut archive)?;
+        let mut segments = SegmentSet::open(home, state_path, state.get(), &view);
+        finish_clear(&mut state, &file, &mut segments)?;
         view.lock().base = state.get().base;
         let mut this = Self {
             path: path.to_owned(),
@@ -93,7 +93,7 @@ impl LogFile {
             len: 0,
             dirty: false,
             state,
-            archive,
+            segments,
             view,
             syncs: Arc::default(),
             checkpoint: 0,
@@ -111,7 +111,7 @@ impl LogFile {
     }
 
     /// How long the syncs of batches take.
-    pub(crate) fn syncs(&self) -> Arc<Stopwatch> {
+    pub(crate) fn syncs(&self) -> Arc<LatencyRecorder> {
         Arc::clone(&self.syncs)
     }
 
@@ -120,7 +120,7 @@ impl LogFile {
     }
 
     /// As [`Self::commit`] for a file that [is undisturbed](Self::is_undisturbed).
-    pub(crate) fn append(&mut self, bytes: &[u8], records: u64, sync: bool) -> io::Result<Placed> {
+    pub(crate) fn append(&mut self, bytes: &[u8], records: u64, sync: bool) -> io::Result<CommitPosition> {
         let written = (&*self.file).write_all(bytes);
         let synced = |()| self.syncs.time(|| self.file.sync_data());
         let outcome = if sync { written.and_then(synced) } else { written };
@@ -134,7 +134,7 @@ impl LogFile {
         let placed;
         {
             let mut published = self.view.lock();
-            placed = Placed { epoch: published.epoch, position: published.base + self.len };
+            placed = CommitPosition { epoch: published.epoch, position: published.base + self.len };
             self.len += bytes.len() as u64;
             published.len = self.len;
             published.count += records;
@@ -166,17 +166,17 @@ impl LogFile {
         let home = fs::canonicalize(path)?;
         // What was rotated stays where it is, as the file that is left; what lies beside the new one belongs to it.
         self.state.revise(|state| state.rotating = None);
-        let archive = Archive::open(home, &self.state_path, self.state.get(), &self.view);
+        let segments = SegmentSet::open(home, &self.state_path, self.state.get(), &self.view);
         let old_file = std::mem::replace(&mut self.file, Arc::new(file));
         let old_path = std::mem::replace(&mut self.path, path.to_owned());
-        let old_archive = std::mem::replace(&mut self.archive, archive);
+        let old_segments = std::mem::replace(&mut self.segments, segments);
         let outcome = self.adopt();
         match outcome {
             Ok(()) => {
                 self.dirty = false;
-                self.view.shelf().forget_all();
+                self.view.segment_cache().forget_all();
             }
-            Err(_) => (self.file, self.path, self.archive) = (old_file, old_path, old_archive),
+            Err(_) => (self.file, self.path, self.segments) = (old_file, old_path, old_segments),
         }
         outcome
     }
@@ -241,7 +241,7 @@ impl LogFile {
 
     /// As [`Self::verify`], for the whole log.
     pub(crate) fn verify_all(&mut self) -> io::Result<()> {
-        self.archive.look();
+        self.segments.look();
         self.verify()
     }
 
@@ -276,7 +276,7 @@ impl LogFile {
             && len >= known_len
             && (is_blank || known.head.continues_in(&self.file, len));
         // Lines that nothing is known of come before these: the whole log is counted anew.
-        let anew = self.archive.is_unplaced();
+        let anew = self.segments.is_unplaced();
         (self.dev, self.ino, self.len, self.dirty) = (meta.dev(), meta.ino(), len, false);
         self.checkpoint = len;
         let counted_to;
@@ -304,9 +304,9 @@ impl LogFile {
                 }
             }
             if anew {
-                published.base = self.archive.place(published.epoch, published.base);
+                published.base = self.segments.place(published.epoch, published.base);
             }
-            published.segments = Arc::clone(self.archive.segments());
+            published.segments = Arc::clone(self.segments.list());
         }
         self.view.tell();
         let (seen, head) = (self.view.get(), Fingerprint::of(&self.file, len)?);
@@ -320,17 +320,17 @@ impl LogFile {
         if let Err(error) = noted {
             log::warn!("can't note the state of {}: {error}", self.path.display());
         }
-        self.settle_archive();
+        self.save_segments();
         count_lines(&self.view, counted_to, len);
         self.first = self.first_time();
-        self.newest = self.newest_time().max(self.archive.segments().items().last().map(|last| last.newest));
+        self.newest = self.newest_time().max(self.segments.list().items().last().map(|last| last.newest));
         self.plan();
         Ok(())
     }
 
     /// Brings the catalogue up to date. What it does not know stands in the state until then.
-    pub(crate) fn settle_archive(&mut self) {
-        if let Err(error) = self.archive.settle() {
+    pub(crate) fn save_segments(&mut self) {
+        if let Err(error) = self.segments.settle() {
             log::warn!("can't note the segments of {}: {error}", self.path.display());
         } else if self.state.get().rotating.is_some()
             && let Err(error) = self.state.update(false, |state| state.rotating = None)
@@ -341,7 +341,7 @@ impl LogFile {
 
     /// Decides when maintenance is due again.
     pub(crate) fn plan(&mut self) {
-        self.maintenance.plan(self.len, &self.archive);
+        self.maintenance.plan(self.len, &self.segments);
     }
 
     /// Bytes that can be written to the disk of the log.

@@ -38,24 +38,24 @@ use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use self::append_buffer::{Command, Inbox};
+use self::append_buffer::{AppendBuffer, Command};
 use self::committer::Committer;
 use self::log_file::LogFile;
 use self::reader::blocking;
-use self::segments::segment::Beside;
+use self::segments::segment::SiblingFile;
 use self::shared::Shared;
-use self::snapshot::Image;
-use super::statistics::Tally;
+use self::snapshot::LogSnapshot;
+use super::statistics::StoredCounters;
 use super::{
-    Cursor, CursorKey, Details, Entry, Full, LogStore, Piece, Progress, Query, ReadError, Reading, Selection,
-    Settings, Snapshot, Source, Statistics, StoreError, Ticket,
+    AppendTicket, Cursor, CursorKey, Details, Entry, LineChunk, LogStore, Progress, Query, QueueFull,
+    ReadError, Reading, Selection, Settings, Snapshot, Source, Statistics, StoreError,
 };
 use crate::record::{Clock, Stamp, parse_line};
 
 /// Whether a file is a rotated segment of the log whose active file is `active`, finished or not, by their names.
 #[must_use]
 pub fn is_segment(active: &OsStr, other: &OsStr) -> bool {
-    Beside::of(active, other).is_some()
+    SiblingFile::of(active, other).is_some()
 }
 
 /// A log kept as one plain text file, and as rotated segments beside it.
@@ -85,11 +85,11 @@ impl FileStore {
         let mut clock = Clock::new(TimeZone::system());
         clock.not_before(file.take_newest().unwrap_or(i64::MIN));
         let shared = Arc::new(Shared {
-            inbox: Inbox::new(clock, settings, queue),
+            append_buffer: AppendBuffer::new(clock, settings, queue),
             work: Notify::new(),
             room: Arc::default(),
             view: file.view(),
-            tally: Tally::default(),
+            counters: StoredCounters::default(),
             syncs: file.syncs(),
             surveyor: Arc::new(Semaphore::new(1)),
             key,
@@ -104,17 +104,17 @@ impl FileStore {
         command: impl FnOnce(oneshot::Sender<Result<(), StoreError>>) -> Command,
     ) -> BoxFuture<'static, Result<(), StoreError>> {
         let (reply, done) = oneshot::channel();
-        self.shared.inbox.command(command(reply));
+        self.shared.append_buffer.command(command(reply));
         self.shared.work.notify_one();
         done.map(|outcome| outcome.unwrap_or(Err(StoreError::Closed))).boxed()
     }
 
     /// The file as it is, not as it was left: somebody may have moved or truncated it since. A disk that hangs is not
     /// waited for.
-    async fn source(&self) -> Image {
+    async fn source(&self) -> LogSnapshot {
         // What went wrong shows when the file is read.
         drop(timeout(LOOK, self.command(Command::Verify)).await);
-        Image::take(&self.shared.view)
+        LogSnapshot::take(&self.shared.view)
     }
 
     /// Bytes that the file system has left for whoever is not root, if it says so soon.
@@ -136,8 +136,8 @@ impl FileStore {
 }
 
 impl LogStore for FileStore {
-    fn try_append(&self, source: &Source<'_>, entries: &[Entry<'_>]) -> Result<Ticket, Full> {
-        let (ticket, first) = self.shared.inbox.push(source, entries)?;
+    fn try_append(&self, source: &Source<'_>, entries: &[Entry<'_>]) -> Result<AppendTicket, QueueFull> {
+        let (ticket, first) = self.shared.append_buffer.push(source, entries)?;
         if first {
             self.shared.work.notify_one();
         }
@@ -181,14 +181,14 @@ impl LogStore for FileStore {
     fn statistics(&self) -> BoxFuture<'_, Statistics> {
         async move {
             let disk_free = self.disk_free().await;
-            let (shared, image) = (&self.shared, Image::take(&self.shared.view));
+            let (shared, snapshot) = (&self.shared, LogSnapshot::take(&self.shared.view));
             Statistics {
-                records: shared.tally.records(),
-                bytes: shared.tally.bytes(),
-                queue: shared.inbox.waiting(),
+                records: shared.counters.records(),
+                bytes: shared.counters.bytes(),
+                queue: shared.append_buffer.waiting(),
                 syncs: shared.syncs.read(),
-                size: image.len(),
-                segments: image.seen.segments.items().len() as u64,
+                size: snapshot.len(),
+                segments: snapshot.seen.segments.items().len() as u64,
                 disk_free,
             }
         }
@@ -197,16 +197,16 @@ impl LogStore for FileStore {
 
     fn snapshot(&self) -> BoxFuture<'_, Result<Snapshot, StoreError>> {
         async move {
-            let image = self.source().await;
-            let seen = &image.seen;
+            let snapshot = self.source().await;
+            let seen = &snapshot.seen;
             Ok(Snapshot {
                 // The epoch and the end change with every line and every clear: no two states share them. What a
                 // clear leaves has the same end as what it removed, so the length counts as well.
-                etag: format!("\"{:x}-{:x}-{:x}\"", seen.epoch, seen.end().position, image.len()),
-                len: image.len(),
+                etag: format!("\"{:x}-{:x}-{:x}\"", seen.epoch, seen.end().position, snapshot.len()),
+                len: snapshot.len(),
                 modified: seen.modified,
-                end: image.end(),
-                bytes: Box::new(image),
+                end: snapshot.end(),
+                bytes: Box::new(snapshot),
             })
         }
         .boxed()
@@ -221,8 +221,8 @@ impl LogStore for FileStore {
         async move { view.changed().await }.boxed()
     }
 
-    fn piece(&self, after: Cursor, size: u64) -> BoxFuture<'static, Result<Piece, ReadError>> {
-        follow::piece(Image::take(&self.shared.view), after, size).boxed()
+    fn piece(&self, after: Cursor, size: u64) -> BoxFuture<'static, Result<LineChunk, ReadError>> {
+        follow::piece(LogSnapshot::take(&self.shared.view), after, size).boxed()
     }
 
     fn begin(
@@ -250,7 +250,7 @@ impl LogStore for FileStore {
 /// A line is at most this long: 8192 characters of 8 escaped bytes each, and what stands before them.
 const LINE_MAX: u64 = 128 * 1024;
 
-impl Image {
+impl LogSnapshot {
     /// Times of the first and the last line.
     fn ends(&self) -> (Option<String>, Option<String>) {
         let len = self.len().min(LINE_MAX);

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::log_file::LogFile;
-use super::snapshot::{Gone, Image};
+use super::snapshot::{Gone, LogSnapshot};
 use crate::config::{Compression, Rotate};
 use crate::store::Cursor;
 
@@ -26,7 +26,7 @@ enum Step {
     },
     /// with these files of the state lost
     Forget {
-        catalogue: bool,
+        manifest: bool,
         state: bool,
     },
     /// one of the segments, counted from the oldest
@@ -58,7 +58,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Clear),
         3 => any::<bool>().prop_map(|cleanly| Step::Reopen { cleanly }),
         1 => prop_oneof![Just((true, false)), Just((true, true)), Just((false, true))]
-            .prop_map(|(catalogue, state)| Step::Forget { catalogue, state }),
+            .prop_map(|(manifest, state)| Step::Forget { manifest, state }),
         1 => (0_usize..6).prop_map(Step::Remove),
         1 => (0_usize..6, change).prop_map(|(place, change)| Step::Alter(place, change)),
         1 => Just(Step::MoveAway),
@@ -76,7 +76,7 @@ struct Record {
 
 /// An image that somebody holds.
 struct Kept {
-    image: Image,
+    snapshot: LogSnapshot,
     content: Vec<u8>,
     /// nothing of it was removed since
     complete: bool,
@@ -115,9 +115,9 @@ impl Run {
         self.file.as_mut().unwrap()
     }
 
-    fn image(&mut self) -> Image {
+    fn snapshot(&mut self) -> LogSnapshot {
         self.file().verify_all().unwrap();
-        Image::take(&self.file().view())
+        LogSnapshot::take(&self.file().view())
     }
 
     fn content(&self) -> Vec<u8> {
@@ -125,7 +125,7 @@ impl Run {
     }
 
     fn segment_path(&mut self, place: usize) -> Option<PathBuf> {
-        self.file().archive.segments().items().get(place).map(|segment| segment.path.clone())
+        self.file().segments.list().items().get(place).map(|segment| segment.path.clone())
     }
 
     fn take(&mut self, step: Step) {
@@ -150,16 +150,16 @@ impl Run {
             }
             Step::Retire(count) => {
                 let count = count.min(self.parts.len() - 1);
-                self.file().archive.retire(count).unwrap();
+                self.file().segments.retire(count).unwrap();
                 self.parts.drain(..count);
                 self.kept.iter_mut().for_each(|kept| kept.complete &= count == 0);
             }
             Step::Clear => {
                 self.file().clear().unwrap();
                 self.parts = vec![Vec::new()];
-                for Kept { image, content, .. } in std::mem::take(&mut self.kept) {
+                for Kept { snapshot, content, .. } in std::mem::take(&mut self.kept) {
                     assert!(
-                        content.is_empty() || image.read(0..image.len()).is_err(),
+                        content.is_empty() || snapshot.read(0..snapshot.len()).is_err(),
                         "read what was cleared"
                     );
                 }
@@ -170,11 +170,11 @@ impl Run {
                 }
                 self.reopen();
             }
-            Step::Forget { catalogue, state } => {
+            Step::Forget { manifest, state } => {
                 let (catalogue_path, state_path) =
                     (self.dir.path().join("a.segments"), self.dir.path().join("a.state"));
                 let rotated = self.parts.len() > 1;
-                if catalogue {
+                if manifest {
                     fs::remove_file(catalogue_path).ok();
                 }
                 if state {
@@ -209,8 +209,8 @@ impl Run {
                 }
             }
             Step::Keep => {
-                let image = self.image();
-                self.kept.push(Kept { image, content: self.content(), complete: true });
+                let snapshot = self.snapshot();
+                self.kept.push(Kept { snapshot, content: self.content(), complete: true });
             }
         }
     }
@@ -244,10 +244,10 @@ impl Run {
 
     /// The lines are still there, under other names.
     fn place_anew(&mut self) {
-        let image = self.image();
+        let snapshot = self.snapshot();
         let mut offset = 0;
         for record in self.parts.iter_mut().flatten() {
-            let before = image.cursor_at(offset);
+            let before = snapshot.cursor_at(offset);
             record.before = before;
             offset += record.bytes.len() as u64;
         }
@@ -259,7 +259,7 @@ impl Run {
 
     fn alter(&mut self, place: usize, change: Change) {
         let Some(path) = self.segment_path(place) else { return };
-        let settled = self.file().archive.segments().items()[place].mtime.is_some();
+        let settled = self.file().segments.list().items()[place].mtime.is_some();
         let mut content = fs::read(&path).unwrap();
         match change {
             Change::Shortened => content.truncate(content.len() / 2),
@@ -273,7 +273,7 @@ impl Run {
             fs::write(&path, &content).unwrap();
         }
         self.parts.remove(place);
-        self.image();
+        self.snapshot();
         // Who holds the file itself open cannot know that somebody wrote over its bytes.
         self.kept.clear();
         // Without a catalogue it would be a segment again, of other lines.
@@ -281,36 +281,36 @@ impl Run {
     }
 
     fn lose_active(&mut self) {
-        self.image();
+        self.snapshot();
         self.kept.clear();
         *self.parts.last_mut().unwrap() = Vec::new();
     }
 
     fn check(&mut self) {
-        let image = self.image();
+        let snapshot = self.snapshot();
         let content = self.content();
-        assert_eq!(image.len(), content.len() as u64);
-        assert!(image.read(0..image.len()).unwrap() == content, "the log holds something else");
+        assert_eq!(snapshot.len(), content.len() as u64);
+        assert!(snapshot.read(0..snapshot.len()).unwrap() == content, "the log holds something else");
         let mut expected = std::collections::BTreeMap::new();
         let mut offset = 0_u64;
         let mut last = None;
         for record in self.parts.iter().flatten() {
             expected.insert(record.before, offset);
-            assert_eq!(image.cursor_at(offset), record.before);
+            assert_eq!(snapshot.cursor_at(offset), record.before);
             assert!(Some(record.before) > last, "cursors grow");
             last = Some(record.before);
             let end = offset + record.bytes.len() as u64;
-            assert!(image.read(offset..end).unwrap() == record.bytes);
+            assert!(snapshot.read(offset..end).unwrap() == record.bytes);
             offset = end;
         }
-        expected.insert(image.end(), offset);
-        assert!(Some(image.end()) > last);
-        assert_eq!(image.start(), image.cursor_at(0));
-        assert_eq!(image.cursor_at(offset), image.end());
+        expected.insert(snapshot.end(), offset);
+        assert!(Some(snapshot.end()) > last);
+        assert_eq!(snapshot.start(), snapshot.cursor_at(0));
+        assert_eq!(snapshot.cursor_at(offset), snapshot.end());
         for cursor in &self.given {
-            assert_eq!(image.offset_of(*cursor), expected.get(cursor).copied().ok_or(Gone), "{cursor:?}");
+            assert_eq!(snapshot.offset_of(*cursor), expected.get(cursor).copied().ok_or(Gone), "{cursor:?}");
         }
-        let seen = image.seen;
+        let seen = snapshot.seen;
         let (segments, counting) = (&seen.segments, seen.counting > 0 || seen.segments.is_uncounted());
         let count = self.parts.iter().flatten().count() as u64;
         assert!(
@@ -323,9 +323,9 @@ impl Run {
             let name = entry.unwrap().file_name().into_string().unwrap();
             assert!(!name.ends_with(".tmp"), "{name} is left");
         }
-        for Kept { image, content, complete } in &self.kept {
-            match image.read(0..image.len()) {
-                Ok(read) => assert!(read == *content, "an image gave other bytes than it was taken of"),
+        for Kept { snapshot, content, complete } in &self.kept {
+            match snapshot.read(0..snapshot.len()) {
+                Ok(read) => assert!(read == *content, "an snapshot gave other bytes than it was taken of"),
                 Err(error) => assert!(!complete, "{error}"),
             }
         }

@@ -10,13 +10,13 @@ use std::time::SystemTime;
 use tokio::sync::Notify;
 
 use crate::store::Cursor;
-use crate::store::file::segments::segment::{Segment, Segments};
-use crate::store::file::segments::segment_cache::Shelf;
+use crate::store::file::segments::segment::{Segment, SegmentList};
+use crate::store::file::segments::segment_cache::SegmentCache;
 
 /// The readable part of the log at one moment: its segments, then the active file.
 #[derive(Debug, Clone)]
 pub(crate) struct Published {
-    pub(crate) segments: Arc<Segments>,
+    pub(crate) segments: Arc<SegmentList>,
     pub(crate) file: Arc<File>,
     /// changes whenever bytes that could be read before may be gone or others
     pub(crate) generation: u64,
@@ -47,12 +47,16 @@ impl Published {
 pub(crate) struct View {
     published: Mutex<Published>,
     changed: Notify,
-    shelf: Shelf,
+    segment_cache: SegmentCache,
 }
 
 impl View {
     pub(crate) fn new(published: Published) -> Self {
-        Self { published: Mutex::new(published), changed: Notify::const_new(), shelf: Shelf::default() }
+        Self {
+            published: Mutex::new(published),
+            changed: Notify::const_new(),
+            segment_cache: SegmentCache::default(),
+        }
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Published> {
@@ -74,8 +78,8 @@ impl View {
         self.lock().clone()
     }
 
-    pub(crate) const fn shelf(&self) -> &Shelf {
-        &self.shelf
+    pub(crate) const fn segment_cache(&self) -> &SegmentCache {
+        &self.segment_cache
     }
 
     /// Reads from the active file as it was published as `seen`, filling `buffer`.
@@ -97,11 +101,11 @@ impl View {
         buffer: &mut [u8],
         at: u64,
     ) -> io::Result<()> {
-        let outcome = self.shelf.read(segment, buffer, at).or_else(|error| {
+        let outcome = self.segment_cache.read(segment, buffer, at).or_else(|error| {
             // It may have been compressed meanwhile: the same lines are in another file.
             let now = Arc::clone(&self.lock().segments);
             let same = now.by_seq(segment.seq()).filter(|now| now.coding != segment.coding);
-            same.map_or(Err(error), |same| self.shelf.read(same, buffer, at))
+            same.map_or(Err(error), |same| self.segment_cache.read(same, buffer, at))
         });
         self.is_still(seen)?;
         outcome

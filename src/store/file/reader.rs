@@ -10,7 +10,7 @@ use futures_util::stream::{self, BoxStream, StreamExt};
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
-use super::snapshot::Image;
+use super::snapshot::LogSnapshot;
 use crate::store::{ByteSource, StoreError};
 
 /// Large enough that the hop to the blocking pool does not show, small enough for many readers at once.
@@ -26,7 +26,7 @@ const BLOCKS_BESIDE_WRITERS: u64 = 2;
 /// The shortest rest there is.
 const REST: Duration = Duration::from_millis(1);
 
-impl ByteSource for Image {
+impl ByteSource for LogSnapshot {
     fn stream(&self, range: Range<u64>) -> BoxStream<'static, Result<Bytes, StoreError>> {
         let this = self.clone();
         let end = range.end.min(self.len());

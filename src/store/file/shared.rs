@@ -7,21 +7,21 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{Notify, Semaphore};
 
-use super::append_buffer::Inbox;
+use super::append_buffer::AppendBuffer;
 use super::published::View;
 use crate::store::CursorKey;
-use crate::store::statistics::{Stopwatch, Tally};
+use crate::store::statistics::{LatencyRecorder, StoredCounters};
 
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(crate) inbox: Inbox,
+    pub(crate) append_buffer: AppendBuffer,
     /// there is something in the inbox
     pub(crate) work: Notify,
     /// there is room in the inbox
     pub(crate) room: Arc<Notify>,
     pub(crate) view: Arc<View>,
-    pub(crate) tally: Tally,
-    pub(crate) syncs: Arc<Stopwatch>,
+    pub(crate) counters: StoredCounters,
+    pub(crate) syncs: Arc<LatencyRecorder>,
     /// asks the disk how much room it has: a disk that hangs keeps one thread, not one for each question
     pub(crate) surveyor: Arc<Semaphore>,
     pub(crate) key: CursorKey,
@@ -33,7 +33,7 @@ pub(crate) struct Shared {
 const COMPLAIN_EVERY: i64 = 10;
 
 impl Shared {
-    pub(crate) fn complain(&self, error: &io::Error) {
+    pub(crate) fn warn_rate_limited(&self, error: &io::Error) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
         if now - self.complained.swap(now, Ordering::Relaxed) >= COMPLAIN_EVERY {
             crate::event!(error, WRITE_FAILED; "can't write the log, clients are told to come back: {error}");

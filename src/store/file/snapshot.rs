@@ -12,7 +12,7 @@ use crate::store::Cursor;
 /// One state of the log, readable until it is cleared. Segments may be compressed meanwhile; those that are retired
 /// may be readable for a while.
 #[derive(Debug, Clone)]
-pub(crate) struct Image {
+pub(crate) struct LogSnapshot {
     view: Arc<View>,
     pub(crate) seen: Published,
 }
@@ -21,7 +21,7 @@ pub(crate) struct Image {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Gone;
 
-impl Image {
+impl LogSnapshot {
     /// The log as it stands now.
     pub(crate) fn take(view: &Arc<View>) -> Self {
         Self { view: Arc::clone(view), seen: view.get() }

@@ -12,7 +12,7 @@ use crate::config::Durability;
 use crate::http::app::App;
 use crate::http::policy::Policy;
 use crate::net::transport::Transport;
-use crate::store::{Promise, Saved, Ticket};
+use crate::store::{AppendTicket, DurableCallback, Saved};
 
 /// Among more connections than this a record is hardly ever alone, and each that was once costs a descriptor.
 pub(crate) const MAX_CONNECTIONS: usize = 64;
@@ -25,7 +25,7 @@ pub(crate) struct DiskReplier {
 }
 
 /// Whether it is worth it.
-pub(crate) fn is_worthwhile(ticket: &Ticket, app: &App, policy: &Policy) -> bool {
+pub(crate) fn is_worthwhile(ticket: &AppendTicket, app: &App, policy: &Policy) -> bool {
     ticket.may_be_alone()
         && policy.log.durability == Durability::Disk
         && app.instance_state.connections.load(Ordering::Relaxed) <= MAX_CONNECTIONS
@@ -37,7 +37,7 @@ impl DiskReplier {
     pub(crate) fn promise(
         &mut self,
         wire: &impl Transport,
-        ticket: &Ticket,
+        ticket: &AppendTicket,
         answer: impl FnOnce(Saved) -> Answer + Send + 'static,
     ) -> Option<DiskReply> {
         if self.socket.is_none() {
@@ -45,7 +45,7 @@ impl DiskReplier {
         }
         let socket = Arc::clone(self.socket.as_ref()?);
         let given = Arc::new(OnceLock::new());
-        let promise = ticket.tell_early({
+        let promise = ticket.on_durable({
             let given = Arc::clone(&given);
             move |saved| {
                 let mut answer = answer(saved);
@@ -70,14 +70,14 @@ pub(crate) struct Answer {
 
 /// An answer that may be given early.
 pub(crate) struct DiskReply {
-    promise: Promise,
+    promise: DurableCallback,
     given: Arc<OnceLock<Answer>>,
 }
 
 impl DiskReply {
     /// It is not given any more. False when it was or is being given, or the outcome is there at once.
     pub(crate) fn take_back(&self) -> bool {
-        self.promise.take_back()
+        self.promise.cancel()
     }
 
     /// The answer and what is left of it, once the outcome is known; `None` when it was not given.

@@ -16,7 +16,7 @@ use crate::http::request::body::BodyLimits;
 use crate::http::response::problem::Problem;
 use crate::http::route::Route;
 use crate::record::Level;
-use crate::store::{self, Entry, Full, Saved, Source, Ticket};
+use crate::store::{self, AppendTicket, Entry, QueueFull, Saved, Source};
 
 /// A key that a connection has shown, so that the next record needs no recognize-up.
 pub(crate) struct CachedKey {
@@ -36,7 +36,7 @@ pub(crate) struct Record<'a> {
 /// How far a record has come.
 pub(crate) enum AppendStart {
     /// it is in the batch in hand
-    Waits(Ticket),
+    Waits(AppendTicket),
     /// it is below the level of the log
     Filtered,
     Refused(Problem),
@@ -97,7 +97,7 @@ impl<'a> Record<'a> {
         }
         let begun = match app.store.try_append(&self.source(client), &[self.entry()]) {
             Ok(ticket) => AppendStart::Waits(ticket),
-            Err(Full) => AppendStart::Full,
+            Err(QueueFull) => AppendStart::Full,
         };
         (begun, quota)
     }

@@ -15,7 +15,7 @@ use crate::fault;
 use crate::store::file::log_file::LogFile;
 use crate::store::file::segments::chunks::{CHUNK, Chunks, pack};
 use crate::store::file::segments::segment::{Coding, Segment, mtime_of};
-use crate::store::file::state::durable_fs::{out_of_space, rename_new, sync_folder};
+use crate::store::file::state::durable_fs::{is_out_of_space, rename_new, sync_folder};
 
 /// After a failure the work rests for this time; a full disk may be emptied sooner than another one is repaired.
 const REST_FULL: Duration = Duration::from_secs(30);
@@ -39,13 +39,13 @@ pub(crate) struct Job {
 
 /// What came of it.
 #[derive(Debug)]
-pub(crate) struct Done {
+pub(crate) struct JobResult {
     job: Job,
-    outcome: io::Result<Made>,
+    outcome: io::Result<JobOutput>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Made {
+struct JobOutput {
     count: u64,
     stored: u64,
     mtime: i64,
@@ -66,14 +66,14 @@ impl LogFile {
             }
         };
         let wanted = Coding::of(self.maintenance.rules.compress);
-        let segments = self.archive.segments().items().iter();
+        let segments = self.segments.list().items().iter();
         let job = segments.filter(|segment| segment.seq() > newer_than).find_map(|segment| {
             let coding = if segment.coding == Coding::Plain { wanted } else { segment.coding };
             let unknown = segment.count.is_none() || segment.mtime.is_none();
             (coding != segment.coding || unknown).then(|| Job {
                 segment: Arc::clone(segment),
                 coding,
-                unfinished: segment.name.unfinished(self.archive.home(), coding),
+                unfinished: segment.name.unfinished(self.segments.home(), coding),
             })
         });
         let Some(job) = job else {
@@ -90,8 +90,8 @@ impl LogFile {
     }
 
     /// Takes the result of a job.
-    pub(crate) fn finish_job(&mut self, done: Done) {
-        let Done { job, outcome } = done;
+    pub(crate) fn finish_job(&mut self, done: JobResult) {
+        let JobResult { job, outcome } = done;
         let outcome = outcome.and_then(|made| self.put_in(&job, made));
         if outcome.is_err() && job.is_compression() {
             drop(fs::remove_file(&job.unfinished));
@@ -104,7 +104,7 @@ impl LogFile {
             Err(error) => {
                 let path = job.segment.path.display();
                 self.warn_maintenance(&format!("can't compress or read its segment {path}: {error}"));
-                if out_of_space(&error) {
+                if is_out_of_space(&error) {
                     self.back_off(REST_FULL, None);
                 } else {
                     self.back_off(REST, Some(job.segment.seq()));
@@ -116,14 +116,14 @@ impl LogFile {
     /// Whether nobody cleared, retired, removed or altered it meanwhile.
     fn has_still(&mut self, segment: &Arc<Segment>) -> bool {
         if !segment.is_there() {
-            self.view.shelf().suspect();
-            self.archive.look();
+            self.view.segment_cache().suspect();
+            self.segments.look();
         }
-        let known = self.archive.segments().by_seq(segment.seq());
+        let known = self.segments.list().by_seq(segment.seq());
         known.is_some_and(|known| Arc::ptr_eq(known, segment))
     }
 
-    fn put_in(&mut self, job: &Job, made: Made) -> io::Result<()> {
+    fn put_in(&mut self, job: &Job, made: JobOutput) -> io::Result<()> {
         let old = &job.segment;
         if !self.has_still(old) {
             return if job.is_compression() { fs::remove_file(&job.unfinished) } else { Ok(()) };
@@ -134,7 +134,7 @@ impl LogFile {
             stored: made.stored,
             mtime: Some(made.mtime),
             ino: made.ino,
-            path: old.name.path(self.archive.home(), job.coding),
+            path: old.name.path(self.segments.home(), job.coding),
             ..Segment::clone(old)
         };
         if job.is_compression() {
@@ -142,16 +142,16 @@ impl LogFile {
             fault::point("compress.renamed");
             sync_folder(&new.path)?;
         }
-        self.archive.replace(new);
+        self.segments.replace(new);
         fault::point("compress.published");
         if job.is_compression() {
-            self.view.shelf().forget(&old.path);
+            self.view.segment_cache().forget(&old.path);
             if let Err(error) = fs::remove_file(&old.path) {
                 log::warn!("can't remove {}, which was compressed: {error}", old.path.display());
             }
             fault::point("compress.removed");
         }
-        self.settle_archive();
+        self.save_segments();
         fault::point("compress.catalogued");
         Ok(())
     }
@@ -173,8 +173,8 @@ impl Job {
     }
 
     /// Does it, until `cancelled`. Nothing of a file is left that was not finished.
-    pub(crate) fn run(self, cancelled: &AtomicBool) -> Done {
-        let mut pace = Pace::low();
+    pub(crate) fn run(self, cancelled: &AtomicBool) -> JobResult {
+        let mut throttle = CpuThrottle::low();
         let mut count = 0;
         let mut each = |chunk: &[u8]| {
             if cancelled.load(Ordering::Relaxed) {
@@ -182,18 +182,18 @@ impl Job {
             }
             count += memchr::memchr_iter(b'\n', chunk).count() as u64;
             fault::point("compress.begun");
-            pace.keep();
+            throttle.keep();
             Ok(())
         };
         let outcome = if self.is_compression() { self.compress(&mut each) } else { self.settle(&mut each) };
         if outcome.is_err() && self.is_compression() {
             drop(fs::remove_file(&self.unfinished));
         }
-        let outcome = outcome.map(|made| Made { count: self.segment.count.unwrap_or(count), ..made });
-        Done { job: self, outcome }
+        let outcome = outcome.map(|made| JobOutput { count: self.segment.count.unwrap_or(count), ..made });
+        JobResult { job: self, outcome }
     }
 
-    fn compress(&self, each: &mut impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<Made> {
+    fn compress(&self, each: &mut impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<JobOutput> {
         let from = File::open(&self.segment.path)?;
         let meta = from.metadata()?;
         if !self.segment.is_unaltered(&meta) {
@@ -207,10 +207,10 @@ impl Job {
         each(&[])?;
         to.sync_all()?;
         fault::point("compress.written");
-        Ok(Made::of(&to.metadata()?))
+        Ok(JobOutput::of(&to.metadata()?))
     }
 
-    fn settle(&self, each: &mut impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<Made> {
+    fn settle(&self, each: &mut impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<JobOutput> {
         let file = File::open(&self.segment.path)?;
         let chunks = match self.segment.coding {
             Coding::Plain => None,
@@ -230,11 +230,11 @@ impl Job {
             at += chunk.len() as u64;
         }
         file.sync_all()?;
-        Ok(Made::of(&file.metadata()?))
+        Ok(JobOutput::of(&file.metadata()?))
     }
 }
 
-impl Made {
+impl JobOutput {
     fn of(meta: &fs::Metadata) -> Self {
         Self { count: 0, stored: meta.size(), mtime: mtime_of(meta), ino: meta.ino() }
     }
@@ -242,12 +242,12 @@ impl Made {
 
 /// Leaves the processor to others. A sandbox may forbid a thread to lower its own priority: then it rests as long as
 /// it works.
-struct Pace {
+struct CpuThrottle {
     rests: bool,
     begun: Instant,
 }
 
-impl Pace {
+impl CpuThrottle {
     fn low() -> Self {
         let this = rustix::thread::gettid();
         let lowered = rustix::process::setpriority_process(Some(this), NICE);
@@ -291,7 +291,7 @@ mod tests {
     }
 
     fn compressed(file: &LogFile) -> Vec<(u64, bool)> {
-        let items = file.archive.segments().items().iter();
+        let items = file.segments.list().items().iter();
         items.map(|segment| (segment.seq(), segment.coding == Coding::Zstd)).collect()
     }
 
@@ -299,15 +299,15 @@ mod tests {
         while let Some(job) = file.next_job() {
             run(file, job);
         }
-        let folder = fs::read_dir(file.archive.home().parent().unwrap()).unwrap();
-        assert_eq!(folder.count(), 1 + file.archive.segments().items().len(), "something unfinished is left");
+        let folder = fs::read_dir(file.segments.home().parent().unwrap()).unwrap();
+        assert_eq!(folder.count(), 1 + file.segments.list().items().len(), "something unfinished is left");
     }
 
     #[test]
     fn a_segment_that_left_the_log_before_or_after_its_compression_is_in_nobodys_way() {
         type Leave = fn(&mut LogFile, &Path);
         let leaves: [Leave; 4] = [
-            |file, _| file.archive.retire(1).unwrap(),
+            |file, _| file.segments.retire(1).unwrap(),
             |_, path| fs::remove_file(path).unwrap(),
             |_, path| fs::write(path, "of another length").unwrap(),
             |_, path| {
@@ -362,10 +362,10 @@ mod tests {
     #[test]
     fn the_file_of_a_segment_gets_the_permissions_of_the_plain_one() {
         let (_dir, mut file) = three();
-        let plain = file.archive.segments().items()[0].path.clone();
+        let plain = file.segments.list().items()[0].path.clone();
         fs::set_permissions(&plain, fs::Permissions::from_mode(0o604)).unwrap();
         finish(&mut file);
-        let path = &file.archive.segments().items()[0].path;
+        let path = &file.segments.list().items()[0].path;
         assert!(!plain.exists() && *path != plain);
         assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o604);
     }

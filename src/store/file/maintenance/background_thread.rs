@@ -19,13 +19,13 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// One piece of work under way.
 #[derive(Debug)]
-pub(crate) struct Worker {
+pub(crate) struct BackgroundThread {
     cancelled: Arc<AtomicBool>,
     ended: oneshot::Receiver<()>,
     unfinished: Option<PathBuf>,
 }
 
-impl Worker {
+impl BackgroundThread {
     /// Starts a thread, which tells the committer when it is done.
     pub(crate) fn start(job: Job, shared: Arc<Shared>) -> Option<Self> {
         let cancelled = Arc::new(AtomicBool::new(false));
@@ -33,7 +33,7 @@ impl Worker {
         let this = Self { cancelled: Arc::clone(&cancelled), ended, unfinished: job.unfinished() };
         let run = move || {
             let done = job.run(&cancelled);
-            shared.inbox.command(Command::Finished(done));
+            shared.append_buffer.command(Command::Finished(done));
             shared.work.notify_one();
             drop(end);
         };

@@ -19,7 +19,7 @@ impl LogFile {
         fault::point("clear.noted");
         // Readers first: from here on what they read may be gone.
         self.view.lock().generation += 1;
-        let removed = self.archive.remove_all();
+        let removed = self.segments.remove_all();
         if let Err(error) = removed.and_then(|()| self.file.set_len(0)).and_then(|()| self.file.sync_all()) {
             self.state.revise(|state| state.clearing_to = None);
             self.adopt()?;
@@ -40,10 +40,10 @@ impl LogFile {
         self.view.tell();
         self.state.update(true, |state| state.cleared(end))?;
         fault::point("clear.done");
-        if let Err(error) = self.archive.settle() {
+        if let Err(error) = self.segments.settle() {
             log::warn!(
                 "can't note that the segments of {} were removed: {error}",
-                self.archive.home().display()
+                self.segments.home().display()
             );
         }
         self.plan();

@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::retention::expired_segments;
 use super::rules::{RETRY_INTERVAL, now_micros};
 use crate::config::Rotate;
-use crate::store::commit::Placed;
+use crate::store::commit::CommitPosition;
 use crate::store::file::log_file::LogFile;
 
 impl LogFile {
@@ -37,7 +37,7 @@ impl LogFile {
     /// # Errors
     /// When a write or sync fails. Then the file holds none of the bytes, or will not when the next
     /// append succeeds.
-    pub(crate) fn commit(&mut self, bytes: &[u8], records: u64, sync: bool) -> io::Result<Placed> {
+    pub(crate) fn commit(&mut self, bytes: &[u8], records: u64, sync: bool) -> io::Result<CommitPosition> {
         self.verify()?;
         if !self.can_append(bytes.len()) {
             self.maintain(bytes.len() as u64);
@@ -49,8 +49,8 @@ impl LogFile {
     pub(crate) fn verify_and_maintain(&mut self) -> io::Result<()> {
         let verified = self.verify();
         if verified.is_ok() {
-            self.archive.look();
-            self.settle_archive();
+            self.segments.look();
+            self.save_segments();
             self.maintain(0);
         } else {
             self.maintenance.due_at = Some(Instant::now() + RETRY_INTERVAL);
@@ -96,11 +96,11 @@ impl LogFile {
     }
 
     fn retire_expired(&mut self, incoming: u64, now: i64) {
-        let segments = self.archive.segments();
+        let segments = self.segments.list();
         let count = expired_segments(segments, &self.maintenance.rules, self.len + incoming, now);
         let Some(last) = count.checked_sub(1).and_then(|last| segments.items().get(last)) else { return };
         let last = last.path.display().to_string();
-        match self.archive.retire(count) {
+        match self.segments.retire(count) {
             Ok(()) => {
                 crate::event!(info, RETIRED; "removed the oldest {count} segments, up to {last}");
             }
@@ -139,6 +139,6 @@ impl LogFile {
 
     /// Logs a warning about maintenance, at most one a minute.
     pub(crate) fn warn_maintenance(&mut self, message: &str) {
-        self.maintenance.warn_rate_limited(self.archive.home(), message);
+        self.maintenance.warn_rate_limited(self.segments.home(), message);
     }
 }

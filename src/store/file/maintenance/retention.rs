@@ -1,11 +1,11 @@
 //! Retention: which of the oldest segments go.
 
 use crate::config::Rotate;
-use crate::store::file::segments::segment::Segments;
+use crate::store::file::segments::segment::SegmentList;
 
 /// How many of the oldest segments are more than `rules` allow at `now` (microseconds since the epoch), when the
 /// active file has `active` bytes.
-pub(crate) fn expired_segments(segments: &Segments, rules: &Rotate, active: u64, now: i64) -> usize {
+pub(crate) fn expired_segments(segments: &SegmentList, rules: &Rotate, active: u64, now: i64) -> usize {
     let items = segments.items();
     let kept = |keep: u64| usize::try_from(keep).unwrap_or(usize::MAX);
     let by_count = rules.keep.map_or(0, |keep| items.len().saturating_sub(kept(keep)));
@@ -37,13 +37,13 @@ mod tests {
     use crate::store::file::segments::segment::testing;
 
     /// Segments of 10 bytes, one a second.
-    fn ten() -> Segments {
+    fn ten() -> SegmentList {
         let items = (0..10).map(|n| {
             let mut segment = testing(n + 1, 10);
             segment.newest = n as i64 * 1_000_000;
             Arc::new(segment)
         });
-        Segments::new(items.collect())
+        SegmentList::new(items.collect())
     }
 
     #[test]

@@ -26,10 +26,10 @@ impl LogFile {
     pub(crate) fn rotate(&mut self) -> io::Result<()> {
         if self.state.get().rotating.is_some() {
             // The state has room for one note only.
-            self.archive.settle()?;
+            self.segments.settle()?;
         }
-        let name = self.archive.next_name();
-        let home = self.archive.home().to_owned();
+        let name = self.segments.next_name();
+        let home = self.segments.home().to_owned();
         let unfinished = name.unfinished(&home, Coding::Plain);
         let fresh = self.fresh(&unfinished)?;
         let (segment, outcome) = match self.segment(name) {
@@ -50,7 +50,7 @@ impl LogFile {
         let end = segment.base + segment.len;
         let path = segment.path.clone();
         {
-            let segments = Arc::clone(self.archive.push(segment));
+            let segments = Arc::clone(self.segments.push(segment));
             let mut published = self.view.lock();
             published.segments = segments;
             published.file = Arc::clone(&self.file);
@@ -59,7 +59,7 @@ impl LogFile {
         }
         self.state.revise(|state| state.begin_file(end, self.dev, self.ino));
         fault::point("rotate.published");
-        let settled = self.archive.settle();
+        let settled = self.segments.settle();
         fault::point("rotate.catalogued");
         // Synced or not: from the note and the files a start makes the same of it.
         let noted = self.state.update(false, |state| {
@@ -69,7 +69,7 @@ impl LogFile {
         });
         fault::point("rotate.done");
         if let Err(error) = settled.and(noted) {
-            log::warn!("can't note that {} was rotated yet: {error}", self.archive.home().display());
+            log::warn!("can't note that {} was rotated yet: {error}", self.segments.home().display());
         }
         log::info!("rotated: {}", path.display());
         Ok(())
@@ -94,7 +94,7 @@ impl LogFile {
         let modified = seen.modified.duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap_or_default();
         let head = self.state.get().head.clone();
         Ok(Segment {
-            path: name.path(self.archive.home(), Coding::Plain),
+            path: name.path(self.segments.home(), Coding::Plain),
             name,
             coding: Coding::Plain,
             epoch: seen.epoch,

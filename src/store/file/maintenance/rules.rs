@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 
 use super::schedule::end_of_period;
 use crate::config::{Every, Rotate};
-use crate::store::file::segments::segment_set::Archive;
+use crate::store::file::segments::segment_set::SegmentSet;
 
 /// Delay before a step that failed is tried again.
 pub(crate) const RETRY_INTERVAL: Duration = Duration::from_secs(5);
@@ -120,21 +120,21 @@ impl MaintenanceState {
     }
 
     /// Decides when maintenance is due again, for an active file of `len` bytes.
-    pub(crate) fn plan(&mut self, len: u64, archive: &Archive) {
+    pub(crate) fn plan(&mut self, len: u64, segments: &SegmentSet) {
         let now = Instant::now();
         let is_retrying = self.rotate_again_at.is_some_and(|at| now < at);
-        self.due_at_len = self.next_len(len, archive, is_retrying);
-        self.due_at = self.next_time(archive, is_retrying, now);
+        self.due_at_len = self.next_len(len, segments, is_retrying);
+        self.due_at = self.next_time(segments, is_retrying, now);
         self.is_idle = false;
     }
 
-    fn next_len(&self, len: u64, archive: &Archive, is_retrying: bool) -> u64 {
-        let segments = archive.segments();
+    fn next_len(&self, len: u64, segments: &SegmentSet, is_retrying: bool) -> u64 {
+        let list = segments.list();
         let by_len = self
             .max_len()
             .map(|max_len| if is_retrying { len + MAX_GROWTH_BETWEEN_RETRIES_BYTES } else { max_len });
-        let by_total = self.rules.max_total.filter(|_| !segments.items().is_empty());
-        let by_total = by_total.map(|total| total.get().saturating_sub(segments.stored()));
+        let by_total = self.rules.max_total.filter(|_| !list.items().is_empty());
+        let by_total = by_total.map(|total| total.get().saturating_sub(list.stored()));
         let by_space = self.rules.min_free.map(|min_free| {
             let left = self.free_bytes.saturating_sub(min_free) / 2;
             len.saturating_add(left.max(MIN_FREE_SPACE_CHECK_BYTES))
@@ -142,16 +142,16 @@ impl MaintenanceState {
         [by_len, by_total, by_space].into_iter().flatten().fold(u64::MAX, u64::min)
     }
 
-    fn next_time(&self, archive: &Archive, is_retrying: bool, now: Instant) -> Option<Instant> {
+    fn next_time(&self, segments: &SegmentSet, is_retrying: bool, now: Instant) -> Option<Instant> {
         let micros = now_micros();
         let until =
             |at: i64| Duration::from_micros(u64::try_from(at.saturating_sub(micros)).unwrap_or_default());
         let by_period = self.end_of_period(micros).map(until);
-        let by_age = self.rules.max_age.zip(archive.segments().items().first()).map(|(age, oldest)| {
+        let by_age = self.rules.max_age.zip(segments.list().items().first()).map(|(age, oldest)| {
             until(oldest.newest.saturating_add(i64::try_from(age.as_micros()).unwrap_or(i64::MAX)))
         });
         let by_space = self.rules.min_free.map(|_| FREE_SPACE_CHECK_INTERVAL);
-        let by_retry = (is_retrying || !archive.is_settled()).then_some(RETRY_INTERVAL);
+        let by_retry = (is_retrying || !segments.is_settled()).then_some(RETRY_INTERVAL);
         let by_backoff = self.backoff.and_then(|backoff| backoff.until.checked_duration_since(now));
         let wait = [by_period, by_age, by_space, by_retry, by_backoff].into_iter().flatten().min()?;
         // One millisecond more, so that the period or age has passed by then.

@@ -11,7 +11,7 @@ use crate::record::{LineFormat, escaped_message, parse_level, read_line};
 use crate::store::Selection;
 
 /// A selection, ready for blocks.
-pub(crate) struct Sieve {
+pub(crate) struct LineFilter {
     selection: Selection,
     /// the forms of the longest text that must be in the message
     needles: Vec<Finder<'static>>,
@@ -20,7 +20,7 @@ pub(crate) struct Sieve {
 /// Places of lines in a block, their line ends included.
 pub(crate) type Places = Vec<Range<u32>>;
 
-impl Sieve {
+impl LineFilter {
     pub(crate) fn new(selection: Selection) -> Self {
         let needles =
             selection.contains.iter().max_by_key(|text| text.len()).map_or_else(Vec::new, |longest| {

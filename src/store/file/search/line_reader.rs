@@ -7,7 +7,7 @@ use std::ops::Range;
 use memchr::{memchr, memrchr};
 
 use crate::store::Order;
-use crate::store::file::snapshot::Image;
+use crate::store::file::snapshot::LogSnapshot;
 
 /// How much is held in memory, in bytes.
 #[derive(Debug, Clone, Copy)]
@@ -36,8 +36,8 @@ impl Sizes {
 }
 
 /// A part of an image that is gone through once.
-pub(crate) struct Walk {
-    image: Image,
+pub(crate) struct LineReader {
+    snapshot: LogSnapshot,
     order: Order,
     /// what is still to be read; both ends are line ends, or the ends of the image
     left: Range<u64>,
@@ -45,17 +45,17 @@ pub(crate) struct Walk {
     long: Option<u64>,
     /// how much is read next
     next: usize,
-    block: usize,
+    block_bytes: usize,
     buffer: Vec<u8>,
     /// the whole lines in it, and where they stand in the image
-    piece: Range<usize>,
+    block: Range<usize>,
     start: u64,
     end: u64,
 }
 
 /// Whole lines, each with its line end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Piece<'b> {
+pub(crate) struct LineBlock<'b> {
     /// where they stand in the image
     pub(crate) start: u64,
     pub(crate) end: u64,
@@ -63,24 +63,24 @@ pub(crate) struct Piece<'b> {
     pub(crate) lines: &'b [u8],
 }
 
-impl Walk {
-    pub(crate) const fn new(image: Image, sizes: Sizes, order: Order, part: Range<u64>) -> Self {
+impl LineReader {
+    pub(crate) const fn new(snapshot: LogSnapshot, sizes: Sizes, order: Order, part: Range<u64>) -> Self {
         Self {
-            image,
+            snapshot,
             order,
             left: part,
             long: None,
             next: sizes.first,
-            block: sizes.block,
+            block_bytes: sizes.block,
             buffer: Vec::new(),
-            piece: 0..0,
+            block: 0..0,
             start: 0,
             end: 0,
         }
     }
 
-    pub(crate) const fn image(&self) -> &Image {
-        &self.image
+    pub(crate) const fn snapshot(&self) -> &LogSnapshot {
+        &self.snapshot
     }
 
     pub(crate) const fn order(&self) -> Order {
@@ -92,14 +92,14 @@ impl Walk {
     }
 
     /// What the last read gave.
-    pub(crate) fn piece(&self) -> Piece<'_> {
-        let lines = self.buffer.get(self.piece.clone()).unwrap_or_default();
-        Piece { start: self.start, end: self.end, lines }
+    pub(crate) fn block(&self) -> LineBlock<'_> {
+        let lines = self.buffer.get(self.block.clone()).unwrap_or_default();
+        LineBlock { start: self.start, end: self.end, lines }
     }
 
     /// Reads one block. Whole lines need not come of it: false.
     pub(crate) fn read(&mut self) -> io::Result<bool> {
-        (self.piece, self.start, self.end) = (0..0, 0, 0);
+        (self.block, self.start, self.end) = (0..0, 0, 0);
         let len = (self.next as u64).min(self.left.end.saturating_sub(self.left.start));
         if len == 0 {
             return Ok(false);
@@ -109,19 +109,19 @@ impl Walk {
             Order::Descending => self.left.end - len..self.left.end,
         };
         self.buffer.resize(len as usize, 0);
-        self.image.read_into(&mut self.buffer, part.start)?;
-        let small = self.next < self.block;
-        self.next = self.block;
+        self.snapshot.read_into(&mut self.buffer, part.start)?;
+        let small = self.next < self.block_bytes;
+        self.next = self.block_bytes;
         let whole = match self.order {
             Order::Ascending => self.forwards(&part, small),
             Order::Descending => self.backwards(&part, small),
         };
         let Some(whole) = whole else { return Ok(false) };
         (self.start, self.end) = (whole.start, whole.end);
-        self.piece = if whole.end - whole.start > self.block as u64 {
-            self.buffer.resize(self.block, 0);
-            self.image.read_into(&mut self.buffer, whole.end - self.block as u64)?;
-            0..self.block
+        self.block = if whole.end - whole.start > self.block_bytes as u64 {
+            self.buffer.resize(self.block_bytes, 0);
+            self.snapshot.read_into(&mut self.buffer, whole.end - self.block_bytes as u64)?;
+            0..self.block_bytes
         } else {
             (whole.start - part.start) as usize..(whole.end - part.start) as usize
         };

@@ -24,11 +24,11 @@ use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use tokio::sync::Semaphore;
 
-use self::filter::Sieve;
+use self::filter::LineFilter;
 use self::line_reader::Sizes;
 use self::scan::Scan;
-use self::time_search::Bisect;
-use crate::store::file::snapshot::Image;
+use self::time_search::TimeSearch;
+use crate::store::file::snapshot::LogSnapshot;
 use crate::store::{
     ByteSource, Cursor, Extent, Form, Order, Progress, Query, ReadError, Reading, Selection, StoreError,
 };
@@ -43,17 +43,18 @@ static TURNS: LazyLock<Semaphore> = LazyLock::new(|| {
 });
 
 /// Answers `query` from `image`.
-pub(crate) async fn answer(image: Image, query: Query) -> Result<Reading, ReadError> {
-    answer_in(image, query, Sizes::USUAL).await
+pub(crate) async fn answer(snapshot: LogSnapshot, query: Query) -> Result<Reading, ReadError> {
+    answer_in(snapshot, query, Sizes::USUAL).await
 }
 
-async fn answer_in(image: Image, query: Query, sizes: Sizes) -> Result<Reading, ReadError> {
+async fn answer_in(snapshot: LogSnapshot, query: Query, sizes: Sizes) -> Result<Reading, ReadError> {
     let Query { selection, order, cursor, limit, extent, form, progress } = query;
-    let mut part = 0..image.len();
-    let searcher = Searcher { image, sizes, sieve: Arc::new(Sieve::new(selection.clone())), progress };
+    let mut part = 0..snapshot.len();
+    let searcher =
+        Searcher { snapshot, sizes, filter: Arc::new(LineFilter::new(selection.clone())), progress };
     if let Some(cursor) = cursor {
-        let gone = |_| ReadError::Gone { oldest: searcher.image.start() };
-        let offset = searcher.image.offset_of(cursor).map_err(gone)?;
+        let gone = |_| ReadError::Gone { oldest: searcher.snapshot.start() };
+        let offset = searcher.snapshot.offset_of(cursor).map_err(gone)?;
         match order {
             Order::Ascending => part.start = offset,
             Order::Descending => part.end = searcher.before(offset).await?,
@@ -71,30 +72,31 @@ async fn answer_in(image: Image, query: Query, sizes: Sizes) -> Result<Reading, 
 
 /// Where somebody begins who follows `selection`, see [`LogStore::begin`](crate::store::LogStore::begin).
 pub(crate) async fn begin(
-    image: Image,
+    snapshot: LogSnapshot,
     selection: Selection,
     latest: Option<NonZeroU64>,
     progress: Progress,
 ) -> Result<Cursor, StoreError> {
-    let (mut part, since, until) = (0..image.len(), selection.since, selection.until);
-    let searcher = Searcher { image, sizes: Sizes::USUAL, sieve: Arc::new(Sieve::new(selection)), progress };
+    let (mut part, since, until) = (0..snapshot.len(), selection.since, selection.until);
+    let searcher =
+        Searcher { snapshot, sizes: Sizes::USUAL, filter: Arc::new(LineFilter::new(selection)), progress };
     if let Some(since) = since {
         part.start = searcher.bisect(since, part.clone()).await?;
     }
     let Some(latest) = latest else {
         let start = if since.is_some() { part.start } else { part.end };
-        return Ok(searcher.image.cursor_at(start));
+        return Ok(searcher.snapshot.cursor_at(start));
     };
     let mut within = part.clone();
     if let Some(until) = until {
         within.end = searcher.bisect(until, part.clone()).await?;
     }
     if within.is_empty() {
-        return Ok(searcher.image.cursor_at(part.end));
+        return Ok(searcher.snapshot.cursor_at(part.end));
     }
     let scan = searcher.scan(Order::Descending, within);
     let ends = searcher.count(scan, latest.get()).await?;
-    Ok(searcher.image.cursor_at(ends.map_or(part.end, |ends| ends.last.start)))
+    Ok(searcher.snapshot.cursor_at(ends.map_or(part.end, |ends| ends.last.start)))
 }
 
 struct Plan {
@@ -106,9 +108,9 @@ struct Plan {
 
 /// An image and what is looked for in it.
 struct Searcher {
-    image: Image,
+    snapshot: LogSnapshot,
     sizes: Sizes,
-    sieve: Arc<Sieve>,
+    filter: Arc<LineFilter>,
     progress: Box<dyn Fn() + Send + Sync>,
 }
 
@@ -120,7 +122,7 @@ struct Ends {
 
 impl Searcher {
     fn scan(&self, order: Order, part: Range<u64>) -> Scan {
-        Scan::new(self.image.clone(), self.sizes, Arc::clone(&self.sieve), order, part)
+        Scan::new(self.snapshot.clone(), self.sizes, Arc::clone(&self.filter), order, part)
     }
 
     /// Works on `state` until there is a result.
@@ -141,8 +143,8 @@ impl Searcher {
 
     /// Where the line begins that ends at `offset`.
     async fn before(&self, offset: u64) -> Result<u64, StoreError> {
-        let open = Arc::new(Sieve::new(crate::store::Selection::default()));
-        let scan = Scan::new(self.image.clone(), self.sizes, open, Order::Descending, 0..offset);
+        let open = Arc::new(LineFilter::new(crate::store::Selection::default()));
+        let scan = Scan::new(self.snapshot.clone(), self.sizes, open, Order::Descending, 0..offset);
         Ok(self.count(scan, 1).await?.map_or(0, |ends| ends.first.start))
     }
 
@@ -151,8 +153,8 @@ impl Searcher {
         if part.is_empty() {
             return Ok(part.start);
         }
-        let bisect = Bisect::new(self.image.clone(), instant, part);
-        let step = |bisect: &mut Bisect, until: Instant| loop {
+        let bisect = TimeSearch::new(self.snapshot.clone(), instant, part);
+        let step = |bisect: &mut TimeSearch, until: Instant| loop {
             let place = bisect.step()?;
             if place.is_some() || Instant::now() >= until {
                 return Ok(place);
@@ -195,7 +197,7 @@ impl Searcher {
         }
         match (extent, limit) {
             (Extent::First, Some(limit)) => self.read_some(part, order, limit, form, nothing).await,
-            (Extent::First, None) if order == Order::Ascending && self.sieve.is_open() => {
+            (Extent::First, None) if order == Order::Ascending && self.filter.is_open() => {
                 Ok(self.stream(part.clone(), order, None, form, part.end))
             }
             (Extent::First, None) => {
@@ -249,7 +251,7 @@ impl Searcher {
         let Some(last) = writing.last.clone() else { return Ok(self.nothing(nothing, &writing.form)) };
         if writing.is_done() {
             writing.close(&mut kept);
-            let (stopped, len) = (self.image.cursor_at(last.end), Some(kept.len() as u64));
+            let (stopped, len) = (self.snapshot.cursor_at(last.end), Some(kept.len() as u64));
             let blocks = stream::once(std::future::ready(Ok(Bytes::from(kept)))).boxed();
             return Ok(Reading { stopped, len, blocks });
         }
@@ -265,14 +267,14 @@ impl Searcher {
         };
         writing.scan = self.scan(order, window);
         let blocks = writing.stream(self.sizes.answer, VecDeque::from([kept]));
-        Ok(Reading { stopped: self.image.cursor_at(end.end), len: None, blocks })
+        Ok(Reading { stopped: self.snapshot.cursor_at(end.end), len: None, blocks })
     }
 
     fn nothing(&self, stopped: u64, form: &Form) -> Reading {
         let text = [form.open, form.close].concat();
         let len = Some(text.len() as u64);
         let blocks = stream::once(std::future::ready(Ok(Bytes::from(text)))).boxed();
-        Reading { stopped: self.image.cursor_at(stopped), len, blocks }
+        Reading { stopped: self.snapshot.cursor_at(stopped), len, blocks }
     }
 
     fn stream(
@@ -283,11 +285,11 @@ impl Searcher {
         form: Arc<Form>,
         stopped: u64,
     ) -> Reading {
-        let stopped = self.image.cursor_at(stopped);
+        let stopped = self.snapshot.cursor_at(stopped);
         // As it stands in the log: nothing has to be looked at.
-        if form.write.is_none() && self.sieve.is_open() && order == Order::Ascending && limit.is_none() {
+        if form.write.is_none() && self.filter.is_open() && order == Order::Ascending && limit.is_none() {
             let len = Some(window.end - window.start);
-            return Reading { stopped, len, blocks: self.image.stream(window) };
+            return Reading { stopped, len, blocks: self.snapshot.stream(window) };
         }
         let writing = Writing::new(self.scan(order, window), form, limit);
         Reading { stopped, len: None, blocks: writing.stream(self.sizes.answer, VecDeque::new()) }
@@ -322,7 +324,7 @@ impl Writing {
             self.opened = true;
             out.extend_from_slice(self.form.open.as_bytes());
         }
-        let image = self.scan.image().clone();
+        let snapshot = self.scan.snapshot().clone();
         loop {
             while self.left > 0
                 && out.len() < most
@@ -332,7 +334,7 @@ impl Writing {
                     out.extend_from_slice(self.form.between.as_bytes());
                 }
                 match &self.form.write {
-                    Some(write) => write(out, found.line, image.cursor_at(found.place.end)),
+                    Some(write) => write(out, found.line, snapshot.cursor_at(found.place.end)),
                     None => {
                         out.extend_from_slice(found.line);
                         out.push(b'\n');

@@ -6,15 +6,15 @@ use std::sync::Arc;
 
 use memchr::{memchr, memrchr};
 
-use super::filter::{Places, Sieve};
-use super::line_reader::{Sizes, Walk};
+use super::filter::{LineFilter, Places};
+use super::line_reader::{LineReader, Sizes};
 use crate::store::Order;
-use crate::store::file::snapshot::Image;
+use crate::store::file::snapshot::LogSnapshot;
 
 /// See the module.
 pub(crate) struct Scan {
-    walk: Walk,
-    sieve: Arc<Sieve>,
+    reader: LineReader,
+    filter: Arc<LineFilter>,
     sizes: Sizes,
     /// what of the block in hand is still to be looked at
     rest: Range<usize>,
@@ -34,10 +34,16 @@ pub(crate) struct Found<'b> {
 }
 
 impl Scan {
-    pub(crate) fn new(image: Image, sizes: Sizes, sieve: Arc<Sieve>, order: Order, part: Range<u64>) -> Self {
+    pub(crate) fn new(
+        snapshot: LogSnapshot,
+        sizes: Sizes,
+        filter: Arc<LineFilter>,
+        order: Order,
+        part: Range<u64>,
+    ) -> Self {
         Self {
-            walk: Walk::new(image, sizes, order, part),
-            sieve,
+            reader: LineReader::new(snapshot, sizes, order, part),
+            filter,
             sizes,
             rest: 0..0,
             from: 0,
@@ -45,24 +51,24 @@ impl Scan {
         }
     }
 
-    pub(crate) const fn image(&self) -> &Image {
-        self.walk.image()
+    pub(crate) const fn snapshot(&self) -> &LogSnapshot {
+        self.reader.snapshot()
     }
 
     /// Nothing is left.
     pub(crate) fn is_done(&self) -> bool {
-        self.places.is_empty() && self.rest.is_empty() && self.walk.is_done()
+        self.places.is_empty() && self.rest.is_empty() && self.reader.is_done()
     }
 
     /// The next line of the block in hand.
     pub(crate) fn next(&mut self) -> Option<Found<'_>> {
         let place = self.places.pop()?;
-        let piece = self.walk.piece();
+        let block = self.reader.block();
         let (start, end) = (self.from + place.start as usize, self.from + place.end as usize);
-        let line = piece.lines.get(start..end).unwrap_or_default();
+        let line = block.lines.get(start..end).unwrap_or_default();
         // a line that was cut is the only one of its piece
-        let cut = piece.end - piece.start - piece.lines.len() as u64;
-        let begin = piece.start + start as u64;
+        let cut = block.end - block.start - block.lines.len() as u64;
+        let begin = block.start + start as u64;
         let end = begin + cut + line.len() as u64;
         Some(Found { place: begin..end, line: line.strip_suffix(b"\n").unwrap_or(line) })
     }
@@ -70,15 +76,15 @@ impl Scan {
     /// Looks at what comes next, when [`Self::next`] has nothing more.
     pub(crate) fn read(&mut self) -> io::Result<()> {
         self.places.clear();
-        if self.rest.is_empty() && self.walk.read()? {
-            let piece = self.walk.piece();
-            let is_cut = piece.end - piece.start > piece.lines.len() as u64;
-            self.rest = if is_cut && !self.sieve.is_open() { 0..0 } else { 0..piece.lines.len() };
+        if self.rest.is_empty() && self.reader.read()? {
+            let block = self.reader.block();
+            let is_cut = block.end - block.start > block.lines.len() as u64;
+            self.rest = if is_cut && !self.filter.is_open() { 0..0 } else { 0..block.lines.len() };
         }
         let portion = self.portion();
         self.from = portion.start;
-        self.sieve.pick(self.walk.piece().lines.get(portion).unwrap_or_default(), &mut self.places);
-        if self.walk.order() == Order::Ascending {
+        self.filter.pick(self.reader.block().lines.get(portion).unwrap_or_default(), &mut self.places);
+        if self.reader.order() == Order::Ascending {
             self.places.reverse();
         }
         Ok(())
@@ -87,12 +93,12 @@ impl Scan {
     /// Takes whole lines off the rest.
     fn portion(&mut self) -> Range<usize> {
         let (rest, most) = (self.rest.clone(), self.sizes.portion);
-        if !self.sieve.is_slow() || rest.len() <= most {
+        if !self.filter.is_slow() || rest.len() <= most {
             self.rest = 0..0;
             return rest;
         }
-        let lines = self.walk.piece().lines;
-        match self.walk.order() {
+        let lines = self.reader.block().lines;
+        match self.reader.order() {
             Order::Ascending => {
                 let behind = lines.get(rest.start + most - 1..rest.end).unwrap_or_default();
                 let end = memchr(b'\n', behind).map_or(rest.end, |newline| rest.start + most + newline);

@@ -18,7 +18,7 @@ const TINY: Sizes = Sizes { first: 100, block: 700, portion: 150, kept: 900, ans
 /// The image of a log that holds `content`.
 struct Bench {
     _dir: tempfile::TempDir,
-    image: Image,
+    snapshot: LogSnapshot,
 }
 
 impl Bench {
@@ -29,13 +29,13 @@ impl Bench {
         let settings = Settings { path, format: LineFormat::Text, durability: Durability::Os, rotate: None };
         let (store, _committer) = FileStore::open(&settings, &dir.path().join("a.state"), 1024).unwrap();
         assert_eq!(store.end().position, content.len() as u64);
-        Self { image: Image::take(&store.shared.view), _dir: dir }
+        Self { snapshot: LogSnapshot::take(&store.shared.view), _dir: dir }
     }
 
     /// Where reading stopped, and the lines with their cursors.
     async fn read(&self, query: Query, sizes: Sizes) -> Result<(Cursor, Vec<(String, Cursor)>), ReadError> {
         let form = marked();
-        let reading = answer_in(self.image.clone(), Query { form, ..query }, sizes).await?;
+        let reading = answer_in(self.snapshot.clone(), Query { form, ..query }, sizes).await?;
         let (stopped, len) = (reading.stopped, reading.len);
         let blocks: Vec<Bytes> = reading.blocks.try_collect().await.unwrap();
         assert!(blocks.iter().all(|block| block.len() <= sizes.kept + 2 * sizes.block), "blocks are bounded");
@@ -244,7 +244,7 @@ proptest! {
         let (order, extent) = (if descends { Order::Descending } else { Order::Ascending }, if newest { Extent::Newest } else { Extent::First });
         let asked = Query {
             order, extent, limit: limit.and_then(NonZeroU64::new),
-            cursor: cursor.map(|offset| bench.image.cursor_at(offset)), ..query(selection)
+            cursor: cursor.map(|offset| bench.snapshot.cursor_at(offset)), ..query(selection)
         };
         let (stopped, found) = wait(bench.read(asked, TINY)).unwrap();
         let given: Vec<(String, u64)> = found.into_iter().map(|(line, cursor)| (line, cursor.position)).collect();
@@ -292,7 +292,7 @@ proptest! {
         let target = 1_795_410_149_805_789 + instant;
         let ends: Vec<u64> = std::iter::once(0).chain(memchr::memchr_iter(b'\n', &content).map(|at| at as u64 + 1)).collect();
         let from = ends[from.index(ends.len())];
-        let mut bisect = Bisect::new(bench.image, target, from..content.len() as u64);
+        let mut bisect = TimeSearch::new(bench.snapshot, target, from..content.len() as u64);
         let place = loop {
             if let Some(place) = bisect.step().unwrap() {
                 break place;
@@ -368,10 +368,10 @@ async fn what_was_done_is_told_and_a_reader_who_left_is_not_worked_for() {
         });
         Query { progress, ..query(Selection { regex, ..Selection::default() }) }
     };
-    answer(bench.image.clone(), slow()).await.unwrap();
+    answer(bench.snapshot.clone(), slow()).await.unwrap();
     let whole = DONE.swap(0, Ordering::Relaxed);
     assert!(whole > 2, "{whole} turns");
-    let left = tokio::time::timeout(Duration::from_millis(20), answer(bench.image.clone(), slow())).await;
+    let left = tokio::time::timeout(Duration::from_millis(20), answer(bench.snapshot.clone(), slow())).await;
     assert!(left.is_err(), "it was quicker than it can be");
     let done = DONE.load(Ordering::Relaxed);
     tokio::time::sleep(Duration::from_millis(100)).await;

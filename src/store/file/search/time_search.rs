@@ -7,7 +7,7 @@ use std::ops::{ControlFlow, Range};
 use memchr::memchr;
 
 use crate::record::parse_time;
-use crate::store::file::snapshot::Image;
+use crate::store::file::snapshot::LogSnapshot;
 
 /// What is read at once in the beginning, and once the place is known that well.
 const SMALL: usize = 4 * 1024;
@@ -17,8 +17,8 @@ const LARGE: usize = 256 * 1024;
 const PREFIX: usize = 64;
 
 /// Looks for the first line at or after an instant.
-pub(crate) struct Bisect {
-    image: Image,
+pub(crate) struct TimeSearch {
+    snapshot: LogSnapshot,
     target: i64,
     /// lines with a time that begin before are before the instant, those that begin after are not
     low: u64,
@@ -30,11 +30,11 @@ pub(crate) struct Bisect {
     buffer: Vec<u8>,
 }
 
-impl Bisect {
+impl TimeSearch {
     /// In `part`, which begins and ends between lines.
-    pub(crate) fn new(image: Image, target: i64, part: Range<u64>) -> Self {
+    pub(crate) fn new(snapshot: LogSnapshot, target: i64, part: Range<u64>) -> Self {
         let mut this = Self {
-            image,
+            snapshot,
             target,
             low: part.start,
             high: part.end,
@@ -58,9 +58,9 @@ impl Bisect {
     /// One read. The place, once it is known: the lines before it with a time are before the instant, those from it on
     /// are not.
     pub(crate) fn step(&mut self) -> io::Result<Option<u64>> {
-        let (target, high, end) = (self.target, self.high, self.image.len());
+        let (target, high, end) = (self.target, self.high, self.snapshot.len());
         let mut found = None;
-        let outcome = self.probe.step(&self.image, &mut self.buffer, end, |start, time| {
+        let outcome = self.probe.step(&self.snapshot, &mut self.buffer, end, |start, time| {
             let is_before = time.is_some_and(|time| time < target);
             if start >= high || (time.is_some() && (!is_before || !self.last)) {
                 found = Some((start, is_before && start < high));
@@ -110,7 +110,7 @@ impl Starts {
 
     fn step(
         &mut self,
-        image: &Image,
+        snapshot: &LogSnapshot,
         buffer: &mut Vec<u8>,
         end: u64,
         mut visit: impl FnMut(u64, Option<i64>) -> ControlFlow<()>,
@@ -118,7 +118,7 @@ impl Starts {
         let len = (self.chunk as u64).min(end.saturating_sub(self.at)) as usize;
         self.chunk = (self.chunk * 2).min(LARGE);
         buffer.resize(len, 0);
-        image.read_into(buffer, self.at)?;
+        snapshot.read_into(buffer, self.at)?;
         let is_last = self.at + len as u64 >= end;
         let mut from = 0;
         loop {

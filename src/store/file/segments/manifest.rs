@@ -32,7 +32,7 @@ struct Document<S> {
 
 /// The file.
 #[derive(Debug)]
-pub(crate) struct Catalogue {
+pub(crate) struct Manifest {
     path: PathBuf,
     identity: String,
 }
@@ -44,7 +44,7 @@ pub(crate) struct Entries {
     pub(crate) segments: Vec<Segment>,
 }
 
-impl Catalogue {
+impl Manifest {
     /// The one that belongs to a state.
     pub(crate) fn beside(state_path: &Path, identity: &str) -> Self {
         Self { path: state_path.with_extension("segments"), identity: identity.to_owned() }

@@ -92,13 +92,13 @@ impl Name {
 
 /// What a file beside the active one is by its name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Beside {
+pub(crate) enum SiblingFile {
     Segment(Name, Coding),
     /// what is left of a rotation or a compression that was interrupted
     Unfinished,
 }
 
-impl Beside {
+impl SiblingFile {
     /// By the names of the active file and of the other; `None` for what is none of ours.
     pub(crate) fn of(active: &OsStr, other: &OsStr) -> Option<Self> {
         let rest = other.as_bytes().strip_prefix(active.as_bytes())?.strip_prefix(b".")?;
@@ -166,7 +166,7 @@ pub(crate) fn mtime_of(meta: &Metadata) -> i64 {
 
 /// All segments of a log, oldest first. Their cursors grow.
 #[derive(Debug, Default)]
-pub(crate) struct Segments {
+pub(crate) struct SegmentList {
     items: Vec<Arc<Segment>>,
     /// where each ends, as an offset from the first byte of the first one
     ends: Vec<u64>,
@@ -175,7 +175,7 @@ pub(crate) struct Segments {
     uncounted: bool,
 }
 
-impl Segments {
+impl SegmentList {
     pub(crate) fn new(items: Vec<Arc<Segment>>) -> Self {
         let mut this = Self { ends: Vec::with_capacity(items.len()), ..Self::default() };
         let mut len = 0;
@@ -266,8 +266,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn beside(other: &str) -> Option<Beside> {
-        Beside::of("a.log".as_ref(), other.as_ref())
+    fn beside(other: &str) -> Option<SiblingFile> {
+        SiblingFile::of("a.log".as_ref(), other.as_ref())
     }
 
     #[test]
@@ -281,8 +281,8 @@ mod tests {
         for coding in Coding::ALL {
             let path = name.path(home, coding);
             let other = path.file_name().unwrap().to_str().unwrap();
-            assert_eq!(beside(other), Some(Beside::Segment(name.clone(), coding)));
-            assert_eq!(beside(&format!("{other}.tmp")), Some(Beside::Unfinished));
+            assert_eq!(beside(other), Some(SiblingFile::Segment(name.clone(), coding)));
+            assert_eq!(beside(&format!("{other}.tmp")), Some(SiblingFile::Unfinished));
         }
         for other in [
             "a.log",
@@ -302,7 +302,7 @@ mod tests {
         }
     }
 
-    fn segments(lens: &[u64]) -> Segments {
+    fn segments(lens: &[u64]) -> SegmentList {
         let mut base = 5;
         let items = lens.iter().enumerate().map(|(index, len)| {
             // Every third one begins a new epoch, after a gap.
@@ -314,7 +314,7 @@ mod tests {
             base += len;
             Arc::new(segment)
         });
-        Segments::new(items.collect())
+        SegmentList::new(items.collect())
     }
 
     proptest! {

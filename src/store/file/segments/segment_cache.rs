@@ -20,7 +20,7 @@ const CHUNKS: usize = 8;
 
 /// What is kept of the segments that were read last.
 #[derive(Debug, Default)]
-pub(crate) struct Shelf {
+pub(crate) struct SegmentCache {
     files: Mutex<VecDeque<Arc<Opened>>>,
     chunks: Mutex<VecDeque<Chunk>>,
     /// a file was not what it should be: somebody has to look after all of them
@@ -46,7 +46,7 @@ struct Chunk {
     bytes: Arc<Vec<u8>>,
 }
 
-impl Shelf {
+impl SegmentCache {
     /// Fills `buffer` with the bytes of a segment from `at` on. They are all in it, and the file is the one that the
     /// segment was made of, or it is an error.
     pub(crate) fn read(&self, segment: &Segment, buffer: &mut [u8], at: u64) -> io::Result<()> {

@@ -11,8 +11,8 @@ use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 
-use super::manifest::{self, Catalogue, Entries};
-use super::segment::{Beside, Coding, Name, Segment, Segments, mtime_of};
+use super::manifest::{self, Entries, Manifest};
+use super::segment::{Coding, Name, Segment, SegmentList, SiblingFile, mtime_of};
 use crate::fault;
 use crate::store::file::published::View;
 use crate::store::file::state::durable_fs::sync_folder;
@@ -23,11 +23,11 @@ const SETTLED: Duration = Duration::from_secs(2);
 
 /// All segments.
 #[derive(Debug)]
-pub(crate) struct Archive {
+pub(crate) struct SegmentSet {
     /// the active file; links were followed
     home: PathBuf,
-    catalogue: Catalogue,
-    segments: Arc<Segments>,
+    manifest: Manifest,
+    list: Arc<SegmentList>,
     /// number of the next segment
     next: u64,
     /// the catalogue says something else
@@ -39,14 +39,14 @@ pub(crate) struct Archive {
     view: Arc<View>,
 }
 
-impl Archive {
+impl SegmentSet {
     /// Finds the segments of the log whose active file is `home`, and takes away what an interrupted rotation or
     /// compression left.
     pub(crate) fn open(home: PathBuf, state_path: &Path, state: &State, view: &Arc<View>) -> Self {
-        let catalogue = Catalogue::beside(state_path, &state.identity);
-        let entries = catalogue.read(&home);
+        let manifest = Manifest::beside(state_path, &state.identity);
+        let entries = manifest.read(&home);
         let rotating = state.rotating.as_ref();
-        let files = files_beside(&home);
+        let files = sibling_files(&home);
         let mut this = Self {
             next: [
                 entries.as_ref().map_or(1, |entries| entries.next),
@@ -56,8 +56,8 @@ impl Archive {
             .into_iter()
             .fold(1, u64::max),
             home,
-            catalogue,
-            segments: Arc::default(),
+            manifest,
+            list: Arc::default(),
             stale: false,
             unplaced: false,
             looked: None,
@@ -65,7 +65,7 @@ impl Archive {
         };
         let items = this.known(entries, rotating, &files, state).unwrap_or_else(|| this.adopt(&files));
         this.remove_doubles(&items, &files);
-        this.segments = Arc::new(Segments::new(items.into_iter().map(Arc::new).collect()));
+        this.list = Arc::new(SegmentList::new(items.into_iter().map(Arc::new).collect()));
         this
     }
 
@@ -140,8 +140,8 @@ impl Archive {
         &self.home
     }
 
-    pub(crate) const fn segments(&self) -> &Arc<Segments> {
-        &self.segments
+    pub(crate) const fn list(&self) -> &Arc<SegmentList> {
+        &self.list
     }
 
     /// They were found without a catalogue: somebody has to [place](Self::place) them.
@@ -156,7 +156,7 @@ impl Archive {
             base += segment.len;
             Arc::new(placed)
         };
-        self.segments = Arc::new(Segments::new(self.segments.items().iter().map(place).collect()));
+        self.list = Arc::new(SegmentList::new(self.list.items().iter().map(place).collect()));
         self.unplaced = false;
         base
     }
@@ -169,17 +169,17 @@ impl Archive {
     }
 
     /// Takes a new segment in; whoever publishes the active file's new state publishes it as well.
-    pub(crate) fn push(&mut self, segment: Segment) -> &Arc<Segments> {
+    pub(crate) fn push(&mut self, segment: Segment) -> &Arc<SegmentList> {
         let new = std::iter::once(Arc::new(segment));
-        let items = self.segments.items().iter().cloned().chain(new).collect();
-        self.segments = Arc::new(Segments::new(items));
+        let items = self.list.items().iter().cloned().chain(new).collect();
+        self.list = Arc::new(SegmentList::new(items));
         self.stale = true;
-        &self.segments
+        &self.list
     }
 
     /// Replaces a segment by another form of it.
     pub(crate) fn replace(&mut self, new: Segment) {
-        let mut items = self.segments.items().to_vec();
+        let mut items = self.list.items().to_vec();
         if let Some(place) = items.iter_mut().find(|segment| segment.seq() == new.seq()) {
             *place = Arc::new(new);
             self.stale = true;
@@ -189,7 +189,7 @@ impl Archive {
 
     /// Removes the oldest segments, for ever: first from what readers see, then their files.
     pub(crate) fn retire(&mut self, count: usize) -> io::Result<()> {
-        let items = self.segments.items().to_vec();
+        let items = self.list.items().to_vec();
         let (old, kept) = items.split_at(count.min(items.len()));
         if old.is_empty() {
             return Ok(());
@@ -211,7 +211,7 @@ impl Archive {
 
     /// Removes all of them. On an error the newer ones may be left.
     pub(crate) fn remove_all(&mut self) -> io::Result<()> {
-        let items = self.segments.items().to_vec();
+        let items = self.list.items().to_vec();
         if items.is_empty() {
             return Ok(());
         }
@@ -228,7 +228,7 @@ impl Archive {
     }
 
     fn unlink(&self, segment: &Segment) -> io::Result<()> {
-        self.view.shelf().forget(&segment.path);
+        self.view.segment_cache().forget(&segment.path);
         match fs::remove_file(&segment.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             other => other,
@@ -238,7 +238,7 @@ impl Archive {
     /// Brings the catalogue up to date.
     pub(crate) fn settle(&mut self) -> io::Result<()> {
         if self.stale {
-            self.catalogue.write(&self.home, self.next, self.segments.items())?;
+            self.manifest.write(&self.home, self.next, self.list.items())?;
             self.stale = false;
         }
         Ok(())
@@ -251,7 +251,7 @@ impl Archive {
     /// Looks whether somebody else removed or altered segments, and lets those go. Looks at the folder only, unless
     /// that was changed or a reader was astonished.
     pub(crate) fn look(&mut self) {
-        let suspicion = self.view.shelf().take_suspicion();
+        let suspicion = self.view.segment_cache().take_suspicion();
         let folder = self.home.parent().unwrap_or_else(|| Path::new("/"));
         let changed = fs::metadata(folder).ok().map(|meta| mtime_of(&meta));
         if changed.is_some() && changed == self.looked && !suspicion {
@@ -260,14 +260,14 @@ impl Archive {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let settled = |at: &i64| (now.as_nanos() as i64).saturating_sub(*at) > SETTLED.as_nanos() as i64;
         self.looked = changed.filter(settled);
-        let items = self.segments.items();
+        let items = self.list.items();
         let (kept, gone): (Vec<_>, Vec<_>) = items.iter().cloned().partition(|segment| segment.is_there());
         if gone.is_empty() {
             return;
         }
         tell_missing(gone.len());
         for segment in gone {
-            self.view.shelf().forget(&segment.path);
+            self.view.segment_cache().forget(&segment.path);
         }
         self.stale = true;
         self.publish(kept);
@@ -277,8 +277,8 @@ impl Archive {
     }
 
     fn publish(&mut self, items: Vec<Arc<Segment>>) {
-        self.segments = Arc::new(Segments::new(items));
-        self.view.lock().segments = Arc::clone(&self.segments);
+        self.list = Arc::new(SegmentList::new(items));
+        self.view.lock().segments = Arc::clone(&self.list);
     }
 }
 
@@ -293,15 +293,17 @@ fn tell_missing(count: usize) {
 type Files = BTreeMap<u64, Vec<(Name, Coding)>>;
 
 /// Lists the segments beside the active file, and removes what is not finished.
-fn files_beside(home: &Path) -> Files {
+fn sibling_files(home: &Path) -> Files {
     let mut files = Files::new();
     let (Some(folder), Some(active)) = (home.parent(), home.file_name()) else { return files };
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let names: Vec<OsString> = entries.map(|entry| entry.file_name()).collect();
     for other in names {
-        match Beside::of(active, &other) {
-            Some(Beside::Segment(name, coding)) => files.entry(name.seq).or_default().push((name, coding)),
-            Some(Beside::Unfinished) => remove(&folder.join(other)),
+        match SiblingFile::of(active, &other) {
+            Some(SiblingFile::Segment(name, coding)) => {
+                files.entry(name.seq).or_default().push((name, coding))
+            }
+            Some(SiblingFile::Unfinished) => remove(&folder.join(other)),
             None => {}
         }
     }

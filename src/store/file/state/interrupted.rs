@@ -8,7 +8,7 @@ use std::path::Path;
 use super::durable_fs::rename_new;
 use super::state_file::{State, StateFile};
 use crate::store::file::segments::segment::Coding;
-use crate::store::file::segments::segment_set::Archive;
+use crate::store::file::segments::segment_set::SegmentSet;
 
 /// Before the active file is opened at a start: where a rotation was interrupted between its two renames, the second
 /// one.
@@ -51,7 +51,7 @@ pub(crate) fn finish_rotation(state: &mut StateFile, file: &File, home: &Path) -
 
 /// Finishes a clear that was interrupted. A file that is longer than what was to be cleared holds lines that came
 /// later: those stay, with everything before them.
-pub(crate) fn finish_clear(state: &mut StateFile, file: &File, archive: &mut Archive) -> io::Result<()> {
+pub(crate) fn finish_clear(state: &mut StateFile, file: &File, segments: &mut SegmentSet) -> io::Result<()> {
     let known = state.get();
     let Some(to) = known.clearing_to else { return Ok(()) };
     let meta = file.metadata()?;
@@ -59,7 +59,7 @@ pub(crate) fn finish_clear(state: &mut StateFile, file: &File, archive: &mut Arc
     if same && meta.size() > to.saturating_sub(known.base) {
         return state.update(true, |state| state.clearing_to = None);
     }
-    archive.remove_all()?;
+    segments.remove_all()?;
     if same {
         file.set_len(0)?;
         file.sync_all()?;

@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::durable_fs::{out_of_space, sync_folder};
+use super::durable_fs::{is_out_of_space, sync_folder};
 
 const BLOCK: u64 = 64 * 1024;
 
@@ -22,7 +22,7 @@ pub(crate) fn cut_torn_tail(file: &File, path: &Path) -> io::Result<u64> {
     }
     match keep_aside(file, path, whole..len) {
         Ok(()) => {}
-        Err(error) if out_of_space(&error) => return cut_first(file, path, whole..len),
+        Err(error) if is_out_of_space(&error) => return cut_first(file, path, whole..len),
         Err(error) => return Err(error),
     }
     file.set_len(whole)?;

@@ -11,7 +11,7 @@ use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::durable_fs::{out_of_space, sync_folder};
+use super::durable_fs::{is_out_of_space, sync_folder};
 use super::fingerprint::Fingerprint;
 use crate::store::file::segments::segment::Segment;
 
@@ -112,7 +112,7 @@ impl StateFile {
         let opened =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
         let file = match opened {
-            Err(error) if out_of_space(&error) => None,
+            Err(error) if is_out_of_space(&error) => None,
             other => Some(other?),
         };
         let newest = file
@@ -125,7 +125,7 @@ impl StateFile {
         if !known {
             // Both slots, so that later writes never need space.
             match this.write().and_then(|()| this.write()).and_then(|()| sync_folder(path)) {
-                Err(error) if out_of_space(&error) => {
+                Err(error) if is_out_of_space(&error) => {
                     log::warn!("no room for {}: cursors will not outlive this process", path.display());
                     this.file = None;
                 }

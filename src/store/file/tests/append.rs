@@ -35,7 +35,7 @@ async fn many_senders_one_file() {
     }
 }
 
-/// Worker threads that append without rest: what shares a thread with the committer goes on nevertheless.
+/// BackgroundThread threads that append without rest: what shares a thread with the committer goes on nevertheless.
 #[tokio::test]
 async fn records_of_another_thread_leave_this_one_time() {
     let bench = Bench::new(Durability::Os);

@@ -28,7 +28,7 @@ async fn what_comes_after_a_clear_is_kept_though_the_disk_goes_on_by_itself() {
         let before = append("before");
         let clear = store.clear();
         // The committer takes both, and the disk is busy with the record when the next one comes.
-        while store.shared.inbox.waiting() > 0 {
+        while store.shared.append_buffer.waiting() > 0 {
             tokio::task::yield_now().await;
         }
         let message = format!("after {round}");
