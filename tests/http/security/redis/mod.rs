@@ -1,7 +1,7 @@
 //! Limits that instances share through a real Redis: exact, atomic, and told to clients as those in memory are.
 
-mod away;
-mod places;
+mod unavailable;
+mod urls;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

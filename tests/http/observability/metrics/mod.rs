@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::{Value, json};
 
 use self::exposition::Exposition;
-use super::admin::ask;
 use crate::harness::{KEY, ROOT, Response, Server, Setup, eventually, route};
+use crate::security::admin_socket::ask;
 
 const AUTH: [(&str, &str); 2] = [("API-KEY", KEY), ("ROOT-PASS", ROOT)];
 

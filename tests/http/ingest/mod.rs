@@ -1,0 +1,9 @@
+//! Tests of writing: request bodies become lines of the log.
+
+mod compressed;
+mod encryption;
+mod fast_path;
+mod large_bodies;
+mod lines;
+mod parameters;
+mod sources;

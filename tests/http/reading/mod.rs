@@ -1,0 +1,6 @@
+//! Tests of reading: lines of the log become answers.
+
+mod lnav;
+mod log_routes;
+mod searches;
+mod selection;
