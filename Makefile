@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help run test test-rust test-api test-web test-system check fmt clippy msrv msrv-lint doc deny advisories \
-	fuzz-smoke coverage miri deb lint-deb bench bench-scale bench-micro bench-setup layout setup toolchain clean
+	fuzz-smoke coverage miri deb lint-deb bench bench-scale bench-micro bench-setup setup toolchain clean
 
 # rustup installs cargo here, and a shell that is older than rustup does not know the folder; nginx is in sbin.
 export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/sbin
@@ -158,10 +158,6 @@ bench-scale: bench-setup ## measure what growth costs: keys, addresses, limits, 
 
 bench-micro: toolchain ## measure single functions of the hot path
 	@cargo bench --locked --bench micro -- $(BENCH)
-
-layout: toolchain ## make the order of functions in the program anew, after changes of its start or of the hot path
-	@tools/install-packages.sh 'the order of functions' valgrind:valgrind
-	@python3 benches/layout.py
 
 # The benchmarks leave out what is missing, except python3 and wrk.
 bench-setup: toolchain

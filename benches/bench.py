@@ -197,7 +197,7 @@ def bars(results: Results, syncs: list[measure.Sync], starts: list[float]) -> li
         at_least("batch of 100 c64, disk: of os", 0.85, results.ratio(batch, "disk", "os")),
         at_least("batch of 1000 c64, os: records/s of the batch of 100", 1.0, larger),
         at_most("single c64, os: p99 of bare hyper's", 3.0, results.ratio(single, "os", "bare", "p99_ms")),
-        at_most("idle memory", 8, results.most(modes, "idle_mb"), " MB"),
+        at_most("idle memory", 12, results.most(modes, "idle_mb"), " MB"),
         at_most("peak memory in every row", 32, results.most(modes, "peak_mb"), " MB"),
         at_most("start to READY, empty log", 20, statistics.median(starts) * 1e3 if starts else None, " ms"),
         at_least("single c64 over kept-alive TLS: of plain", 0.7, results.ratio(single, "tls", "os")),
