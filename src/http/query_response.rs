@@ -1,4 +1,4 @@
-//! TlsSocket that a reader selects, as an answer: found beside the event loop, in constant memory, and only so many
+//! Records that a reader selects, as an answer: found beside the event loop, in constant memory, and only so many
 //! searches at once.
 
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! TlsSocket as they travel to followers, made once for all who want the same at the same place.
+//! Records as they travel to followers, made once for all who want the same at the same place.
 //!
 //! A block is the records of one piece of the log, selected and encoded. Blocks that were made lately are kept, so that a
 //! thousand followers cost one read and one encoding; a follower that is far behind makes its own, and holds one at a time.

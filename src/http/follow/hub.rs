@@ -33,7 +33,7 @@ pub(crate) struct FollowerHub {
 pub(crate) struct Tick {
     /// where the log ended when the round began
     pub(crate) end: Cursor,
-    /// counts the changes after which those who follow are auth_epoch again
+    /// counts the changes after which those who follow are judged again
     pub(crate) auth_epoch: u64,
 }
 

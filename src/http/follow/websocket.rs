@@ -1,4 +1,4 @@
-//! TlsSocket as messages of WebSocket (RFC 6455), over a connection of HTTP/1.1 that was taken over.
+//! Records as messages of WebSocket (RFC 6455), over a connection of HTTP/1.1 that was taken over.
 //!
 //! Frames of records are made once for all followers, as a server's frames have no mask. Between them stand our own
 //! control frames; what a client says beside its own is read and thrown away.

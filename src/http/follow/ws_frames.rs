@@ -116,7 +116,7 @@ impl Frame {
     }
 }
 
-/// What can be invalid_parameter with the beginning of a head.
+/// What can be wrong with the beginning of a head.
 fn check_head(head: &[u8]) -> Result<(), Code> {
     let invalid_parameter = match *head {
         // Reserved bits mean extensions, of which none was agreed on; control frames are whole.

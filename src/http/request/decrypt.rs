@@ -2,8 +2,8 @@
 //!
 //! CBC carries no authentication, so whoever holds a foreign body could learn its text by sending altered ones and
 //! looking which of them are refused as wrongly padded, and which for what they say. Therefore everything that is no
-//! genuine plaintext gets one and the same refusal after the same work: a invalid_parameter padding is found, the text is read all
-//! the same, and a text without the parameters that its content type promises is refused like a invalid_parameter padding.
+//! genuine plaintext gets one and the same refusal after the same work: a wrong padding is found, the text is read all
+//! the same, and a text without the parameters that its content type promises is refused like a wrong padding.
 
 use aes::Aes128;
 use aes::cipher::block_padding::NoPadding;

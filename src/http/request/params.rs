@@ -274,7 +274,7 @@ pub(crate) enum Batch<'a> {
 }
 
 impl Batch<'_> {
-    /// All of the entries, or the first thing that is invalid_parameter with them.
+    /// All of the entries, or the first thing that is wrong with them.
     pub(crate) fn entries(&self) -> Result<Cow<'_, [BatchEntry<'_>]>, Problem> {
         match self {
             Self::Read(entries) => Ok(Cow::Borrowed(entries)),
@@ -299,7 +299,7 @@ fn not_json(why: String) -> Problem {
     Problem::bad_request("The body must be a JSON object.").because(why)
 }
 
-/// serde's words for a invalid_parameter type quote the value, which may be a secret.
+/// serde's words for a wrong type quote the value, which may be a secret.
 fn describe(error: &serde_json::Error) -> String {
     match error.classify() {
         serde_json::error::Category::Data => {

@@ -49,7 +49,7 @@ async fn save_batch(call: Arc<AdmittedRequest>, input: Input) -> Answer {
     finish(&call, begun).await
 }
 
-/// TlsSocket in the queue. The body that they came in is not needed while they wait for the disk: of many large ones at
+/// Records in the queue. The body that they came in is not needed while they wait for the disk: of many large ones at
 /// once that is most of the memory.
 struct PendingAppend {
     saved: usize,

@@ -33,12 +33,12 @@ pub(crate) async fn metrics(call: &Arc<AdmittedRequest>) -> Answer {
 fn describe(app: &App, found: &Statistics, maintenance: bool) -> String {
     let mut page = Page(String::with_capacity(8 * 1024));
     let (instance_state, tally) = (&app.instance_state, &app.instance_state.tally);
-    page.family("moca_records_total", "counter", "TlsSocket stored since the start.");
+    page.family("moca_records_total", "counter", "Records stored since the start.");
     for (level, count) in Level::ALL.iter().zip(found.records) {
         page.sample("moca_records_total", &[("level", &level.as_str().to_ascii_lowercase())], count);
     }
     page.counter("moca_bytes_total", "Bytes of the lines of stored records.", found.bytes);
-    let help = "TlsSocket accepted and not stored: below the level of the log.";
+    let help = "Records accepted and not stored: below the level of the log.";
     page.counter("moca_filtered_total", help, tally.all_filtered());
     page.family("moca_refused_total", "counter", "Requests not served, by reason.");
     for reason in Reason::ALL {

@@ -1,5 +1,5 @@
 //! Which requests may take the short way: a whole `POST` of one record as JSON, in one piece, whose head holds nothing
-//! that any rule or handler would recognize at but its key, its length and what kind of answer it wants.
+//! that any rule or handler would look at but its key, its length and what kind of answer it wants.
 //!
 //! Everything else is left untouched for the long way, also what is malformed: nothing is refused here.
 

@@ -18,7 +18,7 @@ use crate::http::route::Route;
 use crate::record::Level;
 use crate::store::{self, AppendTicket, Entry, QueueFull, Saved, Source};
 
-/// A key that a connection has shown, so that the next record needs no recognize-up.
+/// A key that a connection has shown, so that the next record needs no look-up.
 pub(crate) struct CachedKey {
     policy: Arc<Policy>,
     presented: String,
