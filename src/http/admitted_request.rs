@@ -18,6 +18,7 @@ use super::request::decompress::{Codings, decode};
 use super::request::decrypt;
 use super::request::decrypt::Decryption;
 use super::request::params::{BodyKind, Params};
+use super::request::search_limit::Search;
 use super::response::problem::Problem;
 use super::route::Route;
 use crate::guard::{ClientAddr, Key, PathRule, Quota, Refusal};
@@ -343,6 +344,23 @@ impl AdmittedRequest {
             tokio::time::sleep(key.entry.delay).await;
         }
         Ok(key)
+    }
+
+    /// Reads the body and finishes the checks of an operator's route: the key and the root password.
+    pub(crate) async fn authorize_operator(self: &Arc<Self>) -> Result<(), Problem> {
+        async fn authorize(call: Arc<AdmittedRequest>, input: Input) -> Result<(), Problem> {
+            let params = call.params(&input)?;
+            call.authorize(&params).await.map(|_| ())
+        }
+        self.with_input(authorize).await
+    }
+
+    /// Begins a search for this request.
+    ///
+    /// # Errors
+    /// 503 while as many searches are under way as `max_searches` allows.
+    pub(crate) fn begin_search(&self) -> Result<Search, Problem> {
+        Search::begin(&self.app.searches, self.policy.files.http.max_searches, &self.state)
     }
 
     /// HEAD is checked like GET and changes nothing.

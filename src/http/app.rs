@@ -5,18 +5,24 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use http::StatusCode;
 use tokio_util::sync::CancellationToken;
 
-use super::follow::hub::FollowerHub;
+use super::connection::stream::UnparsedRequests;
+use super::follow::hub::{FollowContext, FollowerHub, PermissionState};
 use super::observe::access_log::AccessLog;
+use super::observe::access_log::line::{Outcome, RequestLine};
 use super::observe::counters::RequestCounters;
-use super::observe::request_trace::RefusalLog;
+use super::observe::refusal_log::{Explanation, RefusalDetails, RefusalLog, redacted_words};
+use super::observe::request_trace::{DebugContext, Trace};
 use super::policy::Policy;
-use super::query_response::Searches;
 use super::request::body::Budget;
 use super::request::cpu_pool::CpuPool;
+use super::request::search_limit::Searches;
 use super::response::problem::Problem;
+use super::route::Route;
 use crate::config::LogName;
+use crate::guard::ClientAddr;
 use crate::guard::Guard;
 use crate::net::certificate::Identity;
 use crate::store::LogStore;
@@ -32,8 +38,8 @@ pub struct App {
     /// what the operator wants to know of the process
     pub instance_state: InstanceState,
     pub(crate) policy: ArcSwap<Policy>,
-    pub(crate) access_log: Option<AccessLog>,
-    pub(crate) refusal_log: RefusalLog,
+    pub(crate) access_log: Option<Arc<AccessLog>>,
+    pub(crate) refusal_log: Arc<RefusalLog>,
     pub(crate) identity: ArcSwapOption<Identity>,
     pub(crate) budget: Arc<Budget>,
     pub(crate) searches: Arc<Searches>,
@@ -85,7 +91,7 @@ impl App {
             policy: ArcSwap::from_pointee(policy),
             identity: ArcSwapOption::empty(),
             access_log: None,
-            refusal_log: RefusalLog::default(),
+            refusal_log: Arc::default(),
             budget: Arc::default(),
             searches: Arc::default(),
             cpu_pool: CpuPool::new(),
@@ -98,7 +104,7 @@ impl App {
     #[must_use]
     pub fn with_access_log(mut self, access_log: AccessLog) -> Self {
         access_log.switch(self.policy().access_log);
-        self.access_log = Some(access_log);
+        self.access_log = Some(Arc::new(access_log));
         self
     }
 
@@ -121,6 +127,53 @@ impl App {
     /// Counts a request that is not served.
     pub(crate) fn count(&self, problem: &Problem) {
         self.instance_state.tally.refused(problem.counted());
+    }
+
+    /// Begins the trace of a request, when the access log or `debug` is on.
+    pub(crate) fn begin_trace<B>(
+        &self,
+        policy: &Policy,
+        client: ClientAddr,
+        request: &http::Request<B>,
+    ) -> Option<Arc<Trace>> {
+        let debug = policy.files.server.debug;
+        if !(debug || policy.access_log) {
+            return None;
+        }
+        let access_log = self.access_log.as_ref().filter(|_| policy.access_log).cloned();
+        let debug = debug.then(|| {
+            let route = Route::of(request.uri().path(), &self.name);
+            DebugContext {
+                guard: Arc::clone(&self.guard),
+                refusal_log: Arc::clone(&self.refusal_log),
+                rules: Arc::clone(&policy.rules),
+                rule_paths: route
+                    .map(|route| policy.paths(route).map(str::to_owned).to_vec())
+                    .unwrap_or_default(),
+            }
+        });
+        Some(Trace::begin(access_log, debug, client, request))
+    }
+
+    /// Counts and logs the refusal of a connection or of a head that never became a request. Returns the answer as bytes;
+    /// the connection is closed after it.
+    pub(crate) fn refuse_connection(&self, client: ClientAddr, problem: Problem) -> Vec<u8> {
+        let policy = self.policy();
+        self.count(&problem);
+        let status = RefusalDetails::status(&problem);
+        if policy.access_log
+            && let Some(access_log) = &self.access_log
+        {
+            let bytes = problem.body().len() as u64;
+            access_log.note(&RequestLine::nothing(), &Outcome { client: &client, user: None, status, bytes });
+        }
+        if policy.files.server.debug {
+            self.refusal_log.explain(|| {
+                let text = format!("no request, from {client}: {status}, {}", redacted_words(&problem));
+                Explanation { client, key: None, text }
+            });
+        }
+        policy.raw_refusal(problem.closing())
     }
 
     /// TCP connections that are accepted from now on speak TLS as `identity`, or plain HTTP without one. Those that
@@ -147,6 +200,41 @@ impl App {
     #[must_use]
     pub fn policy(&self) -> Arc<Policy> {
         self.policy.load_full()
+    }
+}
+
+impl UnparsedRequests for App {
+    fn refuse_unparsed(&self, peer: ClientAddr, status: StatusCode) -> Vec<u8> {
+        let problem = match status {
+            StatusCode::PAYLOAD_TOO_LARGE => Problem::too_large(self.policy().files.http.request_max_size),
+            StatusCode::REQUEST_TIMEOUT => Problem::request_timeout(),
+            StatusCode::URI_TOO_LONG => Problem::new(status, "The request target is too long."),
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
+                Problem::new(status, "The header section is too large.")
+            }
+            _ => Problem::new(StatusCode::BAD_REQUEST, "Malformed HTTP request."),
+        };
+        self.refuse_connection(peer, problem)
+    }
+}
+
+impl FollowContext for App {
+    fn store(&self) -> &dyn LogStore {
+        &*self.store
+    }
+
+    fn hub(&self) -> &FollowerHub {
+        &self.followers
+    }
+
+    fn permission_state(&self) -> PermissionState {
+        let policy = self.policy();
+        let maintenance = self.guard.maintenance().is_on(policy.rules());
+        PermissionState { policy: Arc::as_ptr(&policy) as usize, maintenance }
+    }
+
+    fn stop(&self) -> CancellationToken {
+        self.draining.clone()
     }
 }
 

@@ -4,8 +4,10 @@
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 
 use super::follow::ws_frames;
+use super::observe::refusal_log::RefusalDetails;
+use super::request::params::READ_PARAMETERS;
 use super::request::params::{BodyKind, Params};
-use super::request::read_params::{NAMES, ReadRequest};
+use super::request::read_params::ReadRequest;
 use super::response::problem::Problem;
 use super::route::Route;
 use super::routes::download_logs;
@@ -52,7 +54,7 @@ pub fn selection(query: &str, body: &[u8], line: &[u8]) {
                     assert!(admitted || !asked.selection.is_all());
                 }
             }
-            Err(problem) => assert!(NAMES.iter().any(|name| problem.words().starts_with(name))),
+            Err(problem) => assert!(READ_PARAMETERS.iter().any(|name| problem.words().starts_with(name))),
         }
     }
 }

@@ -24,7 +24,8 @@ pub(crate) mod route;
 pub(crate) mod routes;
 pub(crate) mod server;
 
+pub use crate::net::acceptor::Socket;
 pub use app::App;
 pub use observe::access_log::AccessLog;
 pub use policy::Policy;
-pub use server::listeners::{Listeners, Socket};
+pub use server::listeners::Listeners;

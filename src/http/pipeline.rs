@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
-use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
@@ -20,9 +20,11 @@ use tower_service::Service;
 use super::admitted_request::{AdmittedRequest, Refused};
 use super::app::App;
 use super::connection::state::{ConnectionState, Expired, Phase};
-use super::follow::takeover;
+use super::follow::serve::http2_response;
+use super::follow::takeover::{Following, TakeoverSlot};
 use super::observe::request_trace::{AccessLogGuard, Part, Trace};
 use super::policy::Policy;
+use super::request::head::check_head;
 use super::response::problem::Problem;
 use super::response::success;
 use super::route::{METHODS, Route};
@@ -94,32 +96,25 @@ impl<B: Body<Data = Bytes> + Unpin> Body for AnswerBody<B> {
     }
 }
 
-/// The body type of warp's answers, which has no public name.
-pub(crate) type WarpBody = <warp::reply::Response as HasBody>::Body;
-
-pub(crate) trait HasBody {
-    type Body;
-}
-
-impl<B> HasBody for Response<B> {
-    type Body = B;
-}
-
 /// Answers one request.
 pub(crate) async fn answer<H: Handlers>(
     app: Arc<App>,
     state: Arc<ConnectionState>,
+    takeovers: Option<Arc<TakeoverSlot>>,
     peer: ClientAddr,
     handlers: H,
     request: Request<Incoming>,
-) -> Result<Response<AnswerBody<WarpBody>>, Infallible> {
+) -> Result<
+    Response<impl Body<Data = Bytes, Error = impl std::error::Error + Send + Sync + 'static> + Send + Unpin>,
+    Infallible,
+> {
     state.request_begins(!request.body().is_end_stream());
     let policy = app.policy();
     let origin = request.headers().get(header::ORIGIN).cloned();
     // Whoever asks first whether to send a body is not told to send it when nobody reads it.
     let expects = request.headers().contains_key(header::EXPECT);
     let client = client_addr(peer, request.headers(), &policy.files.http);
-    let trace = Trace::begin(&app, &policy, client, &request);
+    let trace = app.begin_trace(&policy, client, &request);
     let mut end = trace.clone().map(|trace| Box::new(AccessLogGuard::of(trace)));
     let began = trace.as_ref().and_then(|trace| trace.now());
     let mut checked = check(&app, &policy, &state, client, trace.as_ref(), request);
@@ -177,13 +172,15 @@ pub(crate) async fn answer<H: Handlers>(
     if let Some(end) = &mut end {
         end.status = response.status().as_u16();
     }
-    if let Some(start) = takeover::Following::take(&mut response) {
-        if state.is_stream() {
-            response = response.map(|_| start.into_body());
-        } else {
-            // The connection drops this future, and serves what follows in another way.
-            state.set_takeover(start.into_takeover(response, &policy.files.http, end));
-            return pending().await;
+    if let Some(start) = Following::take(&mut response) {
+        match takeovers {
+            Some(takeovers) => {
+                // The connection drops this future, and a follower goes on with the connection.
+                takeovers.put(start.into_takeover(response, &policy.files.http, end));
+                state.enter(Phase::Following);
+                return pending().await;
+            }
+            None => response = http2_response(start, response),
         }
     }
     state.enter(Phase::Answering);
@@ -270,7 +267,7 @@ fn check(
     if let Err(refusal) = app.guard.check_address(rules, &client, Instant::now()) {
         return Checked::refused(refusal.into(), request.into_body());
     }
-    if let Err(problem) = well_formed(&request, state, policy) {
+    if let Err(problem) = check_head(&request, state, &policy.files.http) {
         return problem.into();
     }
     let (parts, body) = request.into_parts();
@@ -297,7 +294,7 @@ fn check(
     if route == Route::Status {
         let text = concat!("MocaFileLog(", env!("CARGO_PKG_VERSION"), ") is working...");
         let mut response = success::text(Bytes::from_static(text.as_bytes()));
-        response.headers_mut().insert(header::CACHE_CONTROL, success::NO_STORE);
+        response.headers_mut().insert(header::CACHE_CONTROL, crate::http::response::headers::NO_STORE);
         return Checked::Answer { response, body: Some(body) };
     }
     if route == Route::OpenApi {
@@ -318,72 +315,6 @@ fn check(
         Ok(call) => Checked::AdmittedRequest(Arc::new(call)),
         Err(refused) => Checked::Refused(refused),
     }
-}
-
-/// What hyper lets pass but a server must not (RFC 9112, section 6.1: request smuggling), and the size of the head.
-fn well_formed(request: &Request<Incoming>, state: &ConnectionState, policy: &Policy) -> Result<(), Problem> {
-    let headers = request.headers();
-    if let Some(coding) = headers.get(header::TRANSFER_ENCODING) {
-        // hyper takes Content-Length out where both stand, so the head is looked at as it came. One that can't be
-        // seen, because it came in a row with another request, is refused: nobody pipelines chunked bodies.
-        if state.head_names(b"content-length") != Some(false) {
-            let detail = "Content-Length together with Transfer-Encoding.";
-            return Err(Problem::bad_request(detail).closing());
-        }
-        // hyper undoes the last coding only, and hands on what is below as if it were the body.
-        let one = headers.get_all(header::TRANSFER_ENCODING).iter().count() == 1;
-        if !one || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
-            let detail = "This Transfer-Encoding is not supported.";
-            return Err(Problem::new(StatusCode::NOT_IMPLEMENTED, detail).closing());
-        }
-    }
-    state.forget_head();
-    // RFC 9112, section 3.2.
-    if request.version() == Version::HTTP_11 && headers.get_all(header::HOST).iter().count() != 1 {
-        return Err(Problem::bad_request("Exactly one Host is needed.").closing());
-    }
-    if headers.get(header::HOST).is_some_and(|host| !is_host(host.as_bytes())) {
-        return Err(Problem::bad_request("The Host is malformed.").closing());
-    }
-    if request.version() == Version::HTTP_2 {
-        well_formed_in_2(request, policy)?;
-    }
-    let http = &policy.files.http;
-    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
-    if target as u64 > http.max_header_size {
-        return Err(Problem::new(StatusCode::URI_TOO_LONG, "The request target is too long.").closing());
-    }
-    let length: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
-    if length as u64 > http.max_header_size {
-        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-        return Err(Problem::new(status, "The header section is too large.").closing());
-    }
-    Ok(())
-}
-
-/// Whether nothing stands in it that ends a host and its port in a URL, or comes before them.
-pub(crate) fn is_host(value: &[u8]) -> bool {
-    !value.iter().any(|byte| matches!(byte, b' ' | b'\t' | b'/' | b'?' | b'#' | b'@' | b'\\'))
-}
-
-/// What hyper's HTTP/1 checks while it reads a head, and its HTTP/2 does not.
-fn well_formed_in_2(request: &Request<Incoming>, policy: &Policy) -> Result<(), Problem> {
-    let (headers, http) = (request.headers(), &policy.files.http);
-    // RFC 9113, section 8.3.1: `:authority` stands for Host; where both come, they say the same.
-    let mut hosts = headers.get_all(header::HOST).iter();
-    let named = match (request.uri().authority(), hosts.next(), hosts.next()) {
-        (Some(authority), Some(host), None) => host == authority.as_str(),
-        (Some(_), None, None) | (None, Some(_), None) => true,
-        _ => false,
-    };
-    if !named {
-        return Err(Problem::bad_request("Exactly one Host is needed."));
-    }
-    if headers.len() > http.max_headers as usize {
-        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-        return Err(Problem::new(status, "The header section is too large."));
-    }
-    Ok(())
 }
 
 /// `RateLimit` and `RateLimit-Policy` (IETF draft-ietf-httpapi-ratelimit-headers).

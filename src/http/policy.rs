@@ -7,7 +7,10 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Response};
 
 use super::connection::state::Timeouts;
+use super::response::head_writer::closing_response;
+use super::response::headers::TEXT;
 use super::response::prepared_heads::PreparedHeads;
+use super::response::problem::Problem;
 use super::route::{METHODS, Route};
 use crate::config::{Files, KeyDigest, KeyEntry, LogEntry, LogName};
 use crate::guard::{Key, Rules};
@@ -28,7 +31,7 @@ pub struct Policy {
     pub log: LogEntry,
     /// all files
     pub files: Files,
-    pub(crate) rules: Rules,
+    pub(crate) rules: Arc<Rules>,
     pub(crate) timeouts: Timeouts,
     /// requests are put down
     pub(crate) access_log: bool,
@@ -37,7 +40,7 @@ pub struct Policy {
     /// `Server` and the configured headers, on every answer
     fixed: Vec<(HeaderName, HeaderValue)>,
     /// what answers of the short way begin with; `None` = all requests go the long way
-    pub(crate) express: Option<Arc<PreparedHeads>>,
+    pub(crate) fast_path: Option<Arc<PreparedHeads>>,
     /// the two paths of each keyed route
     paths: Vec<[String; 2]>,
 }
@@ -52,7 +55,7 @@ impl Policy {
             fixed.push((header::SERVER, HeaderValue::from_static(server)));
         }
         let mut this = Self {
-            rules: Rules::new(&files),
+            rules: Arc::new(Rules::new(&files)),
             timeouts: Timeouts::new(&files.http),
             operator: Arc::new(Key::new(KeyEntry {
                 name: "operator".into(),
@@ -63,15 +66,27 @@ impl Policy {
             fixed,
             log,
             files,
-            express: None,
+            fast_path: None,
         };
-        this.express = PreparedHeads::new(&this).map(Arc::new);
+        if this.permits_fast_path() {
+            this.fast_path = PreparedHeads::new(|response| this.apply_headers(response, None)).map(Arc::new);
+        }
         this
+    }
+
+    /// Reports whether no option looks at more of a request than the fast path does.
+    fn permits_fast_path(&self) -> bool {
+        let Files { http, server, system, .. } = &self.files;
+        let by_peer =
+            http.forwarded_secret.is_none() && http.real_ip_header.is_none() && http.proxies_count.is_none();
+        let unobserved = !server.debug && !self.access_log;
+        let unconditional = system.force_headers.is_empty() && !system.force_referer;
+        by_peer && unobserved && unconditional && http.keep_alive
     }
 
     /// The rules of the guard.
     #[must_use]
-    pub const fn rules(&self) -> &Rules {
+    pub fn rules(&self) -> &Rules {
         &self.rules
     }
 
@@ -94,6 +109,18 @@ impl Policy {
             }
         }
         self.allow_origin(headers, origin);
+    }
+
+    /// Returns the answer to a request that is refused, with the headers of every answer.
+    pub(crate) fn refusal(&self, problem: Problem) -> Response<Bytes> {
+        let mut response = problem.into_response();
+        self.apply_headers(&mut response, None);
+        response
+    }
+
+    /// Returns the same as bytes, for a connection that is closed afterwards: its request never became one.
+    pub(crate) fn raw_refusal(&self, problem: Problem) -> Vec<u8> {
+        closing_response(&self.refusal(problem))
     }
 
     /// The Origin is echoed on an exact match only; `*` never stands together with credentials.
@@ -135,7 +162,7 @@ impl Policy {
         let methods = HeaderValue::from_static(METHODS);
         let mut response = Response::new(Bytes::from_static(b"allowed."));
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, super::response::success::TEXT);
+        headers.insert(header::CONTENT_TYPE, TEXT);
         headers.insert(header::ALLOW, HeaderValue::from_static(METHODS));
         headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, named(&cors.methods, methods));
         headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, named(&cors.headers, wanted));

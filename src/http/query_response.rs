@@ -2,53 +2,17 @@
 //! searches at once.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
 use futures_util::StreamExt;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 
 use super::admitted_request::{AdmittedRequest, Input};
-use super::connection::state::ConnectionState;
 use super::request::read_params::ReadRequest;
 use super::response::problem::Problem;
 use super::response::record_format::{RecordFormat, write_object};
-use super::response::success;
-use super::response::success::Answer;
-use super::routes::get_logs::{cursor_header, streaming};
-use crate::store::{CursorKey, Extent, Form, Order, Query, ReadError};
-
-/// Searches that are under way. A read without a selection is none.
-#[derive(Debug, Default)]
-pub(crate) struct Searches(AtomicU32);
-
-/// One search, which ends when this is dropped.
-pub(crate) struct Search {
-    searches: Arc<Searches>,
-    state: Arc<ConnectionState>,
-}
-
-impl Search {
-    pub(crate) fn begin(call: &AdmittedRequest) -> Result<Self, Problem> {
-        let searches = Arc::clone(&call.app.searches);
-        let most = call.policy.files.http.max_searches;
-        let room = searches.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |running| {
-            (running < most).then_some(running + 1)
-        });
-        if room.is_err() {
-            return Err(Problem::overloaded("Too many searches at once."));
-        }
-        call.state.search_begins();
-        Ok(Self { searches, state: Arc::clone(&call.state) })
-    }
-}
-
-impl Drop for Search {
-    fn drop(&mut self) {
-        self.state.search_ends();
-        self.searches.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
+use super::response::success::{Answer, streaming};
+use crate::store::{Cursor, CursorKey, Extent, Form, Order, Query, ReadError};
 
 /// What a route gives where nothing else is asked for.
 pub(crate) struct ReadDefaults {
@@ -74,7 +38,7 @@ async fn ask_with(call: Arc<AdmittedRequest>, input: Input) -> Result<ReadReques
 pub(crate) async fn records(call: &Arc<AdmittedRequest>, asked: ReadRequest, usual: ReadDefaults) -> Answer {
     let store = &call.app.store;
     let key = store.cursor_key();
-    let search = if asked.selection.is_all() { None } else { Some(Search::begin(call)?) };
+    let search = if asked.selection.is_all() { None } else { Some(call.begin_search()?) };
     let output = asked.output.or(usual.output);
     let state = Arc::clone(&call.state);
     let query = Query {
@@ -102,7 +66,7 @@ pub(crate) async fn records(call: &Arc<AdmittedRequest>, asked: ReadRequest, usu
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, output.unwrap_or(RecordFormat::Json).media_type());
     headers.extend(reading.len.map(|len| (CONTENT_LENGTH, HeaderValue::from(len))));
-    success::keep_private(headers);
+    crate::http::response::headers::keep_private(headers);
     cursor_header(call, &mut response, reading.stopped);
     Ok(response)
 }
@@ -129,5 +93,23 @@ fn form(output: Option<RecordFormat>, key: CursorKey) -> Form {
             });
             Form { open: "[", between: ",", close: "]", write: Some(write) }
         }
+    }
+}
+
+/// Every line as it stands in the file, oldest first.
+pub(crate) const EVERYTHING: ReadDefaults = ReadDefaults {
+    order: Order::Ascending,
+    limit: None,
+    extent: Extent::First,
+    output: Some(RecordFormat::Text),
+};
+
+/// Name of the header that says where a read stopped.
+pub(crate) const CURSOR: &str = "moca-cursor";
+
+pub(crate) fn cursor_header(call: &AdmittedRequest, response: &mut warp::reply::Response, cursor: Cursor) {
+    let text = call.app.store.cursor_key().encode(cursor);
+    if let Ok(value) = HeaderValue::from_str(&text) {
+        response.headers_mut().insert(CURSOR, value);
     }
 }

@@ -5,9 +5,18 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use nix::time::{ClockId, clock_gettime};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::http::connection::state::{Millis, now};
+/// A point on the coarse monotonic clock, milliseconds. Coarse: five times cheaper to read, right within 4 ms.
+pub(crate) type Millis = u64;
+
+/// The coarse monotonic clock.
+pub(crate) fn now() -> Millis {
+    // This clock exists on every Linux since 2.6.32; without it nothing would ever expire.
+    clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE)
+        .map_or(0, |time| time.tv_sec() as u64 * 1000 + time.tv_nsec() as u64 / 1_000_000)
+}
 
 /// See the module. The timer itself is pinned where the future that waits lives.
 pub(crate) struct LazyDeadline<'t> {

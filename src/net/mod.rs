@@ -1,8 +1,12 @@
-//! Sockets. Knows no protocol.
+//! Sockets: accepting, limiting, encrypting and timing connections. Knows no protocol above TLS.
 
+pub(crate) mod acceptor;
 pub mod certificate;
+pub(crate) mod connection_limiter;
 pub(crate) mod deadline;
 pub(crate) mod peer_credentials;
-pub(crate) mod tls_socket;
+pub(crate) mod refusal;
+pub(crate) mod shutdown;
+pub(crate) mod tls;
 pub(crate) mod transport;
 pub(crate) mod trust_store;

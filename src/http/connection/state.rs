@@ -7,10 +7,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use hyper::body::Incoming;
-use nix::time::{ClockId, clock_gettime};
 
 use crate::config::HttpSettings;
-use crate::http::follow::takeover::Takeover;
+use crate::net::deadline::{Millis, now};
 
 /// The phases of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,16 +62,6 @@ pub(crate) enum Expired {
     Answer,
     /// the client does not read its answer: close
     Stalled,
-}
-
-/// A point on the coarse monotonic clock, milliseconds. Coarse: five times cheaper to read, right within 4 ms.
-pub(crate) type Millis = u64;
-
-/// The coarse monotonic clock.
-pub(crate) fn now() -> Millis {
-    // This clock exists on every Linux since 2.6.32; without it nothing would ever expire.
-    clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE)
-        .map_or(0, |time| time.tv_sec() as u64 * 1000 + time.tv_nsec() as u64 / 1_000_000)
 }
 
 /// How long each phase may take, milliseconds.
@@ -140,8 +129,6 @@ pub(crate) struct ConnectionState {
     is_stream: bool,
     /// of HTTP/2: what the client still sends and nobody reads
     unread: Mutex<Option<Box<Incoming>>>,
-    /// of HTTP/1: what takes the connection over
-    takeover: Mutex<Option<Box<Takeover>>>,
     /// since when a search for this request is under way; 0 = there is none
     searching_since: AtomicU64,
     timeouts: Timeouts,
@@ -161,7 +148,6 @@ impl ConnectionState {
             head: Mutex::new(Vec::new()),
             is_stream: false,
             unread: Mutex::new(None),
-            takeover: Mutex::new(None),
             searching_since: AtomicU64::new(0),
             timeouts,
         }
@@ -238,18 +224,9 @@ impl ConnectionState {
         self.is_stream
     }
 
-    /// The connection is to be taken over: hyper has nothing more to do with it.
-    pub(crate) fn set_takeover(&self, takeover: Takeover) {
-        *self.takeover.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(takeover));
-        self.enter(Phase::Following);
-    }
-
-    /// What takes the connection over, when everything before it is written.
-    pub(crate) fn take_takeover(&self) -> Option<Box<Takeover>> {
-        if self.phase() != Phase::Following || self.blocked_since.load(Ordering::Relaxed) != 0 {
-            return None;
-        }
-        self.takeover.lock().unwrap_or_else(PoisonError::into_inner).take()
+    /// Reports whether a follower may take the connection over: everything before the takeover is written.
+    pub(crate) fn is_ready_for_takeover(&self) -> bool {
+        self.phase() == Phase::Following && self.blocked_since.load(Ordering::Relaxed) == 0
     }
 
     /// A piece of a body was read.

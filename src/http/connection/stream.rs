@@ -12,16 +12,19 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::state::{ConnectionState, Expired, Phase};
 use crate::guard::ClientAddr;
-use crate::http::app::App;
-use crate::http::observe::request_trace::refused_bare;
-use crate::http::response::problem::Problem;
 use crate::net::transport::Transport;
+
+/// Answers clients whose bytes never became a request.
+pub(crate) trait UnparsedRequests: Send + Sync {
+    /// Counts and logs the refusal, and returns the answer as bytes.
+    fn refuse_unparsed(&self, peer: ClientAddr, status: StatusCode) -> Vec<u8>;
+}
 
 /// See the module.
 pub(crate) struct ConnectionStream<S> {
     inner: S,
     state: Arc<ConnectionState>,
-    app: Arc<App>,
+    refusals: Arc<dyn UnparsedRequests>,
     peer: ClientAddr,
     /// bytes that go out instead of those hyper wrote, and how many of them are out
     instead: Option<(Vec<u8>, usize)>,
@@ -35,11 +38,16 @@ pub(crate) struct ConnectionStream<S> {
 }
 
 impl<S: Transport> ConnectionStream<S> {
-    pub(crate) const fn new(inner: S, state: Arc<ConnectionState>, app: Arc<App>, peer: ClientAddr) -> Self {
+    pub(crate) const fn new(
+        inner: S,
+        state: Arc<ConnectionState>,
+        refusals: Arc<dyn UnparsedRequests>,
+        peer: ClientAddr,
+    ) -> Self {
         Self {
             inner,
             state,
-            app,
+            refusals,
             peer,
             instead: None,
             ahead: Bytes::new(),
@@ -59,11 +67,6 @@ impl<S: Transport> ConnectionStream<S> {
         &mut self.inner
     }
 
-    /// What it is a connection of.
-    pub(crate) fn app(&self) -> Arc<App> {
-        Arc::clone(&self.app)
-    }
-
     /// Takes what was given back.
     pub(crate) fn take_unread(&mut self) -> Bytes {
         std::mem::take(&mut self.ahead)
@@ -79,23 +82,11 @@ impl<S: Transport> ConnectionStream<S> {
     }
 
     fn refusal(&self, status: StatusCode) -> Vec<u8> {
-        let policy = self.app.policy();
-        let http = &policy.files.http;
         let status = match status {
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => self.state.why_too_large(),
             other => other,
         };
-        let problem = match status {
-            StatusCode::PAYLOAD_TOO_LARGE => Problem::too_large(http.request_max_size),
-            StatusCode::REQUEST_TIMEOUT => Problem::request_timeout(),
-            StatusCode::URI_TOO_LONG => Problem::new(status, "The request target is too long."),
-            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
-                Problem::new(status, "The header section is too large.")
-            }
-            _ => Problem::new(StatusCode::BAD_REQUEST, "Malformed HTTP request."),
-        };
-        refused_bare(&self.app, &policy, self.peer, &problem);
-        problem.into_raw(&policy)
+        self.refusals.refuse_unparsed(self.peer, status)
     }
 
     fn poll_instead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -11,28 +11,26 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::block::{Block, BlockFormat};
-use super::hub::{FollowerHub, FollowerPermit, Tick};
-use crate::guard::{ClientAddr, Key};
-use crate::http::app::App;
-use crate::http::policy::Policy;
+use super::hub::{FollowContext, FollowerHub, FollowerPermit, Tick};
 use crate::store::{Cursor, ReadError};
 
 /// See the module. It holds a cursor, and nothing of the log.
 pub(crate) struct Follower {
-    app: Arc<App>,
+    context: Arc<dyn FollowContext>,
     pub(crate) shape: BlockFormat,
     at: Cursor,
     /// records that may still come
     left: Option<u64>,
     /// of pieces
     most: u64,
-    client: ClientAddr,
-    key: Arc<Key>,
-    policy: Arc<Policy>,
+    would_admit: WouldAdmit,
     rounds: watch::Receiver<Tick>,
     auth_epoch: u64,
     _seat: FollowerPermit,
 }
+
+/// Reports whether the caller would be admitted if it asked now.
+pub(crate) type WouldAdmit = Box<dyn Fn() -> bool + Send + Sync>;
 
 /// What a follower gets.
 #[derive(Debug, Clone)]
@@ -52,29 +50,15 @@ const RESTS: [Duration; 3] = [Duration::ZERO, Duration::from_millis(50), Duratio
 
 impl Follower {
     pub(crate) fn new(
-        app: &Arc<App>,
-        policy: &Arc<Policy>,
-        client: ClientAddr,
-        key: Arc<Key>,
+        context: Arc<dyn FollowContext>,
+        would_admit: WouldAdmit,
         shape: BlockFormat,
         at: Cursor,
         limit: Option<u64>,
     ) -> Self {
-        let (seat, rounds) = FollowerHub::enter(app);
+        let (seat, rounds) = FollowerHub::enter(&context);
         let auth_epoch = rounds.borrow().auth_epoch;
-        Self {
-            app: Arc::clone(app),
-            shape,
-            at,
-            left: limit,
-            most: u64::MAX,
-            client,
-            key,
-            policy: Arc::clone(policy),
-            rounds,
-            auth_epoch,
-            _seat: seat,
-        }
+        Self { context, shape, at, left: limit, most: u64::MAX, would_admit, rounds, auth_epoch, _seat: seat }
     }
 
     /// Pieces of no more than so many bytes.
@@ -85,7 +69,12 @@ impl Follower {
 
     /// Cancelled when the instance stops.
     pub(crate) fn stopping(&self) -> CancellationToken {
-        self.app.draining.clone()
+        self.context.stop()
+    }
+
+    /// Returns the instance that it follows.
+    pub(crate) fn context(&self) -> &Arc<dyn FollowContext> {
+        &self.context
     }
 
     /// What comes; it ends after anything but a block.
@@ -107,15 +96,15 @@ impl Follower {
             let news = self.rounds.wait_for(|round| at < round.end || round.auth_epoch != auth_epoch).await;
             let Ok(round) = news.map(|round| *round) else { return FollowEvent::Failed };
             if round.auth_epoch != auth_epoch {
-                if !self.may_go_on() {
+                if !(self.would_admit)() {
                     return FollowEvent::Refused;
                 }
                 self.auth_epoch = round.auth_epoch;
                 continue;
             }
-            let followers = &self.app.followers;
-            let size = followers.piece_size().min(self.most);
-            let block = match followers.blocks.get(&*self.app.store, &self.shape, at, size).await {
+            let hub = self.context.hub();
+            let size = hub.piece_size().min(self.most);
+            let block = match hub.blocks.get(self.context.store(), &self.shape, at, size).await {
                 Ok(block) => block,
                 Err(ReadError::Gone { oldest }) => {
                     // The log was cleared under an open stream, which goes on with what is left.
@@ -151,17 +140,5 @@ impl Follower {
             }
             return FollowEvent::Block(block);
         }
-    }
-
-    /// After a reload or maintenance: whether somebody who asks now would be let in, as far as that can have changed.
-    fn may_go_on(&mut self) -> bool {
-        let now = self.app.policy();
-        if self.client == ClientAddr::Local {
-            return true;
-        }
-        let entry = now.files.keys.iter().find(|entry| entry.digest == self.key.entry.digest);
-        let same_key = entry.is_some_and(|entry| *entry == self.key.entry);
-        let same_password = now.files.system.root_pass == self.policy.files.system.root_pass;
-        same_key && same_password && self.app.guard.would_admit(now.rules(), &self.client)
     }
 }

@@ -13,10 +13,34 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 use super::block::Blocks;
-use crate::http::app::App;
-use crate::store::Cursor;
+use crate::store::{Cursor, LogStore};
+
+/// What followers need of the instance.
+pub(crate) trait FollowContext: Send + Sync {
+    /// Returns the store of the log.
+    fn store(&self) -> &dyn LogStore;
+
+    /// Returns the hub of the instance.
+    fn hub(&self) -> &FollowerHub;
+
+    /// Returns a value that changes whenever a follower may have lost its permission.
+    fn permission_state(&self) -> PermissionState;
+
+    /// Returns the token that is cancelled when the instance stops.
+    fn stop(&self) -> CancellationToken;
+}
+
+/// The state on which the permissions of followers depend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PermissionState {
+    /// Address of the configuration in force.
+    pub(crate) policy: usize,
+    /// Whether the instance is in maintenance.
+    pub(crate) maintenance: bool,
+}
 
 /// What all followers of an instance share.
 #[derive(Debug, Default)]
@@ -50,11 +74,11 @@ const MAX_CHUNK_BYTES_IN_USE: u64 = 32 * 1024 * 1024;
 const CHUNK_BYTES: std::ops::RangeInclusive<u64> = 4 * 1024..=64 * 1024;
 
 /// One who follows.
-pub(crate) struct FollowerPermit(Arc<App>);
+pub(crate) struct FollowerPermit(Arc<dyn FollowContext>);
 
 impl Drop for FollowerPermit {
     fn drop(&mut self) {
-        self.0.followers.count.fetch_sub(1, Ordering::Relaxed);
+        self.0.hub().count.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -65,14 +89,14 @@ impl FollowerHub {
     }
 
     /// One more follower, and what it listens to.
-    pub(crate) fn enter(app: &Arc<App>) -> (FollowerPermit, watch::Receiver<Tick>) {
-        let this = &app.followers;
+    pub(crate) fn enter(context: &Arc<dyn FollowContext>) -> (FollowerPermit, watch::Receiver<Tick>) {
+        let this = context.hub();
         this.count.fetch_add(1, Ordering::Relaxed);
-        let seat = FollowerPermit(Arc::clone(app));
+        let seat = FollowerPermit(Arc::clone(context));
         let round =
-            this.round.get_or_init(|| watch::Sender::new(Tick { end: app.store.end(), auth_epoch: 0 }));
+            this.round.get_or_init(|| watch::Sender::new(Tick { end: context.store().end(), auth_epoch: 0 }));
         // Also starts the thread.
-        let _ = this.thread(app);
+        let _ = this.thread(context);
         this.arrived.notify_one();
         (seat, round.subscribe())
     }
@@ -84,8 +108,11 @@ impl FollowerHub {
     }
 
     /// Does `work` on the followers' thread; on this one where there is none. Dropped, the work is dropped.
-    pub(crate) async fn run(app: &Arc<App>, work: impl Future<Output = ()> + Send + 'static) {
-        match app.followers.thread(app) {
+    pub(crate) async fn run(
+        context: &Arc<dyn FollowContext>,
+        work: impl Future<Output = ()> + Send + 'static,
+    ) {
+        match context.hub().thread(context) {
             Some(thread) => {
                 let mut task = AbortOnDrop(thread.spawn(work));
                 // It panics only where everything else ends with it.
@@ -95,12 +122,12 @@ impl FollowerHub {
         }
     }
 
-    fn thread(&self, app: &Arc<App>) -> Option<&Handle> {
+    fn thread(&self, context: &Arc<dyn FollowContext>) -> Option<&Handle> {
         let thread = self.thread.get_or_init(|| {
             let runtime = Builder::new_current_thread().enable_time().max_blocking_threads(4).build();
             let runtime = runtime.inspect_err(|error| log::warn!("no thread for followers: {error}")).ok()?;
             let handle = runtime.handle().clone();
-            let rounds = rounds(Arc::downgrade(app), Arc::clone(&self.arrived));
+            let rounds = rounds(Arc::downgrade(context), Arc::clone(&self.arrived));
             let spawned = std::thread::Builder::new().name("followers".into()).spawn(move || {
                 runtime.block_on(rounds);
                 runtime.shutdown_background();
@@ -121,33 +148,32 @@ impl Drop for AbortOnDrop {
 }
 
 /// Tells followers what is new, until the instance is gone.
-async fn rounds(app: Weak<App>, arrived: Arc<Notify>) {
-    let mut laws = None;
+async fn rounds(context: Weak<dyn FollowContext>, arrived: Arc<Notify>) {
+    let mut last: Option<PermissionState> = None;
     loop {
-        let Some(this) = app.upgrade() else { return };
-        if this.followers.count() == 0 {
+        let Some(this) = context.upgrade() else { return };
+        if this.hub().count() == 0 {
             drop(this);
             // Seldom enough that it does not show, often enough that the thread ends with the instance.
             drop(timeout(Duration::from_secs(60), arrived.notified()).await);
             continue;
         }
-        let changed = this.store.changed();
+        let stored = this.store().changed();
         drop(this);
-        drop(timeout(PERMISSION_CHECK_INTERVAL, changed).await);
-        let Some(this) = app.upgrade() else { return };
-        let (policy, maintenance) = (this.policy(), this.guard.maintenance().is_on(this.policy().rules()));
-        let law = (Arc::as_ptr(&policy) as usize, maintenance);
-        let amended = laws.replace(law).is_some_and(|before| before != law);
-        let end = this.store.end();
-        if let Some(round) = this.followers.round.get() {
+        drop(timeout(PERMISSION_CHECK_INTERVAL, stored).await);
+        let Some(this) = context.upgrade() else { return };
+        let permissions = this.permission_state();
+        let changed = last.replace(permissions).is_some_and(|before| before != permissions);
+        let end = this.store().end();
+        if let Some(round) = this.hub().round.get() {
             round.send_if_modified(|round| {
-                let next = Tick { end, auth_epoch: round.auth_epoch + u64::from(amended) };
+                let next = Tick { end, auth_epoch: round.auth_epoch + u64::from(changed) };
                 let news = next != *round;
                 *round = next;
                 news
             });
         }
-        drop((policy, this));
+        drop(this);
         // Behind everybody who was woken: each had its turn before the next round begins.
         tokio::task::yield_now().await;
         sleep(TICK_INTERVAL).await;

@@ -7,6 +7,7 @@
 pub(crate) mod block;
 pub(crate) mod follower;
 pub(crate) mod hub;
+pub(crate) mod serve;
 pub(crate) mod socket_writer;
 pub(crate) mod sse;
 pub(crate) mod takeover;

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::http::connection::state::{Millis, now};
+use crate::net::deadline::{Millis, now};
 
 /// See the module.
 pub(crate) struct SocketWriter<S> {

@@ -16,12 +16,11 @@ use super::follower::{FollowEvent, Follower};
 use super::socket_writer::SocketWriter;
 use super::takeover::Takeover;
 use super::takeover::raw_head;
-use crate::http::connection::state::now;
 use crate::http::connection::stream::ConnectionStream;
-use crate::http::pipeline::WarpBody;
-use crate::http::routes::get_logs::streaming;
-use crate::http::server::http1::Shutdown;
+use crate::http::response::success::streaming;
+use crate::net::deadline::now;
 use crate::net::deadline::{LazyDeadline, timer};
+use crate::net::shutdown::Shutdown;
 use crate::net::transport::Transport;
 use crate::store::StoreError;
 
@@ -120,7 +119,7 @@ pub(crate) async fn serve<S: Transport>(
 }
 
 /// Events as the body of an answer, until the instance stops: HTTP/2 lets streams end by themselves.
-pub(crate) fn body(follower: Follower) -> WarpBody {
+pub(crate) fn body(follower: Follower) -> warp::reply::Response {
     let stopping = follower.stopping();
     let hello = stream::once(ready(Ok(Bytes::from_static(SSE_PREAMBLE))));
     let events = unfold(Some(Box::pin(follower.given())), move |given| {
@@ -145,5 +144,5 @@ pub(crate) fn body(follower: Follower) -> WarpBody {
             }
         }
     });
-    streaming(hello.chain(events)).into_body()
+    streaming(hello.chain(events))
 }

@@ -25,11 +25,11 @@ use super::follower::FollowEvent;
 use super::socket_writer::SocketWriter;
 use super::takeover::{Takeover, Times, raw_head};
 use super::ws_frames::{CLOSE, ClientMessage, Code, Frames, PING, PONG};
-use crate::http::connection::state::{Millis, now};
 use crate::http::connection::stream::ConnectionStream;
 use crate::http::response::problem::Problem;
-use crate::http::server::http1::Shutdown;
 use crate::net::deadline::{LazyDeadline, timer};
+use crate::net::deadline::{Millis, now};
+use crate::net::shutdown::Shutdown;
 use crate::net::transport::Transport;
 
 /// How long a client may take to answer a closing frame, milliseconds.

@@ -2,4 +2,5 @@
 
 pub(crate) mod access_log;
 pub(crate) mod counters;
+pub(crate) mod refusal_log;
 pub(crate) mod request_trace;

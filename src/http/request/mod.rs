@@ -4,5 +4,7 @@ pub(crate) mod body;
 pub(crate) mod cpu_pool;
 pub(crate) mod decompress;
 pub(crate) mod decrypt;
+pub(crate) mod head;
 pub(crate) mod params;
 pub(crate) mod read_params;
+pub(crate) mod search_limit;

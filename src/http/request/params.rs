@@ -5,12 +5,15 @@ use std::borrow::Cow;
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName};
 
-use super::read_params;
 use crate::http::response::problem::Problem;
 use crate::ingest::json::batch::{BatchBody, BatchEntry, parse_batch};
 use crate::ingest::json::object;
 use crate::ingest::json::object::{Object, Value, message_fits};
 use crate::record::Level;
+
+/// The parameters of a selection.
+pub(crate) const READ_PARAMETERS: [&str; 11] =
+    ["since", "until", "level", "contains", "regex", "client", "key", "limit", "order", "cursor", "output"];
 
 /// Entries of a batch.
 const BATCH_MAX: usize = 1024;
@@ -130,7 +133,7 @@ impl<'a> Params<'a> {
     /// The body was a JSON object, or a form in which a parameter stands.
     pub(crate) fn body_has_parameters(&self) -> bool {
         const NAMES: [&str; 6] = ["api_key", "root_pass", "message", "msg", "level", "logs"];
-        let known = |name: &str| NAMES.contains(&name) || read_params::NAMES.contains(&name);
+        let known = |name: &str| NAMES.contains(&name) || READ_PARAMETERS.contains(&name);
         self.json.is_some() || self.form.iter().any(|(name, _)| known(name))
     }
 
@@ -160,7 +163,7 @@ impl<'a> Params<'a> {
         match self.value(name) {
             None => Ok(None),
             Some(Value::Text(text)) => Ok(Some(text)),
-            Some(_) => Err(read_params::invalid_parameter(name, "expected a string")),
+            Some(_) => Err(Problem::invalid_parameter(name, "expected a string")),
         }
     }
 
@@ -169,9 +172,7 @@ impl<'a> Params<'a> {
     pub(crate) fn all(&self, name: &str, most: usize, longest: usize) -> Result<Vec<String>, Problem> {
         let in_json = self.json.as_ref().and_then(|json| json.get(name));
         let mut values = match &in_json {
-            Some(value) => {
-                object::texts_of(value).map_err(|why| read_params::invalid_parameter(name, why))?
-            }
+            Some(value) => object::texts_of(value).map_err(|why| Problem::invalid_parameter(name, why))?,
             None => {
                 let in_fields = |fields: &Fields<'_>| -> Vec<String> {
                     let named = fields.iter().filter(|(field, _)| field == name);
@@ -186,14 +187,14 @@ impl<'a> Params<'a> {
             }
         };
         if values.len() > most {
-            return Err(read_params::invalid_parameter(name, format!("more than {most} values")));
+            return Err(Problem::invalid_parameter(name, format!("more than {most} values")));
         }
         if in_json.is_none() {
             // Blank ones count as absent.
             values.retain(|value| !value.is_empty());
         }
         if values.iter().any(|value| value.len() > longest && value.chars().nth(longest).is_some()) {
-            return Err(read_params::invalid_parameter(name, format!("longer than {longest} characters")));
+            return Err(Problem::invalid_parameter(name, format!("longer than {longest} characters")));
         }
         Ok(values)
     }

@@ -13,10 +13,6 @@ use crate::ingest::json::object::Value;
 use crate::record::parse_time_spec;
 use crate::store::{Clients, Cursor, CursorKey, Order, Pattern, Selection};
 
-/// The parameters of a selection.
-pub(crate) const NAMES: [&str; 11] =
-    ["since", "until", "level", "contains", "regex", "client", "key", "limit", "order", "cursor", "output"];
-
 /// Texts that all have to be found.
 const MAX_TEXTS: usize = 16;
 /// Characters of each.
@@ -37,7 +33,7 @@ pub(crate) struct ReadRequest {
 }
 
 impl ReadRequest {
-    /// Reads all of [`NAMES`]; `key` tells this log's cursors from others.
+    /// Reads all of [`READ_PARAMETERS`]; `key` tells this log's cursors from others.
     pub(crate) fn read(params: &Params<'_>, key: &CursorKey) -> Result<Self, Problem> {
         // Only asked what time it is where a time is given, and only once.
         let mut now = None;
@@ -45,7 +41,7 @@ impl ReadRequest {
             None => Ok(None),
             Some(text) => parse_time_spec(&text, now.get_or_insert_with(ZonedDateTime::now))
                 .map(Some)
-                .map_err(|why| invalid_parameter(name, why)),
+                .map_err(|why| Problem::invalid_parameter(name, why)),
         };
         let (since, until) = (time("since")?, time("until")?);
         let level = params.value("level").map(|value| object::level_of(&value)).transpose();
@@ -57,10 +53,10 @@ impl ReadRequest {
         let selection = Selection {
             since,
             until,
-            level: level.map_err(|why| invalid_parameter("level", why))?,
+            level: level.map_err(|why| Problem::invalid_parameter("level", why))?,
             contains,
-            regex: regex.map_err(|why| invalid_parameter("regex", why))?,
-            clients: clients.map_err(|why| invalid_parameter("client", why))?,
+            regex: regex.map_err(|why| Problem::invalid_parameter("regex", why))?,
+            clients: clients.map_err(|why| Problem::invalid_parameter("client", why))?,
             keys: params.all("key", MAX_NAMES, MAX_NAME_LENGTH)?,
         };
         let cursor = params.one("cursor")?.map(|text| key.decode(&text)).transpose();
@@ -68,7 +64,7 @@ impl ReadRequest {
             selection,
             limit: positive(params, "limit")?,
             order: choice(params, "order", &[("asc", Order::Ascending), ("desc", Order::Descending)])?,
-            cursor: cursor.map_err(|why| invalid_parameter("cursor", why))?,
+            cursor: cursor.map_err(|why| Problem::invalid_parameter("cursor", why))?,
             output: choice(params, "output", &RecordFormat::ALL)?,
         })
     }
@@ -96,7 +92,7 @@ pub(crate) fn positive(params: &Params<'_>, name: &'static str) -> Result<Option
         number.len() < 20 && !number.starts_with('0') && number.bytes().all(|byte| byte.is_ascii_digit());
     match number.parse() {
         Ok(number) if plain => Ok(Some(number)),
-        _ => Err(invalid_parameter(name, "expected a whole number from 1 on")),
+        _ => Err(Problem::invalid_parameter(name, "expected a whole number from 1 on")),
     }
 }
 
@@ -111,20 +107,16 @@ pub(crate) fn choice<T: Copy>(
         Some((_, choice)) => Ok(Some(*choice)),
         None => {
             let words: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-            Err(invalid_parameter(name, format!("expected one of {}", words.join(", "))))
+            Err(Problem::invalid_parameter(name, format!("expected one of {}", words.join(", "))))
         }
     }
-}
-
-/// A parameter that is not what it should be.
-pub(crate) fn invalid_parameter(name: &str, why: impl std::fmt::Display) -> Problem {
-    Problem::bad_request(format!("{name} parameter format error.")).because(why.to_string())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::request::params::BodyKind;
+    use crate::http::observe::refusal_log::RefusalDetails;
+    use crate::http::request::params::{BodyKind, READ_PARAMETERS};
     use crate::record::Level;
     use http::HeaderMap;
     use proptest::prelude::*;
@@ -227,8 +219,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_value_is_read_or_refused(name in 0_usize..NAMES.len(), value: String, json in r#"[\[\]{}:,"\\a-z0-9 .\-]{0,30}"#) {
-            let name = NAMES[name];
+        fn any_value_is_read_or_refused(name in 0_usize..READ_PARAMETERS.len(), value: String, json in r#"[\[\]{}:,"\\a-z0-9 .\-]{0,30}"#) {
+            let name = READ_PARAMETERS[name];
             let query = form_urlencoded::Serializer::new(String::new()).append_pair(name, &value).finish();
             if let Err(words) = asked(&query, BodyKind::Other, "") {
                 prop_assert!(words.starts_with(name), "{}", words);

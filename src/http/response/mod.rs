@@ -1,5 +1,8 @@
 //! Answers: successes, problems, records, and their heads.
 
+pub(crate) mod conditional;
+pub(crate) mod head_writer;
+pub(crate) mod headers;
 pub(crate) mod prepared_heads;
 pub(crate) mod problem;
 pub(crate) mod record_format;

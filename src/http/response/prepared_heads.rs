@@ -3,14 +3,13 @@
 use std::cell::RefCell;
 use std::time::{Duration, SystemTime};
 
-use http::HeaderMap;
+use bytes::Bytes;
+use http::Response;
 use http::header::{self, HeaderName, HeaderValue};
 
-use super::problem::Problem;
+use super::head_writer::write_fields;
 use super::success;
-use crate::config::Files;
 use crate::guard::Quota;
-use crate::http::policy::Policy;
 
 /// Ready-made heads, for a configuration under which requests may take the short way.
 #[derive(Debug)]
@@ -24,19 +23,12 @@ const FRAMING: [HeaderName; 4] =
     [header::CONNECTION, header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::DATE];
 
 impl PreparedHeads {
-    /// `None` where an option wants to see more of a request than the short way looks at.
-    pub(crate) fn new(policy: &Policy) -> Option<Self> {
-        let Files { http, server, system, .. } = &policy.files;
-        let by_peer =
-            http.forwarded_secret.is_none() && http.real_ip_header.is_none() && http.proxies_count.is_none();
-        let unobserved = !server.debug && !policy.access_log;
-        let unconditional = system.force_headers.is_empty() && !system.force_referer;
-        if !(by_peer && unobserved && unconditional && http.keep_alive) {
-            return None;
-        }
+    /// Prepares the heads of successful answers. `apply_headers` adds the fields that stand on every answer. Returns
+    /// `None` when a configured header field frames the message: only hyper handles such fields.
+    pub(crate) fn new(apply_headers: impl Fn(&mut warp::reply::Response)) -> Option<Self> {
         let head = |mut response: warp::reply::Response| {
             response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
-            policy.apply_headers(&mut response, None);
+            apply_headers(&mut response);
             let headers = response.headers();
             let framed = FRAMING.iter().any(|name| headers.contains_key(name));
             (!framed).then(|| {
@@ -70,10 +62,8 @@ pub(crate) struct ReplyExtras<'a> {
     pub(crate) closes: bool,
 }
 
-/// A refusal.
-pub(crate) fn refuse(out: &mut Vec<u8>, more: ReplyExtras<'_>, problem: Problem, policy: &Policy) {
-    let mut response = problem.into_response();
-    policy.apply_headers(&mut response, None);
+/// Appends a whole answer, a refusal.
+pub(crate) fn write_response(out: &mut Vec<u8>, extras: ReplyExtras<'_>, response: &Response<Bytes>) {
     let status = response.status();
     out.extend_from_slice(b"HTTP/1.1 ");
     out.extend_from_slice(status.as_str().as_bytes());
@@ -81,7 +71,7 @@ pub(crate) fn refuse(out: &mut Vec<u8>, more: ReplyExtras<'_>, problem: Problem,
     out.extend_from_slice(status.canonical_reason().unwrap_or("Error").as_bytes());
     out.extend_from_slice(b"\r\n");
     write_fields(out, response.headers());
-    finish(out, more, response.body());
+    finish(out, extras, response.body());
 }
 
 fn finish(out: &mut Vec<u8>, more: ReplyExtras<'_>, body: &[u8]) {
@@ -101,15 +91,6 @@ fn finish(out: &mut Vec<u8>, more: ReplyExtras<'_>, body: &[u8]) {
     write_date(out);
     out.extend_from_slice(b"\r\n\r\n");
     out.extend_from_slice(body);
-}
-
-fn write_fields(out: &mut Vec<u8>, headers: &HeaderMap<HeaderValue>) {
-    for (name, value) in headers {
-        out.extend_from_slice(name.as_str().as_bytes());
-        out.extend_from_slice(b": ");
-        out.extend_from_slice(value.as_bytes());
-        out.extend_from_slice(b"\r\n");
-    }
 }
 
 /// RFC 9110, section 6.6.1; written anew once a second on each thread.

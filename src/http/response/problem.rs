@@ -9,10 +9,10 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use serde::Serialize;
 
-use super::success::NO_STORE;
+use super::headers::NO_STORE;
 use crate::guard::Refusal;
 use crate::http::observe::counters::Reason;
-use crate::http::policy::Policy;
+use crate::http::observe::refusal_log::RefusalDetails;
 use crate::store::StoreError;
 
 /// An answer that is not a success.
@@ -108,6 +108,11 @@ impl Problem {
         Self::overloaded("The answer was not ready in time.").counted_as(Reason::AnswerTimeout)
     }
 
+    /// A parameter of a request whose value cannot be used.
+    pub(crate) fn invalid_parameter(name: &str, why: impl std::fmt::Display) -> Self {
+        Self::bad_request(format!("{name} parameter format error.")).because(why.to_string())
+    }
+
     pub(crate) fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
         self
@@ -138,24 +143,8 @@ impl Problem {
         self.counted
     }
 
-    pub(crate) const fn status(&self) -> StatusCode {
-        self.status
-    }
-
-    pub(crate) const fn cause(&self) -> Option<&Refusal> {
-        self.cause.as_ref()
-    }
-
     fn more(&self, member: Member) -> Option<&str> {
         self.more.as_deref().filter(|_| self.member == member)
-    }
-
-    /// What the answer says, in one line.
-    pub(crate) fn words(&self) -> String {
-        match self.more(Member::Reason) {
-            Some(reason) => format!("{} {reason}", self.detail),
-            None => self.detail.to_string(),
-        }
     }
 
     pub(crate) fn body(&self) -> Vec<u8> {
@@ -179,31 +168,22 @@ impl Problem {
         response.headers_mut().extend(self.headers.into_iter().map(|(name, value)| (Some(name), value)));
         response
     }
+}
 
-    /// The whole answer as bytes, for a connection whose request never became one; it is closed afterwards.
-    pub(crate) fn into_raw(self, policy: &Policy) -> Vec<u8> {
-        let status = self.status;
-        let mut response = self.into_response();
-        policy.apply_headers(&mut response, None);
-        let date = httpdate::fmt_http_date(std::time::SystemTime::now());
-        let mut raw = format!(
-            "HTTP/1.1 {} {}\r\nconnection: close\r\ncontent-length: {}\r\ndate: {date}\r\n",
-            status.as_u16(),
-            status.canonical_reason().unwrap_or("Error"),
-            response.body().len()
-        )
-        .into_bytes();
-        for (name, value) in response.headers() {
-            if name != header::CONNECTION {
-                raw.extend_from_slice(name.as_str().as_bytes());
-                raw.extend_from_slice(b": ");
-                raw.extend_from_slice(value.as_bytes());
-                raw.extend_from_slice(b"\r\n");
-            }
+impl RefusalDetails for Problem {
+    fn status(&self) -> u16 {
+        self.status.as_u16()
+    }
+
+    fn words(&self) -> String {
+        match self.more(Member::Reason) {
+            Some(reason) => format!("{} {reason}", self.detail),
+            None => self.detail.to_string(),
         }
-        raw.extend_from_slice(b"\r\n");
-        raw.extend_from_slice(response.body());
-        raw
+    }
+
+    fn cause(&self) -> Option<&Refusal> {
+        self.cause.as_ref()
     }
 }
 

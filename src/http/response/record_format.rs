@@ -2,7 +2,7 @@
 
 use http::header::HeaderValue;
 
-use super::success::{JSON, TEXT};
+use super::headers::{JSON, TEXT};
 use crate::record::{Record, Stamp, escape_json_into, read_line};
 use crate::store::{Cursor, CursorKey};
 

@@ -1,29 +1,15 @@
 //! Successful answers.
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
-use http::{HeaderMap, Method, Response};
+use http::Response;
+use http::header::{CONTENT_TYPE, HeaderValue};
+
+use super::headers::{JSON, TEXT};
+use super::problem::Problem;
+use crate::store::StoreError;
 
 /// What a handler gives.
-pub(crate) type Answer = Result<warp::reply::Response, super::problem::Problem>;
-
-pub(crate) const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
-pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
-pub(crate) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
-const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
-
-/// For what holds text that clients made: no cache keeps it, and no browser takes a message for a page.
-pub(crate) fn keep_private(headers: &mut HeaderMap) {
-    headers.insert(CACHE_CONTROL, NO_STORE);
-    headers.insert(X_CONTENT_TYPE_OPTIONS, NOSNIFF);
-}
-
-/// An answer to GET might be given again by a cache on the way (RFC 9111, section 3), and nothing would be done.
-pub(crate) fn not_from_a_cache(headers: &mut HeaderMap, method: &Method) {
-    if *method != Method::POST {
-        headers.insert(CACHE_CONTROL, NO_STORE);
-    }
-}
+pub(crate) type Answer = Result<warp::reply::Response, Problem>;
 
 /// `success.`, the whole answer that clients of the seed know.
 pub(crate) fn success() -> warp::reply::Response {
@@ -44,16 +30,15 @@ fn with_type(body: Bytes, media_type: HeaderValue) -> warp::reply::Response {
     response
 }
 
-/// Whether the client asks for JSON by name.
-pub(crate) fn wants_json(headers: &HeaderMap) -> bool {
-    headers.get_all(ACCEPT).iter().any(|value| value.to_str().is_ok_and(names_json))
+/// A stream as an answer. Its failure breaks the connection off: half a log must not look like a whole one.
+pub(crate) fn streaming(
+    blocks: impl futures_util::Stream<Item = Result<Bytes, StoreError>> + Send + 'static,
+) -> warp::reply::Response {
+    let blocks = sync_wrapper::SyncStream::new(blocks);
+    warp::reply::Reply::into_response(warp::reply::stream(blocks))
 }
 
-/// Whether a value of `Accept` names JSON; `*/*` does not.
-pub(crate) fn names_json(accept: &str) -> bool {
-    accept.split(',').any(|range| {
-        let mut parts = range.split(';');
-        let named = parts.next().is_some_and(|range| range.trim().eq_ignore_ascii_case("application/json"));
-        named && !parts.any(|parameter| matches!(parameter.trim(), "q=0" | "q=0.0" | "q=0.00" | "q=0.000"))
-    })
+/// The answer to a save in JSON. `cursor` is the encoded cursor behind the last record.
+pub(crate) fn saved_json(saved: usize, filtered: usize, cursor: &str) -> String {
+    format!("{{\"saved\":{saved},\"filtered\":{filtered},\"cursor\":\"{cursor}\"}}")
 }

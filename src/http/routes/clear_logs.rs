@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use super::get_logs::authorize;
 use crate::http::admitted_request::AdmittedRequest;
 use crate::http::response::success;
 use crate::http::response::success::Answer;
 
 /// Clears the log.
 pub(crate) async fn clear_logs(call: &Arc<AdmittedRequest>) -> Answer {
-    authorize(call).await?;
+    call.authorize_operator().await?;
     if !call.is_head() {
         call.app.store.clear().await?;
         crate::event!(
@@ -18,6 +17,6 @@ pub(crate) async fn clear_logs(call: &Arc<AdmittedRequest>) -> Answer {
         );
     }
     let mut response = success::success();
-    success::not_from_a_cache(response.headers_mut(), &call.parts.method);
+    crate::http::response::headers::not_from_a_cache(response.headers_mut(), &call.parts.method);
     Ok(response)
 }

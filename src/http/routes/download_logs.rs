@@ -9,13 +9,14 @@ use http::header::{self, HeaderValue};
 use http::{HeaderMap, StatusCode};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::get_logs::{EVERYTHING, cursor_header, streaming};
 use crate::http::admitted_request::AdmittedRequest;
-use crate::http::query_response;
+use crate::http::query_response::{self, EVERYTHING, cursor_header};
 use crate::http::request::read_params::ReadRequest;
+use crate::http::response::conditional::names_tag;
+use crate::http::response::headers::{TEXT, keep_private};
 use crate::http::response::problem::Problem;
 use crate::http::response::record_format::RecordFormat;
-use crate::http::response::success::{Answer, TEXT, keep_private};
+use crate::http::response::success::{Answer, streaming};
 use crate::store::Snapshot;
 
 /// Sends the file, or the range of it that was asked for.
@@ -92,13 +93,6 @@ fn validators(headers: &mut HeaderMap, snapshot: &Snapshot) {
 
 fn not_modified(headers: &HeaderMap, snapshot: &Snapshot) -> bool {
     names_tag(headers, &snapshot.etag)
-}
-
-/// Whether `If-None-Match` names this entity tag; the weak comparison of RFC 9110, section 13.1.2.
-pub(crate) fn names_tag(headers: &HeaderMap, etag: &str) -> bool {
-    headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok()).any(|list| {
-        list.split(',').map(str::trim).any(|tag| tag == "*" || tag.trim_start_matches("W/") == etag)
-    })
 }
 
 /// `If-Range`: a range of another state of the log would be nonsense. A date is only as good as its second.

@@ -6,12 +6,11 @@ use http::header::{self, HeaderValue};
 
 use crate::guard::Key;
 use crate::http::admitted_request::{AdmittedRequest, Input};
-use crate::http::app::App;
 use crate::http::observe::request_trace::{Part, time_stage};
 use crate::http::response::success;
-use crate::http::response::success::Answer;
+use crate::http::response::success::{Answer, saved_json};
 use crate::record::Level;
-use crate::store::{self, AppendTicket, Cursor, Entry, Source};
+use crate::store::{self, AppendTicket, Entry, Source};
 
 /// Stores one record.
 pub(crate) async fn save_log(call: &Arc<AdmittedRequest>) -> Answer {
@@ -89,18 +88,12 @@ async fn finish(call: &AdmittedRequest, begun: PendingAppend) -> Answer {
     if filtered > 0 && !call.is_head() {
         call.app.instance_state.tally.filtered(filtered as u64);
     }
-    let mut response = if success::wants_json(&call.parts.headers) {
-        success::json(describe(&call.app, saved, filtered, cursor))
+    let mut response = if crate::http::response::headers::wants_json(&call.parts.headers) {
+        success::json(saved_json(saved, filtered, &call.app.store.cursor_key().encode(cursor)))
     } else {
         success::success()
     };
     response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
-    success::not_from_a_cache(response.headers_mut(), &call.parts.method);
+    crate::http::response::headers::not_from_a_cache(response.headers_mut(), &call.parts.method);
     Ok(response)
-}
-
-/// A save in JSON.
-pub(crate) fn describe(app: &App, saved: usize, filtered: usize, cursor: Cursor) -> String {
-    let cursor = app.store.cursor_key().encode(cursor);
-    format!("{{\"saved\":{saved},\"filtered\":{filtered},\"cursor\":\"{cursor}\"}}")
 }

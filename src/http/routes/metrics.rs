@@ -6,7 +6,6 @@ use std::sync::atomic::Ordering;
 
 use http::header::{CONTENT_TYPE, HeaderValue};
 
-use super::get_logs::authorize;
 use crate::http::admitted_request::AdmittedRequest;
 use crate::http::app::{App, unix_seconds};
 use crate::http::observe::counters::Reason;
@@ -19,14 +18,14 @@ const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("text/plain; version=0.
 
 /// The state of the instance at this moment.
 pub(crate) async fn metrics(call: &Arc<AdmittedRequest>) -> Answer {
-    authorize(call).await?;
+    call.authorize_operator().await?;
     let app = &call.app;
     let statistics = app.store.statistics().await;
     let maintenance = app.guard.maintenance().is_on(call.policy.rules());
     let text = describe(app, &statistics, maintenance);
     let mut response = success::text(text.into());
     response.headers_mut().insert(CONTENT_TYPE, MEDIA_TYPE);
-    success::keep_private(response.headers_mut());
+    crate::http::response::headers::keep_private(response.headers_mut());
     Ok(response)
 }
 

@@ -2,12 +2,14 @@
 
 pub(crate) mod admin;
 pub(crate) mod clear_logs;
+pub(crate) mod details;
 pub(crate) mod download_logs;
 pub(crate) mod get_logs;
 pub(crate) mod ingest;
 pub(crate) mod metrics;
 pub(crate) mod openapi;
 pub(crate) mod page;
+pub(crate) mod tail;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -16,7 +18,6 @@ use warp::Filter;
 use warp::reply::Response;
 
 use super::admitted_request::AdmittedRequest;
-use super::follow::takeover;
 use super::response::success::Answer;
 use super::route::Route;
 
@@ -29,7 +30,7 @@ pub(crate) fn routes()
     let save_logs = on(Route::SaveLogs)
         .and_then(|call: Arc<AdmittedRequest>| async move { reply(&call, ingest::save_logs(&call).await) });
     let details = on(Route::Details)
-        .and_then(|call: Arc<AdmittedRequest>| async move { reply(&call, get_logs::details(&call).await) });
+        .and_then(|call: Arc<AdmittedRequest>| async move { reply(&call, details::details(&call).await) });
     let get_logs = on(Route::GetLogs)
         .and_then(|call: Arc<AdmittedRequest>| async move { reply(&call, get_logs::get_logs(&call).await) });
     let get_latest = on(Route::GetLatestLogs).and_then(|call: Arc<AdmittedRequest>| async move {
@@ -44,7 +45,7 @@ pub(crate) fn routes()
     let metrics = on(Route::Metrics)
         .and_then(|call: Arc<AdmittedRequest>| async move { reply(&call, metrics::metrics(&call).await) });
     let tail = on(Route::Tail)
-        .and_then(|call: Arc<AdmittedRequest>| async move { reply(&call, takeover::tail(&call).await) });
+        .and_then(|call: Arc<AdmittedRequest>| async move { reply(&call, tail::tail(&call).await) });
     let status = on(Route::AdminStatus)
         .and_then(|call: Arc<AdmittedRequest>| async move { reply(&call, admin::status(&call).await) });
     let blocked = on(Route::AdminBlocked)

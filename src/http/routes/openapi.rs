@@ -5,7 +5,7 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, ETAG, HeaderValue};
 use http::{HeaderMap, Response, StatusCode};
 
-use super::download_logs::names_tag;
+use crate::http::response::conditional::names_tag;
 use crate::http::response::success;
 
 /// As it is written.

@@ -12,7 +12,7 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Response, StatusCode};
 use sha2::{Digest, Sha256};
 
-use super::download_logs::names_tag;
+use crate::http::response::conditional::names_tag;
 
 const HTML: &str = include_str!("page/index.html");
 const STYLE: &str = include_str!("page/page.css");

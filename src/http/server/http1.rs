@@ -7,58 +7,29 @@
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::Poll;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio_util::sync::CancellationToken;
 
+use super::client::{Client, DRAIN_GRACE, buffer_release_at, has_first_byte};
 use super::fast_path::serve;
-use crate::guard::ClientAddr;
-use crate::http::app::App;
-use crate::http::connection::state::{ConnectionState, Expired, Millis, Phase, READ_AT_ONCE, now};
+use crate::http::connection::state::{ConnectionState, Expired, Phase, READ_AT_ONCE};
 use crate::http::connection::stream::ConnectionStream;
-use crate::http::follow::takeover;
-use crate::http::follow::takeover::Takeover;
+use crate::http::follow::serve as follow;
+use crate::http::follow::takeover::{Takeover, TakeoverSlot};
 use crate::http::pipeline;
 use crate::http::pipeline::Handlers;
 use crate::net::deadline::{LazyDeadline, timer};
+use crate::net::deadline::{Millis, now};
 use crate::net::transport::Transport;
-
-/// A stopping service listens this long to a connection that is silent: a request that is on its way is answered.
-const DRAIN_GRACE: Millis = 300;
-
-/// A connection that is silent for so long after an answer gives its buffers back: few enough connections may keep
-/// theirs for the next request.
-const IDLE_BUFFER_RELEASE: Millis = 250;
-
-/// More connections than this give their buffers back as soon as they are silent.
-const MAX_CONNECTIONS_WITH_IDLE_BUFFERS: usize = 1000;
-
-/// How a connection learns that the service stops.
-#[derive(Debug, Clone)]
-pub(crate) struct Shutdown {
-    /// what was begun is finished, and nothing more
-    pub(crate) drain: CancellationToken,
-    /// what is not finished by now never will be: clients are told
-    pub(crate) hurry: CancellationToken,
-}
-
-/// Who is connected, and what serves them.
-pub(crate) struct Client<H> {
-    pub(crate) app: Arc<App>,
-    pub(crate) peer: ClientAddr,
-    pub(crate) handlers: H,
-    pub(crate) stopping: Shutdown,
-}
 
 /// Serves the connection until it ends, or as long as `client.stopping` lets it.
 pub(crate) async fn serve<S: Transport, H: Handlers>(stream: S, client: Client<H>) {
     let state = Arc::new(ConnectionState::new(client.app.policy().timeouts));
-    let mut stream = ConnectionStream::new(stream, Arc::clone(&state), Arc::clone(&client.app), client.peer);
-    while stream.has_unread() || speaks(stream.inner(), &state, &client.stopping).await {
+    let mut stream = ConnectionStream::new(stream, Arc::clone(&state), client.app.clone(), client.peer);
+    while stream.has_unread() || has_first_byte(stream.inner(), &state, &client.stopping).await {
         // In a box of its own: a connection that is silent does not hold the room for it.
         match Box::pin(converse(stream, &state, &client)).await {
             Some(silent) => stream = silent,
@@ -83,31 +54,11 @@ async fn converse<S: Transport, H: Handlers>(
     match Box::pin(requests(stream, state, client)).await {
         ConnectionOutcome::Silent(silent) => Some(silent),
         ConnectionOutcome::Following(stream, takeover) => {
-            Box::pin(takeover::serve(stream, *takeover, client.stopping.clone())).await;
+            Box::pin(follow::serve(stream, *takeover, client.stopping.clone())).await;
             None
         }
         ConnectionOutcome::Nothing => None,
     }
-}
-
-/// Waits for a byte on a connection without a request; false when none came in time.
-pub(crate) async fn speaks(wire: &impl Transport, state: &ConnectionState, stopping: &Shutdown) -> bool {
-    let mut draining = pin!(stopping.drain.cancelled());
-    let mut last_words: Option<Millis> = None;
-    let (deadline, _) = state.deadline();
-    let timer = pin!(timer(deadline));
-    let mut alarm = LazyDeadline::new(deadline, timer);
-    poll_fn(|cx| {
-        if wire.poll_readable(cx).is_ready() {
-            return Poll::Ready(true);
-        }
-        if last_words.is_none() && draining.as_mut().poll(cx).is_ready() {
-            last_words = Some(now() + DRAIN_GRACE);
-        }
-        let deadline = last_words.map_or(deadline, |until| deadline.min(until));
-        alarm.poll_expired(deadline, cx).map(|()| false)
-    })
-    .await
 }
 
 /// What is left of a connection when hyper has done its part.
@@ -128,9 +79,14 @@ async fn requests<S: Transport, H: Handlers>(
     let Client { app, peer, handlers, stopping } = client;
     let policy = app.policy();
     let http = &policy.files.http;
+    let takeovers = Arc::new(TakeoverSlot::default());
     let service = service_fn({
         let (app, state, peer, handlers) = (Arc::clone(app), Arc::clone(state), *peer, handlers.clone());
-        move |request| pipeline::answer(Arc::clone(&app), Arc::clone(&state), peer, handlers.clone(), request)
+        let takeovers = Arc::clone(&takeovers);
+        move |request| {
+            let takeovers = Some(Arc::clone(&takeovers));
+            pipeline::answer(Arc::clone(&app), Arc::clone(&state), takeovers, peer, handlers.clone(), request)
+        }
     });
     let mut builder = http1::Builder::new();
     builder
@@ -173,7 +129,7 @@ async fn requests<S: Transport, H: Handlers>(
             if Pin::new(&mut connection).poll(cx).is_ready() {
                 return Poll::Ready(false);
             }
-            takeover = state.take_takeover();
+            takeover = state.is_ready_for_takeover().then(|| takeovers.take()).flatten();
             if takeover.is_some() {
                 return Poll::Ready(true);
             }
@@ -182,7 +138,7 @@ async fn requests<S: Transport, H: Handlers>(
                 deadline = deadline.min(until);
             }
             let parked_at =
-                state.idle_since().filter(|_| last_words.is_none()).map(|idle| parked_at(idle, app));
+                state.idle_since().filter(|_| last_words.is_none()).map(|idle| buffer_release_at(idle, app));
             if let Some(parked_at) = parked_at {
                 deadline = deadline.min(parked_at);
             }
@@ -218,12 +174,6 @@ async fn requests<S: Transport, H: Handlers>(
         Some(takeover) => ConnectionOutcome::Following(stream, takeover),
         None => ConnectionOutcome::Silent(stream),
     }
-}
-
-/// When a connection that is silent since `idle` gives its buffers back.
-pub(crate) fn parked_at(idle: Millis, app: &App) -> Millis {
-    let many = app.instance_state.connections.load(Ordering::Relaxed) > MAX_CONNECTIONS_WITH_IDLE_BUFFERS;
-    if many { idle } else { idle + IDLE_BUFFER_RELEASE }
 }
 
 /// A request is in hand, so that its answer can carry the news.

@@ -25,12 +25,13 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::http1::Client;
+use super::client::Client;
 use crate::config::HttpSettings;
-use crate::http::connection::state::{ConnectionState, Expired, LINGER, Millis, Phase, Timeouts, now};
+use crate::http::connection::state::{ConnectionState, Expired, LINGER, Phase, Timeouts};
 use crate::http::pipeline;
 use crate::http::pipeline::Handlers;
 use crate::net::deadline::{LazyDeadline, timer};
+use crate::net::deadline::{Millis, now};
 use crate::net::transport::Transport;
 
 /// Requests in hand at once on one connection; a client that ignores it is refused the others.
@@ -67,7 +68,8 @@ pub(crate) async fn serve<S: Transport, H: Handlers>(stream: S, client: Client<H
         let state = Arc::new(ConnectionState::of_stream(app.policy().timeouts));
         *next.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&state));
         let is_head = request.method() == Method::HEAD;
-        let answer = pipeline::answer(Arc::clone(&app), Arc::clone(&state), peer, handlers.clone(), request);
+        let answer =
+            pipeline::answer(Arc::clone(&app), Arc::clone(&state), None, peer, handlers.clone(), request);
         async move {
             let Ok(response) = answer.await;
             Ok::<_, Infallible>(over_stream(response, state, is_head))

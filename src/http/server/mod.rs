@@ -1,5 +1,6 @@
 //! Serves connections: the listeners, HTTP/1, HTTP/2, and the fast path of a record.
 
+pub(crate) mod client;
 pub(crate) mod fast_path;
 pub(crate) mod http1;
 pub(crate) mod http2;

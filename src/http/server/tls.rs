@@ -1,55 +1,51 @@
-//! The beginning of a connection that speaks TLS: silence, the handshake, and which HTTP the two sides agreed on.
-//! All of it happens in the connection's own task, so that a slow client keeps nobody else.
+//! The beginning of an HTTPS connection: silence, the handshake, and the version of HTTP that both sides agreed on. All
+//! of it happens in the task of the connection, so that a slow client delays no other.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
 
-use super::http1;
-use super::http1::{Client, speaks};
-use super::http2;
-use super::listeners::write_refusal;
+use super::client::{Client, has_first_byte};
+use super::{http1, http2};
 use crate::http::connection::state::ConnectionState;
 use crate::http::pipeline::Handlers;
 use crate::http::response::problem::Problem;
 use crate::net::certificate::Identity;
-use crate::net::tls_socket::TlsSocket;
-
-/// The first byte of a TLS record that holds a part of a handshake (RFC 8446, section 5.1).
-const HANDSHAKE: u8 = 22;
+use crate::net::refusal::write_refusal;
+use crate::net::tls::{HANDSHAKE_RECORD, handshake, peek_first_byte};
 
 /// Serves the connection from its first byte to its end.
 pub(crate) async fn serve<H: Handlers>(stream: TcpStream, identity: Arc<Identity>, client: Client<H>) {
     let state = ConnectionState::new(client.app.policy().timeouts);
-    if !speaks(&stream, &state, &client.stopping).await {
+    if !has_first_byte(&stream, &state, &client.stopping).await {
         return;
     }
     let patience = client.app.policy().files.http.request_timeout;
-    match timeout(patience, first_byte(&stream)).await.ok().flatten() {
-        Some(HANDSHAKE) => {}
-        // A method: somebody took this for a port of plain HTTP.
+    match timeout(patience, peek_first_byte(&stream)).await.ok().flatten() {
+        Some(HANDSHAKE_RECORD) => {}
+        // The first letter of a method: the client speaks plain HTTP.
         Some(b'A'..=b'Z') => {
             let problem = Problem::new(StatusCode::BAD_REQUEST, "This port speaks HTTPS, not plain HTTP.");
             client.app.count(&problem);
-            let refusal = problem.into_raw(&client.app.policy());
+            let refusal = client.app.policy().raw_refusal(problem);
             return Box::pin(write_refusal(stream, refusal)).await;
         }
         _ => return,
     }
-    let handshake = Box::pin(TlsAcceptor::from(identity.serving()).accept(TlsSocket(stream)));
+    let handshaking = Box::pin(handshake(stream, identity.serving(), patience));
     drop(identity);
     let outcome = tokio::select! {
-        outcome = timeout(patience, handshake) => outcome,
+        outcome = handshaking => outcome,
         () = client.stopping.hurry.cancelled() => return,
     };
     let stream = match outcome {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return log::debug!("a TLS handshake failed: {error}"),
-        Err(_) => return,
+        Ok(stream) => stream,
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => return,
+        Err(error) => return log::debug!("a TLS handshake failed: {error}"),
     };
     if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
         Box::pin(http2::serve(stream, client)).await;
@@ -58,16 +54,9 @@ pub(crate) async fn serve<H: Handlers>(stream: TcpStream, identity: Arc<Identity
     }
 }
 
-/// Says `refusal` to a client that is not served, if it finishes its handshake within `patience`.
+/// Sends `refusal` to a client that is not served, when it finishes its handshake within `patience`.
 pub(crate) async fn refuse(stream: TcpStream, identity: Arc<Identity>, refusal: Vec<u8>, patience: Duration) {
-    let handshake = TlsAcceptor::from(identity.plain()).accept(TlsSocket(stream));
-    if let Ok(Ok(stream)) = timeout(patience, handshake).await {
+    if let Ok(stream) = handshake(stream, identity.plain(), patience).await {
         write_refusal(stream, refusal).await;
     }
-}
-
-async fn first_byte(stream: &TcpStream) -> Option<u8> {
-    let mut byte = [0];
-    let count = stream.peek(&mut byte).await.ok()?;
-    byte[..count].first().copied()
 }

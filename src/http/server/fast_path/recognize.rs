@@ -3,9 +3,9 @@
 //!
 //! Everything else is left untouched for the long way, also what is malformed: nothing is refused here.
 
-use crate::http::pipeline::is_host;
+use crate::http::request::head::is_host;
 use crate::http::request::params::BodyKind;
-use crate::http::response::success::names_json;
+use crate::http::response::headers::names_json;
 
 /// What stands at the beginning of the bytes that came.
 #[derive(Debug, PartialEq, Eq)]

@@ -13,21 +13,22 @@ use tokio::io::AsyncWriteExt;
 use tokio_util::io::poll_read_buf;
 use tokio_util::sync::WaitForCancellationFuture;
 
-pub(crate) use super::disk_reply::MAX_CONNECTIONS;
 use super::disk_reply::{Answer, DiskReplier, DiskReply};
 use super::recognize::{Bounds, Recognized, recognize};
 use super::record::{AppendStart, CachedKey, Record};
 use crate::guard::{ClientAddr, Quota};
 use crate::http::app::App;
-use crate::http::connection::state::{ConnectionState, Millis, Phase, now};
+use crate::http::connection::state::{ConnectionState, Phase};
 use crate::http::connection::stream::ConnectionStream;
 use crate::http::policy::Policy;
 pub(crate) use crate::http::response::prepared_heads::PreparedHeads;
-use crate::http::response::prepared_heads::ReplyExtras;
+use crate::http::response::prepared_heads::{ReplyExtras, write_response};
 use crate::http::response::problem::Problem;
-use crate::http::routes::ingest;
-use crate::http::server::http1::{Client, parked_at};
+use crate::http::response::success::saved_json;
+use crate::http::server::client::Client;
+use crate::http::server::client::buffer_release_at;
 use crate::net::deadline::{LazyDeadline, timer};
+use crate::net::deadline::{Millis, now};
 use crate::net::transport::Transport;
 use crate::store::{Cursor, Saved};
 
@@ -73,7 +74,7 @@ pub(crate) async fn records<S: Transport, H>(
     let mut rest_until: Option<Millis> = None;
     loop {
         let policy = app.policy();
-        let Some(heads) = policy.express.as_ref().filter(|_| !client.stopping.drain.is_cancelled()) else {
+        let Some(heads) = policy.fast_path.as_ref().filter(|_| !client.stopping.drain.is_cancelled()) else {
             return other(stream, bytes);
         };
         let (post, is_part) = match recognize(&bytes, bounds(&policy)) {
@@ -90,7 +91,7 @@ pub(crate) async fn records<S: Transport, H>(
             let deadline = if is_part {
                 *rest_until.get_or_insert_with(|| now() + REST_OF_BODY_TIMEOUT)
             } else {
-                state.deadline().0.min(parked_at(now(), app))
+                state.deadline().0.min(buffer_release_at(now(), app))
             };
             match watch.more(&mut stream, &mut bytes, deadline).await {
                 ReadEvent::Bytes => continue,
@@ -136,7 +137,7 @@ pub(crate) async fn records<S: Transport, H>(
             (Some(answer), _) => out.extend_from_slice(&answer.bytes),
             (None, Err(problem)) => {
                 app.count(&problem);
-                crate::http::response::prepared_heads::refuse(&mut out, more, problem, &policy);
+                write_response(&mut out, more, &policy.refusal(problem));
             }
             (None, Ok(cursor)) => success.write(&mut out, more, cursor),
         }
@@ -186,10 +187,11 @@ impl Success<'_> {
         if !self.wants_json {
             return self.heads.success(out, more);
         }
-        let body = match cursor {
-            Some(cursor) => ingest::describe(self.app, 1, 0, cursor),
-            None => ingest::describe(self.app, 0, 1, self.app.store.end()),
+        let (saved, filtered, end) = match cursor {
+            Some(cursor) => (1, 0, cursor),
+            None => (0, 1, self.app.store.end()),
         };
+        let body = saved_json(saved, filtered, &self.app.store.cursor_key().encode(end));
         self.heads.json(out, more, &body);
     }
 

@@ -1,0 +1,114 @@
+//! The reasons of refusals in the journal, with `debug`.
+//!
+//! A thread of its own writes to the journal: the journal may be busy, and a flood of refused requests must neither fill
+//! it nor wait for it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::access_log::redact::redacted;
+use crate::guard::{ClientAddr, Refusal};
+
+/// What the refusal log needs to know of a problem.
+pub(crate) trait RefusalDetails {
+    /// Returns the HTTP status of the answer.
+    fn status(&self) -> u16;
+
+    /// Returns the text of the answer in one line.
+    fn words(&self) -> String;
+
+    /// Returns the check that refused the request, where one did.
+    fn cause(&self) -> Option<&Refusal>;
+}
+
+/// Returns the text of the answer without a secret that the client may have put into its URL, shortened.
+pub(crate) fn redacted_words(details: &impl RefusalDetails) -> String {
+    redacted(&details.words()).chars().take(300).collect()
+}
+
+/// Tells the journal why requests are refused, on a thread of its own: the journal may be busy, and a flood of refused
+/// requests must neither fill it nor wait for it.
+#[derive(Default)]
+pub(crate) struct RefusalLog {
+    journal: OnceLock<Option<SyncSender<Explanation>>>,
+    /// when the second in hand began, and how many were explained in it
+    second: Mutex<Option<(Instant, u32)>>,
+    suppressed: Arc<AtomicU64>,
+}
+
+pub(crate) struct Explanation {
+    pub(crate) client: ClientAddr,
+    pub(crate) key: Option<String>,
+    pub(crate) text: String,
+}
+
+/// Refusals that are explained in a second.
+const MAX_REFUSALS_LOGGED_PER_SECOND: u32 = 100;
+
+impl RefusalLog {
+    /// `explanation` is made only when there is room for it.
+    pub(crate) fn explain(&self, explanation: impl FnOnce() -> Explanation) {
+        if !log::log_enabled!(log::Level::Info) {
+            return;
+        }
+        let sent =
+            self.has_room() && self.journal().is_some_and(|journal| journal.try_send(explanation()).is_ok());
+        if !sent {
+            self.suppressed.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        let now = Instant::now();
+        let mut second = self.second.lock().unwrap_or_else(PoisonError::into_inner);
+        let (began, count) = second.get_or_insert((now, 0));
+        if now.duration_since(*began) >= Duration::from_secs(1) {
+            (*began, *count) = (now, 0);
+        }
+        *count += 1;
+        *count <= MAX_REFUSALS_LOGGED_PER_SECOND
+    }
+
+    fn journal(&self) -> Option<&SyncSender<Explanation>> {
+        let journal = self.journal.get_or_init(|| {
+            let (journal, received) = sync_channel(MAX_REFUSALS_LOGGED_PER_SECOND as usize);
+            let suppressed = Arc::clone(&self.suppressed);
+            let thread = std::thread::Builder::new().name("explain".into());
+            thread.spawn(move || notify(&received, &suppressed)).ok().map(|_| journal)
+        });
+        journal.as_ref()
+    }
+}
+
+/// Tells what comes, and once a second, as long as there is any, how many were left out.
+fn notify(received: &Receiver<Explanation>, suppressed: &AtomicU64) {
+    let mut quiet = true;
+    let mut counted = Instant::now();
+    loop {
+        let next = if quiet {
+            received.recv().map_err(|_| RecvTimeoutError::Disconnected)
+        } else {
+            received.recv_timeout(Duration::from_secs(1))
+        };
+        match &next {
+            Ok(Explanation { client, key: Some(key), text }) => {
+                crate::event!(info, REFUSED, MOCA_CLIENT:% = client, MOCA_KEY = key.as_str(); "{text}");
+            }
+            Ok(Explanation { client, key: None, text }) => {
+                crate::event!(info, REFUSED, MOCA_CLIENT:% = client; "{text}");
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        quiet = next.is_err();
+        if quiet || counted.elapsed() >= Duration::from_secs(1) {
+            counted = Instant::now();
+            let count = suppressed.swap(0, Ordering::Relaxed);
+            if count > 0 {
+                crate::event!(info, REFUSED; "{count} more refusals were not explained: {MAX_REFUSALS_LOGGED_PER_SECOND} a second are");
+            }
+        }
+    }
+}

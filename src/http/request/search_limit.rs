@@ -1,0 +1,46 @@
+//! Limits how many searches run at once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::http::connection::state::ConnectionState;
+use crate::http::response::problem::Problem;
+
+/// The number of searches under way. A read without a selection is no search.
+#[derive(Debug, Default)]
+pub(crate) struct Searches(AtomicU32);
+
+/// One search under way. It ends when it is dropped.
+pub(crate) struct Search {
+    searches: Arc<Searches>,
+    state: Arc<ConnectionState>,
+}
+
+impl Search {
+    /// Begins a search for the request of `state`.
+    ///
+    /// # Errors
+    /// 503 while `max` searches are under way.
+    pub(crate) fn begin(
+        searches: &Arc<Searches>,
+        max: u32,
+        state: &Arc<ConnectionState>,
+    ) -> Result<Self, Problem> {
+        let searches = Arc::clone(searches);
+        let room = searches.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |running| {
+            (running < max).then_some(running + 1)
+        });
+        if room.is_err() {
+            return Err(Problem::overloaded("Too many searches at once."));
+        }
+        state.search_begins();
+        Ok(Self { searches, state: Arc::clone(state) })
+    }
+}
+
+impl Drop for Search {
+    fn drop(&mut self) {
+        self.state.search_ends();
+        self.searches.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}

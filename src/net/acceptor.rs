@@ -1,0 +1,129 @@
+//! The accept loop of one listening socket, TCP or Unix.
+
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::task::unconstrained;
+use tokio_util::sync::CancellationToken;
+
+use super::connection_limiter::ConnectionLimiter;
+
+/// A listening socket.
+#[derive(Debug)]
+pub enum Socket {
+    /// A TCP socket.
+    Tcp {
+        /// The socket.
+        listener: TcpListener,
+        /// True when this process bound it, so that no other process accepts from it after a stop.
+        belongs_to_us: bool,
+    },
+    /// The admin socket.
+    Unix(UnixListener),
+}
+
+/// A connection that was accepted.
+pub(crate) enum Accepted {
+    /// A TCP connection and the address of its peer.
+    Tcp(TcpStream, IpAddr),
+    /// A connection to the admin socket.
+    Unix(UnixStream),
+}
+
+/// The part of the accept loop that knows the protocol.
+pub(crate) trait AcceptHandler: Send + Sync + 'static {
+    /// Returns the configured maximum number of connections.
+    fn max_connections(&self) -> u32;
+
+    /// Reports whether the thread of this handler has more connections than its share.
+    fn has_more_than_share(&self) -> bool;
+
+    /// Serves or refuses the connection. Does not block.
+    fn on_accept(&self, accepted: Accepted);
+}
+
+/// Pause after an accept that failed because descriptors or memory ran out.
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(50);
+
+/// Time for which a thread with more connections than its share leaves a new one to the others. Without it the thread
+/// that is awake takes all of them.
+const ACCEPT_YIELD: Duration = Duration::from_millis(1);
+
+/// Accepts connections until the stop begins.
+pub(crate) struct Acceptor<H> {
+    /// Serves what is accepted.
+    pub(crate) handler: H,
+    /// Cancelled when the stop begins.
+    pub(crate) drain: CancellationToken,
+    /// Limits the number of connections.
+    pub(crate) limiter: Arc<ConnectionLimiter>,
+}
+
+impl<H: AcceptHandler> Acceptor<H> {
+    /// Accepts from `socket` until the stop begins.
+    pub(crate) async fn run(self, socket: Socket) {
+        let mut has_logged = false;
+        loop {
+            let admitted = tokio::select! {
+                () = self.drain.cancelled() => break,
+                () = self.limiter.room(|| self.handler.max_connections()) => accept(&socket),
+            };
+            if self.handler.has_more_than_share() {
+                tokio::time::sleep(ACCEPT_YIELD).await;
+            }
+            let accepted = tokio::select! {
+                () = self.drain.cancelled() => break,
+                accepted = admitted => accepted,
+            };
+            match accepted {
+                Ok(accepted) => {
+                    has_logged = false;
+                    self.handler.on_accept(accepted);
+                }
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) => {
+                    if !has_logged {
+                        log::error!("can't accept connections: {error}");
+                        has_logged = true;
+                    }
+                    tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
+                }
+            }
+        }
+        // The kernel completed these handshakes already, and no other process will accept the connections.
+        if matches!(socket, Socket::Tcp { belongs_to_us: true, .. }) {
+            // Unconstrained: tokio's task budget would make the socket look empty after about a hundred accepts.
+            while let Some(Ok(accepted)) = unconstrained(accept(&socket)).now_or_never() {
+                self.handler.on_accept(accepted);
+            }
+        }
+    }
+}
+
+async fn accept(socket: &Socket) -> io::Result<Accepted> {
+    match socket {
+        Socket::Tcp { listener, .. } => {
+            let (stream, address) = listener.accept().await?;
+            Ok(Accepted::Tcp(stream, address.ip()))
+        }
+        Socket::Unix(listener) => Ok(Accepted::Unix(listener.accept().await?.0)),
+    }
+}
+
+/// Reports whether an error of `accept(2)` was pending on the new connection and says nothing about the listener.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+            | io::ErrorKind::PermissionDenied
+            | io::ErrorKind::NetworkUnreachable
+            | io::ErrorKind::HostUnreachable
+    )
+}
