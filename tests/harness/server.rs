@@ -106,6 +106,17 @@ impl Server {
         self.ready_after
     }
 
+    /// Returns the number of TCP connections that the server has established, as the kernel counts them.
+    pub(crate) fn connections(&self) -> usize {
+        let port = format!(":{:04X}", self.address().port());
+        let table = std::fs::read_to_string(format!("/proc/{}/net/tcp", self.pid())).expect("connections");
+        let is_established = |line: &&str| {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            fields.get(1).is_some_and(|local| local.ends_with(&port)) && fields.get(3) == Some(&"01")
+        };
+        table.lines().filter(is_established).count()
+    }
+
     pub(crate) fn address(&self) -> SocketAddr {
         self.setup.address()
     }

@@ -312,39 +312,34 @@ fn a_stream_says_that_it_lives_and_outlasts_every_timeout() {
 #[test]
 fn a_client_that_does_not_read_is_cut_and_one_that_is_slow_is_not() {
     each(|setup| {
-        let server = setup.http("response_timeout = 1").start();
+        const TIMEOUT: Duration = Duration::from_secs(3);
+        let server = setup.http("response_timeout = 3").start();
         let block = "x".repeat(8000);
-        let entries: Vec<Value> = (0..1000).map(|n| json!({"msg": format!("{n} {block}")})).collect();
-        for _ in 0..2 {
-            server.save_batch(&json!(entries)).success();
+        let entries: Vec<Value> = (0..2000).map(|n| json!({"msg": format!("{n} {block}")})).collect();
+        // The timeout holds for these requests too: on a busy machine, only small ones are answered in time.
+        for part in entries.chunks(100) {
+            server.save_batch(&json!(part)).success();
         }
-        let mut slow = follow(&server, "lines=2000");
         let stalled = follow(&server, "lines=2000");
-        // more than buffers hold; taken in pieces, over longer than the timeout
+        let mut slow = follow(&server, "lines=2000");
+        let started = Instant::now();
+        // More than the buffers hold. The client takes it in pieces, over more time than the timeout. It only looks at the
+        // beginning of each record: on a busy machine a piece must not take as long as the timeout.
         for n in 0..2000 {
-            assert!(messages(&mut slow, 1)[0].starts_with(&format!("{} ", n % 1000)), "{n}");
+            let record = slow.next().data;
+            assert!(record.contains(&format!(">{n} x")), "{n}");
             if n % 100 == 0 {
-                std::thread::sleep(Duration::from_millis(150));
+                std::thread::sleep(Duration::from_millis(200));
             }
         }
+        assert!(started.elapsed() > TIMEOUT);
         server.save("the last one");
         assert_eq!(messages(&mut slow, 1), ["the last one"]);
-        // the other one is let go
-        eventually("one connection less", Duration::from_secs(5), || connections(&server) <= 1);
+        // The server cuts the other one.
+        eventually("one connection less", Duration::from_secs(5), || server.connections() <= 1);
         drop((slow, stalled));
-        eventually("none is left", Duration::from_secs(5), || connections(&server) == 0);
+        eventually("none is left", Duration::from_secs(5), || server.connections() == 0);
     });
-}
-
-/// Connections that the server has established, as the kernel counts them.
-fn connections(server: &Server) -> usize {
-    let port = format!(":{:04X}", server.address().port());
-    let table = std::fs::read_to_string(format!("/proc/{}/net/tcp", server.pid())).expect("connections");
-    let established = |line: &&str| {
-        let fields: Vec<&str> = line.split_whitespace().collect();
-        fields.get(1).is_some_and(|local| local.ends_with(&port)) && fields.get(3) == Some(&"01")
-    };
-    table.lines().filter(established).count()
 }
 
 #[test]
@@ -353,9 +348,9 @@ fn a_client_that_leaves_is_noticed_at_once() {
         let server = setup.start();
         let clients: Vec<Follow> = (0..20).map(|_| follow(&server, "")).collect();
         // that by which the start was seen may still be closing
-        eventually("they are there", Duration::from_secs(2), || connections(&server) == 20);
+        eventually("they are there", Duration::from_secs(2), || server.connections() == 20);
         drop(clients);
-        eventually("they are gone", Duration::from_secs(2), || connections(&server) == 0);
+        eventually("they are gone", Duration::from_secs(2), || server.connections() == 0);
     });
 }
 
