@@ -6,9 +6,9 @@ import schemathesis
 
 DICE = random.Random(1)
 
-# Parameters that may come from any source.
-FROM_ANYWHERE = {"level", "message", "logs", "since", "until", "contains", "regex", "client", "key", "limit", "order"}
-FROM_ANYWHERE |= {"cursor", "output"}
+# Parameters that the server takes from query, headers and body.
+FROM_ANY_SOURCE = {"level", "message", "logs", "since", "until", "contains", "regex", "client", "key", "limit", "order"}
+FROM_ANY_SOURCE |= {"cursor", "output"}
 
 
 @schemathesis.hook
@@ -41,5 +41,5 @@ def expose_invalid_parameters(case):
     wrong = {source for source in sources if source in modes and modes[source].is_negative}
     names = {name.lower() for source in wrong for name in sources[source] or ()}
     for source in sources.keys() - wrong:
-        for name in [name for name in sources[source] or () if name.lower() in names & FROM_ANYWHERE]:
+        for name in [name for name in sources[source] or () if name.lower() in names & FROM_ANY_SOURCE]:
             del sources[source][name]

@@ -1,9 +1,9 @@
-# A list of checks with one line each. Source it from bash.
+# Functions for a list of checks that prints one line for each. Source it from bash.
 # shellcheck shell=bash
 
 CHECKS_FAILED=0
 
-# check WHAT COMMAND…: the command has to succeed.
+# check FACT COMMAND…: prints ok when the command succeeds, FAIL otherwise.
 check() {
     local what=$1
     shift
@@ -15,12 +15,12 @@ check() {
     fi
 }
 
-# equal FOUND EXPECTED
+# equal FOUND EXPECTED: succeeds when both are the same text, and prints them otherwise.
 equal() {
     [ "$1" = "$2" ] || { echo "      found $1, expected $2"; return 1; }
 }
 
-# eventually SECONDS COMMAND…: the command has to succeed within that time.
+# eventually SECONDS COMMAND…: repeats the command until it succeeds, for that time at most.
 eventually() {
     local end=$((SECONDS + $1))
     shift
@@ -30,9 +30,10 @@ eventually() {
     done
 }
 
-# not COMMAND…: the command has to fail.
+# not COMMAND…: succeeds when the command fails.
 not() { ! "$@"; }
 
+# checks_end: prints the number of failures and fails when there is one.
 checks_end() {
     [ "$CHECKS_FAILED" = 0 ] || echo "$CHECKS_FAILED checks failed"
     [ "$CHECKS_FAILED" = 0 ]

@@ -1,14 +1,14 @@
-# A Debian system, booted with its own systemd in a container, for tests that need to be root on one.
+# A Debian system that boots its own systemd in a container, for tests that need root on one.
 #
 # Source it from bash. It needs root, debootstrap and systemd-nspawn; machine_requirements says what is missing.
-#   machine_start bookworm|trixie   boots a fresh copy and returns when it is up; one machine per shell
+#   machine_start bookworm|trixie   boots a fresh copy and returns when it is up; one machine for each shell
 #   machine_exec COMMAND…           runs inside, as root
 #   machine_net COMMAND…            runs a program of the host in the network of the machine
 #   machine_copy FILE PLACE [MODE]  puts a file of the host inside
 #   machine_install FILE.deb        installs the package as an operator would
-#   configure FILE                  puts standard input in the place of that configuration file, by rename
+#   configure FILE                  replaces that configuration file by standard input, by rename
 #   machine_reboot                  reboots and returns when it is up again
-#   machine_stop                    ends it and forgets everything that was written; done on exit as well
+#   machine_stop                    ends it and removes everything that it wrote; runs on exit as well
 # Each release is bootstrapped once, into $MOCA_TEST_CACHE, from the mirror that apt uses here.
 # shellcheck shell=bash
 
@@ -17,7 +17,7 @@ MACHINE_PACKAGES=systemd,systemd-sysv,dbus,curl
 MACHINE_PID=
 MACHINE_WORK=
 
-# Prints what is missing, one a line; fails when something is.
+# Prints what is missing, one item a line. Fails when something is.
 machine_requirements() {
     local missing=0 tool
     [ "$(id -u)" = 0 ] || { echo "root: run the tests as root"; missing=1; }
@@ -27,13 +27,13 @@ machine_requirements() {
     return $missing
 }
 
-# The Debian mirror of this system's apt, so that proxies and mirrors of the place are used here as well.
+# Prints the Debian mirror that apt uses on this system, so that local proxies and mirrors are used here as well.
 machine_mirror() {
     apt-get indextargets --format '$(SITE)' 'Created-By: Packages' 'Component: main' |
         grep -E '/debian/?$' | sort -u | head -n 1
 }
 
-# Prints the folder of a bootstrapped release.
+# Prints the folder of a bootstrapped release. The first call for a release bootstraps it.
 machine_base() {
     local release=$1 base key mirror
     key=$(printf '%s' "$release $MACHINE_PACKAGES" | sha256sum | cut -c 1-12)
@@ -48,7 +48,7 @@ machine_base() {
         debootstrap --variant=minbase --include="$MACHINE_PACKAGES" "$release" "$base.new" "$mirror" \
             >"$base.log" 2>&1 || { tail -n 20 "$base.log" >&2; exit 1; }
         rm -rf "$base.new"/var/cache/apt/archives/*.deb "$base.new/etc/machine-id"
-        # everything that a container has no use for and that would only slow the boot down
+        # A container has no use for this unit, which would slow down the boot.
         ln -sf /dev/null "$base.new/etc/systemd/system/systemd-networkd-wait-online.service"
         mv "$base.new" "$base"
     ) 9>"$MOCA_TEST_CACHE/lock" || return 1
@@ -69,9 +69,9 @@ machine_start() {
     machine_boot
 }
 
-# Boots what is in MACHINE_ROOT.
+# Boots the system in MACHINE_ROOT.
 machine_boot() {
-    # systemd 256 and later refuse the mixed control groups of older hosts unless they get their own unified tree
+    # systemd 256 and later refuse the mixed control groups of older hosts. They get a unified tree of their own.
     SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=$([ "$MACHINE_RELEASE" = bookworm ] && echo 0 || echo 1) \
         systemd-nspawn --quiet --boot --register=no --keep-unit --private-network --machine="moca-$$" \
         --directory="$MACHINE_ROOT" </dev/null >"$MACHINE_WORK/console" 2>&1 &
@@ -79,10 +79,10 @@ machine_boot() {
     machine_wait_up
 }
 
-# The init process of the machine, seen from here.
+# Prints the process id of the machine's init, as the host sees it.
 machine_leader() {
     local child=''
-    # the file has no line end, which read takes for a failure
+    # read fails because the file has no line end.
     read -r child _ 2>/dev/null <"/proc/$MACHINE_PID/task/$MACHINE_PID/children" || true
     [ -n "$child" ] && echo "$child"
 }
@@ -129,7 +129,7 @@ configure() {
 
 machine_reboot() {
     machine_exec systemctl reboot
-    # it ends with the machine: starting it again would be the task of the unit that it does not run in
+    # systemd-nspawn ends with the machine. The unit that would start it again does not exist here.
     wait "$MACHINE_PID"
     machine_boot
 }
@@ -139,13 +139,13 @@ machine_stop() {
     [ -n "$MACHINE_WORK" ] || return 0
     if [ -n "$MACHINE_PID" ] && kill -0 "$MACHINE_PID" 2>/dev/null; then
         leader=$(machine_leader) || true
-        # nothing inside is worth a clean shutdown: what was written is forgotten
+        # No clean shutdown: all files of the machine are removed below.
         [ -z "$leader" ] || kill -KILL "$leader" || true
         for _ in $(seq 100); do
             kill -0 "$MACHINE_PID" 2>/dev/null || break
             sleep 0.1
         done
-        # also where any failure ends the shell, this one is none: it is gone already
+        # Under `set -e` this kill must not end the shell: the process may have ended already.
         kill -KILL "$MACHINE_PID" 2>/dev/null || true
         wait "$MACHINE_PID" 2>/dev/null || true
     fi

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Every command of mocactl on one booted system, as an operator gives it: mocactl.sh bookworm|trixie FILE.deb NEWER.deb
-# What is in single quotes is for the shell inside.
+# Tests every command of mocactl on one booted system: mocactl.sh bookworm|trixie FILE.deb NEWER.deb
+# Commands in single quotes run in the shell inside the machine.
 # shellcheck disable=SC2016
 set -u
 here=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
@@ -18,14 +18,14 @@ echo '{"sample1": {"host": "127.0.0.1", "port": 5700, "file": "sample1.log"},
     "'"$odd"'": {"host": "127.0.0.1", "port": 5701, "file": "odd.log"}}' | configure log.json
 check "the log with the odd name is served" eventually 5 eval '[ "$(save 5701 x)" = 401 ]'
 
-# mocactl ARGUMENT…: its status, with what it printed in $out and what it remarked in $err. Standard input is empty.
+# mocactl ARGUMENT…: runs it with an empty standard input. Its output is in $out, its standard error in $err.
 mocactl() {
     machine_exec mocactl "$@" >"$MACHINE_WORK/out" 2>"$MACHINE_WORK/err" </dev/null
     local status=$?
     out=$(cat "$MACHINE_WORK/out") err=$(cat "$MACHINE_WORK/err")
     return "$status"
 }
-# ends STATUS ARGUMENT…: whether mocactl ends with it.
+# ends STATUS ARGUMENT…: succeeds when mocactl exits with this status.
 ends() {
     local expected=$1
     shift
@@ -38,7 +38,7 @@ json() { python3 -c "import json, sys; data = json.load(sys.stdin); sys.exit(not
 pid() { machine_exec systemctl show -P MainPID 'moca-file-log@sample1.service'; }
 state() { machine_exec systemctl is-active "moca-file-log@$(systemd-escape -- "$1").service" "moca-file-log@$(systemd-escape -- "$1").socket" | tr '\n' ' '; }
 
-echo "# what it says of itself"
+echo "# version, usage, completions"
 check "version" ends 0 version
 check "is a line" prints "MocaFileLog ($(dpkg-deb -f "$2" Version | cut -d - -f 1))"
 check "version --only-number" ends 0 version --only-number
@@ -60,7 +60,7 @@ check "says so" json 'data["ok"] and not data["errors"]'
 check "key add" ends 0 key add --name shop --rate 3/minute --path /moca-file-log/save-log
 key=$out
 check "prints the key and nothing else" grep -qxE 'moca_[A-Za-z0-9_-]{32,}' <<<"$key"
-check "which stands nowhere" not machine_exec grep -rqF -- "$key" /etc/moca-file-log /var/lib/moca-file-log
+check "which no file contains" not machine_exec grep -rqF -- "$key" /etc/moca-file-log /var/lib/moca-file-log
 CLIENTS_KEY=$key
 check "it works within a second" eventually 2 saved 5700
 check "in the log with the odd name as well" saved 5701
@@ -112,7 +112,7 @@ before=$(pid)
 check "restart of all" ends 0 restart
 check "is of this one too" [ "$before" != "$(pid)" ]
 check "stop of all" ends 0 stop
-check "nobody listens" refused 5700
+check "no process listens" refused 5700
 check "get from a log that is stopped" ends 69 get sample1
 check "start of all" ends 0 start
 check "both are served" saved 5700
@@ -151,7 +151,7 @@ check "maintenance_mode of the file" eventually 2 eval '[ "$(answer 5700)" = 503
 mocactl turn-on
 check "turn-on says that the file keeps it on" eval 'grep -q system.json <<<"$out$err"'
 machine_exec sed -i 's/"maintenance_mode": true/"maintenance_mode": false/' /etc/moca-file-log/system.json
-check "the file lets go" eventually 2 saved 5700
+check "the file ends it" eventually 2 saved 5700
 
 echo "# lines"
 mocactl clear-logs --yes
@@ -229,11 +229,11 @@ echo "# rights"
 as_nobody() { machine_exec setpriv --reuid=nobody --regid=nogroup --clear-groups mocactl "$@" >/dev/null 2>"$MACHINE_WORK/err" </dev/null; }
 for command in 'restart sample1' 'turn-off sample1' 'clear-logs --yes sample1' 'get sample1' 'key add' 'block add 192.0.2.7' update 'reset-system --yes' apply; do
     # shellcheck disable=SC2086
-    check "$command is not for everybody" not as_nobody $command
+    check "$command is refused without rights" not as_nobody $command
 done
 check "a member of the group reads without a password" machine_exec setpriv --reuid=nobody --regid=nogroup \
     --groups="$(machine_exec getent group moca-file-log | cut -d : -f 3)" mocactl get -n 1 sample1
-check "nothing of a name was run by a shell" equal "$(machine_exec find / -xdev -name c -newer /root/moca-file-log.deb)" ""
+check "no shell interpreted a name" equal "$(machine_exec find / -xdev -name c -newer /root/moca-file-log.deb)" ""
 check "no zombie is left" equal "$(machine_exec sh -c 'grep -l "^State:.Z" /proc/[0-9]*/status 2>/dev/null')" ""
 check "nothing failed" equal "$(machine_exec systemctl list-units --failed --no-legend 'moca*')" ""
 checks_end

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The life of the package on one system: package.sh bookworm|trixie FILE.deb NEWER.deb
-# What is in single quotes is for the shell inside.
+# Tests installation, upgrade, removal and purge on one system: package.sh bookworm|trixie FILE.deb NEWER.deb
+# Commands in single quotes run in the shell inside the machine.
 # shellcheck disable=SC2016
 set -euo pipefail
 here=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
@@ -19,21 +19,21 @@ unit=moca-file-log@sample1.service
 log=/var/log/moca-file-log/sample1.log
 messages=$MACHINE_WORK/messages
 
-# apt ARGUMENT…: its status, with what it said in $messages.
+# apt ARGUMENT…: runs apt-get. Its output is in the file $messages, and printed when it fails.
 apt() {
     machine_exec env DEBIAN_FRONTEND=noninteractive apt-get --yes --option Dpkg::Options::=--force-confdef \
         --option Dpkg::Options::=--force-confold "$@" >"$messages" 2>&1 </dev/null && return
     sed 's/^/      /' "$messages"
     return 1
 }
-# The same where systemd is not seen to run.
+# apt_without_systemd ARGUMENT…: the same in a mount namespace where systemd does not seem to run.
 apt_without_systemd() {
     machine_exec unshare --mount sh -c 'mount -t tmpfs tmpfs /run &&
         DEBIAN_FRONTEND=noninteractive apt-get --yes "$@"' sh "$@" >"$messages" 2>&1 </dev/null && return
     sed 's/^/      /' "$messages"
     return 1
 }
-# shell COMMAND: by a shell inside; nothing of it is expanded here.
+# shell COMMAND: runs it in a shell inside the machine.
 shell() { machine_exec sh -c "$1"; }
 read_key() { shell "sed -n 's/.*\"key\": \"\\([^\"]*\\)\".*/\\1/p' /etc/moca-file-log/api_key.json"; }
 read_password() { shell "sed -n 's/.*\"root_pass\": \"\\([^\"]*\\)\".*/\\1/p' /etc/moca-file-log/system.json"; }
@@ -47,7 +47,7 @@ said() { grep -q -- "$1" "$messages"; }
 told() { shell "journalctl --quiet --no-pager; cat /var/log/apt/term.log /var/log/dpkg.log 2>/dev/null; true" | grep -qF -- "$1"; }
 logged() { machine_exec grep -c -- "$1" "$log"; }
 
-# Everything that a package could leave behind. What apt, dpkg and the running system themselves write is left out.
+# Lists all files that a package could leave behind, without the files that apt, dpkg and the running system write.
 everything() {
     shell 'find /etc /var /run /usr -xdev' | grep -Ev -e '^/run/(systemd|log|udev|dbus|mount|user|lock|credentials)(/|$)' \
         -e '^/var/(cache|log/(apt|journal|dpkg\.log)|lib/(apt|systemd/(catalog|random-seed|deb-systemd-helper[^/]*$))|tmp/systemd-private)' \
@@ -106,7 +106,7 @@ shell 'sed -i s/5701/5702/ /etc/moca-file-log/log.json'
 saved() { equal "$(save "$1" moved)" 200; }
 check "an edited address is served within 5 s" eventually 5 saved 5702
 check "and the old one is not" equal "$(save 5701 moved)" 000
-check "the other log did not notice" equal "$(main_pid)" "$before"
+check "the process of the other log is the same" equal "$(main_pid)" "$before"
 
 echo "# upgrade"
 shell 'cd /etc/moca-file-log && echo "# mine" >>http.toml && sed -i "s/\"level\": 0/\"level\": 1/" log.json && rm ip_blacklist.json'
@@ -121,10 +121,10 @@ echo "      $found"
 check "refuses and loses nothing" grep -Eq '^acknowledged=[1-9][0-9]+ refused=0 cut=0 errors=0 .* lost=0 twice=0$' <<<"$found"
 check "another process" [ "$before" != "$(main_pid)" ]
 check "of the new program" equal "$(machine_exec readlink "/proc/$(main_pid)/exe")" /usr/bin/moca-file-log
-check "what was stopped stays stopped" equal "$(state moca-file-log@sample2.socket moca-file-log@sample2.service)" "inactive inactive "
+check "a stopped log stays stopped" equal "$(state moca-file-log@sample2.socket moca-file-log@sample2.service)" "inactive inactive "
 check "edits survive" shell 'cd /etc/moca-file-log && grep -q "# mine" http.toml && grep -q "\"level\": 1" log.json'
-check "deleted stays deleted" not shell '[ -e /etc/moca-file-log/ip_blacklist.json ]'
-check "what was not edited is the new one, with its mode" equal \
+check "a deleted file stays deleted" not shell '[ -e /etc/moca-file-log/ip_blacklist.json ]'
+check "a file without edits is the new one, with its mode" equal \
     "$(shell 'tail -c 2 /etc/moca-file-log/server.json | tr "\n" N; stat -c " %a %U %G" /etc/moca-file-log/server.json')" \
     "NN 640 root moca-file-log"
 check "the secrets are the same" equal "$(read_key) $(read_password)" "$key $password"
@@ -189,7 +189,7 @@ check "where nothing may be started" apt install /root/this.deb
 check "nothing is" equal "$(enabled moca-file-log.target) $(state moca-file-log.target $unit)" "enabled inactive inactive "
 shell 'rm /usr/sbin/policy-rc.d'
 check "apt purges it" apt purge moca-file-log
-# what the making of an image is like: nothing in /run
+# As in the build of an image: /run is empty.
 check "where systemd does not run" apt_without_systemd install /root/this.deb
 check "it is enabled" equal "$(enabled moca-file-log.target)" enabled
 check "with secrets of its own" [ "$(read_key)" != "$key" ]

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# What only a booted system shows: run.sh [bookworm|trixie]…; both when none is named. Needs root and what machine.sh names.
-# MOCA_DEB is the package to test instead of the one in target/debian. CI=true: it is a failure when this cannot run.
-# Every check of a release is a line in target/systemd-tests; what is printed are the failures and the sum.
+# Tests units and package on booted systems: run.sh [bookworm|trixie]…; both when none is named. It needs root and the
+# programs that machine.sh names.
+# MOCA_DEB is the package to test instead of the one in target/debian. With CI=true a missing program is a failure.
+# target/systemd-tests has a line for each check. The script prints the failures and the number of checks.
 set -euo pipefail
 here=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
 target=$(readlink -f "$here/../..")/target
@@ -17,13 +18,13 @@ fi
 packages=("$target"/debian/moca-file-log_*.deb)
 [ -z "${MOCA_DEB:-}" ] || packages=("$MOCA_DEB")
 if [ "${#packages[@]}" != 1 ] || [ ! -f "${packages[0]}" ]; then
-    echo "there has to be one package: make deb" >&2
+    echo "target/debian must have exactly one package: make deb" >&2
     exit 1
 fi
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-# The same programs as a later version, which ships two of the configuration files with other contents.
+# The same programs as a later version. It ships two of the configuration files with other contents.
 newer=$work/newer.deb
 dpkg-deb --raw-extract "${packages[0]}" "$work/package"
 sed -i 's/^Version: .*/&+later/' "$work/package/DEBIAN/control"
@@ -42,7 +43,7 @@ for release; do
     for suite in "${suites[@]}"; do
         status=0
         "$here/$suite.sh" "$release" "${packages[0]}" "$newer" >"$reports/$release-$suite" 2>&1 || status=$?
-        # a suite that ends before its end has failed, whatever it had checked until then
+        # A suite that stops before its last line has failed, even when all its checks until then hold.
         [ "$status" = 0 ] || grep -q '^FAIL' "$reports/$release-$suite" || echo "FAIL  $suite ended with $status" >>"$reports/$release-$suite"
     done &
 done

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The units, the generator and mocactl apply on one booted system: units.sh bookworm|trixie FILE.deb
-# What is in single quotes is for the shell inside.
+# Tests the units, the generator and mocactl apply on one booted system: units.sh bookworm|trixie FILE.deb
+# Commands in single quotes run in the shell inside the machine.
 # shellcheck disable=SC2016
 set -u
 here=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
@@ -36,7 +36,7 @@ check "a record is acknowledged" equal "$(save 8101 first)" 200
 check "and is in the file" machine_exec grep -q first /var/log/moca-file-log/sample1.log
 check "a name with a space" equal "$(save 8102 hello)" 200
 check "a name with everything" equal "$(save 8103 hello)" 200
-check "no shell saw it" equal "$(machine_exec find / /tmp -xdev -name c -newer /etc/moca-file-log/log.json)" ""
+check "no shell interpreted it" equal "$(machine_exec find / /tmp -xdev -name c -newer /etc/moca-file-log/log.json)" ""
 check "its process has it as one argument" equal \
     "$(machine_exec sh -c "tr '\0' '|' </proc/$(main_pid "$(unit_of "-a;b \$(touch c) \${HOME} \$HOME %i %% \"q'" service)")/cmdline")" \
     "/usr/bin/moca-file-log|--|-a;b \$(touch c) \${HOME} \$HOME %i %% \"q'|"
@@ -44,17 +44,17 @@ check "IPv6, a new folder outside of /var/log" equal "$(save 8104 six '[::1]')" 
 check "its file" machine_exec grep -q six '/srv/new "f"/100% $x/groß.log'
 check "both families" equal "$(save 8105 a) $(save 8105 b '[::1]')" "200 200"
 check "a file in /home" machine_exec grep -q '>b$' '/home/moca logs/both.log'
-check "an address that is not there yet is listened on" \
+check "an address that does not exist yet is listened on" \
     equal "$(state 'moca-file-log@later.socket')" active
 machine_exec ip address add 192.0.2.7/32 dev lo 2>/dev/null || machine_net ip address add 192.0.2.7/32 dev lo
-check "and served when it comes" equal "$(save 8106 late 192.0.2.7)" 200
-check "what is switched off is not there" equal "$(save 8107 x)" 000
+check "and served when it exists" equal "$(save 8106 late 192.0.2.7)" 200
+check "a log that is switched off is not served" equal "$(save 8107 x)" 000
 check "every operator's socket" equal "$(machine_exec sh -c 'stat -c "%a %U %G" /run/moca-file-log/*.sock | sort | uniq -c | tr -s " "')" \
     " 6 660 root moca-file-log"
 check "answers" equal \
     "$(machine_exec curl -s -o /dev/null -w '%{http_code}' --unix-socket /run/moca-file-log/sample1.sock http://log/status)" 200
 check "nothing failed" equal "$(machine_exec systemctl list-units --failed --no-legend 'moca*')" ""
-# each line is an answer of its own log
+# asked: asks every admin socket for the status and counts the answers.
 asked() {
     machine_exec sh -c 'for socket in /run/moca-file-log/*.sock; do
         curl -s -m 10 -o /dev/null -w "%{http_code}\n" --unix-socket "$socket" http://log/status
@@ -113,7 +113,7 @@ check "40 stops under load refuse nothing" grep -Eq 'refused=0 cut=0 errors=0 .*
 machine_exec systemctl stop moca-file-log.target
 all_down() { [ -z "$(machine_exec systemctl list-units --no-legend --state=active,activating,deactivating 'moca-file-log*@*')" ]; }
 check "a stopped target has neither services nor sockets" eventually 5 all_down
-check "nobody listens" equal "$(save 8101 x)" 000
+check "no process listens" equal "$(save 8101 x)" 000
 machine_exec systemctl start moca-file-log.target
 check "and has them again when it is started" equal "$(save 8101 x) $(save 8102 x)" "200 200"
 check "the operator's too" equal "$(asked)" " 6 200"
@@ -149,21 +149,21 @@ edit "a backup and a new file" 'mv log.json log.json~ && sed s/8113/8114/ log.js
 edit "a link to a file elsewhere" 'mkdir -p /srv/files && sed s/8114/8115/ log.json >/srv/files/log.json && ln -sf /srv/files/log.json log.json' 8115
 check "the address before is left" refused 8114
 for round in $(seq 8); do
-    # the second edit comes while the first is being applied, at another moment in each round
+    # The second edit comes while the first is being applied, at another moment in each round.
     machine_exec sh -c 'cd /etc/moca-file-log && sed "s/8115/$1/" /srv/files/log.json >new && mv new log.json && sleep "$2" &&
         sed "s/8115/$3/" /srv/files/log.json >new && mv new log.json' sh $((8120 + round)) "0.0$round" $((8140 + round))
     eventually 5 saved $((8140 + round)) || break
 done
 check "an edit while the last one is being applied is applied as well" saved $((8140 + round))
-check "and what was there in between is gone" refused $((8120 + round))
-# the same in the moment after the last look at the files and before systemd watches them again
+check "and the address in between is gone" refused $((8120 + round))
+# An edit after apply has read the files and before systemd watches them again.
 machine_exec sh -c 'unit=/run/systemd/system/moca-file-log-apply.service.d && mkdir -p "$unit" &&
     printf "[Service]\nExecStartPost=-+/bin/mv /root/late.json /etc/moca-file-log/log.json\n" >"$unit/late.conf" &&
     systemctl daemon-reload && cd /etc/moca-file-log && sed "s/$1/8152/" log.json >/root/late.json &&
     sed "s/$1/8151/" log.json >new && mv new log.json' sh $((8140 + round))
 check "and one before systemd watches again" eventually 5 saved 8152
 machine_exec sh -c 'rm -r /run/systemd/system/moca-file-log-apply.service.d && systemctl daemon-reload'
-check "the processes of the other logs did not notice" equal "$(others)" "$before"
+check "the processes of the other logs are the same" equal "$(others)" "$before"
 more='"new words": {"host": "127.0.0.1", "port": 8108, "file": "new words.log"},
     "six": {"host": "::1", "port": 8109, "use_ipv6": true, "file": "/srv/deep er/six.log"}'
 echo "{${logs/\"two words.log\"/\"two words.log\", \"status\": false}, $more}" | configure log.json
@@ -172,7 +172,7 @@ check "a new log on IPv6 with a file outside of /var/log" eventually 5 saved 810
 check "in its file" machine_exec grep -q hello '/srv/deep er/six.log'
 check "a log that is switched off is refused" eventually 5 refused 8102
 check "none of its units is left" equal "$(machine_exec systemctl list-units --no-legend --state=active "$(unit_of 'two words' '*')")" ""
-check "the process of another log did not notice" equal "$(main_pid "$(unit_of größe.x-y service)")" "$(tail -n 1 <<<"$before")"
+check "the process of another log is the same" equal "$(main_pid "$(unit_of größe.x-y service)")" "$(tail -n 1 <<<"$before")"
 echo "{$logs}" | configure log.json
 check "switched on again, it is served" eventually 5 saved 8102
 check "a log that is removed is not" eventually 5 refused 8108
@@ -188,7 +188,7 @@ machine_exec systemctl restart "$unit"
 check "and after a restart" equal "$(save 8101 restarted)" 200
 check "mocactl check names the place" equal "$(machine_exec mocactl check | grep -c '^error: log.json:3:')" 1
 check "the other logs are served as well" equal "$(save 8102 x) $(save 8104 x '[::1]')" "200 200"
-# Nobody applies it: what somebody else's reload brings must not count.
+# Without an apply, a reload of systemd by another program must not put the edited file in force.
 machine_exec systemctl stop moca-file-log-apply.path
 echo "{$logs}" | sed 's/8101/8201/' | configure log.json
 machine_exec systemctl daemon-reload
@@ -207,7 +207,7 @@ echo "      exposure $exposure"
 check "exposure at most 1.0" awk "BEGIN { exit !(${exposure:-9} <= 1.0) }"
 verified=$(machine_exec env SYSTEMD_UNIT_PATH=/run/systemd/generator:/usr/lib/systemd/system systemd-analyze verify --man=no moca-file-log.target "$unit" moca-file-log@sample1.socket \
     moca-file-log-admin@sample1.socket moca-file-log-apply.path 2>&1 | grep moca)
-check "systemd finds no fault with the units" equal "$verified" ""
+check "systemd-analyze reports nothing about the units" equal "$verified" ""
 machine_exec sh -c 'printf "%s\n" "id -un >\$STATE_DIRECTORY/hook; echo \"\$MOCA_LOG\" >>\$STATE_DIRECTORY/hook" >/etc/moca-file-log/startup.sh'
 machine_exec systemctl restart "$(unit_of 'two words' service)"
 check "a startup hook runs as the service's user" equal \
@@ -215,12 +215,12 @@ check "a startup hook runs as the service's user" equal \
 two words"
 machine_exec rm /etc/moca-file-log/startup.sh
 processes_net() { machine_exec readlink "/proc/$(main_pid)/ns/net"; }
-check "no network of its own" [ "$(processes_net)" != "$(machine_exec readlink /proc/1/ns/net)" ]
+check "the process is in a network namespace of its own" [ "$(processes_net)" != "$(machine_exec readlink /proc/1/ns/net)" ]
 echo '{"rate_limiter_redis_storage": "redis://127.0.0.1:6379"}' | configure server.json
 of_all() { [ "$(processes_net)" = "$(machine_exec readlink /proc/1/ns/net)" ]; }
-check "Redis over TCP opens it" eventually 5 of_all
+check "with Redis over TCP it is in that of the host" eventually 5 of_all
 check "and the log is served" equal "$(save 8101 redis)" 200
-# not through a function: what is killed has to be Redis itself
+# Not through a function: the process id must be that of Redis itself.
 nsenter --target "$(machine_leader)" --net redis-server --port 6379 --save '' --appendonly no >/dev/null 2>&1 &
 redis=$!
 trap 'kill "$redis" 2>/dev/null; machine_stop' EXIT

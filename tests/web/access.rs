@@ -1,4 +1,4 @@
-//! For everybody: without a mouse, without seeing, on a telephone, in the dark.
+//! The page without a mouse, with a screen reader, on a telephone and in the dark theme.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -9,8 +9,8 @@ use crate::browser::{Browser, keys};
 use crate::harness::{KEY, ROOT, Server, Setup, cannot_run, eventually};
 use crate::page::{Page, strings};
 
-/// A log with something of everything.
-fn busy() -> Server {
+/// Starts a server whose log has records of every level, a long one and one with control characters.
+fn server_with_records() -> Server {
     let server = Setup::new().key("shop-key", &json!({"name": "shop"})).start();
     let messages = [
         "user logged in",
@@ -29,14 +29,15 @@ fn busy() -> Server {
     server
 }
 
+/// Returns the id of the element that has the focus, or its name.
 fn focused(browser: &Browser) -> String {
     let id = browser.run("return document.activeElement.id || document.activeElement.localName");
     id.as_str().unwrap().to_owned()
 }
 
 #[test]
-fn the_keyboard_is_enough() {
-    let server = busy();
+fn page_works_by_keyboard_alone() {
+    let server = server_with_records();
     let Some(page) = Page::open("keyboard", &server) else { return };
     let browser = &page.browser;
     assert_eq!(focused(browser), "api-key");
@@ -45,16 +46,16 @@ fn the_keyboard_is_enough() {
     browser.press(&[], ROOT);
     browser.press(&[], keys::ENTER);
     page.is_live();
-    assert_eq!(focused(browser), "scroller", "the lines are where it goes on");
+    assert_eq!(focused(browser), "scroller", "after the sign-in the records have the focus");
     browser.eventually("rows", "return document.querySelectorAll('#rows li').length === 62");
     browser.press(&[], keys::HOME);
     browser.eventually("scrolled", "return scroller.scrollTop === 0");
     let mut stops = BTreeSet::new();
     while focused(browser) != "contains" {
         browser.press(&[keys::SHIFT], keys::TAB);
-        assert!(stops.insert(focused(browser)), "no way to the filters: {stops:?}");
+        assert!(stops.insert(focused(browser)), "Tab does not reach the filters: {stops:?}");
         let outline = browser.run("return getComputedStyle(document.activeElement).outlineStyle + getComputedStyle(document.activeElement).outlineWidth");
-        assert_eq!(outline, "solid3px", "where the focus is can be seen: {}", focused(browser));
+        assert_eq!(outline, "solid3px", "the focus is visible: {}", focused(browser));
     }
     for stop in ["clear", "download-text", "older", "follow", "chart", "key", "client", "regex"] {
         assert!(stops.contains(stop), "{stop}: {stops:?}");
@@ -63,7 +64,7 @@ fn the_keyboard_is_enough() {
     browser.screenshot("focus");
     browser.press(&[], keys::ENTER);
     page.shows(&[&"x".repeat(300)]);
-    // The dialog takes the focus, lets it go nowhere else, and gives it back.
+    // The dialog takes the focus, keeps it, and returns it when it closes.
     browser.run("document.querySelector('#clear').focus()");
     browser.press(&[], keys::ENTER);
     assert_eq!(focused(browser), "clear-word");
@@ -75,8 +76,8 @@ fn the_keyboard_is_enough() {
 }
 
 #[test]
-fn it_fits_a_telephone() {
-    let server = busy();
+fn page_fits_a_telephone() {
+    let server = server_with_records();
     let Some(page) = Page::open("phone", &server) else { return };
     let browser = &page.browser;
     browser.resize(390, 844);
@@ -112,8 +113,8 @@ fn it_fits_a_telephone() {
 }
 
 #[test]
-fn light_and_dark() {
-    let server = busy();
+fn theme_follows_the_system_until_the_operator_chooses_one() {
+    let server = server_with_records();
     let Some(page) = Page::signed_in("theme", &server) else { return };
     let browser = &page.browser;
     browser.eventually("counted", "return document.querySelector('#counted').textContent === '62 lines'");
@@ -127,7 +128,7 @@ fn light_and_dark() {
         assert_eq!(background() < 128, is_dark, "{system}");
         browser.screenshot(system);
     }
-    // The button has the last word, and it is kept.
+    // The choice of the button overrides the system, and survives a reload.
     let theme = |expected: &str| {
         browser.click("#theme");
         assert_eq!(browser.text("#theme"), format!("Theme: {expected}"));
@@ -145,8 +146,8 @@ fn light_and_dark() {
     browser.assert_well();
 }
 
-/// Role and name of everything that assistive technology is told of.
-fn tree(browser: &Browser) -> Vec<(String, String)> {
+/// Returns role and name of each node of the accessibility tree.
+fn accessibility_tree(browser: &Browser) -> Vec<(String, String)> {
     browser.cdp("Accessibility.enable", &json!({}));
     let found = browser.cdp("Accessibility.getFullAXTree", &json!({}));
     let text = |node: &Value, what: &str| node[what]["value"].as_str().unwrap_or_default().to_owned();
@@ -155,14 +156,14 @@ fn tree(browser: &Browser) -> Vec<(String, String)> {
 }
 
 #[test]
-fn a_screen_reader_is_told_what_is_what() {
-    let server = busy();
+fn every_control_has_a_role_and_a_name() {
+    let server = server_with_records();
     let Some(page) = Page::open("spoken", &server) else { return };
     let browser = &page.browser;
     let has = |role: &str, name: &str| {
-        // The browser tells of a change when it has the time.
+        // The browser updates the tree some time after a change.
         eventually(&format!("{role} {name:?}"), Duration::from_secs(5), || {
-            tree(browser).iter().any(|(r, n)| r == role && n.starts_with(name))
+            accessibility_tree(browser).iter().any(|(r, n)| r == role && n.starts_with(name))
         });
     };
     for (role, name) in [
@@ -203,7 +204,7 @@ fn a_screen_reader_is_told_what_is_what() {
     ] {
         has(role, name);
     }
-    let nameless: Vec<_> = tree(browser)
+    let nameless: Vec<_> = accessibility_tree(browser)
         .into_iter()
         .filter(|(role, name)| {
             ["button", "textbox", "combobox", "slider", "log", "region", "search", "link", "dialog"]
@@ -212,7 +213,7 @@ fn a_screen_reader_is_told_what_is_what() {
         })
         .collect();
     assert!(nameless.is_empty(), "{nameless:?}");
-    // New lines are told of in one sentence, not one by one.
+    // A screen reader announces new records in one sentence, not one by one.
     assert_eq!(browser.run("return scroller.getAttribute('aria-live')"), "off");
     for n in 0..20 {
         server
@@ -225,12 +226,12 @@ fn a_screen_reader_is_told_what_is_what() {
 }
 
 #[test]
-fn axe_finds_nothing() {
+fn axe_reports_no_violation() {
     let Some(axe) = std::env::var_os("MOCA_AXE") else {
-        return cannot_run("axe-core is not there; `make test-web` fetches it");
+        return cannot_run("axe-core is missing; `make test-web` installs it");
     };
     let axe = std::fs::read_to_string(axe).unwrap();
-    let server = busy();
+    let server = server_with_records();
     let Some(page) = Page::open("axe", &server) else { return };
     let browser = &page.browser;
     browser.run(&format!("{axe}; window.axe = axe"));
@@ -239,7 +240,7 @@ fn axe_finds_nothing() {
             violation => violation.nodes.map(node => `${violation.id}: ${node.target} ${node.failureSummary}`)))");
         assert_eq!(strings(&found), Vec::<String>::new(), "{what}");
     };
-    check("the door");
+    check("the sign-in");
     page.sign_in(KEY, ROOT);
     page.is_live();
     browser.eventually("counted", "return document.querySelector('#counted').textContent === '62 lines'");

@@ -13,19 +13,19 @@ use serde_json::{Value, json};
 
 use crate::harness::cannot_run;
 
-/// Longer than any command may take.
-const PATIENCE: Duration = Duration::from_secs(40);
+/// Limit of one command to ChromeDriver.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(40);
 
-/// What an element is called in answers.
+/// Key of an element's id in answers (W3C WebDriver, section 12).
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
-/// What every page remembers from its beginning: violations of its policy, and errors that nobody caught.
+/// Script that runs before each page: it collects violations of the Content-Security-Policy and uncaught errors.
 const WATCH: &str = "window.mishaps = [];
     document.addEventListener('securitypolicyviolation', event => mishaps.push(`policy: ${event.violatedDirective} ${event.blockedURI} ${event.sample}`));
     addEventListener('error', event => mishaps.push(`error: ${event.message}`));
     addEventListener('unhandledrejection', event => mishaps.push(`rejection: ${event.reason}`));";
 
-/// A browser with one tab. Dropping it ends it.
+/// A browser with one tab. Dropping it ends the browser and its driver.
 pub(crate) struct Browser {
     driver: Child,
     port: u16,
@@ -34,7 +34,7 @@ pub(crate) struct Browser {
     folder: tempfile::TempDir,
 }
 
-/// Keys that are no characters.
+/// Keys without a character, in the codes of WebDriver.
 pub(crate) mod keys {
     pub(crate) const TAB: &str = "\u{e004}";
     pub(crate) const ENTER: &str = "\u{e007}";
@@ -47,7 +47,7 @@ pub(crate) mod keys {
 }
 
 impl Browser {
-    /// A browser for the test of this name; `None` where there is none, which is a failure in CI.
+    /// Starts a browser for the test of this name. Returns `None` where ChromeDriver is missing, which is a failure in CI.
     pub(crate) fn start(name: &'static str) -> Option<Self> {
         let folder = tempfile::tempdir().expect("a temporary directory");
         let spawned = Command::new("chromedriver")
@@ -94,23 +94,26 @@ impl Browser {
             },
         }}});
         let made =
-            browser.send("POST", "/session", &wanted).unwrap_or_else(|why| panic!("no browser: {why}"));
+            browser.send("POST", "/session", &wanted).unwrap_or_else(|why| panic!("no session: {why}"));
         browser.session = made["sessionId"].as_str().expect("a session").to_owned();
         browser.cdp("Page.addScriptToEvaluateOnNewDocument", &json!({"source": WATCH}));
         Some(browser)
     }
 
-    /// One command to ChromeDriver; what it answers, or its words of refusal.
+    /// Sends one command to ChromeDriver and returns its value, or the text of its error.
     fn send(&self, method: &str, path: &str, body: &Value) -> Result<Value, String> {
         let body = if method == "POST" { body.to_string() } else { String::new() };
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).expect("connect to ChromeDriver");
-        stream.set_read_timeout(Some(PATIENCE)).expect("set the read timeout");
+        stream.set_read_timeout(Some(COMMAND_TIMEOUT)).expect("set the read timeout");
         let length = body.len();
         let port = self.port;
         let head = format!(
             "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
         );
-        stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body.as_bytes())).expect("ask");
+        stream
+            .write_all(head.as_bytes())
+            .and_then(|()| stream.write_all(body.as_bytes()))
+            .expect("send to ChromeDriver");
         let value =
             body_of(&mut BufReader::new(stream)).and_then(|body| Ok(serde_json::from_slice::<Value>(&body)?));
         let value = value.unwrap_or_else(|error| panic!("{method} {path}: {error}"));
@@ -126,7 +129,7 @@ impl Browser {
         self.send(method, &path, body).unwrap_or_else(|why| panic!("{}: {method} {path}: {why}", self.name))
     }
 
-    /// A command of the DevTools protocol.
+    /// Sends a command of the DevTools protocol.
     pub(crate) fn cdp(&self, command: &str, parameters: &Value) -> Value {
         self.call("POST", "/goog/cdp/execute", &json!({"cmd": command, "params": parameters}))
     }
@@ -135,17 +138,17 @@ impl Browser {
         self.call("POST", "/url", &json!({"url": url}));
     }
 
-    /// The value of a script's `return`.
+    /// Runs a script and returns the value of its `return`.
     pub(crate) fn run(&self, script: &str) -> Value {
         self.run_with(script, &json!([]))
     }
 
-    /// The same, with `arguments`.
+    /// Runs a script with `arguments`.
     pub(crate) fn run_with(&self, script: &str, arguments: &Value) -> Value {
         self.call("POST", "/execute/sync", &json!({"script": script, "args": arguments}))
     }
 
-    /// The value of a promise.
+    /// Waits for a promise and returns its value.
     pub(crate) fn wait_for_promise(&self, script: &str) -> Value {
         let script =
             format!("const done = arguments[0]; ({script}).then(done, error => done(String(error)));");
@@ -157,13 +160,13 @@ impl Browser {
         found[ELEMENT].as_str().expect("an element").to_owned()
     }
 
-    /// A press of the mouse, where a person could press.
+    /// Clicks on an element. It fails where another element covers it.
     pub(crate) fn click(&self, css: &str) {
         let element = self.element(css);
         self.call("POST", &format!("/element/{element}/click"), &json!({}));
     }
 
-    /// Replaces what stands in a field.
+    /// Replaces the text of a field.
     pub(crate) fn fill(&self, css: &str, text: &str) {
         let element = self.element(css);
         self.call("POST", &format!("/element/{element}/clear"), &json!({}));
@@ -172,7 +175,7 @@ impl Browser {
         }
     }
 
-    /// Keys to whatever has the focus; `held` are down meanwhile.
+    /// Types keys into the element that has the focus, while the keys `held` are down.
     pub(crate) fn press(&self, held: &[&str], text: &str) {
         let mut actions: Vec<Value> =
             held.iter().map(|key| json!({"type": "keyDown", "value": key})).collect();
@@ -188,7 +191,7 @@ impl Browser {
         );
     }
 
-    /// Drags the mouse over an element, from one share of its width to another.
+    /// Drags the mouse over an element, between two fractions of its width.
     pub(crate) fn drag(&self, css: &str, from: f64, to: f64) {
         let script = "const box = document.querySelector(arguments[0]).getBoundingClientRect();
             return [box.left, box.top + box.height / 2, box.width]";
@@ -219,7 +222,7 @@ impl Browser {
         self.run_with(script, &json!([css])) == true
     }
 
-    /// What the script returns, once it is something else than null, false or nothing.
+    /// Runs the script until it returns something else than null or false, for ten seconds at most.
     pub(crate) fn eventually(&self, what: &str, script: &str) -> Value {
         self.within(what, Duration::from_secs(10), script)
     }
@@ -239,7 +242,7 @@ impl Browser {
         }
     }
 
-    /// The size of the window's inside, as of a telephone where it is narrow.
+    /// Sets the size of the page in CSS pixels. Below 600 it is that of a telephone.
     pub(crate) fn resize(&self, width: u32, height: u32) {
         let mobile = width < 600;
         let scale = if mobile { 2 } else { 1 };
@@ -247,13 +250,13 @@ impl Browser {
         self.cdp("Emulation.setDeviceMetricsOverride", &size);
     }
 
-    /// `light` or `dark`, as the system would say it.
+    /// Sets the colour scheme of the system: `light` or `dark`.
     pub(crate) fn prefer(&self, scheme: &str) {
         let features = json!([{"name": "prefers-color-scheme", "value": scheme}]);
         self.cdp("Emulation.setEmulatedMedia", &json!({"features": features}));
     }
 
-    /// Kept as `target/web/TEST-NAME.png`, for people to look at.
+    /// Writes a picture of the page to `target/web/TEST-NAME.png`.
     pub(crate) fn screenshot(&self, name: &str) {
         let picture = self.call("GET", "/screenshot", &Value::Null);
         let picture = BASE64.decode(picture.as_str().expect("a picture").as_bytes()).expect("base64");
@@ -262,7 +265,7 @@ impl Browser {
         std::fs::write(folder.join(format!("{}-{name}.png", self.name)), picture).expect("write a picture");
     }
 
-    /// Ends what is left of a browser whose driver could not end it. Its profile's folder tells it from every other.
+    /// Ends the processes of this browser that its driver left running. They have its profile folder in their arguments.
     fn end_strays(&self) {
         let profile = self.profile();
         for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
@@ -284,7 +287,7 @@ impl Browser {
         self.folder.path().join("downloads")
     }
 
-    /// The files that were downloaded, once there are so many.
+    /// Waits until so many files are downloaded and returns their paths.
     pub(crate) fn downloaded(&self, count: usize) -> Vec<PathBuf> {
         let until = Instant::now() + Duration::from_secs(10);
         loop {
@@ -303,8 +306,8 @@ impl Browser {
         }
     }
 
-    /// Nothing that a visitor would not notice, but its maker must: errors in the console or the script, violations of
-    /// the policy, dialogs (which let every command fail). Answers of the server that are no success are none.
+    /// Checks that the page had no uncaught error, no violation of its policy and no error in the console. Answers of the
+    /// server with an error status do not count.
     pub(crate) fn assert_well(&self) {
         assert_eq!(self.run("return mishaps"), json!([]), "{}", self.name);
         let entries = self.call("POST", "/se/log", &json!({"type": "browser"}));
@@ -335,7 +338,7 @@ impl Drop for Browser {
     }
 }
 
-/// The body of an answer. The connection stays open, whatever it was asked for.
+/// Reads the body of an answer by its length: ChromeDriver keeps the connection open.
 fn body_of(stream: &mut BufReader<TcpStream>) -> std::io::Result<Vec<u8>> {
     let mut length = 0;
     loop {
@@ -355,9 +358,9 @@ fn body_of(stream: &mut BufReader<TcpStream>) -> std::io::Result<Vec<u8>> {
     Ok(body)
 }
 
-/// Where pictures are kept.
+/// Returns the folder of the pictures.
 pub(crate) fn output() -> PathBuf {
-    // The folder that cargo builds in, of which the program is two levels below.
+    // The program is two levels below the folder that cargo builds in.
     let program = PathBuf::from(env!("CARGO_BIN_EXE_moca-file-log"));
     program.ancestors().nth(2).expect("the target folder").join("web")
 }

@@ -1,4 +1,4 @@
-//! How many lines of each level there were over time, and selecting a time with mouse and keyboard.
+//! The chart of records over time: its counts, and the selection of a time by mouse and keyboard.
 
 use std::fmt::Write;
 
@@ -10,8 +10,8 @@ use crate::page::Page;
 
 const LEVELS: [&str; 5] = ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"];
 
-/// A log that was there before: a line each ten seconds of a hundred minutes.
-fn with_a_past() -> Server {
+/// Starts a server whose log has a record for each ten seconds of a hundred minutes.
+fn server_with_history() -> Server {
     let setup = Setup::new();
     let mut text = String::new();
     for n in 0..600 {
@@ -28,13 +28,14 @@ fn with_a_past() -> Server {
     setup.start()
 }
 
+/// Returns the time in a field of the filters.
 fn field(page: &Page, name: &str) -> Timestamp {
     let value = page.browser.run(&format!("return document.querySelector('#{name}').value"));
     let text = value.as_str().unwrap();
     text.parse().unwrap_or_else(|error| panic!("{name}: {text:?}: {error}"))
 }
 
-/// What is shown is what the server gives for these times.
+/// Checks that the page shows the records that the server returns for the selected times; returns these times.
 fn shows_the_selection(page: &Page, server: &Server) -> (Timestamp, Timestamp) {
     let ended = "return document.querySelector('#state').textContent.startsWith('Not live')
         && document.querySelector('#counted').textContent.match(/^[\\d,]+ lines?$/)";
@@ -51,8 +52,8 @@ fn shows_the_selection(page: &Page, server: &Server) -> (Timestamp, Timestamp) {
 }
 
 #[test]
-fn dragging_selects_a_time() {
-    let server = with_a_past();
+fn dragging_over_the_chart_selects_a_time() {
+    let server = server_with_history();
     let Some(page) = Page::signed_in("drag", &server) else { return };
     let browser = &page.browser;
     browser.eventually("counted", "return document.querySelector('#counted').textContent === '600 lines'");
@@ -68,7 +69,7 @@ fn dragging_selects_a_time() {
         ("2026-03-01T10:25:00Z".parse().unwrap(), "2026-03-01T10:51:00Z".parse().unwrap())
     );
     browser.screenshot("part");
-    // and again inside it, from right to left
+    // A second selection within the first, from right to left.
     browser.drag("#chart", 0.6, 0.4);
     let (closer, earlier) = shows_the_selection(&page, &server);
     assert!(closer > since && earlier < until, "{closer} {earlier}");
@@ -80,8 +81,8 @@ fn dragging_selects_a_time() {
 }
 
 #[test]
-fn the_keyboard_selects_a_time_as_well() {
-    let server = with_a_past();
+fn arrow_keys_select_a_time() {
+    let server = server_with_history();
     let Some(page) = Page::signed_in("chart-keys", &server) else { return };
     let browser = &page.browser;
     browser.eventually("counted", "return document.querySelector('#counted').textContent === '600 lines'");
@@ -108,7 +109,7 @@ fn the_keyboard_selects_a_time_as_well() {
 }
 
 #[test]
-fn only_a_part_is_counted_and_that_is_said() {
+fn chart_counts_the_latest_records_first_and_says_so() {
     let server = Setup::new().start();
     let logs: Vec<serde_json::Value> =
         (0..1000).map(|n| serde_json::json!({"message": format!("line {n}")})).collect();

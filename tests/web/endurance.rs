@@ -1,4 +1,4 @@
-//! Servers that go and come back, and more lines than anybody reads.
+//! Restarts of the server while the page is open, and thousands of records at once.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use crate::harness::{Setup, slowness};
 use crate::page::Page;
 
 #[test]
-fn a_restart_loses_no_line_and_doubles_none() {
+fn restarts_lose_and_repeat_no_record() {
     let mut server = Setup::new().start();
     let mut expected: Vec<String> = Vec::new();
     let mut save = |server: &crate::harness::Server, what: &str| {
@@ -29,13 +29,13 @@ fn a_restart_loses_no_line_and_doubles_none() {
     server.restart();
     let expected_now = save(&server, "after a stop");
     shows(&expected_now);
-    // A line right before a crash may have been on its way.
+    // The crash may cut the connection before these records reach the page.
     save(&server, "on its way");
     server.kill9();
     let cut_off = "return document.querySelector('#state').textContent === 'Cut off' && document.querySelector('#countdown').textContent.startsWith('again in')";
     page.browser.eventually("cut off", cut_off);
     page.browser.screenshot("cut");
-    // Long enough for some attempts in vain.
+    // Long enough for several attempts to connect that fail.
     std::thread::sleep(Duration::from_secs(3));
     server.start_again();
     let expected_now = save(&server, "after a crash");
@@ -46,7 +46,7 @@ fn a_restart_loses_no_line_and_doubles_none() {
 }
 
 #[test]
-fn many_lines_at_once_leave_the_page_responsive() {
+fn page_responds_while_thousands_of_records_arrive() {
     const BATCHES: usize = 20;
     let server = Setup::new().start();
     let Some(page) = Page::signed_in("flood", &server) else { return };
@@ -64,7 +64,7 @@ fn many_lines_at_once_leave_the_page_responsive() {
         server.save_batch(&json!(logs)).success();
     }
     let sent = began.elapsed();
-    // A person types meanwhile.
+    // An operator types meanwhile.
     let typed = Instant::now();
     browser.fill("#contains", "typed");
     let typed = typed.elapsed();
@@ -78,17 +78,17 @@ fn many_lines_at_once_leave_the_page_responsive() {
         "20,000 lines: sent in {sent:?}, shown after {shown:?}, longest pause {longest} ms, typed in {typed:?}"
     );
     assert!((1000..=5000).contains(&rows), "{rows}");
-    // The rows are one unbroken piece up to the newest.
+    // The rows have no gap up to the newest record.
     let numbers: Vec<usize> =
         page.messages().iter().map(|message| message.rsplit(' ').next().unwrap().parse().unwrap()).collect();
     assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1));
-    let patience = 1000.0 * f64::from(slowness());
-    assert!(longest < patience, "the page stood still for {longest} ms");
+    let max_pause_ms = 1000.0 * f64::from(slowness());
+    assert!(longest < max_pause_ms, "the page stood still for {longest} ms");
     assert!(typed < Duration::from_secs(3) * slowness(), "{typed:?}");
     for level in ["debug", "info", "warning", "error", "critical"] {
         page.counts(level, "4,000");
     }
-    // Going back through all of them, the page holds no more than it may, and Follow goes on without a hole.
+    // While the operator goes back through all of them, the page holds at most 5000 rows. Follow continues without a gap.
     browser.run("document.querySelector('#contains').value = ''");
     for _ in 0..12 {
         browser.click("#older");

@@ -1,4 +1,4 @@
-//! Messages that try to be something else than text.
+//! Messages with markup, scripts and control characters.
 
 use serde_json::json;
 
@@ -24,8 +24,8 @@ const MARKUP: [&str; 16] = [
     "tab\there\n    indented\n\nend",
 ];
 
-/// What is sent, and what is shown of it: what can't be seen is written as in the file.
-const UNSEEN: [(&str, &str); 6] = [
+/// Invisible characters as sent, and as the page shows them: escaped, as in the file.
+const INVISIBLE: [(&str, &str); 6] = [
     ("user \u{202e}nimda\u{202c} did it", "user \\u{202e}nimda\\u{202c} did it"),
     ("\u{2066}isolated\u{2069} \u{200f}mark\u{200e}", "\\u{2066}isolated\\u{2069} \\u{200f}mark\\u{200e}"),
     ("\u{1b}[31mred\u{1b}[0m \u{1b}]0;title\u{7}", "\\u{1b}[31mred\\u{1b}[0m \\u{1b}]0;title\\u{7}"),
@@ -35,16 +35,16 @@ const UNSEEN: [(&str, &str); 6] = [
 ];
 
 #[test]
-fn a_message_is_text_whatever_it_holds() {
+fn markup_in_a_message_is_shown_as_text() {
     let server = Setup::new().start();
-    for message in MARKUP.into_iter().chain(UNSEEN.map(|(sent, _)| sent)) {
+    for message in MARKUP.into_iter().chain(INVISIBLE.map(|(sent, _)| sent)) {
         server.save_with(&json!({"message": message, "level": "warning"})).success();
     }
     let Some(page) = Page::signed_in("hostile", &server) else { return };
-    let expected: Vec<&str> = MARKUP.into_iter().chain(UNSEEN.map(|(_, shown)| shown)).collect();
+    let expected: Vec<&str> = MARKUP.into_iter().chain(INVISIBLE.map(|(_, shown)| shown)).collect();
     page.shows(&expected);
     page.browser.screenshot("rows");
-    // live as well as read, and in what filters say of themselves
+    // The same for records that arrive while the page is open, and for texts of filters.
     for message in MARKUP {
         server.save_with(&json!({"message": message, "level": "error"})).success();
     }
@@ -66,7 +66,7 @@ fn a_message_is_text_whatever_it_holds() {
 }
 
 #[test]
-fn a_long_message_is_shown_whole_when_asked_for() {
+fn long_message_is_cut_until_the_operator_expands_it() {
     let server = Setup::new().start();
     let long: String = (0..8192).map(|n| if n % 11 == 10 { '😀' } else { 'x' }).collect();
     let many = "row\n".repeat(100);

@@ -14,7 +14,7 @@ pub(crate) struct Page {
 }
 
 impl Page {
-    /// The sign-in of the page; `None` where there is no browser.
+    /// Opens the page at its sign-in. Returns `None` where there is no browser.
     pub(crate) fn open(name: &'static str, server: &Server) -> Option<Self> {
         let browser = Browser::start(name)?;
         let url = format!("http://{}/moca-file-log/", server.address());
@@ -22,7 +22,7 @@ impl Page {
         Some(Self { browser, url })
     }
 
-    /// The page with the operator signed in, and the first lines there.
+    /// Opens the page, signs in and waits until it is live.
     pub(crate) fn signed_in(name: &'static str, server: &Server) -> Option<Self> {
         let page = Self::open(name, server)?;
         page.sign_in(KEY, ROOT);
@@ -30,17 +30,19 @@ impl Page {
         Some(page)
     }
 
+    /// Fills in key and root password, and signs in.
     pub(crate) fn sign_in(&self, key: &str, root: &str) {
         self.browser.fill("#api-key", key);
         self.browser.fill("#root-pass", root);
         self.browser.click("#sign-in button");
     }
 
+    /// Waits until the page follows the log.
     pub(crate) fn is_live(&self) {
         self.browser.eventually("live", "return document.querySelector('#state').textContent === 'Live'");
     }
 
-    /// The messages of the rows as they are shown, oldest first.
+    /// Returns the messages of all rows as the page shows them, oldest first.
     pub(crate) fn messages(&self) -> Vec<String> {
         strings(
             &self
@@ -75,6 +77,7 @@ impl Page {
         self.browser.click("#filter button.main");
     }
 
+    /// Removes all filters and waits until the page is live.
     pub(crate) fn reset(&self) {
         self.browser.click("#reset");
         self.is_live();

@@ -1,4 +1,4 @@
-//! Watching, filtering, going back, downloading, clearing.
+//! Following, filtering, going back, downloading and clearing.
 
 use std::time::Instant;
 
@@ -7,12 +7,13 @@ use serde_json::{Value, json};
 use crate::harness::{KEY, ROOT, Server, Setup, encode, route};
 use crate::page::Page;
 
-/// A record of this client, by this key.
+/// Saves a record as this client, with this key.
 fn save_as(server: &Server, client: &str, key: &str, level: u8, message: &str) {
     let target = format!("{}?level={level}&message={}", route("save-log"), encode(message));
     server.get_with(&target, &[("API-KEY", key), ("X-Real-IP", client)]).success();
 }
 
+/// Saves records with these numbers; the level goes round all five.
 fn batch(server: &Server, range: std::ops::Range<usize>) {
     let logs: Vec<Value> = range.map(|n| json!({"message": format!("line {n}"), "level": n % 5})).collect();
     for part in logs.chunks(1000) {
@@ -21,7 +22,7 @@ fn batch(server: &Server, range: std::ops::Range<usize>) {
 }
 
 #[test]
-fn a_line_arrives_while_it_is_watched() {
+fn new_record_appears_within_two_seconds() {
     let server = Setup::new().start();
     let Some(page) = Page::signed_in("live", &server) else { return };
     let nothing = "return document.querySelector('#nothing').checkVisibility()";
@@ -42,7 +43,7 @@ fn a_line_arrives_while_it_is_watched() {
 }
 
 #[test]
-fn each_filter_holds_for_what_was_and_for_what_comes() {
+fn each_filter_applies_to_stored_and_to_new_records() {
     let server = Setup::new().posed().key("shop-key", &json!({"name": "shop"})).start();
     save_as(&server, "203.0.113.7", KEY, 0, "alpha one");
     save_as(&server, "198.51.100.9", "shop-key", 2, "beta two");
@@ -66,7 +67,7 @@ fn each_filter_holds_for_what_was_and_for_what_comes() {
         page.is_live();
         let message = format!("bravo {field}o");
         save_as(&server, "198.51.100.9", "shop-key", 2, &message);
-        // A line that always fits shows that the other one would have been here.
+        // A record that always matches shows that the other one would have arrived by now.
         save_as(&server, "203.0.113.7", KEY, 4, "marker");
         save_as(&server, "198.51.100.9", "shop-key", 4, "alpha marker 1o");
         let mut expected = expected.to_vec();
@@ -97,7 +98,7 @@ fn each_filter_holds_for_what_was_and_for_what_comes() {
 }
 
 #[test]
-fn filters_together_stand_in_the_address_and_come_back_with_it() {
+fn filters_are_kept_in_the_address_of_the_page() {
     let server = Setup::new().start();
     batch(&server, 0..20);
     let Some(page) = Page::signed_in("together", &server) else { return };
@@ -116,7 +117,7 @@ fn filters_together_stand_in_the_address_and_come_back_with_it() {
 }
 
 #[test]
-fn a_wrong_filter_is_explained_at_its_field() {
+fn invalid_filter_is_explained_at_its_field() {
     let server = Setup::new().start();
     server.save("one");
     let Some(page) = Page::signed_in("mistake", &server) else { return };
@@ -135,7 +136,7 @@ fn a_wrong_filter_is_explained_at_its_field() {
 }
 
 #[test]
-fn older_lines_come_and_the_place_is_kept() {
+fn older_records_load_without_moving_the_view() {
     let server = Setup::new().start();
     batch(&server, 0..1300);
     let Some(page) = Page::signed_in("older", &server) else { return };
@@ -164,7 +165,7 @@ fn older_lines_come_and_the_place_is_kept() {
     for (n, message) in page.messages().iter().enumerate() {
         assert_eq!(message, &format!("line {n}"));
     }
-    // A line that comes meanwhile does not move the place, and Follow goes to it.
+    // A new record does not move the view. Follow scrolls to it.
     server.save("newest");
     count(1301);
     assert_eq!(browser.text("#state"), "Live, scrolled back");
@@ -178,7 +179,7 @@ fn older_lines_come_and_the_place_is_kept() {
 }
 
 #[test]
-fn a_pause_loses_nothing() {
+fn pause_loses_no_record() {
     let server = Setup::new().start();
     server.save("before");
     let Some(page) = Page::signed_in("pause", &server) else { return };
@@ -195,7 +196,7 @@ fn a_pause_loses_nothing() {
     page.shows(&["before"]);
     page.browser.click("#follow");
     page.shows(&["before", "a", "b"]);
-    // However fast somebody presses.
+    // Also when the operator clicks very fast.
     page.browser.run("for (let i = 0; i < 21; i++) follow.click()");
     server.save("c");
     page.browser.click("#follow");
@@ -206,7 +207,7 @@ fn a_pause_loses_nothing() {
 }
 
 #[test]
-fn downloads_are_the_bytes_of_the_selection() {
+fn download_holds_the_selected_records() {
     let server = Setup::new().start();
     batch(&server, 0..40);
     server.save("two\nlines");
@@ -230,7 +231,7 @@ fn downloads_are_the_bytes_of_the_selection() {
     assert_eq!(bytes.iter().filter(|&&byte| byte == b'\n').count(), 41);
     page.filter("contains", "line 3");
     page.browser.eventually("filtered", "return document.querySelectorAll('#rows li').length === 11");
-    // names hold the second
+    // The name of the file has the second in it.
     std::thread::sleep(std::time::Duration::from_millis(1100));
     let (_, bytes) = download("#download-text", 2);
     assert_eq!(bytes, get("contains=line+3"));
@@ -239,7 +240,7 @@ fn downloads_are_the_bytes_of_the_selection() {
 }
 
 #[test]
-fn clearing_asks_for_the_name_of_the_log() {
+fn clear_asks_for_the_name_of_the_log() {
     let server = Setup::new().start();
     server.save("one");
     let Some(page) = Page::signed_in("clear", &server) else { return };
@@ -275,17 +276,17 @@ fn clearing_asks_for_the_name_of_the_log() {
 }
 
 #[test]
-fn a_clear_by_somebody_else_is_gone_over() {
+fn page_survives_a_clear_by_another_operator() {
     let server = Setup::new().start();
     server.save("one");
     let Some(page) = Page::signed_in("cleared", &server) else { return };
     page.shows(&["one"]);
     let clear = || server.get_with(&route("clear-logs"), &[("API-KEY", KEY), ("ROOT-PASS", ROOT)]).success();
-    // while it looks on
+    // While the page follows.
     clear();
     server.save("two");
     page.shows(&["one", "two"]);
-    // and while it does not: what was not seen may have been cleared, which is said
+    // While the page is paused: it says that records may have been cleared unseen.
     page.browser.click("#follow");
     server.save("never seen");
     clear();
@@ -297,7 +298,7 @@ fn a_clear_by_somebody_else_is_gone_over() {
 }
 
 #[test]
-fn a_log_of_json_lines_is_shown_the_same() {
+fn log_of_json_lines_looks_the_same() {
     let server = Setup::new().log("format", json!("json")).start();
     server.save_with(&json!({"message": "one\n\"two\"", "level": "error"})).success();
     let Some(page) = Page::signed_in("json", &server) else { return };
@@ -313,7 +314,7 @@ fn a_log_of_json_lines_is_shown_the_same() {
 }
 
 #[test]
-fn details_and_health() {
+fn details_and_health_are_shown() {
     let server = Setup::new().start();
     server.save("one");
     let Some(page) = Page::signed_in("details", &server) else { return };

@@ -1,4 +1,4 @@
-//! Who is let in, what they are told, and where key and password are.
+//! Signing in and out: who may, the texts of refusals, and that key and password are kept nowhere.
 
 use serde_json::json;
 
@@ -6,8 +6,8 @@ use crate::harness::{KEY, ROOT, Setup};
 use crate::page::{Page, strings};
 
 #[test]
-fn the_right_ones_open_the_page_and_nothing_of_them_is_kept() {
-    const ROOT: &str = "nobody-would-guess-this";
+fn key_and_password_open_the_page_and_are_kept_nowhere() {
+    const ROOT: &str = "hard-to-guess-password";
     let server = Setup::new().system("root_pass", json!(ROOT)).start();
     server.save("one");
     let Some(page) = Page::open("signing", &server) else { return };
@@ -19,7 +19,7 @@ fn the_right_ones_open_the_page_and_nothing_of_them_is_kept() {
     page.shows(&["one"]);
     assert_eq!(browser.text("#log-name"), "sample1");
     assert!(!browser.is_visible("#sign-in") && browser.is_visible("#room"));
-    // neither in an address, nor in the page, nor in what the browser keeps
+    // Neither in an address, nor in the page, nor in the storage of the browser.
     page.filter("contains", "on");
     page.shows(&["one"]);
     let script = "return [location.href, document.cookie, JSON.stringify({...sessionStorage, ...localStorage}),
@@ -37,14 +37,14 @@ fn the_right_ones_open_the_page_and_nothing_of_them_is_kept() {
     server.save("two");
     page.sign_in(KEY, ROOT);
     page.shows(&["one", "two"]);
-    // loaded again, it knows nothing
+    // After a reload the page asks for both again.
     browser.open(&page.url);
     assert!(browser.is_visible("#sign-in") && !browser.is_visible("#room"));
     browser.assert_well();
 }
 
 #[test]
-fn wrong_ones_are_told_what_the_server_said() {
+fn refusals_show_the_text_of_the_server() {
     let server = Setup::new().key("narrow", &json!({"allowed_path": ["/moca-file-log/save-log"]})).start();
     let Some(page) = Page::open("wrong", &server) else { return };
     let says = |words: &str| {
@@ -71,7 +71,7 @@ fn wrong_ones_are_told_what_the_server_said() {
 }
 
 #[test]
-fn a_password_of_any_letters() {
+fn password_may_have_any_letters() {
     let password = "пароль – größer ½ 密码";
     let server = Setup::new().system("root_pass", json!(password)).start();
     let Some(page) = Page::open("letters", &server) else { return };
@@ -81,20 +81,20 @@ fn a_password_of_any_letters() {
 }
 
 #[test]
-fn a_key_that_was_taken_back_closes_the_page() {
+fn revoked_key_closes_the_page() {
     let server = Setup::new().start();
     server.save("one");
     let Some(page) = Page::signed_in("taken", &server) else { return };
     page.shows(&["one"]);
     server.edit("api_key.json", r#"[{"key": "another", "status": true}]"#);
-    // The server ends the tail, and refuses the next attempt: nobody has to touch the page.
+    // The server ends the tail and refuses the next attempt, without any action of the operator.
     let script = "return document.querySelector('#sign-in-error').textContent === 'Unknown API-KEY.'";
     page.browser.eventually("signed out", script);
     assert!(page.messages().is_empty());
 }
 
 #[test]
-fn behind_maintenance_and_forced_referers() {
+fn page_works_with_referer_rules_and_reports_maintenance() {
     let server = Setup::new()
         .system("referer", json!({"force": false, "allowed_referer": ["http://127.0.0.1"]}))
         .start();
@@ -109,7 +109,7 @@ fn behind_maintenance_and_forced_referers() {
     page.browser.screenshot("state");
     server.set("system.json", "/maintenance_mode", json!(false));
     server.wait_for_status(200);
-    // It would come back by itself when the server said it may.
+    // The page would try again by itself after the time of Retry-After.
     page.browser.eventually("a wait", "return document.querySelector('#follow').textContent === 'Try now'");
     page.browser.click("#follow");
     page.is_live();
