@@ -131,7 +131,7 @@ coverage: setup ## measure which lines the tests in Rust reach; the report is ta
 		echo 'The LLVM tools of the toolchain are missing: rustup component add llvm-tools' >&2; \
 		exit 1; \
 	fi; \
-	PATH="$$(dirname "$$nextest"):$$PATH" "$$llvm_cov" llvm-cov nextest --locked --lib --html
+	PATH="$$(dirname "$$nextest"):$$PATH" "$$llvm_cov" llvm-cov nextest --locked --html
 
 # The modules that do no I/O and call no C code, so that Miri can run their tests.
 MIRI_MODULES := swar:: record:: config::values:: store::cursor::
