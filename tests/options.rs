@@ -1,4 +1,5 @@
-//! The index of the configuration: every option, and the test that fails when the option is ignored.
+//! The index of the configuration: every option, and the test that fails when the option is
+//! ignored.
 //!
 //! A new option needs a line here, and a row in a table of `docs/configuration.md`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -11,10 +12,10 @@ const INDEX: &[(&str, &str, &str)] = &[
     ("log.json", "status", "tests/http/operation/options.rs::a_log_that_is_switched_off_does_not_start"),
     ("log.json", "host", "tests/http/operation/options.rs::it_listens_on_its_host_only"),
     ("log.json", "port", "tests/http/operation/options.rs::it_listens_on_its_host_only"),
-    ("log.json", "use_ipv6", "tests/http/operation/lifecycle.rs::it_listens_on_ipv6_where_told"),
-    ("log.json", "file", "tests/http/reading/log_routes.rs::the_file_may_be_absolute"),
+    ("log.json", "use_ipv6", "tests/http/operation/lifecycle.rs::use_ipv6_makes_it_listen_on_ipv6"),
+    ("log.json", "file", "tests/http/reading/log_routes.rs::the_log_file_may_have_an_absolute_path"),
     ("log.json", "level", "tests/http/ingest/parameters.rs::records_below_the_level_of_the_log_are_filtered"),
-    ("log.json", "format", "tests/http/ingest/lines.rs::the_json_form_holds_the_same_record"),
+    ("log.json", "format", "tests/http/ingest/lines.rs::the_json_format_has_the_same_record"),
     ("log.json", "durability", "tests/store/sync.rs::disk_means_synced_before_the_answer"),
     (
         "log.json",
@@ -35,73 +36,73 @@ const INDEX: &[(&str, &str, &str)] = &[
         "rotate.compress",
         "tests/store/rotation.rs::cursors_name_the_same_records_through_rotation_compression_and_restart",
     ),
-    ("api_key.json", "key", "tests/http/security/keys.rs::a_key_must_be_given_and_known"),
-    ("api_key.json", "name", "tests/http/ingest/lines.rs::the_key_field_is_the_name_where_there_is_one"),
-    ("api_key.json", "status", "tests/http/security/keys.rs::a_key_is_on_only_when_it_says_so"),
+    ("api_key.json", "key", "tests/http/security/keys.rs::missing_and_unknown_keys_are_refused"),
+    ("api_key.json", "name", "tests/http/ingest/lines.rs::the_key_field_is_the_name_of_the_key"),
+    ("api_key.json", "status", "tests/http/security/keys.rs::a_key_is_offline_by_default"),
     ("api_key.json", "allowed_path", "tests/http/security/keys.rs::allowed_path_ends_at_segments"),
     ("api_key.json", "required.headers", "tests/http/security/keys.rs::required_headers_must_match_exactly"),
     (
         "api_key.json",
         "required.args",
-        "tests/http/security/keys.rs::required_arguments_may_come_from_any_source",
+        "tests/http/security/keys.rs::required_arguments_count_from_every_source",
     ),
     ("api_key.json", "ip", "tests/http/security/keys.rs::a_key_is_bound_to_addresses_and_networks"),
-    ("api_key.json", "rate", "tests/http/security/rate_limits.rs::a_key_has_its_rate"),
-    ("api_key.json", "delay", "tests/http/security/keys.rs::a_delay_holds_accepted_requests_only"),
+    ("api_key.json", "rate", "tests/http/security/rate_limits.rs::a_key_has_its_own_limit"),
+    ("api_key.json", "delay", "tests/http/security/keys.rs::delay_delays_accepted_requests_only"),
     ("api_key.json", "info", "tests/ctl/keys.rs::a_key_is_shown_once_and_stored_as_its_hash"),
-    ("server.json", "ssl.cert", "tests/http/connections/tls.rs::a_pair_that_does_not_work_refuses_the_start"),
-    ("server.json", "ssl.key", "tests/http/connections/tls.rs::a_pair_that_does_not_work_refuses_the_start"),
+    ("server.json", "ssl.cert", "tests/http/connections/tls.rs::a_broken_pair_refuses_the_start"),
+    ("server.json", "ssl.key", "tests/http/connections/tls.rs::a_broken_pair_refuses_the_start"),
     ("server.json", "debug", "tests/http/observability/debug.rs::the_parts_of_a_request_are_timed"),
-    ("server.json", "access_log", "tests/http/observability/access_log.rs::each_request_is_a_line"),
-    ("server.json", "log_level", "tests/http/operation/options.rs::log_level_chooses_what_the_server_says"),
+    ("server.json", "access_log", "tests/http/observability/access_log.rs::every_request_writes_one_line"),
+    (
+        "server.json",
+        "log_level",
+        "tests/http/operation/options.rs::log_level_selects_the_messages_of_the_server",
+    ),
     (
         "server.json",
         "auto_reload",
-        "tests/http/operation/auto_reload.rs::behind_passed_sockets_it_ends_and_no_client_is_refused",
+        "tests/http/operation/auto_reload.rs::with_passed_sockets_it_exits_and_no_client_is_refused",
     ),
-    ("server.json", "backlog", "tests/http/operation/options.rs::the_backlog_holds_so_many_connections"),
-    (
-        "server.json",
-        "headers",
-        "tests/http/api/cors.rs::configured_headers_stand_on_every_answer_errors_included",
-    ),
+    ("server.json", "backlog", "tests/http/operation/options.rs::backlog_limits_the_waiting_connections"),
+    ("server.json", "headers", "tests/http/api/cors.rs::every_answer_has_the_configured_headers"),
     (
         "server.json",
         "access_control_allowed_credentials",
         "tests/http/api/cors.rs::credentials_can_be_turned_off",
     ),
-    ("server.json", "access_control_allowed_origins", "tests/http/api/cors.rs::any_other_origin_is_not"),
+    ("server.json", "access_control_allowed_origins", "tests/http/api/cors.rs::other_origins_are_not_echoed"),
     (
         "server.json",
         "access_control_allowed_methods",
-        "tests/http/api/cors.rs::a_preflight_is_told_everything",
+        "tests/http/api/cors.rs::a_preflight_gets_all_cors_headers",
     ),
     (
         "server.json",
         "access_control_allow_headers",
-        "tests/http/api/cors.rs::a_text_of_headers_stays_as_it_is",
+        "tests/http/api/cors.rs::a_text_of_headers_is_sent_unchanged",
     ),
-    ("server.json", "access_control_max_age", "tests/http/api/cors.rs::a_preflight_is_told_everything"),
+    ("server.json", "access_control_max_age", "tests/http/api/cors.rs::a_preflight_gets_all_cors_headers"),
     ("server.json", "access_control_expose_headers", "tests/http/api/cors.rs::an_allowed_origin_is_echoed"),
     (
         "server.json",
         "stream_large_files",
-        "tests/http/operation/options.rs::large_files_are_streamed_either_way",
+        "tests/http/operation/options.rs::stream_large_files_does_not_change_the_answer",
     ),
     (
         "server.json",
         "rate_limiter_redis_storage",
-        "tests/http/security/redis/mod.rs::two_instances_share_each_keys_limit_exactly",
+        "tests/http/security/redis/mod.rs::two_instances_share_the_limit_of_each_key_exactly",
     ),
     (
         "server.json",
         "pyjs_secret",
-        "tests/http/ingest/encryption.rs::what_the_originals_clients_send_is_stored",
+        "tests/http/ingest/encryption.rs::bodies_of_version_1_0_0_clients_are_stored",
     ),
     (
         "system.json",
         "maintenance_mode",
-        "tests/http/security/maintenance.rs::the_file_turns_it_on_and_off_live",
+        "tests/http/security/maintenance.rs::the_file_switches_it_on_and_off_at_a_reload",
     ),
     (
         "system.json",
@@ -111,86 +112,94 @@ const INDEX: &[(&str, &str, &str)] = &[
     (
         "system.json",
         "referer.allowed_referer",
-        "tests/http/security/order_of_checks.rs::any_referer_where_a_star_allows_it",
+        "tests/http/security/order_of_checks.rs::a_star_allows_any_referer",
     ),
     (
         "system.json",
         "referer.force",
-        "tests/http/security/order_of_checks.rs::a_forced_referer_must_be_there_and_allowed",
+        "tests/http/security/order_of_checks.rs::a_forced_referer_must_be_present_and_allowed",
     ),
-    ("system.json", "force_headers", "tests/http/security/order_of_checks.rs::forced_headers_must_be_there"),
+    ("system.json", "force_headers", "tests/http/security/order_of_checks.rs::forced_headers_are_required"),
     (
         "system.json",
         "dos_detect",
-        "tests/http/security/blocking.rs::more_requests_a_second_than_allowed_block_the_address",
+        "tests/http/security/blocking.rs::more_than_dos_detect_requests_in_a_second_block_the_address",
     ),
     (
         "system.json",
         "block_ip_when_received_invalid_system_auth",
         "tests/http/security/blocking.rs::unknown_keys_block_the_address_when_configured",
     ),
-    ("system.json", "root_pass", "tests/http/security/root_password.rs::only_the_right_password_opens"),
+    (
+        "system.json",
+        "root_pass",
+        "tests/http/security/root_password.rs::only_the_right_password_opens_the_root_routes",
+    ),
     ("http.toml", "request_max_size", "tests/http/connections/hostile.rs::a_body_over_the_maximum_is_413"),
     ("http.toml", "request_buffer_queue_size", "src/config/tests/warnings.rs::options_that_change_nothing"),
     ("http.toml", "request_timeout", "tests/http/connections/slow.rs::a_slow_header_times_out"),
-    ("http.toml", "response_timeout", "tests/http/connections/slow.rs::an_answer_that_takes_too_long_is_503"),
+    (
+        "http.toml",
+        "response_timeout",
+        "tests/http/connections/slow.rs::an_answer_after_response_timeout_is_503",
+    ),
     ("http.toml", "keep_alive", "tests/http/connections/slow.rs::without_keep_alive_every_answer_closes"),
     (
         "http.toml",
         "keep_alive_timeout",
-        "tests/http/connections/slow.rs::an_idle_connection_is_closed_without_a_word",
+        "tests/http/connections/slow.rs::an_idle_connection_is_closed_without_an_answer",
     ),
     (
         "http.toml",
         "websocket_max_size",
-        "tests/http/following/websocket.rs::a_message_that_is_too_large_closes",
+        "tests/http/following/websocket.rs::a_message_above_the_limit_closes_the_connection",
     ),
     (
         "http.toml",
         "websocket_max_queue",
-        "tests/http/following/websocket.rs::pings_that_wait_are_bounded_and_all_answered",
+        "tests/http/following/websocket.rs::waiting_pings_are_bounded_and_all_answered",
     ),
     (
         "http.toml",
         "websocket_read_limit",
-        "tests/http/following/websocket.rs::not_more_is_read_at_once_than_the_limit",
+        "tests/http/following/websocket.rs::websocket_read_limit_bounds_each_read",
     ),
     (
         "http.toml",
         "websocket_write_limit",
-        "tests/http/following/websocket.rs::not_more_is_written_at_once_than_the_limit",
+        "tests/http/following/websocket.rs::websocket_write_limit_bounds_each_write",
     ),
     (
         "http.toml",
         "websocket_ping_interval",
-        "tests/http/following/websocket.rs::a_ping_now_and_then_and_who_does_not_answer_is_let_go",
+        "tests/http/following/websocket.rs::a_client_that_does_not_answer_pings_is_disconnected",
     ),
     (
         "http.toml",
         "websocket_ping_timeout",
-        "tests/http/following/websocket.rs::a_ping_now_and_then_and_who_does_not_answer_is_let_go",
+        "tests/http/following/websocket.rs::a_client_that_does_not_answer_pings_is_disconnected",
     ),
     (
         "http.toml",
         "graceful_shutdown_timeout",
-        "tests/http/operation/lifecycle.rs::the_stop_waits_only_so_long",
+        "tests/http/operation/lifecycle.rs::the_stop_waits_at_most_graceful_shutdown_timeout",
     ),
-    ("http.toml", "access_log", "tests/http/observability/access_log.rs::it_is_switched_live_by_either_file"),
     (
         "http.toml",
-        "forwarded_secret",
-        "tests/http/security/proxy_chain.rs::forwarded_counts_where_the_secret_stands",
+        "access_log",
+        "tests/http/observability/access_log.rs::either_file_switches_it_at_a_reload",
     ),
-    ("http.toml", "proxies_count", "tests/http/security/proxy_chain.rs::two_proxies_that_append_are_counted"),
+    ("http.toml", "forwarded_secret", "tests/http/security/proxy_chain.rs::forwarded_counts_with_the_secret"),
+    ("http.toml", "proxies_count", "tests/http/security/proxy_chain.rs::two_appending_proxies_are_counted"),
     (
         "http.toml",
         "forwarded_for_header",
-        "tests/http/security/proxy_chain.rs::the_header_that_is_counted_in_can_have_any_name",
+        "tests/http/security/proxy_chain.rs::forwarded_for_header_may_have_any_name",
     ),
     (
         "http.toml",
         "real_ip_header",
-        "tests/http/security/proxy_chain.rs::a_proxy_that_replaces_the_real_ip_header_is_believed",
+        "tests/http/security/proxy_chain.rs::the_real_ip_header_that_a_proxy_replaces_counts",
     ),
     (
         "http.toml",
@@ -200,23 +209,23 @@ const INDEX: &[(&str, &str, &str)] = &[
     (
         "http.toml",
         "max_connections",
-        "tests/http/connections/slow.rs::connections_over_the_maximum_wait_for_a_place",
+        "tests/http/connections/slow.rs::connections_above_max_connections_wait",
     ),
     (
         "http.toml",
         "max_connections_per_ip",
-        "tests/http/connections/slow.rs::connections_of_one_address_have_their_maximum",
+        "tests/http/connections/slow.rs::connections_of_one_address_are_limited",
     ),
     ("http.toml", "max_body_memory", "tests/http/connections/hostile.rs::all_bodies_together_are_bounded"),
     ("http.toml", "body_timeout", "tests/http/connections/slow.rs::silence_inside_a_body_times_out_earlier"),
     (
         "http.toml",
         "trusted_proxies",
-        "tests/http/security/proxy_chain.rs::only_the_proxies_on_the_list_are_believed",
+        "tests/http/security/proxy_chain.rs::only_proxies_in_trusted_proxies_count",
     ),
-    ("http.toml", "max_header_size", "tests/http/connections/hostile.rs::the_bounds_of_headers_can_be_set"),
-    ("http.toml", "max_headers", "tests/http/connections/hostile.rs::the_bounds_of_headers_can_be_set"),
-    ("http.toml", "max_searches", "tests/http/reading/searches.rs::there_are_only_so_many_searches_at_once"),
+    ("http.toml", "max_header_size", "tests/http/connections/hostile.rs::the_header_limits_are_configurable"),
+    ("http.toml", "max_headers", "tests/http/connections/hostile.rs::the_header_limits_are_configurable"),
+    ("http.toml", "max_searches", "tests/http/reading/searches.rs::max_searches_limits_concurrent_searches"),
 ];
 
 fn read(path: &str) -> String {
@@ -253,7 +262,8 @@ fn every_test_of_the_index_exists() {
     }
 }
 
-/// Returns the rows of the tables in `docs/configuration.md`, by the file whose section they are in.
+/// Returns the rows of the tables in `docs/configuration.md`, by the file whose section they are
+/// in.
 fn rows() -> BTreeMap<String, Vec<String>> {
     let mut rows: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut file = String::new();
@@ -284,7 +294,8 @@ fn every_option_stands_in_a_table_of_the_documentation() {
     }
 }
 
-/// What `log.json`, `api_key.json`, `server.json`, `system.json` and Sanic's table of MocaFileLog 1.0.0 name.
+/// What `log.json`, `api_key.json`, `server.json`, `system.json` and Sanic's table of MocaFileLog
+/// 1.0.0 name.
 #[test]
 fn every_option_of_the_original_is_known() {
     let original: [(&str, &[&str]); 5] = [

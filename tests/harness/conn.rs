@@ -1,4 +1,4 @@
-//! A raw HTTP/1.1 client: one connection, every byte under the test's control.
+//! A raw HTTP/1.1 client on one connection. The test controls every byte.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
@@ -10,10 +10,11 @@ use serde_json::Value;
 
 use super::pair::{TlsConn, handshake};
 
-/// Longer than any answer may take, so that a hanging server fails a test instead of stopping the run.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Timeout of reads and writes. Longer than any answer may take, so that a hanging server fails its
+/// test.
+const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// One connection to the server, kept open between requests.
+/// A connection to the server, kept open between requests.
 pub(crate) struct Conn {
     stream: Stream,
     buffer: Vec<u8>,
@@ -33,7 +34,7 @@ impl Stream {
     }
 }
 
-/// An answer, its body decoded from chunks.
+/// An answer, with its body decoded from chunks.
 #[derive(Clone)]
 pub(crate) struct Response {
     pub(crate) status: u16,
@@ -46,7 +47,7 @@ impl Conn {
         Self::over(tcp(address)?)
     }
 
-    /// From this address of the machine.
+    /// Connects from this address of the machine.
     pub(crate) fn open_from(source: IpAddr, address: SocketAddr) -> io::Result<Self> {
         let family = if source.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
         let socket = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
@@ -59,13 +60,13 @@ impl Conn {
         Ok(Self { stream: Stream::Plain(stream), buffer: Vec::new() })
     }
 
-    /// A connection that speaks TLS and, over it, `protocol` (as ALPN names it).
+    /// Connects over TLS and offers only `protocol` (ALPN).
     pub(crate) fn open_tls(address: SocketAddr, protocol: &str) -> io::Result<Self> {
         let stream = handshake(tcp(address)?, protocol)?;
         Ok(Self { stream: Stream::Tls(Box::new(stream)), buffer: Vec::new() })
     }
 
-    /// The server's certificate.
+    /// Returns the server's certificate, DER.
     pub(crate) fn certificate(&self) -> Vec<u8> {
         let Stream::Tls(stream) = &self.stream else { panic!("not a connection of TLS") };
         stream.conn.peer_certificates().expect("certificates")[0].to_vec()
@@ -138,7 +139,8 @@ impl Conn {
         Ok(response)
     }
 
-    /// Hands the body over piece by piece; the returned answer's own body stays empty.
+    /// Receives an answer and passes its body to `sink` in pieces. The body of the returned answer
+    /// is empty.
     pub(crate) fn receive_streamed(
         &mut self,
         method: &str,
@@ -146,7 +148,7 @@ impl Conn {
     ) -> io::Result<Response> {
         let response = loop {
             let head = self.read_head()?;
-            // an interim answer is not the answer
+            // Skip interim answers.
             if head.status >= 200 {
                 break head;
             }
@@ -158,7 +160,7 @@ impl Conn {
         Ok(response)
     }
 
-    /// The body that belongs to this head.
+    /// Receives the body that belongs to this head.
     pub(crate) fn receive_body(&mut self, head: &Response) -> io::Result<Vec<u8>> {
         let mut body = Vec::new();
         self.read_body(head, &mut |piece: &[u8]| body.extend_from_slice(piece))?;
@@ -201,7 +203,7 @@ impl Conn {
         Ok(())
     }
 
-    /// Everything until the server closes the connection; a reset counts as a close.
+    /// Returns all bytes until the server closes the connection. A reset counts as a close.
     pub(crate) fn read_to_end(&mut self) -> Vec<u8> {
         loop {
             match self.fill() {
@@ -214,7 +216,7 @@ impl Conn {
         std::mem::take(&mut self.buffer)
     }
 
-    /// Whether the server closes within this time, without a byte of an answer that nobody asked for.
+    /// Returns whether the server closes within this time. Panics when it sends a byte.
     pub(crate) fn is_closed_within(&mut self, limit: Duration) -> bool {
         let until = Instant::now() + limit;
         self.set_read_timeout(limit);
@@ -226,11 +228,11 @@ impl Conn {
         closed && Instant::now() < until + Duration::from_millis(500)
     }
 
-    /// Whether nothing at all comes for this long.
+    /// Returns whether the server sends nothing and keeps the connection open for this time.
     pub(crate) fn is_silent_for(&mut self, time: Duration) -> bool {
         self.set_read_timeout(time);
         let silent = self.fill().is_err_and(|error| is_timeout(&error));
-        self.set_read_timeout(PATIENCE);
+        self.set_read_timeout(TIMEOUT);
         silent
     }
 
@@ -238,12 +240,12 @@ impl Conn {
         self.stream.tcp().set_read_timeout(Some(limit)).expect("set the read timeout");
     }
 
-    /// Says "no more from me", and still listens.
+    /// Closes the sending half of the connection.
     pub(crate) fn half_close(&self) {
         self.stream.tcp().shutdown(Shutdown::Write).expect("shut down the sending half");
     }
 
-    /// The head of the next answer, be it an interim one.
+    /// Reads the head of the next answer, also of an interim one.
     pub(crate) fn read_head(&mut self) -> io::Result<Response> {
         let status_line = self.read_line()?;
         let status = status_line
@@ -265,7 +267,7 @@ impl Conn {
         }
     }
 
-    /// The next line as it comes, be it of an interim answer.
+    /// Reads the next line, also of an interim answer.
     pub(crate) fn read_line(&mut self) -> io::Result<String> {
         loop {
             if let Some(end) = self.buffer.windows(2).position(|pair| pair == b"\r\n") {
@@ -280,7 +282,7 @@ impl Conn {
         }
     }
 
-    /// So many bytes, as they come.
+    /// Receives this many bytes.
     pub(crate) fn receive_exactly(&mut self, length: usize) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         self.read_exactly(length as u64, &mut |piece: &[u8]| bytes.extend_from_slice(piece))?;
@@ -308,7 +310,7 @@ impl Conn {
                 Stream::Plain(stream) => stream.read(&mut piece),
                 Stream::Tls(stream) => stream.read(&mut piece),
             };
-            // a machine that was suspended for a moment interrupts reads
+            // A suspended machine interrupts reads.
             match got {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 other => break other?,
@@ -320,23 +322,23 @@ impl Conn {
 }
 
 fn tcp(address: SocketAddr) -> io::Result<TcpStream> {
-    patient(TcpStream::connect_timeout(&address, PATIENCE)?)
+    patient(TcpStream::connect_timeout(&address, TIMEOUT)?)
 }
 
 fn patient(stream: TcpStream) -> io::Result<TcpStream> {
     stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_write_timeout(Some(TIMEOUT))?;
     Ok(stream)
 }
 
 impl Response {
-    /// The first header of this name.
+    /// Returns the first header of this name.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 
-    /// A header that must be there.
+    /// Returns a header. Panics when it is missing.
     pub(crate) fn expect_header(&self, name: &str) -> &str {
         self.header(name).unwrap_or_else(|| panic!("no header {name}: {self:?}"))
     }
@@ -349,14 +351,14 @@ impl Response {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("not JSON ({error}): {self:?}"))
     }
 
-    /// Asserts the plain answer to what was done.
+    /// Asserts the plain answer `success.`.
     pub(crate) fn success(&self) {
         assert_eq!(self.status, 200, "{self:?}");
         assert_eq!(self.text(), "success.", "{self:?}");
         assert!(self.expect_header("content-type").starts_with("text/plain"), "{self:?}");
     }
 
-    /// Asserts an error in the form of RFC 9457 and gives its `detail`.
+    /// Asserts an error in the form of RFC 9457. Returns its `detail`.
     pub(crate) fn problem(&self, status: u16) -> String {
         assert_eq!(self.status, status, "{self:?}");
         assert!(self.expect_header("content-type").starts_with("application/problem+json"), "{self:?}");
@@ -379,7 +381,7 @@ impl Response {
         assert!(!self.expect_header("www-authenticate").is_empty(), "{self:?}");
     }
 
-    /// Asserts a whole number of seconds to wait, and gives it.
+    /// Asserts `Retry-After` in whole seconds. Returns it.
     pub(crate) fn retry_after(&self) -> u64 {
         let text = self.expect_header("retry-after");
         text.parse().unwrap_or_else(|_| panic!("Retry-After in seconds: {self:?}"))

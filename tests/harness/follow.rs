@@ -1,4 +1,4 @@
-//! A client of `tail`: the events of one stream as they come, read by the rules of Server-Sent Events.
+//! A client of `tail` that parses one stream of Server-Sent Events.
 
 use std::collections::VecDeque;
 use std::io;
@@ -28,24 +28,24 @@ pub(crate) struct Follow {
 /// How a stream ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
-    /// the last chunk came
+    /// The last chunk came.
     Whole,
-    /// the connection was closed or reset before it
+    /// The connection was closed or reset before the last chunk.
     Cut,
 }
 
-/// Longer than anything that a test waits for may take.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Timeout of all waits, longer than any event may take.
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 impl Follow {
-    /// Asks on this connection; any other answer than 200 is given back.
+    /// Opens a stream on this connection. Returns any answer other than 200 as the error.
     pub(crate) fn on(mut conn: Conn, target: &str, headers: &[(&str, &str)]) -> Result<Self, Response> {
         Self::try_on(&mut conn, target, headers)
             .unwrap_or_else(|error| panic!("GET {target}: no answer: {error}"))
             .map(|head| Self::of(conn, head))
     }
 
-    /// As [`Self::on`], for a server that may be gone.
+    /// Opens a stream like [`Self::on`], from a server that may have stopped.
     pub(crate) fn try_open(
         mut conn: Conn,
         target: &str,
@@ -73,17 +73,17 @@ impl Follow {
         Ok(Err(head))
     }
 
-    /// The next event, which must come.
+    /// Returns the next event. Panics when none comes.
     pub(crate) fn next(&mut self) -> Event {
-        self.within(PATIENCE).unwrap_or_else(|| panic!("no event: {:?}", self.ended))
+        self.within(TIMEOUT).unwrap_or_else(|| panic!("no event: {:?}", self.ended))
     }
 
-    /// The data of so many events, which must come.
+    /// Returns the data of the next `count` events. Panics when fewer come.
     pub(crate) fn data(&mut self, count: usize) -> Vec<String> {
         (0..count).map(|_| self.next().data).collect()
     }
 
-    /// The next event, if it comes in time.
+    /// Returns the next event, or `None` when none comes in time.
     pub(crate) fn within(&mut self, limit: Duration) -> Option<Event> {
         let until = Instant::now() + limit;
         while self.events.is_empty() && self.ended.is_none() {
@@ -95,9 +95,9 @@ impl Follow {
         self.events.pop_front()
     }
 
-    /// How it ends, which it must, without another event.
+    /// Waits for the end of the stream. Panics on another event.
     pub(crate) fn end(&mut self) -> End {
-        if let Some(event) = self.within(PATIENCE) {
+        if let Some(event) = self.within(TIMEOUT) {
             panic!("another event: {event:?}");
         }
         self.ended.expect("the stream does not end")
@@ -107,7 +107,7 @@ impl Follow {
         self.ended.is_some()
     }
 
-    /// Whether the stream said something in this time.
+    /// Returns whether the stream sent a byte in this time.
     fn take_chunk(&mut self, limit: Duration) -> bool {
         self.conn.set_read_timeout(limit.max(Duration::from_millis(1)));
         let size = match self.conn.read_line() {
@@ -118,7 +118,7 @@ impl Follow {
                 return true;
             }
         };
-        self.conn.set_read_timeout(PATIENCE);
+        self.conn.set_read_timeout(TIMEOUT);
         let chunk = self.conn.receive_exactly(size).and_then(|bytes| self.conn.read_line().map(|_| bytes));
         match chunk {
             Ok(bytes) if bytes.is_empty() => self.ended = Some(End::Whole),

@@ -1,5 +1,5 @@
-//! A raw HTTP/2 client: one connection, every frame under the test's control (RFC 9113). It knows no more of HPACK
-//! (RFC 7541) than literal fields and the status of an answer.
+//! A raw HTTP/2 client (RFC 9113) on one connection. The test controls every frame. Of HPACK (RFC
+//! 7541), it knows only literal fields and the status of an answer.
 
 use std::io;
 use std::net::SocketAddr;
@@ -19,10 +19,10 @@ pub(crate) const END_STREAM: u8 = 1;
 pub(crate) const END_HEADERS: u8 = 4;
 const ACK: u8 = 1;
 
-/// What a client says first.
+/// The connection preface.
 pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// The setting of how much of an answer may come before the client makes room.
+/// SETTINGS_INITIAL_WINDOW_SIZE.
 pub(crate) const INITIAL_WINDOW_SIZE: u16 = 4;
 
 pub(crate) struct Frames {
@@ -38,12 +38,12 @@ pub(crate) struct Frame {
 }
 
 impl Frames {
-    /// A connection on which nothing was said but the handshake of TLS.
+    /// Connects and performs only the TLS handshake.
     pub(crate) fn silent(address: SocketAddr) -> Self {
         Self { conn: Conn::open_tls(address, "h2").expect("connect with TLS") }
     }
 
-    /// Preface and settings are sent.
+    /// Connects and sends the preface and the settings.
     pub(crate) fn open(address: SocketAddr, settings: &[(u16, u32)]) -> Self {
         let mut frames = Self::silent(address);
         frames.conn.send_raw(PREFACE).expect("send the preface");
@@ -60,7 +60,7 @@ impl Frames {
         self.conn.send_raw(&frame(kind, flags, stream, payload))
     }
 
-    /// A whole request without a body, or the head of one.
+    /// Sends the head of a request, which ends the stream when the request has no body.
     pub(crate) fn request(
         &mut self,
         stream: u32,
@@ -81,7 +81,7 @@ impl Frames {
         Ok(Frame { kind: head[3], flags: head[4], stream, payload })
     }
 
-    /// The next frame of one of these kinds; pings and settings are answered meanwhile.
+    /// Returns the next frame of one of these kinds, and answers pings and settings meanwhile.
     pub(crate) fn receive_one_of(&mut self, kinds: &[u8]) -> io::Result<Frame> {
         loop {
             let frame = self.receive()?;
@@ -95,13 +95,13 @@ impl Frames {
         }
     }
 
-    /// The status of the next answer, with its stream.
+    /// Returns the stream and the status of the next answer.
     pub(crate) fn status(&mut self) -> io::Result<(u32, u16)> {
         let frame = self.receive_one_of(&[HEADERS])?;
         Ok((frame.stream, status(&frame.payload)))
     }
 
-    /// Reads, and answers nothing, until the server closes; gives every frame.
+    /// Reads until the server closes, without an answer to any frame. Returns all frames.
     pub(crate) fn until_closed(&mut self, limit: Duration) -> Vec<Frame> {
         self.conn.set_read_timeout(limit);
         let mut frames = Vec::new();
@@ -123,7 +123,7 @@ pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8>
     bytes
 }
 
-/// A field section of literals without indexing.
+/// Encodes a field section of literals without indexing.
 pub(crate) fn head(method: &str, target: &str, headers: &[(&str, &str)]) -> Vec<u8> {
     let pseudo = [(":method", method), (":scheme", "https"), (":authority", "log.test"), (":path", target)];
     fields(&[&pseudo, headers].concat())
@@ -152,7 +152,8 @@ pub(crate) fn fields(fields: &[(&str, &str)]) -> Vec<u8> {
     block
 }
 
-/// The status is the first field of an answer: from the static table, or three digits in Huffman's code.
+/// Returns the status, the first field of an answer: from the static table, or three Huffman-coded
+/// digits.
 fn status(block: &[u8]) -> u16 {
     const KNOWN: [u16; 7] = [200, 204, 206, 304, 400, 404, 500];
     match block {

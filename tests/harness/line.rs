@@ -1,6 +1,6 @@
-//! Reads the lines of a log as the contract describes them, without a byte of the server's own code.
+//! Parses the lines of a log by their documented grammar, without code of the server.
 
-/// A line of the text form, taken apart.
+/// A parsed line of the text format.
 #[derive(Debug, Clone)]
 pub(crate) struct Line {
     pub(crate) level: String,
@@ -10,19 +10,19 @@ pub(crate) struct Line {
     pub(crate) route: String,
     pub(crate) pid: u32,
     pub(crate) seq: u64,
-    /// as it stands in the file
+    /// The message as it is in the file.
     pub(crate) escaped: String,
-    /// as it was sent
+    /// The message as it was sent.
     pub(crate) message: String,
 }
 
 impl Line {
-    /// Panics where the line breaks the grammar.
+    /// Parses a line. Panics when it breaks the grammar.
     pub(crate) fn parse(line: &str) -> Self {
         Self::try_parse(line).unwrap_or_else(|why| panic!("not a whole line ({why}): {line:?}"))
     }
 
-    /// `[LEVEL](TIME)<CLIENT|KEY|ROUTE|PID|SEQ>MESSAGE`
+    /// Parses `[LEVEL](TIME)<CLIENT|KEY|ROUTE|PID|SEQ>MESSAGE`.
     pub(crate) fn try_parse(line: &str) -> Result<Self, &'static str> {
         let rest = line.strip_prefix('[').ok_or("no [")?;
         let (level, rest) = rest.split_once("](").ok_or("no level")?;
@@ -50,7 +50,7 @@ impl Line {
     }
 }
 
-/// `2026-11-23 05:02:29.805789+00:00`
+/// Returns whether the text has the form `2026-11-23 05:02:29.805789+00:00`.
 fn is_time(text: &str) -> bool {
     let pattern = "dddd-dd-dd dd:dd:dd.ddddddsdd:dd";
     text.len() == pattern.len()
@@ -61,7 +61,7 @@ fn is_time(text: &str) -> bool {
         })
 }
 
-/// Undoes `\\`, `\n`, `\r` and `\u{HEX}`; anything that should have been escaped is an error.
+/// Reverses `\\`, `\n`, `\r` and `\u{HEX}`. Returns an error for a character that must be escaped.
 fn unescape(text: &str) -> Result<String, &'static str> {
     let mut message = String::with_capacity(text.len());
     let mut rest = text.chars();
@@ -89,7 +89,7 @@ fn unescape(text: &str) -> Result<String, &'static str> {
     Ok(message)
 }
 
-/// C0 but TAB, DEL, C1, and the two Unicode line ends.
+/// Returns whether a character must be escaped: C0 except TAB, DEL, C1, U+2028 and U+2029.
 pub(crate) fn must_be_escaped(c: char) -> bool {
     (c.is_control() && c != '\t') || c == '\u{2028}' || c == '\u{2029}'
 }

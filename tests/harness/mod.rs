@@ -1,5 +1,5 @@
-//! What the black-box tests share: the real server in directories of its own, a raw HTTP client, and a reader of
-//! log lines that owes nothing to the code under test.
+//! The harness of the black-box tests: the real server in temporary directories, a raw HTTP client,
+//! and a parser of log lines that shares no code with the server.
 #![allow(dead_code, unused_imports, reason = "each test crate uses its own part of the harness")]
 
 mod conn;
@@ -21,7 +21,7 @@ pub(crate) use setup::{KEY, ROOT, Setup, free_port};
 
 use std::time::{Duration, Instant};
 
-/// Polls until the condition holds; panics when it does not within the limit.
+/// Polls until the condition holds. Panics when it does not hold within the limit.
 pub(crate) fn eventually(what: &str, limit: Duration, mut condition: impl FnMut() -> bool) {
     let until = Instant::now() + limit;
     while !condition() {
@@ -30,7 +30,7 @@ pub(crate) fn eventually(what: &str, limit: Duration, mut condition: impl FnMut(
     }
 }
 
-/// The same over plain HTTP and over HTTPS.
+/// Runs a test over plain HTTP and over HTTPS.
 pub(crate) fn each(test: impl Fn(Setup) + Sync) {
     let test = &test;
     std::thread::scope(|scope| {
@@ -40,18 +40,19 @@ pub(crate) fn each(test: impl Fn(Setup) + Sync) {
     });
 }
 
-/// For what a machine may lack (root, mounts, strace): a failure where everything must run, else a note.
+/// Notes that the machine cannot run a test (root, mounts, strace). Panics where every test must
+/// run.
 pub(crate) fn cannot_run(why: &str) {
     assert!(std::env::var_os("CI").is_none(), "cannot run here: {why}");
     eprintln!("skipped: {why}");
 }
 
-/// How much slower than the promised machine this one may be.
+/// Returns how much slower than the reference machine this one may be.
 pub(crate) fn slowness() -> u32 {
     if std::env::var_os("MOCA_SLOW_MACHINE").is_some() { 20 } else { 1 }
 }
 
-/// Raises the soft limit of open files to the hard one, for this process and the servers it starts.
+/// Raises the soft limit of open files to the hard limit, for this process and its servers.
 pub(crate) fn raise_file_limit(wanted: u64) -> bool {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return false };
@@ -61,7 +62,7 @@ pub(crate) fn raise_file_limit(wanted: u64) -> bool {
     getrlimit(Resource::RLIMIT_NOFILE).is_ok_and(|(soft, _)| soft >= wanted)
 }
 
-/// The parameter form of a text in a query or an urlencoded body.
+/// Percent-encodes a text for a query or an urlencoded body.
 pub(crate) fn encode(text: &str) -> String {
     let mut encoded = String::new();
     for byte in text.bytes() {
@@ -74,13 +75,13 @@ pub(crate) fn encode(text: &str) -> String {
     encoded
 }
 
-/// `a=1&b=2`
+/// Returns the parameters as `a=1&b=2`.
 pub(crate) fn encode_pairs(pairs: &[(&str, &str)]) -> String {
     let pairs: Vec<String> = pairs.iter().map(|(k, v)| format!("{}={}", encode(k), encode(v))).collect();
     pairs.join("&")
 }
 
-/// Lower-case hex of SHA-256.
+/// Returns the SHA-256 in lower-case hexadecimal digits.
 pub(crate) fn sha256_hex(text: &str) -> String {
     use sha2::Digest;
     let digest = sha2::Sha256::digest(text.as_bytes());

@@ -1,4 +1,4 @@
-//! Certificates for tests, and a TLS client that looks at them without judging them.
+//! Certificates for tests, and a TLS client that accepts any certificate.
 
 use std::io;
 use std::net::TcpStream;
@@ -12,11 +12,11 @@ use tokio_rustls::rustls::{
     ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme, StreamOwned,
 };
 
-/// A certificate for this machine and its key, PEM.
+/// A certificate for this machine and its key, in PEM.
 pub(crate) struct Pair {
     pub(crate) cert: String,
     pub(crate) key: String,
-    /// the certificate as it goes over the wire
+    /// The certificate in DER, as the handshake sends it.
     pub(crate) der: Vec<u8>,
 }
 
@@ -35,10 +35,10 @@ impl Pair {
     }
 }
 
-/// One connection that speaks TLS.
+/// A TLS connection.
 pub(crate) type TlsConn = StreamOwned<ClientConnection, TcpStream>;
 
-/// Shakes hands; `protocol` is the only one that is offered.
+/// Performs the TLS handshake and offers only `protocol` (ALPN).
 pub(crate) fn handshake(mut stream: TcpStream, protocol: &str) -> io::Result<TlsConn> {
     let provider = Arc::new(ring::default_provider());
     let mut config = ClientConfig::builder_with_provider(Arc::clone(&provider))

@@ -1,4 +1,4 @@
-//! A real redis-server of a test's own, that can be killed, stopped and started again.
+//! A real redis-server for one test, which the test can kill, stop and start again.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -10,7 +10,8 @@ use nix::unistd::Pid;
 
 use super::{cannot_run, eventually, free_port};
 
-/// In a folder of its own, without persistence, on a Unix socket and a port. Dropping it kills it.
+/// A redis-server in its own folder, without persistence, on a Unix socket and a port. Dropping it
+/// kills the process.
 pub(crate) struct Redis {
     folder: tempfile::TempDir,
     port: u16,
@@ -19,14 +20,14 @@ pub(crate) struct Redis {
 }
 
 impl Redis {
-    /// `None` where there is no redis-server: the test is skipped with a word then.
+    /// Starts a redis-server. Returns `None` and notes it when none is installed.
     pub(crate) fn start(options: &[&str]) -> Option<Self> {
         let mut redis = Self::later(options)?;
         redis.start_again();
         Some(redis)
     }
 
-    /// One that is not there yet.
+    /// Prepares a redis-server without starting it.
     pub(crate) fn later(options: &[&str]) -> Option<Self> {
         if Command::new("redis-server").arg("--version").stdout(Stdio::null()).status().is_err() {
             cannot_run("no redis-server");
@@ -51,13 +52,13 @@ impl Redis {
         command.args(&self.options).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         self.child = Some(command.spawn().expect("start redis-server"));
         eventually("Redis answers", Duration::from_secs(10), || {
-            // NOAUTH is an answer
+            // NOAUTH is an answer too.
             let said = self.run(&["PING"]);
             said.status.success() && !said.stdout.is_empty()
         });
     }
 
-    /// SIGKILL.
+    /// Kills the process (SIGKILL).
     pub(crate) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             child.kill().expect("kill Redis");
@@ -86,7 +87,7 @@ impl Redis {
         self.folder.path()
     }
 
-    /// What redis-cli prints for a command.
+    /// Returns the output of redis-cli for a command.
     pub(crate) fn say(&self, command: &[&str]) -> String {
         let output = self.run(command);
         assert!(output.status.success(), "{output:?}");
@@ -99,7 +100,7 @@ impl Redis {
         cli.output().expect("run redis-cli")
     }
 
-    /// The names of all counters, sorted.
+    /// Returns the names of all counters, sorted.
     pub(crate) fn counters(&self) -> Vec<String> {
         let mut names: Vec<String> = self.say(&["KEYS", "LIMITER/*"]).lines().map(str::to_owned).collect();
         names.retain(|name| name != "LIMITER/probe" && !name.is_empty());

@@ -1,4 +1,4 @@
-//! The running server: its process, what it tells the service manager, its files.
+//! The running server: its process, its messages to the service manager, its files.
 
 use std::net::SocketAddr;
 use std::os::unix::net::UnixDatagram;
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::{Conn, KEY, Line, ROOT, Response, Setup, encode_pairs, eventually, is_timeout};
 
-/// A server that said READY. Dropping it kills it.
+/// A server that sent READY. Dropping it kills the process.
 pub(crate) struct Server {
     setup: Setup,
     child: Option<Child>,
@@ -30,7 +30,7 @@ impl Server {
         server
     }
 
-    /// Starts the program in the same directories.
+    /// Starts the program again in the same directories.
     pub(crate) fn start_again(&mut self) {
         assert!(self.child.is_none(), "the server still runs");
         let heard_before = self.notes.all().len();
@@ -59,13 +59,13 @@ impl Server {
         }
     }
 
-    /// SIGTERM, and the exit status.
+    /// Sends SIGTERM and returns the exit status.
     pub(crate) fn stop(&mut self) -> ExitStatus {
         self.signal(Signal::SIGTERM);
         self.wait_for_exit(Duration::from_secs(20))
     }
 
-    /// A stop that must succeed, and a start in the same directories.
+    /// Stops the server, which must succeed, and starts it in the same directories.
     pub(crate) fn restart(&mut self) {
         let status = self.stop();
         assert!(status.success(), "{status}\n{}", self.stderr());
@@ -101,12 +101,13 @@ impl Server {
         self.child.as_ref().expect("a running server").id()
     }
 
-    /// From the start of the process to READY.
+    /// Returns the time from the start of the process to READY.
     pub(crate) fn ready_after(&self) -> Duration {
         self.ready_after
     }
 
-    /// Returns the number of TCP connections that the server has established, as the kernel counts them.
+    /// Returns the number of TCP connections that the server has established, as the kernel counts
+    /// them.
     pub(crate) fn connections(&self) -> usize {
         let port = format!(":{:04X}", self.address().port());
         let table = std::fs::read_to_string(format!("/proc/{}/net/tcp", self.pid())).expect("connections");
@@ -132,7 +133,7 @@ impl Server {
         Conn::open(self.address()).expect("connect to the server")
     }
 
-    /// A connection on which nothing was said, not even the handshake of TLS.
+    /// Opens a connection without sending a byte, also without a TLS handshake.
     pub(crate) fn connect_bare(&self) -> Conn {
         Conn::open(self.address()).expect("connect to the server")
     }
@@ -151,12 +152,12 @@ impl Server {
         self.connect().get(target)
     }
 
-    /// GET with headers.
+    /// Sends a GET with headers.
     pub(crate) fn get_with(&self, target: &str, headers: &[(&str, &str)]) -> Response {
         self.request("GET", target, headers, b"")
     }
 
-    /// GET of a route with the key and the root password.
+    /// Sends a GET of a route with the key and the root password.
     pub(crate) fn root_get(&self, name: &str) -> Response {
         self.get_with(&route(name), &[("API-KEY", KEY), ("ROOT-PASS", ROOT)])
     }
@@ -170,35 +171,35 @@ impl Server {
         self.request("POST", target, &form, encode_pairs(pairs).as_bytes())
     }
 
-    /// `save-log` with a JSON body that holds the key and these parameters.
+    /// Sends `save-log` with the key and these parameters in a JSON body.
     pub(crate) fn save_with(&self, parameters: &Value) -> Response {
         let mut body = parameters.clone();
         body["api_key"] = json!(KEY);
         self.post_json(&route("save-log"), &body)
     }
 
-    /// Saves a message that must be accepted.
+    /// Saves a message. Panics when the server does not accept it.
     pub(crate) fn save(&self, message: &str) {
         self.save_with(&json!({"message": message})).success();
     }
 
-    /// `save-logs` with the key.
+    /// Sends `save-logs` with the key.
     pub(crate) fn save_batch(&self, logs: &Value) -> Response {
         self.post_json(&route("save-logs"), &json!({"api_key": KEY, "logs": logs}))
     }
 
-    /// Whatever happened before: the next request is served and its record stands in the file.
+    /// Asserts that the next request is served and that its record is in the file.
     pub(crate) fn assert_alive(&self) {
         self.save("still alive");
         assert_eq!(self.messages().last().map(String::as_str), Some("still alive"));
     }
 
-    /// Every message to the service manager, oldest first.
+    /// Returns all messages to the service manager, the oldest first.
     pub(crate) fn notes(&self) -> Vec<String> {
         self.notes.all()
     }
 
-    /// Every STATUS text, oldest first.
+    /// Returns all STATUS texts, the oldest first.
     pub(crate) fn statuses(&self) -> Vec<String> {
         let notes = self.notes.all();
         notes
@@ -209,7 +210,7 @@ impl Server {
             .collect()
     }
 
-    /// The STATUS in force.
+    /// Returns the current STATUS.
     pub(crate) fn status_text(&self) -> String {
         self.statuses().pop().unwrap_or_default()
     }
@@ -218,7 +219,7 @@ impl Server {
         self.setup.log_path()
     }
 
-    /// The lines of the file, which must end with a line end.
+    /// Returns the lines of the log file, which must end with a line end.
     pub(crate) fn log_lines(&self) -> Vec<String> {
         lines_of(&self.log_path())
     }
@@ -227,7 +228,7 @@ impl Server {
         self.log_lines().iter().map(|line| Line::parse(line)).collect()
     }
 
-    /// The messages of the file as they were sent.
+    /// Returns the messages of the log file as they were sent.
     pub(crate) fn messages(&self) -> Vec<String> {
         self.parsed().into_iter().map(|line| line.message).collect()
     }
@@ -236,12 +237,12 @@ impl Server {
         std::fs::read_to_string(self.setup.root.path().join("stderr.txt")).unwrap_or_default()
     }
 
-    /// The access log's path.
+    /// Returns the path of the access log.
     pub(crate) fn access_log_path(&self) -> PathBuf {
         self.log_path().with_file_name(format!("{}.access.log", self.setup.name))
     }
 
-    /// The lines of the access log, once there are at least so many.
+    /// Returns the lines of the access log once there are at least this many.
     pub(crate) fn access_lines(&self, count: usize) -> Vec<String> {
         let path = self.access_log_path();
         let read = || std::fs::read_to_string(&path).unwrap_or_default();
@@ -259,7 +260,7 @@ impl Server {
         self.setup.state_dir()
     }
 
-    /// From the next start on without this variable.
+    /// Removes an environment variable, from the next start on.
     pub(crate) fn without_env(&mut self, name: &str) {
         self.setup.environment.retain(|(other, _)| other != name);
     }
@@ -268,7 +269,7 @@ impl Server {
         self.setup.root.path()
     }
 
-    /// Writes a configuration file in place, as `>` of a shell does.
+    /// Writes a configuration file in place, as `>` in a shell does.
     pub(crate) fn edit(&self, name: &str, text: &str) {
         std::fs::write(self.config_path(name), text).expect("write a configuration file");
     }
@@ -289,12 +290,12 @@ impl Server {
         self.edit(file, &serde_json::to_string_pretty(&content).expect("JSON"));
     }
 
-    /// The most memory that the process ever held, in bytes.
+    /// Returns the peak memory of the process, in bytes.
     pub(crate) fn memory_peak(&self) -> u64 {
         self.memory("VmHWM:")
     }
 
-    /// The memory that the process holds, in bytes.
+    /// Returns the memory of the process, in bytes.
     pub(crate) fn memory_now(&self) -> u64 {
         self.memory("VmRSS:")
     }
@@ -306,7 +307,7 @@ impl Server {
         kilobytes.expect("a number") * 1024
     }
 
-    /// Waits until a plain GET of `/status` answers so.
+    /// Waits until a GET of `/status` has this status.
     pub(crate) fn wait_for_status(&self, code: u16) {
         eventually(&format!("/status answers {code}"), Duration::from_secs(3), || {
             self.get("/status").status == code
@@ -326,12 +327,12 @@ impl Drop for Server {
     }
 }
 
-/// The short form of a route's URL.
+/// Returns the short form of a route's URL.
 pub(crate) fn route(name: &str) -> String {
     format!("/moca-file-log/{name}")
 }
 
-/// The lines of a file that must be whole: UTF-8, and a line end after the last one.
+/// Returns the lines of a file. Panics when it is not UTF-8 or its last line has no end.
 fn lines_of(path: &Path) -> Vec<String> {
     let bytes = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let text = String::from_utf8(bytes).expect("a log in UTF-8");
@@ -340,7 +341,7 @@ fn lines_of(path: &Path) -> Vec<String> {
     text.split_terminator('\n').map(str::to_owned).collect()
 }
 
-/// The service manager's end of NOTIFY_SOCKET.
+/// The receiver of NOTIFY_SOCKET (sd_notify(3)).
 struct Notes {
     path: PathBuf,
     heard: Arc<Mutex<Vec<String>>>,

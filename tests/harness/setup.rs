@@ -1,4 +1,4 @@
-//! What a server is started with: its configuration files, its directories, its surroundings.
+//! The setup of a server: its configuration files, its directories, its environment.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
@@ -13,11 +13,11 @@ use serde_json::{Map, Value, json};
 
 use super::{Pair, Server};
 
-/// The key and the root password of every server that a test does not configure otherwise.
+/// The key and the root password of every server, unless a test configures others.
 pub(crate) const KEY: &str = "test-key";
 pub(crate) const ROOT: &str = "root-pass";
 
-/// A server that is not yet started. Every setter takes and gives it, so that a test reads as one sentence.
+/// A server that is not started yet. Setters take and return it, so that a test can chain them.
 pub(crate) struct Setup {
     pub(super) root: tempfile::TempDir,
     pub(super) name: String,
@@ -72,13 +72,13 @@ impl Setup {
         }
     }
 
-    /// The name of the log that is served.
+    /// Sets the name of the log.
     pub(crate) fn named(mut self, name: &str) -> Self {
         name.clone_into(&mut self.name);
         self
     }
 
-    /// An option of the served log in `log.json`; null takes it away.
+    /// Sets an option of the log in `log.json`. Null removes it.
     pub(crate) fn log(mut self, option: &str, value: Value) -> Self {
         if value.is_null() {
             self.entry.remove(option);
@@ -88,19 +88,19 @@ impl Setup {
         self
     }
 
-    /// One more entry of `log.json`.
+    /// Adds another log to `log.json`.
     pub(crate) fn other_log(mut self, name: &str, entry: Value) -> Self {
         self.other_logs.insert(name.to_owned(), entry);
         self
     }
 
-    /// The whole of `api_key.json`.
+    /// Sets the whole of `api_key.json`.
     pub(crate) fn keys(mut self, keys: Value) -> Self {
         self.keys = keys;
         self
     }
 
-    /// One more key, whose other options are given as an object.
+    /// Adds a key, with its other options as an object.
     pub(crate) fn key(mut self, key: &str, options: &Value) -> Self {
         let mut entry = options.clone();
         entry["key"] = json!(key);
@@ -111,50 +111,50 @@ impl Setup {
         self
     }
 
-    /// An option of `server.json`.
+    /// Sets an option of `server.json`.
     pub(crate) fn server(mut self, option: &str, value: Value) -> Self {
         self.server.insert(option.to_owned(), value);
         self
     }
 
-    /// Speaks HTTPS with a certificate of its own, in `tls/` of the configuration directory.
+    /// Enables HTTPS with a new certificate in `tls/` of the configuration directory.
     pub(crate) fn tls(mut self) -> Self {
         Pair::new().write(&self.config_dir().join("tls"));
         self.tls = true;
         self.server("ssl", json!({"cert": "tls/cert.pem", "key": "tls/key.pem"}))
     }
 
-    /// An option of `system.json`.
+    /// Sets an option of `system.json`.
     pub(crate) fn system(mut self, option: &str, value: Value) -> Self {
         self.system.insert(option.to_owned(), value);
         self
     }
 
-    /// Takes an option of `system.json` away.
+    /// Removes an option of `system.json`.
     pub(crate) fn without_system(mut self, option: &str) -> Self {
         self.system.remove(option);
         self
     }
 
-    /// The whole of `ip_blacklist.json`.
+    /// Sets the whole of `ip_blacklist.json`.
     pub(crate) fn blacklist(mut self, blacklist: Value) -> Self {
         self.blacklist = blacklist;
         self
     }
 
-    /// A line of `http.toml`.
+    /// Adds a line to `http.toml`.
     pub(crate) fn http(mut self, line: &str) -> Self {
         self.http.push_str(line);
         self.http.push('\n');
         self
     }
 
-    /// Lets a request name its own client address, as a proxy would.
+    /// Makes `X-Real-IP` name the client's address, so that a test can choose it.
     pub(crate) fn posed(self) -> Self {
         self.http("real_ip_header = \"X-Real-IP\"")
     }
 
-    /// An extra file of the configuration directory.
+    /// Writes another file of the configuration directory, executable.
     pub(crate) fn config_file(self, name: &str, text: &str) -> Self {
         let path = self.config_dir().join(name);
         std::fs::create_dir_all(self.config_dir()).expect("create the configuration directory");
@@ -168,7 +168,7 @@ impl Setup {
         self.log("durability", json!(durability))
     }
 
-    /// Puts the log somewhere else than into the temporary directory.
+    /// Puts the log into another directory.
     pub(crate) fn log_dir(mut self, path: &Path) -> Self {
         path.clone_into(&mut self.log_dir);
         self
@@ -184,19 +184,19 @@ impl Setup {
         self
     }
 
-    /// Starts without a service manager: nobody hears READY.
+    /// Starts the server without a service manager.
     pub(crate) fn without_notify(mut self) -> Self {
         self.notify = false;
         self
     }
 
-    /// Where the configuration that a test wrote itself lets the server listen.
+    /// Names the port of a configuration that the test wrote itself.
     pub(crate) fn on_port(mut self, port: u16) -> Self {
         self.port = port;
         self
     }
 
-    /// Starts a copy of the program, which a test may replace, in the test's folder.
+    /// Starts a copy of the program, which the test may replace, in the temporary directory.
     pub(crate) fn copied_program(mut self) -> Self {
         let copy = self.root.path().join("moca-file-log");
         std::fs::copy(&self.program, &copy).expect("copy the program");
@@ -204,13 +204,13 @@ impl Setup {
         self
     }
 
-    /// Passes this listening socket as systemd does.
+    /// Passes this listening socket, as systemd does.
     pub(crate) fn passing(mut self, listener: TcpListener) -> Self {
         self.passed = Some(listener);
         self
     }
 
-    /// Passes an admin socket as well, at `admin.sock` in the test's folder.
+    /// Also passes an admin socket, at `admin.sock` in the temporary directory.
     pub(crate) fn with_admin_socket(mut self) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("bind");
         self.admin = Some(UnixListener::bind(self.admin_socket()).expect("bind the admin socket"));
@@ -237,7 +237,7 @@ impl Setup {
         self.port
     }
 
-    /// Where clients find the server.
+    /// Returns the address of the server.
     pub(crate) fn address(&self) -> SocketAddr {
         let passed = self.passed.as_ref().map(|listener| listener.local_addr().expect("an address"));
         passed.unwrap_or_else(|| {
@@ -252,7 +252,7 @@ impl Setup {
         Server::start(self)
     }
 
-    /// For a server that must refuse to start: its exit status and what it said.
+    /// Starts a server that must exit by itself. Returns its exit status and its stderr.
     pub(crate) fn start_expect_failure(self) -> (i32, String) {
         self.prepare();
         let output_path = self.root.path().join("stderr.txt");
@@ -273,7 +273,7 @@ impl Setup {
         (status.code().expect("an exit status, not a signal"), stderr)
     }
 
-    /// Like [`Setup::start_expect_failure`], for the sysexits of a refused configuration or surrounding.
+    /// Starts a server that must exit with a status of sysexits.h. Returns its stderr.
     pub(crate) fn start_refused(self) -> String {
         let (code, stderr) = self.start_expect_failure();
         assert!((64..=78).contains(&code), "exit status {code} is none of sysexits: {stderr}");
@@ -282,7 +282,7 @@ impl Setup {
         stderr
     }
 
-    /// Writes the configuration and makes the directories.
+    /// Writes the configuration and creates the directories.
     fn prepare(&self) {
         for directory in [&self.config_dir(), &self.log_dir, &self.state_dir()] {
             std::fs::create_dir_all(directory).expect("create a directory");
@@ -297,7 +297,7 @@ impl Setup {
         self.write_unless_there("http.toml", &self.http);
     }
 
-    /// A file that the test wrote itself stays as it is.
+    /// Writes a configuration file unless the test wrote it itself.
     fn write_unless_there(&self, name: &str, text: &str) {
         let path = self.config_dir().join(name);
         if !path.exists() {
@@ -309,7 +309,8 @@ impl Setup {
         let program = &self.program;
         let mut command = if let Some(listener) = &self.passed {
             let listener = OwnedFd::from(listener.try_clone().expect("duplicate the listener"));
-            // the passed sockets must be descriptors 3 and 4 and LISTEN_PID the server's own id, which `exec` keeps
+            // The passed sockets must be descriptors 3 and 4, and LISTEN_PID the server's id, which
+            // `exec` keeps.
             let (count, admin) = if self.admin.is_some() { (2, " 4<&1") } else { (1, "") };
             let script = format!(
                 "export LISTEN_FDS={count} LISTEN_PID=$$; exec \"$0\" \"$@\" 3<&0{admin} 0</dev/null 1>&2"
@@ -322,7 +323,7 @@ impl Setup {
             command.stdin(Stdio::null());
             command
         };
-        // what the surroundings of the test run may hold must not reach the server
+        // The environment of the test run must not reach the server.
         for name in [
             "NOTIFY_SOCKET",
             "LISTEN_FDS",
@@ -365,8 +366,9 @@ impl Setup {
 
 /// Returns a TCP port of 127.0.0.1 that is free and that no other test uses.
 ///
-/// The port is below the range from which the kernel takes ports for clients. A socket with an abstract name reserves it
-/// for as long as this process lives, since tests run as processes of their own.
+/// The port is below the range from which the kernel takes ports for clients. A socket with an
+/// abstract name reserves it for as long as this process lives, since tests run as processes of
+/// their own.
 pub(crate) fn free_port() -> u16 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let first = std::process::id().wrapping_mul(131);

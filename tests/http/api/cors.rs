@@ -1,4 +1,4 @@
-//! What browsers of other origins are told, and the headers that stand on every answer.
+//! Tests of CORS, and of the configured headers of every answer.
 
 use serde_json::{Value, json};
 
@@ -34,7 +34,7 @@ fn an_allowed_origin_is_echoed() {
 }
 
 #[test]
-fn any_other_origin_is_not() {
+fn other_origins_are_not_echoed() {
     let server = configured().start();
     for origin in [
         "http://localhost.evil.example",
@@ -59,7 +59,7 @@ fn any_other_origin_is_not() {
 }
 
 #[test]
-fn a_preflight_is_told_everything() {
+fn a_preflight_gets_all_cors_headers() {
     let server = configured().start();
     let headers = [
         ("Origin", LOCAL),
@@ -79,7 +79,7 @@ fn a_preflight_is_told_everything() {
 }
 
 #[test]
-fn a_text_of_headers_stays_as_it_is() {
+fn a_text_of_headers_is_sent_unchanged() {
     let server = configured().server("access_control_allow_headers", json!("X-Custom")).start();
     let headers = [("Origin", LOCAL), ("Access-Control-Request-Method", "POST")];
     let response = server.request("OPTIONS", &route("save-log"), &headers, b"");
@@ -87,7 +87,7 @@ fn a_text_of_headers_stays_as_it_is() {
 }
 
 #[test]
-fn a_star_never_goes_together_with_credentials() {
+fn a_star_is_never_sent_with_credentials() {
     for credentials in [true, false] {
         let server = Setup::new()
             .server("access_control_allowed_origins", json!(["*"]))
@@ -99,9 +99,9 @@ fn a_star_never_goes_together_with_credentials() {
     }
 }
 
-/// With credentials, browsers take `*` for a name (Fetch standard, CORS protocol and credentials).
+/// With credentials, browsers treat `*` as a name (Fetch standard, CORS protocol and credentials).
 #[test]
-fn names_stand_beside_credentials() {
+fn names_replace_the_star_with_credentials() {
     let star = |setup: Setup| {
         setup
             .server("access_control_allow_headers", json!("*"))
@@ -144,8 +144,8 @@ fn credentials_can_be_turned_off() {
     assert_eq!(response.header("access-control-allow-credentials"), None, "{response:?}");
 }
 
-/// Every kind of answer with its status.
-fn kinds(server: &Server) -> Vec<(u16, Response)> {
+/// Returns every kind of answer with its status.
+fn answers_of_every_kind(server: &Server) -> Vec<(u16, Response)> {
     let origin = ("Origin", LOCAL);
     let key = ("API-KEY", KEY);
     let save = route("save-log");
@@ -167,14 +167,14 @@ fn kinds(server: &Server) -> Vec<(u16, Response)> {
 }
 
 #[test]
-fn configured_headers_stand_on_every_answer_errors_included() {
+fn every_answer_has_the_configured_headers() {
     let server = configured()
         .server("headers", json!({"X-Box": "one", "Strict-Transport-Security": "max-age=1"}))
         .key("limited", &json!({"rate": "0/minute"}))
         .http("request_max_size = 10000")
         .start();
     let name = format!("MocaFileLog({})", env!("CARGO_PKG_VERSION"));
-    for (status, response) in kinds(&server) {
+    for (status, response) in answers_of_every_kind(&server) {
         assert_eq!(response.status, status, "{response:?}");
         assert_eq!(response.expect_header("x-box"), "one");
         assert_eq!(response.expect_header("strict-transport-security"), "max-age=1");

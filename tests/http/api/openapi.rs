@@ -1,7 +1,7 @@
-//! The OpenAPI document against the server that serves it: every documented operation answers what is documented, every
-//! documented success occurs, and answers and their headers have the documented form.
+//! Compares the OpenAPI document with the server: every documented operation answers as documented,
+//! every documented success occurs, and answers and headers have the documented form.
 //!
-//! `tests/api` asks the same of thousands of requests that nobody wrote.
+//! `tests/api` does the same with thousands of generated requests.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use crate::harness::{KEY, ROOT, Response, Server, Setup, encode, route};
 
 const AUTH: [(&str, &str); 2] = [("API-KEY", KEY), ("ROOT-PASS", ROOT)];
 
-/// The document, with references followed.
+/// The document. Its methods resolve references.
 struct Document(Value);
 
 impl Document {
@@ -36,7 +36,7 @@ impl Document {
         self.0.pointer(pointer).and_then(Value::as_object).unwrap_or_else(|| panic!("no object at {pointer}"))
     }
 
-    /// Every operation: its path as it stands in the document, where it is served, its method, its description.
+    /// Returns every operation: its path in the document, its URLs, its method, its description.
     fn operations(&self) -> Vec<(String, Vec<String>, String, &Value)> {
         let mut operations = Vec::new();
         for (path, item) in self.object("/paths") {
@@ -59,7 +59,7 @@ impl Document {
         operations
     }
 
-    /// Panics where the answer is not one that the operation documents.
+    /// Panics when the operation does not document the answer.
     fn check(&self, what: &str, method: &str, operation: &Value, response: &Response) {
         let documented = &operation["responses"][response.status.to_string()];
         assert!(documented.is_object(), "undocumented: {what}: {response:?}");
@@ -92,7 +92,8 @@ impl Document {
         self.valid(&content["schema"], &body).unwrap_or_else(|why| panic!("{what}: {why}: {response:?}"));
     }
 
-    /// The part of JSON Schema that the document uses for answers. Patterns are left to Schemathesis.
+    /// Validates a value by the part of JSON Schema that the document uses. Schemathesis checks
+    /// patterns.
     fn valid(&self, schema: &Value, value: &Value) -> Result<(), String> {
         let schema = self.follow(schema);
         for (keyword, wanted) in schema.as_object().expect("a schema") {
@@ -158,7 +159,7 @@ fn has_type(value: &Value, wanted: &Value) -> bool {
 /// Target, headers, body.
 type Request = (String, Vec<(&'static str, String)>, Vec<u8>);
 
-/// Requests that bring about every documented answer.
+/// Returns requests that cause every documented answer.
 fn requests(url: &str, method: &str) -> Vec<Request> {
     let auth = || AUTH.map(|(name, value)| (name, value.to_owned())).to_vec();
     let and = |name: &'static str, value: &str| {
@@ -197,7 +198,7 @@ fn requests(url: &str, method: &str) -> Vec<Request> {
 }
 
 #[test]
-fn every_operation_answers_what_is_documented() {
+fn every_operation_answers_as_documented() {
     let server =
         Setup::new().key("limited", &json!({"rate": "1/hour"})).http("request_max_size = 1000").start();
     let document = Document::of(&server);
@@ -207,7 +208,7 @@ fn every_operation_answers_what_is_documented() {
             for (mut target, headers, body) in requests(&url, &method) {
                 server.save("a record");
                 if path == "/tail" {
-                    // Else it would go on for ever.
+                    // Otherwise the stream would not end.
                     let separator = if target.contains('?') { '&' } else { '?' };
                     target = format!("{}{separator}lines=1&limit=1", target.replace("level=3", "level=1"));
                 }
@@ -260,7 +261,7 @@ fn other_methods_other_names_and_maintenance_are_documented() {
 }
 
 #[test]
-fn references_lead_somewhere_and_nothing_is_left_over() {
+fn every_reference_resolves_and_every_component_is_used() {
     fn references(value: &Value, found: &mut BTreeSet<String>) {
         match value {
             Value::Object(object) => {
@@ -294,7 +295,7 @@ fn references_lead_somewhere_and_nothing_is_left_over() {
 }
 
 #[test]
-fn it_needs_no_key_and_nothing_that_browsers_must_send() {
+fn the_document_needs_no_key_and_no_forced_header() {
     let server = Setup::new()
         .system("force_headers", json!({"X-Team": "red"}))
         .system("referer", json!({"force": true, "allowed_referer": []}))

@@ -1,5 +1,5 @@
-//! The operator's page as it is served: what its headers promise, and that nothing of the log or of a secret is in it.
-//! What it does in a browser is shown in `tests/web`.
+//! Tests of the operator's page as it is served: its headers, and that it contains no log data and
+//! no secret. `tests/web` tests the page in a browser.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -19,7 +19,7 @@ fn page(server: &Server) -> Response {
     response
 }
 
-/// What stands between two texts that are there once.
+/// Returns the text between two texts that occur once.
 fn between<'a>(text: &'a str, begin: &str, end: &str) -> &'a str {
     assert_eq!((text.matches(begin).count(), text.matches(end).count()), (1, 1), "{begin}");
     let (_, rest) = text.split_once(begin).unwrap();
@@ -27,7 +27,7 @@ fn between<'a>(text: &'a str, begin: &str, end: &str) -> &'a str {
 }
 
 #[test]
-fn both_forms_with_and_without_a_slash_and_no_other_log() {
+fn both_urls_serve_the_page_with_and_without_a_slash() {
     let server = Setup::new().start();
     let first = page(&server);
     for path in FORMS {
@@ -43,7 +43,7 @@ fn both_forms_with_and_without_a_slash_and_no_other_log() {
 }
 
 #[test]
-fn the_browser_runs_this_script_and_style_and_nothing_else() {
+fn the_content_security_policy_allows_only_the_own_script_and_style() {
     let server = Setup::new().start();
     let response = page(&server);
     let text = response.text();
@@ -62,7 +62,7 @@ fn the_browser_runs_this_script_and_style_and_nothing_else() {
 }
 
 #[test]
-fn a_policy_of_the_operator_stands_beside_its_own() {
+fn a_configured_policy_is_sent_in_addition() {
     let headers = json!({"Content-Security-Policy": "default-src *", "X-Mine": "yes"});
     let server = Setup::new().server("headers", headers).start();
     let response = page(&server);
@@ -80,7 +80,7 @@ fn a_policy_of_the_operator_stands_beside_its_own() {
 }
 
 #[test]
-fn it_holds_nothing_of_the_log() {
+fn the_page_contains_no_data_of_the_log() {
     let (key, root) = ("key-of-the-treasurer", "password-of-the-treasurer");
     let setup = Setup::new().named("treasury").key(key, &json!({})).system("root_pass", json!(root));
     let server = setup.start();
@@ -95,7 +95,7 @@ fn it_holds_nothing_of_the_log() {
 }
 
 #[test]
-fn who_has_it_already_is_not_sent_it_again() {
+fn a_cached_page_is_answered_304() {
     let server = Setup::new().start();
     let first = page(&server);
     assert_eq!(first.expect_header("cache-control"), "no-cache");
@@ -111,7 +111,7 @@ fn who_has_it_already_is_not_sent_it_again() {
 }
 
 #[test]
-fn methods() {
+fn get_head_post_and_options_are_the_only_methods() {
     let server = Setup::new().start();
     let get = page(&server);
     for form in FORMS {
@@ -130,7 +130,7 @@ fn methods() {
 }
 
 #[test]
-fn whoever_may_not_come_in_does_not_see_it() {
+fn refused_clients_do_not_get_the_page() {
     let blocked = Setup::new().blacklist(json!(["127.0.0.1"])).start();
     let maintained = Setup::new().system("maintenance_mode", json!(true)).start();
     let forced = Setup::new().system("force_headers", json!({"X-Proxy": "secret"})).start();
@@ -143,7 +143,7 @@ fn whoever_may_not_come_in_does_not_see_it() {
 }
 
 #[test]
-fn floods_are_counted() {
+fn requests_for_the_page_count_towards_dos_detect() {
     let server = Setup::new().posed().system("dos_detect", json!(5)).start();
     let ask = || server.get_with("/moca-file-log/", &[("X-Real-IP", "198.51.100.7")]).status;
     let answers: Vec<u16> = (0..20).map(|_| ask()).collect();
@@ -151,7 +151,7 @@ fn floods_are_counted() {
 }
 
 #[test]
-fn it_is_on_the_admin_socket_as_well() {
+fn the_admin_socket_serves_the_page_too() {
     let server = Setup::new().with_admin_socket().system("maintenance_mode", json!(true)).start();
     let mut stream = UnixStream::connect(server.admin_socket()).unwrap();
     stream.write_all(b"GET /moca-file-log/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();

@@ -1,4 +1,4 @@
-//! Which URLs and methods exist, and what the others answer.
+//! Tests of routes: which URLs and methods exist, and the answers to others.
 
 use serde_json::json;
 
@@ -7,7 +7,7 @@ use crate::harness::{KEY, ROOT, Response, Server, Setup, encode, route};
 const ROUTES: [&str; 7] =
     ["save-log", "save-logs", "details", "get-logs", "get-latest-logs", "download-logs", "clear-logs"];
 
-/// Key, root password and a message, so that every route has what it needs.
+/// Sends a request with key, root password and message, so that every route has its parameters.
 fn ask(server: &Server, method: &str, path: &str) -> Response {
     let target =
         format!("{path}?api_key={KEY}&root_pass={ROOT}&message=m&logs={}", encode(r#"[{"msg":"m"}]"#));
@@ -103,7 +103,7 @@ fn head_gives_the_headers_of_get_and_no_body() {
         assert_eq!(head.status, 200, "{name}: {head:?}");
         assert_eq!(head.header("content-type"), get.header("content-type"), "{name}");
     }
-    // a body that slipped out behind a HEAD would have garbled the next answer on this connection
+    // A body after the answer to HEAD would have garbled the next answer on this connection.
     assert_eq!(conn.get("/status").status, 200);
 }
 
@@ -153,7 +153,7 @@ fn other_methods_are_refused_with_the_allowed_ones() {
 }
 
 #[test]
-fn a_path_that_does_not_exist_is_not_found_whatever_the_method() {
+fn an_unknown_path_is_404_for_every_method() {
     let server = Setup::new().start();
     for method in ["GET", "POST", "PUT", "DELETE"] {
         ask(&server, method, "/moca-file-log/nothing").problem(404);

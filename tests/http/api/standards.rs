@@ -1,4 +1,5 @@
-//! What RFC 9110, 9111, 9112, 9457, 6750, 9651 and the rate limit draft ask of every answer, whatever it says.
+//! Tests of the requirements of RFC 9110, 9111, 9112, 9457, 6750, 9651 and the rate limit draft for
+//! every answer.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -10,14 +11,14 @@ use crate::harness::{Conn, KEY, ROOT, Response, Server, Setup, encode, route};
 const READS: [&str; 4] = ["details", "get-logs", "get-latest-logs", "download-logs"];
 const AUTH: [(&str, &str); 2] = [("API-KEY", KEY), ("ROOT-PASS", ROOT)];
 
-/// An answer, and what it answers.
+/// An answer, with a description of its request.
 type Answered = (String, Response);
 
 fn with_auth<'a>(more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
     AUTH.into_iter().chain(more.iter().copied()).collect()
 }
 
-fn served() -> Server {
+fn start_server() -> Server {
     let server = Setup::new()
         .key(
             "limited",
@@ -29,8 +30,8 @@ fn served() -> Server {
     server
 }
 
-/// One answer of every kind that does not depend on the state of the machine, from two servers.
-fn every_kind(server: &Server) -> Vec<Answered> {
+/// Returns one answer of every kind that does not depend on the state of the machine.
+fn answers_of_every_kind(server: &Server) -> Vec<Answered> {
     let mut kinds = Vec::new();
     let mut ask = |method: &str, target: &str, headers: &[(&str, &str)], body: &[u8], status: u16| {
         let response = server.request(method, target, headers, body);
@@ -87,7 +88,7 @@ fn every_kind(server: &Server) -> Vec<Answered> {
     kinds
 }
 
-/// All values of a header, as the list that they are together.
+/// Returns all values of a header as one list.
 fn list(response: &Response, name: &str) -> Vec<String> {
     let values = response.headers.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name));
     values.flat_map(|(_, value)| value.split(',')).map(|item| item.trim().to_ascii_lowercase()).collect()
@@ -100,13 +101,13 @@ fn one(what: &str, response: &Response, name: &str) -> String {
 }
 
 #[test]
-fn every_answer_has_what_every_answer_must_have() {
-    for (what, response) in every_kind(&served()) {
+fn every_answer_has_the_headers_that_http_requires() {
+    for (what, response) in answers_of_every_kind(&start_server()) {
         let date = one(&what, &response, "date");
         assert!(is_http_date(&date), "{what}: {date:?}");
         assert!(one(&what, &response, "server").starts_with("MocaFileLog("), "{what}");
         assert!(list(&response, "vary").contains(&"origin".to_owned()), "{what}: {response:?}");
-        // RFC 9110, section 8.6: neither together, and 304 speaks of no body here.
+        // RFC 9110, section 8.6: never both, and a 304 has neither here.
         let framed = ["content-length", "transfer-encoding"].map(|name| response.header(name).is_some());
         assert_ne!(framed, [true, true], "{what}: {response:?}");
         if response.status != 304 {
@@ -115,15 +116,17 @@ fn every_answer_has_what_every_answer_must_have() {
     }
 }
 
-/// `Sun, 06 Nov 1994 08:49:37 GMT`
+/// Returns whether the text has the form `Sun, 06 Nov 1994 08:49:37 GMT`.
 fn is_http_date(text: &str) -> bool {
     httpdate::parse_http_date(text).is_ok_and(|time| httpdate::fmt_http_date(time) == text)
 }
 
 #[test]
-fn every_error_is_a_problem_and_no_cache_keeps_it() {
+fn every_error_is_a_problem_and_not_cacheable() {
     let mut seen = Vec::new();
-    for (what, response) in every_kind(&served()).into_iter().filter(|(_, r)| r.status >= 400) {
+    for (what, response) in
+        answers_of_every_kind(&start_server()).into_iter().filter(|(_, r)| r.status >= 400)
+    {
         assert_eq!(one(&what, &response, "content-type"), "application/problem+json", "{what}");
         assert_eq!(one(&what, &response, "cache-control"), "no-store", "{what}");
         if !what.starts_with("HEAD") {
@@ -144,8 +147,8 @@ fn every_error_is_a_problem_and_no_cache_keeps_it() {
 }
 
 #[test]
-fn what_clients_wrote_is_neither_kept_by_caches_nor_taken_for_a_page() {
-    let server = served();
+fn log_data_is_neither_cacheable_nor_sniffed() {
+    let server = start_server();
     server.save("<script>alert(1)</script>");
     let conditions: [&[(&str, &str)]; 3] = [&[], &[("Range", "bytes=0-3")], &[("If-None-Match", "*")]];
     for name in READS {
@@ -162,8 +165,8 @@ fn what_clients_wrote_is_neither_kept_by_caches_nor_taken_for_a_page() {
 }
 
 #[test]
-fn what_a_get_did_is_not_answered_by_a_cache_the_next_time() {
-    let server = served();
+fn the_answer_to_a_get_that_stores_is_not_cacheable() {
+    let server = start_server();
     let save = format!("{}?message=m", route("save-log"));
     for target in [&save, &route("clear-logs"), "/status"] {
         for method in ["GET", "HEAD"] {
@@ -175,7 +178,7 @@ fn what_a_get_did_is_not_answered_by_a_cache_the_next_time() {
 
 #[test]
 fn the_answer_to_a_save_varies_by_accept() {
-    let server = served();
+    let server = start_server();
     for name in ["save-log", "save-logs"] {
         let target = format!("{}?message=m&logs={}", route(name), encode(r#"[{"msg":"m"}]"#));
         for accept in ["*/*", "application/json"] {
@@ -190,7 +193,7 @@ fn the_answer_to_a_save_varies_by_accept() {
 
 #[test]
 fn head_has_the_headers_of_get() {
-    let server = served();
+    let server = start_server();
     let save = format!("{}?message=m", route("save-log"));
     let ranged = with_auth(&[("Range", "bytes=0-3")]);
     let unsatisfied = with_auth(&[("Range", "bytes=999999-")]);
@@ -210,14 +213,15 @@ fn head_has_the_headers_of_get() {
     cases.push((route("clear-logs"), AUTH.to_vec()));
     for (target, headers) in cases {
         let mut conn = server.connect();
-        // HEAD first: GET may change something
+        // HEAD first, because GET may change the state.
         let head = conn.request("HEAD", &target, &headers, b"");
         let get = conn.request("GET", &target, &headers, b"");
         assert_eq!(head.status, get.status, "{target}");
         assert!(head.body.is_empty(), "{target}");
         let comparable = |response: &Response| {
             let mut headers: Vec<_> = response.headers.clone();
-            // An empty answer to HEAD may leave out what only sending it brings (RFC 9110, section 9.3.2).
+            // The answer to HEAD may omit headers that depend on the content (RFC 9110, section
+            // 9.3.2).
             headers.retain(|(name, _)| !["date", "transfer-encoding"].contains(&&*name.to_ascii_lowercase()));
             headers.sort();
             headers
@@ -227,10 +231,10 @@ fn head_has_the_headers_of_get() {
     }
 }
 
-/// The string and its parameters.
+/// A string and its parameters.
 type Item = (String, Vec<(String, u64)>);
 
-/// An item of a structured list: a string, and parameters that are integers (RFC 9651, sections 3.1 and 3.3).
+/// Parses a structured list of strings with integer parameters (RFC 9651, sections 3.1 and 3.3).
 fn structured_list(text: &str) -> Result<Vec<Item>, String> {
     let mut items = Vec::new();
     let mut rest = text;
@@ -273,13 +277,13 @@ fn structured_list(text: &str) -> Result<Vec<Item>, String> {
 }
 
 #[test]
-fn limits_are_told_as_structured_fields() {
+fn ratelimit_headers_are_structured_fields() {
     for bad in
         ["a;r=1", "\"a\";r", "\"a\" ;r=1", "\"a\";R=1", "\"a\";r=-1", "\"a\",", "\"a\";r=1;", "\"é\";r=1"]
     {
         assert!(structured_list(bad).is_err(), "{bad}");
     }
-    let server = served();
+    let server = start_server();
     let save = format!("{}?message=m", route("save-log"));
     for left in [1, 0, 0] {
         let response = server.get_with(&save, &[("API-KEY", "limited")]);
@@ -303,8 +307,8 @@ fn limits_are_told_as_structured_fields() {
 }
 
 #[test]
-fn a_password_guessed_too_often_is_429_with_a_time_to_wait() {
-    let server = served();
+fn too_many_wrong_passwords_are_429_with_retry_after() {
+    let server = start_server();
     let mut last = server.get("/status");
     for _ in 0..11 {
         last = server.get_with(&route("details"), &[("API-KEY", KEY), ("ROOT-PASS", "no")]);
@@ -313,8 +317,8 @@ fn a_password_guessed_too_often_is_429_with_a_time_to_wait() {
     assert!((1..=60).contains(&last.retry_after()), "{last:?}");
 }
 
-/// What the server says to these bytes, up to the end of the connection.
-fn spoken(server: &Server, bytes: &str) -> String {
+/// Sends these bytes and returns the answer up to the end of the connection.
+fn answer_to(server: &Server, bytes: &str) -> String {
     let mut conn = server.connect();
     conn.send_raw(bytes.as_bytes()).unwrap();
     conn.half_close();
@@ -322,19 +326,19 @@ fn spoken(server: &Server, bytes: &str) -> String {
 }
 
 #[test]
-fn targets_come_in_four_forms() {
-    let server = served();
+fn all_four_forms_of_a_target_are_handled() {
+    let server = start_server();
     let mut conn = server.connect();
-    // absolute-form, RFC 9112, section 3.2.2
+    // The absolute-form (RFC 9112, section 3.2.2).
     assert_eq!(conn.get("http://log.test/status").status, 200);
     assert_eq!(conn.get("http://other.test:99/moca-file-log/nothing").status, 404);
     let save = format!("http://log.test{}?message=absolute", route("save-log"));
     conn.request("GET", &save, &AUTH, b"").success();
-    // asterisk-form: the server as a whole
+    // The asterisk-form, for the whole server.
     let whole = conn.request("OPTIONS", "*", &[], b"");
     assert_eq!((whole.status, list(&whole, "allow").len()), (200, 4), "{whole:?}");
     conn.request("GET", "*", &[], b"").problem(404);
-    // authority-form: no tunnels here
+    // The authority-form, for tunnels, which the server does not offer.
     let mut conn = server.connect();
     let tunnel = conn.request("CONNECT", "log.test:80", &[], b"");
     tunnel.problem(405);
@@ -343,37 +347,37 @@ fn targets_come_in_four_forms() {
 }
 
 #[test]
-fn trace_gives_nothing_back() {
-    let server = served();
+fn trace_does_not_echo_the_request() {
+    let server = start_server();
     let response = server.request("TRACE", &route("save-log"), &[("API-KEY", "secret-of-mine")], b"");
     response.problem(405);
     assert!(!format!("{response:?}").contains("secret-of-mine"));
 }
 
 #[test]
-fn old_clients_are_served() {
-    let server = served();
-    // no Host, no chunks, closed at the end
+fn http_1_0_clients_are_served() {
+    let server = start_server();
+    // No Host, no chunks, closed at the end.
     let head = "GET /moca-file-log/get-latest-logs HTTP/1.0\r\n";
-    let answer = spoken(&server, &format!("{head}API-KEY: {KEY}\r\nROOT-PASS: {ROOT}\r\n\r\n"));
+    let answer = answer_to(&server, &format!("{head}API-KEY: {KEY}\r\nROOT-PASS: {ROOT}\r\n\r\n"));
     assert!(answer.starts_with("HTTP/1.0 200 ") || answer.starts_with("HTTP/1.1 200 "), "{answer}");
     assert!(!answer.to_ascii_lowercase().contains("transfer-encoding"), "{answer}");
     let (_, body) = answer.split_once("\r\n\r\n").unwrap();
     let lines: Vec<String> = serde_json::from_str(body).unwrap();
     assert_eq!(lines.len(), 1);
-    // keep-alive where it is asked for
+    // Kept alive on request.
     let mut conn = server.connect();
     for _ in 0..2 {
         conn.send_raw(b"GET /status HTTP/1.0\r\nConnection: keep-alive\r\n\r\n").unwrap();
         assert_eq!(conn.receive("GET").unwrap().status, 200);
     }
-    // 100 (Continue) would be a riddle for them
+    // HTTP/1.0 has no 100 (Continue).
     let save = "POST /moca-file-log/save-log HTTP/1.0\r\nContent-Type: application/x-www-form-urlencoded\r\n";
     let rest = format!("API-KEY: {KEY}\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\nmessage=m");
-    let answer = spoken(&server, &format!("{save}{rest}"));
+    let answer = answer_to(&server, &format!("{save}{rest}"));
     assert!(answer.contains(" 200 ") && !answer.contains(" 100 "), "{answer}");
-    // a transfer coding is none of theirs (RFC 9112, section 6.1)
-    let answer = spoken(&server, &format!("{save}Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"));
+    // HTTP/1.0 has no transfer coding (RFC 9112, section 6.1).
+    let answer = answer_to(&server, &format!("{save}Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"));
     assert!(answer.contains(" 400 ") || answer.contains(" 501 "), "{answer}");
 }
 
@@ -387,15 +391,15 @@ fn expecting(conn: &mut Conn, expectation: &str) {
 }
 
 #[test]
-fn who_waits_for_100_gets_it() {
-    let server = served();
+fn expect_100_continue_gets_100() {
+    let server = start_server();
     let mut conn = server.connect();
     expecting(&mut conn, "100-continue");
     assert_eq!(conn.read_line().unwrap(), "HTTP/1.1 100 Continue");
     assert_eq!(conn.read_line().unwrap(), "");
     conn.send_raw(b"message=a").unwrap();
     conn.receive("POST").unwrap().success();
-    // RFC 9110, section 10.1.1: an unknown expectation may be ignored, and a client that waits for nothing is served
+    // RFC 9110, section 10.1.1: a server may ignore an unknown expectation.
     expecting(&mut conn, "the-unexpected");
     conn.send_raw(b"message=b").unwrap();
     conn.receive("POST").unwrap().success();
@@ -403,24 +407,24 @@ fn who_waits_for_100_gets_it() {
 }
 
 #[test]
-fn transfer_codings_but_chunked_are_not_implemented() {
-    let server = served();
+fn transfer_codings_other_than_chunked_are_501() {
+    let server = start_server();
     let head = format!("POST {}?message=m HTTP/1.1\r\nHost: h\r\nAPI-KEY: {KEY}\r\n", route("save-log"));
     for coding in ["gzip, chunked", "deflate,chunked", "identity, chunked", "chunked, chunked"] {
-        let answer = spoken(&server, &format!("{head}Transfer-Encoding: {coding}\r\n\r\n0\r\n\r\n"));
+        let answer = answer_to(&server, &format!("{head}Transfer-Encoding: {coding}\r\n\r\n0\r\n\r\n"));
         let status = answer.get(9..12).unwrap_or_default();
         assert!(["501", "400"].contains(&status), "{coding}: {answer}");
         assert!(answer.contains("application/problem+json"), "{coding}: {answer}");
     }
     let two = "Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
-    assert!(spoken(&server, &format!("{head}{two}")).starts_with("HTTP/1.1 501 "));
-    let answer = spoken(&server, &format!("{head}Transfer-Encoding: Chunked\r\n\r\n0\r\n\r\n"));
+    assert!(answer_to(&server, &format!("{head}{two}")).starts_with("HTTP/1.1 501 "));
+    let answer = answer_to(&server, &format!("{head}Transfer-Encoding: Chunked\r\n\r\n0\r\n\r\n"));
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     assert_eq!(server.messages(), ["one", "m"]);
 }
 
 #[test]
-fn the_operators_list_of_blocked_addresses_names_its_methods() {
+fn the_blocked_route_lists_its_methods() {
     let server = Setup::new().with_admin_socket().start();
     let mut socket = UnixStream::connect(server.admin_socket()).unwrap();
     socket.write_all(b"PUT /admin/blocked HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").unwrap();

@@ -1,4 +1,4 @@
-//! Clients that mean harm, and stops at the worst moment: what one of them does costs the others nothing.
+//! Tests with malicious clients and stops at bad moments: one client does not affect the others.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ fn whole(message: &str) -> Vec<u8> {
 }
 
 #[test]
-fn announcements_without_a_key_take_no_memory_from_others() {
+fn announced_lengths_without_a_key_reserve_no_memory() {
     let server = Setup::new().http("response_timeout = 3").start();
     let announced = [100_000_000, 27_000_000, 1_000_000, 1_000_000, 300_000, 300_000, 20_000, 20_000];
     let mut open: Vec<Conn> = announced
@@ -44,7 +44,7 @@ fn announcements_without_a_key_take_no_memory_from_others() {
 }
 
 #[test]
-fn a_multipart_body_costs_what_it_weighs() {
+fn a_multipart_body_takes_memory_for_its_size_only() {
     let server = Setup::new().start();
     let head = "--B\r\nContent-Disposition: form-data; name=\"message\"\r\n\r\n";
     let mut body = head.as_bytes().to_vec();
@@ -58,7 +58,7 @@ fn a_multipart_body_costs_what_it_weighs() {
 }
 
 #[test]
-fn what_waits_in_the_backlog_at_a_stop_is_answered() {
+fn connections_in_the_backlog_are_answered_at_a_stop() {
     const COUNT: usize = 400;
     let mut server = Setup::new().server("backlog", json!(2000)).start();
     server.signal(Signal::SIGSTOP);
@@ -79,7 +79,7 @@ fn what_waits_in_the_backlog_at_a_stop_is_answered() {
 }
 
 #[test]
-fn half_a_head_on_a_used_connection_is_waited_for_at_a_stop() {
+fn a_stop_waits_for_the_rest_of_a_begun_head() {
     let mut server = Setup::new().start();
     let mut conn = server.connect();
     conn.send_raw(&whole("first")).unwrap();
@@ -95,7 +95,7 @@ fn half_a_head_on_a_used_connection_is_waited_for_at_a_stop() {
 }
 
 #[test]
-fn who_waits_too_long_at_a_stop_is_told() {
+fn requests_that_outlast_the_stop_are_answered_503_or_408() {
     let mut server =
         Setup::new().key("slow", &json!({"delay": 20})).http("graceful_shutdown_timeout = 1").start();
     let mut delayed = server.connect();
@@ -112,7 +112,7 @@ fn who_waits_too_long_at_a_stop_is_told() {
 }
 
 #[test]
-fn a_malformed_request_counts_like_any_other() {
+fn malformed_requests_count_towards_dos_detect() {
     let server = Setup::new().posed().system("dos_detect", json!(5)).start();
     let smuggled = |conn: &mut Conn| {
         let headers =
@@ -126,7 +126,7 @@ fn a_malformed_request_counts_like_any_other() {
 }
 
 #[test]
-fn garbage_behind_a_request_is_refused_like_any() {
+fn garbage_after_a_request_is_refused() {
     let server = Setup::new().start();
     let mut conn = server.connect();
     let mut bytes = whole("good");
@@ -148,7 +148,7 @@ fn blank_lines_do_not_hide_two_lengths() {
 }
 
 #[test]
-fn one_host_and_only_one() {
+fn exactly_one_host_header_is_required() {
     let server = Setup::new().start();
     for head in [
         "GET /status HTTP/1.1\r\n\r\n",
@@ -167,7 +167,7 @@ fn one_host_and_only_one() {
 }
 
 #[test]
-fn a_refused_client_need_not_connect_anew() {
+fn a_refusal_keeps_the_connection_open() {
     let server = Setup::new().key("limited", &json!({"rate": "0/minute"})).start();
     let mut conn = server.connect();
     for _ in 0..3 {
@@ -178,7 +178,7 @@ fn a_refused_client_need_not_connect_anew() {
 }
 
 #[test]
-fn a_length_that_no_number_holds_and_a_target_without_end() {
+fn an_overflowing_length_and_an_endless_target_are_refused() {
     let server = Setup::new().start();
     let mut conn = server.connect();
     conn.send_raw(&post(&[("API-KEY", KEY), ("Content-Length", "99999999999999999999")], "")).unwrap();
@@ -190,7 +190,7 @@ fn a_length_that_no_number_holds_and_a_target_without_end() {
 }
 
 #[test]
-fn a_refused_client_that_goes_on_sending_can_still_read_why() {
+fn a_refused_client_that_keeps_sending_can_read_the_refusal() {
     let server = Setup::new().start();
     let mut conn = server.connect();
     let json = ("Content-Type", "application/json");

@@ -1,4 +1,5 @@
-//! Hostile input: a clear answer, bounded memory, nothing that blames the server, and the next request is served.
+//! Tests with hostile input: a clear answer, bounded memory, no 5xx, and the next request is
+//! served.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -8,7 +9,7 @@ use serde_json::json;
 
 use crate::harness::{KEY, Server, Setup, route};
 
-/// What the server answers to these bytes until it closes.
+/// Sends these bytes and returns the answer until the server closes.
 fn answer_to(server: &Server, bytes: &[u8]) -> String {
     let mut conn = server.connect();
     conn.send_raw(bytes).ok();
@@ -48,7 +49,7 @@ fn malformed_http_is_400() {
 }
 
 #[test]
-fn answers_to_malformed_http_have_the_form_of_all_errors() {
+fn malformed_http_gets_a_problem_answer() {
     let server = Setup::new().server("headers", json!({"X-Box": "one"})).start();
     for bytes in MALFORMED {
         let answer = answer_to(&server, bytes);
@@ -63,7 +64,7 @@ fn answers_to_malformed_http_have_the_form_of_all_errors() {
 }
 
 #[test]
-fn two_lengths_of_one_body_are_refused() {
+fn two_content_lengths_are_refused() {
     let server = Setup::new().start();
     let smuggled = format!(
         "POST {} HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n\
@@ -112,17 +113,17 @@ fn headers_that_are_too_large_or_too_many_are_431() {
     server.assert_alive();
 }
 
-/// A head that goes on behind what the server reads at once: what is left unread must not reset the connection, for the
-/// client would lose the refusal with it.
+/// A head larger than the server reads at once. The unread rest must not reset the connection,
+/// because the client would lose the refusal.
 #[test]
-fn a_head_that_does_not_end_is_refused_and_the_client_can_read_it() {
+fn an_endless_head_is_refused_and_the_client_can_read_the_refusal() {
     let server = Setup::new().start();
     for (status, begin) in [(431, "GET /status HTTP/1.1\r\nHost: a\r\nX-Large: "), (414, "GET /status?")] {
         for size in [20_000, 60_000, 200_000] {
             let mut stream = TcpStream::connect(server.address()).unwrap();
             stream.write_all(format!("{begin}{}", "x".repeat(size)).as_bytes()).unwrap();
             stream.shutdown(Shutdown::Write).unwrap();
-            // late enough for a reset to overtake the answer
+            // Late enough for a reset to overtake the answer.
             std::thread::sleep(Duration::from_millis(100));
             let mut answer = String::new();
             stream.read_to_string(&mut answer).unwrap_or_else(|error| panic!("{status} {size}: {error}"));
@@ -133,7 +134,7 @@ fn a_head_that_does_not_end_is_refused_and_the_client_can_read_it() {
 }
 
 #[test]
-fn the_bounds_of_headers_can_be_set() {
+fn the_header_limits_are_configurable() {
     let server = Setup::new().http("max_header_size = 8192").http("max_headers = 10").start();
     let large = "x".repeat(9000);
     assert_eq!(server.request("GET", "/status", &[("X-Large", &large)], b"").status, 431);
@@ -155,7 +156,7 @@ fn a_target_that_is_too_long_is_refused() {
 }
 
 #[test]
-fn bad_percent_signs_and_utf8_never_blame_the_server() {
+fn bad_percent_encoding_and_utf8_never_answer_5xx() {
     let server = Setup::new().start();
     let save = route("save-log");
     for target in [
@@ -189,7 +190,7 @@ fn bad_percent_signs_and_utf8_never_blame_the_server() {
 }
 
 #[test]
-fn broken_multipart_never_blames_the_server() {
+fn broken_multipart_never_answers_5xx() {
     let server = Setup::new().start();
     for (content_type, body) in [
         ("multipart/form-data", "--x\r\n"),
@@ -234,7 +235,7 @@ fn a_body_over_the_maximum_is_413() {
 }
 
 #[test]
-fn what_comes_behind_a_refused_body_is_no_request() {
+fn bytes_after_a_refused_body_are_no_request() {
     let server = Setup::new().http("request_max_size = 200000").start();
     let request =
         format!("GET {}?message=m HTTP/1.1\r\nHost: x\r\nAPI-KEY: {KEY}\r\n\r\n", route("save-log"));
@@ -251,7 +252,7 @@ fn what_comes_behind_a_refused_body_is_no_request() {
 }
 
 #[test]
-fn a_hundred_megabytes_without_a_key_cost_little() {
+fn a_hundred_megabytes_without_a_key_use_little_memory() {
     let server = Setup::new()
         .http("max_body_memory = 8000000")
         .http("request_timeout = 5")
@@ -267,7 +268,7 @@ fn a_hundred_megabytes_without_a_key_cost_little() {
     ] {
         let mut conn = server.connect();
         conn.send("POST", &route("save-log"), headers, b"").unwrap();
-        // the server may refuse in the middle; a refusal is as good as a drain
+        // The server may refuse in the middle of the body, or read all of it.
         for _ in 0..99 {
             if conn.send_raw(&piece).is_err() {
                 break;
@@ -297,7 +298,7 @@ fn all_bodies_together_are_bounded() {
             });
         }
         std::thread::sleep(Duration::from_millis(300));
-        // who needs no body is not held up
+        // A request without a body is not delayed.
         server.get(&format!("{}?api_key={KEY}&message=quick", route("save-log"))).success();
     });
     drop(stalled);
@@ -340,7 +341,7 @@ fn a_half_closed_client_is_still_answered() {
 }
 
 #[test]
-fn a_client_that_goes_away_harms_nobody() {
+fn a_client_that_disconnects_does_not_affect_others() {
     let server = Setup::new().key("slow", &json!({"delay": 0.2})).start();
     for part in [&b"GET /sta"[..], b"POST /moca-file-log/save-log HTTP/1.1\r\nContent-Length: 100\r\n\r\n{"] {
         for _ in 0..50 {
@@ -356,7 +357,7 @@ fn a_client_that_goes_away_harms_nobody() {
 }
 
 #[test]
-fn a_chunked_body_is_a_body() {
+fn a_chunked_body_is_accepted() {
     let server = Setup::new().start();
     let headers = [("API-KEY", KEY), ("Content-Type", "application/json"), ("Transfer-Encoding", "chunked")];
     let body = b"6\r\n{\"mess\r\nf;ext=1\r\nage\":\"in pieces\r\n2\r\n\"}\r\n0\r\nX-Trailer: 1\r\n\r\n";

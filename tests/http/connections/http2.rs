@@ -1,4 +1,5 @@
-//! HTTP/2 beyond what curl sends: floods, malformed heads, streams beside each other, the end of a connection.
+//! Tests of HTTP/2 beyond curl: floods, malformed heads, concurrent streams, the end of a
+//! connection.
 
 use std::time::{Duration, Instant};
 
@@ -15,14 +16,14 @@ fn save(message: &str) -> String {
 }
 
 #[test]
-fn a_thousand_streams_one_after_the_other() {
+fn a_thousand_streams_in_sequence_are_answered() {
     let server = Setup::new().tls().start();
     let mut frames = Frames::open(server.address(), &[]);
     for n in 0..1000 {
         frames.request(2 * n + 1, "GET", &save(&n.to_string()), &[], true).unwrap();
         let answer = frames.receive_one_of(&[frames::HEADERS, frames::RST_STREAM, frames::GOAWAY]).unwrap();
         assert_eq!((answer.kind, answer.stream), (frames::HEADERS, 2 * n + 1));
-        // room for the answers, which are small
+        // Room for the answers, which are small.
         frames.send(frames::WINDOW_UPDATE, 0, 0, &100_u32.to_be_bytes()).unwrap();
     }
     assert_eq!(server.messages().len(), 1000);
@@ -36,7 +37,7 @@ fn a_thousand_streams_at_once_are_bounded() {
     let target = format!("{}?api_key=slow&message=m", route("save-log"));
     let head = frames::head("GET", &target, &[]);
     for n in 0..1000 {
-        // the server may have had enough
+        // The server may have closed the connection.
         frames.send(frames::HEADERS, 5, 2 * n + 1, &head).ok();
     }
     let (mut answered, mut refused) = (0, 0);
@@ -67,7 +68,7 @@ fn rapid_resets_end_the_connection() {
         flood.extend_from_slice(&frames::frame(frames::RST_STREAM, 0, 2 * n + 1, &8_u32.to_be_bytes()));
     }
     let started = Instant::now();
-    // the server may have closed before all is sent
+    // The server may have closed before all is sent.
     frames.conn.send_raw(&flood).ok();
     frames.until_closed(LIMIT);
     assert!(started.elapsed() < LIMIT);
@@ -77,7 +78,7 @@ fn rapid_resets_end_the_connection() {
 }
 
 #[test]
-fn a_slow_stream_does_not_keep_the_others() {
+fn a_slow_stream_does_not_delay_the_others() {
     let server = Setup::new().tls().key("slow", &json!({"delay": 1})).http("response_timeout = 20").start();
     let mut frames = Frames::open(server.address(), &[]);
     let target = format!("{}?api_key=slow&message=slow", route("save-log"));
@@ -91,7 +92,7 @@ fn a_slow_stream_does_not_keep_the_others() {
 }
 
 #[test]
-fn each_stream_has_its_times() {
+fn each_stream_has_its_own_timeouts() {
     let server = Setup::new()
         .tls()
         .key("slow", &json!({"delay": 20}))
@@ -112,20 +113,20 @@ fn each_stream_has_its_times() {
 }
 
 #[test]
-fn a_refused_body_leaves_the_connection_to_the_other_streams() {
+fn a_refused_body_does_not_end_the_other_streams() {
     let server = Setup::new().tls().http("request_max_size = 1000").start();
     let mut frames = Frames::open(server.address(), &[]);
     let headers = [("api-key", KEY), ("content-length", "2000")];
     frames.request(1, "POST", &route("save-log"), &headers, false).unwrap();
     let answer = frames.receive_one_of(&[frames::HEADERS]).unwrap();
-    // the connection goes on: what would close it under HTTP/1 is no matter of one stream
+    // The connection stays open; HTTP/1 would close it after this refusal.
     assert_eq!(answer.stream, 1);
     frames.request(3, "GET", "/status", &[], true).unwrap();
     assert_eq!(frames.receive_one_of(&[frames::HEADERS, frames::GOAWAY]).unwrap().stream, 3);
 }
 
 #[test]
-fn malformed_heads_are_refused_and_the_service_lives() {
+fn malformed_heads_are_refused_and_the_server_keeps_running() {
     let server = Setup::new().tls().start();
     let pseudo = [(":method", "GET"), (":scheme", "https"), (":path", "/status")];
     let with = |more: &[(&str, &str)]| frames::fields(&[&pseudo, more].concat());
@@ -191,7 +192,7 @@ fn endless_continuations_end_the_connection() {
 }
 
 #[test]
-fn in_clear_http2_is_refused() {
+fn http2_without_tls_is_refused() {
     let server = Setup::new().start();
     let mut conn = server.connect();
     conn.send_raw(frames::PREFACE).unwrap();
@@ -201,7 +202,7 @@ fn in_clear_http2_is_refused() {
 }
 
 #[test]
-fn a_stop_says_goaway_and_answers_what_is_in_flight() {
+fn a_stop_sends_goaway_and_answers_open_streams() {
     let mut server = Setup::new().tls().key("slow", &json!({"delay": 0.7})).start();
     let mut idle = Frames::open(server.address(), &[]);
     idle.request(1, "GET", "/status", &[], true).unwrap();
@@ -221,7 +222,7 @@ fn a_stop_says_goaway_and_answers_what_is_in_flight() {
 }
 
 #[test]
-fn a_stream_that_does_not_end_before_the_stop_is_told() {
+fn a_stream_that_outlasts_the_stop_is_answered_503() {
     let mut server =
         Setup::new().tls().key("slow", &json!({"delay": 20})).http("graceful_shutdown_timeout = 1").start();
     let mut frames = Frames::open(server.address(), &[]);

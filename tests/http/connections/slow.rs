@@ -1,4 +1,4 @@
-//! Senders that are slow, silent, half gone or too many: each timeout and bound does what it says.
+//! Tests with clients that are slow, silent, half closed or too many: each timeout and limit works.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,8 @@ use crate::harness::{Conn, KEY, Setup, cannot_run, each, eventually, raise_file_
 
 const LIMIT: Duration = Duration::from_secs(4);
 
-/// The server says 408 and closes; silence on a fresh connection may also be closed without a word.
+/// Checks that the server answers 408 and closes. It may close a new silent connection without an
+/// answer.
 fn times_out(conn: &mut Conn, may_be_silent: bool) {
     let started = Instant::now();
     conn.set_read_timeout(LIMIT);
@@ -32,7 +33,7 @@ fn a_slow_header_times_out() {
 }
 
 #[test]
-fn a_header_that_trickles_times_out_all_the_same() {
+fn a_trickling_header_times_out_too() {
     each(|setup| {
         let server = setup.http("request_timeout = 1").start();
         let mut conn = server.connect();
@@ -86,7 +87,7 @@ fn silence_inside_a_body_times_out_earlier() {
 }
 
 #[test]
-fn an_idle_connection_is_closed_without_a_word() {
+fn an_idle_connection_is_closed_without_an_answer() {
     each(|setup| {
         let server = setup.http("keep_alive_timeout = 1").start();
         let mut conn = server.connect();
@@ -123,7 +124,7 @@ fn a_client_may_ask_to_close() {
 }
 
 #[test]
-fn an_answer_that_takes_too_long_is_503() {
+fn an_answer_after_response_timeout_is_503() {
     each(|setup| {
         let server = setup.http("response_timeout = 1").key("slow", &json!({"delay": 20})).start();
         let started = Instant::now();
@@ -136,7 +137,7 @@ fn an_answer_that_takes_too_long_is_503() {
 }
 
 #[test]
-fn connections_over_the_maximum_wait_for_a_place() {
+fn connections_above_max_connections_wait() {
     each(|setup| {
         let server = setup
             .http("max_connections = 4")
@@ -148,7 +149,7 @@ fn connections_over_the_maximum_wait_for_a_place() {
             assert_eq!(conn.get("/status").status, 200);
         }
         std::thread::scope(|scope| {
-            // it waits as early as in the handshake where there is one
+            // With TLS, it waits in the handshake.
             let waiting = scope.spawn(|| server.get("/status").status);
             std::thread::sleep(Duration::from_millis(400));
             assert!(!waiting.is_finished(), "more connections than allowed were served");
@@ -159,7 +160,7 @@ fn connections_over_the_maximum_wait_for_a_place() {
 }
 
 #[test]
-fn connections_of_one_address_have_their_maximum() {
+fn connections_of_one_address_are_limited() {
     each(|setup| {
         let server = setup.http("max_connections_per_ip = 3").http("keep_alive_timeout = 30").start();
         let mut open: Vec<Conn> = (0..3).map(|_| server.connect()).collect();
@@ -167,7 +168,8 @@ fn connections_of_one_address_have_their_maximum() {
             assert_eq!(conn.get("/status").status, 200);
         }
         let mut refused = server.connect();
-        // the answer may come unasked; a request sent into the closing connection could destroy it
+        // The answer may come without a request. A request into the closing connection could
+        // destroy it.
         if refused.is_silent_for(Duration::from_millis(300)) {
             refused.send("GET", "/status", &[], b"").ok();
         }
@@ -186,7 +188,7 @@ fn connections_of_one_address_have_their_maximum() {
 
 #[test]
 fn thousands_of_open_connections_are_served() {
-    // as many as the limit of open files that is usual in a container leaves room for
+    // As many as the usual limit of open files in a container permits.
     const COUNT: usize = 15_000;
     if !raise_file_limit(COUNT as u64 + 1000) {
         cannot_run("too few open files are allowed");
@@ -206,7 +208,7 @@ fn thousands_of_open_connections_are_served() {
     }
     eventually("buffers of silent connections are given back", LIMIT, || server.memory_now() < 120_000_000);
     server.assert_alive();
-    // all of them at once, and nobody is forgotten
+    // All of them at the same time, and each is answered.
     for conn in &mut open {
         conn.send("GET", "/status", &[], b"").unwrap();
     }
@@ -218,7 +220,7 @@ fn thousands_of_open_connections_are_served() {
 }
 
 #[test]
-fn a_client_that_does_not_read_is_dropped() {
+fn a_client_that_does_not_read_is_disconnected() {
     each(|setup| {
         let server = setup.http("response_timeout = 1").start();
         let logs = vec![json!({"msg": "x".repeat(8000)}); 128];
@@ -228,7 +230,7 @@ fn a_client_that_does_not_read_is_dropped() {
         let mut conn = server.connect();
         let target = format!("{}?api_key={KEY}&root_pass={}", route("get-logs"), crate::harness::ROOT);
         conn.send("GET", &target, &[], b"").unwrap();
-        // more than all socket buffers hold is on its way; the server must not wait for ever
+        // The answer is larger than all socket buffers, and the server must not wait without limit.
         std::thread::sleep(Duration::from_millis(4000));
         let received = conn.read_to_end().len() as u64;
         let size = std::fs::metadata(server.log_path()).unwrap().len();

@@ -1,5 +1,5 @@
-//! Every way to be slow, over plain HTTP, HTTPS and HTTP/2: while slow clients hold all the places there are, the next
-//! client is served as soon as the configured times are over, and not before.
+//! Tests of every way to be slow, over HTTP, HTTPS and HTTP/2: while slow clients hold all
+//! connections, the next client is served after the configured timeouts, and not before.
 
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
@@ -9,20 +9,21 @@ use serde_json::json;
 use crate::harness::frames::{self, Frames};
 use crate::harness::{Conn, KEY, ROOT, Server, Setup, each, route};
 
-/// Each configured time is a second; some ways to be slow pass two of them.
+/// Each configured timeout is a second; some cases pass two of them.
 const LIMIT: Duration = Duration::from_secs(4);
 
-/// How a client is slow until the server closes the connection.
+/// A client that is slow until the server closes the connection.
 type Slow<'a> = &'a (dyn Fn(&Server) + Sync);
 
-fn timed(setup: Setup) -> Setup {
+fn with_short_timeouts(setup: Setup) -> Setup {
     ["request_timeout", "body_timeout", "response_timeout", "keep_alive_timeout"]
         .into_iter()
         .fold(setup.http("max_connections = 2"), |setup, time| setup.http(&format!("{time} = 1")))
 }
 
-/// Two clients that are slow take both places; the third is served when they are gone.
-fn gives_way(server: &Server, slow: Slow<'_>) {
+/// Checks that two slow clients hold both connections, and that the third client is served after
+/// them.
+fn check_slow_client(server: &Server, slow: Slow<'_>) {
     let begin = Barrier::new(3);
     std::thread::scope(|scope| {
         for _ in 0..2 {
@@ -42,11 +43,11 @@ fn gives_way(server: &Server, slow: Slow<'_>) {
 }
 
 fn matrix(slow: Slow<'_>) {
-    each(|setup| gives_way(&timed(setup).start(), slow));
+    each(|setup| check_slow_client(&with_short_timeouts(setup).start(), slow));
 }
 
 fn matrix_of_tls(slow: Slow<'_>) {
-    gives_way(&timed(Setup::new().tls()).start(), slow);
+    check_slow_client(&with_short_timeouts(Setup::new().tls()).start(), slow);
 }
 
 fn until_closed(conn: &mut Conn) {
@@ -54,7 +55,7 @@ fn until_closed(conn: &mut Conn) {
     conn.read_to_end();
 }
 
-/// A byte now and then until the server has had enough.
+/// Sends a byte at intervals until the server closes.
 fn trickle(conn: &mut Conn, byte: &[u8]) {
     let started = Instant::now();
     while conn.send_raw(byte).is_ok() && conn.is_silent_for(Duration::from_millis(200)) {
@@ -69,7 +70,7 @@ fn begin_of_a_record(conn: &mut Conn) {
 }
 
 #[test]
-fn nothing_is_sent() {
+fn no_byte_is_sent() {
     matrix(&|server| until_closed(&mut server.connect()));
 }
 
@@ -83,7 +84,7 @@ fn half_a_request_line() {
 }
 
 #[test]
-fn a_byte_of_a_header_now_and_then() {
+fn a_header_trickles() {
     matrix(&|server| {
         let mut conn = server.connect();
         conn.send_raw(b"GET /status HTTP/1.1\r\nHost: a\r\nX-Slow: ").unwrap();
@@ -92,7 +93,7 @@ fn a_byte_of_a_header_now_and_then() {
 }
 
 #[test]
-fn a_head_and_no_body() {
+fn a_head_without_its_body() {
     matrix(&|server| {
         let mut conn = server.connect();
         begin_of_a_record(&mut conn);
@@ -111,7 +112,7 @@ fn a_body_that_stops() {
 }
 
 #[test]
-fn a_byte_of_a_body_now_and_then() {
+fn a_body_trickles() {
     matrix(&|server| {
         let mut conn = server.connect();
         begin_of_a_record(&mut conn);
@@ -120,7 +121,7 @@ fn a_byte_of_a_body_now_and_then() {
 }
 
 #[test]
-fn a_chunk_of_a_body_now_and_then() {
+fn a_chunked_body_trickles() {
     matrix(&|server| {
         let mut conn = server.connect();
         let headers = [("Transfer-Encoding", "chunked"), ("Content-Type", "application/json")];
@@ -139,11 +140,11 @@ fn silence_between_requests() {
 }
 
 #[test]
-fn half_a_request_behind_another() {
+fn half_a_request_after_a_whole_one() {
     matrix(&|server| {
         let mut conn = server.connect();
         assert_eq!(conn.get("/status").status, 200);
-        // later than the buffers of a silent connection are kept
+        // After the time for which a silent connection keeps its buffers.
         std::thread::sleep(Duration::from_millis(600));
         conn.send_raw(b"GET /status HT").unwrap();
         conn.set_read_timeout(LIMIT);
@@ -175,7 +176,7 @@ fn an_answer_after_which_the_client_never_closes() {
     });
 }
 
-/// More than all socket buffers on the way hold.
+/// Fills the log with more than all socket buffers hold.
 fn fill(server: &Server) {
     let logs = vec![json!({"msg": "x".repeat(8000)}); 128];
     for _ in 0..24 {
@@ -186,9 +187,9 @@ fn fill(server: &Server) {
 #[test]
 fn an_answer_that_is_not_read() {
     each(|setup| {
-        let server = timed(setup).start();
+        let server = with_short_timeouts(setup).start();
         fill(&server);
-        gives_way(&server, &|server| {
+        check_slow_client(&server, &|server| {
             let mut conn = server.connect();
             conn.send("GET", &route("get-logs"), &[("API-KEY", KEY), ("ROOT-PASS", ROOT)], b"").unwrap();
             std::thread::sleep(LIMIT);
@@ -211,7 +212,7 @@ fn half_a_client_hello() {
 }
 
 #[test]
-fn a_client_hello_byte_by_byte() {
+fn a_client_hello_trickles() {
     matrix_of_tls(&|server| {
         let mut conn = server.connect_bare();
         conn.send_raw(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03").unwrap();
@@ -220,14 +221,14 @@ fn a_client_hello_byte_by_byte() {
 }
 
 #[test]
-fn http2_agreed_on_and_then_silence() {
+fn silence_after_http2_was_negotiated() {
     matrix_of_tls(&|server| {
         Frames::silent(server.address()).until_closed(LIMIT);
     });
 }
 
 #[test]
-fn half_a_preface() {
+fn half_an_http2_preface() {
     matrix_of_tls(&|server| {
         let mut frames = Frames::silent(server.address());
         frames.conn.send_raw(&frames::PREFACE[..9]).unwrap();
@@ -236,14 +237,14 @@ fn half_a_preface() {
 }
 
 #[test]
-fn a_preface_and_then_silence() {
+fn silence_after_the_http2_preface() {
     matrix_of_tls(&|server| {
         Frames::open(server.address(), &[]).until_closed(LIMIT);
     });
 }
 
 #[test]
-fn half_a_frame() {
+fn half_an_http2_frame() {
     matrix_of_tls(&|server| {
         let mut frames = Frames::open(server.address(), &[]);
         let whole = frames::frame(frames::HEADERS, 5, 1, &frames::head("GET", "/status", &[]));
@@ -253,7 +254,7 @@ fn half_a_frame() {
 }
 
 #[test]
-fn a_head_of_http2_that_is_never_whole() {
+fn an_http2_head_that_never_ends() {
     matrix_of_tls(&|server| {
         let mut frames = Frames::open(server.address(), &[]);
         frames.send(frames::HEADERS, 0, 1, &frames::head("GET", "/status", &[])).unwrap();
@@ -262,7 +263,7 @@ fn a_head_of_http2_that_is_never_whole() {
 }
 
 #[test]
-fn a_stream_whose_body_never_comes() {
+fn an_http2_stream_whose_body_never_comes() {
     matrix_of_tls(&|server| {
         let mut frames = Frames::open(server.address(), &[]);
         let headers = [("api-key", KEY), ("content-type", "application/json")];
@@ -273,13 +274,13 @@ fn a_stream_whose_body_never_comes() {
 }
 
 #[test]
-fn a_byte_of_a_body_of_http2_now_and_then() {
+fn an_http2_body_trickles() {
     matrix_of_tls(&|server| {
         let mut frames = Frames::open(server.address(), &[]);
         let headers = [("api-key", KEY), ("content-type", "application/json")];
         frames.request(1, "POST", &route("save-log"), &headers, false).unwrap();
         let started = Instant::now();
-        // what the server says meanwhile is left in the socket
+        // The frames of the server stay in the socket meanwhile.
         while started.elapsed() < LIMIT && frames.send(frames::DATA, 0, 1, b" ").is_ok() {
             std::thread::sleep(Duration::from_millis(150));
         }
@@ -288,11 +289,11 @@ fn a_byte_of_a_body_of_http2_now_and_then() {
 }
 
 #[test]
-fn a_window_that_never_opens() {
-    let server = timed(Setup::new().tls()).start();
+fn an_http2_window_that_never_opens() {
+    let server = with_short_timeouts(Setup::new().tls()).start();
     fill(&server);
     for target in ["/status".to_owned(), route("get-logs")] {
-        gives_way(&server, &|server| {
+        check_slow_client(&server, &|server| {
             let mut frames = Frames::open(server.address(), &[(frames::INITIAL_WINDOW_SIZE, 0)]);
             frames.request(1, "GET", &target, &[("api-key", KEY), ("root-pass", ROOT)], true).unwrap();
             let received = frames.until_closed(LIMIT);
@@ -302,10 +303,10 @@ fn a_window_that_never_opens() {
 }
 
 #[test]
-fn an_answer_of_http2_that_is_not_read() {
-    let server = timed(Setup::new().tls()).start();
+fn an_http2_answer_that_is_not_read() {
+    let server = with_short_timeouts(Setup::new().tls()).start();
     fill(&server);
-    gives_way(&server, &|server| {
+    check_slow_client(&server, &|server| {
         let mut frames = Frames::open(server.address(), &[(frames::INITIAL_WINDOW_SIZE, 0x7fff_ffff)]);
         let room = 0x7000_0000_u32.to_be_bytes();
         frames.send(frames::WINDOW_UPDATE, 0, 0, &room).unwrap();
@@ -316,7 +317,7 @@ fn an_answer_of_http2_that_is_not_read() {
 }
 
 #[test]
-fn a_connection_of_http2_between_requests() {
+fn an_idle_http2_connection() {
     matrix_of_tls(&|server| {
         let mut frames = Frames::open(server.address(), &[]);
         frames.request(1, "GET", "/status", &[], true).unwrap();
@@ -327,7 +328,7 @@ fn a_connection_of_http2_between_requests() {
 }
 
 #[test]
-fn pings_do_not_keep_a_connection() {
+fn pings_do_not_keep_an_http2_connection_open() {
     matrix_of_tls(&|server| {
         let mut frames = Frames::open(server.address(), &[]);
         frames.request(1, "GET", "/status", &[], true).unwrap();
@@ -340,8 +341,8 @@ fn pings_do_not_keep_a_connection() {
 }
 
 #[test]
-fn a_stream_that_makes_progress_may_last() {
-    let server = timed(Setup::new().tls()).start();
+fn an_http2_stream_that_makes_progress_is_not_cut() {
+    let server = with_short_timeouts(Setup::new().tls()).start();
     let logs = vec![json!({"msg": "x".repeat(8000)}); 12];
     server.save_batch(&json!(logs)).success();
     let size = std::fs::metadata(server.log_path()).unwrap().len();

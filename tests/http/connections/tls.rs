@@ -1,4 +1,5 @@
-//! HTTPS: what openssl and curl say of it, certificates that are replaced while it serves, pairs that do not work.
+//! Tests of HTTPS: with openssl and curl, with certificates that are renewed, and with broken
+//! pairs.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -10,10 +11,11 @@ use serde_json::json;
 
 use crate::harness::{Conn, KEY, Pair, Server, Setup, cannot_run, eventually, route};
 
-/// A second, after the files were looked at twice; the rest is for a machine that is busy with other tests.
+/// One second after the second look at the files. The rest is for a machine that is busy with other
+/// tests.
 const SOON: Duration = Duration::from_secs(4);
 
-fn runs(program: &str, argument: &str) -> bool {
+fn program_runs(program: &str, argument: &str) -> bool {
     let found =
         Command::new(program).arg(argument).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
     if !found {
@@ -22,7 +24,7 @@ fn runs(program: &str, argument: &str) -> bool {
     found
 }
 
-/// What `openssl s_client` says of the server's TLS, with its certificate checked.
+/// Returns the output of `openssl s_client`, which verifies the server's certificate.
 fn openssl(server: &Server, arguments: &[&str]) -> String {
     let cert = server.config_path("tls/cert.pem");
     let output = Command::new("openssl")
@@ -35,7 +37,8 @@ fn openssl(server: &Server, arguments: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
-/// curl's output, with the server's certificate checked: status, version of HTTP, body.
+/// Returns the output of curl, which verifies the server's certificate: status and HTTP version,
+/// and the body.
 fn curl(server: &Server, arguments: &[&str], target: &str) -> (String, String) {
     let output = Command::new("curl")
         .args(["--silent", "--show-error", "--max-time", "20", "--cacert"])
@@ -53,8 +56,8 @@ fn curl(server: &Server, arguments: &[&str], target: &str) -> (String, String) {
 }
 
 #[test]
-fn both_versions_and_both_protocols_as_openssl_sees_them() {
-    if !runs("openssl", "version") {
+fn openssl_negotiates_both_tls_versions_and_both_protocols() {
+    if !program_runs("openssl", "version") {
         return;
     }
     let server = Setup::new().tls().start();
@@ -76,7 +79,7 @@ fn both_versions_and_both_protocols_as_openssl_sees_them() {
         let said = openssl(&server, &[old, "-cipher", "ALL:@SECLEVEL=0"]);
         assert!(!said.contains("Verify return code: 0") || said.contains("Cipher is (NONE)"), "{said}");
     }
-    // any name is answered with the one certificate
+    // Every server name gets the one certificate.
     let said = openssl(&server, &["-servername", "else.example"]);
     assert!(said.contains("BEGIN CERTIFICATE"), "{said}");
     assert!(!server.stderr().contains("alert"), "{}", server.stderr());
@@ -85,7 +88,7 @@ fn both_versions_and_both_protocols_as_openssl_sees_them() {
 
 #[test]
 fn sessions_are_resumed() {
-    if !runs("openssl", "version") {
+    if !program_runs("openssl", "version") {
         return;
     }
     let server = Setup::new().tls().start();
@@ -95,7 +98,7 @@ fn sessions_are_resumed() {
 
 #[test]
 fn curl_saves_over_both_versions_of_http() {
-    if !runs("curl", "--version") {
+    if !program_runs("curl", "--version") {
         return;
     }
     let server = Setup::new().tls().start();
@@ -110,7 +113,7 @@ fn curl_saves_over_both_versions_of_http() {
 
 #[test]
 fn both_versions_of_http_give_the_same_answers() {
-    if !runs("curl", "--version") {
+    if !program_runs("curl", "--version") {
         return;
     }
     let server = Setup::new()
@@ -165,7 +168,7 @@ fn both_versions_of_http_give_the_same_answers() {
             let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
             let mut headers: Vec<String> =
                 head.lines().skip(1).map(|line| line.trim().to_lowercase()).collect();
-            // what is of the connection, and the time
+            // Headers of the connection, and the time.
             let of_connection = ["connection:", "transfer-encoding:", "date:"];
             headers.retain(|header| !of_connection.iter().any(|name| header.starts_with(name)));
             headers.sort();
@@ -181,8 +184,8 @@ fn both_versions_of_http_give_the_same_answers() {
 }
 
 #[test]
-fn a_large_body_and_a_large_answer() {
-    if !runs("curl", "--version") {
+fn a_large_body_and_a_large_answer_work_over_tls() {
+    if !program_runs("curl", "--version") {
         return;
     }
     let server = Setup::new().tls().start();
@@ -203,7 +206,7 @@ fn a_large_body_and_a_large_answer() {
 }
 
 #[test]
-fn a_plain_request_is_told_where_it_came() {
+fn a_plain_request_to_the_tls_port_is_explained() {
     let server = Setup::new().tls().start();
     let response = server.connect_bare().get("/status");
     assert!(response.problem(400).contains("HTTPS"), "{response:?}");
@@ -218,7 +221,7 @@ fn a_plain_request_is_told_where_it_came() {
 }
 
 #[test]
-fn too_many_connections_of_one_address_are_told_so_over_tls() {
+fn too_many_connections_of_one_address_are_refused_over_tls() {
     let server = Setup::new().tls().http("max_connections_per_ip = 1").start();
     let mut first = server.connect();
     assert_eq!(first.get("/status").status, 200);
@@ -244,13 +247,13 @@ fn a_passed_socket_speaks_tls_and_the_admin_socket_does_not() {
     assert!(answer.contains("https://127.0.0.1:"), "{answer}");
 }
 
-/// Puts another pair in place: each file by rename, as the tools that renew certificates do.
+/// Replaces the pair, each file by a rename, as tools that renew certificates do.
 fn renew(folder: &Path) -> Pair {
     let pair = Pair::new();
     for (name, text) in [("cert.pem", &pair.cert), ("key.pem", &pair.key)] {
         std::fs::write(folder.join("new"), text).unwrap();
         std::fs::rename(folder.join("new"), folder.join(name)).unwrap();
-        // both can't come at once
+        // The two files cannot be replaced at the same time.
         std::thread::sleep(Duration::from_millis(30));
     }
     pair
@@ -294,7 +297,7 @@ fn a_renewed_certificate_is_served_without_a_failed_request() {
 }
 
 #[test]
-fn links_outside_of_the_configuration_are_followed() {
+fn links_out_of_the_configuration_directory_are_followed() {
     let outside = tempfile::tempdir().unwrap();
     let archive = |name: &str| outside.path().join(name);
     let one = Pair::new();
@@ -310,7 +313,7 @@ fn links_outside_of_the_configuration_are_followed() {
     std::os::unix::fs::symlink(archive("2"), archive("live.new")).unwrap();
     std::fs::rename(archive("live.new"), archive("live")).unwrap();
     eventually("the new certificate", SOON, || server.connect().certificate() == two.der);
-    // written in place
+    // Written in place.
     let three = Pair::new();
     three.write(&archive("2"));
     eventually("the third certificate", SOON, || server.connect().certificate() == three.der);
@@ -323,7 +326,7 @@ fn links_outside_of_the_configuration_are_followed() {
 }
 
 #[test]
-fn a_bad_pair_keeps_the_old_one() {
+fn a_bad_pair_does_not_replace_a_good_one() {
     let server = Setup::new().tls().start();
     let old = server.connect().certificate();
     let key = server.config_path("tls/key.pem");
@@ -338,7 +341,7 @@ fn a_bad_pair_keeps_the_old_one() {
     }
     std::fs::remove_file(&key).unwrap();
     eventually("STATUS says it", SOON, || server.status_text().contains("cannot be read"));
-    // a certificate is renewed while another file is broken
+    // A certificate is renewed while another file is broken.
     server.edit("system.json", "{");
     eventually("STATUS says it", SOON, || server.status_text().contains("system.json"));
     let renewed = renew(&server.config_path("tls"));
@@ -349,7 +352,7 @@ fn a_bad_pair_keeps_the_old_one() {
 }
 
 #[test]
-fn tls_is_turned_on_and_off_by_a_reload() {
+fn a_reload_switches_tls_on_and_off() {
     let server = Setup::new().start();
     Pair::new().write(&server.config_path("tls"));
     let mut kept = server.connect();
@@ -366,7 +369,7 @@ fn tls_is_turned_on_and_off_by_a_reload() {
 }
 
 #[test]
-fn a_pair_that_does_not_work_refuses_the_start() {
+fn a_broken_pair_refuses_the_start() {
     let other = Pair::new();
     type Break<'a> = &'a dyn Fn(&Path);
     let cases: [(&str, Break<'_>, &str); 6] = [
@@ -408,7 +411,7 @@ fn a_pair_that_does_not_work_refuses_the_start() {
 }
 
 #[test]
-fn the_stop_answers_what_is_in_flight_over_tls() {
+fn a_stop_answers_open_requests_over_tls() {
     let mut server = Setup::new().tls().key("slow", &json!({"delay": 0.7})).start();
     let mut conn = server.connect();
     let mut idle = server.connect();

@@ -1,17 +1,17 @@
-//! Following a log: Server-Sent Events.
+//! Tests of Server-Sent Events.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+mod disturbed;
+
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use crate::harness::{Conn, End, Follow, KEY, Line, ROOT, Response, Server, Setup, each, eventually, route};
+use crate::harness::{End, Follow, KEY, Line, ROOT, Response, Server, Setup, each, eventually, route};
 
 const CREDENTIALS: [(&str, &str); 2] = [("API-KEY", KEY), ("ROOT-PASS", ROOT)];
 
-/// `tail` with this query, which must be answered 200.
+/// Opens a stream with this query. The answer must be 200.
 fn follow(server: &Server, query: &str) -> Follow {
     follow_with(server, query, &[]).unwrap_or_else(|answer| panic!("{query}: {answer:?}"))
 }
@@ -30,7 +30,7 @@ fn messages(events: &mut Follow, count: usize) -> Vec<String> {
 }
 
 #[test]
-fn records_come_as_they_are_saved() {
+fn records_are_sent_as_they_are_saved() {
     each(|setup| {
         let server = setup.start();
         server.save("before");
@@ -97,7 +97,7 @@ fn a_stream_ends_after_its_limit() {
 }
 
 #[test]
-fn a_client_goes_on_after_what_it_received() {
+fn a_client_resumes_after_its_last_event() {
     let server = Setup::new().start();
     let mut events = follow(&server, "");
     for n in 0..6 {
@@ -116,7 +116,7 @@ fn a_client_goes_on_after_what_it_received() {
         assert_eq!(messages(&mut resumed, rest.len()), rest, "and before the cursor");
         assert_eq!(resumed.head.header("moca-cursor"), Some(event.id.as_str()));
     }
-    // a save's cursor is that of its record
+    // The cursor of a save is that of its record.
     let saved = server.request(
         "POST",
         &format!("{}?message=mine", route("save-log")),
@@ -135,7 +135,7 @@ fn a_client_goes_on_after_what_it_received() {
 }
 
 #[test]
-fn what_was_cleared_is_gone_and_open_streams_go_on() {
+fn a_clear_ends_old_cursors_and_no_open_stream() {
     let server = Setup::new().start();
     let mut open = follow(&server, "");
     server.save("old");
@@ -156,7 +156,7 @@ fn what_was_cleared_is_gone_and_open_streams_go_on() {
 }
 
 #[test]
-fn records_as_objects() {
+fn records_can_be_sent_as_objects() {
     for format in ["text", "json"] {
         let server = Setup::new().log("format", json!(format)).start();
         let mut objects = follow(&server, "output=json");
@@ -177,7 +177,7 @@ fn records_as_objects() {
 }
 
 #[test]
-fn only_what_is_selected_comes() {
+fn only_selected_records_are_sent() {
     let server = Setup::new().key("other", &json!({"name": "second"})).start();
     let mut all = follow(&server, "");
     let mut errors = follow(&server, "level=error");
@@ -225,7 +225,7 @@ fn only_what_is_selected_comes() {
 }
 
 #[test]
-fn who_may_not_is_refused_before_anything_is_sent() {
+fn unauthorized_clients_are_refused_before_the_stream_starts() {
     let server = Setup::new()
         .key("narrow", &json!({"allowed_path": ["/moca-file-log/save-log"]}))
         .key("listed", &json!({"allowed_path": ["/moca-file-log/tail"]}))
@@ -248,7 +248,7 @@ fn who_may_not_is_refused_before_anything_is_sent() {
 }
 
 #[test]
-fn head_and_post() {
+fn head_and_post_are_answered() {
     let server = Setup::new().start();
     server.save("one");
     let answer = server.request("HEAD", &route("tail"), &CREDENTIALS, b"");
@@ -263,7 +263,7 @@ fn head_and_post() {
 }
 
 #[test]
-fn a_client_of_http_1_0_gets_a_body_without_chunks() {
+fn an_http_1_0_client_gets_a_body_without_chunks() {
     let server = Setup::new().start();
     server.save("one");
     let mut conn = server.connect();
@@ -281,7 +281,7 @@ fn a_client_of_http_1_0_gets_a_body_without_chunks() {
 }
 
 #[test]
-fn what_was_asked_before_is_answered_before() {
+fn pipelined_requests_before_the_stream_are_answered_first() {
     let server = Setup::new().start();
     let mut conn = server.connect();
     let tail = format!("{}?api_key={KEY}&root_pass={ROOT}&lines=1&limit=1", route("tail"));
@@ -298,7 +298,7 @@ fn what_was_asked_before_is_answered_before() {
 }
 
 #[test]
-fn a_stream_says_that_it_lives_and_outlasts_every_timeout() {
+fn a_stream_sends_heartbeats_and_outlasts_every_timeout() {
     let server = Setup::new()
         .http("keep_alive_timeout = 1\nresponse_timeout = 2\nrequest_timeout = 1\nbody_timeout = 1")
         .start();
@@ -310,21 +310,23 @@ fn a_stream_says_that_it_lives_and_outlasts_every_timeout() {
 }
 
 #[test]
-fn a_client_that_does_not_read_is_cut_and_one_that_is_slow_is_not() {
+fn a_client_that_does_not_read_is_cut_and_a_slow_one_is_not() {
     each(|setup| {
         const TIMEOUT: Duration = Duration::from_secs(3);
         let server = setup.http("response_timeout = 3").start();
         let block = "x".repeat(8000);
         let entries: Vec<Value> = (0..2000).map(|n| json!({"msg": format!("{n} {block}")})).collect();
-        // The timeout holds for these requests too: on a busy machine, only small ones are answered in time.
+        // The timeout holds for these requests too: on a busy machine, only small ones are answered
+        // in time.
         for part in entries.chunks(100) {
             server.save_batch(&json!(part)).success();
         }
         let stalled = follow(&server, "lines=2000");
         let mut slow = follow(&server, "lines=2000");
         let started = Instant::now();
-        // More than the buffers hold. The client takes it in pieces, over more time than the timeout. It only looks at the
-        // beginning of each record: on a busy machine a piece must not take as long as the timeout.
+        // More than the buffers hold. The client takes it in pieces, over more time than the
+        // timeout. It only looks at the beginning of each record: on a busy machine a piece must
+        // not take as long as the timeout.
         for n in 0..2000 {
             let record = slow.next().data;
             assert!(record.contains(&format!(">{n} x")), "{n}");
@@ -343,11 +345,11 @@ fn a_client_that_does_not_read_is_cut_and_one_that_is_slow_is_not() {
 }
 
 #[test]
-fn a_client_that_leaves_is_noticed_at_once() {
+fn a_disconnect_is_noticed_at_once() {
     each(|setup| {
         let server = setup.start();
         let clients: Vec<Follow> = (0..20).map(|_| follow(&server, "")).collect();
-        // that by which the start was seen may still be closing
+        // The connection that saw the start may still be closing.
         eventually("they are there", Duration::from_secs(2), || server.connections() == 20);
         drop(clients);
         eventually("they are gone", Duration::from_secs(2), || server.connections() == 0);
@@ -355,7 +357,7 @@ fn a_client_that_leaves_is_noticed_at_once() {
 }
 
 #[test]
-fn a_stop_ends_streams_so_that_their_clients_come_back() {
+fn a_stop_ends_streams_so_that_clients_reconnect() {
     each(|setup| {
         let mut server = setup.start();
         let mut events = follow(&server, "");
@@ -386,7 +388,7 @@ fn a_stop_does_not_wait_for_a_client_that_does_not_read() {
 }
 
 #[test]
-fn who_loses_the_right_to_follow_has_to_ask_again() {
+fn a_follower_that_loses_its_permission_is_disconnected() {
     let server = Setup::new().key("other", &json!({})).start();
     let other = [("API-KEY", "other"), ("ROOT-PASS", ROOT)];
     let mut kept = follow(&server, "");
@@ -408,7 +410,7 @@ fn who_loses_the_right_to_follow_has_to_ask_again() {
 }
 
 #[test]
-fn a_stream_is_one_line_of_the_access_log() {
+fn a_stream_writes_one_line_of_the_access_log() {
     let server = Setup::new().server("access_log", json!(true)).start();
     let mut events = follow(&server, "limit=1&lines=1");
     server.save("one");
@@ -421,7 +423,7 @@ fn a_stream_is_one_line_of_the_access_log() {
 }
 
 #[test]
-fn over_http_2() {
+fn streams_work_over_http_2() {
     use crate::harness::frames::{DATA, END_STREAM, Frames, HEADERS};
     let mut server = Setup::new().tls().start();
     let mut frames = Frames::open(server.address(), &[]);
@@ -442,10 +444,10 @@ fn over_http_2() {
         read_until(&mut frames, &mut text, &format!(">{message}\n\n"));
     }
     assert_eq!(text.matches("id: ").count(), 2, "{text}");
-    // another request on the same connection, meanwhile
+    // Another request on the same connection meanwhile.
     frames.request(3, "GET", "/status", &[], true).unwrap();
     assert_eq!(frames.status().unwrap(), (3, 200));
-    // a WebSocket is not to be had here (RFC 8441 was not announced)
+    // WebSocket is not available over HTTP/2 (RFC 8441 was not announced).
     let upgrade = [&headers[..], &[("sec-websocket-version", "13")]].concat();
     frames
         .send(
@@ -479,152 +481,4 @@ fn over_http_2() {
         }
     }
     assert!(server.wait_for_exit(Duration::from_secs(8)).success());
-}
-
-/// Numbers below `most`, from a seed: the same each time.
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, most: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % most
-    }
-}
-
-/// What a follower does who comes back after each end, however it came, and sometimes leaves by itself.
-fn follow_through(
-    address: std::net::SocketAddr,
-    mut chance: Chance,
-    over: &AtomicBool,
-    last: &str,
-) -> Vec<String> {
-    let mut seen = Vec::new();
-    let mut id = String::new();
-    let until = Instant::now() + Duration::from_secs(60);
-    while seen.last().map(String::as_str) != Some(last) {
-        assert!(Instant::now() < until, "not through after {} records", seen.len());
-        let mut leaves_after = if over.load(Ordering::Relaxed) { u64::MAX } else { chance.below(400) };
-        let mut headers = CREDENTIALS.to_vec();
-        headers.extend((!id.is_empty()).then_some(("Last-Event-ID", id.as_str())));
-        let target = format!("{}?lines=1000000", route("tail"));
-        let opened = Conn::open(address).and_then(|conn| Follow::try_open(conn, &target, &headers));
-        let mut events = match opened {
-            Ok(Ok(events)) => events,
-            Ok(Err(answer)) if answer.status == 410 => {
-                id = answer.json()["oldest"].as_str().unwrap().to_owned();
-                continue;
-            }
-            // a clear came between asking and reading
-            Ok(Err(answer)) if answer.status == 503 => continue,
-            Ok(Err(answer)) => panic!("{answer:?}"),
-            // it is being restarted
-            Err(_) => {
-                std::thread::sleep(Duration::from_millis(10));
-                continue;
-            }
-        };
-        while leaves_after > 0 && !events.has_ended() && seen.last().map(String::as_str) != Some(last) {
-            if let Some(event) = events.within(Duration::from_millis(50)) {
-                seen.push(Line::parse(&event.data).message);
-                id = event.id;
-            }
-            leaves_after -= 1;
-        }
-    }
-    seen
-}
-
-/// Saves numbered records, each again until it is acknowledged or known to be stored.
-fn disturbed(setup: Setup, clears: bool, seed: u64) {
-    let mut server = setup.start();
-    let address = server.address();
-    let over = Arc::new(AtomicBool::new(false));
-    let last = "the last one";
-    let followers: Vec<_> = (0..4)
-        .map(|n| {
-            let over = Arc::clone(&over);
-            std::thread::spawn(move || follow_through(address, Chance(seed + n), &over, last))
-        })
-        .collect();
-    let mut chance = Chance(seed);
-    let mut number = 0;
-    for _ in 0..if clears { 25 } else { 40 } {
-        for _ in 0..chance.below(20) {
-            let count = 1 + chance.below(60);
-            let logs: Vec<Value> = (number..number + count)
-                .map(|n| json!({"msg": format!("{n} {}", "x".repeat((n % 90) as usize))}))
-                .collect();
-            server.save_batch(&json!(logs)).success();
-            number += count;
-        }
-        match chance.below(8) {
-            0 => server.kill9(),
-            1 => assert!(server.stop().success()),
-            2 if clears => {
-                server.root_get("clear-logs").success();
-                continue;
-            }
-            _ => continue,
-        }
-        server.start_again();
-    }
-    over.store(true, Ordering::Relaxed);
-    server.save(last);
-    assert!(number > 2000, "{number}");
-    let all: Vec<String> = (0..number)
-        .map(|n| format!("{n} {}", "x".repeat((n % 90) as usize)))
-        .chain([last.to_owned()])
-        .collect();
-    let everything = server.root_get("get-logs").text();
-    let stored: Vec<String> = everything.lines().map(|line| Line::parse(line).message).collect();
-    assert!(all.ends_with(&stored), "what is stored is the end of what was sent");
-    for follower in followers {
-        let seen = follower.join().expect("a follower");
-        if clears {
-            // what was cleared before it was followed is missing; nothing comes twice, or out of order
-            let mut rest = all.iter();
-            for message in &seen {
-                assert!(rest.any(|sent| sent == message), "twice, or out of order: {message}");
-            }
-            assert!(seen.ends_with(&stored), "{} of the {} that are left", seen.len(), stored.len());
-        } else {
-            assert!(
-                seen == all,
-                "{} of {} records, {:?}",
-                seen.len(),
-                all.len(),
-                seen.iter().zip(&all).find(|(a, b)| a != b)
-            );
-        }
-    }
-}
-
-#[test]
-fn followers_who_come_and_go_see_every_record_once_whatever_happens_to_the_server() {
-    std::thread::scope(|scope| {
-        for seed in [1, 2] {
-            scope.spawn(move || disturbed(Setup::new(), false, seed));
-        }
-    });
-}
-
-#[test]
-fn a_clear_takes_nothing_but_what_was_cleared() {
-    std::thread::scope(|scope| {
-        for seed in [3, 4] {
-            scope.spawn(move || disturbed(Setup::new(), true, seed));
-        }
-    });
-}
-
-#[test]
-fn rotation_and_compression_are_not_seen() {
-    std::thread::scope(|scope| {
-        for (clears, compress, seed) in
-            [(false, json!("zstd"), 5), (false, json!(null), 6), (true, json!("gzip"), 7)]
-        {
-            let rotate = json!({"max_size": "20KB", "compress": compress});
-            scope.spawn(move || disturbed(Setup::new().log("rotate", rotate), clears, seed));
-        }
-    });
 }

@@ -1,4 +1,4 @@
-//! Following a log over WebSocket: with a client that owes nothing to the code under test, and frame by frame.
+//! Tests of following over WebSocket, with the tungstenite client and frame by frame.
 
 use std::io::Read;
 use std::net::TcpStream;
@@ -34,7 +34,7 @@ fn open(server: &Server, query: &str) -> WebSocket<TcpStream> {
     socket
 }
 
-/// The next record, and what stands before it is none of our business.
+/// Returns the next record and skips control messages.
 fn next(socket: &mut WebSocket<TcpStream>) -> Value {
     loop {
         match socket.read().expect("a message") {
@@ -45,7 +45,7 @@ fn next(socket: &mut WebSocket<TcpStream>) -> Value {
     }
 }
 
-/// With which code the server closes, and that it does.
+/// Waits until the server closes, and returns its code.
 fn closed(socket: &mut WebSocket<TcpStream>) -> u16 {
     let mut code = None;
     loop {
@@ -67,7 +67,7 @@ const HANDSHAKE: [(&str, &str); 6] = [
     ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
 ];
 
-/// A connection that speaks WebSocket, with its frames in the test's hands.
+/// A WebSocket connection whose test writes and reads the frames.
 struct Raw(Conn);
 
 impl Raw {
@@ -76,7 +76,7 @@ impl Raw {
         conn.send("GET", &format!("{}?{query}", route("tail")), &HANDSHAKE, b"").unwrap();
         let head = conn.read_head().unwrap();
         assert_eq!(head.status, 101, "{head:?}");
-        // the example of RFC 6455, section 1.3
+        // The example of RFC 6455, section 1.3.
         assert_eq!(head.header("sec-websocket-accept"), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
         assert!(head.expect_header("upgrade").eq_ignore_ascii_case("websocket"));
         Self(conn)
@@ -86,7 +86,7 @@ impl Raw {
         self.0.send_raw(&masked(first, payload)).unwrap();
     }
 
-    /// The next frame: its first byte and its payload.
+    /// Returns the first byte and the payload of the next frame.
     fn receive(&mut self) -> std::io::Result<(u8, Vec<u8>)> {
         let head = self.0.receive_exactly(2)?;
         let length = match head[1] {
@@ -100,7 +100,7 @@ impl Raw {
         Ok((head[0], self.0.receive_exactly(usize::try_from(length).unwrap())?))
     }
 
-    /// The code that the server closes with; then the connection ends.
+    /// Returns the code that the server closes with. The connection must end then.
     fn closes(&mut self) -> u16 {
         loop {
             let (first, payload) = self.receive().expect("a closing frame");
@@ -132,12 +132,12 @@ fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn one_message_a_record() {
+fn each_record_is_one_message() {
     let server = Setup::new().start();
     server.save("before");
     let mut socket = open(&server, "lines=1");
     assert_eq!(next(&mut socket)["message"], "before");
-    // of every length of a frame's head
+    // With every length of a frame head.
     for message in
         ["one", "", "\u{2028} \r\n \u{1F600}", &"x".repeat(300), &"é".repeat(8000), &"\u{1}".repeat(8192)]
     {
@@ -160,7 +160,7 @@ fn next_cursor(server: &Server, socket: &mut WebSocket<TcpStream>) -> String {
 }
 
 #[test]
-fn over_tls() {
+fn it_works_over_tls() {
     let server = Setup::new().tls().start();
     let mut raw = Raw::open(&server, "");
     server.save("in secret");
@@ -177,7 +177,7 @@ fn refused(server: &Server, query: &str, changes: &[(&str, &str)]) -> Response {
     }
     let mut conn = server.connect();
     let answer = conn.request("GET", &format!("{}?{query}", route("tail")), &headers, b"");
-    // the connection is one of HTTP as before
+    // The connection still speaks HTTP.
     assert_eq!(conn.get("/status").status, 200);
     answer
 }
@@ -219,17 +219,17 @@ fn refusals_come_before_the_upgrade() {
             assert_eq!(answer.header("upgrade"), Some("websocket"));
         }
     }
-    // elsewhere, an upgrade is not offered and the request is answered
+    // Other routes offer no upgrade and answer the request.
     let answer = server.get_with(&route("details"), &HANDSHAKE);
     assert_eq!(answer.status, 200, "{answer:?}");
-    // an upgrade to something else is none
+    // An upgrade to another protocol is ignored.
     let other = [("Upgrade", "h2c"), ("Connection", "Upgrade")];
     let answer = server.request("HEAD", &route("tail"), &[&HANDSHAKE[..2], &other].concat(), b"");
     assert_eq!(answer.status, 200, "{answer:?}");
 }
 
 #[test]
-fn what_a_client_says_is_of_no_interest_but_its_control_frames() {
+fn messages_of_the_client_are_ignored_except_control_frames() {
     let server = Setup::new().start();
     let mut raw = Raw::open(&server, "");
     raw.send(0x81, b"hello");
@@ -242,19 +242,19 @@ fn what_a_client_says_is_of_no_interest_but_its_control_frames() {
     assert_eq!(raw.receive().unwrap().0, 0x81);
     raw.send(0x88, b"\x0f\xa1bye");
     assert_eq!(raw.closes(), 4001, "its own code");
-    // a browser's close() without a code, which 0 is not
+    // A browser's close() without a code. Code 0 is not sent.
     let mut raw = Raw::open(&server, "");
     raw.send(0x88, b"");
     assert_eq!(raw.receive().unwrap(), (0x88, Vec::new()));
     assert!(raw.0.is_closed_within(Duration::from_secs(3)));
-    // with nothing but the end of the connection
+    // Only the end of the connection, without a close frame.
     let leaving = Raw::open(&server, "");
     drop(leaving);
     server.assert_alive();
 }
 
 #[test]
-fn what_is_no_websocket_is_closed() {
+fn protocol_errors_close_the_connection() {
     let server = Setup::new().start();
     for (bytes, code) in [
         (vec![0x81, 0x02, b'h', b'i'], 1002),
@@ -273,13 +273,13 @@ fn what_is_no_websocket_is_closed() {
 }
 
 #[test]
-fn a_message_that_is_too_large_closes() {
+fn a_message_above_the_limit_closes_the_connection() {
     let server = Setup::new().http("websocket_max_size = 1000").start();
     let mut raw = Raw::open(&server, "");
     raw.send(0x82, &[0; 1000]);
     raw.send(0x89, b"fits");
     assert_eq!(raw.receive().unwrap(), (0x8a, b"fits".to_vec()));
-    // in one frame, of which only the head came
+    // In one frame whose payload is missing.
     raw.0.send_raw(&masked(0x82, &[0; 1001])[..8]).unwrap();
     assert_eq!(raw.closes(), 1009);
     let mut raw = Raw::open(&server, "");
@@ -296,7 +296,7 @@ fn a_message_that_is_too_large_closes() {
 }
 
 #[test]
-fn a_ping_now_and_then_and_who_does_not_answer_is_let_go() {
+fn a_client_that_does_not_answer_pings_is_disconnected() {
     let server = Setup::new().http("websocket_ping_interval = 0.3\nwebsocket_ping_timeout = 0.7").start();
     let started = Instant::now();
     let mut raw = Raw::open(&server, "");
@@ -321,7 +321,7 @@ fn a_ping_now_and_then_and_who_does_not_answer_is_let_go() {
     }
 }
 
-/// Bytes that came to the server on its connection and were not read.
+/// Returns the number of bytes in the server's receive buffer.
 fn unread(server: &Server) -> u64 {
     let port = format!(":{:04X}", server.address().port());
     let table = std::fs::read_to_string(format!("/proc/{}/net/tcp", server.pid())).expect("connections");
@@ -334,14 +334,15 @@ fn unread(server: &Server) -> u64 {
     unread.next().expect("a connection")
 }
 
-/// A client that reads nothing of much, and pings so often: the connection, and how many bytes of pings stay unread.
+/// Opens a client that reads nothing and sends this many pings. Returns the connection, and the
+/// unread bytes of the pings.
 fn pings_behind_a_backlog(settings: &str, pings: usize) -> (Server, Raw, u64) {
     let server = Setup::new().http(settings).http("websocket_ping_interval = 0").start();
     let mut raw = Raw::open(&server, "");
     let logs: Vec<Value> = (0..1000).map(|_| json!({"msg": "x".repeat(8000)})).collect();
     server.save_batch(&json!(logs)).success();
     server.save_batch(&json!(logs)).success();
-    // until buffers are full
+    // Until the buffers are full.
     std::thread::sleep(Duration::from_millis(500));
     let pings: Vec<u8> =
         (0..pings).flat_map(|ping| masked(0x89, &u32::try_from(ping).unwrap().to_be_bytes())).collect();
@@ -351,11 +352,11 @@ fn pings_behind_a_backlog(settings: &str, pings: usize) -> (Server, Raw, u64) {
     (server, raw, unread)
 }
 
-/// A ping of four bytes, masked.
+/// A masked ping of four bytes.
 const PING: u64 = 10;
 
 #[test]
-fn pings_that_wait_are_bounded_and_all_answered() {
+fn waiting_pings_are_bounded_and_all_answered() {
     let (_server, _raw, all_read) = pings_behind_a_backlog("websocket_max_queue = 1000", 500);
     assert_eq!(all_read, 0, "there is room for them");
     let settings = "websocket_max_queue = 3\nwebsocket_read_limit = 100";
@@ -375,7 +376,7 @@ fn pings_that_wait_are_bounded_and_all_answered() {
 }
 
 #[test]
-fn not_more_is_read_at_once_than_the_limit() {
+fn websocket_read_limit_bounds_each_read() {
     let (_server, _raw, usual) = pings_behind_a_backlog("websocket_max_queue = 1", 300);
     assert_eq!(usual, 0, "3,000 bytes fit into the buffer");
     let (_server, _raw, left) =
@@ -384,7 +385,7 @@ fn not_more_is_read_at_once_than_the_limit() {
 }
 
 #[test]
-fn not_more_is_written_at_once_than_the_limit() {
+fn websocket_write_limit_bounds_each_write() {
     for (limit, most) in [(Some(2000), 2000), (None, usize::MAX)] {
         let settings = limit.map_or_else(String::new, |limit| format!("websocket_write_limit = {limit}"));
         let server = Setup::new().http(&settings).start();
@@ -404,7 +405,7 @@ fn not_more_is_written_at_once_than_the_limit() {
     }
 }
 
-/// The lengths of what the server hands to its sockets meanwhile.
+/// Returns the lengths of the server's writes to sockets while `meanwhile` runs.
 fn traced(server: &Server, meanwhile: impl FnOnce()) -> Option<Vec<usize>> {
     let output = server.root_dir().join("trace.txt");
     let mut command = std::process::Command::new("strace");
@@ -429,7 +430,7 @@ fn traced(server: &Server, meanwhile: impl FnOnce()) -> Option<Vec<usize>> {
 }
 
 #[test]
-fn a_stop_says_that_it_is_going_away() {
+fn a_stop_closes_with_1001() {
     let mut server = Setup::new().start();
     let mut socket = open(&server, "");
     server.save("m");
@@ -442,7 +443,7 @@ fn a_stop_says_that_it_is_going_away() {
 }
 
 #[test]
-fn who_loses_the_right_to_follow_is_told() {
+fn a_follower_that_loses_its_permission_is_closed() {
     let server = Setup::new().start();
     let mut socket = open(&server, "");
     server.set("api_key.json", "/0/status", json!(false));
@@ -450,7 +451,7 @@ fn who_loses_the_right_to_follow_is_told() {
 }
 
 #[test]
-fn it_outlasts_the_timeouts_of_http_but_not_a_client_that_reads_nothing() {
+fn it_outlasts_http_timeouts_but_not_a_client_that_does_not_read() {
     let settings =
         "keep_alive_timeout = 1\nrequest_timeout = 1\nresponse_timeout = 1\nwebsocket_ping_interval = 0";
     let server = Setup::new().http(settings).start();
@@ -471,7 +472,7 @@ fn it_outlasts_the_timeouts_of_http_but_not_a_client_that_reads_nothing() {
 }
 
 #[test]
-fn a_handshake_and_frames_in_one_piece() {
+fn a_handshake_and_frames_in_one_packet_work() {
     let server = Setup::new().start();
     let mut conn = server.connect();
     let mut bytes = format!("GET {} HTTP/1.1\r\nHost: a\r\n", route("tail"));

@@ -1,5 +1,5 @@
-//! Compressed bodies: what compressing clients send is stored as if it had come plain, and none of them costs more than a
-//! body may.
+//! Tests of compressed bodies: they are stored like plain ones, and use at most the memory that a
+//! body may use.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -43,7 +43,7 @@ fn message(text: &str) -> Vec<u8> {
 }
 
 #[test]
-fn every_coding_on_every_kind_of_body() {
+fn every_coding_works_for_every_kind_of_body() {
     let server = Setup::new().start();
     let mut expected = Vec::new();
     let both = |plain: &[u8]| zstd(&gzip(plain));
@@ -78,7 +78,7 @@ fn every_coding_on_every_kind_of_body() {
         ]);
     }
     assert_eq!(server.messages(), expected);
-    // members one after the other, in a small body and in one that is large, or has many of them
+    // Several members in sequence: in a small body, in a large one, and many of them.
     for members in [2, 100, 20_000] {
         let (begin, end) = (gzip(&message("members")), gzip(b" ").repeat(members - 1));
         let response = send(&server, "save-log", "gzip", &[begin, end].concat());
@@ -90,13 +90,13 @@ fn every_coding_on_every_kind_of_body() {
     for (coding, code) in codings {
         send(&server, "save-log", coding, &code(&body)).success();
     }
-    // two headers are one list
+    // Two header lines are one list.
     let headers = [JSON, ("Content-Encoding", "gzip"), ("Content-Encoding", "zstd")];
     server.request("POST", &route("save-log"), &headers, &both(&message("two headers"))).success();
 }
 
 #[test]
-fn no_body_is_no_matter_of_its_coding() {
+fn a_coding_without_a_body_is_accepted() {
     let server = Setup::new().start();
     let target = format!("{}?api_key={KEY}&message=m", route("save-log"));
     for coding in ["gzip", "br", "zstd"] {
@@ -106,7 +106,7 @@ fn no_body_is_no_matter_of_its_coding() {
 }
 
 #[test]
-fn unknown_codings_are_415_and_say_what_would_do() {
+fn unknown_codings_are_415_and_name_the_known_ones() {
     let server = Setup::new().start();
     for coding in ["br", "compress", "gzip, br", "gzip gzip", "gzip, gzip, gzip, gzip", "*"] {
         let response = send(&server, "save-log", coding, &gzip(&message("m")));
@@ -154,7 +154,7 @@ fn a_key_in_a_header_is_checked_before_anything_is_decompressed() {
         .unauthorized("Unknown API-KEY.");
 }
 
-/// 128 MiB of zeros as JSON white space would be no shorter: what stands in it does not matter.
+/// 128 MiB of zeros. JSON white space would compress as well, so the content does not matter.
 fn zeros() -> Vec<u8> {
     vec![0; 128 * 1024 * 1024]
 }
@@ -180,7 +180,7 @@ fn a_bomb_costs_at_most_the_cap() {
             response.refused(413, "The body is larger than 4000000 bytes.");
         }
     }
-    // and many at once
+    // Many bodies at the same time.
     std::thread::scope(|scope| {
         for (coding, body) in bombs.iter().cycle().take(20) {
             let server = &server;
@@ -190,7 +190,7 @@ fn a_bomb_costs_at_most_the_cap() {
             });
         }
     });
-    // the body's cap while it grows, the window of zstd, and the pieces on their way
+    // The limit of the body while it grows, the window of zstd, and the pieces in flight.
     let grown = server.memory_peak() - before;
     assert!(grown < 40_000_000, "{grown} bytes");
     server.assert_alive();
@@ -224,9 +224,9 @@ fn all_decompressed_bodies_together_are_bounded() {
 }
 
 #[test]
-fn what_never_has_room_is_413_at_once() {
+fn a_body_above_the_memory_limit_is_413_at_once() {
     let bomb = gzip(&[0; 1_000_000]);
-    // stored as it is: the two forms together are too large
+    // A gzip body without compression: the compressed and the plain form together are too large.
     let mut stored = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::none());
     stored.write_all(&message(&"x".repeat(70_000))).unwrap();
     for (most, memory, body, detail) in [
@@ -264,7 +264,7 @@ fn what_never_has_room_is_413_at_once() {
 }
 
 #[test]
-fn what_the_usual_tools_make() {
+fn bodies_of_common_tools_are_decompressed() {
     let server = Setup::new().start();
     let directory = server.root_dir();
     let target = format!("http://{}{}", server.address(), route("save-log"));
@@ -295,12 +295,12 @@ fn what_the_usual_tools_make() {
 }
 
 #[test]
-fn compressed_and_encrypted() {
+fn a_body_may_be_compressed_and_encrypted() {
     let secret = "0123456789abcdef";
     let server = Setup::new().server("pyjs_secret", json!(secret)).key("bench", &json!({})).start();
     let vector = b"AAECAwQFBgcICQoLDA0OD77K3iqS5081x8Fl9mkdt+lX2Z7UiOTFxrsSgQkgnw+z9ljdcx+QUqkWId+VDVuJz2jny0MYXVVEIONtPAbMScg=";
     let headers = [JSON, ("Content-Encoding", "gzip"), ("Moca-Encryption", "1")];
-    // the coding is HTTP's and comes off first
+    // The content coding belongs to HTTP, so the server decodes it first.
     server.request("POST", &route("save-log"), &headers, &gzip(vector)).success();
     server
         .request("POST", &route("save-log"), &headers, vector)

@@ -1,5 +1,5 @@
-//! Encrypted bodies: what the original's clients send is stored, and whatever can't be decrypted is refused in one and the
-//! same way.
+//! Tests of encrypted bodies: bodies of version 1.0.0 clients are stored, and all undecryptable
+//! bodies get the same refusal.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ fn encrypt(plain: &[u8]) -> String {
     BASE64.encode(&[&IV, text].concat())
 }
 
-/// Of whole blocks, with whatever the last of them ends in as its padding.
+/// Encrypts whole blocks. The end of the last block is the padding, valid or not.
 fn encrypt_blocks(blocks: &[u8]) -> String {
     let mut text = blocks.to_vec();
     let text = encryptor(IV).encrypt_padded::<NoPadding>(&mut text, blocks.len()).unwrap();
@@ -42,7 +42,7 @@ fn send(server: &Server, target: &str, content_type: &str, body: &[u8]) -> Respo
 }
 
 #[test]
-fn what_the_originals_clients_send_is_stored() {
+fn bodies_of_version_1_0_0_clients_are_stored() {
     let server = server();
     let vector = "AAECAwQFBgcICQoLDA0OD77K3iqS5081x8Fl9mkdt+lX2Z7UiOTFxrsSgQkgnw+z9ljdcx+QUqkWId+VDVuJz2jny0MYXVVEIONtPAbMScg=";
     for value in ["1", "", "anything"] {
@@ -52,7 +52,7 @@ fn what_the_originals_clients_send_is_stored() {
     let line = server.parsed().pop().unwrap();
     assert_eq!((line.level.as_str(), line.message.as_str()), ("WARNING", "encrypted hello"));
     assert_eq!(server.messages().len(), 3);
-    // and plain requests beside them
+    // Plain requests still work.
     server.save("in clear");
     assert_eq!(server.messages().len(), 4);
 }
@@ -73,7 +73,7 @@ fn the_plaintext_is_read_by_its_content_type() {
     send(&server, &route("save-logs"), "application/json", batch.as_bytes()).success();
     let unnamed = encrypt(json!({"api_key": KEY, "message": "unnamed"}).to_string().as_bytes());
     server.request("POST", &save, &[("Moca-Encryption", "")], unnamed.as_bytes()).success();
-    // only the body is encrypted: everything else stays as it is
+    // Only the body is encrypted; target and headers are plain.
     let message = encrypt(json!({"message": "m"}).to_string().as_bytes());
     let target = format!("{save}?api_key={KEY}");
     send(&server, &target, "application/json", message.as_bytes()).success();
@@ -85,7 +85,7 @@ fn the_plaintext_is_read_by_its_content_type() {
     send(&server, &save, "application/json", keyless.as_bytes()).unauthorized("Missing API-KEY.");
 }
 
-/// The whole answer as it came, but for its date.
+/// Returns the raw answer without its date.
 fn raw_answer(server: &Server, request: &str, body: &[u8]) -> String {
     let mut conn: Conn = server.connect();
     let length = if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
@@ -97,7 +97,7 @@ fn raw_answer(server: &Server, request: &str, body: &[u8]) -> String {
 }
 
 #[test]
-fn what_cannot_be_decrypted_is_refused_in_one_way() {
+fn all_undecryptable_bodies_get_the_same_refusal() {
     let with = server();
     let without = Setup::new().start();
     let good = json!({"api_key": KEY, "message": "long enough for several blocks"}).to_string();
@@ -141,14 +141,14 @@ fn what_cannot_be_decrypted_is_refused_in_one_way() {
         let answer = raw_answer(&with, &format!("GET {} HTTP/1.1\r\n{key}", route("save-log")), b"");
         answers.entry(answer).or_default().push("GET".to_owned());
     }
-    // the secret is not there, so nothing can be decrypted, be it ever so right
+    // Without the secret, the server decrypts no body, not even a right one.
     let request = format!("POST {} HTTP/1.1\r\nContent-Type: application/json\r\n", route("save-log"));
     answers.entry(raw_answer(&without, &request, whole.as_bytes())).or_default().push("no secret".to_owned());
     assert_eq!(answers.len(), 1, "{answers:#?}");
     let answer = answers.keys().next().unwrap();
     assert!(answer.starts_with("HTTP/1.1 400 Bad Request\n"), "{answer}");
     assert!(answer.ends_with(r#""status":400,"detail":"The body can't be decrypted."}"#), "{answer}");
-    // a key that is no good is refused before the body is looked at, as ever
+    // A refused key is refused before the body is decrypted.
     let request = format!("{request}API-KEY: nobody\r\n");
     assert!(raw_answer(&with, &request, whole.as_bytes()).starts_with("HTTP/1.1 401"));
     assert!(with.messages().is_empty() && without.messages().is_empty());
@@ -156,8 +156,9 @@ fn what_cannot_be_decrypted_is_refused_in_one_way() {
 }
 
 #[test]
-fn no_altered_body_is_anything_but_refused() {
-    // what a padding oracle needs: the ciphertext before a block decides how the block ends, and any difference at all
+fn every_altered_body_is_refused() {
+    // A padding oracle needs a difference between answers: the preceding ciphertext determines the
+    // end of a block.
     let server = server();
     let foreign = json!({"api_key": KEY, "message": "what nobody else should read"}).to_string();
     let foreign = BASE64.decode(encrypt(foreign.as_bytes()).as_bytes()).unwrap();
@@ -170,7 +171,7 @@ fn no_altered_body_is_anything_but_refused() {
         "multipart/form-data; boundary=B",
         "",
     ] {
-        // of somebody who has a key of his own, so that the body alone decides
+        // The client has a valid key in a header, so only the body decides.
         let target = format!("{}?api_key={KEY}&message=oracle", route("save-log"));
         let headers = [("Moca-Encryption", "1"), ("Content-Type", content_type)];
         for block in [0, 2] {
@@ -188,7 +189,7 @@ fn no_altered_body_is_anything_but_refused() {
 }
 
 #[test]
-fn the_secret_applies_live() {
+fn a_changed_secret_applies_at_a_reload() {
     let server = Setup::new().start();
     let body = encrypt(json!({"api_key": KEY, "message": "m"}).to_string().as_bytes());
     let send = || send(&server, &route("save-log"), "application/json", body.as_bytes());
@@ -206,7 +207,7 @@ fn the_secret_applies_live() {
 }
 
 #[test]
-fn large_bodies_are_decrypted_under_the_caps() {
+fn large_bodies_are_decrypted_within_the_limits() {
     let server = Setup::new()
         .server("pyjs_secret", json!(SECRET))
         .http("request_max_size = 2000000")

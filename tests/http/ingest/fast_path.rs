@@ -1,5 +1,5 @@
-//! Records take a short way through the server, everything else a long one. For a client the two are one: whatever is
-//! sent gives the same answer and the same line by both.
+//! Tests of the fast path: common records take it, all other requests take the slow path. Both
+//! paths give the same answer and store the same line.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Conn, KEY, ROOT, Response, Server, Setup, route};
 
-/// A field that the short way does not know.
+/// A header field that the fast path does not know.
 const DETOUR: (&str, &str) = ("X-Detour", "please");
 
 const JSON: (&str, &str) = ("Content-Type", "application/json");
@@ -28,8 +28,9 @@ fn server(durability: &str) -> Server {
         .start()
 }
 
-/// What a client sees of an answer; the time, and what is left of a limit, differ from request to request.
-fn seen(answer: &Response) -> (u16, Vec<(String, String)>, String) {
+/// Returns the parts of an answer that do not differ between requests, as times and remaining
+/// limits do.
+fn comparable(answer: &Response) -> (u16, Vec<(String, String)>, String) {
     let differs = ["date", "ratelimit"];
     let mut headers: Vec<(String, String)> =
         answer.headers.iter().filter(|(name, _)| !differs.contains(&name.as_str())).cloned().collect();
@@ -46,20 +47,20 @@ fn seen(answer: &Response) -> (u16, Vec<(String, String)>, String) {
     (answer.status, headers, body)
 }
 
-/// The lines that were added, without what differs from record to record.
-fn added(server: &Server, before: usize) -> Vec<(String, String, String, String, String)> {
+/// Returns the added lines without the fields that differ between records.
+fn added_lines(server: &Server, before: usize) -> Vec<(String, String, String, String, String)> {
     let lines = server.parsed().split_off(before);
     lines.into_iter().map(|line| (line.level, line.client, line.key, line.route, line.message)).collect()
 }
 
-/// Sends the request both ways, and gives its status.
-fn both_ways(server: &Server, target: &str, headers: &[(&str, &str)], body: &[u8]) -> u16 {
+/// Sends the request by both paths, compares the answers, and returns the status.
+fn by_both_paths(server: &Server, target: &str, headers: &[(&str, &str)], body: &[u8]) -> u16 {
     let mut answers = Vec::new();
     for detour in [&[][..], &[DETOUR]] {
         let before = server.parsed().len();
         let headers = [headers, detour].concat();
         let answer = server.connect().request("POST", target, &headers, body);
-        answers.push((seen(&answer), added(server, before)));
+        answers.push((comparable(&answer), added_lines(server, before)));
     }
     let shown = String::from_utf8_lossy(body);
     assert_eq!(answers[0], answers[1], "{target} {headers:?} {shown}");
@@ -67,8 +68,8 @@ fn both_ways(server: &Server, target: &str, headers: &[(&str, &str)], body: &[u8
 }
 
 #[test]
-fn bodies_keys_and_heads_give_the_same_by_both_ways() {
-    // In `disk` it is another thread that answers.
+fn bodies_keys_and_heads_get_the_same_answer_by_both_paths() {
+    // With durability `disk`, another thread answers.
     for durability in ["os", "disk"] {
         bodies_keys_and_heads(&server(durability));
     }
@@ -114,15 +115,15 @@ fn bodies_keys_and_heads(server: &Server) {
     bodies.extend(texts.iter().map(|text| text.to_vec()));
     let mut statuses = Vec::new();
     for body in &bodies {
-        statuses.push(both_ways(server, &route("save-log"), &[("API-KEY", KEY), JSON], body));
-        both_ways(server, &route("save-log"), &[JSON], body);
+        statuses.push(by_both_paths(server, &route("save-log"), &[("API-KEY", KEY), JSON], body));
+        by_both_paths(server, &route("save-log"), &[JSON], body);
     }
     assert!(statuses.contains(&200) && statuses.contains(&400) && statuses.contains(&401), "{statuses:?}");
     let body = br#"{"message":"hello","level":2}"#;
     for key in [KEY, "off", "elsewhere", "reader", "argument", "header", "slow", "limited", "unknown", ""] {
-        both_ways(server, &route("save-log"), &[("API-KEY", key), JSON], body);
+        by_both_paths(server, &route("save-log"), &[("API-KEY", key), JSON], body);
         let named = json!({"message": "hello", "api_key": key, "who": "me"}).to_string();
-        both_ways(server, &route("save-log"), &[JSON, ("User-Agent", "me")], named.as_bytes());
+        by_both_paths(server, &route("save-log"), &[JSON, ("User-Agent", "me")], named.as_bytes());
     }
     let bearer = format!("Bearer {KEY}");
     let heads: [&[(&str, &str)]; 14] = [
@@ -145,7 +146,7 @@ fn bodies_keys_and_heads(server: &Server) {
         for media in
             ["application/json", "Application/JSON; charset=utf-8", "application/x+json", "text/plain"]
         {
-            both_ways(server, &route("save-log"), &[head, &[("Content-Type", media)]].concat(), body);
+            by_both_paths(server, &route("save-log"), &[head, &[("Content-Type", media)]].concat(), body);
         }
     }
     for target in [
@@ -158,12 +159,12 @@ fn bodies_keys_and_heads(server: &Server) {
         "/moca-file-log/details",
         "/status",
     ] {
-        both_ways(server, target, &[("API-KEY", KEY), JSON], body);
+        by_both_paths(server, target, &[("API-KEY", KEY), JSON], body);
     }
 }
 
 #[test]
-fn limits_count_the_same_by_both_ways() {
+fn rate_limits_count_the_same_by_both_paths() {
     let server = Setup::new()
         .log("level", json!(1))
         .key("few", &json!({"status": true, "rate": "3 per hour"}))
@@ -196,7 +197,7 @@ fn limits_count_the_same_by_both_ways() {
 }
 
 #[test]
-fn blocking_and_maintenance_hold_on_both_ways() {
+fn blocking_and_maintenance_apply_to_both_paths() {
     let server = Setup::new().start();
     let mut conn = server.connect();
     let mut save = |detour: &[(&str, &str)]| {
@@ -207,22 +208,22 @@ fn blocking_and_maintenance_hold_on_both_ways() {
     server.set("system.json", "/maintenance_mode", json!(true));
     server.wait_for_status(503);
     let (short, long) = (save(&[]), save(&[DETOUR]));
-    assert_eq!((short.status, seen(&short)), (503, seen(&long)));
+    assert_eq!((short.status, comparable(&short)), (503, comparable(&long)));
     assert!(short.header("retry-after").is_some());
     server.set("system.json", "/maintenance_mode", json!(false));
     server.wait_for_status(200);
     server.edit("ip_blacklist.json", r#"["127.0.0.1"]"#);
     server.wait_for_status(403);
     let (short, long) = (save(&[]), save(&[DETOUR]));
-    assert_eq!((short.status, seen(&short)), (403, seen(&long)));
+    assert_eq!((short.status, comparable(&short)), (403, comparable(&long)));
     server.edit("ip_blacklist.json", "[]");
     server.wait_for_status(200);
     assert_eq!(save(&[]).status, 200);
     assert_eq!(server.messages().len(), 2);
 }
 
-/// The bytes of a request.
-fn raw(fields: &str, message: &str) -> Vec<u8> {
+/// Returns the bytes of a request.
+fn request_bytes(fields: &str, message: &str) -> Vec<u8> {
     let body = json!({"message": message}).to_string();
     let length = body.len();
     let target = route("save-log");
@@ -238,9 +239,9 @@ fn answers(conn: &mut Conn, count: usize) {
 }
 
 #[test]
-fn a_request_cut_anywhere_is_served() {
+fn a_request_split_anywhere_is_served() {
     let server = Setup::new().start();
-    let request = raw("", "in pieces");
+    let request = request_bytes("", "in pieces");
     let mut expected = 0;
     for (step, wait) in [(1, 0), (7, 0), (request.len() / 2, 10), (request.len() - 30, 120)] {
         let mut conn = server.connect();
@@ -251,7 +252,7 @@ fn a_request_cut_anywhere_is_served() {
             }
         }
         answers(&mut conn, 1);
-        conn.send_raw(&raw("", "in pieces")).unwrap();
+        conn.send_raw(&request_bytes("", "in pieces")).unwrap();
         answers(&mut conn, 1);
         expected += 2;
     }
@@ -259,10 +260,10 @@ fn a_request_cut_anywhere_is_served() {
 }
 
 #[test]
-fn a_body_that_drips_is_cut_like_any_other() {
+fn a_trickling_body_times_out() {
     let server = Setup::new().http("request_timeout = 1").start();
     let mut conn = server.connect();
-    let request = raw("", &"x".repeat(200));
+    let request = request_bytes("", &"x".repeat(200));
     let (begin, rest) = request.split_at(request.len() - 200);
     conn.send_raw(begin).unwrap();
     for byte in rest.chunks(1) {
@@ -277,7 +278,7 @@ fn a_body_that_drips_is_cut_like_any_other() {
 }
 
 #[test]
-fn requests_in_a_row_are_answered_in_order() {
+fn pipelined_requests_are_answered_in_order() {
     for durability in ["os", "disk"] {
         requests_in_a_row(&Setup::new().durability(durability).start());
     }
@@ -290,13 +291,13 @@ fn requests_in_a_row(server: &Server) {
     for n in 0..300 {
         let detour = if n % 7 == 3 { "X-Detour: a\r\n" } else { "" };
         sent.push(format!("message {n}"));
-        bytes.extend(raw(detour, &sent[n]));
+        bytes.extend(request_bytes(detour, &sent[n]));
     }
     conn.send_raw(&bytes).unwrap();
     answers(&mut conn, 300);
     assert_eq!(server.messages(), sent);
-    // Whoever says no more still gets the answer.
-    conn.send_raw(&raw("", "last")).unwrap();
+    // A half-closed client still gets the answer.
+    conn.send_raw(&request_bytes("", "last")).unwrap();
     conn.half_close();
     answers(&mut conn, 1);
     assert_eq!(conn.read_to_end(), b"");
@@ -304,12 +305,12 @@ fn requests_in_a_row(server: &Server) {
 }
 
 #[test]
-fn a_connection_that_was_silent_goes_on() {
+fn a_connection_works_after_a_silence() {
     let server = Setup::new().start();
     let mut conn = server.connect();
     for pause in [0, 300, 700] {
         std::thread::sleep(Duration::from_millis(pause));
-        conn.send_raw(&raw("", "x")).unwrap();
+        conn.send_raw(&request_bytes("", "x")).unwrap();
         answers(&mut conn, 1);
     }
     assert_eq!(server.messages().len(), 3);
@@ -328,18 +329,18 @@ fn any_value() -> impl Strategy<Value = Value> {
 }
 
 #[test]
-fn any_body_gives_the_same_by_both_ways() {
+fn any_body_gets_the_same_answer_by_both_paths() {
     let server = server("disk");
     let names = prop::sample::select(vec!["message", "msg", "level", "api_key", "other", "\u{e9}"]);
     let fields = prop::collection::vec((names, any_value()), 0..5);
     let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(150));
     let outcome = runner.run(&(fields, any::<bool>(), "[ ,}x]{0,2}"), |(fields, keyed, tail)| {
-        // Written by hand, since names may come twice.
+        // Written by hand, because a name may occur twice.
         let texts: Vec<String> =
             fields.iter().map(|(name, value)| format!("{}:{value}", json!(name))).collect();
         let body = format!("{{{}}}{tail}", texts.join(","));
         let key: &[(&str, &str)] = if keyed { &[("API-KEY", KEY)] } else { &[] };
-        both_ways(&server, &route("save-log"), &[key, &[JSON]].concat(), body.as_bytes());
+        by_both_paths(&server, &route("save-log"), &[key, &[JSON]].concat(), body.as_bytes());
         Ok(())
     });
     outcome.unwrap();

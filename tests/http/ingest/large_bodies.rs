@@ -1,4 +1,4 @@
-//! Large bodies are read beside the event loop: whoever sends a small request does not wait for them.
+//! Tests of large bodies: the server parses them off the event loop, so small requests do not wait.
 
 use std::io::Read;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,7 +10,8 @@ use crate::harness::{KEY, Server, Setup, route};
 
 const JSON: (&str, &str) = ("Content-Type", "application/json");
 
-/// Small requests on a connection of their own while the senders are at it: how many, and how long the slowest took.
+/// Sends small requests on their own connection while the senders run. Returns their number and the
+/// longest time.
 fn small_requests_beside(server: &Server, senders: &[&(dyn Fn() + Sync)]) -> (usize, Duration) {
     let at_it = AtomicUsize::new(senders.len());
     std::thread::scope(|scope| {
@@ -36,9 +37,9 @@ fn small_requests_beside(server: &Server, senders: &[&(dyn Fn() + Sync)]) -> (us
 }
 
 #[test]
-fn nobody_waits_while_large_bodies_are_parsed() {
+fn parsing_large_bodies_does_not_delay_small_requests() {
     let server = Setup::new().http("max_body_memory = 1000000000").start();
-    // slow to parse for its size, and without a key that anybody knows
+    // A body that is slow to parse for its size, without a known key.
     let body = format!("{{\"api_key\": \"nobody\", \"x\": [{}0]}}", "[],".repeat(1_700_000));
     let send = || {
         server.request("POST", &route("save-log"), &[JSON], body.as_bytes()).unauthorized("Unknown API-KEY.");
@@ -48,13 +49,14 @@ fn nobody_waits_while_large_bodies_are_parsed() {
     let alone = began.elapsed();
     let send: &(dyn Fn() + Sync) = &send;
     let (count, slowest) = small_requests_beside(&server, &[send; 10]);
-    // On the event loop, the slowest would take as long as one of them at least, and nearly none would get through.
+    // On the event loop, the slowest request would take at least as long as one large body, and few
+    // would finish.
     assert!(slowest < alone / 2, "{slowest:?} beside bodies of {alone:?} each, {count} requests");
     assert!(count > 20, "{count} requests, the slowest {slowest:?}");
 }
 
 #[test]
-fn nobody_waits_while_large_bodies_are_decompressed() {
+fn decompressing_large_bodies_does_not_delay_small_requests() {
     let server = Setup::new().http("max_body_memory = 1000000000").start();
     let body = zstd::stream::encode_all(std::io::repeat(b' ').take(60_000_000), 1).unwrap();
     let headers = [JSON, ("Content-Encoding", "zstd")];
@@ -71,7 +73,7 @@ fn nobody_waits_while_large_bodies_are_decompressed() {
 }
 
 #[test]
-fn a_large_body_is_treated_like_a_small_one() {
+fn large_and_small_bodies_get_the_same_answer() {
     let server =
         Setup::new().key("slow", &json!({"delay": 0.2, "required": {"args": {"app": "large"}}})).start();
     let padding = "x".repeat(1_000_000);
@@ -87,7 +89,7 @@ fn a_large_body_is_treated_like_a_small_one() {
     server.post_json(&route("save-log"), &body).refused(400, "level parameter format error.");
     let logs: Vec<_> = (0..1024).map(|n| json!({"message": format!("{n} {}", "m".repeat(2000))})).collect();
     server.save_batch(&json!(logs)).success();
-    // where it can't mean anything, too
+    // Also on routes that ignore the body.
     let body = json!({"api_key": KEY, "root_pass": crate::harness::ROOT, "padding": "x".repeat(1_000_000)});
     assert_eq!(server.post_json(&route("details"), &body).json()["count"], 1025);
     server.post_json(&route("clear-logs"), &body).success();
@@ -96,7 +98,7 @@ fn a_large_body_is_treated_like_a_small_one() {
 }
 
 #[test]
-fn clients_that_leave_free_what_they_held() {
+fn clients_that_disconnect_free_their_memory() {
     let server = Setup::new().http("max_body_memory = 40000000").start();
     let body =
         format!("{{\"api_key\": \"{KEY}\", \"message\": \"m\", \"x\": [{}0]}}", "[],".repeat(1_500_000));
@@ -104,7 +106,7 @@ fn clients_that_leave_free_what_they_held() {
         let mut conn = server.connect();
         conn.send("POST", &route("save-log"), &[JSON], body.as_bytes()).unwrap();
     }
-    // all of the memory can be had again
+    // All memory is free again.
     crate::harness::eventually("there is room", Duration::from_secs(20), || {
         server.request("POST", &route("save-log"), &[JSON], &vec![b' '; 34_000_000]).status == 400
     });

@@ -1,11 +1,11 @@
-//! A record is one line, whatever the message holds, and the message can be restored from it.
+//! Tests of lines: a record is one line for any message, and the message can be restored from it.
 
 use serde_json::{Value, json};
 
 use crate::harness::{KEY, Line, Setup, cannot_run, must_be_escaped, route, sha256_hex};
 
-/// Messages that a careless writer would tear, forge or lose.
-fn nasty() -> Vec<String> {
+/// Returns messages that a careless writer would tear, forge or lose.
+fn hostile_messages() -> Vec<String> {
     let mut messages: Vec<String> = [
         "two\nlines",
         "carriage\rreturn and both\r\n",
@@ -32,7 +32,7 @@ fn nasty() -> Vec<String> {
 }
 
 #[test]
-fn a_line_has_its_shape() {
+fn a_line_has_the_documented_form() {
     let server = Setup::new().start();
     server.save_with(&json!({"message": "hello world", "level": 1})).success();
     let text = std::fs::read_to_string(server.log_path()).unwrap();
@@ -47,7 +47,7 @@ fn a_line_has_its_shape() {
 }
 
 #[test]
-fn the_key_field_is_the_name_where_there_is_one() {
+fn the_key_field_is_the_name_of_the_key() {
     let server = Setup::new().key("k", &json!({"name": "billing"})).start();
     server.get(&format!("{}?api_key=k&message=m", route("save-log"))).success();
     assert_eq!(server.parsed()[0].key, "billing");
@@ -56,18 +56,18 @@ fn the_key_field_is_the_name_where_there_is_one() {
 #[test]
 fn any_message_is_one_line_and_can_be_restored() {
     let server = Setup::new().start();
-    for message in nasty() {
+    for message in hostile_messages() {
         server.save(&message);
     }
-    let entries: Vec<Value> = nasty().iter().map(|message| json!({"msg": message})).collect();
+    let entries: Vec<Value> = hostile_messages().iter().map(|message| json!({"msg": message})).collect();
     server.save_batch(&json!(entries)).success();
-    let mut expected = nasty();
-    expected.extend(nasty());
+    let mut expected = hostile_messages();
+    expected.extend(hostile_messages());
     assert_eq!(server.messages(), expected);
 }
 
 #[test]
-fn the_escapes_are_the_written_ones() {
+fn escapes_are_the_documented_ones() {
     let server = Setup::new().start();
     server.save("a\nb\rc\\d\te");
     server.save("\u{1b}\u{7f}\u{85}\u{2028}\u{2029}\0");
@@ -82,15 +82,15 @@ fn the_escapes_are_the_written_ones() {
 }
 
 #[test]
-fn the_json_form_holds_the_same_record() {
+fn the_json_format_has_the_same_record() {
     let server = Setup::new().log("format", json!("json")).key("k", &json!({"name": "billing"})).start();
-    for message in nasty() {
+    for message in hostile_messages() {
         let body = json!({"api_key": "k", "message": message, "level": 3});
         server.post_json(&route("save-log"), &body).success();
     }
     let lines = server.log_lines();
-    assert_eq!(lines.len(), nasty().len(), "one record, one line");
-    for (n, (line, message)) in lines.iter().zip(nasty()).enumerate() {
+    assert_eq!(lines.len(), hostile_messages().len(), "one record, one line");
+    for (n, (line, message)) in lines.iter().zip(hostile_messages()).enumerate() {
         let unescaped = line
             .chars()
             .find(|&c| c != '\u{7f}' && must_be_escaped(c) && !('\u{80}'..='\u{9f}').contains(&c));
@@ -109,7 +109,7 @@ fn the_json_form_holds_the_same_record() {
 }
 
 #[test]
-fn the_json_form_has_its_members_in_order() {
+fn the_json_format_has_its_members_in_order() {
     let server = Setup::new().log("format", json!("json")).start();
     server.save("m");
     let line = server.log_lines().remove(0);
@@ -154,7 +154,7 @@ fn seq_counts_the_records_of_one_process() {
 }
 
 #[test]
-fn seq_goes_on_after_a_clear() {
+fn seq_continues_after_a_clear() {
     let server = Setup::new().start();
     server.save("one");
     server.root_get("clear-logs").success();
@@ -163,7 +163,7 @@ fn seq_goes_on_after_a_clear() {
 }
 
 #[test]
-fn ipv6_clients_stand_without_brackets() {
+fn ipv6_clients_are_written_without_brackets() {
     if std::net::TcpListener::bind("[::1]:0").is_err() {
         cannot_run("no IPv6 on loopback");
         return;
@@ -174,9 +174,9 @@ fn ipv6_clients_stand_without_brackets() {
 }
 
 #[test]
-fn what_is_read_is_what_stands_in_the_file() {
+fn get_logs_returns_the_lines_of_the_file() {
     let server = Setup::new().start();
-    for message in nasty() {
+    for message in hostile_messages() {
         server.save(&message);
     }
     let file = std::fs::read(server.log_path()).unwrap();

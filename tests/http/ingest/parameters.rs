@@ -1,4 +1,4 @@
-//! What each parameter may hold, to the last character, and what a wrong one answers.
+//! Tests of the values of each parameter: the exact limits, and the answers to invalid values.
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,7 @@ fn levels(server: &Server) -> Vec<String> {
     server.parsed().into_iter().map(|line| line.level).collect()
 }
 
-/// A save with this level in the query, the form and the headers.
+/// Saves with this level in the query, in the form and in the headers.
 fn save_with_level_text(server: &Server, level: &str) -> [Response; 3] {
     let target = format!("{}?api_key={KEY}&message=m", route("save-log"));
     [
@@ -93,7 +93,7 @@ fn a_message_is_required() {
 }
 
 #[test]
-fn numbers_and_the_empty_text_are_messages() {
+fn numbers_and_the_empty_string_are_messages() {
     let server = Setup::new().start();
     for message in [json!(12345), json!(1.5), json!(0), json!(-7), json!("")] {
         server.save_with(&json!({"message": message})).success();
@@ -105,7 +105,7 @@ fn numbers_and_the_empty_text_are_messages() {
 #[test]
 fn a_message_may_have_8192_characters_and_not_one_more() {
     let server = Setup::new().start();
-    // code points: neither UTF-8 bytes nor UTF-16 units
+    // The limit counts code points, not UTF-8 bytes or UTF-16 units.
     for character in ["a", "é", "あ", "😀", "\n"] {
         let longest = character.repeat(8192);
         let too_long = character.repeat(8193);
@@ -147,7 +147,7 @@ fn a_lone_surrogate_becomes_the_replacement_character() {
     server.request("POST", &route("save-logs"), &headers, batch.as_bytes()).success();
     let expected = ["a\u{fffd}b", "a\u{fffd}b", "a\u{fffd}b", "a\u{fffd}b", "a\u{fffd}b", "😀"];
     assert_eq!(server.messages(), expected);
-    // the writer survived
+    // The writer still works.
     server.assert_alive();
 }
 
@@ -161,7 +161,7 @@ fn a_lone_surrogate_in_the_key_is_an_unknown_key() {
 }
 
 #[test]
-fn a_key_that_is_no_text_is_no_key() {
+fn a_key_that_is_no_string_is_missing() {
     let server = Setup::new().start();
     for key in [json!(1), json!(true), json!([KEY]), json!({"key": KEY}), json!(""), json!("k".repeat(1025))]
     {
@@ -209,7 +209,7 @@ fn a_batch_may_have_1024_entries_and_not_one_more() {
 }
 
 #[test]
-fn one_bad_entry_refuses_the_whole_batch_and_is_named() {
+fn one_bad_entry_refuses_the_batch_and_is_named() {
     let server = Setup::new().start();
     let bad_entries = [
         json!({}),
@@ -259,7 +259,7 @@ fn records_below_the_level_of_the_log_are_filtered() {
 }
 
 #[test]
-fn who_accepts_json_is_told_the_counts() {
+fn accept_json_gets_the_counts() {
     let server = Setup::new().log("level", json!(2)).start();
     let headers = [("Content-Type", "application/json"), ("Accept", "application/json"), ("API-KEY", KEY)];
     let ask = |name: &str, body: Value| {

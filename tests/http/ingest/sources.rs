@@ -1,4 +1,4 @@
-//! Where parameters come from, and which source wins.
+//! Tests of the sources of parameters, and of their precedence.
 
 use serde_json::json;
 
@@ -17,7 +17,7 @@ fn multipart(parts: &[(&str, &str)]) -> Vec<u8> {
 }
 
 #[test]
-fn every_source_can_carry_everything() {
+fn every_source_can_carry_every_parameter() {
     let server = Setup::new().start();
     let target = route("save-log");
     let query = format!("{target}?api_key={KEY}&level=2&message={}", encode("from the query: a=b&c + ü"));
@@ -53,7 +53,7 @@ fn a_plus_is_a_space_in_queries_and_forms() {
 }
 
 #[test]
-fn the_sources_have_their_precedence() {
+fn sources_have_the_documented_precedence() {
     let server = Setup::new().start();
     let json_type = ("Content-Type", "application/json");
     let form_type = ("Content-Type", "application/x-www-form-urlencoded");
@@ -69,7 +69,7 @@ fn the_sources_have_their_precedence() {
 }
 
 #[test]
-fn the_key_of_the_stronger_source_decides() {
+fn the_key_of_the_source_with_precedence_decides() {
     let server = Setup::new().start();
     let body = json!({"api_key": "wrong", "message": "m"});
     let target = format!("{}?api_key={KEY}", route("save-log"));
@@ -82,7 +82,7 @@ fn the_key_of_the_stronger_source_decides() {
 }
 
 #[test]
-fn bearer_and_x_api_key_name_the_key() {
+fn bearer_and_x_api_key_carry_the_key() {
     let server = Setup::new().start();
     let target = format!("{}?message=m", route("save-log"));
     server.get_with(&target, &[("Authorization", &format!("Bearer {KEY}"))]).success();
@@ -98,14 +98,14 @@ fn bearer_and_x_api_key_name_the_key() {
 }
 
 #[test]
-fn cookies_are_no_source() {
+fn cookies_are_ignored() {
     let server = Setup::new().start();
     let target = format!("{}?message=m", route("save-log"));
     let cookie = format!("api_key={KEY}; API-KEY={KEY}");
     server.get_with(&target, &[("Cookie", &cookie)]).unauthorized("Missing API-KEY.");
     let target = format!("{}?api_key={KEY}", route("save-log"));
     server.get_with(&target, &[("Cookie", "message=m")]).problem(400);
-    // a cookie that no browser would send is nobody's business
+    // A malformed cookie is ignored too.
     server.get_with(&format!("{target}&message=m"), &[("Cookie", "a@b=c; =; \"")]).success();
 }
 
@@ -143,7 +143,7 @@ fn json_needs_no_content_type() {
 }
 
 #[test]
-fn json_of_another_content_type_is_no_source() {
+fn json_of_another_content_type_is_ignored() {
     let server = Setup::new().start();
     let body = json!({"message": "smuggled"}).to_string();
     let headers = [("Content-Type", "text/plain"), ("API-KEY", KEY)];
@@ -177,7 +177,7 @@ fn malformed_json_is_refused() {
 }
 
 #[test]
-fn json_that_is_no_object_is_refused() {
+fn json_other_than_an_object_is_refused() {
     let server = Setup::new().start();
     let headers = [("Content-Type", "application/json"), ("API-KEY", KEY)];
     let target = format!("{}?message=from+the+query", route("save-log"));
@@ -188,7 +188,7 @@ fn json_that_is_no_object_is_refused() {
 }
 
 #[test]
-fn json_nested_too_deep_is_refused_and_harmless() {
+fn too_deeply_nested_json_is_refused() {
     let server = Setup::new().start();
     let headers = [("Content-Type", "application/json"), ("API-KEY", KEY)];
     let body = format!("{{\"message\":\"m\",\"x\":{}{}}}", "[".repeat(200_000), "]".repeat(200_000));
@@ -198,14 +198,14 @@ fn json_nested_too_deep_is_refused_and_harmless() {
 }
 
 #[test]
-fn the_first_of_repeated_values_in_a_form_is_taken() {
+fn the_first_of_repeated_form_values_counts() {
     let server = Setup::new().start();
     server.post_form(&route("save-log"), &[("api_key", KEY), ("message", "a"), ("message", "b")]).success();
     assert_eq!(server.messages(), ["a"]);
 }
 
 #[test]
-fn a_batch_comes_as_a_list_or_as_its_json_text() {
+fn a_batch_is_a_list_or_its_json_text() {
     let server = Setup::new().start();
     let target = route("save-logs");
     let text = r#"[{"level": 2, "msg": "one"}, {"message": "two"}]"#;

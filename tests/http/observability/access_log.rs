@@ -1,4 +1,5 @@
-//! The access log: one line for each request in the Combined Log Format, with nothing forged in it and no secret.
+//! Tests of the access log: one line for each request in the Combined Log Format, without forged
+//! fields and secrets.
 
 use std::fs;
 use std::io::Write;
@@ -13,8 +14,8 @@ use serde_json::json;
 
 use crate::harness::{Conn, KEY, ROOT, Setup, cannot_run, eventually, route};
 
-/// A line of the Combined Log Format, taken apart by its grammar: `h l u [t] "r" s b "referer" "agent"`, where a quoted
-/// field holds no quote.
+/// A line of the Combined Log Format, parsed by its grammar: `h l u [t] "r" s b "referer" "agent"`.
+/// A quoted field contains no quote.
 #[derive(Debug, PartialEq, Eq)]
 struct Entry {
     client: String,
@@ -56,7 +57,7 @@ fn try_parse(line: &str) -> Option<Entry> {
     })
 }
 
-/// `25/Nov/2026:09:35:44 +0000`
+/// Returns whether the text has the form `25/Nov/2026:09:35:44 +0000`.
 fn is_time(text: &str) -> bool {
     let shape: String = text
         .chars()
@@ -76,7 +77,7 @@ fn with_access_log() -> Setup {
 }
 
 #[test]
-fn each_request_is_a_line() {
+fn every_request_writes_one_line() {
     let server = with_access_log()
         .posed()
         .keys(json!([{"key": KEY, "name": "front desk", "status": true}, {"key": "off", "name": "off"}]))
@@ -123,7 +124,7 @@ fn each_request_is_a_line() {
 }
 
 #[test]
-fn what_never_became_a_request_is_a_line_as_well() {
+fn a_malformed_request_writes_a_line() {
     let server = with_access_log()
         .http("request_timeout = 1\nmax_header_size = 8192\nmax_connections_per_ip = 3")
         .start();
@@ -152,9 +153,10 @@ fn what_never_became_a_request_is_a_line_as_well() {
     assert_eq!(found, [400, 408, 431, 503].map(bare));
 }
 
-/// Who breaks off gets a line as well, with what it would have been answered: its record is stored.
+/// The line of a client that disconnects has the status that it would have got, because its record
+/// is stored.
 #[test]
-fn a_client_that_goes_away_is_a_line() {
+fn a_client_that_disconnects_writes_a_line() {
     use nix::sys::socket::{setsockopt, sockopt::Linger};
     let server = with_access_log().key("slow", &json!({"delay": 0.5})).start();
     let request = format!("GET {}?message=m HTTP/1.1\r\nHost: h\r\nAPI-KEY: slow\r\n\r\n", route("save-log"));
@@ -172,9 +174,9 @@ fn a_client_that_goes_away_is_a_line() {
     assert!(statuses == [200, 200] && server.messages().len() == 2, "{lines:?}");
 }
 
-/// Everything that a client has a say in tries to end its field or its line.
+/// Every text that a client controls tries to end its field or its line.
 #[test]
-fn nothing_can_be_forged() {
+fn clients_cannot_forge_fields_or_lines() {
     let server = with_access_log().start();
     let forged = "\" 200 1 \"-\" \"-\"";
     let pieces: [&[u8]; 8] = [
@@ -204,7 +206,7 @@ fn nothing_can_be_forged() {
             assert_eq!(conn.receive("GET").unwrap().status, 200, "{piece:?}");
             sent += 1;
         }
-        // hyper refuses most of these as a target; then they are nowhere
+        // hyper refuses most of these as a target; the line then does not contain them.
         let mut conn = server.connect();
         let mut head = b"GET /x?".to_vec();
         head.extend(piece.iter().filter(|byte| !byte.is_ascii_whitespace()));
@@ -229,7 +231,7 @@ fn nothing_can_be_forged() {
 }
 
 #[test]
-fn no_secret_is_in_it() {
+fn lines_contain_no_secret() {
     let server = with_access_log().http("access_log = false").start();
     let secret = "somebody's-s3cret";
     let target = |name: &str| format!("{}?a=b&{name}={secret}&message=m", route("save-log"));
@@ -268,7 +270,7 @@ fn no_secret_is_in_it() {
 }
 
 #[test]
-fn it_is_switched_live_by_either_file() {
+fn either_file_switches_it_at_a_reload() {
     let server = Setup::new().start();
     let lines = || fs::read_to_string(server.access_log_path()).unwrap_or_default().lines().count();
     server.get("/status");
@@ -285,7 +287,7 @@ fn it_is_switched_live_by_either_file() {
     eventually("it is on by http.toml", within, grows);
     server.edit("server.json", r#"{"access_log": false}"#);
     eventually("server.json decides", within, || !grows());
-    // and lets go of the file
+    // The server closes the file too.
     let open = format!("/proc/{}/fd", server.pid());
     eventually("the file is closed", within, || {
         let links = fs::read_dir(&open).unwrap().flatten().filter_map(|fd| fs::read_link(fd.path()).ok());
@@ -297,7 +299,7 @@ fn it_is_switched_live_by_either_file() {
 }
 
 #[test]
-fn the_name_of_the_log_is_encoded_and_a_stop_writes_everything() {
+fn the_log_name_is_encoded_and_a_stop_writes_all_lines() {
     let mut server = with_access_log().named("100% sure").start();
     for _ in 0..50 {
         server.get("/status");
@@ -308,7 +310,7 @@ fn the_name_of_the_log_is_encoded_and_a_stop_writes_everything() {
 }
 
 #[test]
-fn it_is_never_the_file_of_a_log() {
+fn its_file_is_never_the_file_of_a_log() {
     let server = with_access_log().log("file", json!("sample1.access.log")).start();
     assert!(
         server.stderr().contains("this is where the access log of sample1 stands"),
@@ -326,9 +328,9 @@ fn it_is_never_the_file_of_a_log() {
     server.assert_alive();
 }
 
-/// Rotated in every way under load: no torn line, no line twice, none lost.
+/// Rotates the file in every way under load: no line is torn, repeated or lost.
 #[test]
-fn rotation_under_load() {
+fn rotation_under_load_loses_and_tears_no_line() {
     let server = with_access_log().start();
     let path = server.access_log_path();
     let folder = path.parent().unwrap();
@@ -358,7 +360,7 @@ fn rotation_under_load() {
             let to = folder.join(format!("old.{moved}"));
             if fs::rename(&path, &to).is_ok() {
                 moved += 1;
-                // as logrotate's create does, every second time
+                // Every second time as the `create` of logrotate does.
                 if moved % 2 == 0 {
                     fs::write(&path, "").unwrap();
                 }
@@ -381,9 +383,9 @@ fn rotation_under_load() {
     assert_eq!(server.stderr().matches("access-log").count(), 0, "{}", server.stderr());
 }
 
-/// Deleted or cut, also in the middle of a line: what follows are whole lines.
+/// Deletes or truncates the file, also in the middle of a line. The following lines are whole.
 #[test]
-fn deleted_or_cut_from_outside() {
+fn lines_after_an_outside_delete_or_truncate_are_whole() {
     let server = with_access_log().start();
     let path = server.access_log_path();
     let ask = |count: usize| (0..count).for_each(|_| assert_eq!(server.get("/status").status, 200));
@@ -404,7 +406,7 @@ fn deleted_or_cut_from_outside() {
     assert_eq!(lines.iter().filter(|line| try_parse(line).is_some()).count(), 3, "{lines:?}");
 }
 
-/// A small file system of its own, unmounted at the end.
+/// A small file system, unmounted on drop.
 struct SmallDisk(tempfile::TempDir);
 
 impl SmallDisk {
@@ -429,7 +431,7 @@ impl Drop for SmallDisk {
 }
 
 #[test]
-fn a_full_disk_costs_lines_and_nothing_else() {
+fn a_full_disk_drops_lines_and_delays_no_request() {
     let Some(disk) = SmallDisk::mount("256k") else { return };
     let ballast = disk.0.path().join("ballast");
     fs::write(&ballast, vec![0; 160_000]).unwrap();
@@ -453,10 +455,11 @@ fn a_full_disk_costs_lines_and_nothing_else() {
         text.lines().map(parse).count()
     };
     assert!(whole() < 100, "{}", whole());
-    // more than memory holds is dropped, and nobody waits for it
+    // Lines beyond the memory limit are dropped, and no request waits.
     fs::remove_file(&ballast).unwrap();
     eventually("it goes on by itself", Duration::from_secs(5), || {
-        // the disk has room for some of what waited; it is taken away as a rotation does
+        // The disk has room for some of the waiting lines. The file is moved away as a rotation
+        // does.
         fs::remove_file(&path).ok();
         asked += 1;
         ask(1);

@@ -1,5 +1,5 @@
-//! `debug`: how long the parts of a request took, and why it was refused; nothing of it without the option, and never a
-//! secret.
+//! Tests of `debug`: the times of the parts of a request and the reasons of refusals, only with the
+//! option and without a secret.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ fn debugging() -> Setup {
     Setup::new().server("debug", json!(true))
 }
 
-/// The names and milliseconds of a `Server-Timing` header.
+/// Returns the names and milliseconds of a `Server-Timing` header.
 fn timing(header: &str) -> Vec<(String, f64)> {
     let metric = |text: &str| {
         let (name, duration) = text.split_once(";dur=").unwrap_or_else(|| panic!("{header}"));
@@ -44,7 +44,7 @@ fn the_parts_of_a_request_are_timed() {
 }
 
 #[test]
-fn it_is_live_and_silent_when_off() {
+fn it_is_switched_at_a_reload_and_silent_when_off() {
     let server = Setup::new().start();
     let refused = || server.get(&route("save-log")).problem(401);
     refused();
@@ -62,8 +62,8 @@ fn it_is_live_and_silent_when_off() {
     assert_eq!(server.stderr().matches("MOCA_EVENT=refused").count(), before);
 }
 
-/// The latest explanation that holds these words.
-fn explained(server: &Server, words: &str) -> String {
+/// Returns the latest explanation with these words.
+fn wait_for_explanation(server: &Server, words: &str) -> String {
     let mut found = None;
     eventually(&format!("an explanation with {words:?}"), Duration::from_secs(3), || {
         let said = server.stderr();
@@ -77,7 +77,7 @@ fn explained(server: &Server, words: &str) -> String {
 }
 
 #[test]
-fn each_refusal_says_which_rule_it_was() {
+fn each_refusal_names_its_rule() {
     let secret = "t0p-s3cret";
     let server = debugging()
         .posed()
@@ -109,7 +109,7 @@ fn each_refusal_says_which_rule_it_was() {
     let keyed = |key: &str| ask(&save, &[("API-KEY", key)]);
     let expect = |status: u16, expected: u16, words: &str, key: Option<&str>| {
         assert_eq!(status, expected, "{words}");
-        let line = explained(&server, words);
+        let line = wait_for_explanation(&server, words);
         assert!(line.starts_with("INFO ") && line.contains(&format!(": {expected}, ")), "{line}");
         assert_eq!(line.split_once(" MOCA_KEY=").map(|(_, key)| key), key, "{line}");
     };
@@ -145,7 +145,7 @@ fn each_refusal_says_which_rule_it_was() {
     let user = ask(&save, &[("Referer", "https://u:t0p-s3cret@bad.test/")]);
     expect(user, 403, "referer.allowed_referer does not hold the Referer of the request", None);
     expect(ask(&save, &[("X-Real-IP", "203.0.113.66")]), 403, "ip_blacklist.json holds the address", None);
-    let line = explained(&server, "ip_blacklist.json");
+    let line = wait_for_explanation(&server, "ip_blacklist.json");
     assert!(line.contains(" MOCA_CLIENT=203.0.113.66"), "{line}");
     let details = route("details");
     let root = ask(&details, &[("API-KEY", KEY), ("ROOT-PASS", secret)]);
@@ -156,7 +156,7 @@ fn each_refusal_says_which_rule_it_was() {
     let mut broken = server.connect();
     broken.send_raw(b"nonsense\r\n\r\n").unwrap();
     broken.read_to_end();
-    let line = explained(&server, "no request, from 127.0.0.1: 400, Malformed HTTP request.");
+    let line = wait_for_explanation(&server, "no request, from 127.0.0.1: 400, Malformed HTTP request.");
     assert!(line.contains("MOCA_CLIENT=127.0.0.1"), "{line}");
     for secret in [secret, KEY, ROOT] {
         assert!(!server.stderr().contains(secret), "{}", server.stderr());
@@ -167,15 +167,15 @@ fn each_refusal_says_which_rule_it_was() {
 fn maintenance_and_closed_root_routes_are_explained() {
     let server = debugging().without_system("root_pass").start();
     server.root_get("details").problem(403);
-    explained(&server, "no root_pass in system.json: the root routes are closed");
+    wait_for_explanation(&server, "no root_pass in system.json: the root routes are closed");
     server.signal(nix::sys::signal::Signal::SIGUSR1);
     server.wait_for_status(503);
-    explained(&server, "503, maintenance was switched on by signal");
+    wait_for_explanation(&server, "503, maintenance was switched on by signal");
 }
 
-/// A flood of refusals costs the journal a hundred messages a second, and their number is told.
+/// A flood of refusals writes at most a hundred messages a second to the journal, and their number.
 #[test]
-fn a_flood_is_not_explained_one_by_one() {
+fn explanations_of_a_flood_are_limited() {
     let server = debugging().start();
     let address = server.address();
     let began = Instant::now();

@@ -1,4 +1,5 @@
-//! `auto_reload`: a server whose program was replaced makes room for it, and nobody notices but by the new process.
+//! Tests of `auto_reload`: a server whose program was replaced restarts with the new one, and no
+//! client is refused.
 
 use std::fs;
 use std::net::TcpListener;
@@ -16,7 +17,7 @@ fn program(server: &Server) -> PathBuf {
     server.root_dir().join("moca-file-log")
 }
 
-/// Replaces the program as package managers do.
+/// Replaces the program file by a rename, as package managers do.
 fn replace(server: &Server, content: &[u8]) {
     let new = server.root_dir().join("moca-file-log.new");
     fs::write(&new, content).unwrap();
@@ -24,7 +25,7 @@ fn replace(server: &Server, content: &[u8]) {
     fs::rename(new, program(server)).unwrap();
 }
 
-/// The same program in another file.
+/// Replaces the program file by a copy of itself.
 fn renew(server: &Server) {
     replace(server, &fs::read(program(server)).unwrap());
 }
@@ -34,7 +35,7 @@ fn restarting(server: &Server) -> usize {
 }
 
 #[test]
-fn behind_passed_sockets_it_ends_and_no_client_is_refused() {
+fn with_passed_sockets_it_exits_and_no_client_is_refused() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let setup = Setup::new().copied_program().server("auto_reload", json!(true)).passing(listener);
     let mut server = setup.start();
@@ -42,7 +43,7 @@ fn behind_passed_sockets_it_ends_and_no_client_is_refused() {
     renew(&server);
     let address = server.address();
     let target = format!("{}?api_key={KEY}&message=meanwhile", route("save-log"));
-    // a new connection for each record, while the server goes and comes
+    // Each record has a new connection, while the server restarts.
     let sent = std::thread::scope(|scope| {
         let sender = scope.spawn(|| {
             for _ in 0..60 {
@@ -59,7 +60,7 @@ fn behind_passed_sockets_it_ends_and_no_client_is_refused() {
     });
     assert_eq!(server.messages().iter().filter(|message| *message == "meanwhile").count(), sent);
     assert_eq!(restarting(&server), 1);
-    // the new process is what is installed: it stays
+    // The new process runs the installed program, so it does not restart.
     std::thread::sleep(Duration::from_secs(4));
     server.assert_alive();
     assert_eq!(restarting(&server), 1, "{}", server.stderr());
@@ -83,7 +84,7 @@ fn without_a_service_manager_it_becomes_the_new_program() {
 }
 
 #[test]
-fn a_program_that_does_not_work_is_not_started() {
+fn a_broken_program_is_not_started() {
     let server = Setup::new().copied_program().server("auto_reload", json!(true)).start();
     let good = fs::read(program(&server)).unwrap();
     let refused = || server.stderr().matches("MOCA_EVENT=restart-refused").count();
@@ -97,11 +98,11 @@ fn a_program_that_does_not_work_is_not_started() {
         eventually(why, SOON, || server.stderr().contains(why));
         assert_eq!(refused(), index + 1, "{}", server.stderr());
     }
-    // said once for each
+    // One message for each program.
     std::thread::sleep(Duration::from_secs(3));
     assert_eq!(refused(), 3, "{}", server.stderr());
     server.assert_alive();
-    // one that cannot be executed is no program yet, and none at all is no reason to stop
+    // A file that is not executable is no program yet, and a missing file is no reason to stop.
     let new = program(&server);
     fs::remove_file(&new).unwrap();
     std::thread::sleep(Duration::from_secs(3));
@@ -116,7 +117,7 @@ fn a_program_that_does_not_work_is_not_started() {
 }
 
 #[test]
-fn it_is_off_by_default_and_switched_live() {
+fn it_is_off_by_default_and_switched_at_a_reload() {
     let mut server = Setup::new().copied_program().start();
     renew(&server);
     std::thread::sleep(Duration::from_secs(4));

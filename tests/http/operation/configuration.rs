@@ -1,10 +1,10 @@
-//! Configurations that must refuse the start, each with the place of the mistake.
+//! Tests of invalid configurations: each refuses the start and names the place of the mistake.
 
 use serde_json::{Value, json};
 
 use crate::harness::{Setup, free_port};
 
-/// Whether the text names this line, and some column.
+/// Returns whether the text names this line and a column.
 fn names_place(stderr: &str, line: usize) -> bool {
     let words = stderr.contains(&format!("line {line}")) && stderr.contains("column");
     let colon = format!(":{line}:");
@@ -91,7 +91,7 @@ fn unknown_options_are_a_warning() {
 }
 
 #[test]
-fn the_files_of_the_seed_work_as_they_are() {
+fn the_files_of_version_1_0_0_work_unchanged() {
     let log = format!(
         "{{\"sample1\": {{\"host\": \"127.0.0.1\", \"port\": {}, \"use_ipv6\": false, \
          \"file\": \"sample1.log\", \"level\": 0}}}}",
@@ -137,14 +137,14 @@ fn the_files_of_the_seed_work_as_they_are() {
 }
 
 #[test]
-fn durability_is_disk_unless_told_otherwise() {
+fn durability_is_disk_by_default() {
     let server = Setup::new().log("durability", Value::Null).start();
     assert_eq!(server.root_get("details").json()["durability"], "disk");
     server.assert_alive();
 }
 
 #[test]
-fn missing_files_of_tls_refuse_the_start() {
+fn missing_tls_files_refuse_the_start() {
     let missing = json!({"cert": "missing.crt", "key": "missing.key"});
     let stderr = Setup::new().server("ssl", missing).start_refused();
     assert!(stderr.contains("missing."), "{stderr}");

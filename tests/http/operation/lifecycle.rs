@@ -1,4 +1,4 @@
-//! From start to stop: sockets, readiness, hooks, signals, exit statuses.
+//! Tests of start and stop: sockets, readiness, hooks, signals, exit statuses.
 
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::harness::{Conn, KEY, Setup, cannot_run, eventually, route};
 
 #[test]
-fn it_tells_the_service_manager_how_it_is() {
+fn it_notifies_the_service_manager() {
     let mut server = Setup::new().start();
     server.assert_alive();
     assert!(!server.status_text().is_empty(), "no STATUS: {:?}", server.notes());
@@ -32,7 +32,7 @@ fn it_serves_a_passed_socket() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let setup = Setup::new().passing(listener);
     let configured = setup.port();
-    // a client that comes before the server waits and is served
+    // A client that connects before the server starts is served later.
     let mut early = Conn::open(setup.address()).unwrap();
     early.send("GET", "/status", &[], b"").unwrap();
     let mut server = setup.start();
@@ -48,7 +48,7 @@ fn it_serves_a_passed_socket() {
 }
 
 #[test]
-fn both_ends_of_the_terminal_signals_stop_it() {
+fn sigint_and_sigterm_stop_it() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let mut server = Setup::new().start();
         server.save("m");
@@ -76,7 +76,7 @@ fn a_request_in_flight_is_answered_at_the_stop() {
 }
 
 #[test]
-fn the_stop_waits_only_so_long() {
+fn the_stop_waits_at_most_graceful_shutdown_timeout() {
     let mut server =
         Setup::new().http("graceful_shutdown_timeout = 1").key("slow", &json!({"delay": 30})).start();
     let mut conn = server.connect();
@@ -106,7 +106,7 @@ fn a_log_directory_that_cannot_be_written_is_refused() {
     assert!(stderr.contains("not-a-directory"), "{stderr}");
 }
 
-/// Hooks that note their names in the order in which they ran.
+/// Returns a setup with hooks that write their names to a file when they run.
 fn hooks(order: &Path) -> Setup {
     let shell = |word: &str| format!("#!/bin/sh\necho {word} >> '{}'\n", order.display());
     let python =
@@ -131,7 +131,7 @@ fn has_python() -> bool {
 }
 
 #[test]
-fn hooks_run_before_and_after_in_their_order() {
+fn hooks_run_before_and_after_in_order() {
     if !has_python() {
         return;
     }
@@ -145,7 +145,7 @@ fn hooks_run_before_and_after_in_their_order() {
 }
 
 #[test]
-fn a_startup_hook_is_over_before_the_server_is_ready() {
+fn startup_hooks_end_before_the_server_is_ready() {
     let server = Setup::new().config_file("startup.sh", "#!/bin/sh\nsleep 0.4\n").start();
     assert!(server.ready_after() >= Duration::from_millis(400), "{:?}", server.ready_after());
 }
@@ -176,8 +176,8 @@ fn a_failing_exit_hook_does_not_fail_the_stop() {
 }
 
 #[test]
-fn the_directories_come_from_the_environment_as_well() {
-    // flags win: the environment names places that do not exist
+fn the_environment_can_name_the_directories() {
+    // Flags have precedence: the environment names directories that do not exist.
     let server = Setup::new()
         .env("CONFIGURATION_DIRECTORY", "/nonexistent/config")
         .env("LOGS_DIRECTORY", "/nonexistent/log")
@@ -187,7 +187,7 @@ fn the_directories_come_from_the_environment_as_well() {
 }
 
 #[test]
-fn it_listens_on_ipv6_where_told() {
+fn use_ipv6_makes_it_listen_on_ipv6() {
     if TcpListener::bind("[::1]:0").is_err() {
         cannot_run("no IPv6 on loopback");
         return;
@@ -202,7 +202,7 @@ fn it_listens_on_ipv6_where_told() {
 }
 
 #[test]
-fn broken_files_do_not_keep_a_log_of_systemd_from_coming_back() {
+fn a_broken_configuration_with_passed_sockets_starts_with_the_last_good_one() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut server = Setup::new().passing(listener).start();
     server.save("before");
@@ -225,7 +225,7 @@ fn broken_files_do_not_keep_a_log_of_systemd_from_coming_back() {
 }
 
 #[test]
-fn broken_files_refuse_the_start_of_who_binds_the_address_itself() {
+fn a_broken_configuration_without_passed_sockets_refuses_the_start() {
     let stderr = Setup::new().config_file("log.json", "{ half an edit").start_refused();
     assert!(stderr.contains("log.json:1:"), "{stderr}");
 }

@@ -1,4 +1,4 @@
-//! `log_level`: which of the server's own messages are seen, at once after a change.
+//! Tests of `log_level`: which messages of the server are shown, at once after a change.
 
 use std::time::Duration;
 
@@ -7,15 +7,16 @@ use serde_json::json;
 
 use crate::harness::{Setup, eventually, route};
 
-/// What a server with this level says in a life with a message of each kind.
-fn said(level: u8) -> Vec<&'static str> {
+/// Returns the levels that a server with this `log_level` shows in a run with a message of each
+/// level.
+fn shown_levels(level: u8) -> Vec<&'static str> {
     let mut server = Setup::new()
         .posed()
         .server("log_level", json!(level))
         .server("unheard_of", json!(1))
         .config_file("atexit.sh", "exit 1\n")
         .start();
-    // info: reloaded; warning: an unknown key; error: a configuration that is refused
+    // Info: a reload. Warning: an unknown key. Error: a refused configuration.
     let key = [("API-KEY", "wrong"), ("X-Real-IP", "203.0.113.7")];
     server.get_with(&route("save-log"), &key).problem(401);
     server.edit("http.toml", "keep_alive_timeout = 7\n");
@@ -44,24 +45,24 @@ fn said(level: u8) -> Vec<&'static str> {
 }
 
 #[test]
-fn info() {
-    assert_eq!(said(20), ["INFO", "WARN", "ERROR"]);
+fn info_shows_info_warnings_and_errors() {
+    assert_eq!(shown_levels(20), ["INFO", "WARN", "ERROR"]);
 }
 
 #[test]
-fn warnings() {
-    assert_eq!(said(30), ["WARN", "ERROR"]);
+fn warning_hides_info() {
+    assert_eq!(shown_levels(30), ["WARN", "ERROR"]);
 }
 
 #[test]
-fn errors_are_always_seen() {
-    assert_eq!(said(40), ["ERROR"]);
-    assert_eq!(said(50), ["ERROR"]);
+fn errors_are_always_shown() {
+    assert_eq!(shown_levels(40), ["ERROR"]);
+    assert_eq!(shown_levels(50), ["ERROR"]);
 }
 
 #[test]
-fn debug_shows_what_is_of_no_interest_otherwise() {
-    // a service manager that is not there is nothing to worry about
+fn debug_shows_additional_messages() {
+    // A missing service manager is no problem.
     let debug = |level: u8| {
         let missing = ("NOTIFY_SOCKET", "/nonexistent/notify");
         let setup = Setup::new().server("log_level", json!(level)).env(missing.0, missing.1).without_notify();
@@ -73,7 +74,7 @@ fn debug_shows_what_is_of_no_interest_otherwise() {
 }
 
 #[test]
-fn it_is_live() {
+fn it_changes_at_a_reload() {
     let mut server = Setup::new().server("log_level", json!(40)).start();
     let maintenance = |event: &str| server.stderr().contains(&format!("MOCA_EVENT={event}"));
     server.signal(Signal::SIGUSR1);

@@ -1,4 +1,4 @@
-//! Options whose effect no other file of tests shows; the index of all of them is `tests/options.rs`.
+//! Tests of options without a test elsewhere. `tests/options.rs` is the index of all options.
 
 use std::net::{Ipv4Addr, TcpStream};
 use std::time::Duration;
@@ -25,8 +25,8 @@ fn it_listens_on_its_host_only() {
     assert!(TcpStream::connect((Ipv4Addr::new(127, 0, 0, 2), other.address().port())).is_ok());
 }
 
-/// How many of twenty connections are established while the server does not accept.
-fn waiting(backlog: u32) -> usize {
+/// Returns how many of twenty connections are established while the server does not accept.
+fn established_connections(backlog: u32) -> usize {
     let server = Setup::new().server("backlog", json!(backlog)).start();
     server.signal(Signal::SIGSTOP);
     let patience = Duration::from_millis(100);
@@ -37,37 +37,37 @@ fn waiting(backlog: u32) -> usize {
 }
 
 #[test]
-fn the_backlog_holds_so_many_connections() {
-    // Linux lets one more in than it was told.
-    assert_eq!(waiting(2), 3);
-    assert_eq!(waiting(9), 10);
+fn backlog_limits_the_waiting_connections() {
+    // Linux queues one connection more than the backlog.
+    assert_eq!(established_connections(2), 3);
+    assert_eq!(established_connections(9), 10);
 }
 
-/// Which of our levels show something between a start, a clear and a reload.
-fn said(server: &Server) -> [bool; 2] {
+/// Returns whether info and warning messages appear during a start, a clear and a reload.
+fn shown_levels(server: &Server) -> [bool; 2] {
     let stderr = server.stderr();
     ["INFO ", "WARN "].map(|level| stderr.lines().any(|line| line.starts_with(level)))
 }
 
 #[test]
-fn log_level_chooses_what_the_server_says() {
+fn log_level_selects_the_messages_of_the_server() {
     for (level, expected) in
         [(10, [true, true]), (20, [true, true]), (30, [false, true]), (40, [false, false])]
     {
         let server = Setup::new().server("log_level", json!(level)).start();
         server.root_get("clear-logs").success();
-        assert_eq!(said(&server), expected, "log_level {level}: {}", server.stderr());
+        assert_eq!(shown_levels(&server), expected, "log_level {level}: {}", server.stderr());
     }
     let server = Setup::new().server("log_level", json!(50)).start();
     server.set("server.json", "/log_level", json!(20));
     eventually("the new level applies", Duration::from_secs(3), || {
         server.root_get("clear-logs").success();
-        said(&server)[1]
+        shown_levels(&server)[1]
     });
 }
 
 #[test]
-fn large_files_are_streamed_either_way() {
+fn stream_large_files_does_not_change_the_answer() {
     for set in [false, true] {
         let server = Setup::new().server("stream_large_files", json!(set)).start();
         let batch: Vec<_> = (0..1000).map(|_| json!({"message": "x".repeat(8000)})).collect();

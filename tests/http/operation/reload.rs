@@ -1,4 +1,5 @@
-//! Every configuration file applies live, however it is replaced, and a broken one never replaces a good one.
+//! Tests of reloads: every change of a configuration file applies, and a broken file never replaces
+//! a good one.
 
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use serde_json::json;
 
 use crate::harness::{KEY, Line, ROOT, Server, Setup, eventually, route};
 
-/// One second is promised; the rest is for a machine that is busy with other tests.
+/// The promise is one second. The rest is for a machine that is busy with other tests.
 const SOON: Duration = Duration::from_millis(2500);
 
 fn key_works(server: &Server, key: &str) -> bool {
@@ -37,7 +38,7 @@ fn a_file_replaced_by_a_rename_applies_every_time() {
 }
 
 #[test]
-fn a_file_deleted_and_written_anew_applies() {
+fn a_file_deleted_and_recreated_applies() {
     let server = Setup::new().start();
     std::fs::remove_file(server.config_path("api_key.json")).unwrap();
     std::thread::sleep(Duration::from_millis(300));
@@ -81,7 +82,7 @@ fn system_json_applies() {
     let details = |password: &str| {
         server.get_with(&route("details"), &[("API-KEY", KEY), ("ROOT-PASS", password)]).status
     };
-    // few wrong guesses, because guessing is limited
+    // Few wrong passwords, because their number is limited.
     std::thread::sleep(Duration::from_millis(1000));
     eventually("the new password opens", SOON, || {
         std::thread::sleep(Duration::from_millis(250));
@@ -120,12 +121,12 @@ fn http_toml_applies() {
 }
 
 #[test]
-fn the_level_and_form_of_the_log_apply() {
+fn the_level_and_format_of_the_log_apply() {
     let server = Setup::new().start();
     server.save_with(&json!({"message": "stored", "level": 0})).success();
     server.set("log.json", "/sample1/level", json!(3));
     let details = || server.root_get("details").json();
-    // a probe at the limit must not fill the log with lines that the test does not expect
+    // The probes must not add lines that the test does not expect.
     eventually("debug is filtered", SOON, || {
         let count = details()["count"].clone();
         server.save_with(&json!({"message": "probe", "level": 0})).success();
@@ -144,7 +145,7 @@ fn the_level_and_form_of_the_log_apply() {
 }
 
 #[test]
-fn the_file_of_the_log_applies_without_a_lost_record() {
+fn a_changed_log_file_applies_without_a_lost_record() {
     let server = Setup::new().start();
     let old_path = server.log_path();
     let new_path = old_path.with_file_name("moved.log");

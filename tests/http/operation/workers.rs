@@ -1,4 +1,4 @@
-//! `workers`: several threads serve, and nothing else is different.
+//! Tests of `workers`: several threads serve, and answers and records stay the same.
 
 use std::collections::HashMap;
 use std::fs;
@@ -9,7 +9,8 @@ use nix::sys::signal::Signal;
 
 use crate::harness::{KEY, Server, Setup, eventually, route};
 
-/// How often each worker thread has waited for something: one that serves waits between requests.
+/// Returns the voluntary context switches of each worker thread. A thread that serves waits between
+/// requests.
 fn waits_of_workers(server: &Server) -> HashMap<String, u64> {
     let tasks = fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap();
     let mut waits = HashMap::new();
@@ -24,7 +25,7 @@ fn waits_of_workers(server: &Server) -> HashMap<String, u64> {
     waits
 }
 
-/// Connections that are all open before the first of them sends, each with `records` records in order.
+/// Opens all connections, then sends `records` records in order on each.
 fn send(server: &Server, connections: usize, records: usize) {
     let ready = Barrier::new(connections);
     std::thread::scope(|scope| {
@@ -42,7 +43,7 @@ fn send(server: &Server, connections: usize, records: usize) {
     });
 }
 
-/// Of each connection: so many that a thread, busy as it may be, has waited often by the end.
+/// Number of records of each connection: enough that even a busy thread has waited often.
 const RECORDS: usize = 160;
 
 #[test]
@@ -94,13 +95,13 @@ fn a_reload_is_seen_by_all_threads_and_a_stop_answers_all() {
 }
 
 #[test]
-fn another_number_waits_for_a_restart() {
+fn a_changed_number_applies_at_a_restart() {
     let mut server = Setup::new().start();
     assert!(waits_of_workers(&server).is_empty(), "one thread is the default");
     server.replace("http.toml", "workers = 2\n");
     eventually("a word about it", Duration::from_secs(5), || server.stderr().contains("workers"));
     assert!(waits_of_workers(&server).is_empty());
     server.restart();
-    // a thread gives itself its name
+    // A thread sets its own name.
     eventually("one more thread", Duration::from_secs(5), || waits_of_workers(&server).len() == 1);
 }

@@ -1,5 +1,5 @@
-//! The format for lnav that the package has: the real lnav knows the lines that the real server writes, with level, time
-//! and fields.
+//! Tests of the packaged lnav format: the real lnav parses the lines of the real server, with
+//! level, time and fields.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Line, Server, Setup, cannot_run, route};
 
-/// A home with the format and nothing else of lnav's.
+/// A home directory with the packaged format and no other lnav file.
 struct Lnav(tempfile::TempDir);
 
 impl Lnav {
@@ -36,7 +36,7 @@ impl Lnav {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// What a query gives of this file.
+    /// Returns the result of an SQL query over this file.
     fn query(&self, sql: &str, file: &Path) -> Value {
         let sql = format!(";{sql}");
         let out = self.run(&["-n", "-c", &sql, "-c", ":write-json-to -", file.to_str().unwrap()]);
@@ -64,7 +64,7 @@ fn server(format: &str) -> Server {
     server
 }
 
-/// Level and fields of these lines, as lnav should have them, and the times in milliseconds.
+/// Compares level, fields and times (in milliseconds) of lnav with these lines.
 fn check(found: &Value, lines: &[Line], bodies: &[&str]) {
     let found = found.as_array().unwrap();
     assert_eq!((found.len(), lines.len()), (bodies.len(), bodies.len()), "{found:#?}");
@@ -85,7 +85,7 @@ fn check(found: &Value, lines: &[Line], bodies: &[&str]) {
 const COLUMNS: &str = "select log_time, log_level, client, key, route, pid, seq, log_body from";
 
 #[test]
-fn lines_of_text() {
+fn lnav_parses_text_lines() {
     let Some(lnav) = Lnav::new() else { return };
     let server = server("text");
     let found = lnav.query(&format!("{COLUMNS} moca_file_log"), &server.log_path());
@@ -95,7 +95,7 @@ fn lines_of_text() {
 }
 
 #[test]
-fn lines_of_json() {
+fn lnav_parses_json_lines() {
     let Some(lnav) = Lnav::new() else { return };
     let server = server("json");
     let found = lnav.query(&format!("{COLUMNS} moca_file_log_json"), &server.log_path());
@@ -119,7 +119,7 @@ fn lines_of_json() {
 }
 
 #[test]
-fn lnav_finds_nothing_wrong_with_the_format() {
+fn lnav_accepts_the_format_file() {
     let Some(lnav) = Lnav::new() else { return };
     assert_eq!(lnav.run(&["-C"]), "");
 }

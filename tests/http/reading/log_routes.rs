@@ -1,4 +1,4 @@
-//! The operator's routes: what is there, read whole, in part and newest first, and removed.
+//! Tests of the operator's routes: details, get-logs, get-latest-logs, download-logs, clear-logs.
 
 use serde_json::{Value, json};
 
@@ -84,7 +84,7 @@ fn an_empty_log_reads_empty() {
 }
 
 #[test]
-fn get_logs_gives_all_lines_oldest_first() {
+fn get_logs_returns_all_lines_oldest_first() {
     let server = Setup::new().start();
     fill(&server, 3000);
     let response = server.root_get("get-logs");
@@ -118,7 +118,7 @@ fn the_latest_1024_come_newest_first() {
 }
 
 #[test]
-fn the_longest_lines_are_read_from_the_end_too() {
+fn the_longest_lines_are_read_backwards_too() {
     let server = Setup::new().start();
     let longest = "\u{1b}".repeat(8192);
     for start in (0..1030).step_by(103) {
@@ -152,7 +152,7 @@ fn a_download_is_an_attachment() {
 }
 
 #[test]
-fn ranges_give_their_bytes() {
+fn ranges_return_their_bytes() {
     let server = Setup::new().start();
     fill(&server, 100);
     let file = std::fs::read(server.log_path()).unwrap();
@@ -192,7 +192,7 @@ fn a_range_outside_of_the_file_is_not_satisfiable() {
 }
 
 #[test]
-fn a_range_that_is_none_is_ignored() {
+fn a_malformed_range_is_ignored() {
     let server = Setup::new().start();
     fill(&server, 10);
     let file = std::fs::read(server.log_path()).unwrap();
@@ -204,7 +204,7 @@ fn a_range_that_is_none_is_ignored() {
 }
 
 #[test]
-fn if_range_asks_for_the_same_file() {
+fn if_range_requires_the_same_file() {
     let server = Setup::new().start();
     fill(&server, 10);
     let etag = download(&server, &[]).expect_header("etag").to_owned();
@@ -221,7 +221,7 @@ fn if_range_asks_for_the_same_file() {
 }
 
 #[test]
-fn a_log_that_was_cleared_and_refilled_has_another_tag() {
+fn a_cleared_and_refilled_log_has_another_etag() {
     let server = Setup::new().start();
     server.save("aaa");
     let first = download(&server, &[]).expect_header("etag").to_owned();
@@ -231,7 +231,7 @@ fn a_log_that_was_cleared_and_refilled_has_another_tag() {
 }
 
 #[test]
-fn clear_removes_every_line_and_saving_goes_on() {
+fn clear_removes_every_line_and_saving_continues() {
     let server = Setup::new().start();
     for round in 0..5 {
         fill(&server, 50);
@@ -254,7 +254,7 @@ fn a_wrong_password_clears_nothing() {
 }
 
 #[test]
-fn the_file_may_lie_in_a_folder_that_does_not_exist_yet() {
+fn a_missing_folder_of_the_log_file_is_created() {
     let server = Setup::new().log("file", json!("deep/er/sample1.log")).start();
     server.assert_alive();
     assert_eq!(server.root_get("details").json()["file"], "deep/er/sample1.log");
@@ -263,7 +263,7 @@ fn the_file_may_lie_in_a_folder_that_does_not_exist_yet() {
 }
 
 #[test]
-fn the_file_may_be_absolute() {
+fn the_log_file_may_have_an_absolute_path() {
     let elsewhere = tempfile::tempdir().unwrap();
     let path = elsewhere.path().join("absolute.log");
     let server = Setup::new().log("file", json!(path)).start();
@@ -272,7 +272,7 @@ fn the_file_may_be_absolute() {
 }
 
 #[test]
-fn a_log_of_an_earlier_run_is_gone_on_with() {
+fn a_log_of_an_earlier_run_is_continued() {
     let mut server = Setup::new().start();
     server.save("first run");
     server.restart();

@@ -1,4 +1,4 @@
-//! Searches as load: how many there may be, how long one may take, and when it ends.
+//! Tests of the load of searches: their number, their time limit, their end.
 
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -10,14 +10,14 @@ use crate::harness::{Conn, KEY, ROOT, Server, Setup, encode, eventually, route, 
 
 const ACCESS: [(&str, &str); 2] = [("API-KEY", KEY), ("ROOT-PASS", ROOT)];
 
-/// An expression that no message matches and that takes its time at each.
+/// An expression that matches no message and is slow for each.
 const SLOW: &str = "([a-z]+ )*[a-z]+#$";
 
-/// The same, and the first and the last message.
+/// Like [`SLOW`], but matches the first and the last message.
 const SLOW_BETWEEN: &str = "edge|([a-z]+ )*[a-z]+#$";
 
-/// A server with a log that takes seconds to search for [`SLOW`].
-fn with_much(setup: Setup, megabytes: usize) -> Server {
+/// Starts a server with a log that takes seconds to search for [`SLOW`].
+fn start_with_large_log(setup: Setup, megabytes: usize) -> Server {
     let path = setup.log_path();
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     let mut file = std::io::BufWriter::new(std::fs::File::create(&path).unwrap());
@@ -50,15 +50,15 @@ fn search(server: &Server, parameters: &str) -> Conn {
     conn
 }
 
-/// Bytes that the process has read.
+/// Returns the number of bytes that the process has read.
 fn bytes_read(server: &Server) -> u64 {
     let io = std::fs::read_to_string(format!("/proc/{}/io", server.pid())).unwrap();
     let read = io.lines().find_map(|line| line.strip_prefix("rchar: ")).unwrap();
     read.parse().unwrap()
 }
 
-/// Whether the process reads the log. What asking and answering reads is less than a block.
-fn is_at_work(server: &Server) -> bool {
+/// Returns whether the process reads the log. A request and its answer read less than a block.
+fn is_reading_log(server: &Server) -> bool {
     let before = bytes_read(server);
     let until = Instant::now() + Duration::from_secs(1) * slowness();
     while Instant::now() < until {
@@ -71,8 +71,8 @@ fn is_at_work(server: &Server) -> bool {
 }
 
 #[test]
-fn there_are_only_so_many_searches_at_once() {
-    let server = with_much(Setup::new().http("max_searches = 2"), 200);
+fn max_searches_limits_concurrent_searches() {
+    let server = start_with_large_log(Setup::new().http("max_searches = 2"), 200);
     let searches = [search(&server, ""), search(&server, "&order=desc")];
     eventually("both are under way", Duration::from_secs(10), || {
         search(&server, "").receive("GET").is_ok_and(|response| response.status == 503)
@@ -81,7 +81,7 @@ fn there_are_only_so_many_searches_at_once() {
     let refused = third.receive("GET").unwrap();
     refused.refused(503, "Too many searches at once.");
     assert!(refused.retry_after() >= 1);
-    // what looks for nothing is no search
+    // A request without a selection is no search.
     for target in ["get-latest-logs?limit=3", "get-logs?limit=3&order=desc", "get-logs?limit=2&output=json"] {
         assert_eq!(server.get_with(&route(target), &ACCESS).status, 200, "{target}");
     }
@@ -95,8 +95,8 @@ fn there_are_only_so_many_searches_at_once() {
 #[test]
 fn a_search_ends_when_its_client_leaves() {
     for setup in [Setup::new(), Setup::new().tls()] {
-        let server = with_much(setup, 300);
-        // before the first byte of the answer, and when it has begun
+        let server = start_with_large_log(setup, 300);
+        // Before the first byte of the answer, and after it.
         for (pattern, begins) in [(SLOW, false), (SLOW_BETWEEN, true)] {
             let begun = bytes_read(&server);
             let mut conn = server.connect();
@@ -105,12 +105,12 @@ fn a_search_ends_when_its_client_leaves() {
             if begins {
                 assert_eq!(conn.receive_exactly(12).unwrap(), b"HTTP/1.1 200");
             }
-            eventually("it searches", Duration::from_secs(10), || is_at_work(&server));
-            // one who says nothing more may still wait for the answer of a short search
+            eventually("it searches", Duration::from_secs(10), || is_reading_log(&server));
+            // A half-closed client may still wait for the answer of a short search.
             std::thread::sleep(Duration::from_millis(1100));
-            assert!(is_at_work(&server), "the search is over too soon to show anything");
+            assert!(is_reading_log(&server), "the search is over too soon to show anything");
             drop(conn);
-            eventually("it stops", Duration::from_secs(5), || !is_at_work(&server));
+            eventually("it stops", Duration::from_secs(5), || !is_reading_log(&server));
             assert!(bytes_read(&server) < begun + 290_000_000, "it was searched to the end");
         }
         server.save("still served");
@@ -119,7 +119,7 @@ fn a_search_ends_when_its_client_leaves() {
 
 #[test]
 fn a_search_ends_with_its_stream_or_its_connection_in_http_2() {
-    let server = with_much(Setup::new().tls(), 300);
+    let server = start_with_large_log(Setup::new().tls(), 300);
     let resets = |frames: &mut Frames, stream| {
         frames.send(frames::RST_STREAM, 0, stream, &8_u32.to_be_bytes()).unwrap();
     };
@@ -132,13 +132,13 @@ fn a_search_ends_with_its_stream_or_its_connection_in_http_2() {
             if pattern == SLOW_BETWEEN {
                 assert_eq!(frames.status().unwrap(), (1, 200));
             }
-            assert!(is_at_work(&server));
+            assert!(is_reading_log(&server));
             if leaves {
                 drop(frames);
             } else {
                 resets(&mut frames, 1);
             }
-            eventually("it stops", Duration::from_secs(5), || !is_at_work(&server));
+            eventually("it stops", Duration::from_secs(5), || !is_reading_log(&server));
             assert!(bytes_read(&server) < begun + 290_000_000, "it was searched to the end");
         }
     }
@@ -146,20 +146,20 @@ fn a_search_ends_with_its_stream_or_its_connection_in_http_2() {
 
 #[test]
 fn a_search_ends_when_its_client_leaves_while_it_streams() {
-    let server = with_much(Setup::new(), 300);
+    let server = start_with_large_log(Setup::new(), 300);
     let mut conn = server.connect();
-    // all records but the last ones, and the answer is not read
+    // All records but the last ones match, and the client does not read the answer.
     conn.send("GET", &route("get-logs?contains=nowhere&output=json"), &ACCESS, b"").unwrap();
     let begun = bytes_read(&server);
     eventually("it streams", Duration::from_secs(10), || bytes_read(&server) > begun + 1_000_000);
     drop(conn);
-    eventually("it stops", Duration::from_secs(5), || !is_at_work(&server));
+    eventually("it stops", Duration::from_secs(5), || !is_reading_log(&server));
     assert!(bytes_read(&server) < begun + 200_000_000, "it was read to the end");
 }
 
 #[test]
-fn a_search_that_goes_on_is_not_overdue() {
-    let server = with_much(Setup::new().http("response_timeout = 1"), 150);
+fn a_search_that_makes_progress_does_not_time_out() {
+    let server = start_with_large_log(Setup::new().http("response_timeout = 1"), 150);
     let begun = Instant::now();
     let response = search(&server, "&output=json").receive("GET").unwrap();
     assert_eq!((response.status, response.json()), (200, json!([])));
@@ -171,7 +171,7 @@ fn a_search_that_goes_on_is_not_overdue() {
 }
 
 #[test]
-fn who_only_stopped_speaking_gets_the_answer_of_a_short_search() {
+fn a_half_closed_client_gets_the_answer_of_a_short_search() {
     let server = Setup::new().start();
     server.save("a needle");
     let mut conn = server.connect();
@@ -181,8 +181,8 @@ fn who_only_stopped_speaking_gets_the_answer_of_a_short_search() {
 }
 
 #[test]
-fn a_search_breaks_off_when_the_log_is_cleared() {
-    let server = with_much(Setup::new(), 200);
+fn a_clear_aborts_a_search() {
+    let server = start_with_large_log(Setup::new(), 200);
     let mut waiting = search(&server, "");
     let mut streaming = server.connect();
     streaming.send("GET", &route("get-logs?contains=nowhere"), &ACCESS, b"").unwrap();
@@ -191,16 +191,16 @@ fn a_search_breaks_off_when_the_log_is_cleared() {
     server.root_get("clear-logs").success();
     server.save("new");
     assert_eq!(waiting.receive("GET").unwrap().status, 503);
-    // bytes of the log as it was, and then no whole answer
+    // The answer has bytes of the old log, and is not complete.
     assert!(streaming.receive("GET").is_err());
 }
 
 #[test]
-fn a_long_search_holds_nobody_up_and_takes_no_memory() {
-    let server = with_much(Setup::new(), 200);
+fn a_long_search_delays_no_request_and_takes_little_memory() {
+    let server = start_with_large_log(Setup::new(), 200);
     let before = server.memory_now();
     let searches: Vec<Conn> = (0..16).map(|_| search(&server, "")).collect();
-    eventually("they search", Duration::from_secs(10), || is_at_work(&server));
+    eventually("they search", Duration::from_secs(10), || is_reading_log(&server));
     let mut slowest = Duration::ZERO;
     for n in 0..50 {
         let begun = Instant::now();

@@ -1,5 +1,5 @@
-//! Reading a part of the log: what is selected, in which order and form, and where a reader goes on. Held against a
-//! filter that reads the whole file by the words of the contract, without a line of the server's code.
+//! Tests of reading a part of the log: selection, order, format and cursors. They compare the
+//! server with a filter of the whole file that shares no code with the server.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -12,7 +12,7 @@ use crate::harness::{KEY, Line, ROOT, Response, Server, Setup, encode_pairs, rou
 
 const ACCESS: [(&str, &str); 2] = [("API-KEY", KEY), ("ROOT-PASS", ROOT)];
 
-/// A read with parameters in the query.
+/// Reads a route with parameters in the query.
 fn read(server: &Server, name: &str, parameters: &[(&str, &str)]) -> Response {
     let target = format!("{}?{}", route(name), encode_pairs(parameters));
     server.get_with(&target, &ACCESS)
@@ -27,7 +27,7 @@ fn messages(response: &Response) -> Vec<String> {
     objects(response).iter().map(|object| object["message"].as_str().unwrap().to_owned()).collect()
 }
 
-/// A record with the line it was read from.
+/// A record and its line.
 #[derive(Debug, Clone)]
 struct Stored {
     line: String,
@@ -38,7 +38,8 @@ struct Stored {
     message: String,
 }
 
-/// What the server calls its keys, and another one. The first has no name, so it is the begin of its digest.
+/// Returns the key field of the two keys, and an unknown one. The first key has no name, so its
+/// field is the start of its digest.
 fn key_names() -> [String; 3] {
     [sha256_hex(KEY)[..8].to_owned(), "second".to_owned(), "nobody".to_owned()]
 }
@@ -58,8 +59,9 @@ fn stored(line: &str) -> Stored {
     Stored { line: line.to_owned(), time, level, client, key, message }
 }
 
-/// A server whose log holds records of three clients, with two keys, in both forms, between lines of nobody.
-fn mixed() -> (Server, Vec<Stored>) {
+/// Starts a server whose log has records of three clients, with two keys, in both formats, between
+/// foreign lines.
+fn start_with_mixed_log() -> (Server, Vec<Stored>) {
     let server = Setup::new()
         .http("real_ip_header = \"X-Real-IP\"")
         .key("second-key", &json!({"name": "second"}))
@@ -101,7 +103,7 @@ fn mixed() -> (Server, Vec<Stored>) {
     (server, records)
 }
 
-/// Parameters, and what they mean for a record.
+/// The parameters of a selection.
 #[derive(Debug, Clone, Default)]
 struct Wanted {
     since: Option<usize>,
@@ -110,7 +112,7 @@ struct Wanted {
     contains: Vec<&'static str>,
     regex: Option<(&'static str, &'static str)>,
     client: Option<(&'static str, &'static str)>,
-    /// of [`key_names`]
+    /// One of [`key_names`].
     keys: Vec<usize>,
     limit: Option<usize>,
     descends: bool,
@@ -120,7 +122,7 @@ struct Wanted {
 fn wanted() -> impl Strategy<Value = Wanted> {
     let texts =
         vec!["needle", "\n", "\\", "\"quoted\" \\", "\t", "\u{2028}", "é", "1", "absent", "ERROR", "n"];
-    // the second says the same of a message without an expression
+    // The second means the same without a regular expression.
     let patterns = vec![("^plain", "plain"), ("(?i)NEEDLE", "needle"), (r"\\ w", "\\ w")];
     let clients =
         vec![("192.0.2.0/25", "192.0.2.7"), ("2001:db8::/32", "2001:db8::7"), ("192.0.2.130", "192.0.2.130")];
@@ -155,7 +157,7 @@ impl Wanted {
 
     fn of(&self, records: &[Stored]) -> Vec<Stored> {
         let selects = |record: &&Stored| {
-            // all in one zone, so that texts are ordered as their times are
+            // All times have one zone, so that their texts sort like the times.
             self.since.is_none_or(|index| record.time >= records[index].time)
                 && self.until.is_none_or(|index| record.time < records[index].time)
                 && self.level.is_none_or(|level| record.level >= level)
@@ -185,12 +187,12 @@ impl Wanted {
 }
 
 #[test]
-fn a_selection_is_what_a_filter_of_the_file_gives() {
-    let (server, records) = mixed();
+fn a_selection_equals_a_filter_of_the_file() {
+    let (server, records) = start_with_mixed_log();
     let seen = RefCell::new(BTreeSet::new());
     let mut runner = TestRunner::new(Config { cases: 150, failure_persistence: None, ..Config::default() });
     let outcome = runner.run(&wanted(), |wanted| {
-        // nothing but an order says nothing of which lines are records
+        // An order alone selects nothing, so foreign lines are returned too.
         prop_assume!(wanted.parameters(&records).iter().any(|(name, _)| !["limit", "order"].contains(name)));
         let name = if wanted.latest { "get-latest-logs" } else { "get-logs" };
         let parameters = wanted.parameters(&records);
@@ -206,7 +208,7 @@ fn a_selection_is_what_a_filter_of_the_file_gives() {
             "{:?}",
             pairs
         );
-        // the same from a JSON body and from a form, as objects
+        // The same parameters in a JSON body and in a form, with objects as output.
         let mut body = json!({"api_key": KEY, "root_pass": ROOT, "output": "json"});
         for (name, value) in &pairs {
             match &mut body[*name] {
@@ -238,12 +240,12 @@ fn a_selection_is_what_a_filter_of_the_file_gives() {
 }
 
 #[test]
-fn cursors_lead_through_the_log_in_both_directions() {
-    let (server, records) = mixed();
+fn cursors_page_through_the_log_in_both_directions() {
+    let (server, records) = start_with_mixed_log();
     for order in ["asc", "desc"] {
         for selection in [&[][..], &[("level", "2")], &[("contains", "needle")]] {
             for route in ["get-logs", "get-latest-logs", "download-logs"] {
-                // the newest come first there, whatever the order
+                // That route returns the newest records, whatever their order.
                 if route == "get-latest-logs" && order == "asc" {
                     continue;
                 }
@@ -264,7 +266,7 @@ fn cursors_lead_through_the_log_in_both_directions() {
                         break;
                     }
                     let last = page_objects.last().unwrap()["cursor"].as_str().unwrap().to_owned();
-                    // that of its newest record on the route that gives the newest ones
+                    // On the route of the newest records, the cursor is that of the newest one.
                     let named = if route == "get-latest-logs" {
                         page_objects[0]["cursor"].as_str().unwrap()
                     } else {
@@ -285,7 +287,7 @@ fn cursors_lead_through_the_log_in_both_directions() {
 }
 
 #[test]
-fn the_cursor_of_a_saved_record_names_what_follows_it() {
+fn the_cursor_of_a_saved_record_is_the_position_after_it() {
     let server = Setup::new().log("level", json!(1)).start();
     let save = |route_name: &str, body: Value| {
         let headers =
@@ -318,7 +320,7 @@ fn the_cursor_of_a_saved_record_names_what_follows_it() {
     for name in ["get-logs", "get-latest-logs", "download-logs"] {
         assert_eq!(read(&server, name, &[]).expect_header("moca-cursor"), four, "{name}");
     }
-    // where nothing is given, reading stopped at the end
+    // An empty page means that the end is reached.
     assert_eq!(read(&server, "get-logs", &[("contains", "absent")]).expect_header("moca-cursor"), four);
     assert_eq!(read(&server, "get-logs", &[("cursor", &four)]).expect_header("moca-cursor"), four);
 }
@@ -390,14 +392,14 @@ fn wrong_values_are_refused_and_name_the_parameter() {
         assert!(detail.starts_with("key parameter format error."), "blank ones are counted too: {detail}");
         assert_eq!(read(&server, "get-logs", &many[..100]).status, 200);
     }
-    // who may not read learns nothing of what is wrong
+    // A client without permission does not learn which parameter is invalid.
     server.get_with(&format!("{}?regex=(", route("get-logs")), &[("API-KEY", KEY)]).problem(403);
     assert_eq!(server.get_with(&route("get-logs"), &[&ACCESS[..], &[("LEVEL", "9")]].concat()).status, 200);
 }
 
 #[test]
 fn head_has_the_headers_of_get() {
-    let (server, _) = mixed();
+    let (server, _) = start_with_mixed_log();
     for name in ["get-logs", "get-latest-logs", "download-logs"] {
         for parameters in [
             &[][..],
@@ -430,7 +432,7 @@ fn head_has_the_headers_of_get() {
 }
 
 #[test]
-fn the_latest_keep_their_shape_until_another_is_asked_for() {
+fn get_latest_logs_returns_a_json_array_of_lines_by_default() {
     let server = Setup::new().start();
     for n in 0..5 {
         server.save(&format!("m{n}"));
@@ -473,7 +475,7 @@ fn a_selection_is_downloaded_whole() {
 }
 
 #[test]
-fn lines_of_nobody_are_given_where_nothing_is_selected() {
+fn foreign_lines_are_returned_only_without_a_selection() {
     let server = Setup::new().start();
     server.save("ours");
     std::fs::write(

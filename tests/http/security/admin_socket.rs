@@ -1,4 +1,5 @@
-//! The admin socket: no key and no password for whoever may speak on it, and what only it has.
+//! Tests of the admin socket: requests need no key and no password, and some routes exist only
+//! there.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -22,7 +23,7 @@ pub(crate) fn ask(server: &Server, method: &str, target: &str, body: &str) -> (u
 }
 
 #[test]
-fn the_operator_needs_no_key_and_no_password() {
+fn requests_need_no_key_and_no_password() {
     let server = Setup::new().with_admin_socket().system("maintenance_mode", json!(true)).start();
     server.wait_for_status(503);
     let (status, body) = ask(&server, "POST", &route("save-log"), r#"{"message":"by hand"}"#);
@@ -35,7 +36,7 @@ fn the_operator_needs_no_key_and_no_password() {
 }
 
 #[test]
-fn the_state_of_the_instance() {
+fn status_shows_the_state_of_the_instance() {
     let server = Setup::new().with_admin_socket().start();
     ask(&server, "POST", &route("save-log"), r#"{"message":"m"}"#);
     let (status, body) = ask(&server, "GET", "/admin/status", "");
@@ -49,7 +50,7 @@ fn the_state_of_the_instance() {
 }
 
 #[test]
-fn addresses_are_blocked_and_let_in_again() {
+fn addresses_are_blocked_and_unblocked() {
     let server = Setup::new().with_admin_socket().start();
     let blocked = || serde_json::from_str::<Value>(&ask(&server, "GET", "/admin/blocked", "").1).unwrap();
     assert_eq!(blocked(), json!([]));
@@ -63,7 +64,7 @@ fn addresses_are_blocked_and_let_in_again() {
 }
 
 #[test]
-fn over_tcp_there_is_no_admin() {
+fn admin_routes_do_not_exist_over_tcp() {
     let server = Setup::new().with_admin_socket().start();
     for target in ["/admin/status", "/admin/blocked"] {
         server.get(target).problem(404);

@@ -1,4 +1,5 @@
-//! Who asks too much or guesses keys is blocked, and stays so; loopback never is.
+//! Tests of automatic blocking: floods and unknown keys block an address permanently, except
+//! loopback.
 
 use std::time::Duration;
 
@@ -14,11 +15,11 @@ fn from(server: &Server, address: &str, target: &str) -> Response {
     server.get_with(target, &[("X-Real-IP", address)])
 }
 
-/// As many requests as fit, on one connection, until one is refused as blocked.
+/// Sends requests on one connection until one is refused as blocked. Returns whether one was.
 fn flood(server: &Server, address: &str, target: &str, limit: usize) -> bool {
     let mut conn = server.connect();
     for _ in 0..limit {
-        // a server that closes on a blocked client has said enough
+        // The server may also close the connection of a blocked client.
         let Ok(response) = conn.try_request("GET", target, &[("X-Real-IP", address)], b"") else {
             conn = server.connect();
             continue;
@@ -31,7 +32,7 @@ fn flood(server: &Server, address: &str, target: &str, limit: usize) -> bool {
 }
 
 #[test]
-fn more_requests_a_second_than_allowed_block_the_address() {
+fn more_than_dos_detect_requests_in_a_second_block_the_address() {
     let server = Setup::new().posed().system("dos_detect", json!(20)).start();
     assert!(flood(&server, FLOODER, "/status", 300), "never blocked");
     from(&server, FLOODER, "/status").refused(403, BLOCKED);
@@ -41,7 +42,7 @@ fn more_requests_a_second_than_allowed_block_the_address() {
 }
 
 #[test]
-fn every_request_is_counted_also_the_refused_ones() {
+fn refused_requests_count_too() {
     let server = Setup::new().posed().system("dos_detect", json!(20)).start();
     assert!(flood(&server, "203.0.113.1", "/nothing", 300), "unknown routes are not counted");
     let no_key = route("save-log");
@@ -49,7 +50,7 @@ fn every_request_is_counted_also_the_refused_ones() {
 }
 
 #[test]
-fn who_stays_below_is_never_blocked() {
+fn a_client_below_the_limit_is_never_blocked() {
     let server = Setup::new().posed().system("dos_detect", json!(50)).start();
     for _ in 0..3 {
         for _ in 0..20 {
@@ -100,7 +101,7 @@ fn unknown_keys_block_the_address_when_configured() {
     for _ in 0..3 {
         from(&server, FLOODER, &guess).unauthorized("Unknown API-KEY.");
     }
-    // the third may be the last one allowed or the first one too many
+    // The third request may be the last allowed or the first refused one.
     from(&server, FLOODER, &guess);
     from(&server, FLOODER, &guess).refused(403, BLOCKED);
     let right = format!("{}?api_key={KEY}&message=m", route("save-log"));
@@ -111,7 +112,7 @@ fn unknown_keys_block_the_address_when_configured() {
 }
 
 #[test]
-fn unknown_keys_block_nobody_by_default() {
+fn unknown_keys_do_not_block_by_default() {
     let absent = Setup::new().posed().start();
     let zero = Setup::new().posed().system("block_ip_when_received_invalid_system_auth", json!(0)).start();
     for server in [absent, zero] {
@@ -124,7 +125,7 @@ fn unknown_keys_block_nobody_by_default() {
 }
 
 #[test]
-fn a_limit_that_changes_applies_at_once() {
+fn a_changed_limit_applies_at_once() {
     let server = Setup::new().posed().system("dos_detect", json!(100_000)).start();
     assert!(!flood(&server, FLOODER, "/status", 100));
     server.set("system.json", "/dos_detect", json!(10));

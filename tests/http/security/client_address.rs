@@ -1,8 +1,8 @@
-//! Whose word about the client's address is believed.
+//! Tests of the client's address: which headers of which peers count.
 
 use crate::harness::{KEY, Setup, route};
 
-/// The client that stands in the line of a request with these headers.
+/// Checks the client in the line of a request, for each set of headers.
 fn client_of(setup: Setup, cases: &[(&[(&str, &str)], &str)]) {
     let server = setup.start();
     for (headers, expected) in cases {
@@ -12,7 +12,7 @@ fn client_of(setup: Setup, cases: &[(&[(&str, &str)], &str)]) {
 }
 
 #[test]
-fn no_header_is_believed_unless_configured() {
+fn headers_count_only_when_configured() {
     let forwarded = ("Forwarded", "for=203.0.113.7;secret=s");
     let cases: [(&[(&str, &str)], &str); 4] = [
         (&[], "127.0.0.1"),
@@ -24,7 +24,7 @@ fn no_header_is_believed_unless_configured() {
 }
 
 #[test]
-fn the_real_ip_header_is_believed_where_configured() {
+fn the_configured_real_ip_header_counts() {
     let cases: [(&[(&str, &str)], &str); 8] = [
         (&[("X-Real-IP", "203.0.113.7")], "203.0.113.7"),
         (&[("x-real-ip", "2001:db8::7")], "2001:db8::7"),
@@ -39,7 +39,7 @@ fn the_real_ip_header_is_believed_where_configured() {
 }
 
 #[test]
-fn the_list_of_forwarders_is_counted_from_the_right() {
+fn proxies_count_counts_from_the_right() {
     let name = "X-Forwarded-For";
     let cases: [(&[(&str, &str)], &str); 6] = [
         (&[(name, "192.0.2.1, 203.0.113.7, 198.51.100.1")], "203.0.113.7"),
@@ -53,7 +53,7 @@ fn the_list_of_forwarders_is_counted_from_the_right() {
 }
 
 #[test]
-fn the_header_of_forwarders_can_be_named() {
+fn forwarded_for_header_names_the_header() {
     let cases: [(&[(&str, &str)], &str); 2] = [
         (&[("X-Client", "192.0.2.1, 203.0.113.7")], "203.0.113.7"),
         (&[("X-Forwarded-For", "203.0.113.7")], "127.0.0.1"),
@@ -75,7 +75,7 @@ fn the_forwarded_header_needs_the_secret() {
 }
 
 #[test]
-fn only_trusted_peers_are_believed() {
+fn only_headers_of_trusted_proxies_count() {
     let posing: [(&[(&str, &str)], &str); 1] = [(&[("X-Real-IP", "203.0.113.7")], "203.0.113.7")];
     client_of(Setup::new().posed().http("trusted_proxies = [\"127.0.0.0/8\"]"), &posing);
     let ignored: [(&[(&str, &str)], &str); 1] = [(&[("X-Real-IP", "203.0.113.7")], "127.0.0.1")];

@@ -1,4 +1,4 @@
-//! Keys: who is known, online, in the right place, with the right headers and arguments.
+//! Tests of keys: known, online, with the right address, path, headers and arguments.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ fn save(server: &Server, key: &str, headers: &[(&str, &str)]) -> Response {
 }
 
 #[test]
-fn a_key_must_be_given_and_known() {
+fn missing_and_unknown_keys_are_refused() {
     let server = Setup::new().start();
     let target = format!("{}?message=m", route("save-log"));
     server.get(&target).unauthorized("Missing API-KEY.");
@@ -30,7 +30,7 @@ fn a_key_must_be_given_and_known() {
 }
 
 #[test]
-fn an_unknown_key_is_nowhere_repeated() {
+fn an_unknown_key_is_never_repeated() {
     let secret = "this-is-somebody's-secret";
     let server = Setup::new().server("access_log", json!(true)).start();
     let response = save(&server, secret, &[]);
@@ -48,7 +48,7 @@ fn an_unknown_key_is_nowhere_repeated() {
 }
 
 #[test]
-fn a_key_is_on_only_when_it_says_so() {
+fn a_key_is_offline_by_default() {
     let keys = json!([
         {"key": "on", "status": true},
         {"key": "off", "status": false},
@@ -61,7 +61,7 @@ fn a_key_is_on_only_when_it_says_so() {
 }
 
 #[test]
-fn a_key_may_stand_as_its_hash() {
+fn a_key_may_be_configured_as_its_hash() {
     let server = Setup::new()
         .keys(json!([{"key": format!("sha256:{}", sha256_hex("hidden")), "status": true}]))
         .start();
@@ -106,7 +106,7 @@ fn allowed_path_ends_at_segments() {
 }
 
 #[test]
-fn allowed_path_cannot_be_dodged_by_writing_the_path_otherwise() {
+fn other_spellings_of_a_path_do_not_bypass_allowed_path() {
     let server = Setup::new().key("writer", &json!({"allowed_path": ["/moca-file-log/save-log"]})).start();
     for path in [
         "/moca-file-log/save%2Dlogs",
@@ -164,7 +164,7 @@ fn required_headers_must_match_exactly() {
 }
 
 #[test]
-fn required_arguments_may_come_from_any_source() {
+fn required_arguments_count_from_every_source() {
     let server = Setup::new().key("k", &json!({"required": {"args": {"app": "one", "n": 1}}})).start();
     let target = route("save-log");
     server.get(&format!("{target}?api_key=k&message=m&app=one&n=1")).success();
@@ -185,7 +185,7 @@ fn required_arguments_may_come_from_any_source() {
 }
 
 #[test]
-fn a_delay_holds_accepted_requests_only() {
+fn delay_delays_accepted_requests_only() {
     let server = Setup::new()
         .key("slow", &json!({"delay": 0.4}))
         .key("refused", &json!({"delay": 5, "status": false}))
@@ -199,7 +199,7 @@ fn a_delay_holds_accepted_requests_only() {
 }
 
 #[test]
-fn a_delay_holds_nobody_else() {
+fn a_delayed_request_does_not_delay_others() {
     let server = Setup::new().key("slow", &json!({"delay": 3})).start();
     let mut waiting: Vec<_> = (0..8)
         .map(|_| {
@@ -217,8 +217,8 @@ fn a_delay_holds_nobody_else() {
 }
 
 #[test]
-fn the_checks_of_a_key_have_their_order() {
-    // each key breaks one rule and all later ones: the earliest refusal is the answer
+fn the_checks_of_a_key_run_in_order() {
+    // Each key breaks one rule and all later ones. The first refusal is the answer.
     let server = Setup::new()
         .posed()
         .key(

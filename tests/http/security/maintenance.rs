@@ -1,4 +1,5 @@
-//! Maintenance: by signal or by file, for everyone but the whitelist, and kept over a restart.
+//! Tests of maintenance: by signal or by file, for all clients outside the whitelist, kept over a
+//! restart.
 
 use std::time::Duration;
 
@@ -9,12 +10,12 @@ use crate::harness::{KEY, Server, Setup, eventually, route};
 
 const TEXT: &str = "MocaSystem is currently undergoing maintenance.";
 
-fn says_maintenance(server: &Server) -> bool {
+fn has_maintenance_status(server: &Server) -> bool {
     server.status_text().to_lowercase().contains("maintenance")
 }
 
 #[test]
-fn signals_turn_it_on_and_off() {
+fn signals_switch_it_on_and_off() {
     let server = Setup::new().start();
     server.save("before");
     server.signal(Signal::SIGUSR1);
@@ -25,7 +26,7 @@ fn signals_turn_it_on_and_off() {
         response.refused(503, TEXT);
         assert!(response.retry_after() > 0, "{response:?}");
     }
-    eventually("STATUS says maintenance", Duration::from_secs(2), || says_maintenance(&server));
+    eventually("STATUS says maintenance", Duration::from_secs(2), || has_maintenance_status(&server));
     server.signal(Signal::SIGUSR1);
     std::thread::sleep(Duration::from_millis(50));
     server.get("/status").refused(503, TEXT);
@@ -36,13 +37,13 @@ fn signals_turn_it_on_and_off() {
 }
 
 #[test]
-fn it_is_kept_over_restart_and_crash() {
+fn it_survives_restart_and_crash() {
     let mut server = Setup::new().start();
     server.signal(Signal::SIGUSR1);
     server.wait_for_status(503);
     server.restart();
     server.get("/status").refused(503, TEXT);
-    eventually("STATUS says maintenance", Duration::from_secs(2), || says_maintenance(&server));
+    eventually("STATUS says maintenance", Duration::from_secs(2), || has_maintenance_status(&server));
     server.kill9();
     server.start_again();
     server.get("/status").refused(503, TEXT);
@@ -50,7 +51,7 @@ fn it_is_kept_over_restart_and_crash() {
     server.wait_for_status(200);
     server.restart();
     assert_eq!(server.get("/status").status, 200);
-    assert!(!says_maintenance(&server), "{}", server.status_text());
+    assert!(!has_maintenance_status(&server), "{}", server.status_text());
 }
 
 #[test]
@@ -74,25 +75,25 @@ fn the_whitelist_is_served() {
 }
 
 #[test]
-fn the_file_turns_it_on_and_off_live() {
+fn the_file_switches_it_on_and_off_at_a_reload() {
     let server = Setup::new().start();
     server.set("system.json", "/maintenance_mode", json!(true));
     server.wait_for_status(503);
-    eventually("STATUS says maintenance", Duration::from_secs(2), || says_maintenance(&server));
+    eventually("STATUS says maintenance", Duration::from_secs(2), || has_maintenance_status(&server));
     server.set("system.json", "/maintenance_mode", json!(false));
     server.wait_for_status(200);
     server.assert_alive();
 }
 
 #[test]
-fn either_of_file_and_signal_is_enough() {
+fn the_file_or_a_signal_is_enough() {
     let server = Setup::new().system("maintenance_mode", json!(true)).start();
     server.get("/status").refused(503, TEXT);
     server.signal(Signal::SIGUSR2);
     std::thread::sleep(Duration::from_millis(150));
     server.get("/status").refused(503, TEXT);
     server.signal(Signal::SIGUSR1);
-    // the signal has no answer: STATUS of the next change shows that it was handled
+    // A signal has no answer. The STATUS of the next change shows that it was handled.
     std::thread::sleep(Duration::from_millis(150));
     server.set("system.json", "/maintenance_mode", json!(false));
     std::thread::sleep(Duration::from_millis(1200));
@@ -102,7 +103,7 @@ fn either_of_file_and_signal_is_enough() {
 }
 
 #[test]
-fn preflights_wait_as_well() {
+fn preflights_are_refused_too() {
     let server = Setup::new().system("maintenance_mode", json!(true)).start();
     server.request("OPTIONS", &route("save-log"), &[], b"").refused(503, TEXT);
 }

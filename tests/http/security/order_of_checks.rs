@@ -1,4 +1,5 @@
-//! The checks before the key, and the order of all of them: the earliest refusal is the answer, and it costs nothing.
+//! Tests of the checks before the key, and of the order of all checks: the first refusal is the
+//! answer.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ const MAINTENANCE: &str = "MocaSystem is currently undergoing maintenance.";
 const HEADER: &str = "Missing required header, your request was blocked.";
 
 #[test]
-fn blocked_addresses_and_networks_get_nothing() {
+fn blocked_addresses_and_networks_are_refused() {
     let server =
         Setup::new().posed().blacklist(json!(["203.0.113.7", "198.51.100.0/24", "2001:db8::/32"])).start();
     for address in ["203.0.113.7", "::ffff:203.0.113.7", "198.51.100.1", "2001:db8::1"] {
@@ -26,7 +27,7 @@ fn blocked_addresses_and_networks_get_nothing() {
 }
 
 #[test]
-fn forced_headers_must_be_there() {
+fn forced_headers_are_required() {
     let server = Setup::new().system("force_headers", json!({"X-App": "One", "X-Any": null})).start();
     let target = format!("{}?api_key={KEY}&message=m", route("save-log"));
     server.get_with(&target, &[("X-App", "One"), ("X-Any", "whatever")]).success();
@@ -44,7 +45,7 @@ fn forced_headers_must_be_there() {
 }
 
 #[test]
-fn a_forced_referer_must_be_there_and_allowed() {
+fn a_forced_referer_must_be_present_and_allowed() {
     let referer = json!({"force": true, "allowed_referer": ["http://localhost", "https://app.example:8443"]});
     let server = Setup::new().system("referer", referer).start();
     let target = format!("{}?api_key={KEY}&message=m", route("save-log"));
@@ -82,14 +83,14 @@ fn an_unforced_referer_may_be_absent_but_not_wrong() {
 }
 
 #[test]
-fn any_referer_where_a_star_allows_it() {
+fn a_star_allows_any_referer() {
     let server = Setup::new().system("referer", json!({"force": true, "allowed_referer": ["*"]})).start();
     let target = format!("{}?api_key={KEY}&message=m", route("save-log"));
     server.get_with(&target, &[("Referer", "http://anything.example/")]).success();
     server.get(&target).refused(403, "Missing referer.");
 }
 
-/// One server breaks everything; each step repairs the earliest rule that is broken.
+/// The first request breaks every rule. Each step fixes the first broken rule.
 #[test]
 fn the_earliest_refusal_is_the_answer() {
     let server = Setup::new()
@@ -151,7 +152,7 @@ fn a_refused_caller_is_answered_before_the_body_is_sent() {
         conn.receive("POST").unwrap().unauthorized("Unknown API-KEY.");
         assert!(started.elapsed() < Duration::from_secs(2), "waited for the body");
     }
-    // nothing of the unread body may be taken for a next request
+    // The unread body must not become the next request.
     let mut conn = server.connect();
     conn.send("POST", &route("save-log"), &[huge, ("API-KEY", "unknown")], b"").unwrap();
     conn.receive("POST").unwrap().problem(401);
@@ -166,13 +167,13 @@ fn a_refused_caller_is_answered_before_the_body_is_sent() {
 }
 
 #[test]
-fn nobody_is_asked_to_send_a_body_that_is_refused_anyway() {
+fn a_refused_request_gets_no_100_continue() {
     let server = Setup::new().start();
     let expect = ("Expect", "100-continue");
     let mut conn = server.connect();
     conn.send("POST", &route("save-log"), &[expect, ("Content-Length", "5000"), ("API-KEY", "no")], b"")
         .unwrap();
-    // an interim answer would have asked for the body
+    // A 100 (Continue) would have asked for the body.
     let first_line = conn.read_line().unwrap();
     assert!(first_line.starts_with("HTTP/1.1 401"), "{first_line}");
     let mut conn = server.connect();
@@ -200,7 +201,7 @@ fn the_key_comes_before_the_size_of_the_body() {
 }
 
 #[test]
-fn status_is_checked_like_every_address_but_needs_no_key() {
+fn status_checks_addresses_and_headers_but_no_key() {
     let server = Setup::new().posed().blacklist(json!(["203.0.113.7"])).start();
     server.get_with("/status", &[("X-Real-IP", "203.0.113.7")]).refused(403, BLOCKED);
     assert_eq!(server.get("/status").status, 200);

@@ -1,4 +1,5 @@
-//! Real nginx in front of the real server: whose address counts under each setting, and what a client can talk it into.
+//! Tests with the real nginx in front of the server: which address counts under each setting,
+//! whatever headers the client sends.
 
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -8,12 +9,12 @@ use serde_json::json;
 
 use crate::harness::{Conn, KEY, Response, Server, Setup, cannot_run, free_port, route};
 
-/// Where the client of these tests speaks from, where the outer one of two proxies does, and somebody it wants to be.
+/// The address of the client, the address of the outer of two proxies, and a forged address.
 const CLIENT: &str = "127.0.0.5";
 const PROXY: &str = "127.0.0.9";
 const VICTIM: &str = "203.0.113.7";
 
-/// What a client adds that wants to be somebody else.
+/// The headers of a client that forges its address.
 const SPOOFED: [(&str, &str); 3] = [
     ("X-Forwarded-For", VICTIM),
     ("X-Real-IP", VICTIM),
@@ -24,7 +25,7 @@ const APPENDS: &str = "proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_f
 const REPLACES: &str = "proxy_set_header X-Real-IP $remote_addr;";
 const FORWARDS: &str = r#"proxy_set_header Forwarded "$http_forwarded, $element;secret=between-us";"#;
 
-/// One nginx process; ends with the value.
+/// One nginx process, ended on drop.
 struct Nginx {
     child: Child,
     port: u16,
@@ -32,7 +33,8 @@ struct Nginx {
 }
 
 impl Nginx {
-    /// In front of `upstream`, with these directives beside `proxy_pass`. `None`, with a word, where there is no nginx.
+    /// Starts nginx in front of `upstream`, with these directives next to `proxy_pass`. Returns
+    /// `None` and notes it when nginx is missing.
     fn before(upstream: u16, directives: &str) -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
         let port = free_port();
@@ -40,7 +42,8 @@ impl Nginx {
         let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
             .map(|kind| format!("{kind}_temp_path {}/{kind};\n", dir.path().display()))
             .concat();
-        // One process, so that its end is the end. The map gives an element of Forwarded its quotes (RFC 7239).
+        // One process, so that its end ends nginx. The map quotes the elements of Forwarded (RFC
+        // 7239).
         let config = format!(
             r#"daemon off; master_process off; pid {dir}/pid; error_log stderr warn;
             events {{}}
@@ -86,7 +89,7 @@ impl Nginx {
         SocketAddr::new(here, self.port)
     }
 
-    /// A record, saved through this proxy by a client at `source`.
+    /// Saves a record through this proxy from the address `source`.
     fn save(&self, source: &str, headers: &[(&str, &str)]) -> Response {
         let source: IpAddr = source.parse().unwrap();
         let mut conn = Conn::open_from(source, self.address(source)).unwrap();
@@ -94,7 +97,7 @@ impl Nginx {
         conn.request("GET", &format!("{}?message=m", route("save-log")), &headers, b"")
     }
 
-    /// The client that the record's line names, with and without headers that claim otherwise.
+    /// Returns the client in the record's line, the same with and without forged headers.
     fn names(&self, server: &Server, source: &str) -> String {
         self.save(source, &[]).success();
         let honest = server.parsed().pop().unwrap().client;
@@ -112,7 +115,7 @@ impl Drop for Nginx {
     }
 }
 
-/// The client in the line of a request through one nginx with these directives.
+/// Returns the client in the line of a request through one nginx with these directives.
 fn through_one(setup: Setup, directives: &str) -> Option<String> {
     let server = setup.start();
     let nginx = Nginx::before(server.address().port(), directives)?;
@@ -126,13 +129,13 @@ fn without_an_option_the_proxy_is_the_client() {
 }
 
 #[test]
-fn one_proxy_that_appends_is_counted() {
+fn one_appending_proxy_is_counted() {
     let Some(client) = through_one(Setup::new().http("proxies_count = 1"), APPENDS) else { return };
     assert_eq!(client, CLIENT);
 }
 
 #[test]
-fn the_header_that_is_counted_in_can_have_any_name() {
+fn forwarded_for_header_may_have_any_name() {
     let setup = Setup::new().http("proxies_count = 1\nforwarded_for_header = \"X-Way\"");
     let Some(client) = through_one(setup, "proxy_set_header X-Way \"$http_x_way, $remote_addr\";") else {
         return;
@@ -141,7 +144,7 @@ fn the_header_that_is_counted_in_can_have_any_name() {
 }
 
 #[test]
-fn two_proxies_that_append_are_counted() {
+fn two_appending_proxies_are_counted() {
     for (count, expected) in [(1, PROXY), (2, CLIENT)] {
         let server = Setup::new().http(&format!("proxies_count = {count}")).start();
         let Some(inner) = Nginx::before(server.address().port(), APPENDS) else { return };
@@ -149,7 +152,8 @@ fn two_proxies_that_append_are_counted() {
             return;
         };
         assert_eq!(outer.names(&server, CLIENT), expected, "proxies_count = {count}");
-        // Past the outer one there are fewer entries than proxies: nobody's word counts.
+        // A request that bypasses the outer proxy has fewer entries than proxies, so no entry
+        // counts.
         inner.save(CLIENT, &[]).success();
         let past = server.parsed().pop().unwrap().client;
         assert_eq!(past, if count == 1 { CLIENT } else { "127.0.0.1" });
@@ -157,25 +161,25 @@ fn two_proxies_that_append_are_counted() {
 }
 
 #[test]
-fn a_proxy_that_replaces_the_real_ip_header_is_believed() {
+fn the_real_ip_header_that_a_proxy_replaces_counts() {
     let Some(client) = through_one(Setup::new().posed(), REPLACES) else { return };
     assert_eq!(client, CLIENT);
 }
 
 #[test]
-fn forwarded_counts_where_the_secret_stands() {
+fn forwarded_counts_with_the_secret() {
     let secret = || Setup::new().http("forwarded_secret = \"between-us\"");
     let Some(client) = through_one(secret(), FORWARDS) else { return };
     assert_eq!(client, CLIENT);
-    // an element of a proxy that knows another secret
+    // An element of a proxy with another secret.
     let other = FORWARDS.replace("between-us", "between-others");
     assert_eq!(through_one(secret(), &other).unwrap(), "127.0.0.1");
-    // headers of the other options mean nothing then
+    // The headers of the other options do not count then.
     assert_eq!(through_one(secret(), &format!("{APPENDS} {REPLACES}")).unwrap(), "127.0.0.1");
 }
 
 #[test]
-fn what_stands_before_the_proxys_element_can_not_swallow_it() {
+fn text_of_the_client_cannot_hide_the_element_of_the_proxy() {
     let server = Setup::new().http("forwarded_secret = \"between-us\"").start();
     let Some(nginx) = Nginx::before(server.address().port(), FORWARDS) else { return };
     for attack in [
@@ -193,7 +197,7 @@ fn what_stands_before_the_proxys_element_can_not_swallow_it() {
 }
 
 #[test]
-fn only_the_proxies_on_the_list_are_believed() {
+fn only_proxies_in_trusted_proxies_count() {
     let ways = [
         ("proxies_count = 1", APPENDS),
         ("real_ip_header = \"X-Real-IP\"", REPLACES),
@@ -211,7 +215,7 @@ fn only_the_proxies_on_the_list_are_believed() {
             let Some(client) = through_one(setup, &directives) else { return };
             assert_eq!(client, expected, "{option}, trusted_proxies = {trusted}, the proxy at {own_address}");
         }
-        // past the proxy
+        // Bypassing the proxy.
         let server = Setup::new().http(option).http("trusted_proxies = [\"127.0.0.9\"]").start();
         let mut conn = Conn::open_from(CLIENT.parse().unwrap(), server.address()).unwrap();
         let own_way = [("API-KEY", KEY), ("X-Forwarded-For", VICTIM), ("X-Real-IP", VICTIM)];
@@ -223,7 +227,7 @@ fn only_the_proxies_on_the_list_are_believed() {
 }
 
 #[test]
-fn clients_of_ipv6_have_their_address() {
+fn ipv6_clients_have_their_own_address() {
     if TcpListener::bind("[::1]:0").is_err() {
         return cannot_run("there is no IPv6");
     }
@@ -241,7 +245,7 @@ fn clients_of_ipv6_have_their_address() {
 }
 
 #[test]
-fn rules_judge_the_client_behind_the_proxy() {
+fn rules_apply_to_the_client_behind_the_proxy() {
     let server = Setup::new()
         .http("proxies_count = 1")
         .keys(json!([{"key": KEY, "status": true, "ip": ["127.0.0.5", "127.0.0.6"], "rate": "100/hour",
@@ -259,7 +263,7 @@ fn rules_judge_the_client_behind_the_proxy() {
     nginx
         .save("127.0.0.7", &[("X-Forwarded-For", CLIENT)])
         .refused(403, "Your API-KEY can't use from this ip address. (127.0.0.7)");
-    // the proxy itself is nobody's client
+    // The proxy itself is not counted as a client.
     server
         .get_with(&format!("{}?message=m", route("save-log")), &[("API-KEY", KEY)])
         .refused(403, "Your API-KEY can't use from this ip address. (127.0.0.1)");

@@ -1,4 +1,4 @@
-//! Rate limits: never more than N in a window, no longer refused than the window lasts, and told so.
+//! Tests of rate limits: at most N requests in a window, no refusal after its end, and the headers.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ fn save(server: &Server, key: &str, address: &str) -> Response {
     server.get_with(&format!("{}?message=m", route("save-log")), &headers)
 }
 
-/// The number behind `;r=` or the like.
+/// Returns the number of a parameter such as `;r=`.
 fn parameter(header: &str, name: &str) -> u64 {
     let first = header.split(',').next().unwrap();
     let value = first.split(';').find_map(|part| part.trim().strip_prefix(name)?.strip_prefix('='));
@@ -25,12 +25,12 @@ fn is_limited(response: &Response, longest_wait: u64) {
 }
 
 #[test]
-fn a_key_has_its_rate() {
+fn a_key_has_its_own_limit() {
     let server = Setup::new().posed().key("k", &json!({"rate": "3 per minute"})).start();
     for address in ["192.0.2.1", "192.0.2.2", "192.0.2.1"] {
         save(&server, "k", address).success();
     }
-    // the limit is the key's, whoever uses it
+    // The limit belongs to the key and counts all clients.
     is_limited(&save(&server, "k", "192.0.2.1"), 60);
     is_limited(&save(&server, "k", "192.0.2.3"), 60);
     server.save("another key is not concerned");
@@ -38,7 +38,7 @@ fn a_key_has_its_rate() {
 }
 
 #[test]
-fn answers_tell_what_is_left() {
+fn answers_have_the_ratelimit_headers() {
     let server = Setup::new().key("k", &json!({"rate": "2/minute; 100/hour"})).start();
     let first = save(&server, "k", "");
     first.success();
@@ -61,13 +61,13 @@ fn a_refused_hit_never_extends_the_window() {
     save(&server, "k", "").success();
     save(&server, "k", "").success();
     is_limited(&save(&server, "k", ""), 1);
-    // steady traffic above the limit must not be refused for ever
+    // Steady traffic above the limit must not be refused permanently.
     eventually("accepted again", Duration::from_secs(2), || save(&server, "k", "").status == 200);
     assert!(first_hit.elapsed() >= Duration::from_millis(950), "more than two in a second");
 }
 
 #[test]
-fn never_more_than_n_in_a_window() {
+fn at_most_n_requests_are_accepted_in_a_window() {
     let server = Setup::new().key("k", &json!({"rate": "5/second"})).start();
     let mut conn = server.connect();
     let target = format!("{}?api_key=k&message=m", route("save-log"));
@@ -80,12 +80,12 @@ fn never_more_than_n_in_a_window() {
         }
         std::thread::sleep(Duration::from_millis(4));
     }
-    // windows of one second from a first hit: three begin in this time
+    // Windows of one second from a first hit: three begin in this time.
     assert!((10..=15).contains(&accepted.len()), "{} accepted", accepted.len());
 }
 
 #[test]
-fn a_path_has_its_own_rate_for_each_client() {
+fn a_path_has_its_own_limit_for_each_client() {
     let options = json!({"allowed_path": ["/moca-file-log/save-log:2/minute", "/moca-file-log/save-logs"]});
     let server = Setup::new().posed().key("k", &options).start();
     for address in ["192.0.2.1", "192.0.2.2"] {
@@ -93,7 +93,7 @@ fn a_path_has_its_own_rate_for_each_client() {
         save(&server, "k", address).success();
         is_limited(&save(&server, "k", address), 60);
     }
-    // both forms of the URL are the same path
+    // Both forms of the URL are the same path.
     let long = "/moca-file-log/sample1/save-log?message=m";
     is_limited(&server.get_with(long, &[("API-KEY", "k"), ("X-Real-IP", "192.0.2.1")]), 60);
     let headers = [("API-KEY", "k"), ("X-Real-IP", "192.0.2.1")];
@@ -103,7 +103,7 @@ fn a_path_has_its_own_rate_for_each_client() {
 }
 
 #[test]
-fn a_request_refused_earlier_spends_nothing() {
+fn a_request_refused_by_an_earlier_check_does_not_count() {
     let options = json!({
         "rate": "2/minute",
         "ip": ["192.0.2.1"],
@@ -126,7 +126,7 @@ fn a_request_refused_earlier_spends_nothing() {
 }
 
 #[test]
-fn every_form_of_the_grammar_is_understood() {
+fn every_form_of_the_grammar_is_accepted() {
     let mut setup = Setup::new();
     let rates = [
         "1 per minute",
@@ -157,7 +157,7 @@ fn every_form_of_the_grammar_is_understood() {
 }
 
 #[test]
-fn a_rate_that_nobody_understands_refuses_the_start() {
+fn a_malformed_rate_refuses_the_start() {
     for rate in ["", "10", "3/week", "1.5/second", "1/second;", "-1/second", "often"] {
         let stderr = Setup::new().key("k", &json!({"rate": rate})).start_refused();
         assert!(stderr.contains("api_key.json"), "{rate:?}: {stderr}");

@@ -1,10 +1,10 @@
-//! The root password: what opens the root routes, and how often one may guess.
+//! Tests of the root password: its sources, and the limit of wrong attempts.
 
 use serde_json::{Value, json};
 
 use crate::harness::{KEY, ROOT, Response, Server, Setup, route};
 
-/// Argon2id of `root-pass`, with costs that suit a test.
+/// The Argon2id hash of `root-pass`, with low costs.
 const ROOT_ARGON2ID: &str =
     "$argon2id$v=19$m=256,t=1,p=1$MDEyMzQ1Njc4OWFiY2RlZg$VVyY3F6rHPVpZ44rOAzPxdtG5beoW+ZnK/uGDJWJSJc";
 
@@ -14,7 +14,7 @@ fn details(server: &Server, address: &str, password: &str) -> Response {
 }
 
 #[test]
-fn only_the_right_password_opens() {
+fn only_the_right_password_opens_the_root_routes() {
     let server = Setup::new().start();
     assert_eq!(details(&server, "", ROOT).status, 200);
     for wrong in ["wrong", "root-pas", "root-passs", "ROOT-PASS", "null"] {
@@ -23,7 +23,7 @@ fn only_the_right_password_opens() {
 }
 
 #[test]
-fn it_comes_from_every_source() {
+fn the_password_counts_from_every_source() {
     let server = Setup::new().start();
     let target = route("details");
     assert_eq!(server.get(&format!("{target}?api_key={KEY}&root_pass={ROOT}")).status, 200);
@@ -35,7 +35,7 @@ fn it_comes_from_every_source() {
 }
 
 #[test]
-fn it_may_stand_as_its_argon2id_hash() {
+fn it_may_be_configured_as_its_argon2id_hash() {
     let server = Setup::new().system("root_pass", json!(ROOT_ARGON2ID)).start();
     assert_eq!(details(&server, "", ROOT).status, 200);
     details(&server, "", "wrong").refused(403, "Invalid root password.");
@@ -43,7 +43,7 @@ fn it_may_stand_as_its_argon2id_hash() {
 }
 
 #[test]
-fn a_missing_password_closes_the_door() {
+fn no_configured_password_closes_the_root_routes() {
     let absent = Setup::new().without_system("root_pass");
     let null = Setup::new().system("root_pass", Value::Null);
     let empty = Setup::new().system("root_pass", json!(""));
@@ -61,7 +61,7 @@ fn a_missing_password_closes_the_door() {
 }
 
 #[test]
-fn ten_wrong_ones_a_minute_and_no_more() {
+fn ten_wrong_passwords_a_minute_are_the_limit() {
     let server = Setup::new().posed().start();
     for _ in 0..10 {
         details(&server, "192.0.2.1", "wrong").refused(403, "Invalid root password.");
@@ -69,14 +69,14 @@ fn ten_wrong_ones_a_minute_and_no_more() {
     let response = details(&server, "192.0.2.1", "wrong");
     response.refused(429, "Too many requests.");
     assert!((1..=60).contains(&response.retry_after()), "{response:?}");
-    // or the limit would tell which guess was right
+    // Otherwise the limit would reveal which password was right.
     details(&server, "192.0.2.1", ROOT).problem(429);
     assert_eq!(details(&server, "192.0.2.2", ROOT).status, 200, "another address is not concerned");
     server.save("saving is not concerned");
 }
 
 #[test]
-fn right_ones_are_not_counted() {
+fn right_passwords_are_not_counted() {
     let server = Setup::new().posed().start();
     for _ in 0..30 {
         assert_eq!(details(&server, "192.0.2.1", ROOT).status, 200);

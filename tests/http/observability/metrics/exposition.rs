@@ -1,17 +1,17 @@
-//! A strict reader of the text format of Prometheus (version 0.0.4): it owes nothing to the code that writes it, and
-//! panics on what a scraper might put up with.
+//! A strict parser of the Prometheus text format (version 0.0.4). It shares no code with the
+//! server, and panics also on mistakes that a scraper tolerates.
 
 use std::collections::{BTreeMap, HashSet};
 
 use crate::harness::Response;
 
-/// Names and values of a sample's labels.
+/// Names and values of the labels of a sample.
 pub(crate) type Labels = Vec<(String, String)>;
 
-/// What a page says.
+/// A parsed page of metrics.
 #[derive(Debug)]
 pub(crate) struct Exposition {
-    /// what kind each metric is
+    /// The type of each metric.
     pub(crate) kinds: BTreeMap<String, String>,
     samples: Vec<(String, Labels, f64)>,
 }
@@ -69,27 +69,27 @@ impl Exposition {
         assert!(self.value(&format!("{name}_sum")) >= 0.0);
     }
 
-    /// All samples of this name.
+    /// Returns all samples of this name.
     pub(crate) fn all(&self, name: &str) -> Vec<(Labels, f64)> {
         let of_name = self.samples.iter().filter(|(sample, ..)| sample == name);
         of_name.map(|(_, labels, value)| (labels.clone(), *value)).collect()
     }
 
-    /// The only sample of this name.
+    /// Returns the only sample of this name.
     pub(crate) fn value(&self, name: &str) -> f64 {
         let found = self.all(name);
         assert!(found.len() == 1 && found[0].0.is_empty(), "{name}: {found:?}");
         found[0].1
     }
 
-    /// The sample of this name with this one label.
+    /// Returns the sample of this name with only this label.
     pub(crate) fn labelled(&self, name: &str, label: &str, value: &str) -> f64 {
         let wanted = [(label.to_owned(), value.to_owned())];
         let found = self.all(name).into_iter().find(|(labels, _)| *labels == wanted);
         found.unwrap_or_else(|| panic!("no {name} of {value}")).1
     }
 
-    /// All samples of this name together.
+    /// Returns the sum of all samples of this name.
     pub(crate) fn sum(&self, name: &str) -> f64 {
         self.all(name).iter().map(|(_, value)| value).sum()
     }
@@ -125,7 +125,7 @@ fn sample(line: &str) -> (String, Labels, f64) {
     (name.to_owned(), labels, value.parse().unwrap_or_else(|_| panic!("a number: {line}")))
 }
 
-/// A label's value, and what stands behind its closing quote.
+/// Returns the value of a label, and the text after its closing quote.
 fn quoted(text: &str) -> Option<(String, &str)> {
     let mut value = String::new();
     let mut characters = text.char_indices();

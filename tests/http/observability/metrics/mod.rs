@@ -1,4 +1,4 @@
-//! `/metrics`: what Prometheus and an operator see, and who may see it.
+//! Tests of `/metrics`: the metrics, their values, and the permissions that they need.
 
 mod exposition;
 
@@ -26,7 +26,7 @@ fn now() -> f64 {
 }
 
 #[test]
-fn every_metric_is_explained_once() {
+fn every_metric_has_one_help_and_one_type() {
     let before = now().floor();
     let server = Setup::new().durability("disk").start();
     server.save("one");
@@ -76,7 +76,7 @@ fn every_metric_is_explained_once() {
 }
 
 #[test]
-fn a_name_of_a_log_is_escaped() {
+fn the_log_name_is_escaped() {
     let name = "a \"quoted\" {name}, a\\b";
     let server = Setup::new().named(name).start();
     let labels = metrics(&server).all("moca_build_info").remove(0).0;
@@ -84,7 +84,7 @@ fn a_name_of_a_log_is_escaped() {
 }
 
 #[test]
-fn records_are_counted_by_level_and_as_bytes() {
+fn records_are_counted_by_level_and_in_bytes() {
     let server = Setup::new().log("level", json!(1)).start();
     for (level, times) in [(0, 3), (1, 1), (2, 2), (3, 3), (4, 4)] {
         for _ in 0..times {
@@ -93,7 +93,7 @@ fn records_are_counted_by_level_and_as_bytes() {
     }
     let batch = json!([{"level": 0, "msg": "a"}, {"level": 3, "msg": "é\n"}, {"level": 4, "msg": "c"}]);
     server.save_batch(&batch).success();
-    // what was not stored is not counted
+    // Records that were not stored are not counted.
     server.save_batch(&json!([{"level": 4, "msg": "a"}, {"level": 5, "msg": "b"}])).problem(400);
     let head = format!("{}?message=m&level=0", route("save-log"));
     assert_eq!(server.request("HEAD", &head, &AUTH, b"").status, 200);
@@ -112,7 +112,7 @@ fn records_are_counted_by_level_and_as_bytes() {
 }
 
 #[test]
-fn what_is_refused_is_counted_by_reason() {
+fn refusals_are_counted_by_reason() {
     let server = Setup::new()
         .posed()
         .http("request_max_size = 1000")
@@ -162,14 +162,14 @@ fn what_is_refused_is_counted_by_reason() {
     let counted = page.all("moca_refused_total").into_iter().filter(|(_, count)| *count > 0.0);
     let counted: BTreeSet<String> = counted.map(|(labels, _)| labels[0].1.clone()).collect();
     assert_eq!(counted, expected.into_iter().map(str::to_owned).collect());
-    // what is malformed never becomes a request
+    // A malformed request is not counted as a request.
     server.connect().send_raw(b"GARBAGE\r\n\r\n").unwrap();
     eventually("the garbage is counted", Duration::from_secs(5), || refused(&server, "bad_request") == 2.0);
     assert_eq!(metrics(&server).sum("moca_records_total"), 0.0);
 }
 
 #[test]
-fn limits_that_were_hit_are_not_wrong_passwords() {
+fn rate_limits_and_wrong_passwords_are_counted_separately() {
     let server = Setup::new().posed().key("k", &json!({"rate": "2/hour"})).start();
     let save = format!("{}?message=m", route("save-log"));
     for status in [200, 200, 429, 429, 429] {
@@ -189,7 +189,7 @@ fn limits_that_were_hit_are_not_wrong_passwords() {
 }
 
 #[test]
-fn syncs_are_timed_where_there_are_any() {
+fn syncs_are_timed_with_durability_disk() {
     let server = Setup::new().durability("disk").start();
     for _ in 0..5 {
         server.save("m");
@@ -205,7 +205,7 @@ fn syncs_are_timed_where_there_are_any() {
 }
 
 #[test]
-fn a_reload_shows() {
+fn reloads_are_counted() {
     let server = Setup::new().start();
     let page = metrics(&server);
     let started = page.value("moca_reload_timestamp_seconds");
@@ -229,7 +229,7 @@ fn a_reload_shows() {
 }
 
 #[test]
-fn the_present_state() {
+fn gauges_show_the_current_state() {
     let server = Setup::new().with_admin_socket().posed().start();
     let idle: Vec<_> = (0..5).map(|_| server.connect()).collect();
     eventually("the connections are counted", Duration::from_secs(5), || {
@@ -242,7 +242,7 @@ fn the_present_state() {
 }
 
 #[test]
-fn who_may_see_it() {
+fn metrics_need_a_key_and_the_root_password() {
     let server = Setup::new()
         .key("scraper", &json!({"allowed_path": ["/metrics"]}))
         .key("sender", &json!({"allowed_path": ["/moca-file-log"]}))
@@ -254,7 +254,7 @@ fn who_may_see_it() {
     bad.refused(403, "Invalid root password.");
     let sender = server.get_with("/metrics", &[("API-KEY", "sender"), AUTH[1]]);
     sender.refused(403, "Your API-KEY can't access to this path.");
-    // as Prometheus sends them
+    // As Prometheus sends them.
     Exposition::of(&server.get_with("/metrics", &[("Authorization", "Bearer scraper"), AUTH[1]]));
     Exposition::of(&server.get(&format!("/metrics/?api_key={KEY}&root_pass={ROOT}")));
     Exposition::of(&server.post_json("/metrics", &json!({"api_key": KEY, "root_pass": ROOT})));
@@ -278,7 +278,7 @@ fn the_admin_socket_answers_without_credentials_and_in_maintenance() {
 }
 
 #[test]
-fn nothing_of_a_client_stands_in_it() {
+fn labels_contain_no_text_of_clients() {
     let server = Setup::new().posed().start();
     let text = "Xyzzy";
     let hostile = format!("/{text}\"}} 1");
@@ -296,7 +296,7 @@ fn nothing_of_a_client_stands_in_it() {
 }
 
 #[test]
-fn all_threads_count_together() {
+fn the_counters_of_all_threads_are_added() {
     let server = Setup::new().http("workers = 4").start();
     std::thread::scope(|scope| {
         for _ in 0..8 {
@@ -318,7 +318,7 @@ fn all_threads_count_together() {
 }
 
 #[test]
-fn segments_and_followers() {
+fn segments_and_followers_are_counted() {
     let server = Setup::new().log("rotate", json!({"max_size": "1KB", "compress": null})).start();
     for _ in 0..20 {
         server.save(&"x".repeat(150));

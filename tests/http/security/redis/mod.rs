@@ -1,4 +1,5 @@
-//! Limits that instances share through a real Redis: exact, atomic, and told to clients as those in memory are.
+//! Tests of limits that instances share through a real Redis: exact, atomic, with the headers of
+//! limits in memory.
 
 mod unavailable;
 mod urls;
@@ -10,12 +11,12 @@ use serde_json::{Value, json};
 
 use crate::harness::{Conn, Redis, Response, Server, Setup, eventually, route, sha256_hex};
 
-/// Serves with limits in the Redis at this URL.
+/// Returns a setup with limits in the Redis at this URL.
 fn with_redis(url: &str) -> Setup {
     Setup::new().server("rate_limiter_redis_storage", json!(url))
 }
 
-/// How often the server said that it shares its limits from now on.
+/// Returns how often the server logged that Redis counts its limits.
 fn times_in_use(server: &Server) -> usize {
     server.stderr().matches("MOCA_EVENT=redis-back").count()
 }
@@ -36,12 +37,12 @@ fn save(server: &Server, key: &str) -> Response {
     server.get(&target(key))
 }
 
-/// What stands between `LIMITER/` and the limit.
+/// Returns the part of a counter's name between `LIMITER/` and the limit.
 fn id(key: &str) -> String {
     sha256_hex(key)[..32].to_owned()
 }
 
-/// Asks with each key in turn over one connection; how often each was accepted.
+/// Sends requests with each key in turn over one connection. Returns how often each was accepted.
 fn ask(address: SocketAddr, keys: &[&str], rounds: usize) -> Vec<usize> {
     let mut conn = Conn::open(address).unwrap();
     let mut accepted = vec![0; keys.len()];
@@ -57,14 +58,14 @@ fn ask(address: SocketAddr, keys: &[&str], rounds: usize) -> Vec<usize> {
     accepted
 }
 
-/// A machine that is busy with something else may hold up Redis for longer than a request waits for it. That is no
-/// fault, so the attempt is repeated then.
+/// Repeats an attempt a few times. A busy machine may delay Redis for longer than a request waits,
+/// which is no fault of the server.
 fn undisturbed(mut attempt: impl FnMut() -> Result<(), String>) {
     let disturbed: Vec<String> = (0..5).map_while(|_| attempt().err()).collect();
     assert!(disturbed.len() < 5, "{disturbed:#?}");
 }
 
-/// Calls of a command that Redis counted.
+/// Returns the number of calls of a command that Redis counted.
 fn calls(redis: &Redis, command: &str) -> u64 {
     let statistics = redis.say(&["INFO", "commandstats"]);
     let name = format!("cmdstat_{command}:calls=");
@@ -73,7 +74,7 @@ fn calls(redis: &Redis, command: &str) -> u64 {
 }
 
 #[test]
-fn two_instances_share_each_keys_limit_exactly() {
+fn two_instances_share_the_limit_of_each_key_exactly() {
     undisturbed(|| {
         let Some(redis) = Redis::start(&[]) else { return Ok(()) };
         let setup = || {
@@ -116,7 +117,7 @@ fn a_window_is_fixed_from_its_first_hit() {
         let mut left = i64::MAX;
         for _ in 0..3 {
             conn.get(&target("k")).success();
-            // an accepted hit moves the end as little as a refused one
+            // Neither an accepted nor a refused hit moves the end of the window.
             let now: i64 = redis.say(&["PTTL", &counter]).parse().unwrap();
             assert!(now <= left && now <= 2000, "a hit moved the end: {now} after {left}");
             std::thread::sleep(Duration::from_millis(100));
@@ -137,7 +138,7 @@ fn a_window_is_fixed_from_its_first_hit() {
                 "{told} s between {now} and {after} ms"
             );
             assert_eq!(redis.say(&["GET", &counter]), "3", "a refused hit was counted");
-            // steady traffic above the limit
+            // Steady traffic above the limit.
             std::thread::sleep(Duration::from_millis(90));
         }
         eventually("the counter is gone", Duration::from_secs(2), || redis.say(&["EXISTS", &counter]) == "0");
@@ -148,7 +149,7 @@ fn a_window_is_fixed_from_its_first_hit() {
 }
 
 #[test]
-fn several_limits_are_spent_together_or_not_at_all() {
+fn several_limits_count_together_or_not_at_all() {
     let Some(redis) = Redis::start(&[]) else { return };
     let options = json!({
         "rate": "2/3 seconds; 5/minute",
@@ -177,7 +178,7 @@ fn several_limits_are_spent_together_or_not_at_all() {
     eventually("the short window is over", Duration::from_secs(4), || of_key("2/3/second").is_empty());
     assert_eq!([ask(one, "save-log"), ask(one, "save-log")], [200, 200]);
     eventually("the short window is over", Duration::from_secs(4), || of_key("2/3/second").is_empty());
-    // now the path's limit refuses, and the others are not touched
+    // Now the limit of the path refuses, and the others do not count.
     assert_eq!(ask(one, "save-log"), 429);
     assert_eq!((of_key("2/3/second"), of_key("5/1/minute")), (String::new(), "4".into()));
     assert_eq!(ask(one, "save-logs"), 200, "another path of the same key");
@@ -186,7 +187,7 @@ fn several_limits_are_spent_together_or_not_at_all() {
 }
 
 #[test]
-fn answers_tell_the_same_with_and_without_redis() {
+fn headers_are_the_same_with_and_without_redis() {
     let Some(redis) = Redis::start(&[]) else { return };
     let keyed = |setup: Setup| {
         let paths = json!(["/moca-file-log/save-log:2/minute", "/"]);
@@ -204,7 +205,7 @@ fn answers_tell_the_same_with_and_without_redis() {
         let of = |name| response.header(name).map(str::to_owned);
         (response.status, of("ratelimit"), of("ratelimit-policy"), of("retry-after"), response.text())
     };
-    // within a second, or else the seconds that are left differ
+    // Within one second, because the remaining seconds would differ otherwise.
     let sequence = |server: &Server| {
         let (mut conn, mut all) = (server.connect(), Vec::new());
         for key in ["one", "many", "shut", "free"] {
@@ -228,7 +229,7 @@ fn answers_tell_the_same_with_and_without_redis() {
 }
 
 #[test]
-fn one_question_for_each_request_with_limits_and_none_for_others() {
+fn only_requests_with_limits_ask_redis_and_once_each() {
     let Some(redis) = Redis::start(&[]) else { return };
     let options =
         json!({"rate": "100/hour, 200/day", "ip": ["127.0.0.1"], "required": {"headers": {"X-App": "a"}}});
@@ -246,7 +247,7 @@ fn one_question_for_each_request_with_limits_and_none_for_others() {
         let saved = conn.request("GET", &format!("{}?message=m", route("save-log")), &headers, b"");
         assert_eq!(saved.status, 200);
     }
-    // one more to begin with, and for each time that a busy machine made Redis late
+    // One more call at the start, and one for each time that a busy machine delayed Redis.
     assert_eq!(calls(&redis, "evalsha"), 25);
     assert_eq!(calls(&redis, "eval"), u64::try_from(times_in_use(&server)).unwrap());
     assert_eq!(calls(&redis, "script|load"), 0);
@@ -255,7 +256,7 @@ fn one_question_for_each_request_with_limits_and_none_for_others() {
 }
 
 #[test]
-fn a_redis_that_forgets_goes_on() {
+fn counting_continues_after_redis_lost_its_data() {
     let Some(redis) = Redis::start(&[]) else { return };
     let server = with_redis(&redis.url()).key("k", &json!({"rate": "3/hour"})).start();
     wait_until_in_use(&server, 1);
@@ -268,7 +269,7 @@ fn a_redis_that_forgets_goes_on() {
     redis.say(&["FLUSHALL"]);
     redis.say(&["SCRIPT", "FLUSH"]);
     assert!(three_of_five());
-    // whatever somebody puts there never shuts a key out for ever
+    // A foreign value of a counter never refuses a key permanently.
     let counter = format!("LIMITER/{}/3/1/hour", id("k"));
     for nonsense in ["-1", "x", "1.5", "99"] {
         redis.say(&["SET", &counter, nonsense]);
@@ -279,7 +280,7 @@ fn a_redis_that_forgets_goes_on() {
 }
 
 #[test]
-fn a_changed_configuration_switches() {
+fn a_changed_url_switches_the_redis() {
     let (Some(one), Some(other)) = (Redis::start(&[]), Redis::start(&[])) else { return };
     let server = Setup::new().key("k", &json!({"rate": "2/hour"})).start();
     let two_of_four = || assert_eq!((0..4).filter(|_| save(&server, "k").status == 200).count(), 2);
@@ -295,19 +296,19 @@ fn a_changed_configuration_switches() {
     eventually("the first connection is closed", Duration::from_secs(2), || {
         one.say(&["CLIENT", "LIST", "TYPE", "normal"]).lines().count() == 1
     });
-    // the windows in memory are still open
+    // The windows in memory are still open.
     switch(Value::Null);
     eventually("in memory again", Duration::from_secs(3), || {
         other.say(&["FLUSHALL"]);
         save(&server, "k").status == 429 && other.counters().is_empty()
     });
-    // a change of something else keeps the connection
+    // A change of another option keeps the connection.
     switch(json!(one.url()));
     wait_until_in_use(&server, 3);
     server.set("server.json", "/headers", json!({"X-New": "1"}));
     eventually("reloaded", Duration::from_secs(3), || save(&server, "k").header("x-new").is_some());
     assert_eq!(times_in_use(&server), 3);
-    // nor does a wrong value, which says so without repeating it
+    // An invalid value keeps it too, with a message that does not repeat the value.
     switch(json!("redis://:hunter2@"));
     let refused = || server.stderr().contains("rate_limiter_redis_storage");
     eventually("refused", Duration::from_secs(3), refused);

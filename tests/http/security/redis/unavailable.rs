@@ -1,5 +1,5 @@
-//! A Redis that dies, hangs, is not there, or does not want: no request fails or waits for it, and it is used again
-//! when it is back.
+//! Tests with a Redis that dies, hangs, is missing or refuses: no request fails or waits, and the
+//! server uses it again when it works.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
@@ -12,21 +12,21 @@ use serde_json::json;
 use super::{id, save, target, times_away, times_in_use, undisturbed, wait_until_in_use, with_redis};
 use crate::harness::{Conn, Redis, Server, eventually, slowness};
 
-/// What is promised, and what a busy machine may add.
-fn longest() -> Duration {
+/// Returns the maximum time of a request: the promised time, longer on a busy machine.
+fn max_wait() -> Duration {
     Duration::from_millis(50) + Duration::from_millis(200) * slowness()
 }
 
-/// What happened to requests.
+/// The outcome of requests.
 #[derive(Default, Debug)]
-struct Seen {
+struct Outcomes {
     accepted: usize,
     limited: usize,
     slowest: Duration,
     total: Duration,
 }
 
-impl Seen {
+impl Outcomes {
     fn ask(&mut self, conn: &mut Conn, key: &str) {
         let asked = Instant::now();
         match conn.get(&target(key)).status {
@@ -44,8 +44,8 @@ impl Seen {
     }
 }
 
-/// Four clients ask without a pause for as long as `meanwhile` takes.
-fn under_load(server: &Server, meanwhile: impl FnOnce()) -> Seen {
+/// Sends requests from four clients without a pause while `meanwhile` runs.
+fn under_load(server: &Server, meanwhile: impl FnOnce()) -> Outcomes {
     let over = AtomicBool::new(false);
     let (over, address) = (&over, server.address());
     std::thread::scope(|scope| {
@@ -53,7 +53,7 @@ fn under_load(server: &Server, meanwhile: impl FnOnce()) -> Seen {
             .map(|n| {
                 let key = if n % 2 == 0 { "few" } else { "many" };
                 scope.spawn(move || {
-                    let (mut seen, mut conn) = (Seen::default(), Conn::open(address).unwrap());
+                    let (mut seen, mut conn) = (Outcomes::default(), Conn::open(address).unwrap());
                     while !over.load(Ordering::Relaxed) {
                         seen.ask(&mut conn, key);
                     }
@@ -63,30 +63,32 @@ fn under_load(server: &Server, meanwhile: impl FnOnce()) -> Seen {
             .collect();
         meanwhile();
         over.store(true, Ordering::Relaxed);
-        clients.into_iter().map(|client| client.join().unwrap()).fold(Seen::default(), |sum, seen| Seen {
-            accepted: sum.accepted + seen.accepted,
-            limited: sum.limited + seen.limited,
-            slowest: sum.slowest.max(seen.slowest),
-            total: sum.total + seen.total,
+        clients.into_iter().map(|client| client.join().unwrap()).fold(Outcomes::default(), |sum, seen| {
+            Outcomes {
+                accepted: sum.accepted + seen.accepted,
+                limited: sum.limited + seen.limited,
+                slowest: sum.slowest.max(seen.slowest),
+                total: sum.total + seen.total,
+            }
         })
     })
 }
 
-fn loaded(redis: &Redis) -> Server {
+fn server_with_limits(redis: &Redis) -> Server {
     let setup = with_redis(&redis.url()).key("few", &json!({"rate": "5/minute"}));
     setup.key("many", &json!({"rate": "1000000/hour"})).start()
 }
 
-/// Err when somebody had to wait.
-fn nobody_suffered(seen: &Seen) -> Result<(), String> {
+/// Returns an error when a request had to wait.
+fn check_no_request_waited(seen: &Outcomes) -> Result<(), String> {
     assert!(seen.accepted > 100 && seen.limited > 100, "{seen:?}");
-    // only those few that were under way when it happened have waited at all
+    // Only the few requests in progress at that moment waited.
     let mean = seen.total / u32::try_from(seen.count()).unwrap();
-    let good = seen.slowest < longest() && mean < Duration::from_millis(20) * slowness();
+    let good = seen.slowest < max_wait() && mean < Duration::from_millis(20) * slowness();
     if good { Ok(()) } else { Err(format!("{seen:?}")) }
 }
 
-fn counts_again(redis: &Redis, server: &Server) {
+fn wait_until_redis_counts(redis: &Redis, server: &Server) {
     eventually("counted in Redis", Duration::from_secs(5), || {
         redis.say(&["FLUSHALL"]);
         save(server, "many").success();
@@ -95,10 +97,10 @@ fn counts_again(redis: &Redis, server: &Server) {
 }
 
 #[test]
-fn killed_under_load_nobody_notices_and_started_again_it_is_used() {
+fn a_killed_redis_fails_no_request_and_is_used_again_after_its_start() {
     undisturbed(|| {
         let Some(mut redis) = Redis::start(&[]) else { return Ok(()) };
-        let server = loaded(&redis);
+        let server = server_with_limits(&redis);
         wait_until_in_use(&server, 1);
         let seen = under_load(&server, || {
             std::thread::sleep(Duration::from_millis(500));
@@ -108,17 +110,17 @@ fn killed_under_load_nobody_notices_and_started_again_it_is_used() {
             wait_until_in_use(&server, 2);
             std::thread::sleep(Duration::from_millis(300));
         });
-        counts_again(&redis, &server);
+        wait_until_redis_counts(&redis, &server);
         assert_eq!(times_away(&server), 1, "{}", server.stderr());
-        nobody_suffered(&seen)
+        check_no_request_waited(&seen)
     });
 }
 
 #[test]
-fn hanging_under_load_nobody_notices_and_awake_again_it_is_used() {
+fn a_hanging_redis_fails_no_request_and_is_used_again_when_it_continues() {
     undisturbed(|| {
         let Some(redis) = Redis::start(&[]) else { return Ok(()) };
-        let server = loaded(&redis);
+        let server = server_with_limits(&redis);
         wait_until_in_use(&server, 1);
         let seen = under_load(&server, || {
             std::thread::sleep(Duration::from_millis(500));
@@ -129,19 +131,19 @@ fn hanging_under_load_nobody_notices_and_awake_again_it_is_used() {
             wait_until_in_use(&server, 2);
             std::thread::sleep(Duration::from_millis(300));
         });
-        counts_again(&redis, &server);
+        wait_until_redis_counts(&redis, &server);
         assert_eq!(times_away(&server), 1, "{}", server.stderr());
         assert!(server.stderr().contains("no answer within 35 ms"), "{}", server.stderr());
-        nobody_suffered(&seen)
+        check_no_request_waited(&seen)
     });
 }
 
 #[test]
-fn memory_goes_on_where_redis_stood() {
+fn memory_continues_from_the_counts_of_redis() {
     let Some(mut redis) = Redis::start(&[]) else { return };
-    let server = loaded(&redis);
+    let server = server_with_limits(&redis);
     wait_until_in_use(&server, 1);
-    // two of them by another instance
+    // Another instance counted two of them.
     (0..2).for_each(|_| save(&server, "few").success());
     redis.say(&["INCRBY", &format!("LIMITER/{}/5/1/minute", id("few")), "2"]);
     let answer = save(&server, "few");
@@ -154,16 +156,16 @@ fn memory_goes_on_where_redis_stood() {
 }
 
 #[test]
-fn while_it_hangs_nobody_waits() {
+fn requests_do_not_wait_for_a_hanging_redis() {
     let Some(redis) = Redis::start(&[]) else { return };
-    let server = loaded(&redis);
+    let server = server_with_limits(&redis);
     wait_until_in_use(&server, 1);
     redis.signal(Signal::SIGSTOP);
     let mut conn = server.connect();
     let first = Instant::now();
     assert_eq!(conn.get(&target("many")).status, 200);
     assert!(first.elapsed() >= Duration::from_millis(34), "it did not hang: {:?}", first.elapsed());
-    assert!(first.elapsed() < longest());
+    assert!(first.elapsed() < max_wait());
     let mut times: Vec<Duration> = (0..200)
         .map(|_| {
             let asked = Instant::now();
@@ -177,24 +179,24 @@ fn while_it_hangs_nobody_waits() {
 }
 
 #[test]
-fn not_there_at_the_start() {
+fn a_redis_missing_at_the_start_is_used_later() {
     let Some(mut redis) = Redis::later(&[]) else { return };
-    let server = loaded(&redis);
+    let server = server_with_limits(&redis);
     assert!(server.ready_after() < Duration::from_secs(2) * slowness(), "{:?}", server.ready_after());
     let accepted = (0..10).filter(|_| save(&server, "few").status == 200).count();
     assert_eq!(accepted, 5, "the limits in memory decide");
     eventually("it is said once", Duration::from_secs(2), || times_away(&server) == 1);
     redis.start_again();
     wait_until_in_use(&server, 1);
-    counts_again(&redis, &server);
+    wait_until_redis_counts(&redis, &server);
     let accepted = (0..10).filter(|_| save(&server, "few").status == 200).count();
     assert_eq!(accepted, 5);
 }
 
 #[test]
-fn one_that_does_not_want() {
+fn a_redis_that_refuses_writes_is_not_used() {
     let Some(redis) = Redis::start(&[]) else { return };
-    // a full one, a replica that takes no writes, one that waits for replicas
+    // A full Redis, a read-only replica, a Redis that requires replicas.
     for (n, (refuse, relent, words)) in [
         (["CONFIG SET maxmemory 1"], "CONFIG SET maxmemory 0", "no memory left"),
         (["REPLICAOF 127.0.0.1 1"], "REPLICAOF NO ONE", "replica"),
@@ -208,7 +210,7 @@ fn one_that_does_not_want() {
     .enumerate()
     {
         let say = |line: &str| redis.say(&line.split(' ').collect::<Vec<_>>());
-        let server = loaded(&redis);
+        let server = server_with_limits(&redis);
         wait_until_in_use(&server, 1);
         refuse.into_iter().for_each(|line| {
             say(line);
@@ -219,13 +221,13 @@ fn one_that_does_not_want() {
         assert_eq!(times_away(&server), 1, "{}", server.stderr());
         say(relent);
         wait_until_in_use(&server, 2);
-        counts_again(&redis, &server);
+        wait_until_redis_counts(&redis, &server);
         redis.say(&["FLUSHALL"]);
     }
 }
 
 #[test]
-fn something_else_at_its_address() {
+fn another_program_at_its_address_is_not_used() {
     for answer in
         [&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], b"+OK\r\n", b"*2\r\n:1\r\n:-7\r\n", b"*-9\r\n", b""]
     {
@@ -246,20 +248,20 @@ fn something_else_at_its_address() {
         eventually("it is said", Duration::from_secs(3), || times_away(&server) == 1);
         let asked = Instant::now();
         assert_eq!((0..5).filter(|_| save(&server, "k").status == 200).count(), 2);
-        assert!(asked.elapsed() < longest() * 2);
+        assert!(asked.elapsed() < max_wait() * 2);
         assert_eq!(times_in_use(&server), 0);
     }
 }
 
 #[test]
-fn a_wrong_password_is_said_once_and_never_shown() {
+fn a_wrong_password_is_logged_once_and_never_shown() {
     let Some(redis) = Redis::start(&["--requirepass", "s3cret-right"]) else { return };
     for login in [":s3cret-wrong@", "s3cret-user:s3cret-right@", ""] {
         let url = redis.url().replace("redis://", &format!("redis://{login}"));
         let server = with_redis(&url).key("k", &json!({"rate": "2/hour"})).start();
         eventually("it is said", Duration::from_secs(3), || times_away(&server) == 1);
         assert_eq!((0..5).filter(|_| save(&server, "k").status == 200).count(), 2);
-        // several attempts later
+        // After several attempts.
         std::thread::sleep(Duration::from_millis(1500));
         let stderr = server.stderr();
         assert_eq!((times_away(&server), times_in_use(&server)), (1, 0), "{stderr}");

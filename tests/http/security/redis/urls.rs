@@ -1,4 +1,4 @@
-//! Every form of URL: passwords and users, databases, Unix sockets, TLS.
+//! Tests of every form of Redis URL: passwords and users, databases, Unix sockets, TLS.
 
 use std::path::Path;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{id, save, times_away, times_in_use, wait_until_in_use, with_redis};
 use crate::harness::{Redis, Setup, eventually, free_port};
 
-/// Two of four requests pass, and the counter is in this database.
+/// Checks that two of four requests pass, and that the counter is in this database.
 fn shares_through(setup: Setup, redis: &Redis, login: &[&str], database: &str) {
     let server = setup.key("k", &json!({"rate": "2/hour"})).start();
     wait_until_in_use(&server, 1);
@@ -24,8 +24,8 @@ fn shares_through(setup: Setup, redis: &Redis, login: &[&str], database: &str) {
 }
 
 #[test]
-fn passwords_users_databases_and_sockets() {
-    // the rights that the documentation names
+fn passwords_users_databases_and_sockets_work() {
+    // The permissions that the documentation names.
     let acl = "--user counter on >s3cret/@? ~LIMITER/* +select +eval +evalsha +get +pttl +set +incr";
     let options: Vec<&str> = ["--requirepass", "s3cret"].into_iter().chain(acl.split(' ')).collect();
     let Some(redis) = Redis::start(&options) else { return };
@@ -47,7 +47,7 @@ fn passwords_users_databases_and_sockets() {
     eventually("no such database", Duration::from_secs(3), || server.stderr().contains("the database"));
 }
 
-/// A certificate for `localhost` and the authority that signed it, as files.
+/// Writes a certificate for `localhost`, and the authority that signed it.
 fn certificates(folder: &Path) {
     let authority_key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(Vec::new()).unwrap();
@@ -65,7 +65,7 @@ fn certificates(folder: &Path) {
 }
 
 #[test]
-fn tls_trusts_the_systems_store_and_nobody_else() {
+fn tls_trusts_only_the_certificate_store_of_the_system() {
     let folder = tempfile::tempdir().unwrap();
     certificates(folder.path());
     let file = |name: &str| folder.path().join(name).display().to_string();
@@ -77,7 +77,7 @@ fn tls_trusts_the_systems_store_and_nobody_else() {
     let url = |host: &str| format!("rediss://:s3cret@{host}:{port}/1");
     let trusting = |url: &str| with_redis(url).env("SSL_CERT_FILE", &ca);
     shares_through(trusting(&url("localhost")), &redis, &["-a", "s3cret"], "1");
-    // nobody trusts the authority; the certificate is for another name; no TLS at all behind the port
+    // The authority is not trusted; the certificate has another name; the port does not speak TLS.
     let plain = redis.url().replace("redis://127.0.0.1", "rediss://localhost");
     for setup in [with_redis(&url("localhost")), trusting(&url("127.0.0.1")), trusting(&plain)] {
         let server = setup.key("k", &json!({"rate": "2/hour"})).start();
