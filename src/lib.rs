@@ -1,18 +1,22 @@
-//! MocaFileLog: log messages over HTTP into plain text files, on disk before the answer.
+//! MocaFileLog: a log server that receives records over HTTP and writes them to plain text files.
+//! An answer is sent only after the record is durable.
 //!
-//! # Layout
-//! A request walks through these rooms, top to bottom; dependencies point the same way only.
-//! - [`http`]: listener, connection policy, warp routes, parameters, answers.
-//! - [`guard`]: who may do what, from where, how fast.
-//! - [`store`]: the file engine; an answer is sent only after it says that a record is durable.
-//! - [`record`]: what a record is and how it stands in a file as one line.
-//! - [`config`]: the configuration files, validated with the exact place of each finding.
-//! - [`events`]: what the journal is told, by name and number; below all of them.
-//! - [`systemd`]: passed sockets, readiness, watchdog, journal, signals.
-//! - [`tls`]: the certificate and key of HTTPS.
+//! # Layers
+//! The modules form layers, here with the lowest first. A module uses only modules of lower layers.
+//! - [`exit`], [`events`], `fault`, `swar`: exit statuses, journal events, crash points for tests,
+//!   tests of eight bytes at once.
+//! - [`record`]: what a record is, and how it is written as one line. No I/O.
+//! - [`hooks`]: the operator's programs before and after a run.
+//! - [`config`]: the configuration files, validated with the position of each finding.
+//! - [`net`]: sockets, connection limits, TLS. Knows no protocol.
+//! - [`store`]: where records are kept. Knows no HTTP and no keys.
+//! - [`guard`]: which client may do what. Knows no routes and no storage.
+//! - `ingest`: bodies of requests become entries.
+//! - [`http`]: connections, routes and answers. Knows no systemd.
+//! - [`systemd`]: passed sockets, notification, journal, signals, and the generator of the units.
+//! - [`ctl`]: `mocactl`, the tool of the operator.
 //!
-//! `record` and `config` do no network I/O and know none of the others (`config` knows [`record::Level`]);
-//! `store` knows nothing of HTTP; `http` knows nothing of systemd; the programs in `src/bin` wire them up.
+//! The programs in `src/bin` connect the layers.
 
 pub mod config;
 pub mod ctl;

@@ -102,7 +102,7 @@ pub fn load(dir: &Path) -> Result<Loaded, Vec<Finding>> {
         let mut loaded = parsed?;
         if dir.join("sanic.json").exists() {
             let finding = Finding::of_file("sanic.json", "this file is not read");
-            loaded.warnings.push(finding.with_remedy("its options stand in http.toml, in lower case"));
+            loaded.warnings.push(finding.with_remedy("write its options in http.toml, in lower case"));
         }
         return Ok(loaded);
     }
@@ -131,8 +131,10 @@ impl Files {
         };
         let keys = parser.file(sources.api_key.as_deref(), api_key_json::read);
         if sources.api_key.is_none() {
-            let missing =
-                Finding::of_file(api_key_json::FILE, "the file is missing: no key, every record is refused");
+            let missing = Finding::of_file(
+                api_key_json::FILE,
+                "the file is missing: without keys, every record is refused",
+            );
             parser.warnings.push(missing.with_remedy("add a key with `mocactl key add`"));
         }
         let server = parser.file(sources.server.as_deref(), server_json::read);
@@ -172,8 +174,7 @@ impl Files {
             .iter()
             .filter_map(|(name, log)| {
                 let owner = mistaken(&log.file)?;
-                let message =
-                    format!("this is where the access log of {owner} stands: only one of them is written");
+                let message = format!("this is the access log of {owner}: only one of the two is written");
                 let finding = Finding::of_option(log_json::FILE, format!("{name}.file"), message);
                 Some(finding.with_remedy("give this log another file"))
             })

@@ -25,7 +25,7 @@ pub enum Sink {
 
 /// The error if this process already has a logger.
 #[derive(Debug, thiserror::Error)]
-#[error("messages go elsewhere already; initialise the journal once, first thing in main")]
+#[error("the process has a logger already; initialise the journal once, at the start of main")]
 pub struct AlreadySet(#[from] log::SetLoggerError);
 
 /// Sets up logging for this process, from `level` up: to the journal if stderr is connected to it,

@@ -31,7 +31,7 @@ impl CertificateWatcher {
     }
 
     /// Waits until the files of `pair` have changed and stay the same for two checks, since the two
-    /// files cannot be replaced in one step. Waits for ever without a pair.
+    /// files cannot be replaced in one step. Without a pair, the future never completes.
     ///
     /// Cancellation safe: the future can be dropped without losing a change.
     pub(crate) async fn changed(&mut self, pair: Option<&Tls>) {

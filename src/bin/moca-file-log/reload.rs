@@ -274,7 +274,8 @@ fn read(directory: &Path, in_force: Option<Tls>) -> ReadFiles {
     ReadFiles { files, pair, identity }
 }
 
-/// Waits for a change of the configuration directory; for ever without a watcher.
+/// Waits for a change of the configuration directory. Without a watcher, the future never
+/// completes.
 async fn changed(watcher: &mut Option<Watcher>) {
     let Some(watched) = watcher else { return std::future::pending().await };
     if let Err(error) = watched.changed().await {

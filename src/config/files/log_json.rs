@@ -166,7 +166,7 @@ pub(crate) fn read(
             }
             if belongs_to(&log.file, &other.file) || belongs_to(&other.file, &log.file) {
                 let message = format!(
-                    "the file of this log, or that of log `{other_name}`, has a name which the other log gives to its rotated or torn lines, expected another one"
+                    "the file of this log or of log `{other_name}` has a name that the other log gives to its segments or torn lines, expected another name"
                 );
                 return Err(document.finding(&place(name, "file"), message));
             }

@@ -211,7 +211,7 @@ impl<'de> Visitor<'de> for NoDuplicates {
         let mut names = HashSet::new();
         while let Some(name) = map.next_key::<String>()? {
             if names.contains(&name) {
-                return Err(A::Error::custom(format_args!("`{name}` stands here twice, expected it once")));
+                return Err(A::Error::custom(format_args!("`{name}` occurs twice, expected it once")));
             }
             names.insert(name);
             map.next_value::<Self>()?;

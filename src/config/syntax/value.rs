@@ -377,7 +377,7 @@ impl<'de, N: Name, V: Deserialize<'de>> DeserializeSeed<'de> for PairSeed<'_, N,
             D::Error::custom(format_args!("invalid name {:?}, expected {}", clipped(self.name), N::EXPECTED))
         })?;
         if self.before.iter().any(|(other, _)| *other == name) {
-            return Err(D::Error::custom("this name stands here twice, expected it once"));
+            return Err(D::Error::custom("this name occurs twice, expected it once"));
         }
         Ok((name, V::deserialize(deserializer)?))
     }

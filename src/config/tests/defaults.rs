@@ -1,4 +1,4 @@
-//! What options mean, and what their absence means.
+//! The meaning of each option, and of its absence.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use super::{LOG, accepted, parse};
 use crate::record::{Level, LineFormat};
 
 #[test]
-fn the_samples_of_the_documentation_are_accepted() {
+fn documented_samples_are_valid() {
     let logs = r#"{
   "sample1": { "host": "0.0.0.0", "port": 5700, "use_ipv6": false, "file": "sample1.log", "level": 0 },
   "the name of log": {
@@ -64,7 +64,7 @@ fn the_samples_of_the_documentation_are_accepted() {
 }
 
 #[test]
-fn absent_files_and_options() {
+fn absent_files_and_options_have_defaults() {
     let files = accepted("log.json", LOG);
     assert_eq!(files.server, Server::default());
     assert_eq!(files.system, System::default());
@@ -88,7 +88,7 @@ fn absent_files_and_options() {
 }
 
 #[test]
-fn a_whole_key() {
+fn all_options_of_a_key_are_read() {
     let text = r#"[{
         "key": "abc", "name": "web 1", "status": true,
         "allowed_path": ["/moca-file-log//./sample1/x/../save-log/:60 per second; 5/hour", "/a%3Ab", "/:*"],
@@ -120,17 +120,17 @@ fn a_whole_key() {
 }
 
 #[test]
-fn who_a_key_is_for() {
+fn addresses_of_a_key_are_read() {
     let ip =
         |ip: &str| accepted("api_key.json", &format!(r#"[{{"key": "k", "ip": {ip}}}]"#)).keys[0].ip.clone();
     assert_eq!(ip(r#""*""#), None);
     assert_eq!(ip(r#"["10.0.0.1", "*"]"#), None);
     assert_eq!(ip(r#""10.0.0.1""#), Some(IpSet::from_texts(["10.0.0.1"]).unwrap()));
-    assert_eq!(ip("[]"), Some(IpSet::default()), "nobody");
+    assert_eq!(ip("[]"), Some(IpSet::default()), "no address");
 }
 
 #[test]
-fn server_options() {
+fn options_of_server_json_are_read() {
     let text = r#"{
         "ssl": {"cert": "a.pem", "key": "/k.pem"}, "headers": {"X-B": "1", "x-a": 2},
         "access_control_allowed_origins": "https://a.example:8443", "access_control_allowed_methods": "GET, POST",
@@ -153,7 +153,7 @@ fn server_options() {
 }
 
 #[test]
-fn system_options() {
+fn options_of_system_json_are_read() {
     let text = r#"{"maintenance_mode": true, "maintenance_mode_whitelist": ["10.0.0.0/8"],
         "referer": {"allowed_referer": ["*"], "force": true}, "force_headers": {"X-A": "v", "X-B": null, "X-C": 3},
         "dos_detect": 0, "block_ip_when_received_invalid_system_auth": 7, "root_pass": null}"#;
@@ -174,7 +174,7 @@ fn system_options() {
 }
 
 #[test]
-fn rotation() {
+fn options_of_rotation_are_read() {
     let rotate = |rotate: &str| {
         let text = format!(
             r#"{{"a": {{"host": "localhost", "port": 1, "file": "a", "format": "json", "durability": "os", "rotate": {rotate}}}}}"#
@@ -203,7 +203,7 @@ fn rotation() {
 }
 
 #[test]
-fn http_settings() {
+fn options_of_http_toml_are_read() {
     let text = "request_timeout = 1.5\nkeep_alive = false\nproxies_count = 2\nreal_ip_header = \"X-Real-IP\"\n\
         forwarded_secret = \"s\"\ntrusted_proxies = [\"10.0.0.0/8\"]\nworkers = 2\nwebsocket_ping_interval = 0\n";
     let http = accepted("http.toml", text).http;
@@ -221,7 +221,7 @@ fn http_settings() {
 }
 
 #[test]
-fn a_byte_order_mark_is_no_part_of_the_text() {
+fn byte_order_mark_is_ignored() {
     accepted("log.json", &format!("\u{feff}{LOG}"));
     accepted("http.toml", "\u{feff}workers = 1\n");
     let place = parse("log.json", "\u{feff}{\"a\": 1}").unwrap_err().remove(0);
@@ -229,7 +229,7 @@ fn a_byte_order_mark_is_no_part_of_the_text() {
 }
 
 #[test]
-fn a_hundred_thousand_blocked_addresses_are_read_at_once() {
+fn hundred_thousand_blocked_addresses_are_read_in_seconds() {
     let list: Vec<String> =
         (0..100_000_u32).map(|n| format!("\"{}\"", std::net::Ipv4Addr::from(n << 8))).collect();
     let start = std::time::Instant::now();

@@ -1,4 +1,4 @@
-//! Files on disk: absent, unreadable, of the wrong kind.
+//! Files on the disk: valid, absent, unreadable, of the wrong kind.
 
 use std::fs;
 
@@ -16,7 +16,7 @@ fn directory() -> tempfile::TempDir {
 }
 
 #[test]
-fn a_directory_is_loaded() {
+fn directory_is_loaded() {
     let dir = directory();
     fs::write(dir.path().join("ip_blacklist.json"), "[\"10.0.0.1\"]").unwrap();
     let loaded = load(dir.path()).unwrap();
@@ -26,7 +26,7 @@ fn a_directory_is_loaded() {
 }
 
 #[test]
-fn log_json_has_to_exist() {
+fn missing_log_json_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     let errors = load(dir.path()).unwrap_err();
     assert_eq!((errors.len(), errors[0].file), (1, "log.json"));
@@ -35,7 +35,7 @@ fn log_json_has_to_exist() {
 }
 
 #[test]
-fn what_cannot_be_read_is_said_once_and_beside_the_others() {
+fn unreadable_files_are_reported_once_and_with_other_errors() {
     let dir = directory();
     fs::remove_file(dir.path().join("log.json")).unwrap();
     fs::create_dir(dir.path().join("log.json")).unwrap();
@@ -52,7 +52,7 @@ fn what_cannot_be_read_is_said_once_and_beside_the_others() {
 }
 
 #[test]
-fn a_device_is_no_file() {
+fn device_is_rejected() {
     let dir = directory();
     std::os::unix::fs::symlink("/dev/zero", dir.path().join("system.json")).unwrap();
     assert!(load(dir.path()).unwrap_err()[0].message.contains("not a regular file"));
@@ -60,7 +60,7 @@ fn a_device_is_no_file() {
 
 proptest! {
     #[test]
-    fn any_bytes_on_disk(
+    fn any_bytes_give_one_error_with_a_position(
         which in 0..6_usize,
         bytes in prop::collection::vec(prop_oneof![any::<u8>(), prop::sample::select(&b"{}[]\":,=\n \xef\xbb\xbf\xff"[..])], 0..60),
     ) {

@@ -1,5 +1,4 @@
-//! The files as a whole: what is read, what is refused and where, and that no text breaks the
-//! reader.
+//! The files as a whole: valid ones, invalid ones, and that no text makes the parser panic.
 
 mod defaults;
 mod directory;
@@ -12,7 +11,7 @@ use super::{Files, Finding, Loaded, Sources};
 
 const LOG: &str = r#"{"sample1": {"host": "127.0.0.1", "port": 5700, "file": "sample1.log"}}"#;
 
-/// A configuration that is in order but for one file.
+/// Returns a valid configuration with `text` in one file.
 fn with(file: &str, text: &str) -> Sources {
     let mut sources =
         Sources { log: Some(LOG.to_owned()), api_key: Some("[]".to_owned()), ..Sources::default() };
@@ -33,14 +32,14 @@ fn parse(file: &str, text: &str) -> Result<Loaded, Vec<Finding>> {
     Files::parse(&with(file, text))
 }
 
-/// The files, with no warning at all.
+/// Parses a valid text; checks that there is no warning.
 fn accepted(file: &str, text: &str) -> Files {
     let loaded = parse(file, text).unwrap_or_else(|errors| panic!("{file} {text}: {errors:?}"));
     assert_eq!(loaded.warnings, [], "{file} {text}");
     loaded.files
 }
 
-/// The only error.
+/// Parses an invalid text; returns the only error.
 fn refused(file: &str, text: &str) -> Finding {
     match parse(file, text) {
         Ok(loaded) => panic!("accepted: {file} {text}: {:?}", loaded.files),

@@ -1,4 +1,4 @@
-//! No text breaks the reader, and every error has a file and is one line.
+//! No text makes the parser panic, and every finding is one line.
 
 use proptest::prelude::*;
 
@@ -39,7 +39,7 @@ fn check(texts: [String; 6]) -> Result<(), TestCaseError> {
 }
 
 #[test]
-fn the_unharmed_files_are_valid() {
+fn undamaged_files_are_valid() {
     let loaded =
         Files::parse(&sources(FILES.map(str::to_owned))).unwrap_or_else(|errors| panic!("{errors:?}"));
     assert_eq!(loaded.warnings, []);
@@ -47,18 +47,18 @@ fn the_unharmed_files_are_valid() {
 
 proptest! {
     #[test]
-    fn arbitrary_texts(text in "(?s).{0,200}", near in r#"[\[\]{}",:0-9a-z/*\\\n. =-]{0,60}"#) {
+    fn arbitrary_texts_do_not_panic(text in "(?s).{0,200}", near in r#"[\[\]{}",:0-9a-z/*\\\n. =-]{0,60}"#) {
         check([(); 6].map(|()| text.clone()))?;
         check([(); 6].map(|()| near.clone()))?;
     }
 
     #[test]
-    fn harmed_files(
+    fn damaged_files_do_not_panic(
         which in 0..6_usize,
-        harms in prop::collection::vec((any::<prop::sample::Index>(), 0..4_usize, r#"[\[\]{}",:0-9a-z/*\\\n\x00é.-]{0,4}"#), 1..4),
+        damages in prop::collection::vec((any::<prop::sample::Index>(), 0..4_usize, r#"[\[\]{}",:0-9a-z/*\\\n\x00é.-]{0,4}"#), 1..4),
     ) {
         let mut texts = FILES.map(str::to_owned);
-        for (place, length, with) in harms {
+        for (place, length, with) in damages {
             let letters: Vec<char> = texts[which].chars().collect();
             let start = place.index(letters.len() + 1);
             let end = (start + length).min(letters.len());
@@ -69,7 +69,7 @@ proptest! {
     }
 
     #[test]
-    fn cut_files(which in 0..6_usize, place in any::<prop::sample::Index>()) {
+    fn truncated_files_do_not_panic(which in 0..6_usize, place in any::<prop::sample::Index>()) {
         let mut texts = FILES.map(str::to_owned);
         let letters: Vec<char> = texts[which].chars().collect();
         texts[which] = letters[..place.index(letters.len())].iter().collect();

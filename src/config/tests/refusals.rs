@@ -1,9 +1,9 @@
-//! What is refused, and that the refusal says where and what was expected.
+//! Invalid values: each is rejected with its position and what was expected.
 
 use super::super::{Files, Sources};
 use super::refused;
 
-/// The place and the path of the refusal, and that it says what was expected.
+/// Returns position and path of the error. Checks that it says what was expected.
 fn place(file: &str, text: &str) -> String {
     let finding = refused(file, text);
     assert!(finding.message.contains("expected"), "{finding}");
@@ -12,13 +12,13 @@ fn place(file: &str, text: &str) -> String {
     format!("{line}:{column} {}", finding.path)
 }
 
-/// A log with these options beside the necessary ones.
+/// Returns a log with `options` and the required ones.
 fn log(options: &str) -> String {
     format!(r#"{{"a": {{"host": "127.0.0.1", "port": 1, "file": "a.log", {options}}}}}"#)
 }
 
 #[test]
-fn the_display_is_one_line_with_everything() {
+fn display_is_one_line_with_position_path_and_message() {
     let text = "{\n  \"sample1\": {\n    \"host\": \"0.0.0.0\",\n    \"port\": \"5700\",\n    \"file\": \"a\"\n  }\n}";
     assert_eq!(
         refused("log.json", text).to_string(),
@@ -33,7 +33,7 @@ fn the_display_is_one_line_with_everything() {
 }
 
 #[test]
-fn logs() {
+fn invalid_options_of_log_json_are_rejected() {
     for (options, path) in [
         (r#""status": 1"#, "status"),
         (r#""status": "true""#, "status"),
@@ -103,7 +103,7 @@ fn logs() {
 }
 
 #[test]
-fn logs_that_cannot_stand_together() {
+fn conflicting_logs_are_rejected() {
     let two = |host_a: &str, host_b: &str, more: &str| {
         format!(
             "{{\"a\": {{\"host\": \"{host_a}\", \"port\": 1, \"file\": \"a\"}},\n\
@@ -131,7 +131,7 @@ fn logs_that_cannot_stand_together() {
 }
 
 #[test]
-fn syntax() {
+fn syntax_errors_have_a_position() {
     for (text, at) in [
         ("{\n  \"a\": {,}\n}", "2:9 a"),
         ("{\"a\": 1}\n{}", "2:1 "),
@@ -148,7 +148,7 @@ fn syntax() {
         let (line, column) = (finding.line.unwrap(), finding.column.unwrap());
         assert_eq!(format!("{line}:{column} {}", finding.path), at, "{text}: {finding}");
     }
-    assert!(refused("log.json", "{\"a\": 1, \"a\": 2}").message.contains("`a` stands here twice"));
+    assert!(refused("log.json", "{\"a\": 1, \"a\": 2}").message.contains("`a` occurs twice"));
     for empty in ["", " \n", "// nothing", "\u{feff}"] {
         assert_eq!(refused("log.json", empty).message, "the file is empty");
     }
@@ -160,7 +160,7 @@ fn syntax() {
 }
 
 #[test]
-fn no_log_has_the_name_of_what_another_rotates() {
+fn file_names_of_segments_are_rejected() {
     for file in ["a.log.20200101T000000Z-1", "./a.log.20200101T000000Z-1.zst", "a.log.torn"] {
         let text = format!(
             r#"{{"a": {{"host": "h", "port": 1, "file": "a.log"}}, "b": {{"host": "h", "port": 2, "file": "{file}"}}}}"#
@@ -170,7 +170,7 @@ fn no_log_has_the_name_of_what_another_rotates() {
 }
 
 #[test]
-fn the_shape_of_each_file() {
+fn wrong_type_of_a_whole_file_is_rejected() {
     for (file, text) in [
         ("log.json", "[]"),
         ("log.json", "null"),
@@ -190,7 +190,7 @@ fn the_shape_of_each_file() {
 }
 
 #[test]
-fn keys() {
+fn invalid_options_of_api_key_json_are_rejected() {
     let long = format!("\"{}\"", "k".repeat(1025));
     for (option, values) in [
         ("key", &["\"\"", "1", "null", "\"sha256:zz\"", "\"sha256:\"", long.as_str(), "[\"a\"]"][..]),
@@ -232,7 +232,7 @@ fn keys() {
 }
 
 #[test]
-fn server() {
+fn invalid_options_of_server_json_are_rejected() {
     for (options, path) in [
         (r#""ssl": {"cert": "a.pem"}"#, "ssl"),
         (r#""ssl": {"key": "a.pem", "cert": null}"#, "ssl"),
@@ -269,7 +269,7 @@ fn server() {
 }
 
 #[test]
-fn system() {
+fn invalid_options_of_system_json_are_rejected() {
     let long = format!(r#""root_pass": "{}""#, "p".repeat(1025));
     for (options, path) in [
         (r#""maintenance_mode": 1"#, "maintenance_mode"),
@@ -300,7 +300,7 @@ fn system() {
 }
 
 #[test]
-fn http() {
+fn invalid_options_of_http_toml_are_rejected() {
     for (option, values) in [
         ("request_max_size", &["0", "-1", "\"1MB\"", "1.0"][..]),
         ("request_timeout", &["0", "-1", "nan", "inf", "\"60\"", "1e300", "0.0"]),
@@ -333,7 +333,7 @@ fn http() {
 }
 
 #[test]
-fn secrets_are_not_repeated() {
+fn errors_do_not_contain_secrets() {
     for (file, text) in [
         ("api_key.json", r#"[{"key": "sha256:hunter2"}]"#),
         ("api_key.json", r#"[{"key": 77777}]"#),
@@ -351,7 +351,7 @@ fn secrets_are_not_repeated() {
 }
 
 #[test]
-fn every_file_says_its_error() {
+fn each_invalid_file_has_an_error() {
     let wrong = || Some("?".to_owned());
     let sources = Sources {
         log: None,

@@ -1,4 +1,4 @@
-//! What is accepted with a word of warning.
+//! Values that are accepted with a warning.
 
 use super::{LOG, parse};
 
@@ -14,7 +14,7 @@ fn warning(file: &str, text: &str) -> String {
 }
 
 #[test]
-fn unknown_options_and_what_they_may_have_been() {
+fn unknown_options_get_a_warning_with_a_suggestion() {
     let log = LOG.replace("}}", ",\n \"levle\": 3, \"zzz\": {\"port\": 1}, \"rotate\": {\"kep\": 3}}}");
     assert_eq!(
         warned("log.json", &log),
@@ -46,7 +46,7 @@ fn unknown_options_and_what_they_may_have_been() {
 }
 
 #[test]
-fn what_rotates_nothing() {
+fn rotation_options_without_effect_get_a_warning() {
     for (rotate, warns) in [
         (r#"{"keep": 3}"#, true),
         (r#"{"compress": "zstd", "min_free": 5}"#, true),
@@ -63,7 +63,7 @@ fn what_rotates_nothing() {
 }
 
 #[test]
-fn a_file_of_unknown_options() {
+fn warnings_about_unknown_options_are_limited() {
     let options: Vec<_> = (0..5_000).map(|n| format!("\"x{n}\": {n}")).collect();
     let all = warned("server.json", &format!("{{{}}}", options.join(",\n")));
     assert_eq!(all.len(), 101);
@@ -71,7 +71,7 @@ fn a_file_of_unknown_options() {
 }
 
 #[test]
-fn options_that_change_nothing() {
+fn options_without_effect_get_a_warning() {
     let log = LOG.replace("}}", r#", "google_spread_sheets_auth": "a.json", "spread_sheets_key": "k"}}"#);
     assert_eq!(warned("log.json", &log).iter().filter(|w| w.contains("Google Sheets")).count(), 2);
     let system = warned("system.json", r#"{"__access_token__": null, "__private__": false}"#);
@@ -82,7 +82,7 @@ fn options_that_change_nothing() {
 }
 
 #[test]
-fn doubtful_values() {
+fn doubtful_values_get_a_warning() {
     let twice =
         warning("api_key.json", "[{\"key\": \"k\"},\n{\"key\": \"j\"},\n{\"info\": null, \"key\": \"k\"}]");
     assert!(twice.starts_with("api_key.json:3:23: [2].key: the same key as [0]"), "{twice}");

@@ -1,4 +1,4 @@
-//! Changes of a real directory, made the ways that people and programs make them.
+//! Changes of a real directory, made in the ways that people and programs use.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -11,8 +11,8 @@ use tokio::time::timeout;
 use super::super::{Watcher, load};
 use super::LOG;
 
-/// Longer than the promise, for machines that are busy with other tests.
-const SOON: Duration = Duration::from_secs(5);
+/// Timeout for a change to be noticed; longer than documented, since other tests use the machine.
+const NOTICE_TIMEOUT: Duration = Duration::from_secs(5);
 
 fn run(test: impl AsyncFnOnce(&Path)) {
     let dir = tempfile::tempdir().unwrap();
@@ -20,7 +20,7 @@ fn run(test: impl AsyncFnOnce(&Path)) {
     runtime.block_on(test(dir.path()));
 }
 
-/// A directory `conf` with a `log.json`, and its watcher.
+/// Creates a directory `conf` with a `log.json`, and its watcher.
 fn watched(root: &Path) -> (std::path::PathBuf, Watcher) {
     let conf = root.join("conf");
     fs::create_dir(&conf).unwrap();
@@ -30,7 +30,7 @@ fn watched(root: &Path) -> (std::path::PathBuf, Watcher) {
 }
 
 async fn notices(watcher: &mut Watcher, what: &str) {
-    match timeout(SOON, watcher.changed()).await {
+    match timeout(NOTICE_TIMEOUT, watcher.changed()).await {
         Ok(changed) => changed.unwrap(),
         Err(_) => panic!("not noticed: {what}"),
     }
@@ -41,7 +41,7 @@ async fn stays_quiet(watcher: &mut Watcher, what: &str) {
 }
 
 #[test]
-fn writing_in_place_renaming_and_removing() {
+fn writes_renames_and_removals_are_noticed() {
     run(async |root| {
         let (conf, mut watcher) = watched(root);
         let start = Instant::now();
@@ -53,7 +53,7 @@ fn writing_in_place_renaming_and_removing() {
         fs::write(conf.join(".log.json.tmp"), LOG).unwrap();
         fs::rename(conf.join(".log.json.tmp"), conf.join("log.json")).unwrap();
         notices(&mut watcher, "write and rename").await;
-        stays_quiet(&mut watcher, "one change, told once").await;
+        stays_quiet(&mut watcher, "one change, reported once").await;
 
         let sed = Command::new("sed").args(["-i", "s/5700/5701/"]).arg(conf.join("log.json")).status();
         assert!(sed.unwrap().success());
@@ -70,7 +70,7 @@ fn writing_in_place_renaming_and_removing() {
 }
 
 #[test]
-fn reading_is_no_change() {
+fn reading_is_not_reported() {
     run(async |root| {
         let (conf, mut watcher) = watched(root);
         assert!(load(&conf).is_ok());
@@ -81,7 +81,7 @@ fn reading_is_no_change() {
 }
 
 #[test]
-fn a_burst_that_does_not_end_is_told_within_a_second() {
+fn endless_burst_is_reported_within_a_second() {
     run(async |root| {
         let (conf, mut watcher) = watched(root);
         let start = Instant::now();
@@ -101,7 +101,7 @@ fn a_burst_that_does_not_end_is_told_within_a_second() {
 }
 
 #[test]
-fn giving_up_loses_nothing() {
+fn dropped_future_loses_no_change() {
     run(async |root| {
         let (conf, mut watcher) = watched(root);
         fs::write(conf.join("log.json"), "{}").unwrap();
@@ -111,7 +111,7 @@ fn giving_up_loses_nothing() {
 }
 
 #[test]
-fn the_directory_is_replaced() {
+fn replaced_directory_is_noticed() {
     run(async |root| {
         let (conf, mut watcher) = watched(root);
         let new = root.join("new");
@@ -135,7 +135,7 @@ fn the_directory_is_replaced() {
 }
 
 #[test]
-fn a_parent_is_replaced() {
+fn replaced_parent_is_noticed() {
     run(async |root| {
         let (conf, mut watcher) = watched(root);
         let above = root.to_owned();
@@ -151,7 +151,7 @@ fn a_parent_is_replaced() {
 }
 
 #[test]
-fn a_mounted_config_map_is_swapped() {
+fn swapped_config_map_is_noticed() {
     run(async |root| {
         let conf = root.join("conf");
         fs::create_dir_all(conf.join("..1")).unwrap();
@@ -173,7 +173,7 @@ fn a_mounted_config_map_is_swapped() {
 }
 
 #[test]
-fn symlinked_files_and_directories() {
+fn changes_behind_symlinks_are_noticed() {
     run(async |root| {
         let (conf, _) = watched(root);
         for name in ["elsewhere", "v1", "v2"] {
@@ -208,7 +208,7 @@ fn symlinked_files_and_directories() {
 }
 
 #[test]
-fn links_in_a_circle_and_missing_directories() {
+fn symlink_loops_are_tolerated_and_missing_directories_fail() {
     run(async |root| {
         let (conf, _) = watched(root);
         symlink("server.json", conf.join("server.json")).unwrap();

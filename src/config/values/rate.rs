@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn the_grammar() {
+    fn valid_limits_are_parsed() {
         for (text, meaning) in [
             ("60 per second", "60 per second"),
             ("10/minute;100/hour", "10 per minute, 100 per hour"),
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn other_texts_are_refused() {
+    fn other_texts_are_rejected() {
         for wrong in [
             "",
             "10",
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn windows() {
+    fn windows_have_the_length_of_their_units() {
         let window = |text: &str| text.parse::<RateLimit>().unwrap().window().as_secs();
         assert_eq!(window("1/2 months"), 60 * 86_400);
         assert_eq!(window("1/year"), 360 * 86_400);
@@ -232,7 +232,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_shown_reads_back(parts in prop::collection::vec((any::<u64>(), 1..100_u64, 0..6_usize), 0..5)) {
+        fn displayed_limits_parse_back(parts in prop::collection::vec((any::<u64>(), 1..100_u64, 0..6_usize), 0..5)) {
             let limits = parts.into_iter()
                 .map(|(amount, multiple, unit)| RateLimit { amount, multiple, unit: Unit::ALL[unit] });
             let limits = RateLimits::new(limits.collect());

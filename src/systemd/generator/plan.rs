@@ -195,8 +195,12 @@ mod tests {
             "{}",
         );
         assert_eq!(plan.logs.len(), 1);
-        let expected =
-            ["4 letters too long", "b.port: 127.0.0.1:1 is taken", "c.host: `logs.example`", "d.file: a con"];
+        let expected = [
+            "4 characters too long",
+            "b.port: 127.0.0.1:1 is taken",
+            "c.host: `logs.example`",
+            "d.file: a con",
+        ];
         for (finding, expected) in findings.iter().zip(expected) {
             assert!(finding.contains(expected), "{finding}");
         }

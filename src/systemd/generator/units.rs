@@ -66,7 +66,7 @@ const RUN_DIR: &str = "/run/moca-file-log";
 pub(super) fn too_long(name: &LogName) -> Option<String> {
     let over = admin_socket_unit(name).len().checked_sub(MAX_UNIT_NAME_BYTES).filter(|&over| over > 0)?;
     Some(format!(
-        "the name is {over} letters too long for systemd, where all but a-z, A-Z, 0-9, `_`, `.` and `:` count four a byte"
+        "the name is {over} characters too long for systemd, which needs four characters for each byte that is not a-z, A-Z, 0-9, `_`, `.` or `:`"
     ))
 }
 
@@ -79,7 +79,7 @@ mod tests {
         let wrong = |name: String| too_long(&name.parse().unwrap());
         assert_eq!(wrong("a".repeat(200)), None);
         assert_eq!(wrong(" ".repeat(57)), None);
-        assert!(wrong(" ".repeat(58)).unwrap().contains("4 letters too long"));
+        assert!(wrong(" ".repeat(58)).unwrap().contains("4 characters too long"));
     }
 
     #[test]
