@@ -36,7 +36,7 @@ pub struct LogEntry {
     /// The file of the log: absolute, or relative to the log directory.
     #[serde(deserialize_with = "file")]
     pub file: PathBuf,
-    /// The lowest level that is stored (default debug). Records below it are accepted and dropped.
+    /// The lowest level that is stored (default debug). Records below it are accepted and counted.
     #[serde(default = "lowest", deserialize_with = "level")]
     pub level: Level,
     /// The format of a line (default text).
