@@ -1,27 +1,34 @@
-//! Waiting for durability: one [`Group`] for all the appends that share a write and a sync, one [`AppendTicket`] for each.
+//! Waiting for durability: all appends that share a write and a sync have one [`CommitGroup`], each
+//! append has one [`AppendTicket`].
 
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use super::cursor::Cursor;
 use super::error::StoreError;
 
+// `make loom` runs the tests of `tests/loom` on this file with loom's mutex.
+#[cfg(loom)]
+use loom::sync::{Mutex, MutexGuard};
+#[cfg(not(loom))]
+use std::sync::{Mutex, MutexGuard};
+
 /// A completed append.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Saved {
-    /// right after the last record
+    /// The position right after the last record.
     pub cursor: Cursor,
 }
 
-/// Where a group of appends came to stand.
+/// The position at which a group was written.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CommitPosition {
-    /// which incarnation of the file
+    /// The epoch of the file.
     pub(crate) epoch: u32,
-    /// position of the group's first byte
+    /// The position of the group's first byte.
     pub(crate) position: u64,
 }
 
@@ -31,7 +38,7 @@ impl CommitPosition {
     }
 }
 
-/// All the appends that become durable together.
+/// All appends that become durable together.
 #[derive(Debug, Default)]
 pub(crate) struct CommitGroup(Mutex<Waiting>);
 
@@ -42,9 +49,9 @@ struct Waiting {
     callback: Option<Callback>,
 }
 
-/// What one append wants done as soon as it is durable.
+/// Runs when its append is durable.
 struct Callback {
-    /// of the append's end
+    /// The end of the append, counted from the start of the group.
     offset: u64,
     run: Box<dyn FnOnce(Saved) + Send>,
 }
@@ -60,16 +67,16 @@ impl CommitGroup {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells the one append that asked to be told early, on the thread of the caller.
+    /// Runs the durability callback of this group, if one is registered, on the calling thread.
     pub(crate) fn run_callback(&self, position: CommitPosition) {
         let callback = self.lock().callback.take();
-        if let Some(Callback { offset, run: callback }) = callback {
-            callback(position.saved(offset));
+        if let Some(Callback { offset, run }) = callback {
+            run(position.saved(offset));
         }
     }
 
-    /// Tells everybody who waits. Called once, on the thread of the runtime: a wake-up from elsewhere costs a
-    /// system call each.
+    /// Completes every ticket of this group. The committer calls it once, on the thread of the
+    /// runtime: waking a task from another thread costs a system call each.
     pub(crate) fn complete(&self, outcome: Result<CommitPosition, StoreError>) {
         let wakers = {
             let mut waiting = self.lock();
@@ -81,30 +88,32 @@ impl CommitGroup {
     }
 }
 
-/// The future of one append: completes when its records are durable, or with the reason why they are not stored.
+/// The future of one append: completes when its records are durable, or with the reason why none of
+/// them is stored.
 #[derive(Debug)]
 pub struct AppendTicket {
     group: Arc<CommitGroup>,
-    /// end of the append's last line, counted from the start of the group
+    /// The end of the append's last line, counted from the start of the group.
     offset: u64,
-    /// the group was empty before
-    first: bool,
-    registered: bool,
+    /// The append is the first one of its group.
+    is_first: bool,
+    is_registered: bool,
 }
 
 impl AppendTicket {
-    pub(crate) const fn new(group: Arc<CommitGroup>, offset: u64, first: bool) -> Self {
-        Self { group, offset, first, registered: false }
+    pub(crate) const fn new(group: Arc<CommitGroup>, offset: u64, is_first: bool) -> Self {
+        Self { group, offset, is_first, is_registered: false }
     }
 
-    /// Whether the append may be alone on its way to the disk.
+    /// Returns whether the append may be the only one of its group.
     #[must_use]
     pub const fn may_be_alone(&self) -> bool {
-        self.first
+        self.is_first
     }
 
-    /// Has `tell` called on the thread of the disk as soon as the append is durable, if it is alone on its way there;
-    /// it must not wait for anything. The ticket completes after that, as always.
+    /// Registers `callback`, which the disk thread calls as soon as the append is durable, provided
+    /// that the append is the only record of its group. The callback must not block. The ticket
+    /// completes after it, as without a callback.
     #[must_use]
     pub fn on_durable(&self, callback: impl FnOnce(Saved) + Send + 'static) -> DurableCallback {
         let mut waiting = self.group.lock();
@@ -115,13 +124,13 @@ impl AppendTicket {
     }
 }
 
-/// That an append is told early.
+/// A registered durability callback.
 #[derive(Debug)]
 pub struct DurableCallback(Arc<CommitGroup>);
 
 impl DurableCallback {
-    /// Nothing is told any more. False when it was, or is being told, or was never going to be: then the ticket
-    /// completes at once.
+    /// Removes the callback. Returns false when it has run, is running, or never runs: then the
+    /// ticket completes soon.
     #[must_use]
     pub fn cancel(&self) -> bool {
         self.0.lock().callback.take().is_some()
@@ -134,14 +143,15 @@ impl Future for AppendTicket {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut waiting = self.group.lock();
         match &waiting.outcome {
-            Some(Ok(placed)) => Poll::Ready(Ok(placed.saved(self.offset))),
+            Some(Ok(position)) => Poll::Ready(Ok(position.saved(self.offset))),
             Some(Err(error)) => Poll::Ready(Err(error.clone())),
             None => {
-                let known = self.registered && waiting.wakers.iter().any(|waker| waker.will_wake(cx.waker()));
-                if !known {
+                let is_known =
+                    self.is_registered && waiting.wakers.iter().any(|waker| waker.will_wake(cx.waker()));
+                if !is_known {
                     waiting.wakers.push(cx.waker().clone());
                     drop(waiting);
-                    self.registered = true;
+                    self.is_registered = true;
                 }
                 Poll::Pending
             }

@@ -1,6 +1,6 @@
-//! Cursors: opaque names of positions in a log. A position is a count of bytes that only grows, through clears and
-//! restarts; an epoch counts the times the file was replaced from outside, so that no byte of another file is ever
-//! taken for the one a cursor was given for.
+//! Cursors: opaque names of positions in a log. A position is a byte offset that only grows, also
+//! through clears and restarts. An epoch counts how often another program replaced the file, so
+//! that a cursor never names a byte of another file.
 
 use data_encoding::BASE64URL_NOPAD;
 use sha2::{Digest, Sha256};
@@ -8,31 +8,33 @@ use sha2::{Digest, Sha256};
 /// A position in a log: right after a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Cursor {
-    /// incarnation of the file
+    /// Changes when another program replaced the file.
     pub epoch: u32,
-    /// bytes
+    /// Byte offset that only grows.
     pub position: u64,
 }
 
-/// The secret of one log that makes its cursors recognisable: another log's or an altered one is refused.
+/// The secret of one log that authenticates its cursors: a cursor of another log and an altered
+/// cursor are refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CursorKey(pub(crate) [u8; 16]);
 
-/// A text that is no cursor of this log.
+/// The text is not a cursor of this log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a cursor of this log")]
 pub struct CursorError;
 
+/// Bytes of the checksum in the text form.
 const CHECK_LEN: usize = 6;
 
 impl CursorKey {
-    /// With a secret of its own, for tests.
+    /// Returns a key with this secret, for tests.
     #[cfg(test)]
     pub(crate) const fn of(secret: [u8; 16]) -> Self {
         Self(secret)
     }
 
-    /// For the fuzz targets.
+    /// Returns a fixed key, for the fuzz targets.
     #[cfg(any(fuzzing, test))]
     #[doc(hidden)]
     #[must_use]
@@ -47,7 +49,7 @@ impl CursorKey {
         check
     }
 
-    /// The text form: 24 characters, safe in URLs and headers.
+    /// Returns the text form: 24 characters, safe in URLs and headers.
     #[must_use]
     pub fn encode(&self, cursor: Cursor) -> String {
         let mut bytes = Vec::with_capacity(18);
@@ -58,10 +60,10 @@ impl CursorKey {
         BASE64URL_NOPAD.encode(&bytes)
     }
 
-    /// Reads the text form back.
+    /// Parses the text form.
     ///
     /// # Errors
-    /// When the text was not made by [`encode`](Self::encode) with the same key.
+    /// When [`encode`](Self::encode) did not make the text with the same key.
     pub fn decode(&self, text: &str) -> Result<Cursor, CursorError> {
         let bytes = BASE64URL_NOPAD.decode(text.as_bytes()).map_err(|_| CursorError)?;
         let (body, check) = bytes.split_at_checked(12).ok_or(CursorError)?;
@@ -99,13 +101,13 @@ mod tests {
         }
 
         #[test]
-        fn any_text_is_read_or_refused(text in ".*") {
+        fn arbitrary_text_is_refused(text in ".*") {
             prop_assert!(CursorKey([7; 16]).decode(&text).is_err());
         }
     }
 
     #[test]
-    fn another_logs_cursor_is_refused() {
+    fn cursor_of_another_log_is_refused() {
         let text = CursorKey([1; 16]).encode(Cursor { epoch: 0, position: 9 });
         assert_eq!(CursorKey([2; 16]).decode(&text), Err(CursorError));
     }

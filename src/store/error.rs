@@ -1,22 +1,23 @@
-//! Why an engine did not do what was asked.
+//! The errors of an engine.
 
 use std::io;
 
 use super::cursor::Cursor;
 
-/// Why nothing was stored, read or cleared. Every variant is a temporary state: the same request may succeed later.
+/// Why the store did not append, read or clear. Every variant is temporary: the same request may
+/// succeed later.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
-    /// a write, sync or truncation failed and was undone
+    /// A write, sync or truncation failed and was undone.
     #[error("the log can't be written: {0}")]
     Write(String),
-    /// a read failed
+    /// A read failed.
     #[error("the log can't be read: {0}")]
     Read(String),
-    /// the disk has less space left than it should have
+    /// The disk has fewer free bytes than `min_free`.
     #[error("the disk has less space left than `min_free`")]
     LowSpace,
-    /// the service is stopping
+    /// The service is stopping.
     #[error("the log is closed")]
     Closed,
 }
@@ -31,20 +32,21 @@ impl StoreError {
     }
 }
 
-/// The queue is full: wait for [`LogStore::room`], then try again.
+/// The queue of appends has no room left. The caller waits for
+/// [`LogStore::room`](super::LogStore::room) and tries again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QueueFull;
 
-/// Why there is no answer.
+/// Why a query has no answer.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ReadError {
-    /// what the cursor names was cleared, or left the log in another way
+    /// The record that the cursor names was cleared, or left the log in another way.
     #[error("what the cursor names is no longer in the log")]
     Gone {
-        /// the cursor to read everything with that is left
+        /// The cursor of the oldest record that is left.
         oldest: Cursor,
     },
-    /// the log can't be read at the moment
+    /// The log can't be read at the moment.
     #[error(transparent)]
     Store(#[from] StoreError),
 }

@@ -1,4 +1,4 @@
-//! A part of a log as somebody who follows it takes it.
+//! A part of a log, as a follower reads it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,9 +10,9 @@ use super::cursor::Cursor;
 /// Whole lines that follow one another, with the cursor of each.
 #[derive(Clone)]
 pub struct LineChunk {
-    /// the lines with their line ends; empty where nothing follows
+    /// The lines with their line ends. Empty: the log ends at `after`.
     pub lines: Bytes,
-    /// the cursor that they follow
+    /// The cursor that the lines follow.
     pub after: Cursor,
     cursors: Arc<dyn Fn(u64) -> Cursor + Send + Sync>,
 }
@@ -26,7 +26,8 @@ impl LineChunk {
         Self { lines, after, cursors: Arc::new(cursors) }
     }
 
-    /// The cursor of the line that ends, its line end included, at this byte of [`Self::lines`].
+    /// Returns the cursor after the line that ends, its line end included, at byte `end` of
+    /// [`Self::lines`].
     #[must_use]
     pub fn cursor_at(&self, end: usize) -> Cursor {
         if end == 0 { self.after } else { (self.cursors)(end as u64) }
@@ -35,6 +36,6 @@ impl LineChunk {
 
 impl fmt::Debug for LineChunk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Piece").field("after", &self.after).field("bytes", &self.lines.len()).finish()
+        f.debug_struct("LineChunk").field("after", &self.after).field("bytes", &self.lines.len()).finish()
     }
 }

@@ -1,7 +1,9 @@
-//! The seam between the service and an engine: what an engine does, and the types that it takes and gives.
+//! The trait that separates the service from an engine, and the types of its methods.
 
 use std::num::NonZeroU64;
+use std::ops::Range;
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -17,123 +19,128 @@ use super::statistics::Statistics;
 use crate::config::{Durability, Rotate};
 use crate::record::{Level, LineFormat};
 
-/// One message to store; the engine adds time, process and sequence number.
+/// One message to store. The engine adds time, process and sequence number.
 #[derive(Debug, Clone, Copy)]
 pub struct Entry<'a> {
-    /// how severe
+    /// The severity.
     pub level: Level,
-    /// any text
+    /// The message: any text.
     pub message: &'a str,
 }
 
-/// Who sent the entries of one append, and through which route.
+/// The sender of the entries of one append, and the route that they came by.
 #[derive(Debug, Clone, Copy)]
 pub struct Source<'a> {
-    /// the client's address
+    /// The client's address.
     pub client: &'a str,
-    /// the key's name
+    /// The name of the key.
     pub key: &'a str,
-    /// the route
+    /// The route.
     pub route: &'a str,
 }
 
-/// What of the configuration steers a store. All of it can change while the store is open.
+/// The settings of a store. All of them can change while the store is open.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
-    /// the active file
+    /// The path of the active file.
     pub path: PathBuf,
-    /// how new lines look
+    /// The format of new lines.
     pub format: LineFormat,
-    /// what a completed append means
+    /// The durability of a completed append.
     pub durability: Durability,
-    /// rotation and retention; `None` = the file grows for ever
+    /// Rotation and retention. `None`: the active file grows without limit.
     pub rotate: Option<Rotate>,
 }
 
-/// Size and age of a log; taken without touching its lines.
+/// Size and age of a log, which the store knows without reading its lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Details {
-    /// lines; a lower bound while `counting`
+    /// Number of lines; a lower bound while `counting`.
     pub count: u64,
-    /// the lines that were there at the start are still being counted
+    /// The lines that the log had when the store was opened are still being counted.
     pub counting: bool,
-    /// bytes of all lines
+    /// Bytes of all lines.
     pub size: u64,
-    /// bytes of all files that hold them
+    /// Bytes of all files that hold the lines.
     pub size_on_disk: u64,
-    /// rotated segments
+    /// Number of rotated segments.
     pub segments: u64,
-    /// time of the first line, RFC 3339
+    /// Time of the first line, RFC 3339.
     pub oldest: Option<String>,
-    /// time of the last line, RFC 3339
+    /// Time of the last line, RFC 3339.
     pub newest: Option<String>,
 }
 
-/// The whole log as it stood at one moment.
+/// The whole log at one moment.
 pub struct Snapshot {
-    /// identifies this state of this file: changes when lines are added or cleared
+    /// Identifies this state of this log: changes when lines are added or cleared.
     pub etag: String,
-    /// bytes
+    /// Bytes of all lines.
     pub len: u64,
-    /// when the last line was added
-    pub modified: std::time::SystemTime,
-    /// where the log ends
+    /// When the last line was added.
+    pub modified: SystemTime,
+    /// The cursor after the last line.
     pub end: Cursor,
-    /// reads a part of it
+    /// Reads parts of the snapshot.
     pub bytes: Box<dyn ByteSource>,
 }
 
-/// Bytes of one snapshot.
+/// Reads the bytes of one snapshot.
 pub trait ByteSource: Send + Sync {
-    /// Streams the bytes `range` in constant memory. The stream fails when the log is cleared meanwhile: it never
-    /// gives bytes of another time as if they were these.
-    fn stream(&self, range: std::ops::Range<u64>) -> BoxStream<'static, Result<Bytes, StoreError>>;
+    /// Streams the bytes of `range` in constant memory. The stream fails when the log is cleared
+    /// meanwhile: it never returns bytes of another state.
+    fn stream(&self, range: Range<u64>) -> BoxStream<'static, Result<Bytes, StoreError>>;
 }
 
 /// An engine that keeps one log.
 pub trait LogStore: Send + Sync + 'static {
-    /// Puts `entries` into the batch in hand, in order and all or nothing. The ticket completes when they are durable.
+    /// Adds `entries` to the current batch, in order and all or nothing. The ticket completes when
+    /// they are durable.
     ///
     /// # Errors
-    /// [`Full`] when the bounded queue has no room; nothing was taken then.
+    /// [`QueueFull`] when the bounded queue has no room. Then the store took nothing.
     fn try_append(&self, source: &Source<'_>, entries: &[Entry<'_>]) -> Result<AppendTicket, QueueFull>;
 
     /// Completes when the queue may have room again.
     fn room(&self) -> BoxFuture<'static, ()>;
 
-    /// Records stored since the store was opened.
+    /// Returns the number of records stored since the store was opened.
     fn stored(&self) -> u64;
 
-    /// Where the log ends now.
+    /// Returns the cursor at which the log ends now.
     fn end(&self) -> Cursor;
 
-    /// The cursor for a position of a completed append.
+    /// Returns the key that encodes and decodes the cursors of this log.
     fn cursor_key(&self) -> CursorKey;
 
-    /// Size and age.
+    /// Returns size and age.
     fn details(&self) -> BoxFuture<'_, Details>;
 
-    /// Counts and present state, for those who watch. Waits for no disk longer than a moment.
+    /// Returns counters and the present state. Waits at most a fraction of a second for the disk.
     fn statistics(&self) -> BoxFuture<'_, Statistics>;
 
-    /// The log as it stands now, to be read in any order and more than once.
+    /// Returns the log as it is now, to be read in any order and more than once.
     fn snapshot(&self) -> BoxFuture<'_, Result<Snapshot, StoreError>>;
 
-    /// The records that `query` asks for, as the log stands now; reads no more of it than it must.
+    /// Returns the records that `query` selects from the log as it is now. Reads no more of the log
+    /// than it must.
     ///
     /// # Errors
-    /// When the log can't be read, or no longer holds what the query's cursor names.
+    /// When the log can't be read, or no longer holds the record that the cursor of the query
+    /// names.
     fn read(&self, query: Query) -> BoxFuture<'_, Result<Reading, ReadError>>;
 
-    /// Completes when lines were added, or the log was cleared or replaced, since it completed last. For one caller.
+    /// Completes when lines were added, or the log was cleared or replaced, since it completed
+    /// last. For one caller.
     fn changed(&self) -> BoxFuture<'static, ()>;
 
-    /// What follows `after`: about `size` bytes of whole lines, none where the log ends. Those who ask from different
-    /// places are soon given the same pieces.
-    fn piece(&self, after: Cursor, size: u64) -> BoxFuture<'static, Result<LineChunk, ReadError>>;
+    /// Returns about `size` bytes of whole lines after the cursor `after`, or none at the end of
+    /// the log. Followers that start at different cursors soon share the same chunks.
+    fn line_chunk(&self, after: Cursor, size: u64) -> BoxFuture<'static, Result<LineChunk, ReadError>>;
 
-    /// Where somebody begins who follows `selection`: before the `latest` so many of its records, where they are asked
-    /// for, else before the first one of its time; where there are none, at the end.
+    /// Returns the cursor at which a follower of `selection` starts: before the last `latest`
+    /// selected records; without `latest`, before the first record of the selected time; without
+    /// either, at the end.
     fn begin(
         &self,
         selection: Selection,
@@ -141,17 +148,17 @@ pub trait LogStore: Send + Sync + 'static {
         progress: Progress,
     ) -> BoxFuture<'_, Result<Cursor, StoreError>>;
 
-    /// Removes every line, after everything appended before has completed.
+    /// Removes every line, after all earlier appends have completed.
     fn clear(&self) -> BoxFuture<'static, Result<(), StoreError>>;
 
-    /// Applies other settings after everything appended before has completed. On failure the old ones stay.
+    /// Applies new settings after all earlier appends have completed. On failure the old ones stay.
     fn reconfigure(&self, settings: Settings) -> BoxFuture<'static, Result<(), StoreError>>;
 
-    /// Completes everything appended, syncs, and stops.
+    /// Completes all appends, syncs, and closes the store.
     fn close(&self) -> BoxFuture<'static, Result<(), StoreError>>;
 }
 
-/// Stores `entries`, waiting for room and for durability.
+/// Stores `entries`. Waits for room and for durability.
 ///
 /// # Errors
 /// When nothing was stored.
@@ -163,13 +170,13 @@ pub async fn append(
     begin(store, source, entries).await.await
 }
 
-/// Puts `entries` into the queue, waiting for room; they are not needed any more then. The ticket waits for durability.
+/// Adds `entries` to the queue. Waits for room; the ticket waits for durability.
 pub async fn begin(store: &dyn LogStore, source: &Source<'_>, entries: &[Entry<'_>]) -> AppendTicket {
     loop {
         if let Ok(ticket) = store.try_append(source, entries) {
             return ticket;
         }
-        // Listening before trying once more: room that appears in between is not missed.
+        // Subscribed before the second attempt, so that room that appears in between is not missed.
         let room = store.room();
         match store.try_append(source, entries) {
             Ok(ticket) => return ticket,

@@ -1,9 +1,10 @@
-//! Where records live. [`LogStore`] is the seam between the service and an engine; [`FileStore`] is the engine
-//! that keeps a log as one plain text file.
+//! Where records live. [`LogStore`] separates the service from an engine; [`FileStore`] is the
+//! engine that keeps a log as one plain text file.
 //!
-//! What every engine promises: an append completes only when its records have reached what
-//! [`Durability`](crate::config::Durability) names, or says that nothing was stored; positions only grow, and a
-//! [`Cursor`] names the same byte until that byte is cleared; readers see whole, durable lines only.
+//! Every engine keeps three promises. An append completes when its records have reached what
+//! [`Durability`](crate::config::Durability) names, or fails, and then nothing was stored.
+//! Positions only grow, and a [`Cursor`] names the same byte until that byte is cleared. Readers
+//! see whole, durable lines only.
 
 mod commit;
 mod cursor;

@@ -1,4 +1,4 @@
-//! What a reader wants of a log, and what it gets: the seam between the routes that read and an engine.
+//! Queries and their answers, independent of the engine and of the route.
 
 use std::fmt;
 use std::num::NonZeroU64;
@@ -10,74 +10,76 @@ use super::cursor::Cursor;
 use super::error::StoreError;
 use super::selection::Selection;
 
-/// The direction in which records are given.
+/// The direction in which records are returned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Order {
-    /// oldest first; a cursor means what follows it
+    /// Oldest first. A cursor selects the records after it.
     #[default]
     Ascending,
-    /// newest first; a cursor means what precedes it, without the record that it was given for
+    /// Newest first. A cursor selects the records before it, without the record that it names.
     Descending,
 }
 
-/// Which records, in which direction and form.
+/// Selects records, their direction and their form.
 pub struct Query {
-    /// conditions on each
+    /// Conditions on each record.
     pub selection: Selection,
-    /// the direction in which they are given
+    /// The direction in which records are returned.
     pub order: Order,
-    /// where the reader stopped before: what follows, or precedes where the order descends
+    /// The cursor at which the caller stopped reading before.
     pub cursor: Option<Cursor>,
-    /// at most so many
+    /// Maximum number of records.
     pub limit: Option<NonZeroU64>,
-    /// which ones, where there are more, and which one the reader goes on from
+    /// Which records are returned when more than `limit` are selected, and at which one the caller
+    /// continues.
     pub extent: Extent,
-    /// how each is written
+    /// How each record is written.
     pub form: Form,
-    /// called on the way to the first byte of the answer, each time that something was done
+    /// Called after each step of work that precedes the first byte of the answer.
     pub progress: Progress,
 }
 
-/// Called each time that something was done for a reader who waits.
+/// Called after each step of work for a waiting caller.
 pub type Progress = Box<dyn Fn() + Send + Sync>;
 
-/// Which records are given where there are more than the limit.
+/// Which records are returned when more than the limit are selected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Extent {
-    /// those that come first in the order asked for; a reader goes on after the last one
+    /// The first records in the order of the query. The caller continues after the last one.
     First,
-    /// the newest, in either order; a reader goes on after the newest of them
+    /// The newest records, in either order. The caller continues after the newest one.
     Newest,
 }
 
 /// How records are written: `open`, the records with `between` between them, `close`.
 pub struct Form {
-    /// before the first record
+    /// Written before the first record.
     pub open: &'static str,
-    /// between two records
+    /// Written between two records.
     pub between: &'static str,
-    /// after the last record
+    /// Written after the last record.
     pub close: &'static str,
-    /// appends one record: its line, without the line end, and its cursor. `None` = its line, with the line end.
+    /// Writes one record. `None`: its line, with the line end.
     pub write: Option<Writer>,
 }
 
-/// Appends what a line is given as.
+/// Appends one record to a buffer, from its line without the line end and its cursor.
 pub type Writer = Box<dyn Fn(&mut Vec<u8>, &[u8], Cursor) + Send + Sync>;
 
 impl Form {
-    /// The lines as they stand in the log.
+    /// The lines of the log, unchanged.
     pub const LINES: Self = Self { open: "", between: "", close: "", write: None };
 }
 
 /// The answer to a query.
 pub struct Reading {
-    /// after the last record that is given, or, where [`Extent::Newest`] says so, after the newest; where nothing is
-    /// given, where reading stopped
+    /// The cursor after the last record returned, or after the newest one with [`Extent::Newest`].
+    /// Without a record: where reading stopped.
     pub stopped: Cursor,
-    /// bytes of all blocks together, where that is known
+    /// Bytes of all blocks together, when that is known.
     pub len: Option<u64>,
-    /// what was asked for. Fails when the log is cleared meanwhile. Dropped, reading ends with the block in hand.
+    /// The records in the form of the query. The stream fails when the log is cleared meanwhile.
+    /// When the caller drops it, reading ends with the current block.
     pub blocks: BoxStream<'static, Result<Bytes, StoreError>>,
 }
 

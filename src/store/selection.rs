@@ -1,4 +1,4 @@
-//! Which records a reader wants: conditions on a record, whatever form it has in the file.
+//! Conditions that select records, independent of the format of their lines.
 
 use std::net::IpAddr;
 
@@ -10,42 +10,42 @@ use crate::record::{Level, Record};
 /// Conditions that all must hold; the default admits every record.
 #[derive(Debug, Clone, Default)]
 pub struct Selection {
-    /// not before this instant, microseconds since the epoch
+    /// Earliest time, microseconds since the epoch.
     pub since: Option<i64>,
-    /// before this instant, microseconds since the epoch
+    /// End of the time range, exclusive, microseconds since the epoch.
     pub until: Option<i64>,
-    /// at least this severe
+    /// Lowest level.
     pub level: Option<Level>,
-    /// texts that all stand in the message, byte for byte
+    /// Texts that the message contains, all of them, byte for byte.
     pub contains: Vec<String>,
-    /// found in the message
+    /// Pattern that the message matches.
     pub regex: Option<Pattern>,
-    /// from one of these clients
+    /// Clients, one of which sent the record.
     pub clients: Option<Clients>,
-    /// one of these names is that of the key; any key when there is none
+    /// Names of keys, one of which sent the record. Empty: any key.
     pub keys: Vec<String>,
 }
 
 impl Selection {
-    /// Whether every record is admitted: then nothing has to be looked at.
+    /// Returns whether every record is admitted.
     #[must_use]
     pub fn is_all(&self) -> bool {
         self.since.is_none() && self.until.is_none() && self.is_any_time()
     }
 
-    /// Whether nothing but the time decides.
+    /// Returns whether the time is the only condition.
     #[must_use]
     pub fn is_any_time(&self) -> bool {
         self.level.is_none() && !self.needs_fields()
     }
 
-    /// Whether more of a record decides than its time and level.
+    /// Returns whether a condition needs more of a record than its time and level.
     #[must_use]
     pub fn needs_fields(&self) -> bool {
         !self.contains.is_empty() || self.regex.is_some() || self.clients.is_some() || !self.keys.is_empty()
     }
 
-    /// Whether `record` is one of those.
+    /// Returns whether `record` meets all conditions.
     #[must_use]
     pub fn admits<T: AsRef<str>>(&self, record: &Record<T>) -> bool {
         self.admits_time(record.time.micros)
@@ -55,16 +55,16 @@ impl Selection {
             && self.admits_message(record.message.as_ref())
     }
 
-    /// Whether a record of this time, microseconds since the epoch, may be one of those.
+    /// Returns whether a record of this time, microseconds since the epoch, may be selected.
     #[must_use]
     pub fn admits_time(&self, micros: i64) -> bool {
         self.since.is_none_or(|since| micros >= since) && self.until.is_none_or(|until| micros < until)
     }
 
-    /// Whether a record of this level may be one of those.
+    /// Returns whether a record of this level may be selected.
     #[must_use]
     pub fn admits_level(&self, level: Level) -> bool {
-        self.level.is_none_or(|least| level >= least)
+        self.level.is_none_or(|lowest| level >= lowest)
     }
 
     fn admits_message(&self, message: &str) -> bool {
@@ -73,27 +73,27 @@ impl Selection {
     }
 }
 
-/// Addresses and networks that records come from.
+/// A set of clients: addresses, networks, and the operator's own socket.
 #[derive(Debug, Clone, Default)]
 pub struct Clients {
     addresses: IpSet,
-    /// the operator's own socket
+    /// The set contains the operator's own socket.
     local: bool,
 }
 
-/// A text that is no client.
+/// The text names no client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("expected an IP address such as 192.0.2.7, a network such as 10.0.0.0/8 or 2001:db8::/32, or local")]
 pub struct NotAClient;
 
 impl Clients {
-    /// What the client of a record from the operator's own socket is called.
+    /// The client of records that came by the operator's own socket.
     pub const LOCAL: &str = "local";
 
-    /// Any of these addresses and networks.
+    /// Parses addresses, networks and [`Self::LOCAL`].
     ///
     /// # Errors
-    /// At the first text that is neither, nor [`Self::LOCAL`].
+    /// On the first text that is none of these.
     pub fn from_texts<T: AsRef<str>>(texts: impl IntoIterator<Item = T>) -> Result<Self, NotAClient> {
         let mut clients = Self::default();
         for text in texts {
@@ -107,7 +107,7 @@ impl Clients {
         Ok(clients)
     }
 
-    /// Whether the client that a record names is one of them.
+    /// Returns whether the set contains the client of a record.
     #[must_use]
     pub fn contain(&self, client: &str) -> bool {
         match client.parse::<IpAddr>() {
@@ -117,47 +117,47 @@ impl Clients {
     }
 }
 
-/// A regular expression whose search takes time in proportion to the text, whatever the expression.
+/// A regular expression. A search takes time in proportion to the text, for every expression.
 #[derive(Debug, Clone)]
 pub struct Pattern(Regex);
 
-/// A text that is no regular expression, or one that would take too much.
+/// Why a text is not accepted as a pattern.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PatternError {
-    /// more text than anybody writes
-    #[error("longer than {} characters", Pattern::LONGEST)]
+    /// The text is longer than [`Pattern::MAX_CHARS`].
+    #[error("longer than {} characters", Pattern::MAX_CHARS)]
     TooLong,
-    /// a short text can stand for a large expression, as `(a{99}){99}` does
+    /// The compiled expression is too large, as of `(a{99}){99}`.
     #[error("the expression is too large")]
     TooLarge,
-    /// the grammar was not met
+    /// The text is not a regular expression.
     #[error("{0}")]
     Syntax(String),
 }
 
 impl Pattern {
-    /// Characters of a pattern.
-    pub const LONGEST: usize = 1024;
+    /// Maximum number of characters of a pattern.
+    pub const MAX_CHARS: usize = 1024;
 
-    /// What a compiled pattern may take, in bytes.
-    const SIZE: usize = 256 * 1024;
-    /// What a search may remember of the pattern's states, in bytes; beyond it is slower.
-    const CACHE: usize = 1024 * 1024;
-    /// Parentheses in each other.
-    const DEPTH: u32 = 50;
+    /// Maximum size of a compiled pattern.
+    const MAX_COMPILED_BYTES: usize = 256 * 1024;
+    /// Size of the state cache of a search. Patterns that need more are searched more slowly.
+    const STATE_CACHE_BYTES: usize = 1024 * 1024;
+    /// Maximum depth of nested groups.
+    const MAX_NESTING: u32 = 50;
 
-    /// Reads and compiles a pattern.
+    /// Compiles a pattern.
     ///
     /// # Errors
-    /// When it is no regular expression, or a larger one than a search may cost.
+    /// When the text is not a regular expression, or exceeds a limit.
     pub fn new(text: &str) -> Result<Self, PatternError> {
-        if text.len() > Self::LONGEST && text.chars().nth(Self::LONGEST).is_some() {
+        if text.len() > Self::MAX_CHARS && text.chars().nth(Self::MAX_CHARS).is_some() {
             return Err(PatternError::TooLong);
         }
         let built = RegexBuilder::new(text)
-            .size_limit(Self::SIZE)
-            .dfa_size_limit(Self::CACHE)
-            .nest_limit(Self::DEPTH)
+            .size_limit(Self::MAX_COMPILED_BYTES)
+            .dfa_size_limit(Self::STATE_CACHE_BYTES)
+            .nest_limit(Self::MAX_NESTING)
             .build();
         built.map(Self).map_err(|error| match error {
             regex::Error::CompiledTooBig(_) => PatternError::TooLarge,
@@ -165,14 +165,14 @@ impl Pattern {
         })
     }
 
-    /// Whether it is found anywhere in `text`.
+    /// Returns whether the pattern matches anywhere in `text`.
     #[must_use]
     pub fn matches(&self, text: &str) -> bool {
         self.0.is_match(text)
     }
 }
 
-/// The compiler draws the pattern above its words.
+/// Returns the message alone: the compiler draws the pattern above it.
 fn last_line(text: &str) -> String {
     let line = text.lines().last().unwrap_or_default();
     line.strip_prefix("error: ").unwrap_or(line).to_owned()
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn every_condition() {
+    fn each_condition_selects_records() {
         for (since, until, expected) in [
             (Some(1_000_000), None, true),
             (Some(1_000_001), None, false),
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn patterns_are_bounded() {
+    fn patterns_over_a_limit_are_refused() {
         for (text, error) in [
             ("a".repeat(1025), PatternError::TooLong),
             ("(a{99}){99}{99}".to_owned(), PatternError::TooLarge),

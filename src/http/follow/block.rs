@@ -223,7 +223,7 @@ impl Blocks {
         let slot = self.lock().slot(&place);
         let mut made = false;
         let make = async {
-            let piece = store.piece(after, size).await?;
+            let piece = store.line_chunk(after, size).await?;
             made = true;
             Ok(Arc::new(Block::make(&piece, shape, &store.cursor_key())))
         };

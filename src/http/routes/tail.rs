@@ -98,10 +98,10 @@ fn resume(call: &AdmittedRequest, asked: &ReadRequest) -> Result<Option<Cursor>,
 async fn still_there(call: &AdmittedRequest, cursor: Cursor) -> Result<Cursor, Problem> {
     // The log as it is, not as it was left: somebody may have moved the file.
     drop(call.app.store.snapshot().await?);
-    let mut found = call.app.store.piece(cursor, 1).await;
+    let mut found = call.app.store.line_chunk(cursor, 1).await;
     if let Err(ReadError::Store(_)) = found {
         // A clear may have come in between.
-        found = call.app.store.piece(cursor, 1).await;
+        found = call.app.store.line_chunk(cursor, 1).await;
     }
     match found {
         Ok(_) => Ok(cursor),

@@ -1,5 +1,5 @@
-//! The batch in hand: appends are written as lines straight into one buffer, in the order in which they arrive, while
-//! the batch before is on its way to the disk. Bounded in bytes.
+//! The current batch: each append formats its lines directly into one buffer, in order of arrival,
+//! while the batch before it is being written. Bounded in bytes.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -12,30 +12,52 @@ use crate::store::file::maintenance::background::JobResult;
 use crate::store::statistics::LEVELS;
 use crate::store::{Entry, QueueFull, Settings, Source, StoreError};
 
-/// What is done between batches, in order with them.
+/// Maximum capacity of a buffer that is kept for reuse. A fresh buffer for each large batch, with a
+/// page fault for every 4 KiB, costs a third of its time.
+const MAX_KEPT_BUFFER_BYTES: usize = 4 * 1024 * 1024;
+
+/// A buffer is not kept when its batch filled less than this part of it.
+const MIN_USED_PART: usize = 16;
+
+/// A buffer of at most this capacity is always kept.
+const ALWAYS_KEPT_BUFFER_BYTES: usize = 64 * 1024;
+
+/// Estimated length of a line before its message.
+const ESTIMATED_PREFIX_BYTES: usize = 128;
+
+/// Work of the committer between two batches, in order with them.
 #[derive(Debug)]
 pub(crate) enum Command {
-    /// look whether somebody else touched the file
+    /// Check whether another program changed the files.
     Verify(oneshot::Sender<Result<(), StoreError>>),
+    /// Remove every line.
     Clear(oneshot::Sender<Result<(), StoreError>>),
+    /// Apply new settings.
     Reconfigure(Settings, oneshot::Sender<Result<(), StoreError>>),
-    /// work on a segment is finished
+    /// Take the result of background work.
     Finished(JobResult),
+    /// Sync and stop.
     Close(oneshot::Sender<Result<(), StoreError>>),
 }
 
-/// What the committer takes away at once: first the lines, then the commands.
+/// A batch that the committer took: it writes the lines, then runs the commands.
 #[derive(Debug)]
 pub(crate) struct Batch {
+    /// Whole lines.
     pub(crate) lines: Vec<u8>,
+    /// Number of records.
     pub(crate) records: u64,
-    /// the same by level
+    /// Number of records of each level.
     pub(crate) levels: [u64; LEVELS],
+    /// The tickets that complete with this batch.
     pub(crate) group: Arc<CommitGroup>,
+    /// The durability when the batch was taken.
     pub(crate) durability: Durability,
+    /// Commands to run after the lines are written.
     pub(crate) commands: Vec<Command>,
 }
 
+/// The current batch, behind a mutex that appends hold while they format their lines.
 #[derive(Debug)]
 pub(crate) struct AppendBuffer(Mutex<Inner>);
 
@@ -46,19 +68,21 @@ struct Inner {
     levels: [u64; LEVELS],
     group: Arc<CommitGroup>,
     commands: Vec<Command>,
-    /// the buffer of the batch before, to be used again
+    /// The buffer of an earlier batch, for reuse.
     spare: Vec<u8>,
-    common: LinePrefix,
+    /// The prefix that the lines of one append share.
+    prefix: LinePrefix,
     clock: Clock,
-    /// records stored by this process
+    /// Sequence number of the last record.
     seq: u64,
     pid: u32,
     format: LineFormat,
     durability: Durability,
-    capacity: usize,
-    closed: bool,
-    /// the disk has too little space left
-    low: bool,
+    /// Maximum length of `lines`.
+    capacity_bytes: usize,
+    is_closed: bool,
+    /// The disk has fewer free bytes than `min_free`: appends fail.
+    is_low_on_space: bool,
 }
 
 impl Inner {
@@ -82,34 +106,21 @@ impl Inner {
         }
     }
 
-    /// Makes room for about `incoming` bytes more. Left to itself, the buffer of a full queue would grow to twice the
-    /// queue for its last lines.
-    fn make_room(&mut self, incoming: usize) {
+    /// Reserves about `incoming` bytes. The growth of `Vec` alone would double a nearly full buffer
+    /// for its last lines.
+    fn reserve(&mut self, incoming: usize) {
         let wanted = self.lines.len() + incoming;
         if self.lines.capacity() < wanted {
-            // lines may be a little longer than was reckoned
-            let most = self.capacity + self.capacity / 16;
-            let room = wanted.max(most.min(2 * self.lines.capacity()));
+            // A sixteenth more, for lines may be longer than estimated.
+            let max = self.capacity_bytes + self.capacity_bytes / 16;
+            let room = wanted.max(max.min(2 * self.lines.capacity()));
             self.lines.reserve_exact(room - self.lines.len());
         }
     }
 }
 
-/// A buffer that grew beyond this is not kept. To grow one anew for each of many large batches, with a page fault for
-/// every 4 KB, costs a third of their time.
-const KEPT: usize = 4 * 1024 * 1024;
-
-/// A buffer of which a batch used less than this part is more than what is needed now.
-const USED: usize = 16;
-
-/// A buffer of this size is kept whatever was used of it.
-const SMALL: usize = 64 * 1024;
-
-/// About what stands before a message.
-const PREFIX: usize = 128;
-
 impl AppendBuffer {
-    pub(crate) fn new(clock: Clock, settings: &Settings, capacity: usize) -> Self {
+    pub(crate) fn new(clock: Clock, settings: &Settings, capacity_bytes: usize) -> Self {
         Self(Mutex::new(Inner {
             lines: Vec::new(),
             records: 0,
@@ -117,15 +128,15 @@ impl AppendBuffer {
             group: Arc::default(),
             commands: Vec::new(),
             spare: Vec::new(),
-            common: LinePrefix::default(),
+            prefix: LinePrefix::default(),
             clock,
             seq: 0,
             pid: std::process::id(),
             format: settings.format,
             durability: settings.durability,
-            capacity,
-            closed: false,
-            low: false,
+            capacity_bytes,
+            is_closed: false,
+            is_low_on_space: false,
         }))
     }
 
@@ -133,7 +144,8 @@ impl AppendBuffer {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Appends the entries and tells whether they are the first of their batch, so that the committer must be woken.
+    /// Appends the entries. Returns their ticket, and whether they are the first of their batch:
+    /// then the caller wakes the committer.
     pub(crate) fn push<'a>(
         &self,
         source: &Source<'a>,
@@ -141,19 +153,19 @@ impl AppendBuffer {
     ) -> Result<(AppendTicket, bool), QueueFull> {
         let mut inner = self.lock();
         let inner = &mut *inner;
-        if inner.closed || inner.low {
+        if inner.is_closed || inner.is_low_on_space {
             let group = Arc::new(CommitGroup::default());
-            group.complete(Err(if inner.closed { StoreError::Closed } else { StoreError::LowSpace }));
+            group.complete(Err(if inner.is_closed { StoreError::Closed } else { StoreError::LowSpace }));
             return Ok((AppendTicket::new(group, 0, false), false));
         }
-        // One append larger than the queue must get through some time: it may be alone in it.
-        let incoming: usize = entries.iter().map(|entry| entry.message.len() + PREFIX).sum();
-        if !inner.lines.is_empty() && inner.lines.len() + incoming > inner.capacity {
+        // An append larger than the whole buffer is taken when the buffer is empty.
+        let incoming: usize = entries.iter().map(|entry| entry.message.len() + ESTIMATED_PREFIX_BYTES).sum();
+        if !inner.lines.is_empty() && inner.lines.len() + incoming > inner.capacity_bytes {
             return Err(QueueFull);
         }
-        let first = inner.is_empty();
-        inner.make_room(incoming);
-        // One for all of them: they came at once, and a stamp costs as much as the rest of a line.
+        let is_first = inner.is_empty();
+        inner.reserve(incoming);
+        // All entries arrived at once and share a stamp, which costs as much as the rest of a line.
         let stamp = inner.clock.stamp();
         let line = |entry: &Entry<'a>, seq: u64| Line {
             level: entry.level,
@@ -171,81 +183,87 @@ impl AppendBuffer {
         match entries {
             [entry] => write_line(&mut inner.lines, inner.format, &line(entry, inner.seq + 1)),
             [first, ..] => {
-                inner.common.take(inner.format, &line(first, 0));
+                inner.prefix.take(inner.format, &line(first, 0));
                 for (entry, seq) in entries.iter().zip(inner.seq + 1..) {
-                    inner.common.write_line(&mut inner.lines, entry.level, seq, entry.message);
+                    inner.prefix.write_line(&mut inner.lines, entry.level, seq, entry.message);
                 }
             }
             [] => {}
         }
         inner.seq += entries.len() as u64;
         inner.records += entries.len() as u64;
-        let ticket = AppendTicket::new(Arc::clone(&inner.group), inner.lines.len() as u64, first);
-        Ok((ticket, first))
+        let ticket = AppendTicket::new(Arc::clone(&inner.group), inner.lines.len() as u64, is_first);
+        Ok((ticket, is_first))
     }
 
-    /// Puts a command behind the lines of the batch in hand. After a close nobody obeys: the command is dropped, and
-    /// who waits for its reply learns that.
+    /// Queues a command behind the lines of the current batch. After a close the command is
+    /// dropped, and with it the sender of its reply, so that the caller gets
+    /// [`StoreError::Closed`].
     pub(crate) fn command(&self, command: Command) {
         let mut inner = self.lock();
-        if inner.closed {
+        if inner.is_closed {
             return;
         }
         if matches!(command, Command::Close(_)) {
-            inner.closed = true;
+            inner.is_closed = true;
         }
         inner.commands.push(command);
     }
 
-    /// Takes the batch in hand, if there is anything in it.
+    /// Takes the current batch, unless it is empty.
     pub(crate) fn take(&self) -> Option<Batch> {
         let mut inner = self.lock();
         (!inner.is_empty()).then(|| inner.take())
     }
 
-    /// Whether it holds records that are to be synced, and nothing else.
+    /// Returns whether the batch holds only records, which are to be synced.
     pub(crate) fn is_for_disk(&self) -> bool {
         self.lock().is_for_disk()
     }
 
-    /// As [`Self::take`], where it holds nothing but records that are to be synced, `least` bytes or more.
-    pub(crate) fn take_for_disk(&self, least: usize) -> Option<Batch> {
+    /// Takes the current batch if it holds only records, which are to be synced, and at least
+    /// `min_bytes` of lines.
+    pub(crate) fn take_for_disk(&self, min_bytes: usize) -> Option<Batch> {
         let mut inner = self.lock();
-        (inner.is_for_disk() && inner.lines.len() >= least).then(|| inner.take())
+        (inner.is_for_disk() && inner.lines.len() >= min_bytes).then(|| inner.take())
     }
 
+    /// Returns whether the batch holds neither a record nor a command.
     pub(crate) fn is_empty(&self) -> bool {
         self.lock().is_empty()
     }
 
-    /// Gives the buffer of a finished batch back.
+    /// Keeps the buffer of a finished batch for reuse.
     pub(crate) fn recycle(&self, mut lines: Vec<u8>) {
         let capacity = lines.capacity();
-        if capacity <= SMALL || (capacity <= KEPT && lines.len() >= capacity / USED) {
+        if capacity <= ALWAYS_KEPT_BUFFER_BYTES
+            || (capacity <= MAX_KEPT_BUFFER_BYTES && lines.len() >= capacity / MIN_USED_PART)
+        {
             lines.clear();
             self.lock().spare = lines;
         }
     }
 
-    /// The sequence number and clock of records that were not stored are not taken back: a gap in SEQ shows where
-    /// records were refused.
+    /// Applies new settings to the records that follow.
+    ///
+    /// Sequence numbers of records that failed are not used again: a gap in SEQ shows them.
     pub(crate) fn apply(&self, settings: &Settings) {
         let mut inner = self.lock();
         inner.format = settings.format;
         inner.durability = settings.durability;
     }
 
-    /// Bytes of lines that wait.
+    /// Returns the length of the lines in the batch, in bytes.
     pub(crate) fn waiting(&self) -> u64 {
         self.lock().lines.len() as u64
     }
 
-    /// Refuses records for as long as the disk is `low` on space.
-    pub(crate) fn refuse(&self, low: bool) {
-        self.lock().low = low;
+    /// Makes appends fail while the disk is low on space.
+    pub(crate) fn set_low_on_space(&self, is_low: bool) {
+        self.lock().is_low_on_space = is_low;
     }
 
-    /// Gives no time before `micros`, that of a line which is in the file already.
+    /// Raises the clock to `micros`, the time of a line that is in the file already.
     pub(crate) fn not_before(&self, micros: i64) {
         self.lock().clock.not_before(micros);
     }
@@ -257,7 +275,7 @@ mod tests {
     use crate::record::Level;
     use jiff::tz::TimeZone;
 
-    fn append_buffer(durability: Durability, capacity: usize) -> (AppendBuffer, Settings) {
+    fn buffer_of(durability: Durability, capacity: usize) -> (AppendBuffer, Settings) {
         let (path, format) = ("unused".into(), LineFormat::Text);
         let settings = Settings { path, format, durability, rotate: None };
         (AppendBuffer::new(Clock::new(TimeZone::UTC), &settings, capacity), settings)
@@ -266,31 +284,31 @@ mod tests {
     const SOURCE: Source<'static> = Source { client: "192.0.2.1", key: "key", route: "save-logs" };
 
     #[test]
-    fn the_disk_takes_by_itself_what_is_enough_and_nothing_past_a_command() {
-        let (append_buffer, mut settings) = append_buffer(Durability::Disk, 1024 * 1024);
+    fn disk_thread_takes_large_enough_batches_of_records_only() {
+        let (append_buffer, mut settings) = buffer_of(Durability::Disk, 1024 * 1024);
         let record =
             || drop(append_buffer.push(&SOURCE, &[Entry { level: Level::Info, message: "m" }]).unwrap());
-        assert!(append_buffer.take_for_disk(0).is_none(), "nothing is there");
+        assert!(append_buffer.take_for_disk(0).is_none(), "the buffer is empty");
         record();
         let waiting = append_buffer.waiting() as usize;
-        assert!(append_buffer.take_for_disk(waiting + 1).is_none(), "too little is there");
+        assert!(append_buffer.take_for_disk(waiting + 1).is_none(), "the batch is too small");
         assert_eq!(append_buffer.take_for_disk(waiting).map(|batch| batch.records), Some(1));
         record();
         append_buffer.command(Command::Verify(oneshot::channel().0));
-        assert!(append_buffer.take_for_disk(0).is_none(), "somebody waits for an answer of the committer");
+        assert!(append_buffer.take_for_disk(0).is_none(), "a command waits");
         let batch = append_buffer.take().unwrap();
         assert_eq!((batch.records, batch.commands.len()), (1, 1));
         record();
         settings.durability = Durability::Os;
         append_buffer.apply(&settings);
-        assert!(append_buffer.take_for_disk(0).is_none(), "nobody waits for a sync");
+        assert!(append_buffer.take_for_disk(0).is_none(), "no record waits for a sync");
         assert_eq!(append_buffer.take().map(|batch| batch.records), Some(1));
     }
 
     #[test]
-    fn a_full_queue_is_not_kept_in_a_buffer_of_twice_its_size() {
+    fn full_queue_does_not_double_its_buffer() {
         let capacity = 1024 * 1024;
-        let (append_buffer, _) = append_buffer(Durability::Os, capacity);
+        let (append_buffer, _) = buffer_of(Durability::Os, capacity);
         let message = "m".repeat(100);
         let entries = [Entry { level: Level::Info, message: &message }; 700];
         while append_buffer.push(&SOURCE, &entries).is_ok() {}

@@ -1,7 +1,8 @@
-//! The one writer. On the thread of the runtime it takes the batch in hand at the end of each turn of the event loop;
-//! a `write(2)` into the page cache is done there, everything that may wait for a disk on a thread of its own, while
-//! the next batch fills. Waiting appends are woken from the runtime's thread, all at once; one that is alone may be told
-//! by the disk's thread before.
+//! The only writer of a log. On the runtime's thread it takes the current batch at the end of each
+//! turn of the event loop. A `write(2)` into the page cache runs there; everything that may wait
+//! for a disk runs on the disk thread, while the next batch fills. The committer wakes all waiting
+//! appends at once from the runtime's thread; the disk thread may run the durability callback of an
+//! append that is alone before.
 
 use std::io;
 use std::pin::pin;
@@ -23,67 +24,78 @@ use crate::store::commit::{CommitGroup, CommitPosition};
 use crate::store::file::maintenance::background_thread::BackgroundThread;
 use crate::store::file::state::durable_fs::is_out_of_space;
 
-/// More than this is written on the other thread also in `os`: copying it would hold the event loop up.
-const INLINE: usize = 512 * 1024;
+/// Maximum batch written on the runtime's thread with durability `os`. Copying a larger one would
+/// delay the event loop.
+const MAX_INLINE_WRITE_BYTES: usize = 512 * 1024;
 
-/// So long the disk thread goes on by itself before the file is looked after.
-const STRETCH: Duration = Duration::from_millis(20);
+/// Maximum time that the disk thread takes batches by itself, so that maintenance is not delayed.
+const MAX_DISK_THREAD_RUN: Duration = Duration::from_millis(20);
 
-/// How a batch was dealt with.
+/// How a batch was written.
 enum Turn {
-    /// at once, while nothing else ran on this thread
+    /// On the runtime's thread.
     Inline,
-    /// on another thread, while others ran on this one
+    /// On the disk thread, while other tasks ran.
     Waited,
-    /// the last one: the store is closed
+    /// It was the last one: the store is closed.
     Closed,
 }
 
-/// Runs until the store is closed.
+/// Writes batches and runs commands until the store is closed.
 pub(crate) struct Committer {
     shared: Arc<Shared>,
+    /// `None` while the disk thread has the file.
     file: Option<Box<LogFile>>,
     disk: DiskThread,
     write_latency: WriteLatency,
-    /// when the file wants to be looked after
-    visit: Option<Instant>,
-    /// records are refused, for the disk has too little space left
-    refusing: bool,
+    /// When maintenance is due.
+    maintenance_at: Option<Instant>,
+    /// The disk has fewer free bytes than `min_free`: appends fail.
+    is_low_on_space: bool,
     background: Option<BackgroundThread>,
 }
 
 impl Committer {
     pub(crate) fn new(shared: Arc<Shared>, file: LogFile) -> io::Result<Self> {
-        let visit = file.next_maintenance();
+        let maintenance_at = file.next_maintenance();
         let (file, disk, write_latency) =
             (Some(Box::new(file)), DiskThread::spawn()?, WriteLatency::default());
-        Ok(Self { shared, file, disk, write_latency, visit, refusing: false, background: None })
+        Ok(Self {
+            shared,
+            file,
+            disk,
+            write_latency,
+            maintenance_at,
+            is_low_on_space: false,
+            background: None,
+        })
     }
 
+    /// Runs until the store is closed.
     pub(crate) async fn run(mut self) {
-        let mut alarm = pin!(sleep(Duration::ZERO));
-        self.after_disk();
-        self.visit_if_due().await;
+        let mut timer = pin!(sleep(Duration::ZERO));
+        self.update_from_file();
+        self.maintain_if_due().await;
         loop {
-            match self.visit.map(tokio::time::Instant::from_std) {
+            match self.maintenance_at.map(tokio::time::Instant::from_std) {
                 None => self.shared.work.notified().await,
                 Some(at) => {
-                    if alarm.deadline() != at {
-                        alarm.as_mut().reset(at);
+                    if timer.deadline() != at {
+                        timer.as_mut().reset(at);
                     }
                     tokio::select! {
                         () = self.shared.work.notified() => {}
-                        () = alarm.as_mut() => {}
+                        () = timer.as_mut() => {}
                     }
                 }
             }
-            self.visit_if_due().await;
+            self.maintain_if_due().await;
             while let Some(turn) = self.next_turn().await {
                 if matches!(turn, Turn::Closed) {
                     return;
                 }
-                self.visit_if_due().await;
-                // Other threads may append faster than this one writes: who shares it has to get on.
+                self.maintain_if_due().await;
+                // Other threads may append faster than this one writes; other tasks need a turn.
                 if matches!(turn, Turn::Inline) && !self.shared.append_buffer.is_empty() {
                     yield_now().await;
                 }
@@ -91,30 +103,31 @@ impl Committer {
         }
     }
 
-    /// Looks after the file when it is time, however many records come.
-    async fn visit_if_due(&mut self) {
-        if self.visit.is_some_and(|at| at <= Instant::now()) {
-            // What went wrong was told where it did, or is what the next append is told.
+    /// Runs maintenance when it is due, also under constant load.
+    async fn maintain_if_due(&mut self) {
+        if self.maintenance_at.is_some_and(|at| at <= Instant::now()) {
+            // An error was logged, or the next append fails with it.
             drop(self.on_disk_thread(LogFile::verify_and_maintain).await);
         }
     }
 
-    /// What the file wants after something was done with it.
-    fn after_disk(&mut self) {
+    /// Acts on what changed while the file was used: clock, free space, background work,
+    /// maintenance.
+    fn update_from_file(&mut self) {
         let Some(file) = &mut self.file else { return };
         if let Some(newest) = file.take_newest() {
             self.shared.append_buffer.not_before(newest);
         }
-        if std::mem::replace(&mut self.refusing, file.is_low_on_space()) != file.is_low_on_space() {
-            self.shared.append_buffer.refuse(file.is_low_on_space());
+        if std::mem::replace(&mut self.is_low_on_space, file.is_low_on_space()) != file.is_low_on_space() {
+            self.shared.append_buffer.set_low_on_space(file.is_low_on_space());
         }
         if self.background.is_none()
             && let Some(job) = file.next_job()
         {
             self.background = BackgroundThread::start(job, Arc::clone(&self.shared));
         }
-        // At last: what cannot be worked on now wants to be looked at later.
-        self.visit = file.next_maintenance();
+        // Last, because work that can't start now plans a later maintenance.
+        self.maintenance_at = file.next_maintenance();
     }
 
     fn cancel_job(&self) {
@@ -123,7 +136,7 @@ impl Committer {
         }
     }
 
-    /// Deals with what is there, if there is anything.
+    /// Writes the current batch and runs its commands, unless it is empty.
     async fn next_turn(&mut self) -> Option<Turn> {
         if self.shared.append_buffer.is_for_disk() && self.through_disk_thread(None, true).await.is_ok() {
             return Some(Turn::Waited);
@@ -132,7 +145,7 @@ impl Committer {
         Some(self.turn(batch).await)
     }
 
-    /// One batch and what follows it.
+    /// Writes one batch, then runs its commands.
     async fn turn(&mut self, mut batch: Batch) -> Turn {
         let mut turn = Turn::Waited;
         self.shared.room.notify_waiters();
@@ -141,22 +154,22 @@ impl Committer {
             match self.file.as_mut() {
                 Some(file)
                     if batch.durability == Durability::Os
-                        && batch.lines.len() <= INLINE
+                        && batch.lines.len() <= MAX_INLINE_WRITE_BYTES
                         && file.can_append(batch.lines.len())
-                        && self.write_latency.is_quick()
+                        && self.write_latency.is_low()
                         && file.is_undisturbed() =>
                 {
-                    let begun = Instant::now();
+                    let started_at = Instant::now();
                     let written =
                         batch.write(|lines, records| file.append(lines, records, false), &self.shared);
-                    self.write_latency.note(begun);
+                    self.write_latency.record(started_at);
                     turn = Turn::Inline;
-                    self.settle(written);
+                    self.complete(written);
                 }
                 _ => {
                     let group = Arc::clone(&batch.group);
                     if let Err(error) = self.through_disk_thread(Some(batch), commands.is_empty()).await {
-                        self.settle(Written { group, outcome: Err(error) });
+                        self.complete(Written { group, outcome: Err(error) });
                     }
                 }
             }
@@ -169,13 +182,13 @@ impl Committer {
         turn
     }
 
-    /// Tells who waits for a batch.
-    fn settle(&self, written: Written) {
+    /// Completes the tickets of a batch.
+    fn complete(&self, written: Written) {
         match &written.outcome {
-            Ok(_) => self.shared.recovered(),
+            Ok(_) => self.shared.report_recovery(),
             Err(error) => {
                 if is_out_of_space(error) {
-                    // What is half compressed takes the room of records.
+                    // A half compressed segment takes space that records need.
                     self.cancel_job();
                 }
                 self.shared.warn_rate_limited(error);
@@ -184,56 +197,59 @@ impl Committer {
         written.group.complete(written.outcome.map_err(|error| StoreError::write(&error)));
     }
 
-    /// Has the disk thread write a batch, and what has gathered meanwhile: as long as that is about as much as the last
-    /// time, it goes on by itself, for until this thread had its turn the disk would rest. A few senders get a fifth more
-    /// through so, 64 of them a twentieth. What is less would cost a sync of its own, and waits for the end of the turn.
-    /// Nothing else than records may be due after the batch: what came behind a command must not get before it.
+    /// Has the disk thread write a batch, and then the batches that fill meanwhile, as long as each
+    /// is about as large as the one before. So the disk does not idle until this thread has its
+    /// turn: throughput grows by a fifth with a few senders, by a twentieth with 64. A smaller
+    /// batch is left to grow until the end of the turn, because it would cost a sync of its own.
+    /// The disk thread goes on only when no command waits (`may_continue`): later records must not
+    /// pass a command.
     ///
-    /// Without a batch it takes what is to be synced when it gets its turn: what came until then is in one sync with it,
-    /// which gives senders of batches a tenth more.
-    async fn through_disk_thread(&mut self, batch: Option<Batch>, is_all: bool) -> io::Result<()> {
+    /// Without a batch, the disk thread takes the current one when it starts, so that records which
+    /// arrived until then share its sync. Senders of batches get a tenth more throughput.
+    async fn through_disk_thread(&mut self, batch: Option<Batch>, may_continue: bool) -> io::Result<()> {
         let (report, mut reports) = unbounded_channel();
         let shared = Arc::clone(&self.shared);
-        let take = move |least| {
-            let batch = shared.append_buffer.take_for_disk(least)?;
+        let take = move |min_bytes| {
+            let batch = shared.append_buffer.take_for_disk(min_bytes)?;
             shared.room.notify_waiters();
             Some(batch)
         };
         let shared = Arc::clone(&self.shared);
         let work = move |file: &mut LogFile| {
-            let until = Instant::now() + STRETCH;
+            let until = Instant::now() + MAX_DISK_THREAD_RUN;
             let mut next = batch.or_else(|| take(0));
             while let Some(batch) = next {
                 let sync = batch.durability == Durability::Disk;
-                let least = batch.lines.len() - batch.lines.len() / 8;
+                let min_bytes = batch.lines.len() - batch.lines.len() / 8;
                 let written = batch.write(|lines, records| file.commit(lines, records, sync), &shared);
-                let goes_on = is_all
+                let goes_on = may_continue
                     && sync
                     && written.outcome.is_ok()
                     && !file.is_low_on_space()
                     && Instant::now() < until;
                 drop(report.send(written));
-                next = if goes_on { take(least) } else { None };
+                next = if goes_on { take(min_bytes) } else { None };
             }
         };
         let done = self.start_on_disk_thread(work)?;
         while let Some(written) = reports.recv().await {
-            self.settle(written);
+            self.complete(written);
         }
-        // Should the thread have ended, the next batch will be told.
+        // If the disk thread ended, the next batch fails.
         drop(self.wait_for_disk_thread(done).await);
         Ok(())
     }
 
+    /// Runs a command. Returns true when it closed the store.
     async fn run_command(&mut self, command: Command) -> bool {
         match command {
             Command::Verify(reply) => {
                 answer(reply, self.on_disk_thread(LogFile::verify_all).await.flatten());
                 false
             }
-            Command::Finished(done) => {
+            Command::Finished(result) => {
                 self.background = None;
-                drop(self.on_disk_thread(|file| file.finish_job(done)).await);
+                drop(self.on_disk_thread(|file| file.finish_job(result)).await);
                 false
             }
             Command::Clear(reply) => {
@@ -282,7 +298,7 @@ impl Committer {
         let (reply, done) = oneshot::channel();
         self.disk.run(Box::new(move || {
             let result = work(&mut file);
-            // Nobody is left to be told when the runtime is gone.
+            // The receiver is gone when the runtime ended.
             drop(reply.send((file, result)));
         }))?;
         Ok(done)
@@ -291,27 +307,27 @@ impl Committer {
     async fn wait_for_disk_thread<T>(&mut self, done: oneshot::Receiver<(Box<LogFile>, T)>) -> io::Result<T> {
         let (file, result) = done.await.map_err(|_| thread_ended())?;
         self.file = Some(file);
-        self.after_disk();
+        self.update_from_file();
         Ok(result)
     }
 }
 
-/// A batch that is through.
+/// A batch that was written, or failed.
 struct Written {
     group: Arc<CommitGroup>,
     outcome: io::Result<CommitPosition>,
 }
 
 impl Batch {
-    /// Writes its lines, counts them, gives their buffer back, and tells whoever asked to be told early.
+    /// Writes the lines, counts them, recycles their buffer, and runs the durability callback.
     fn write(self, write: impl FnOnce(&[u8], u64) -> io::Result<CommitPosition>, shared: &Shared) -> Written {
         let Self { lines, records, levels, group, .. } = self;
         let outcome = write(&lines, records);
-        if let Ok(placed) = &outcome {
-            // Who is told may ask for the figures.
+        if let Ok(position) = &outcome {
+            // Counted first, because the client may read the counters after its answer.
             shared.counters.add(&levels, lines.len() as u64);
             if records == 1 {
-                group.run_callback(*placed);
+                group.run_callback(*position);
             }
         }
         shared.append_buffer.recycle(lines);
@@ -319,30 +335,32 @@ impl Batch {
     }
 }
 
-/// How the page cache takes writes: while it is slow (a disk that is full of dirty pages, say), they are done on the
-/// other thread.
+/// The latency of writes into the page cache. While it is high, for example because the disk can't
+/// keep up with dirty pages, the disk thread does the writes.
 #[derive(Debug, Default)]
 struct WriteLatency {
-    slow_until: Option<Instant>,
+    high_until: Option<Instant>,
 }
 
 impl WriteLatency {
-    /// A write that takes longer than this was no copy into memory.
-    const QUICK: Duration = Duration::from_millis(5);
-    const REST: Duration = Duration::from_secs(1);
+    /// Maximum duration of a write that only copies into memory.
+    const MAX_COPY_TIME: Duration = Duration::from_millis(5);
 
-    fn is_quick(&self) -> bool {
-        self.slow_until.is_none_or(|until| Instant::now() >= until)
+    /// Time for which the disk thread writes after a slow write.
+    const SLOW_WRITE_COOLDOWN: Duration = Duration::from_secs(1);
+
+    fn is_low(&self) -> bool {
+        self.high_until.is_none_or(|until| Instant::now() >= until)
     }
 
-    fn note(&mut self, begun: Instant) {
+    fn record(&mut self, started_at: Instant) {
         let now = Instant::now();
-        self.slow_until = (now - begun > Self::QUICK).then(|| now + Self::REST);
+        self.high_until = (now - started_at > Self::MAX_COPY_TIME).then(|| now + Self::SLOW_WRITE_COOLDOWN);
     }
 }
 
 fn answer(reply: oneshot::Sender<Result<(), StoreError>>, outcome: io::Result<()>) {
-    // A client that left does not wait for its answer.
+    // The receiver is gone when the caller no longer waits.
     drop(reply.send(outcome.map_err(|error| StoreError::write(&error))));
 }
 
@@ -356,12 +374,12 @@ mod tests {
     use crate::store::file::segments::segment::Segment;
 
     #[test]
-    fn a_compression_that_lacks_room_is_tried_again_though_nobody_writes() {
+    fn compression_that_lacks_space_is_tried_again_without_appends() {
         let dir = tempfile::tempdir().unwrap();
         let mut file = LogFile::open(&dir.path().join("a.log"), &dir.path().join("a.state")).unwrap();
         file.commit(b"line\n", 1, false).unwrap();
         file.rotate().unwrap();
-        // As if it had more lines than any disk has room for.
+        // The segment claims more bytes than any disk has space for.
         let segment = Segment::clone(&file.segments.list().items()[0]);
         file.segments.replace(Segment { len: u64::MAX / 2, ..segment });
         file.save_segments();
@@ -375,8 +393,8 @@ mod tests {
         };
         let (store, _) = FileStore::open(&settings, &dir.path().join("b.state"), 1024).unwrap();
         let mut committer = Committer::new(Arc::clone(&store.shared), file).unwrap();
-        assert!(committer.visit.is_none(), "nothing is due");
-        committer.after_disk();
-        assert!(committer.background.is_none() && committer.visit.is_some());
+        assert!(committer.maintenance_at.is_none(), "nothing is due");
+        committer.update_from_file();
+        assert!(committer.background.is_none() && committer.maintenance_at.is_some());
     }
 }

@@ -1,4 +1,4 @@
-//! What those who follow a log read: pieces of whole lines behind a cursor.
+//! Reads for followers: chunks of whole lines after a cursor.
 
 use std::io;
 
@@ -8,17 +8,23 @@ use super::reader::blocking;
 use super::snapshot::{Gone, LogSnapshot};
 use crate::store::{Cursor, LineChunk, ReadError, StoreError};
 
-/// What was written so recently is in memory, unless it was rotated since: reading it is a copy, which is done on the
-/// spot.
-const HOT: u64 = 4 * 1024 * 1024;
+/// Maximum distance from the end of the active file at which a read runs on the caller's thread:
+/// the page cache still holds bytes that were written so recently.
+const MAX_INLINE_READ_BYTES: u64 = 4 * 1024 * 1024;
 
-/// The lines behind `after`, about `size` bytes of them, or none.
+/// Returns about `size` bytes of whole lines after the cursor `after`, or none at the end of the
+/// log.
 ///
-/// Where a piece ends depends on positions only: those who follow from different places soon take the same pieces.
-pub(crate) async fn piece(snapshot: LogSnapshot, after: Cursor, size: u64) -> Result<LineChunk, ReadError> {
+/// The end of a chunk depends on positions only, so followers that start at different cursors soon
+/// share the same chunks.
+pub(crate) async fn line_chunk(
+    snapshot: LogSnapshot,
+    after: Cursor,
+    size: u64,
+) -> Result<LineChunk, ReadError> {
     let from = snapshot.offset_of(after).map_err(|Gone| ReadError::Gone { oldest: snapshot.start() })?;
     let cursors = snapshot.clone();
-    let lines = if from >= snapshot.rotated() && snapshot.len() - from <= HOT {
+    let lines = if from >= snapshot.rotated() && snapshot.len() - from <= MAX_INLINE_READ_BYTES {
         lines(&snapshot, from, after.position, size).map_err(|error| StoreError::read(&error))?
     } else {
         blocking(move || lines(&snapshot, from, after.position, size)).await?
@@ -32,14 +38,14 @@ fn lines(snapshot: &LogSnapshot, from: u64, position: u64, size: u64) -> io::Res
     let mut block = Vec::new();
     loop {
         let to = snapshot.len().min(from + wanted);
-        let begun = block.len() as u64;
-        block.append(&mut snapshot.read(from + begun..to)?);
+        let read = block.len() as u64;
+        block.append(&mut snapshot.read(from + read..to)?);
         if to == snapshot.len() {
-            // An image ends with a whole line.
+            // A snapshot ends with a whole line.
             return Ok(block);
         }
-        if let Some(newline) = memchr::memrchr(b'\n', &block[begun as usize..]) {
-            block.truncate(begun as usize + newline + 1);
+        if let Some(newline) = memchr::memrchr(b'\n', &block[read as usize..]) {
+            block.truncate(read as usize + newline + 1);
             return Ok(block);
         }
         wanted += size;
@@ -59,7 +65,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(48))]
         #[test]
-        fn pieces_are_the_log_and_those_who_follow_meet(lengths in prop::collection::vec(0_usize..300, 0..80), size in 1_u64..2000, start in 0_usize..80) {
+        fn chunks_are_the_log_and_followers_share_them(lengths in prop::collection::vec(0_usize..300, 0..80), size in 1_u64..2000, start in 0_usize..80) {
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("a.log");
             let lines: Vec<String> = lengths.iter().enumerate().map(|(n, length)| format!("{n} {}\n", "x".repeat(*length))).collect();
@@ -67,22 +73,22 @@ mod tests {
             let settings = Settings { path, format: LineFormat::Text, durability: Durability::Os, rotate: None };
             let (store, _committer) = FileStore::open(&settings, &dir.path().join("a.state"), 1024).unwrap();
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-            // From the start, and from some line on.
+            // One follower from the start, one from a later line.
             let skipped = start.min(lines.len());
             let mut ends: Vec<Vec<u64>> = Vec::new();
             for (from, expected) in [(0, lines.concat()), (lines[..skipped].concat().len() as u64, lines[skipped..].concat())] {
                 let mut at = Cursor { position: from, ..store.end() };
                 let (mut text, mut of_this) = (Vec::new(), Vec::new());
                 loop {
-                    let piece = runtime.block_on(store.piece(at, size)).unwrap();
-                    if piece.lines.is_empty() {
+                    let chunk = runtime.block_on(store.line_chunk(at, size)).unwrap();
+                    if chunk.lines.is_empty() {
                         break;
                     }
-                    prop_assert!(piece.lines.ends_with(b"\n"));
-                    // A line may be longer than a piece.
-                    prop_assert!(piece.lines.len() as u64 <= 2 * size + 310, "{} bytes of about {}", piece.lines.len(), size);
-                    text.extend_from_slice(&piece.lines);
-                    at = piece.cursor_at(piece.lines.len());
+                    prop_assert!(chunk.lines.ends_with(b"\n"));
+                    // A line may be longer than a chunk.
+                    prop_assert!(chunk.lines.len() as u64 <= 2 * size + 310, "{} bytes of about {}", chunk.lines.len(), size);
+                    text.extend_from_slice(&chunk.lines);
+                    at = chunk.cursor_at(chunk.lines.len());
                     prop_assert_eq!(at.position, from + text.len() as u64);
                     of_this.push(at.position);
                 }
@@ -90,13 +96,13 @@ mod tests {
                 prop_assert_eq!(at, store.end());
                 ends.push(of_this);
             }
-            // After two pieces of its own the second takes those of the first.
+            // After two chunks of its own, the second follower shares the chunks of the first.
             prop_assert!(ends[1].iter().skip(2).all(|end| ends[0].contains(end)), "{:?}", ends);
         }
     }
 
     #[tokio::test]
-    async fn what_is_gone_is_told() {
+    async fn cursor_outside_the_log_is_gone() {
         let dir = tempfile::tempdir().unwrap();
         let settings = Settings {
             path: dir.path().join("a.log"),
@@ -106,9 +112,9 @@ mod tests {
         };
         let (store, _committer) = FileStore::open(&settings, &dir.path().join("a.state"), 1024).unwrap();
         let end = store.end();
-        assert!(store.piece(end, 100).await.unwrap().lines.is_empty());
+        assert!(store.line_chunk(end, 100).await.unwrap().lines.is_empty());
         for gone in [Cursor { position: end.position + 1, ..end }, Cursor { epoch: end.epoch + 1, ..end }] {
-            let outcome = store.piece(gone, 100).await;
+            let outcome = store.line_chunk(gone, 100).await;
             assert!(matches!(outcome, Err(ReadError::Gone { oldest }) if oldest == end), "{outcome:?}");
         }
     }

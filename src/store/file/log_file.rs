@@ -1,5 +1,6 @@
-//! The active file as its only writer sees it: opens and repairs it, appends batches whole or not at all, notices
-//! when somebody moved, deleted, truncated or extended it, and clears it together with its [segments](SegmentSet).
+//! The active file and the log's segments, as their only writer uses them. Opens and repairs the
+//! file, appends batches whole or not at all, and notices when another program moved, deleted,
+//! truncated or extended it.
 //!
 //! All calls block; the committer decides on which thread they run.
 
@@ -18,7 +19,7 @@ use crate::record::parse_time;
 use crate::store::commit::CommitPosition;
 use crate::store::file::maintenance::line_count::count_lines;
 use crate::store::file::maintenance::rules::MaintenanceState;
-use crate::store::file::segments::manifest::{TAIL, newest_in};
+use crate::store::file::segments::manifest::{TAIL_BYTES, newest_in};
 use crate::store::file::segments::segment_set::SegmentSet;
 use crate::store::file::state::durable_fs::{at_path, open_or_create};
 use crate::store::file::state::fingerprint::Fingerprint;
@@ -27,41 +28,49 @@ use crate::store::file::state::recovery::{cut_torn_tail, torn_path};
 use crate::store::file::state::state_file::StateFile;
 use crate::store::statistics::LatencyRecorder;
 
-/// How many bytes may be written before the count of lines is noted down, which bounds the counting after a crash.
-const CHECKPOINT: u64 = 64 * 1024 * 1024;
+/// Bytes appended between two saves of the line count. Limits how much is counted after a crash.
+const CHECKPOINT_BYTES: u64 = 64 * 1024 * 1024;
 
-/// One warning about another program's doings in this time.
-const WARN_EVERY: Duration = Duration::from_secs(10);
+/// Minimum time between two warnings about changes by another program.
+const WARN_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The active file.
+/// The active file and the segments of a log.
 #[derive(Debug)]
 pub(crate) struct LogFile {
     path: PathBuf,
     state_path: PathBuf,
+    /// The open file.
     pub(crate) file: Arc<File>,
-    /// 0 before the file was adopted
+    /// Inode of the file; 0 before the file was adopted.
     pub(crate) ino: u64,
+    /// Device of the file.
     pub(crate) dev: u64,
-    /// bytes that are whole lines of ours or were adopted; the file's length unless somebody else touched it
+    /// Bytes of whole lines: the length of the file unless another program changed it.
     pub(crate) len: u64,
-    /// a failed write left bytes behind `len` that could not be cut off yet
-    dirty: bool,
+    /// A failed write left bytes after `len` that are not cut off yet.
+    is_dirty: bool,
+    /// The saved state of the log.
     pub(crate) state: StateFile,
+    /// The rotated segments.
     pub(crate) segments: SegmentSet,
+    /// The published state.
     pub(crate) view: Arc<View>,
     syncs: Arc<LatencyRecorder>,
-    /// `len` when the count was noted down last
+    /// `len` when the line count was saved last.
     pub(crate) checkpoint: u64,
-    /// time of the first line, if it is one of ours, microseconds since the epoch
+    /// Time of the first line, microseconds since the epoch. `None`: another program wrote the
+    /// line.
     pub(crate) first: Option<i64>,
-    /// time of the last line of a file that was adopted, until the clock knows it
+    /// Time of the newest line of a file that was adopted, until the clock has it.
     newest: Option<i64>,
+    /// The rules, and when maintenance is due.
     pub(crate) maintenance: MaintenanceState,
-    warned: Option<Instant>,
+    warned_at: Option<Instant>,
 }
 
 impl LogFile {
-    /// Opens or creates the file at `path` and makes it whole. `state_path` lies in the state directory.
+    /// Opens or creates the file at `path` and repairs it. `state_path` is the file of the log in
+    /// the state directory.
     pub(crate) fn open(path: &Path, state_path: &Path) -> io::Result<Self> {
         let mut state = StateFile::open(state_path).map_err(|error| at_path(&error, state_path))?;
         put_in_place(state.get(), path);
@@ -91,7 +100,7 @@ impl LogFile {
             ino: 0,
             dev: 0,
             len: 0,
-            dirty: false,
+            is_dirty: false,
             state,
             segments,
             view,
@@ -100,71 +109,78 @@ impl LogFile {
             first: None,
             newest: None,
             maintenance: MaintenanceState::default(),
-            warned: None,
+            warned_at: None,
         };
         this.adopt()?;
         Ok(this)
     }
 
+    /// Returns the published state.
     pub(crate) fn view(&self) -> Arc<View> {
         Arc::clone(&self.view)
     }
 
-    /// How long the syncs of batches take.
+    /// Returns the latencies of syncs.
     pub(crate) fn syncs(&self) -> Arc<LatencyRecorder> {
         Arc::clone(&self.syncs)
     }
 
+    /// Returns the secret identity of the log.
     pub(crate) fn identity(&self) -> Option<[u8; 16]> {
         self.state.get().identity_bytes()
     }
 
-    /// As [`Self::commit`] for a file that [is undisturbed](Self::is_undisturbed).
+    /// Appends `bytes`, which are `records` whole lines, to a file that
+    /// [is undisturbed](Self::is_undisturbed) or was verified; syncs them when `sync`.
+    ///
+    /// # Errors
+    /// As [`Self::commit`].
     pub(crate) fn append(&mut self, bytes: &[u8], records: u64, sync: bool) -> io::Result<CommitPosition> {
         let written = (&*self.file).write_all(bytes);
         let synced = |()| self.syncs.time(|| self.file.sync_data());
         let outcome = if sync { written.and_then(synced) } else { written };
         if let Err(error) = outcome {
-            self.dirty = true;
+            self.is_dirty = true;
             if let Err(undo) = self.undo() {
                 log::error!("can't cut a failed write off {}: {undo}", self.path.display());
             }
             return Err(error);
         }
-        let placed;
+        let position;
         {
             let mut published = self.view.lock();
-            placed = CommitPosition { epoch: published.epoch, position: published.base + self.len };
+            position = CommitPosition { epoch: published.epoch, position: published.base + self.len };
             self.len += bytes.len() as u64;
             published.len = self.len;
             published.count += records;
             published.stored += records;
             published.modified = SystemTime::now();
         }
-        self.view.tell();
+        self.view.notify();
         if self.state.get().head.is_empty() {
             fault::point("append.first");
             self.first = parse_time(bytes);
-            self.note_head(sync);
+            self.save_head(sync);
         }
-        if self.len - self.checkpoint >= CHECKPOINT {
-            self.note_count(false);
+        if self.len - self.checkpoint >= CHECKPOINT_BYTES {
+            self.save_count(false);
         }
-        Ok(placed)
+        Ok(position)
     }
 
-    /// Goes on in another file; on an error the old one stays.
+    /// Continues in the file at `path`. On an error the old file stays.
     pub(crate) fn move_to(&mut self, path: &Path) -> io::Result<()> {
         if path == self.path {
             return Ok(());
         }
         let file = open_or_create(path).map_err(|error| at_path(&error, path))?;
         if let Err(error) = self.sync() {
-            // A file that fails must not hold the log back from one that works.
+            // An error of the old file must not keep the log from a file that works.
             log::warn!("can't sync {} before leaving it: {error}", self.path.display());
         }
         let home = fs::canonicalize(path)?;
-        // What was rotated stays where it is, as the file that is left; what lies beside the new one belongs to it.
+        // The segments of the old file stay beside it; the segments beside the new file belong to
+        // it.
         self.state.revise(|state| state.rotating = None);
         let segments = SegmentSet::open(home, &self.state_path, self.state.get(), &self.view);
         let old_file = std::mem::replace(&mut self.file, Arc::new(file));
@@ -173,7 +189,7 @@ impl LogFile {
         let outcome = self.adopt();
         match outcome {
             Ok(()) => {
-                self.dirty = false;
+                self.is_dirty = false;
                 self.view.segment_cache().forget_all();
             }
             Err(_) => (self.file, self.path, self.segments) = (old_file, old_path, old_segments),
@@ -181,36 +197,38 @@ impl LogFile {
         outcome
     }
 
-    /// Makes everything durable and notes the count down.
+    /// Makes everything durable and saves the line count.
     pub(crate) fn sync(&mut self) -> io::Result<()> {
         self.undo()?;
         self.file.sync_all()?;
-        self.note_count(true);
-        self.state.settle()
+        self.save_count(true);
+        self.state.flush()
     }
 
-    /// Syncs for the last time and lets the file go, for another process to write it.
+    /// Syncs for the last time and unlocks the file, so that another process can write it.
     pub(crate) fn close(&mut self) -> io::Result<()> {
         let synced = self.sync();
-        // Readers may hold the file open for a while; its lock ends here.
+        // Readers may keep the file open for a while, so the lock is released explicitly.
         self.file.unlock()?;
         synced
     }
 
-    /// Whether the file is as this writer left it, so that an append needs nothing that could wait for a disk.
+    /// Returns whether the file is as this writer left it: then an append waits for no disk.
     pub(crate) fn is_undisturbed(&self) -> bool {
-        !self.dirty
-            && self.state.is_settled()
+        !self.is_dirty
+            && self.state.is_flushed()
             && fs::metadata(&self.path)
                 .is_ok_and(|meta| (meta.dev(), meta.ino(), meta.size()) == (self.dev, self.ino, self.len))
     }
 
-    /// Time of the last line of a file that was adopted since the last call, microseconds since the epoch.
+    /// Returns the time of the newest line of a file that was adopted since the last call,
+    /// microseconds since the epoch.
     pub(crate) fn take_newest(&mut self) -> Option<i64> {
         self.newest.take()
     }
 
-    /// Makes sure that the next bytes go to the end of the file that is at the path, and that readers see that file.
+    /// Ensures that the next bytes are appended to the file at the path, and that readers see that
+    /// file.
     pub(crate) fn verify(&mut self) -> io::Result<()> {
         let at_path = match fs::metadata(&self.path) {
             Ok(meta) => Some(meta),
@@ -220,44 +238,48 @@ impl LogFile {
         let ours = |meta: &fs::Metadata| (meta.dev(), meta.ino()) == (self.dev, self.ino);
         if at_path.as_ref().is_some_and(ours) {
             self.undo()?;
-            // A state on disk that still says "clearing" would take new records away at the next start.
-            self.state.settle()?;
+            // A saved state that still says "clearing" would remove new records at the next start.
+            self.state.flush()?;
             let size = self.file.metadata()?.size();
             if size == self.len {
                 return Ok(());
             }
-            self.warn(&format!("was changed by another program ({size} bytes instead of {})", self.len));
+            self.warn_changed(&format!(
+                "was changed by another program ({size} bytes instead of {})",
+                self.len
+            ));
             return self.adopt();
         }
         let what = if at_path.is_some() { "replaced" } else { "moved or deleted" };
         let file = open_or_create(&self.path)?;
-        self.warn(&format!("was {what} by another program: going on in a new file"));
-        // What could not be undone stays with the file that is gone.
-        self.dirty = false;
+        self.warn_changed(&format!("was {what} by another program: going on in a new file"));
+        // Bytes of a failed write stay in the file that is gone.
+        self.is_dirty = false;
         self.file = Arc::new(file);
         self.adopt()?;
-        self.state.settle()
+        self.state.flush()
     }
 
-    /// As [`Self::verify`], for the whole log.
+    /// Verifies the segments as well as the active file.
     pub(crate) fn verify_all(&mut self) -> io::Result<()> {
-        self.segments.look();
+        self.segments.check_files();
         self.verify()
     }
 
+    /// Cuts the bytes of a failed write off.
     fn undo(&mut self) -> io::Result<()> {
-        if self.dirty {
-            // Shorter, it was truncated by somebody else meanwhile: `set_len` would fill it up with zeros.
+        if self.is_dirty {
+            // Another program may have truncated the file: `set_len` would fill it with zeros.
             if self.file.metadata()?.size() > self.len {
                 self.file.set_len(self.len)?;
             }
-            self.dirty = false;
+            self.is_dirty = false;
         }
         Ok(())
     }
 
-    /// Takes the open file as it is: cuts a torn tail, decides whether it continues what is known, publishes it, and
-    /// counts what was not counted.
+    /// Adopts the open file as it is: cuts a torn last line, decides whether the file continues the
+    /// known state, publishes it, and counts the lines that are not counted.
     pub(crate) fn adopt(&mut self) -> io::Result<()> {
         let torn =
             cut_torn_tail(&self.file, &self.path).map_err(|error| at_path(&error, &torn_path(&self.path)))?;
@@ -267,17 +289,17 @@ impl LogFile {
         let meta = self.file.metadata()?;
         let len = meta.size();
         let known = self.state.get().clone();
-        let at_start = self.ino == 0;
-        let known_len = if at_start { known.len } else { self.len };
-        // A file of which nothing is known is continued by any line: the first one may be there without its note, and
-        // those who read the log to its end wait for it.
+        let is_opening = self.ino == 0;
+        let known_len = if is_opening { known.len } else { self.len };
+        // Any line continues an empty file: the first line may be there before its fingerprint was
+        // saved, and followers at the end of the log wait for it.
         let is_blank = known_len == 0 && known.head.is_empty();
         let continues = (known.dev, known.ino) == (meta.dev(), meta.ino())
             && len >= known_len
             && (is_blank || known.head.continues_in(&self.file, len));
-        // Lines that nothing is known of come before these: the whole log is counted anew.
-        let anew = self.segments.is_unplaced();
-        (self.dev, self.ino, self.len, self.dirty) = (meta.dev(), meta.ino(), len, false);
+        // Segments without a manifest precede these lines, so all positions are assigned again.
+        let needs_recount = self.segments.lacks_positions();
+        (self.dev, self.ino, self.len, self.is_dirty) = (meta.dev(), meta.ino(), len, false);
         self.checkpoint = len;
         let counted_to;
         {
@@ -286,8 +308,8 @@ impl LogFile {
             published.file = Arc::clone(&self.file);
             published.len = len;
             published.modified = meta.modified().unwrap_or_else(|_| SystemTime::now());
-            if continues && !at_start && !anew {
-                // Bytes that were published are still what they were: readers and cursors go on.
+            if continues && !is_opening && !needs_recount {
+                // The published bytes are unchanged: readers and cursors stay valid.
                 counted_to = known_len;
             } else {
                 published.generation += 1;
@@ -297,28 +319,28 @@ impl LogFile {
                     Some(count) if continues => (known.len, count),
                     _ => (0, 0),
                 };
-                // A log that was never seen before has no cursors that could mean something else.
-                if (!continues || anew) && known.ino != 0 {
+                // A new log has no cursors yet, so its epoch need not change.
+                if (!continues || needs_recount) && known.ino != 0 {
                     published.base = end;
                     published.epoch += 1;
                 }
             }
-            if anew {
-                published.base = self.segments.place(published.epoch, published.base);
+            if needs_recount {
+                published.base = self.segments.assign_positions(published.epoch, published.base);
             }
             published.segments = Arc::clone(self.segments.list());
         }
-        self.view.tell();
+        self.view.notify();
         let (seen, head) = (self.view.get(), Fingerprint::of(&self.file, len)?);
-        let noted = self.state.update(true, |state| {
+        let saved = self.state.update(true, |state| {
             (state.epoch, state.base, state.dev, state.ino) = (seen.epoch, seen.base, meta.dev(), meta.ino());
             state.head = head;
-            if !continues || at_start {
+            if !continues || is_opening {
                 (state.len, state.count) = (counted_to, Some(seen.count));
             }
         });
-        if let Err(error) = noted {
-            log::warn!("can't note the state of {}: {error}", self.path.display());
+        if let Err(error) = saved {
+            log::warn!("can't save the state of {}: {error}", self.path.display());
         }
         self.save_segments();
         count_lines(&self.view, counted_to, len);
@@ -328,14 +350,14 @@ impl LogFile {
         Ok(())
     }
 
-    /// Brings the catalogue up to date. What it does not know stands in the state until then.
+    /// Saves the list of segments. Until that succeeds, the state holds the newest segment.
     pub(crate) fn save_segments(&mut self) {
-        if let Err(error) = self.segments.settle() {
-            log::warn!("can't note the segments of {}: {error}", self.path.display());
+        if let Err(error) = self.segments.save() {
+            log::warn!("can't save the segments of {}: {error}", self.path.display());
         } else if self.state.get().rotating.is_some()
             && let Err(error) = self.state.update(false, |state| state.rotating = None)
         {
-            log::warn!("can't note the state of {}: {error}", self.path.display());
+            log::warn!("can't save the state of {}: {error}", self.path.display());
         }
     }
 
@@ -344,53 +366,53 @@ impl LogFile {
         self.maintenance.plan(self.len, &self.segments);
     }
 
-    /// Bytes that can be written to the disk of the log.
+    /// Returns the free bytes of the disk of the log.
     pub(crate) fn free_space(&self) -> io::Result<u64> {
         let disk = fstatvfs(&*self.file)?;
         Ok(disk.blocks_available().saturating_mul(disk.fragment_size()))
     }
 
-    /// Time of the first line, if it is one of ours.
+    /// Returns the time of the first line, unless another program wrote it.
     fn first_time(&self) -> Option<i64> {
         let mut head = [0; 64];
         let got = self.file.read_at(&mut head, 0).ok()?;
         parse_time(&head[..got])
     }
 
-    /// Time of the last line that is one of ours.
+    /// Returns the time of the last line that this service wrote.
     pub(crate) fn newest_time(&self) -> Option<i64> {
-        let want = self.len.min(TAIL);
+        let want = self.len.min(TAIL_BYTES);
         let mut tail = vec![0; want as usize];
         self.file.read_exact_at(&mut tail, self.len - want).ok()?;
         newest_in(&tail)
     }
 
-    fn note_head(&mut self, durable: bool) {
-        let noted = Fingerprint::of(&self.file, self.len)
+    fn save_head(&mut self, durable: bool) {
+        let saved = Fingerprint::of(&self.file, self.len)
             .and_then(|head| self.state.update(durable, |state| state.head = head));
-        if let Err(error) = noted {
-            log::warn!("can't note how {} begins: {error}", self.path.display());
+        if let Err(error) = saved {
+            log::warn!("can't save how {} begins: {error}", self.path.display());
         }
     }
 
-    /// A count that is not noted down costs time after a crash, nothing else: so an error is only logged.
-    fn note_count(&mut self, durable: bool) {
+    /// Saves the line count. A missing count only costs time after a crash, so an error is logged.
+    fn save_count(&mut self, durable: bool) {
         let seen = self.view.get();
         self.checkpoint = self.len;
         if seen.counting > 0 {
             return;
         }
-        let noted =
+        let saved =
             self.state.update(durable, |state| (state.len, state.count) = (seen.len, Some(seen.count)));
-        if let Err(error) = noted {
-            log::warn!("can't note the number of lines of {}: {error}", self.path.display());
+        if let Err(error) = saved {
+            log::warn!("can't save the number of lines of {}: {error}", self.path.display());
         }
     }
 
-    /// As after a write that failed and could not be undone.
+    /// Simulates a failed write that could not be undone.
     #[cfg(test)]
     pub(crate) fn leave_dirty(&mut self) {
-        self.dirty = true;
+        self.is_dirty = true;
     }
 
     #[cfg(test)]
@@ -398,9 +420,10 @@ impl LogFile {
         &mut self.state
     }
 
-    fn warn(&mut self, what: &str) {
-        if self.warned.is_none_or(|at| at.elapsed() > WARN_EVERY) {
-            self.warned = Some(Instant::now());
+    /// Reports a change by another program, at most once in [`WARN_INTERVAL`].
+    fn warn_changed(&mut self, what: &str) {
+        if self.warned_at.is_none_or(|at| at.elapsed() > WARN_INTERVAL) {
+            self.warned_at = Some(Instant::now());
             crate::event!(warn, FILE_CHANGED; "{} {what}", self.path.display());
         }
     }

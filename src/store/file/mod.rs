@@ -1,6 +1,7 @@
-//! The engine that keeps a log as one plain text file: `inbox` takes records, `committer` writes them in groups
-//! through `writer`, `view` is what readers may see, an `image` one state of it; `recovery`, `state` and `census` make
-//! the file whole, known and counted when it is opened. `rotation` makes segments of it, which are the `archive`'s.
+//! The engine that keeps a log as one plain text file. `append_buffer` takes records; `committer`
+//! writes them in groups through `log_file`; `published` is what readers may see, and a `snapshot`
+//! is one state of it. `state` repairs the file when it is opened, `maintenance` rotates it, and
+//! `segments` holds the rotated segments.
 
 mod append_buffer;
 mod committer;
@@ -52,7 +53,8 @@ use super::{
 };
 use crate::record::{Clock, Stamp, parse_line};
 
-/// Whether a file is a rotated segment of the log whose active file is `active`, finished or not, by their names.
+/// Returns whether `other` is, by its name, a rotated segment of the log whose active file is
+/// `active`, finished or not.
 #[must_use]
 pub fn is_segment(active: &OsStr, other: &OsStr) -> bool {
     SiblingFile::of(active, other).is_some()
@@ -64,13 +66,14 @@ pub struct FileStore {
     shared: Arc<Shared>,
 }
 
-/// How long a read waits to learn whether somebody touched the file.
-const LOOK: Duration = Duration::from_millis(250);
+/// Maximum time that a read waits for a disk to answer.
+const DISK_TIMEOUT: Duration = Duration::from_millis(250);
 
 impl FileStore {
-    /// Opens or creates the file, makes it whole, and returns the store with the future that does its writing: it
-    /// must run on the same runtime as the appends, and ends after [`LogStore::close`]. `state_path` is the file in
-    /// the state directory that belongs to this log; `queue` bounds the lines that wait, in bytes.
+    /// Opens or creates the file, repairs it, and returns the store with the future that writes it.
+    /// The future must run on the same runtime as the appends, and ends after [`LogStore::close`].
+    /// `state_path` is the file of this log in the state directory; `queue` is the maximum size of
+    /// the append buffer, in bytes.
     ///
     /// # Errors
     /// When the file or its state can't be opened, created or repaired.
@@ -91,9 +94,9 @@ impl FileStore {
             view: file.view(),
             counters: StoredCounters::default(),
             syncs: file.syncs(),
-            surveyor: Arc::new(Semaphore::new(1)),
+            free_space_permit: Arc::new(Semaphore::new(1)),
             key,
-            complained: AtomicI64::new(0),
+            reported_at: AtomicI64::new(0),
         });
         let committer = Committer::new(Arc::clone(&shared), file)?;
         Ok((Self { shared }, committer.run()))
@@ -109,36 +112,37 @@ impl FileStore {
         done.map(|outcome| outcome.unwrap_or(Err(StoreError::Closed))).boxed()
     }
 
-    /// The file as it is, not as it was left: somebody may have moved or truncated it since. A disk that hangs is not
-    /// waited for.
+    /// Returns a snapshot, after a check whether another program moved or truncated the file. The
+    /// check is given up when the disk hangs.
     async fn source(&self) -> LogSnapshot {
-        // What went wrong shows when the file is read.
-        drop(timeout(LOOK, self.command(Command::Verify)).await);
+        // An error of the check shows when the file is read.
+        drop(timeout(DISK_TIMEOUT, self.command(Command::Verify)).await);
         LogSnapshot::take(&self.shared.view)
     }
 
-    /// Bytes that the file system has left for whoever is not root, if it says so soon.
+    /// Returns the bytes that the file system has left for users other than root, if the disk
+    /// answers in time.
     async fn disk_free(&self) -> Option<u64> {
         let file = self.shared.view.get().file;
-        let surveyor = Arc::clone(&self.shared.surveyor);
-        let survey = async move {
-            let turn = surveyor.acquire_owned().await.ok()?;
-            let asked = spawn_blocking(move || {
-                let found = fstatvfs(&file);
-                drop(turn);
-                found
+        let permit = Arc::clone(&self.shared.free_space_permit);
+        let request = async move {
+            let permit = permit.acquire_owned().await.ok()?;
+            let answer = spawn_blocking(move || {
+                let file_system = fstatvfs(&file);
+                drop(permit);
+                file_system
             });
-            let found = asked.await.ok()?.ok()?;
-            Some(found.blocks_available() * found.fragment_size())
+            let file_system = answer.await.ok()?.ok()?;
+            Some(file_system.blocks_available() * file_system.fragment_size())
         };
-        timeout(LOOK, survey).await.ok().flatten()
+        timeout(DISK_TIMEOUT, request).await.ok().flatten()
     }
 }
 
 impl LogStore for FileStore {
     fn try_append(&self, source: &Source<'_>, entries: &[Entry<'_>]) -> Result<AppendTicket, QueueFull> {
-        let (ticket, first) = self.shared.append_buffer.push(source, entries)?;
-        if first {
+        let (ticket, is_first) = self.shared.append_buffer.push(source, entries)?;
+        if is_first {
             self.shared.work.notify_one();
         }
         Ok(ticket)
@@ -200,8 +204,8 @@ impl LogStore for FileStore {
             let snapshot = self.source().await;
             let seen = &snapshot.seen;
             Ok(Snapshot {
-                // The epoch and the end change with every line and every clear: no two states share them. What a
-                // clear leaves has the same end as what it removed, so the length counts as well.
+                // The epoch and the end change with every line. A clear leaves the end unchanged,
+                // so the length is part of the tag as well.
                 etag: format!("\"{:x}-{:x}-{:x}\"", seen.epoch, seen.end().position, snapshot.len()),
                 len: snapshot.len(),
                 modified: seen.modified,
@@ -221,8 +225,8 @@ impl LogStore for FileStore {
         async move { view.changed().await }.boxed()
     }
 
-    fn piece(&self, after: Cursor, size: u64) -> BoxFuture<'static, Result<LineChunk, ReadError>> {
-        follow::piece(LogSnapshot::take(&self.shared.view), after, size).boxed()
+    fn line_chunk(&self, after: Cursor, size: u64) -> BoxFuture<'static, Result<LineChunk, ReadError>> {
+        follow::line_chunk(LogSnapshot::take(&self.shared.view), after, size).boxed()
     }
 
     fn begin(
@@ -247,13 +251,13 @@ impl LogStore for FileStore {
     }
 }
 
-/// A line is at most this long: 8192 characters of 8 escaped bytes each, and what stands before them.
-const LINE_MAX: u64 = 128 * 1024;
+/// Maximum length of a line: 8192 characters of 8 escaped bytes each, and the prefix.
+const MAX_LINE_BYTES: u64 = 128 * 1024;
 
 impl LogSnapshot {
-    /// Times of the first and the last line.
+    /// Returns the times of the first and of the last line, RFC 3339.
     fn ends(&self) -> (Option<String>, Option<String>) {
-        let len = self.len().min(LINE_MAX);
+        let len = self.len().min(MAX_LINE_BYTES);
         let time = |line: &[u8]| {
             let stamp = Stamp::from(parse_line(line).ok()?.time);
             String::from_utf8(stamp.rfc3339().to_vec()).ok()

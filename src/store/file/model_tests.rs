@@ -1,5 +1,6 @@
-//! The engine against a model in memory: whatever is appended, rotated, compressed, retired, cleared, reopened, and
-//! meddled with from outside, every read and every cursor gives what the model says.
+//! Compares the engine with a model in memory, over random appends, rotations, compressions,
+//! retirements, clears, restarts and changes by other programs: every read and every cursor agrees
+//! with the model.
 
 use std::fs;
 use std::path::PathBuf;
@@ -15,7 +16,7 @@ use crate::store::Cursor;
 
 #[derive(Debug, Clone)]
 enum Step {
-    /// lengths of the records of one append
+    /// Lengths of the records of one append.
     Append(Vec<usize>),
     Rotate,
     Compress(Compression),
@@ -24,17 +25,17 @@ enum Step {
     Reopen {
         cleanly: bool,
     },
-    /// with these files of the state lost
+    /// The files of the state that are lost.
     Forget {
         manifest: bool,
         state: bool,
     },
-    /// one of the segments, counted from the oldest
+    /// A segment, counted from the oldest.
     Remove(usize),
     Alter(usize, Change),
     MoveAway,
     Truncate,
-    /// keeps an image to read it later
+    /// Keeps a snapshot to read it later.
     Keep,
 }
 
@@ -67,27 +68,27 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// A record that is in the log.
+/// A record in the log.
 #[derive(Debug, Clone)]
 struct Record {
     bytes: Vec<u8>,
     before: Cursor,
 }
 
-/// An image that somebody holds.
+/// A snapshot that a reader holds.
 struct Kept {
     snapshot: LogSnapshot,
     content: Vec<u8>,
-    /// nothing of it was removed since
+    /// None of its lines was removed since.
     complete: bool,
 }
 
 struct Run {
     dir: TempDir,
     file: Option<LogFile>,
-    /// segments, then the active file
+    /// The segments, then the active file.
     parts: Vec<Vec<Record>>,
-    /// every cursor that was ever given, of this identity
+    /// All cursors returned since the identity was created.
     given: Vec<Cursor>,
     kept: Vec<Kept>,
     records: usize,
@@ -171,22 +172,22 @@ impl Run {
                 self.reopen();
             }
             Step::Forget { manifest, state } => {
-                let (catalogue_path, state_path) =
+                let (manifest_path, state_path) =
                     (self.dir.path().join("a.segments"), self.dir.path().join("a.state"));
                 let rotated = self.parts.len() > 1;
                 if manifest {
-                    fs::remove_file(catalogue_path).ok();
+                    fs::remove_file(manifest_path).ok();
                 }
                 if state {
                     fs::remove_file(state_path).unwrap();
                 }
                 self.reopen();
                 if state {
-                    // Another identity: none of them is even a cursor of this log.
+                    // The identity is new: the old cursors belong to another log.
                     self.given.clear();
                 }
                 if state || rotated {
-                    self.place_anew();
+                    self.assign_new_positions();
                 }
             }
             Step::Remove(place) => {
@@ -236,14 +237,14 @@ impl Run {
     }
 
     fn reopen(&mut self) {
-        // Readers do not outlive the process.
+        // Readers end with the process.
         self.kept.clear();
         self.file = None;
         self.open();
     }
 
-    /// The lines are still there, under other names.
-    fn place_anew(&mut self) {
+    /// The lines stay, with new positions.
+    fn assign_new_positions(&mut self) {
         let snapshot = self.snapshot();
         let mut offset = 0;
         for record in self.parts.iter_mut().flatten() {
@@ -264,7 +265,7 @@ impl Run {
         match change {
             Change::Shortened => content.truncate(content.len() / 2),
             Change::Lengthened => content.extend_from_slice(b"another line\n"),
-            // Before it was synced its time says nothing.
+            // The modification time is not reliable before the file was synced.
             Change::SameLength if !settled => return,
             Change::SameLength => content.reverse(),
         }
@@ -274,9 +275,9 @@ impl Run {
         }
         self.parts.remove(place);
         self.snapshot();
-        // Who holds the file itself open cannot know that somebody wrote over its bytes.
+        // A reader with an open file does not notice that its bytes were overwritten.
         self.kept.clear();
-        // Without a catalogue it would be a segment again, of other lines.
+        // Without a manifest the file would be a segment again, of different lines.
         fs::remove_file(path).unwrap();
     }
 
@@ -336,7 +337,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases / 10, max_shrink_iters: 300, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_read_and_cursor_is_what_the_model_says(steps in prop::collection::vec(step(), 1..40)) {
+    fn every_read_and_cursor_agrees_with_the_model(steps in prop::collection::vec(step(), 1..40)) {
         let mut run = Run::new();
         for step in steps {
             run.take(step);

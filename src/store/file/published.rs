@@ -1,5 +1,5 @@
-//! What readers may see of the log: only what is durable, and which incarnation of its files it is. Writers publish
-//! here after a commit; readers take a copy and never hold the lock while they read.
+//! The readable part of the log. The writer publishes here after a commit; readers take a copy and
+//! do not hold the lock while they read.
 
 use std::fs::File;
 use std::io;
@@ -16,33 +16,38 @@ use crate::store::file::segments::segment_cache::SegmentCache;
 /// The readable part of the log at one moment: its segments, then the active file.
 #[derive(Debug, Clone)]
 pub(crate) struct Published {
+    /// The segments, oldest first.
     pub(crate) segments: Arc<SegmentList>,
+    /// The active file.
     pub(crate) file: Arc<File>,
-    /// changes whenever bytes that could be read before may be gone or others
+    /// Changes when bytes that were published before may be gone or different.
     pub(crate) generation: u64,
-    /// changes whenever the active file is another one, or its bytes are
+    /// Changes when the active file is another one, or its bytes are different.
     pub(crate) incarnation: u64,
+    /// The epoch of the active file.
     pub(crate) epoch: u32,
-    /// position of the active file's first byte
+    /// Position of the active file's first byte.
     pub(crate) base: u64,
-    /// durable bytes of the active file
+    /// Durable bytes of the active file.
     pub(crate) len: u64,
-    /// lines among them; a lower bound while `counting`
+    /// Lines in `len`; a lower bound while `counting`.
     pub(crate) count: u64,
-    /// how many counts of lines that were there already are under way
+    /// Number of counts of older lines that are running.
     pub(crate) counting: u32,
-    /// records stored by this process
+    /// Records stored by this process.
     pub(crate) stored: u64,
+    /// When the last line was added.
     pub(crate) modified: SystemTime,
 }
 
 impl Published {
+    /// Returns the cursor at which the log ends.
     pub(crate) const fn end(&self) -> Cursor {
         Cursor { epoch: self.epoch, position: self.base + self.len }
     }
 }
 
-/// The published state, shared by the writer and all readers.
+/// The published state, which the writer and all readers share.
 #[derive(Debug)]
 pub(crate) struct View {
     published: Mutex<Published>,
@@ -59,41 +64,48 @@ impl View {
         }
     }
 
+    /// Locks the state, for a change or a short look.
     pub(crate) fn lock(&self) -> MutexGuard<'_, Published> {
         self.published.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Something was published: wakes whoever waits in [`Self::changed`]. Once for any number of calls, and as good as
-    /// free when nobody waits.
-    pub(crate) fn tell(&self) {
+    /// Wakes the caller of [`Self::changed`] after a change. Several calls wake it once; without a
+    /// waiting caller, a call costs next to nothing.
+    pub(crate) fn notify(&self) {
         self.changed.notify_one();
     }
 
-    /// Completes when something was published since it completed last. For one caller.
+    /// Completes when the state changed since it completed last. For one caller.
     pub(crate) async fn changed(&self) {
         self.changed.notified().await;
     }
 
+    /// Returns a copy of the state.
     pub(crate) fn get(&self) -> Published {
         self.lock().clone()
     }
 
+    /// Returns the cache through which segments are read.
     pub(crate) const fn segment_cache(&self) -> &SegmentCache {
         &self.segment_cache
     }
 
-    /// Reads from the active file as it was published as `seen`, filling `buffer`.
+    /// Fills `buffer` from the active file as published in `seen`.
     ///
-    /// Fails when the log was cleared or the file replaced meanwhile: the generation changes before the first byte
-    /// is touched, so bytes read under an unchanged generation are the bytes that were published.
+    /// # Errors
+    /// When the log was cleared or the file replaced meanwhile. The generation changes before the
+    /// first byte does, so bytes read under an unchanged generation are the bytes that were
+    /// published.
     pub(crate) fn read_exact_at(&self, seen: &Published, buffer: &mut [u8], at: u64) -> io::Result<()> {
         let outcome = seen.file.read_exact_at(buffer, at);
-        self.is_still(seen)?;
+        self.check_generation(seen)?;
         outcome
     }
 
-    /// Reads from one of the segments that were published as `seen`, filling `buffer`. As [`Self::read_exact_at`], and
-    /// fails as well when the segment left the log in another way and is not open any more.
+    /// Fills `buffer` from one of the segments published in `seen`.
+    ///
+    /// # Errors
+    /// As [`Self::read_exact_at`], and when the segment left the log and is no longer open.
     pub(crate) fn read_segment(
         &self,
         seen: &Published,
@@ -102,16 +114,16 @@ impl View {
         at: u64,
     ) -> io::Result<()> {
         let outcome = self.segment_cache.read(segment, buffer, at).or_else(|error| {
-            // It may have been compressed meanwhile: the same lines are in another file.
+            // The segment may have been compressed meanwhile: another file has the same lines.
             let now = Arc::clone(&self.lock().segments);
             let same = now.by_seq(segment.seq()).filter(|now| now.coding != segment.coding);
             same.map_or(Err(error), |same| self.segment_cache.read(same, buffer, at))
         });
-        self.is_still(seen)?;
+        self.check_generation(seen)?;
         outcome
     }
 
-    fn is_still(&self, seen: &Published) -> io::Result<()> {
+    fn check_generation(&self, seen: &Published) -> io::Result<()> {
         if self.lock().generation == seen.generation {
             return Ok(());
         }

@@ -1,5 +1,5 @@
-//! Streams of any range of an image in constant memory. Reads run on the blocking pool, one block at a time, and fail when
-//! the log is cleared meanwhile.
+//! Streams a range of a snapshot in constant memory. Reads run on the blocking pool, one block at a
+//! time, and fail when the log is cleared meanwhile.
 
 use std::io;
 use std::ops::Range;
@@ -13,18 +13,19 @@ use tokio::time::sleep;
 use super::snapshot::LogSnapshot;
 use crate::store::{ByteSource, StoreError};
 
-/// Large enough that the hop to the blocking pool does not show, small enough for many readers at once.
-const BLOCK: u64 = 256 * 1024;
+/// Bytes of one read: large enough to hide the cost of the blocking pool, small enough for many
+/// readers at once.
+const BLOCK_BYTES: u64 = 256 * 1024;
 
-/// Reads at once.
+/// Limits concurrent reads.
 static READERS: Semaphore = Semaphore::const_new(4);
 
-/// While records come, a reader rests after so many blocks: at full speed it took a third of the writers' speed away,
-/// for most of its way leads over the same event loop.
+/// Number of blocks after which a reader pauses while records arrive. Without pauses, one reader
+/// took a third of the throughput of appends, because most of its work runs on the same event loop.
 const BLOCKS_BESIDE_WRITERS: u64 = 2;
 
-/// The shortest rest there is.
-const REST: Duration = Duration::from_millis(1);
+/// Duration of the pause: the shortest that the timer has.
+const READER_PAUSE: Duration = Duration::from_millis(1);
 
 impl ByteSource for LogSnapshot {
     fn stream(&self, range: Range<u64>) -> BoxStream<'static, Result<Bytes, StoreError>> {
@@ -41,10 +42,10 @@ impl ByteSource for LogSnapshot {
                 if blocks == BLOCKS_BESIDE_WRITERS {
                     next = (1, this.stored_now());
                     if next.1 != stored {
-                        sleep(REST).await;
+                        sleep(READER_PAUSE).await;
                     }
                 }
-                let to = end.min(at + BLOCK);
+                let to = end.min(at + BLOCK_BYTES);
                 let block = blocking(move || this.read(at..to)).await?;
                 Ok(Some((Bytes::from(block), (to, next.0, next.1))))
             }
@@ -57,7 +58,7 @@ impl ByteSource for LogSnapshot {
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> Result<T, StoreError> {
-    // The pool has threads for others as well: reads that hang must not hold all of them.
+    // Reads that hang must not hold all threads of the pool.
     let permit = READERS.acquire().await;
     match tokio::task::spawn_blocking(move || (work(), permit).0).await {
         Ok(outcome) => outcome.map_err(|error| StoreError::read(&error)),

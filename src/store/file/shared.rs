@@ -1,4 +1,4 @@
-//! What the store and its committer share.
+//! The state that the store and its committer share.
 
 use std::io;
 use std::sync::Arc;
@@ -12,46 +12,55 @@ use super::published::View;
 use crate::store::CursorKey;
 use crate::store::statistics::{LatencyRecorder, StoredCounters};
 
+/// Minimum time between two reports of a failing disk.
+const REPORT_INTERVAL_SECONDS: i64 = 10;
+
+/// The shared state of one store.
 #[derive(Debug)]
 pub(crate) struct Shared {
+    /// The current batch.
     pub(crate) append_buffer: AppendBuffer,
-    /// there is something in the inbox
+    /// Wakes the committer: the append buffer holds a record or a command.
     pub(crate) work: Notify,
-    /// there is room in the inbox
+    /// Wakes waiting appends: the append buffer has room.
     pub(crate) room: Arc<Notify>,
+    /// The published state.
     pub(crate) view: Arc<View>,
+    /// Counts stored records.
     pub(crate) counters: StoredCounters,
+    /// Latencies of syncs.
     pub(crate) syncs: Arc<LatencyRecorder>,
-    /// asks the disk how much room it has: a disk that hangs keeps one thread, not one for each question
-    pub(crate) surveyor: Arc<Semaphore>,
+    /// Held while a thread asks the disk for its free space. A disk that hangs blocks one thread,
+    /// not one for each request for statistics.
+    pub(crate) free_space_permit: Arc<Semaphore>,
+    /// The key of the log's cursors.
     pub(crate) key: CursorKey,
-    /// when a failure was last reported, Unix seconds
-    pub(crate) complained: AtomicI64,
+    /// When a failure was reported last, Unix seconds; 0 after the recovery was reported.
+    pub(crate) reported_at: AtomicI64,
 }
 
-/// One complaint about a failing disk in this many seconds.
-const COMPLAIN_EVERY: i64 = 10;
-
 impl Shared {
+    /// Reports a failed write to the journal, at most once in ten seconds.
     pub(crate) fn warn_rate_limited(&self, error: &io::Error) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
-        if now - self.complained.swap(now, Ordering::Relaxed) >= COMPLAIN_EVERY {
-            crate::event!(error, WRITE_FAILED; "can't write the log, clients are told to come back: {error}");
+        let now = unix_seconds();
+        if now - self.reported_at.swap(now, Ordering::Relaxed) >= REPORT_INTERVAL_SECONDS {
+            crate::event!(error, WRITE_FAILED; "can't write the log, clients are answered 503: {error}");
         } else {
-            self.complained.store(now, Ordering::Relaxed);
+            self.reported_at.store(now, Ordering::Relaxed);
         }
     }
 
-    /// After a write that succeeded: says once that the disk is well again, when it has been so for a while.
-    pub(crate) fn recovered(&self) {
-        let complained = self.complained.load(Ordering::Relaxed);
-        if complained == 0 {
-            return;
-        }
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
-        if now - complained >= COMPLAIN_EVERY {
-            self.complained.store(0, Ordering::Relaxed);
+    /// Reports the recovery of the disk once, when a write succeeded and no failure was reported
+    /// for ten seconds.
+    pub(crate) fn report_recovery(&self) {
+        let reported_at = self.reported_at.load(Ordering::Relaxed);
+        if reported_at != 0 && unix_seconds() - reported_at >= REPORT_INTERVAL_SECONDS {
+            self.reported_at.store(0, Ordering::Relaxed);
             crate::event!(info, WRITE_RECOVERED; "the log can be written again");
         }
     }
+}
+
+fn unix_seconds() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64)
 }

@@ -1,6 +1,6 @@
-//! The log as it stood at one moment: all its bytes as one sequence of whole lines, oldest first, whatever they are
-//! kept in. Readers count in offsets, from 0 at the first byte that is left; cursors name the same places for longer
-//! than an image lives.
+//! The log at one moment: all its bytes as one sequence of whole lines, oldest first, across
+//! segments and active file. Readers use offsets, from 0 at the first byte that is left; cursors
+//! name the same bytes and outlive a snapshot.
 
 use std::io;
 use std::ops::Range;
@@ -9,60 +9,61 @@ use std::sync::Arc;
 use super::published::{Published, View};
 use crate::store::Cursor;
 
-/// One state of the log, readable until it is cleared. Segments may be compressed meanwhile; those that are retired
-/// may be readable for a while.
+/// One state of the log, readable until the log is cleared. Segments may be compressed meanwhile;
+/// segments that are retired may stay readable for a while.
 #[derive(Debug, Clone)]
 pub(crate) struct LogSnapshot {
     view: Arc<View>,
+    /// The published state.
     pub(crate) seen: Published,
 }
 
-/// What a cursor names was cleared, or left the log in another way.
+/// The byte that a cursor names was cleared, or left the log in another way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Gone;
 
 impl LogSnapshot {
-    /// The log as it stands now.
+    /// Returns the log as it is now.
     pub(crate) fn take(view: &Arc<View>) -> Self {
         Self { view: Arc::clone(view), seen: view.get() }
     }
 
-    /// Bytes.
+    /// Returns the bytes of all lines.
     pub(crate) fn len(&self) -> u64 {
         self.rotated() + self.seen.len
     }
 
-    /// Bytes in segments: what stands before the active file.
+    /// Returns the bytes in segments, which precede the active file.
     pub(crate) fn rotated(&self) -> u64 {
         self.seen.segments.len()
     }
 
-    /// Records that the log has stored by now, since it was opened.
+    /// Returns the number of records that the log has stored by now, since it was opened.
     pub(crate) fn stored_now(&self) -> u64 {
         self.view.lock().stored
     }
 
-    /// Where its first byte stands.
+    /// Returns the cursor of the first byte.
     pub(crate) fn start(&self) -> Cursor {
         self.cursor_at(0)
     }
 
-    /// Where it ends.
+    /// Returns the cursor of the end.
     pub(crate) const fn end(&self) -> Cursor {
         self.seen.end()
     }
 
-    /// The bytes of `range`, all of them. Blocks.
+    /// Reads all bytes of `range`. Blocks.
     ///
     /// # Errors
-    /// Also when the log was cleared or replaced since the image was taken: never bytes of another time.
+    /// Also when the log was cleared or replaced since the snapshot was taken.
     pub(crate) fn read(&self, range: Range<u64>) -> io::Result<Vec<u8>> {
         let mut block = vec![0; (range.end - range.start) as usize];
         self.read_into(&mut block, range.start)?;
         Ok(block)
     }
 
-    /// As [`Self::read`] of the bytes from `offset` on, into a buffer that is used again. Blocks.
+    /// Fills `buffer` with the bytes from `offset` on. Blocks.
     ///
     /// # Errors
     /// As [`Self::read`].
@@ -77,7 +78,7 @@ impl LogSnapshot {
         if rest.is_empty() { Ok(()) } else { self.view.read_exact_at(&self.seen, rest, at - self.rotated()) }
     }
 
-    /// The name of an offset.
+    /// Returns the cursor of an offset.
     pub(crate) fn cursor_at(&self, offset: u64) -> Cursor {
         self.seen.segments.cursor_at(offset).unwrap_or_else(|| Cursor {
             epoch: self.seen.epoch,
@@ -85,10 +86,10 @@ impl LogSnapshot {
         })
     }
 
-    /// The offset that a cursor names.
+    /// Returns the offset that a cursor names.
     ///
     /// # Errors
-    /// [`Gone`] when what follows it is no longer what followed it when it was given.
+    /// [`Gone`] when the byte that the cursor named has left the log.
     pub(crate) fn offset_of(&self, cursor: Cursor) -> Result<u64, Gone> {
         let seen = &self.seen;
         let active = || {

@@ -1,6 +1,7 @@
-//! What is done to segments beside the service, one after the other on a thread of low priority: compressing them,
-//! counting lines that nobody counted, syncing what was only handed to the kernel. The thread makes a file and tells;
-//! what becomes of it is decided by the committer, in order with everything else.
+//! Background work on segments, one after the other on a thread of low priority: compressing a
+//! segment, counting its lines, syncing a file that was only handed to the kernel. The thread
+//! writes a file and sends the result; the committer puts it in place, in order with its other
+//! work.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -13,47 +14,52 @@ use std::time::{Duration, Instant};
 use super::rules::Backoff;
 use crate::fault;
 use crate::store::file::log_file::LogFile;
-use crate::store::file::segments::chunks::{CHUNK, Chunks, pack};
+use crate::store::file::segments::chunks::{CHUNK_BYTES, Chunks, pack};
 use crate::store::file::segments::segment::{Coding, Segment, mtime_of};
 use crate::store::file::state::durable_fs::{is_out_of_space, rename_new, sync_folder};
 
-/// After a failure the work rests for this time; a full disk may be emptied sooner than another one is repaired.
-const REST_FULL: Duration = Duration::from_secs(30);
-const REST: Duration = Duration::from_secs(600);
+/// Delay of background work after the disk was full.
+const DISK_FULL_BACKOFF: Duration = Duration::from_secs(30);
 
-/// A segment is compressed when there is room for this part of it.
-const EXPECTED: u64 = 4;
+/// Delay of work on a segment after another failure, which takes longer to repair.
+const FAILURE_BACKOFF: Duration = Duration::from_secs(600);
 
-/// The lowest priority that there is.
-const NICE: i32 = 19;
+/// A segment is compressed when the disk has space for this part of its lines.
+const EXPECTED_RATIO: u64 = 4;
+
+/// The lowest priority of a thread, see nice(2).
+const LOWEST_PRIORITY_NICE: i32 = 19;
 
 /// Work on one segment.
 #[derive(Debug)]
 pub(crate) struct Job {
     segment: Arc<Segment>,
-    /// what it is to become
+    /// The coding of the result.
     coding: Coding,
-    /// where it is made
+    /// The file that the job writes.
     unfinished: PathBuf,
 }
 
-/// What came of it.
+/// The result of a job.
 #[derive(Debug)]
 pub(crate) struct JobResult {
     job: Job,
     outcome: io::Result<JobOutput>,
 }
 
+/// The properties of the file of a finished job.
 #[derive(Debug, Clone, Copy)]
 struct JobOutput {
+    /// Number of lines.
     count: u64,
+    /// Bytes of the file.
     stored: u64,
     mtime: i64,
     ino: u64,
 }
 
 impl LogFile {
-    /// What is to be done next beside the service.
+    /// Returns the next background job, if a segment needs one.
     pub(crate) fn next_job(&mut self) -> Option<Job> {
         if self.maintenance.is_idle {
             return None;
@@ -81,59 +87,59 @@ impl LogFile {
             return None;
         };
         let reserve = self.maintenance.rules.min_free.unwrap_or_default();
-        let needed = (job.segment.len / EXPECTED).saturating_add(reserve);
+        let needed = (job.segment.len / EXPECTED_RATIO).saturating_add(reserve);
         if job.is_compression() && self.free_space().is_ok_and(|free| free < needed) {
-            self.back_off(REST_FULL, None);
+            self.back_off(DISK_FULL_BACKOFF, None);
             return None;
         }
         Some(job)
     }
 
-    /// Takes the result of a job.
-    pub(crate) fn finish_job(&mut self, done: JobResult) {
-        let JobResult { job, outcome } = done;
-        let outcome = outcome.and_then(|made| self.put_in(&job, made));
+    /// Puts the result of a job in place.
+    pub(crate) fn finish_job(&mut self, result: JobResult) {
+        let JobResult { job, outcome } = result;
+        let outcome = outcome.and_then(|output| self.put_in_place(&job, output));
         if outcome.is_err() && job.is_compression() {
             drop(fs::remove_file(&job.unfinished));
         }
         match outcome {
             Ok(()) => self.plan(),
-            // Somebody asked for it.
+            // The committer cancelled the job.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => self.plan(),
             Err(_) if !self.has_still(&job.segment) => self.plan(),
             Err(error) => {
                 let path = job.segment.path.display();
                 self.warn_maintenance(&format!("can't compress or read its segment {path}: {error}"));
                 if is_out_of_space(&error) {
-                    self.back_off(REST_FULL, None);
+                    self.back_off(DISK_FULL_BACKOFF, None);
                 } else {
-                    self.back_off(REST, Some(job.segment.seq()));
+                    self.back_off(FAILURE_BACKOFF, Some(job.segment.seq()));
                 }
             }
         }
     }
 
-    /// Whether nobody cleared, retired, removed or altered it meanwhile.
+    /// Returns whether the segment is still in the log and unaltered.
     fn has_still(&mut self, segment: &Arc<Segment>) -> bool {
         if !segment.is_there() {
             self.view.segment_cache().suspect();
-            self.segments.look();
+            self.segments.check_files();
         }
         let known = self.segments.list().by_seq(segment.seq());
         known.is_some_and(|known| Arc::ptr_eq(known, segment))
     }
 
-    fn put_in(&mut self, job: &Job, made: JobOutput) -> io::Result<()> {
+    fn put_in_place(&mut self, job: &Job, output: JobOutput) -> io::Result<()> {
         let old = &job.segment;
         if !self.has_still(old) {
             return if job.is_compression() { fs::remove_file(&job.unfinished) } else { Ok(()) };
         }
         let new = Segment {
             coding: job.coding,
-            count: Some(made.count),
-            stored: made.stored,
-            mtime: Some(made.mtime),
-            ino: made.ino,
+            count: Some(output.count),
+            stored: output.stored,
+            mtime: Some(output.mtime),
+            ino: output.ino,
             path: old.name.path(self.segments.home(), job.coding),
             ..Segment::clone(old)
         };
@@ -167,29 +173,31 @@ impl Job {
         self.coding != self.segment.coding
     }
 
-    /// Where the file is while it is made.
+    /// Returns the path of the file that the job writes, if it writes one.
     pub(crate) fn unfinished(&self) -> Option<PathBuf> {
         self.is_compression().then(|| self.unfinished.clone())
     }
 
-    /// Does it, until `cancelled`. Nothing of a file is left that was not finished.
-    pub(crate) fn run(self, cancelled: &AtomicBool) -> JobResult {
-        let mut throttle = CpuThrottle::low();
+    /// Runs the job until it is done or cancelled. Removes the file if it is incomplete.
+    pub(crate) fn run(self, is_cancelled: &AtomicBool) -> JobResult {
+        let mut throttle = CpuThrottle::start();
         let mut count = 0;
         let mut each = |chunk: &[u8]| {
-            if cancelled.load(Ordering::Relaxed) {
+            if is_cancelled.load(Ordering::Relaxed) {
                 return Err(io::ErrorKind::Interrupted.into());
             }
             count += memchr::memchr_iter(b'\n', chunk).count() as u64;
             fault::point("compress.begun");
-            throttle.keep();
+            throttle.pause();
             Ok(())
         };
-        let outcome = if self.is_compression() { self.compress(&mut each) } else { self.settle(&mut each) };
+        let outcome =
+            if self.is_compression() { self.compress(&mut each) } else { self.count_and_sync(&mut each) };
         if outcome.is_err() && self.is_compression() {
             drop(fs::remove_file(&self.unfinished));
         }
-        let outcome = outcome.map(|made| JobOutput { count: self.segment.count.unwrap_or(count), ..made });
+        let outcome =
+            outcome.map(|output| JobOutput { count: self.segment.count.unwrap_or(count), ..output });
         JobResult { job: self, outcome }
     }
 
@@ -197,7 +205,7 @@ impl Job {
         let from = File::open(&self.segment.path)?;
         let meta = from.metadata()?;
         if !self.segment.is_unaltered(&meta) {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "it was changed by another program"));
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "another program changed it"));
         }
         let mut options = OpenOptions::new();
         let to = options.write(true).create_new(true).mode(0o640).open(&self.unfinished)?;
@@ -210,7 +218,7 @@ impl Job {
         Ok(JobOutput::of(&to.metadata()?))
     }
 
-    fn settle(&self, each: &mut impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<JobOutput> {
+    fn count_and_sync(&self, each: &mut impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<JobOutput> {
         let file = File::open(&self.segment.path)?;
         let chunks = match self.segment.coding {
             Coding::Plain => None,
@@ -221,7 +229,7 @@ impl Job {
             let chunk = match &chunks {
                 Some(chunks) => chunks.read(&file, Chunks::index(at))?,
                 None => {
-                    let mut chunk = vec![0; CHUNK.min(self.segment.len - at) as usize];
+                    let mut chunk = vec![0; CHUNK_BYTES.min(self.segment.len - at) as usize];
                     file.read_exact_at(&mut chunk, at)?;
                     chunk
                 }
@@ -240,25 +248,25 @@ impl JobOutput {
     }
 }
 
-/// Leaves the processor to others. A sandbox may forbid a thread to lower its own priority: then it rests as long as
-/// it works.
+/// Leaves the processor to other threads. A sandbox may forbid a thread to lower its own priority:
+/// then the thread sleeps as long as it worked.
 struct CpuThrottle {
-    rests: bool,
-    begun: Instant,
+    must_sleep: bool,
+    worked_since: Instant,
 }
 
 impl CpuThrottle {
-    fn low() -> Self {
+    fn start() -> Self {
         let this = rustix::thread::gettid();
-        let lowered = rustix::process::setpriority_process(Some(this), NICE);
-        Self { rests: lowered.is_err(), begun: Instant::now() }
+        let lowered = rustix::process::setpriority_process(Some(this), LOWEST_PRIORITY_NICE);
+        Self { must_sleep: lowered.is_err(), worked_since: Instant::now() }
     }
 
-    fn keep(&mut self) {
-        if self.rests {
-            std::thread::sleep(self.begun.elapsed());
+    fn pause(&mut self) {
+        if self.must_sleep {
+            std::thread::sleep(self.worked_since.elapsed());
         }
-        self.begun = Instant::now();
+        self.worked_since = Instant::now();
     }
 }
 
@@ -272,8 +280,8 @@ mod tests {
     use super::*;
     use crate::config::{Compression, Rotate};
 
-    /// A log of three segments that are to be compressed.
-    fn three() -> (TempDir, LogFile) {
+    /// Returns a log of three segments to compress.
+    fn three_segments() -> (TempDir, LogFile) {
         let dir = tempfile::tempdir().unwrap();
         let mut file = LogFile::open(&dir.path().join("log/a.log"), &dir.path().join("a.state")).unwrap();
         for n in 0..3 {
@@ -286,8 +294,8 @@ mod tests {
     }
 
     fn run(file: &mut LogFile, job: Job) {
-        let done = job.run(&AtomicBool::new(false));
-        file.finish_job(done);
+        let result = job.run(&AtomicBool::new(false));
+        file.finish_job(result);
     }
 
     fn compressed(file: &LogFile) -> Vec<(u64, bool)> {
@@ -300,11 +308,11 @@ mod tests {
             run(file, job);
         }
         let folder = fs::read_dir(file.segments.home().parent().unwrap()).unwrap();
-        assert_eq!(folder.count(), 1 + file.segments.list().items().len(), "something unfinished is left");
+        assert_eq!(folder.count(), 1 + file.segments.list().items().len(), "an unfinished file is left");
     }
 
     #[test]
-    fn a_segment_that_left_the_log_before_or_after_its_compression_is_in_nobodys_way() {
+    fn segment_that_left_the_log_does_not_delay_others() {
         type Leave = fn(&mut LogFile, &Path);
         let leaves: [Leave; 4] = [
             |file, _| file.segments.retire(1).unwrap(),
@@ -317,20 +325,20 @@ mod tests {
         ];
         for (n, leave) in leaves.into_iter().enumerate() {
             for before in [true, false] {
-                let (_dir, mut file) = three();
+                let (_dir, mut file) = three_segments();
                 let job = file.next_job().unwrap();
                 let path = job.segment.path.clone();
-                let done = if before {
+                let result = if before {
                     leave(&mut file, &path);
                     job.run(&AtomicBool::new(false))
                 } else {
-                    let done = job.run(&AtomicBool::new(false));
+                    let result = job.run(&AtomicBool::new(false));
                     leave(&mut file, &path);
-                    done
+                    result
                 };
-                file.finish_job(done);
+                file.finish_job(result);
                 assert!(file.maintenance.backoff.is_none(), "{n} {before}");
-                // What became of it is no longer the log's.
+                // The file is no longer part of the log.
                 drop(fs::remove_file(&path).or_else(|_| fs::remove_dir(&path)));
                 finish(&mut file);
                 assert_eq!(compressed(&file), [(2, true), (3, true)], "{n} {before}");
@@ -339,18 +347,18 @@ mod tests {
     }
 
     #[test]
-    fn a_segment_that_cannot_be_compressed_lets_newer_ones_go_on_and_is_tried_again() {
-        let (_dir, mut file) = three();
+    fn failed_compression_does_not_delay_newer_segments_and_is_tried_again() {
+        let (_dir, mut file) = three_segments();
         let job = file.next_job().unwrap();
-        let in_the_way = job.unfinished().unwrap();
-        fs::create_dir(&in_the_way).unwrap();
+        let obstacle = job.unfinished().unwrap();
+        fs::create_dir(&obstacle).unwrap();
         run(&mut file, job);
         assert!(file.next_maintenance().is_some());
         while let Some(job) = file.next_job() {
             run(&mut file, job);
         }
         assert_eq!(compressed(&file), [(1, false), (2, true), (3, true)]);
-        fs::remove_dir(&in_the_way).unwrap();
+        fs::remove_dir(&obstacle).unwrap();
         file.plan();
         assert!(file.next_job().is_none(), "not at once");
         file.maintenance.backoff.as_mut().unwrap().until = Instant::now();
@@ -360,8 +368,8 @@ mod tests {
     }
 
     #[test]
-    fn the_file_of_a_segment_gets_the_permissions_of_the_plain_one() {
-        let (_dir, mut file) = three();
+    fn compressed_file_keeps_the_permissions() {
+        let (_dir, mut file) = three_segments();
         let plain = file.segments.list().items()[0].path.clone();
         fs::set_permissions(&plain, fs::Permissions::from_mode(0o604)).unwrap();
         finish(&mut file);

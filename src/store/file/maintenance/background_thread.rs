@@ -1,5 +1,5 @@
-//! The thread for what is done [beside](super::background) the service: one piece of work at a time, and none outlives the
-//! store.
+//! The thread for [background work](super::background) on segments: one job at a time, and none
+//! outlives the store.
 
 use std::fs;
 use std::path::PathBuf;
@@ -14,26 +14,27 @@ use super::background::Job;
 use crate::store::file::append_buffer::Command;
 use crate::store::file::shared::Shared;
 
-/// How long a stop waits for a disk that takes the last of a file: what is left over is removed by the next start.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// Maximum time that a stop waits for a job. The next start removes a file that the job leaves.
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// One piece of work under way.
+/// A running job.
 #[derive(Debug)]
 pub(crate) struct BackgroundThread {
-    cancelled: Arc<AtomicBool>,
+    is_cancelled: Arc<AtomicBool>,
     ended: oneshot::Receiver<()>,
+    /// The file that the job writes.
     unfinished: Option<PathBuf>,
 }
 
 impl BackgroundThread {
-    /// Starts a thread, which tells the committer when it is done.
+    /// Starts a thread for `job`. The thread sends the result to the committer.
     pub(crate) fn start(job: Job, shared: Arc<Shared>) -> Option<Self> {
-        let cancelled = Arc::new(AtomicBool::new(false));
+        let is_cancelled = Arc::new(AtomicBool::new(false));
         let (end, ended) = oneshot::channel::<()>();
-        let this = Self { cancelled: Arc::clone(&cancelled), ended, unfinished: job.unfinished() };
+        let this = Self { is_cancelled: Arc::clone(&is_cancelled), ended, unfinished: job.unfinished() };
         let run = move || {
-            let done = job.run(&cancelled);
-            shared.append_buffer.command(Command::Finished(done));
+            let result = job.run(&is_cancelled);
+            shared.append_buffer.command(Command::Finished(result));
             shared.work.notify_one();
             drop(end);
         };
@@ -46,15 +47,16 @@ impl BackgroundThread {
         }
     }
 
+    /// Asks the job to stop at its next step.
     pub(crate) fn cancel(&self) {
-        self.cancelled.store(true, Ordering::Relaxed);
+        self.is_cancelled.store(true, Ordering::Relaxed);
     }
 
-    /// Cancels it and waits for its end.
+    /// Cancels the job and waits for its end.
     pub(crate) async fn end(self) {
         self.cancel();
-        drop(timeout(PATIENCE, self.ended).await);
-        // The store is closed: nobody takes what was finished in the last moment.
+        drop(timeout(STOP_TIMEOUT, self.ended).await);
+        // The store is closed: the committer does not take a result that came late.
         if let Some(unfinished) = self.unfinished {
             drop(fs::remove_file(unfinished));
         }

@@ -1,4 +1,5 @@
-//! Clearing: the state notes how far, then segments and lines go, then the state says that they went.
+//! Clearing: the state saves how far, then segments and lines are removed, then the state saves
+//! that they are gone.
 
 use std::io;
 use std::time::SystemTime;
@@ -7,17 +8,18 @@ use crate::fault;
 use crate::store::file::log_file::LogFile;
 
 impl LogFile {
-    /// Removes every line. Interrupted anywhere, the next start finishes it.
+    /// Removes every line. The next start completes a clear that a crash interrupted.
     pub(crate) fn clear(&mut self) -> io::Result<()> {
         self.verify()?;
         let end = self.view.lock().end().position;
         if let Err(error) = self.state.update(true, |state| state.clearing_to = Some(end)) {
-            // It may stand on the disk all the same: it is taken back before anything else is appended.
+            // The failed write may be on the disk all the same: it is undone before the next
+            // append.
             self.state.revise(|state| state.clearing_to = None);
             return Err(error);
         }
         fault::point("clear.noted");
-        // Readers first: from here on what they read may be gone.
+        // Readers first: from here on, the bytes that they read may be gone.
         self.view.lock().generation += 1;
         let removed = self.segments.remove_all();
         if let Err(error) = removed.and_then(|()| self.file.set_len(0)).and_then(|()| self.file.sync_all()) {
@@ -31,18 +33,18 @@ impl LogFile {
         self.first = None;
         {
             let mut published = self.view.lock();
-            // Again: who came in between saw an end that is no more.
+            // Again, for readers that came in between saw an end that is gone.
             published.generation += 1;
             published.incarnation += 1;
             (published.base, published.len, published.count, published.counting) = (end, 0, 0, 0);
             published.modified = SystemTime::now();
         }
-        self.view.tell();
-        self.state.update(true, |state| state.cleared(end))?;
+        self.view.notify();
+        self.state.update(true, |state| state.finish_clear(end))?;
         fault::point("clear.done");
-        if let Err(error) = self.segments.settle() {
+        if let Err(error) = self.segments.save() {
             log::warn!(
-                "can't note that the segments of {} were removed: {error}",
+                "can't save that the segments of {} were removed: {error}",
                 self.segments.home().display()
             );
         }

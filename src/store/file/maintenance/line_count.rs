@@ -1,4 +1,4 @@
-//! Counting the lines that are already there. A large file is counted beside the service, not before it starts.
+//! Counts the lines that the log had when it was opened. A large file is counted in the background.
 
 use std::fs::File;
 use std::io;
@@ -7,12 +7,14 @@ use std::sync::Arc;
 
 use crate::store::file::published::View;
 
-const BLOCK: usize = 1024 * 1024;
+/// Bytes of one read.
+const BLOCK_BYTES: usize = 1024 * 1024;
 
-/// Below this a count is quicker than a thread.
-const INLINE: u64 = 4 * BLOCK as u64;
+/// Maximum number of bytes counted without a thread, whose start would cost more.
+const MAX_INLINE_COUNT_BYTES: u64 = 4 * BLOCK_BYTES as u64;
 
-/// Adds the lines in `from..to` of the published file to its count; in the background when they are many.
+/// Adds the lines in `from..to` of the published file to its count, in the background when there
+/// are many.
 pub(crate) fn count_lines(view: &Arc<View>, from: u64, to: u64) {
     if from >= to {
         return;
@@ -23,7 +25,7 @@ pub(crate) fn count_lines(view: &Arc<View>, from: u64, to: u64) {
         published.clone()
     };
     let job = Count { view: Arc::clone(view), file: seen.file, incarnation: seen.incarnation };
-    if to - from <= INLINE {
+    if to - from <= MAX_INLINE_COUNT_BYTES {
         job.run(from, to);
         return;
     }
@@ -33,6 +35,7 @@ pub(crate) fn count_lines(view: &Arc<View>, from: u64, to: u64) {
     }
 }
 
+/// One count of a part of the file.
 struct Count {
     view: Arc<View>,
     file: Arc<File>,
@@ -47,7 +50,7 @@ impl Count {
     }
 
     fn count(&self, mut at: u64, to: u64) -> io::Result<()> {
-        let mut block = vec![0; BLOCK.min((to - at) as usize)];
+        let mut block = vec![0; BLOCK_BYTES.min((to - at) as usize)];
         while at < to {
             let want = block.len().min((to - at) as usize);
             let part = &mut block[..want];

@@ -26,7 +26,8 @@ impl LogFile {
         self.maintenance.due_at
     }
 
-    /// Returns whether the disk has fewer free bytes than `min_free`: the store refuses records then.
+    /// Returns whether the disk has fewer free bytes than `min_free`: the store refuses records
+    /// then.
     pub(crate) const fn is_low_on_space(&self) -> bool {
         self.maintenance.is_low_on_space
     }
@@ -49,7 +50,7 @@ impl LogFile {
     pub(crate) fn verify_and_maintain(&mut self) -> io::Result<()> {
         let verified = self.verify();
         if verified.is_ok() {
-            self.segments.look();
+            self.segments.check_files();
             self.save_segments();
             self.maintain(0);
         } else {

@@ -1,10 +1,10 @@
-//! Retention: which of the oldest segments go.
+//! Retention: how many of the oldest segments are removed.
 
 use crate::config::Rotate;
 use crate::store::file::segments::segment::SegmentList;
 
-/// How many of the oldest segments are more than `rules` allow at `now` (microseconds since the epoch), when the
-/// active file has `active` bytes.
+/// Returns the number of oldest segments that `rules` remove at `now` (microseconds since the
+/// epoch), when the active file has `active` bytes.
 pub(crate) fn expired_segments(segments: &SegmentList, rules: &Rotate, active: u64, now: i64) -> usize {
     let items = segments.items();
     let kept = |keep: u64| usize::try_from(keep).unwrap_or(usize::MAX);
@@ -13,14 +13,14 @@ pub(crate) fn expired_segments(segments: &SegmentList, rules: &Rotate, active: u
         let since = now.saturating_sub(i64::try_from(age.as_micros()).unwrap_or(i64::MAX));
         items.iter().take_while(|segment| segment.newest < since).count()
     });
-    let by_size = rules.max_total.map_or(0, |most| {
+    let by_size = rules.max_total.map_or(0, |max_total| {
         let mut total = segments.stored().saturating_add(active);
         items
             .iter()
             .take_while(|segment| {
-                let too_much = total > most.get();
+                let is_over = total > max_total.get();
                 total = total.saturating_sub(segment.stored);
-                too_much
+                is_over
             })
             .count()
     });
@@ -34,12 +34,12 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::store::file::segments::segment::testing;
+    use crate::store::file::segments::segment::segment_without_file;
 
-    /// Segments of 10 bytes, one a second.
-    fn ten() -> SegmentList {
+    /// Returns ten segments of 10 bytes, one a second.
+    fn ten_segments() -> SegmentList {
         let items = (0..10).map(|n| {
-            let mut segment = testing(n + 1, 10);
+            let mut segment = segment_without_file(n + 1, 10);
             segment.newest = n as i64 * 1_000_000;
             Arc::new(segment)
         });
@@ -47,23 +47,23 @@ mod tests {
     }
 
     #[test]
-    fn each_rule_counts_from_the_oldest() {
-        let segments = ten();
+    fn each_rule_removes_the_oldest_segments() {
+        let segments = ten_segments();
         let now = 9_500_000;
-        let goes = |rules: Rotate| expired_segments(&segments, &rules, 5, now);
-        assert_eq!(goes(Rotate::default()), 0);
+        let expired = |rules: Rotate| expired_segments(&segments, &rules, 5, now);
+        assert_eq!(expired(Rotate::default()), 0);
         for (keep, expected) in [(0, 10), (3, 7), (10, 0), (u64::MAX, 0)] {
-            assert_eq!(goes(Rotate { keep: Some(keep), ..Rotate::default() }), expected, "keep {keep}");
+            assert_eq!(expired(Rotate { keep: Some(keep), ..Rotate::default() }), expected, "keep {keep}");
         }
         for (most, expected) in [(1, 10), (5, 10), (14, 10), (15, 9), (104, 1), (105, 0), (u64::MAX, 0)] {
             let max_total = NonZeroU64::new(most);
-            assert_eq!(goes(Rotate { max_total, ..Rotate::default() }), expected, "max_total {most}");
+            assert_eq!(expired(Rotate { max_total, ..Rotate::default() }), expected, "max_total {most}");
         }
         for (seconds, expected) in [(0, 10), (1, 9), (9, 1), (10, 0), (1 << 40, 0)] {
             let max_age = Some(Duration::from_secs(seconds));
-            assert_eq!(goes(Rotate { max_age, ..Rotate::default() }), expected, "max_age {seconds} s");
+            assert_eq!(expired(Rotate { max_age, ..Rotate::default() }), expected, "max_age {seconds} s");
         }
         let strictest = Rotate { keep: Some(9), max_age: Some(Duration::from_secs(5)), ..Rotate::default() };
-        assert_eq!(goes(strictest), 5);
+        assert_eq!(expired(strictest), 5);
     }
 }

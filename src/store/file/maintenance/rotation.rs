@@ -1,10 +1,10 @@
-//! Rotation: the active file becomes a segment, and a fresh one takes its place. That takes no free space but for the
-//! entry of a file, and each step can be the last one of the process:
+//! Rotation: the active file becomes a segment, and a fresh file takes its place. A rotation needs
+//! no free space but a directory entry. The process may crash after each step:
 //!
-//! 1. the fresh file is made, under the name of the segment and `.tmp`;
-//! 2. the state notes what is about to happen, and both files;
-//! 3. the active file gets the name of the segment, then the fresh one its own;
-//! 4. readers see it; the catalogue knows the segment; the state forgets the note.
+//! 1. The fresh file is created, under the name of the segment and `.tmp`.
+//! 2. The state saves the rotation and both files.
+//! 3. The active file is renamed to the segment, then the fresh file to the active file.
+//! 4. Readers see the segment, the manifest lists it, and the state drops the rotation.
 //!
 //! A failure before step 3 leaves the active file as it was, to be rotated later.
 
@@ -16,17 +16,20 @@ use std::sync::Arc;
 
 use crate::fault;
 use crate::store::file::log_file::LogFile;
-use crate::store::file::segments::segment::{Coding, Name, Segment};
+use crate::store::file::segments::segment::{Coding, Segment, SegmentName};
 use crate::store::file::state::durable_fs::{lock, rename_new, sync_folder};
 use crate::store::file::state::fingerprint::Fingerprint;
 use crate::store::file::state::state_file::Rotating;
 
 impl LogFile {
-    /// Makes a segment of the active file, which holds something and was verified. On an error the file is as before.
+    /// Makes a segment of the active file, which must not be empty and must be verified.
+    ///
+    /// # Errors
+    /// When a step fails. The active file is unchanged then.
     pub(crate) fn rotate(&mut self) -> io::Result<()> {
         if self.state.get().rotating.is_some() {
-            // The state has room for one note only.
-            self.segments.settle()?;
+            // The state has room for one rotation only.
+            self.segments.save()?;
         }
         let name = self.segments.next_name();
         let home = self.segments.home().to_owned();
@@ -59,37 +62,37 @@ impl LogFile {
         }
         self.state.revise(|state| state.begin_file(end, self.dev, self.ino));
         fault::point("rotate.published");
-        let settled = self.segments.settle();
+        let segments_saved = self.segments.save();
         fault::point("rotate.catalogued");
-        // Synced or not: from the note and the files a start makes the same of it.
-        let noted = self.state.update(false, |state| {
-            if settled.is_ok() {
+        // Not synced: the next start finds the same from the saved rotation and the files.
+        let state_saved = self.state.update(false, |state| {
+            if segments_saved.is_ok() {
                 state.rotating = None;
             }
         });
         fault::point("rotate.done");
-        if let Err(error) = settled.and(noted) {
-            log::warn!("can't note that {} was rotated yet: {error}", self.segments.home().display());
+        if let Err(error) = segments_saved.and(state_saved) {
+            log::warn!("can't save that {} was rotated: {error}", self.segments.home().display());
         }
         log::info!("rotated: {}", path.display());
         Ok(())
     }
 
-    /// The file that follows, locked as the active one is, for it will be written like that one.
+    /// Creates the next active file, and locks it.
     fn fresh(&self, unfinished: &Path) -> io::Result<File> {
         let fresh =
             OpenOptions::new().read(true).append(true).create_new(true).mode(0o640).open(unfinished)?;
         fault::point("rotate.created");
-        let alike = self.file.metadata().and_then(|meta| fresh.set_permissions(meta.permissions()));
-        if let Err(error) = alike {
+        let permissions = self.file.metadata().and_then(|meta| fresh.set_permissions(meta.permissions()));
+        if let Err(error) = permissions {
             log::warn!("the file after the rotation has other permissions: {error}");
         }
         lock(&fresh)?;
         Ok(fresh)
     }
 
-    /// What the active file becomes.
-    fn segment(&self, name: Name) -> io::Result<Segment> {
+    /// Returns the segment that the active file becomes.
+    fn segment(&self, name: SegmentName) -> io::Result<Segment> {
         let seen = self.view.get();
         let modified = seen.modified.duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap_or_default();
         let head = self.state.get().head.clone();
@@ -109,7 +112,7 @@ impl LogFile {
         })
     }
 
-    /// Notes it, and gives both files their names.
+    /// Saves the rotation in the state, and renames both files.
     fn exchange(
         &mut self,
         segment: &Segment,
@@ -120,9 +123,9 @@ impl LogFile {
         let meta = fresh.metadata()?;
         let rotating = Rotating { segment: segment.clone(), dev: meta.dev(), ino: meta.ino() };
         let before = self.state.get().rotating.clone();
-        let noted = self.state.update(true, |state| state.rotating = Some(rotating));
+        let saved = self.state.update(true, |state| state.rotating = Some(rotating));
         fault::point("rotate.noted");
-        let outcome = noted.and_then(|()| rename_new(home, &segment.path)).and_then(|()| {
+        let outcome = saved.and_then(|()| rename_new(home, &segment.path)).and_then(|()| {
             fault::point("rotate.moved");
             rename_new(unfinished, home).or_else(|error| {
                 rename_new(&segment.path, home)?;
@@ -130,7 +133,8 @@ impl LogFile {
             })
         });
         if outcome.is_err() {
-            // It may stand on the disk all the same: it is taken back before anything else is appended.
+            // The failed write may be on the disk all the same: it is undone before the next
+            // append.
             self.state.revise(|state| state.rotating = before);
             return outcome;
         }

@@ -1,5 +1,5 @@
-//! The rules of `rotate`, and when [`LogFile::maintain`](crate::store::file::log_file::LogFile) runs
-//! next: by the length of the active file, which costs an append one comparison, and by time.
+//! The rules of `rotate`, and when maintenance is due: by the length of the active file, which
+//! costs an append one comparison, and by time.
 
 use std::num::NonZeroU64;
 use std::path::Path;
@@ -151,7 +151,7 @@ impl MaintenanceState {
             until(oldest.newest.saturating_add(i64::try_from(age.as_micros()).unwrap_or(i64::MAX)))
         });
         let by_space = self.rules.min_free.map(|_| FREE_SPACE_CHECK_INTERVAL);
-        let by_retry = (is_retrying || !segments.is_settled()).then_some(RETRY_INTERVAL);
+        let by_retry = (is_retrying || !segments.is_saved()).then_some(RETRY_INTERVAL);
         let by_backoff = self.backoff.and_then(|backoff| backoff.until.checked_duration_since(now));
         let wait = [by_period, by_age, by_space, by_retry, by_backoff].into_iter().flatten().min()?;
         // One millisecond more, so that the period or age has passed by then.

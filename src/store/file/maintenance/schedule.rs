@@ -1,4 +1,4 @@
-//! When an hour, a day or a week of the server's zone is over.
+//! The ends of hours, days and weeks in the server's time zone.
 
 use jiff::civil::Weekday;
 use jiff::tz::TimeZone;
@@ -6,7 +6,8 @@ use jiff::{SignedDuration, Timestamp, ToSpan, ZonedDateTime};
 
 use crate::config::Every;
 
-/// The end of the period that `micros` (since the epoch) lies in, likewise; never for what no calendar knows.
+/// Returns the end of the period that `micros` lies in, both in microseconds since the epoch;
+/// `i64::MAX` for times outside the calendar.
 pub(crate) fn end_of_period(every: Every, micros: i64, zone: &TimeZone) -> i64 {
     let end = Timestamp::from_microsecond(micros)
         .ok()
@@ -16,7 +17,7 @@ pub(crate) fn end_of_period(every: Every, micros: i64, zone: &TimeZone) -> i64 {
 
 fn end(every: Every, at: &ZonedDateTime) -> Option<ZonedDateTime> {
     match every {
-        // An hour is over when the clock shows the next full one, also where it is put forward or back.
+        // An hour ends when the clock shows the next full hour, also across a change of the offset.
         Every::Hour => {
             let past = SignedDuration::from_secs(i64::from(at.minute()) * 60 + i64::from(at.second()))
                 + SignedDuration::from_nanos(i64::from(at.subsec_nanosecond()));
@@ -46,7 +47,7 @@ mod tests {
     }
 
     #[test]
-    fn periods_end_by_the_clock_on_the_wall() {
+    fn periods_end_in_local_time() {
         for (every, at, end) in [
             (Every::Hour, "2026-11-25T14:59:59.999999+01:00", "2026-11-25 15:00:00 +01:00"),
             (Every::Hour, "2026-11-25T15:00:00+01:00", "2026-11-25 16:00:00 +01:00"),
@@ -64,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_calendar_knows_never_ends() {
+    fn time_outside_the_calendar_has_no_end() {
         for micros in [i64::MIN, i64::MAX] {
             assert_eq!(end_of_period(Every::Day, micros, &TimeZone::UTC), i64::MAX);
         }

@@ -1,6 +1,6 @@
-//! Which lines of a block are records that a selection admits. A text that must be in the message is looked for in the
-//! whole block at once, in the forms that it may have there; only lines that hold it are looked at. Whatever finds a line,
-//! the record that is read from it decides.
+//! Finds the lines of a block that a selection admits. A text that the message must contain is
+//! searched in the whole block at once, in each form that it may have in a line; only the lines
+//! that hold it are parsed. The parsed record always decides.
 
 use std::ops::Range;
 
@@ -10,15 +10,15 @@ use memchr::{memchr, memrchr};
 use crate::record::{LineFormat, escaped_message, parse_level, read_line};
 use crate::store::Selection;
 
-/// A selection, ready for blocks.
+/// A selection that is applied to blocks of lines.
 pub(crate) struct LineFilter {
     selection: Selection,
-    /// the forms of the longest text that must be in the message
+    /// The escaped forms of the longest text that the message must contain.
     needles: Vec<Finder<'static>>,
 }
 
-/// Places of lines in a block, their line ends included.
-pub(crate) type Places = Vec<Range<u32>>;
+/// Ranges of lines in a block, their line ends included.
+pub(crate) type LineRanges = Vec<Range<u32>>;
 
 impl LineFilter {
     pub(crate) fn new(selection: Selection) -> Self {
@@ -33,40 +33,40 @@ impl LineFilter {
         Self { selection, needles }
     }
 
-    /// Whether every line is admitted, also such as are no records.
-    pub(crate) fn is_open(&self) -> bool {
+    /// Returns whether every line is admitted, also lines that are not records.
+    pub(crate) fn admits_all(&self) -> bool {
         self.selection.is_all()
     }
 
-    /// Whether a line may take long.
+    /// Returns whether one line may take long.
     pub(crate) fn is_slow(&self) -> bool {
         self.selection.regex.is_some()
     }
 
-    /// Appends the places of the lines that are admitted, in their order.
-    pub(crate) fn pick(&self, block: &[u8], places: &mut Places) {
+    /// Appends the ranges of the admitted lines, in order.
+    pub(crate) fn select(&self, block: &[u8], ranges: &mut LineRanges) {
         if !self.needles.is_empty() {
-            return self.pick_by_text(block, places);
+            return self.select_by_text(block, ranges);
         }
-        let open = self.is_open();
+        let admits_all = self.admits_all();
         let mut start = 0;
         while start < block.len() {
             let line = line_at(block, start);
-            if open || self.admits(&block[line.clone()]) {
-                places.push(line.start as u32..line.end as u32);
+            if admits_all || self.admits(&block[line.clone()]) {
+                ranges.push(line.start as u32..line.end as u32);
             }
             start = line.end;
         }
     }
 
-    fn pick_by_text(&self, block: &[u8], places: &mut Places) {
-        // where each form comes next; looked for again when that place is passed
+    fn select_by_text(&self, block: &[u8], ranges: &mut LineRanges) {
+        // The next occurrence of each form, searched again after it is passed.
         let mut next: Vec<Option<usize>> = self.needles.iter().map(|needle| needle.find(block)).collect();
         while let Some(found) = next.iter().flatten().min().copied() {
             let start = memrchr(b'\n', &block[..found]).map_or(0, |newline| newline + 1);
             let line = start..line_at(block, found).end;
             if self.admits(&block[line.clone()]) {
-                places.push(line.start as u32..line.end as u32);
+                ranges.push(line.start as u32..line.end as u32);
             }
             for (needle, next) in self.needles.iter().zip(&mut next) {
                 if next.is_some_and(|next| next < line.end) {
@@ -78,14 +78,14 @@ impl LineFilter {
 
     fn admits(&self, line: &[u8]) -> bool {
         let line = line.strip_suffix(b"\n").unwrap_or(line);
-        // the level is seen at a glance
-        let level = self.selection.level.is_none()
+        // The level is checked first, because it needs no parsing of the line.
+        let has_level = self.selection.level.is_none()
             || parse_level(line).is_some_and(|level| self.selection.admits_level(level));
-        level && read_line(line).is_ok_and(|record| self.selection.admits(&record))
+        has_level && read_line(line).is_ok_and(|record| self.selection.admits(&record))
     }
 }
 
-/// The rest of the line from `start` on, its line end included.
+/// Returns the rest of the line from `start` on, its line end included.
 fn line_at(block: &[u8], start: usize) -> Range<usize> {
     let rest = block.get(start..).unwrap_or_default();
     start..memchr(b'\n', rest).map_or(block.len(), |newline| start + newline + 1)

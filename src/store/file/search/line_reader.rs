@@ -1,5 +1,6 @@
-//! Going through a part of an image, forwards or backwards, in pieces that are whole lines and fit into one buffer,
-//! which is used again. Of a line that is longer than the buffer, and therefore none of ours, only the end is kept.
+//! Reads a part of a snapshot, forwards or backwards, in blocks of whole lines that fit into one
+//! buffer, which is reused. Of a line that is longer than the buffer, which only another program
+//! can have written, the reader keeps the end.
 
 use std::io;
 use std::ops::Range;
@@ -9,24 +10,24 @@ use memchr::{memchr, memrchr};
 use crate::store::Order;
 use crate::store::file::snapshot::LogSnapshot;
 
-/// How much is held in memory, in bytes.
+/// Sizes of reads and buffers, in bytes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sizes {
-    /// the first read, since many readers find what they want in it
+    /// The first read: small, because it often holds the whole answer.
     pub(crate) first: usize,
-    /// every other one: larger than any line of ours, large enough that a read costs little beside its bytes, small
-    /// enough to stay in the processor's cache
+    /// Every other read: larger than any record, large enough to hide the cost of a read, small
+    /// enough for the processor's cache.
     pub(crate) block: usize,
-    /// of a block what is looked at together where each line may take long: a turn must have an end
+    /// The part of a block that is filtered at once when a line may take long, so that a turn ends.
     pub(crate) portion: usize,
-    /// a limited answer that is kept while it is counted
+    /// Maximum of a limited answer that is kept in memory.
     pub(crate) kept: usize,
-    /// a block of the answer
+    /// A block of the answer.
     pub(crate) answer: usize,
 }
 
 impl Sizes {
-    pub(crate) const USUAL: Self = Self {
+    pub(crate) const DEFAULT: Self = Self {
         first: 32 * 1024,
         block: 256 * 1024,
         portion: 16 * 1024,
@@ -35,19 +36,19 @@ impl Sizes {
     };
 }
 
-/// A part of an image that is gone through once.
+/// Reads a part of a snapshot once.
 pub(crate) struct LineReader {
     snapshot: LogSnapshot,
     order: Order,
-    /// what is still to be read; both ends are line ends, or the ends of the image
+    /// The range that is not read yet; both ends are line ends, or ends of the snapshot.
     left: Range<u64>,
-    /// the other end of a line that is longer than the buffer
+    /// The other end of a line that is longer than the buffer.
     long: Option<u64>,
-    /// how much is read next
+    /// Bytes of the next read.
     next: usize,
     block_bytes: usize,
     buffer: Vec<u8>,
-    /// the whole lines in it, and where they stand in the image
+    /// The whole lines in the buffer; `start` and `end` are their offsets in the snapshot.
     block: Range<usize>,
     start: u64,
     end: u64,
@@ -56,10 +57,11 @@ pub(crate) struct LineReader {
 /// Whole lines, each with its line end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LineBlock<'b> {
-    /// where they stand in the image
+    /// Offset of the first line in the snapshot.
     pub(crate) start: u64,
+    /// Offset after the last line.
     pub(crate) end: u64,
-    /// all of them, or, of a single line that is longer than a block, its end
+    /// The lines; of a single line that is longer than the buffer, its end.
     pub(crate) lines: &'b [u8],
 }
 
@@ -91,13 +93,13 @@ impl LineReader {
         self.left.is_empty()
     }
 
-    /// What the last read gave.
+    /// Returns the lines of the last read.
     pub(crate) fn block(&self) -> LineBlock<'_> {
         let lines = self.buffer.get(self.block.clone()).unwrap_or_default();
         LineBlock { start: self.start, end: self.end, lines }
     }
 
-    /// Reads one block. Whole lines need not come of it: false.
+    /// Reads one block. Returns false when it holds no whole line.
     pub(crate) fn read(&mut self) -> io::Result<bool> {
         (self.block, self.start, self.end) = (0..0, 0, 0);
         let len = (self.next as u64).min(self.left.end.saturating_sub(self.left.start));
@@ -128,7 +130,8 @@ impl LineReader {
         Ok(true)
     }
 
-    /// What is whole lines now that `part` was read. A block without a line end is read once more when it was `small`.
+    /// Returns the whole lines after `part` was read. A `small` block without a line end is read
+    /// again, larger.
     fn forwards(&mut self, part: &Range<u64>, small: bool) -> Option<Range<u64>> {
         let last = part.end == self.left.end;
         let end = match self.long {
@@ -137,7 +140,7 @@ impl LineReader {
         };
         let end = match end {
             Some(newline) => part.start + newline as u64 + 1,
-            // what the image ends with is a line
+            // A snapshot ends with a whole line.
             None if last => part.end,
             None if small => return None,
             None => {
@@ -155,7 +158,7 @@ impl LineReader {
         let start = match self.long {
             Some(_) => memrchr(b'\n', &self.buffer),
             None if first => None,
-            // the block's last byte ends its last line, it begins none
+            // The last byte of the block ends its last line and begins none.
             None => self.buffer.split_last().and_then(|(_, rest)| memchr(b'\n', rest)),
         };
         let start = match start {

@@ -1,9 +1,10 @@
-//! Answers queries: which part of the log the answer stands in, where its reader goes on, and the answer as a stream.
+//! Answers queries: finds the part of the log that holds the answer and the cursor at which the
+//! caller continues, and streams the answer.
 //!
-//! Where a reader goes on is known before the first byte of the answer, and nothing is read twice for it that fits into
-//! memory: all that is asked for is found by looking for its other end first; of what is limited, a bounded part is kept
-//! while the rest is counted. Works in short turns on the blocking pool, between which others have theirs, and in which
-//! a reader who left is noticed.
+//! The cursor is known before the first byte of the answer. A query without a limit scans for the
+//! other end of the answer first. A limited answer is kept in memory up to a bound; only a longer
+//! one is counted first and read again. The work runs in short turns on the blocking pool, so that
+//! queries share it, and so that the work for a caller who left ends.
 
 mod filter;
 mod line_reader;
@@ -33,18 +34,18 @@ use crate::store::{
     ByteSource, Cursor, Extent, Form, Order, Progress, Query, ReadError, Reading, Selection, StoreError,
 };
 
-/// How long a turn lasts, but for the block that was begun.
-const TURN: Duration = Duration::from_millis(10);
+/// Maximum duration of a turn, not counting the block that it began.
+const MAX_TURN: Duration = Duration::from_millis(10);
 
-/// Turns at once: the event loop keeps a core, and other readers keep their threads.
+/// Limits concurrent turns, so that the event loop keeps a core and other reads keep their threads.
 static TURNS: LazyLock<Semaphore> = LazyLock::new(|| {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     Semaphore::new((cores / 2).clamp(1, 2))
 });
 
-/// Answers `query` from `image`.
+/// Answers `query` from `snapshot`.
 pub(crate) async fn answer(snapshot: LogSnapshot, query: Query) -> Result<Reading, ReadError> {
-    answer_in(snapshot, query, Sizes::USUAL).await
+    answer_in(snapshot, query, Sizes::DEFAULT).await
 }
 
 async fn answer_in(snapshot: LogSnapshot, query: Query, sizes: Sizes) -> Result<Reading, ReadError> {
@@ -61,16 +62,17 @@ async fn answer_in(snapshot: LogSnapshot, query: Query, sizes: Sizes) -> Result<
         }
     }
     if let Some(since) = selection.since {
-        part.start = part.start.max(searcher.bisect(since, part.clone()).await?);
+        part.start = part.start.max(searcher.find_time(since, part.clone()).await?);
     }
     if let Some(until) = selection.until {
-        part.end = part.end.min(searcher.bisect(until, part.clone()).await?);
+        part.end = part.end.min(searcher.find_time(until, part.clone()).await?);
     }
     let plan = Plan { order, limit, extent, form: Arc::new(form) };
     searcher.read(part, plan).await.map_err(ReadError::from)
 }
 
-/// Where somebody begins who follows `selection`, see [`LogStore::begin`](crate::store::LogStore::begin).
+/// Returns the cursor at which a follower of `selection` starts, see
+/// [`LogStore::begin`](crate::store::LogStore::begin).
 pub(crate) async fn begin(
     snapshot: LogSnapshot,
     selection: Selection,
@@ -79,9 +81,9 @@ pub(crate) async fn begin(
 ) -> Result<Cursor, StoreError> {
     let (mut part, since, until) = (0..snapshot.len(), selection.since, selection.until);
     let searcher =
-        Searcher { snapshot, sizes: Sizes::USUAL, filter: Arc::new(LineFilter::new(selection)), progress };
+        Searcher { snapshot, sizes: Sizes::DEFAULT, filter: Arc::new(LineFilter::new(selection)), progress };
     if let Some(since) = since {
-        part.start = searcher.bisect(since, part.clone()).await?;
+        part.start = searcher.find_time(since, part.clone()).await?;
     }
     let Some(latest) = latest else {
         let start = if since.is_some() { part.start } else { part.end };
@@ -89,7 +91,7 @@ pub(crate) async fn begin(
     };
     let mut within = part.clone();
     if let Some(until) = until {
-        within.end = searcher.bisect(until, part.clone()).await?;
+        within.end = searcher.find_time(until, part.clone()).await?;
     }
     if within.is_empty() {
         return Ok(searcher.snapshot.cursor_at(part.end));
@@ -99,6 +101,7 @@ pub(crate) async fn begin(
     Ok(searcher.snapshot.cursor_at(ends.map_or(part.end, |ends| ends.last.start)))
 }
 
+/// The part of a query that does not depend on the place in the log.
 struct Plan {
     order: Order,
     limit: Option<NonZeroU64>,
@@ -106,7 +109,7 @@ struct Plan {
     form: Arc<Form>,
 }
 
-/// An image and what is looked for in it.
+/// A snapshot and the records to find in it.
 struct Searcher {
     snapshot: LogSnapshot,
     sizes: Sizes,
@@ -114,7 +117,7 @@ struct Searcher {
     progress: Box<dyn Fn() + Send + Sync>,
 }
 
-/// The first and the last of some records, in the order in which they were found.
+/// The offsets of the first and the last of some records, in the order of the scan.
 struct Ends {
     first: Range<u64>,
     last: Range<u64>,
@@ -125,7 +128,7 @@ impl Searcher {
         Scan::new(self.snapshot.clone(), self.sizes, Arc::clone(&self.filter), order, part)
     }
 
-    /// Works on `state` until there is a result.
+    /// Runs `step` in turns until it returns a result.
     async fn work<S: Send + 'static, T: Send + 'static>(
         &self,
         mut state: S,
@@ -141,38 +144,38 @@ impl Searcher {
         }
     }
 
-    /// Where the line begins that ends at `offset`.
+    /// Returns the start of the line that ends at `offset`.
     async fn before(&self, offset: u64) -> Result<u64, StoreError> {
         let open = Arc::new(LineFilter::new(crate::store::Selection::default()));
         let scan = Scan::new(self.snapshot.clone(), self.sizes, open, Order::Descending, 0..offset);
         Ok(self.count(scan, 1).await?.map_or(0, |ends| ends.first.start))
     }
 
-    /// The first offset from which on all lines are at or after `instant`, at least the begin of `part`.
-    async fn bisect(&self, instant: i64, part: Range<u64>) -> Result<u64, StoreError> {
+    /// Returns the first offset in `part` from which all lines are at or after `instant`.
+    async fn find_time(&self, instant: i64, part: Range<u64>) -> Result<u64, StoreError> {
         if part.is_empty() {
             return Ok(part.start);
         }
-        let bisect = TimeSearch::new(self.snapshot.clone(), instant, part);
-        let step = |bisect: &mut TimeSearch, until: Instant| loop {
-            let place = bisect.step()?;
-            if place.is_some() || Instant::now() >= until {
-                return Ok(place);
+        let find_time = TimeSearch::new(self.snapshot.clone(), instant, part);
+        let step = |find_time: &mut TimeSearch, until: Instant| loop {
+            let offset = find_time.step()?;
+            if offset.is_some() || Instant::now() >= until {
+                return Ok(offset);
             }
         };
-        Ok(self.work(bisect, step).await?.1)
+        Ok(self.work(find_time, step).await?.1)
     }
 
-    /// The ends of the next records of `scan`, at most `most` of them.
-    async fn count(&self, scan: Scan, most: u64) -> Result<Option<Ends>, StoreError> {
+    /// Returns the first and the last of the next `max` records of `scan`.
+    async fn count(&self, scan: Scan, max: u64) -> Result<Option<Ends>, StoreError> {
         let step = |(scan, left, ends): &mut (Scan, u64, Option<Ends>), until: Instant| loop {
             while *left > 0
                 && let Some(found) = scan.next()
             {
                 *left -= 1;
                 match ends {
-                    Some(ends) => ends.last = found.place,
-                    None => *ends = Some(Ends { first: found.place.clone(), last: found.place }),
+                    Some(ends) => ends.last = found.range,
+                    None => *ends = Some(Ends { first: found.range.clone(), last: found.range }),
                 }
             }
             if *left == 0 || scan.is_done() {
@@ -183,21 +186,21 @@ impl Searcher {
             }
             scan.read()?;
         };
-        Ok(self.work((scan, most, None), step).await?.1)
+        Ok(self.work((scan, max, None), step).await?.1)
     }
 
     async fn read(self, part: Range<u64>, plan: Plan) -> Result<Reading, StoreError> {
         let Plan { order, limit, extent, form } = plan;
-        let nothing = match (order, extent) {
+        let stopped = match (order, extent) {
             (Order::Descending, Extent::First) => part.start.min(part.end),
             _ => part.start.max(part.end),
         };
         if part.is_empty() {
-            return Ok(self.nothing(nothing, &form));
+            return Ok(self.empty(stopped, &form));
         }
         match (extent, limit) {
-            (Extent::First, Some(limit)) => self.read_some(part, order, limit, form, nothing).await,
-            (Extent::First, None) if order == Order::Ascending && self.filter.is_open() => {
+            (Extent::First, Some(limit)) => self.read_some(part, order, limit, form, stopped).await,
+            (Extent::First, None) if order == Order::Ascending && self.filter.admits_all() => {
                 Ok(self.stream(part.clone(), order, None, form, part.end))
             }
             (Extent::First, None) => {
@@ -206,7 +209,7 @@ impl Searcher {
                     Order::Descending => Order::Ascending,
                 };
                 let Some(ends) = self.count(self.scan(against, part.clone()), 1).await? else {
-                    return Ok(self.nothing(nothing, &form));
+                    return Ok(self.empty(stopped, &form));
                 };
                 let window = match order {
                     Order::Ascending => part.start..ends.first.end,
@@ -215,13 +218,13 @@ impl Searcher {
                 Ok(self.stream(window, order, None, form, ends.first.end))
             }
             (Extent::Newest, limit) => {
-                // Descending, the others are counted while they are given.
-                let many = match order {
+                // In descending order, the records are counted while they are streamed.
+                let max = match order {
                     Order::Ascending => limit.map_or(u64::MAX, NonZeroU64::get),
                     Order::Descending => 1,
                 };
-                let Some(ends) = self.count(self.scan(Order::Descending, part.clone()), many).await? else {
-                    return Ok(self.nothing(nothing, &form));
+                let Some(ends) = self.count(self.scan(Order::Descending, part.clone()), max).await? else {
+                    return Ok(self.empty(stopped, &form));
                 };
                 let (window, limit) = match order {
                     Order::Ascending => (ends.last.start..ends.first.end, None),
@@ -232,23 +235,24 @@ impl Searcher {
         }
     }
 
-    /// The first `limit` records: kept while they are few, counted and read again when they are not.
+    /// Returns the first `limit` records. Keeps them in memory up to a bound; longer answers are
+    /// counted and read again.
     async fn read_some(
         self,
         part: Range<u64>,
         order: Order,
         limit: NonZeroU64,
         form: Arc<Form>,
-        nothing: u64,
+        stopped: u64,
     ) -> Result<Reading, StoreError> {
         let writing = Writing::new(self.scan(order, part.clone()), form, Some(limit));
-        let step = |(writing, kept, most): &mut (Writing, Vec<u8>, usize), until: Instant| {
-            writing.write(kept, *most, until)?;
-            Ok((writing.is_done() || kept.len() >= *most).then_some(()))
+        let step = |(writing, kept, max_bytes): &mut (Writing, Vec<u8>, usize), until: Instant| {
+            writing.write(kept, *max_bytes, until)?;
+            Ok((writing.is_done() || kept.len() >= *max_bytes).then_some(()))
         };
         let ((mut writing, mut kept, _), ()) =
             self.work((writing, Vec::new(), self.sizes.kept), step).await?;
-        let Some(last) = writing.last.clone() else { return Ok(self.nothing(nothing, &writing.form)) };
+        let Some(last) = writing.last.clone() else { return Ok(self.empty(stopped, &writing.form)) };
         if writing.is_done() {
             writing.close(&mut kept);
             let (stopped, len) = (self.snapshot.cursor_at(last.end), Some(kept.len() as u64));
@@ -270,7 +274,7 @@ impl Searcher {
         Ok(Reading { stopped: self.snapshot.cursor_at(end.end), len: None, blocks })
     }
 
-    fn nothing(&self, stopped: u64, form: &Form) -> Reading {
+    fn empty(&self, stopped: u64, form: &Form) -> Reading {
         let text = [form.open, form.close].concat();
         let len = Some(text.len() as u64);
         let blocks = stream::once(std::future::ready(Ok(Bytes::from(text)))).boxed();
@@ -286,8 +290,8 @@ impl Searcher {
         stopped: u64,
     ) -> Reading {
         let stopped = self.snapshot.cursor_at(stopped);
-        // As it stands in the log: nothing has to be looked at.
-        if form.write.is_none() && self.filter.is_open() && order == Order::Ascending && limit.is_none() {
+        // Unchanged lines need no scan.
+        if form.write.is_none() && self.filter.admits_all() && order == Order::Ascending && limit.is_none() {
             let len = Some(window.end - window.start);
             return Reading { stopped, len, blocks: self.snapshot.stream(window) };
         }
@@ -296,54 +300,54 @@ impl Searcher {
     }
 }
 
-/// Records on their way into an answer.
+/// Writes records into an answer.
 struct Writing {
     scan: Scan,
     form: Arc<Form>,
-    /// how many may follow
+    /// Maximum number of records that follow.
     left: u64,
-    /// where the latest one stands
+    /// The offsets of the last record written.
     last: Option<Range<u64>>,
-    opened: bool,
-    closed: bool,
+    is_opened: bool,
+    is_closed: bool,
 }
 
 impl Writing {
     fn new(scan: Scan, form: Arc<Form>, limit: Option<NonZeroU64>) -> Self {
         let left = limit.map_or(u64::MAX, NonZeroU64::get);
-        Self { scan, form, left, last: None, opened: false, closed: false }
+        Self { scan, form, left, last: None, is_opened: false, is_closed: false }
     }
 
     fn is_done(&self) -> bool {
         self.left == 0 || self.scan.is_done()
     }
 
-    /// Appends records until `out` holds `most` bytes, or a little more, or it is `until`.
-    fn write(&mut self, out: &mut Vec<u8>, most: usize, until: Instant) -> io::Result<()> {
-        if !self.opened {
-            self.opened = true;
+    /// Appends records until `out` holds `max_bytes` or slightly more, or `until` has passed.
+    fn write(&mut self, out: &mut Vec<u8>, max_bytes: usize, until: Instant) -> io::Result<()> {
+        if !self.is_opened {
+            self.is_opened = true;
             out.extend_from_slice(self.form.open.as_bytes());
         }
         let snapshot = self.scan.snapshot().clone();
         loop {
             while self.left > 0
-                && out.len() < most
+                && out.len() < max_bytes
                 && let Some(found) = self.scan.next()
             {
                 if self.last.is_some() {
                     out.extend_from_slice(self.form.between.as_bytes());
                 }
                 match &self.form.write {
-                    Some(write) => write(out, found.line, snapshot.cursor_at(found.place.end)),
+                    Some(write) => write(out, found.line, snapshot.cursor_at(found.range.end)),
                     None => {
                         out.extend_from_slice(found.line);
                         out.push(b'\n');
                     }
                 }
                 self.left -= 1;
-                self.last = Some(found.place);
+                self.last = Some(found.range);
             }
-            if self.is_done() || out.len() >= most || Instant::now() >= until {
+            if self.is_done() || out.len() >= max_bytes || Instant::now() >= until {
                 return Ok(());
             }
             self.scan.read()?;
@@ -351,16 +355,16 @@ impl Writing {
     }
 
     fn close(&mut self, out: &mut Vec<u8>) {
-        if !self.closed {
-            self.closed = true;
+        if !self.is_closed {
+            self.is_closed = true;
             out.extend_from_slice(self.form.close.as_bytes());
         }
     }
 
-    /// What was written already, and the rest.
+    /// Streams the blocks in `written`, then the rest.
     fn stream(
         self,
-        most: usize,
+        max_bytes: usize,
         written: VecDeque<Vec<u8>>,
     ) -> BoxStream<'static, Result<Bytes, StoreError>> {
         let step = move |(mut writing, mut written): (Self, VecDeque<Vec<u8>>)| async move {
@@ -368,13 +372,13 @@ impl Writing {
                 if let Some(block) = written.pop_front() {
                     return Ok(Some((Bytes::from(block), (writing, written))));
                 }
-                if writing.closed {
+                if writing.is_closed {
                     return Ok(None);
                 }
                 let block;
                 (writing, block) = turn(writing, move |writing, until| {
                     let mut block = Vec::new();
-                    writing.write(&mut block, most, until)?;
+                    writing.write(&mut block, max_bytes, until)?;
                     if writing.is_done() {
                         writing.close(&mut block);
                     }
@@ -388,14 +392,14 @@ impl Writing {
     }
 }
 
-/// Works on `state` for a moment.
+/// Runs `work` on the blocking pool, with the time until which it may work.
 async fn turn<S: Send + 'static, T: Send + 'static>(
     mut state: S,
     work: impl FnOnce(&mut S, Instant) -> io::Result<T> + Send + 'static,
 ) -> Result<(S, T), StoreError> {
     let permit = TURNS.acquire().await;
     let working = tokio::task::spawn_blocking(move || {
-        let outcome = work(&mut state, Instant::now() + TURN);
+        let outcome = work(&mut state, Instant::now() + MAX_TURN);
         drop(permit);
         outcome.map(|result| (state, result))
     });

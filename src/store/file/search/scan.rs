@@ -1,4 +1,5 @@
-//! One pass over a part of an image: the lines that are admitted, one after the other, read block by block.
+//! One pass over a part of a snapshot: returns the lines that the filter admits, read block by
+//! block.
 
 use std::io;
 use std::ops::Range;
@@ -6,30 +7,30 @@ use std::sync::Arc;
 
 use memchr::{memchr, memrchr};
 
-use super::filter::{LineFilter, Places};
+use super::filter::{LineFilter, LineRanges};
 use super::line_reader::{LineReader, Sizes};
 use crate::store::Order;
 use crate::store::file::snapshot::LogSnapshot;
 
-/// See the module.
+/// One pass over a part of a snapshot.
 pub(crate) struct Scan {
     reader: LineReader,
     filter: Arc<LineFilter>,
     sizes: Sizes,
-    /// what of the block in hand is still to be looked at
+    /// The part of the current block that is not filtered yet.
     rest: Range<usize>,
-    /// where in the block the places count from
+    /// The offset in the block that the ranges count from.
     from: usize,
-    /// the places that are still to be given, the next one last
-    places: Places,
+    /// The ranges of admitted lines that are not returned yet, the next one last.
+    ranges: LineRanges,
 }
 
-/// A line that is admitted.
+/// A line that the filter admits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Found<'b> {
-    /// where it stands in the image, the line end included
-    pub(crate) place: Range<u64>,
-    /// without its line end; of one that is longer than a block, and none of ours, its end
+    /// The offsets in the snapshot, the line end included.
+    pub(crate) range: Range<u64>,
+    /// The line without its line end; of a line longer than a block, its end.
     pub(crate) line: &'b [u8],
 }
 
@@ -47,7 +48,7 @@ impl Scan {
             sizes,
             rest: 0..0,
             from: 0,
-            places: Places::new(),
+            ranges: LineRanges::new(),
         }
     }
 
@@ -55,58 +56,58 @@ impl Scan {
         self.reader.snapshot()
     }
 
-    /// Nothing is left.
+    /// Returns whether no line is left.
     pub(crate) fn is_done(&self) -> bool {
-        self.places.is_empty() && self.rest.is_empty() && self.reader.is_done()
+        self.ranges.is_empty() && self.rest.is_empty() && self.reader.is_done()
     }
 
-    /// The next line of the block in hand.
+    /// Returns the next line of the current block.
     pub(crate) fn next(&mut self) -> Option<Found<'_>> {
-        let place = self.places.pop()?;
+        let range = self.ranges.pop()?;
         let block = self.reader.block();
-        let (start, end) = (self.from + place.start as usize, self.from + place.end as usize);
+        let (start, end) = (self.from + range.start as usize, self.from + range.end as usize);
         let line = block.lines.get(start..end).unwrap_or_default();
-        // a line that was cut is the only one of its piece
+        // A line longer than the buffer is the only one of its block.
         let cut = block.end - block.start - block.lines.len() as u64;
         let begin = block.start + start as u64;
         let end = begin + cut + line.len() as u64;
-        Some(Found { place: begin..end, line: line.strip_suffix(b"\n").unwrap_or(line) })
+        Some(Found { range: begin..end, line: line.strip_suffix(b"\n").unwrap_or(line) })
     }
 
-    /// Looks at what comes next, when [`Self::next`] has nothing more.
+    /// Reads and filters the next lines, after [`Self::next`] returned `None`.
     pub(crate) fn read(&mut self) -> io::Result<()> {
-        self.places.clear();
+        self.ranges.clear();
         if self.rest.is_empty() && self.reader.read()? {
             let block = self.reader.block();
             let is_cut = block.end - block.start > block.lines.len() as u64;
-            self.rest = if is_cut && !self.filter.is_open() { 0..0 } else { 0..block.lines.len() };
+            self.rest = if is_cut && !self.filter.admits_all() { 0..0 } else { 0..block.lines.len() };
         }
         let portion = self.portion();
         self.from = portion.start;
-        self.filter.pick(self.reader.block().lines.get(portion).unwrap_or_default(), &mut self.places);
+        self.filter.select(self.reader.block().lines.get(portion).unwrap_or_default(), &mut self.ranges);
         if self.reader.order() == Order::Ascending {
-            self.places.reverse();
+            self.ranges.reverse();
         }
         Ok(())
     }
 
-    /// Takes whole lines off the rest.
+    /// Takes whole lines from the part that is not filtered yet.
     fn portion(&mut self) -> Range<usize> {
-        let (rest, most) = (self.rest.clone(), self.sizes.portion);
-        if !self.filter.is_slow() || rest.len() <= most {
+        let (rest, max_bytes) = (self.rest.clone(), self.sizes.portion);
+        if !self.filter.is_slow() || rest.len() <= max_bytes {
             self.rest = 0..0;
             return rest;
         }
         let lines = self.reader.block().lines;
         match self.reader.order() {
             Order::Ascending => {
-                let behind = lines.get(rest.start + most - 1..rest.end).unwrap_or_default();
-                let end = memchr(b'\n', behind).map_or(rest.end, |newline| rest.start + most + newline);
+                let behind = lines.get(rest.start + max_bytes - 1..rest.end).unwrap_or_default();
+                let end = memchr(b'\n', behind).map_or(rest.end, |newline| rest.start + max_bytes + newline);
                 self.rest.start = end;
                 rest.start..end
             }
             Order::Descending => {
-                let before = lines.get(rest.start..rest.end - most).unwrap_or_default();
+                let before = lines.get(rest.start..rest.end - max_bytes).unwrap_or_default();
                 let start = memrchr(b'\n', before).map_or(rest.start, |newline| rest.start + newline + 1);
                 self.rest.end = start;
                 start..rest.end

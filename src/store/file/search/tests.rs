@@ -1,5 +1,5 @@
-//! Queries against real files, held against a filter that knows no blocks, no bisection and no index: random records in
-//! both forms with foreign lines between them, read in tiny pieces.
+//! Compares queries of real files with a filter without blocks, binary search and index: random
+//! records in both formats with foreign lines between them, read in small blocks.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -12,10 +12,10 @@ use crate::record::{Level, Line, LineFormat, Stamp, Time, parse_line, write_line
 use crate::store::file::FileStore;
 use crate::store::{Clients, Cursor, LogStore, Pattern, Selection, Settings, Writer};
 
-/// Smaller than most lines: everything that can come to stand across a border does.
+/// Sizes smaller than most lines, so that every part of a line crosses the border of a read.
 const TINY: Sizes = Sizes { first: 100, block: 700, portion: 150, kept: 900, answer: 300 };
 
-/// The image of a log that holds `content`.
+/// A snapshot of a log that holds `content`.
 struct Bench {
     _dir: tempfile::TempDir,
     snapshot: LogSnapshot,
@@ -32,7 +32,7 @@ impl Bench {
         Self { snapshot: LogSnapshot::take(&store.shared.view), _dir: dir }
     }
 
-    /// Where reading stopped, and the lines with their cursors.
+    /// Returns where reading stopped, and the lines with their cursors.
     async fn read(&self, query: Query, sizes: Sizes) -> Result<(Cursor, Vec<(String, Cursor)>), ReadError> {
         let form = marked();
         let reading = answer_in(self.snapshot.clone(), Query { form, ..query }, sizes).await?;
@@ -70,7 +70,7 @@ fn query(selection: Selection) -> Query {
     }
 }
 
-/// A line of the log that is read: a record in one of both forms, or something else.
+/// A line of a log: a record in either format, or a line of another program.
 #[derive(Debug, Clone)]
 enum Entry {
     Record { later: i64, level: u64, client: usize, key: usize, message: String, json: bool, damaged: bool },
@@ -117,7 +117,7 @@ fn any_entry() -> impl Strategy<Value = Entry> {
     prop_oneof![6 => record, 1 => foreign]
 }
 
-/// The bytes of these lines.
+/// Returns the bytes of the lines.
 fn content(entries: &[Entry]) -> Vec<u8> {
     let mut out = Vec::new();
     let mut micros = 1_795_410_149_805_789;
@@ -138,7 +138,7 @@ fn content(entries: &[Entry]) -> Vec<u8> {
                 };
                 write_line(&mut out, if *json { LineFormat::Json } else { LineFormat::Text }, &line);
                 if *damaged {
-                    // all is as it was up to the end of the time
+                    // The line is unchanged up to the end of its time.
                     out.drain(begin + 50..begin + 55);
                 }
             }
@@ -196,7 +196,7 @@ fn any_selection() -> impl Strategy<Value = Selection> {
         })
 }
 
-/// All the lines that a selection admits, with their cursors, looked at one by one.
+/// Returns all lines that a selection admits, with their cursors, checked one by one.
 fn naive(content: &[u8], selection: &Selection) -> Vec<(String, u64, u64)> {
     let mut at = 0;
     let mut found = Vec::new();
@@ -204,7 +204,7 @@ fn naive(content: &[u8], selection: &Selection) -> Vec<(String, u64, u64)> {
         let start = at;
         at += line.len() as u64;
         let line = &line[..line.len() - 1];
-        // longer than a block is none of ours, and its end is given
+        // Of a line longer than a block, the end is returned.
         let ours = line.len() < TINY.block;
         if selection.is_all() || ours && parse_line(line).is_ok_and(|record| selection.admits(&record)) {
             let shown = &line[(line.len() + 1).saturating_sub(TINY.block)..];
@@ -222,7 +222,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_a_filter_of_every_line_gives(
+    fn answer_equals_a_filter_of_every_line(
         entries in prop::collection::vec(any_entry(), 0..40), selection in any_selection(), descends: bool, newest: bool,
         limit in prop::option::of(1_u64..12), cursor in prop::option::of(any::<prop::sample::Index>()),
     ) {
@@ -259,7 +259,7 @@ proptest! {
     }
 
     #[test]
-    fn pages_give_every_record_once(
+    fn pages_return_every_record_once(
         entries in prop::collection::vec(any_entry(), 0..40), selection in any_selection(), descends: bool, page in 1_u64..9,
     ) {
         let content = content(&entries);
@@ -284,7 +284,7 @@ proptest! {
     }
 
     #[test]
-    fn an_instant_is_found_among_any_lines(
+    fn time_is_found_among_arbitrary_lines(
         entries in prop::collection::vec(any_entry(), 0..300), instant in prop_oneof![-2_i64..400, -2_i64..2_000_000], from: prop::sample::Index,
     ) {
         let content = content(&entries);
@@ -307,8 +307,8 @@ proptest! {
     }
 }
 
-/// 200,000 lines, a second after the other, every fiftieth an error.
-fn large() -> Vec<u8> {
+/// Returns 200,000 lines, one a second, every fiftieth an error.
+fn large_log() -> Vec<u8> {
     let mut out = Vec::new();
     for seq in 0..200_000 {
         let level = if seq % 50 == 0 { Level::Error } else { Level::Info };
@@ -330,15 +330,15 @@ fn large() -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_large_log_in_usual_sizes() {
-    let content = large();
+async fn large_log_is_read_with_default_sizes() {
+    let content = large_log();
     let bench = Bench::new(&content);
     let errors = || Selection { level: Some(Level::Error), ..Selection::default() };
     for order in [Order::Ascending, Order::Descending] {
-        let (_, all) = bench.read(Query { order, ..query(errors()) }, Sizes::USUAL).await.unwrap();
+        let (_, all) = bench.read(Query { order, ..query(errors()) }, Sizes::DEFAULT).await.unwrap();
         assert_eq!(all.len(), 4000);
-        // more than is kept, so that it is counted first and read again
-        let small = Sizes { kept: 64 * 1024, ..Sizes::USUAL };
+        // More than is kept in memory, so that it is counted and read again.
+        let small = Sizes { kept: 64 * 1024, ..Sizes::DEFAULT };
         let limit = NonZeroU64::new(3000);
         let (stopped, some) = bench.read(Query { order, limit, ..query(errors()) }, small).await.unwrap();
         assert!(some == all[..3000] && stopped == all[2999].1, "{order:?}");
@@ -348,7 +348,7 @@ async fn a_large_log_in_usual_sizes() {
                     order,
                     ..query(Selection { contains: vec!["message 1777 of".into()], ..Selection::default() })
                 },
-                Sizes::USUAL,
+                Sizes::DEFAULT,
             )
             .await
             .unwrap();
@@ -357,9 +357,9 @@ async fn a_large_log_in_usual_sizes() {
 }
 
 #[tokio::test]
-async fn what_was_done_is_told_and_a_reader_who_left_is_not_worked_for() {
+async fn progress_is_reported_and_work_ends_when_the_caller_left() {
     static DONE: AtomicU32 = AtomicU32::new(0);
-    let content = large();
+    let content = large_log();
     let bench = Bench::new(&content);
     let slow = || {
         let regex = Some(Pattern::new("(o.*e.*){8}nothing$").unwrap());

@@ -1,5 +1,5 @@
-//! Finding an instant in an image by halving it: times never go back in a log. Lines without a time, which somebody else
-//! wrote, are passed over.
+//! Finds a time in a snapshot by binary search, because times never go backwards in a log. Lines of
+//! other programs, which have no time, are skipped.
 
 use std::io;
 use std::ops::{ControlFlow, Range};
@@ -9,37 +9,41 @@ use memchr::memchr;
 use crate::record::parse_time;
 use crate::store::file::snapshot::LogSnapshot;
 
-/// What is read at once in the beginning, and once the place is known that well.
-const SMALL: usize = 4 * 1024;
-/// What is read at once where no line has a time.
-const LARGE: usize = 256 * 1024;
-/// More than stands in a line up to the end of its time.
-const PREFIX: usize = 64;
+/// Bytes of the first read of a probe. The search turns linear within as many bytes.
+const FIRST_READ_BYTES: usize = 4 * 1024;
 
-/// Looks for the first line at or after an instant.
+/// Maximum bytes of one read, where no line has a time.
+const MAX_READ_BYTES: usize = 256 * 1024;
+
+/// Bytes that hold a line up to the end of its time.
+const TIME_PREFIX_BYTES: usize = 64;
+
+/// Searches the first line at or after a time.
 pub(crate) struct TimeSearch {
     snapshot: LogSnapshot,
     target: i64,
-    /// lines with a time that begin before are before the instant, those that begin after are not
+    /// Lines with a time that begin before this offset are before the target.
     low: u64,
+    /// Lines with a time that begin at or after this offset are not before the target.
     high: u64,
-    /// where a line with a time is looked for
-    probe: Starts,
-    /// the last lines are gone through one by one
-    last: bool,
+    /// Searches a line with a time.
+    probe: LineStarts,
+    /// The last lines are searched one by one.
+    is_linear: bool,
     buffer: Vec<u8>,
 }
 
 impl TimeSearch {
-    /// In `part`, which begins and ends between lines.
+    /// Searches the time `target`, microseconds since the epoch, in `part`, which begins and ends
+    /// between lines.
     pub(crate) fn new(snapshot: LogSnapshot, target: i64, part: Range<u64>) -> Self {
         let mut this = Self {
             snapshot,
             target,
             low: part.start,
             high: part.end,
-            probe: Starts::at_a_line(part.start),
-            last: false,
+            probe: LineStarts::at_line(part.start),
+            is_linear: false,
             buffer: Vec::new(),
         };
         this.halve();
@@ -47,22 +51,22 @@ impl TimeSearch {
     }
 
     fn halve(&mut self) {
-        self.last = self.high.saturating_sub(self.low) <= SMALL as u64;
-        self.probe = if self.last {
-            Starts::at_a_line(self.low)
+        self.is_linear = self.high.saturating_sub(self.low) <= FIRST_READ_BYTES as u64;
+        self.probe = if self.is_linear {
+            LineStarts::at_line(self.low)
         } else {
-            Starts::inside(self.low + (self.high - self.low) / 2)
+            LineStarts::inside(self.low + (self.high - self.low) / 2)
         };
     }
 
-    /// One read. The place, once it is known: the lines before it with a time are before the instant, those from it on
-    /// are not.
+    /// Does one read. Returns the offset once it is known: lines with a time before it are before
+    /// the target, later lines are not.
     pub(crate) fn step(&mut self) -> io::Result<Option<u64>> {
         let (target, high, end) = (self.target, self.high, self.snapshot.len());
         let mut found = None;
         let outcome = self.probe.step(&self.snapshot, &mut self.buffer, end, |start, time| {
             let is_before = time.is_some_and(|time| time < target);
-            if start >= high || (time.is_some() && (!is_before || !self.last)) {
+            if start >= high || (time.is_some() && (!is_before || !self.is_linear)) {
                 found = Some((start, is_before && start < high));
                 return ControlFlow::Break(());
             }
@@ -70,12 +74,12 @@ impl TimeSearch {
         })?;
         match (found, outcome) {
             (None, Progress::More) => Ok(None),
-            (None, Progress::End) if self.last => Ok(Some(end)),
-            (Some((start, _)), _) if self.last => Ok(Some(start)),
+            (None, Progress::End) if self.is_linear => Ok(Some(end)),
+            (Some((start, _)), _) if self.is_linear => Ok(Some(start)),
             (found, _) => {
                 match found {
                     Some((start, true)) => self.low = start,
-                    // no line with a time from the middle on is before the instant
+                    // No line with a time from the middle on is before the target.
                     _ => self.high = self.low + (self.high - self.low) / 2,
                 }
                 self.halve();
@@ -85,12 +89,13 @@ impl TimeSearch {
     }
 }
 
-/// The begins of lines, one read after the other.
-struct Starts {
+/// Visits the starts of lines, one read after the other.
+struct LineStarts {
     at: u64,
-    /// a line begins at `at`
-    at_a_line: bool,
-    chunk: usize,
+    /// A line begins at `at`.
+    is_at_line: bool,
+    /// Bytes of the next read.
+    read_bytes: usize,
 }
 
 enum Progress {
@@ -98,14 +103,14 @@ enum Progress {
     End,
 }
 
-impl Starts {
-    const fn at_a_line(at: u64) -> Self {
-        Self { at, at_a_line: true, chunk: SMALL }
+impl LineStarts {
+    const fn at_line(at: u64) -> Self {
+        Self { at, is_at_line: true, read_bytes: FIRST_READ_BYTES }
     }
 
-    /// From the first line on that begins at `at` or later.
+    /// Starts with the first line that begins at `at` or later.
     const fn inside(at: u64) -> Self {
-        Self { at: at - 1, at_a_line: false, chunk: SMALL }
+        Self { at: at - 1, is_at_line: false, read_bytes: FIRST_READ_BYTES }
     }
 
     fn step(
@@ -115,25 +120,25 @@ impl Starts {
         end: u64,
         mut visit: impl FnMut(u64, Option<i64>) -> ControlFlow<()>,
     ) -> io::Result<Progress> {
-        let len = (self.chunk as u64).min(end.saturating_sub(self.at)) as usize;
-        self.chunk = (self.chunk * 2).min(LARGE);
+        let len = (self.read_bytes as u64).min(end.saturating_sub(self.at)) as usize;
+        self.read_bytes = (self.read_bytes * 2).min(MAX_READ_BYTES);
         buffer.resize(len, 0);
         snapshot.read_into(buffer, self.at)?;
         let is_last = self.at + len as u64 >= end;
         let mut from = 0;
         loop {
-            if !self.at_a_line {
+            if !self.is_at_line {
                 let rest = buffer.get(from..).unwrap_or_default();
                 let Some(newline) = memchr(b'\n', rest) else {
                     self.at += len as u64;
                     return Ok(if is_last { Progress::End } else { Progress::More });
                 };
                 from += newline + 1;
-                self.at_a_line = true;
+                self.is_at_line = true;
             }
             let rest = buffer.get(from..).unwrap_or_default();
-            if rest.len() < PREFIX && !is_last {
-                // read from here, so that the whole of its time is seen
+            if rest.len() < TIME_PREFIX_BYTES && !is_last {
+                // The next read begins here, so that it holds the whole time.
                 self.at += from as u64;
                 return Ok(Progress::More);
             }
@@ -143,7 +148,7 @@ impl Starts {
             if visit(self.at + from as u64, parse_time(rest)).is_break() {
                 return Ok(Progress::More);
             }
-            self.at_a_line = false;
+            self.is_at_line = false;
         }
     }
 }

@@ -1,12 +1,15 @@
-//! The form of compressed segments: chunks of the same size, each compressed for itself, and an index of them at the
-//! end. So any byte costs one chunk, and the usual programs read the whole: `zstdcat` and `zcat` see frames and
-//! members one after the other.
+//! The format of compressed segments: chunks of the same size, each compressed on its own, and an
+//! index of them at the end. So reading any byte decompresses one chunk, and `zstdcat` and `zcat`
+//! read the whole file, as a sequence of frames or members.
 //!
-//! - zstd: a frame with a checksum for each chunk, then the seek table of the zstd seekable format (a skippable frame).
-//! - gzip: a member for each chunk, then empty members whose extra fields hold the index: `MI` the compressed sizes,
-//!   32 bits each, at last `ML` where those begin, the length of all chunks, their size and their number.
+//! - zstd: a frame with a checksum for each chunk, then the seek table of the zstd seekable format
+//!   in a skippable frame.
+//! - gzip (RFC 1952): a member for each chunk, then empty members whose extra fields hold the
+//!   index. `MI` holds compressed sizes, 32 bits each; the last member, `ML`, holds where those
+//!   members begin, the length of all chunks, the size of a chunk and the number of chunks.
 //!
-//! Numbers are little-endian. What does not fit together is an error: a file that was changed is never taken for lines.
+//! Numbers are little-endian. A file whose index is inconsistent is an error: a file that another
+//! program changed is never read as lines.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -20,34 +23,38 @@ use zstd::zstd_safe::CParameter;
 
 use super::segment::Coding;
 
-/// Uncompressed bytes of every chunk but the last: little work for a few lines, and enough to compress well.
-pub(crate) const CHUNK: u64 = 256 * 1024;
+/// Uncompressed bytes of every chunk but the last: few enough to read single lines cheaply, enough
+/// to compress well.
+pub(crate) const CHUNK_BYTES: u64 = 256 * 1024;
 
-/// Compressed bytes of a chunk never reach this.
-const MOST: u64 = CHUNK + CHUNK / 8 + 1024;
+/// Maximum compressed size of a chunk.
+const MAX_PACKED_CHUNK_BYTES: u64 = CHUNK_BYTES + CHUNK_BYTES / 8 + 1024;
 
-/// What zstd calls its usual one.
+/// The default level of zstd.
 const ZSTD_LEVEL: i32 = 3;
 
+/// Magic number of a skippable frame.
 const SKIPPABLE: u32 = 0x184D_2A5E;
+/// Magic number at the end of a seek table.
 const SEEKABLE: u32 = 0x8F92_EAB1;
 
-/// Number of frames, a descriptor that says "no checksums", `SEEKABLE`.
+/// Bytes of the footer: number of frames, a descriptor without checksums, `SEEKABLE`.
 const ZSTD_FOOT: u64 = 9;
 
-/// The head of a member that is empty but for an extra field, up to the length of the field.
+/// The header of an empty member with an extra field, up to the length of the field.
 const GZIP_HEAD: [u8; 10] = [0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 0, 255];
-/// An empty deflate stream, the checksum and length of nothing.
+/// An empty deflate stream, and the checksum and length of an empty content.
 const GZIP_FOOT: [u8; 10] = [3, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-/// Sizes in one index member: its extra field has 16 bits for its length.
+/// Maximum number of sizes in one index member, whose extra field has a length of 16 bits.
 const GZIP_SIZES: usize = 8_000;
+/// Bytes of the extra field `ML`.
 const GZIP_END: usize = 24;
 
-/// Where the chunks of a file stand.
+/// The index of a compressed file.
 #[derive(Debug)]
 pub(crate) struct Chunks {
     coding: Coding,
-    /// where each begins in the file, and at last where the last one ends
+    /// The offset of each chunk in the file, then the end of the last chunk.
     starts: Vec<u64>,
     len: u64,
 }
@@ -68,25 +75,25 @@ impl Chunks {
         }
         starts.push(at);
         let fits = at == index
-            && sizes.iter().all(|size| u64::from(*size) <= MOST)
-            && len.div_ceil(CHUNK) == sizes.len() as u64;
+            && sizes.iter().all(|size| u64::from(*size) <= MAX_PACKED_CHUNK_BYTES)
+            && len.div_ceil(CHUNK_BYTES) == sizes.len() as u64;
         fits.then_some(Self { coding, starts, len }).ok_or_else(broken)
     }
 
-    /// Uncompressed bytes of all chunks.
+    /// Returns the uncompressed bytes of all chunks.
     pub(crate) const fn len(&self) -> u64 {
         self.len
     }
 
-    /// Which chunk has a byte.
+    /// Returns the index of the chunk that holds the byte at `at`.
     pub(crate) const fn index(at: u64) -> u64 {
-        at / CHUNK
+        at / CHUNK_BYTES
     }
 
-    /// The bytes that a chunk has.
+    /// Returns the uncompressed range of a chunk.
     pub(crate) const fn range(&self, index: u64) -> Range<u64> {
-        let end = (index + 1) * CHUNK;
-        index * CHUNK..if end < self.len { end } else { self.len }
+        let end = (index + 1) * CHUNK_BYTES;
+        index * CHUNK_BYTES..if end < self.len { end } else { self.len }
     }
 
     /// Decompresses one chunk.
@@ -111,8 +118,8 @@ impl Chunks {
     }
 }
 
-/// Writes the `len` bytes of `from` in compressed form, and calls `each` with every chunk before it is compressed: an
-/// error from there ends it. Returns the bytes written.
+/// Compresses the first `len` bytes of `from` into `to`. Calls `each` with every chunk before it is
+/// compressed; an error of `each` ends the work. Returns the bytes written.
 pub(crate) fn pack(
     from: &File,
     len: u64,
@@ -123,10 +130,10 @@ pub(crate) fn pack(
     let mut zstd = zstd::bulk::Compressor::new(ZSTD_LEVEL)?;
     zstd.set_parameter(CParameter::ChecksumFlag(true))?;
     let mut sizes = Vec::new();
-    let mut chunk = vec![0; CHUNK.min(len) as usize];
+    let mut chunk = vec![0; CHUNK_BYTES.min(len) as usize];
     let (mut at, mut stored) = (0, 0);
     while at < len {
-        let want = CHUNK.min(len - at) as usize;
+        let want = CHUNK_BYTES.min(len - at) as usize;
         let chunk = &mut chunk[..want];
         from.read_exact_at(chunk, at)?;
         each(chunk)?;
@@ -156,9 +163,9 @@ fn zstd_table(sizes: &[u32], len: u64) -> Vec<u8> {
     table.extend_from_slice(&SKIPPABLE.to_le_bytes());
     table.extend_from_slice(&(sizes.len() as u32 * 8 + ZSTD_FOOT as u32).to_le_bytes());
     for (index, size) in sizes.iter().enumerate() {
-        let rest = len - index as u64 * CHUNK;
+        let rest = len - index as u64 * CHUNK_BYTES;
         table.extend_from_slice(&size.to_le_bytes());
-        table.extend_from_slice(&(rest.min(CHUNK) as u32).to_le_bytes());
+        table.extend_from_slice(&(rest.min(CHUNK_BYTES) as u32).to_le_bytes());
     }
     table.extend_from_slice(&(sizes.len() as u32).to_le_bytes());
     table.push(0);
@@ -166,7 +173,7 @@ fn zstd_table(sizes: &[u32], len: u64) -> Vec<u8> {
     table
 }
 
-/// Compressed sizes, the uncompressed length of all, and where the index begins.
+/// Compressed sizes, the uncompressed length of all chunks, and the offset of the index.
 type Index = (Vec<u32>, u64, u64);
 
 fn zstd_index(file: &File, stored: u64) -> io::Result<Index> {
@@ -184,8 +191,8 @@ fn zstd_index(file: &File, stored: u64) -> io::Result<Index> {
     let mut len = 0;
     for (index, entry) in table[8..table.len() - ZSTD_FOOT as usize].chunks_exact(8).enumerate() {
         let plain = u64::from(number(entry, 4)?);
-        // All but the last are full.
-        if plain > CHUNK || len != index as u64 * CHUNK {
+        // All chunks but the last are full.
+        if plain > CHUNK_BYTES || len != index as u64 * CHUNK_BYTES {
             return Err(broken());
         }
         sizes.push(number(entry, 0)?);
@@ -203,13 +210,13 @@ fn gzip_table(sizes: &[u32], len: u64, stored: u64) -> Vec<u8> {
     let mut end = [0; GZIP_END];
     end[..8].copy_from_slice(&stored.to_le_bytes());
     end[8..16].copy_from_slice(&len.to_le_bytes());
-    end[16..20].copy_from_slice(&(CHUNK as u32).to_le_bytes());
+    end[16..20].copy_from_slice(&(CHUNK_BYTES as u32).to_le_bytes());
     end[20..].copy_from_slice(&(sizes.len() as u32).to_le_bytes());
     gzip_member(&mut table, *b"ML", &end);
     table
 }
 
-/// A member without content; `bytes` are its extra field of this name.
+/// Appends a member without content, whose extra field `name` holds `bytes`.
 fn gzip_member(out: &mut Vec<u8>, name: [u8; 2], bytes: &[u8]) {
     out.extend_from_slice(&GZIP_HEAD);
     out.extend_from_slice(&(bytes.len() as u16 + 4).to_le_bytes());
@@ -219,7 +226,7 @@ fn gzip_member(out: &mut Vec<u8>, name: [u8; 2], bytes: &[u8]) {
     out.extend_from_slice(&GZIP_FOOT);
 }
 
-/// The extra field of the member at the start of `bytes`, and what follows the member.
+/// Returns the extra field of the member at the start of `bytes`, and the bytes after the member.
 fn gzip_extra(bytes: &[u8], name: [u8; 2]) -> Option<(&[u8], &[u8])> {
     let rest = bytes.strip_prefix(&GZIP_HEAD)?;
     let (field, rest) = rest.split_first_chunk::<2>()?;
@@ -238,7 +245,7 @@ fn gzip_index(file: &File, stored: u64) -> io::Result<Index> {
     let (end, _) = gzip_extra(&member, *b"ML").filter(|(end, _)| end.len() == GZIP_END).ok_or_else(broken)?;
     let long = |at: usize| end[at..].first_chunk().map(|bytes| u64::from_le_bytes(*bytes)).ok_or_else(broken);
     let (index, len) = (long(0)?, long(8)?);
-    if u64::from(number(end, 16)?) != CHUNK || index > last_at {
+    if u64::from(number(end, 16)?) != CHUNK_BYTES || index > last_at {
         return Err(broken());
     }
     let table = read(file, index..last_at)?;
@@ -272,7 +279,7 @@ fn read(file: &File, range: Range<u64>) -> io::Result<Vec<u8>> {
 }
 
 fn broken() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, "not a compressed segment of ours, or damaged")
+    io::Error::new(io::ErrorKind::InvalidData, "not a compressed segment of this service, or damaged")
 }
 
 #[cfg(test)]
@@ -304,8 +311,14 @@ mod tests {
             .collect()
     }
 
-    const LENS: [usize; 6] =
-        [1, 7, CHUNK as usize - 1, CHUNK as usize, CHUNK as usize + 1, 3 * CHUNK as usize + 17];
+    const LENS: [usize; 6] = [
+        1,
+        7,
+        CHUNK_BYTES as usize - 1,
+        CHUNK_BYTES as usize,
+        CHUNK_BYTES as usize + 1,
+        3 * CHUNK_BYTES as usize + 17,
+    ];
 
     #[test]
     fn every_chunk_is_read_back() {
@@ -326,17 +339,17 @@ mod tests {
     }
 
     #[test]
-    fn the_usual_programs_read_it() {
+    fn zstd_and_gzip_decompress_the_file() {
         for (program, coding) in [("zstd", Coding::Zstd), ("gzip", Coding::Gzip)] {
-            // Long enough for a second index member of gzip's.
-            for len in [7, 3 * CHUNK as usize + 17] {
+            // One chunk, and several chunks.
+            for len in [7, 3 * CHUNK_BYTES as usize + 17] {
                 let content = text(len);
                 let (_, _, kept) = packed(&content, coding);
                 let file = File::open(kept.path()).unwrap();
                 match Command::new(program).arg("-dc").stdin(file).output() {
                     Ok(output) => {
                         assert!(output.status.success(), "{output:?}");
-                        assert!(output.stdout == content, "{program} reads something else");
+                        assert!(output.stdout == content, "{program} reads different bytes");
                     }
                     Err(error) => {
                         assert!(std::env::var_os("CI").is_none(), "{program}: {error}");
@@ -348,22 +361,22 @@ mod tests {
     }
 
     #[test]
-    fn an_index_of_several_members() {
+    fn index_may_have_several_members() {
         let sizes: Vec<u32> = (0..20_001).map(|n| n % 50 + 1).collect();
         let stored: u64 = sizes.iter().map(|size| u64::from(*size)).sum();
-        let len = 20_000 * CHUNK + 1;
+        let len = 20_000 * CHUNK_BYTES + 1;
         let table = gzip_table(&sizes, len, stored);
         let file = tempfile::tempfile().unwrap();
         file.write_all_at(&table, stored).unwrap();
         let chunks = Chunks::of(&file, Coding::Gzip, stored + table.len() as u64).unwrap();
         assert_eq!((chunks.len(), chunks.starts.len()), (len, 20_002));
         let mut decoder = flate2::bufread::MultiGzDecoder::new(&table[..]);
-        assert_eq!(decoder.read_to_end(&mut Vec::new()).unwrap(), 0, "nothing for other programs");
+        assert_eq!(decoder.read_to_end(&mut Vec::new()).unwrap(), 0, "other programs read nothing");
     }
 
     proptest! {
         #[test]
-        fn what_is_damaged_is_refused_or_the_same(at: usize, with: u8, cut in 0_usize..40, gzip: bool) {
+        fn damaged_file_is_refused_or_reads_the_same(at: usize, with: u8, cut in 0_usize..40, gzip: bool) {
             let coding = if gzip { Coding::Gzip } else { Coding::Zstd };
             let content = text(3000);
             let (_, stored, kept) = packed(&content, coding);
@@ -376,13 +389,13 @@ mod tests {
             if let Ok(chunks) = Chunks::of(&damaged, coding, stored - cut as u64)
                 && let Ok(read) = chunks.read(&damaged, 0)
             {
-                // Nor is a byte that says nothing (a time stamp, say) any harm.
+                // Some bytes, such as a time stamp, have no effect on the content.
                 prop_assert_eq!(read, content);
             }
         }
 
         #[test]
-        fn any_file_is_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        fn arbitrary_file_is_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let file = tempfile::tempfile().unwrap();
             file.write_all_at(&bytes, 0).unwrap();
             for coding in Coding::ALL {

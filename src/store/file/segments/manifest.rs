@@ -1,6 +1,7 @@
-//! The catalogue: what is known of the segments, in one file of the state directory that is replaced as a whole. The
-//! files are the truth and the catalogue describes them, so it may lag behind: of a segment that is missing nothing is
-//! left, one that was compressed meanwhile is recognised, and without a catalogue lines are kept and cursors lost.
+//! The manifest: the list of segments, in one file of the state directory that is replaced as a
+//! whole. The manifest may lag behind the files, which decide: a segment without a file is dropped,
+//! a segment that was compressed meanwhile is recognised, and without a manifest lines are kept and
+//! cursors lost.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -11,46 +12,49 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::chunks::Chunks;
-use super::segment::{Coding, Name, Segment, mtime_of};
+use super::segment::{Coding, Segment, SegmentName, mtime_of};
 use crate::fault;
 use crate::record::parse_time;
 use crate::store::file::state::durable_fs::sync_folder;
 use crate::store::file::state::fingerprint::Fingerprint;
 use crate::store::file::state::recovery::end_of_last_line;
 
-/// What the file holds.
+/// The content of the file.
 #[derive(Debug, Serialize, Deserialize)]
 struct Document<S> {
-    /// of the log's state
+    /// The identity of the log.
     identity: String,
-    /// the active file
+    /// The path of the active file.
     file: String,
-    /// the number of the next segment
+    /// The number of the next segment.
     next: u64,
     segments: S,
 }
 
-/// The file.
+/// The file of the manifest.
 #[derive(Debug)]
 pub(crate) struct Manifest {
     path: PathBuf,
     identity: String,
 }
 
-/// What was read of it.
+/// The content of a manifest that was read.
 #[derive(Debug, Default)]
 pub(crate) struct Entries {
+    /// The number of the next segment.
     pub(crate) next: u64,
+    /// The segments, oldest first.
     pub(crate) segments: Vec<Segment>,
 }
 
 impl Manifest {
-    /// The one that belongs to a state.
+    /// Returns the manifest that belongs to a state file.
     pub(crate) fn beside(state_path: &Path, identity: &str) -> Self {
         Self { path: state_path.with_extension("segments"), identity: identity.to_owned() }
     }
 
-    /// What it says of the log whose active file is `home`; `None` when there is none, or that of another log.
+    /// Reads the manifest of the log whose active file is `home`. `None`: it does not exist, is
+    /// broken, or belongs to another log.
     pub(crate) fn read(&self, home: &Path) -> Option<Entries> {
         drop(fs::remove_file(self.unfinished()));
         let text = fs::read(&self.path).ok()?;
@@ -61,7 +65,7 @@ impl Manifest {
             .then_some(Entries { next: found.next, segments: found.segments })
     }
 
-    /// Replaces it.
+    /// Replaces the manifest.
     pub(crate) fn write(&self, home: &Path, next: u64, segments: &[Arc<Segment>]) -> io::Result<()> {
         let segments: Vec<&Segment> = segments.iter().map(|segment| &**segment).collect();
         let file = home.to_string_lossy().into_owned();
@@ -92,12 +96,12 @@ impl Manifest {
     }
 }
 
-/// Looks for the file of an entry, in the form that was noted or in the one that an interrupted compression left.
-/// `None` when there is none, or when it was altered.
+/// Finds the file of an entry, in the coding of the entry or in the one that an interrupted
+/// compression left. `None`: the file is missing or altered.
 pub(crate) fn find(entry: &Segment, home: &Path) -> Option<Segment> {
-    let noted = std::iter::once(entry.coding);
+    let known = std::iter::once(entry.coding);
     let others = Coding::ALL.into_iter().filter(|coding| *coding != entry.coding);
-    noted.chain(others).find_map(|coding| find_as(entry, home, coding).ok().flatten())
+    known.chain(others).find_map(|coding| find_as(entry, home, coding).ok().flatten())
 }
 
 fn find_as(entry: &Segment, home: &Path, coding: Coding) -> io::Result<Option<Segment>> {
@@ -117,26 +121,27 @@ fn find_as(entry: &Segment, home: &Path, coding: Coding) -> io::Result<Option<Se
     }
     let file = File::open(&found.path)?;
     let stored = meta.size();
-    let (len, begins_so) = if coding == Coding::Plain {
-        // Shorter, it was not synced before the machine crashed: whole lines are left of it.
+    let (len, has_same_head) = if coding == Coding::Plain {
+        // A file that was not synced before a crash of the machine may be shorter, in whole lines.
         (end_of_last_line(&file, stored)?, entry.head.continues_in(&file, stored))
     } else {
         let chunks = Chunks::of(&file, coding, stored)?;
         (chunks.len(), entry.head.is_of(&chunks.read(&file, 0)?))
     };
-    let whole = len == entry.len || (coding == Coding::Plain && entry.mtime.is_none());
-    if !begins_so || !whole || !(1..=entry.len).contains(&len) || stored > entry.len.max(entry.stored) {
+    let is_whole = len == entry.len || (coding == Coding::Plain && entry.mtime.is_none());
+    if !has_same_head || !is_whole || !(1..=entry.len).contains(&len) || stored > entry.len.max(entry.stored)
+    {
         return Ok(None);
     }
-    // What was shortened has to be counted and synced again.
+    // A shortened file has to be counted and synced again.
     let count = entry.count.filter(|_| len == entry.len);
     let mtime = (coding != Coding::Plain || (entry.mtime.is_some() && coding == entry.coding))
         .then(|| mtime_of(&meta));
     Ok(Some(Segment { len, count, stored, mtime, ino: meta.ino(), ..found }))
 }
 
-/// What a file that no catalogue knows holds. It has no position yet.
-pub(crate) fn inspect(name: Name, coding: Coding, home: &Path) -> io::Result<Segment> {
+/// Reads a file that is not in the manifest. Its segment has no position yet.
+pub(crate) fn inspect(name: SegmentName, coding: Coding, home: &Path) -> io::Result<Segment> {
     let path = name.path(home, coding);
     let meta = fs::symlink_metadata(&path)?;
     if !meta.is_file() {
@@ -146,7 +151,7 @@ pub(crate) fn inspect(name: Name, coding: Coding, home: &Path) -> io::Result<Seg
     let (stored, mtime) = (meta.size(), mtime_of(&meta));
     let (len, head, tail) = if coding == Coding::Plain {
         let len = end_of_last_line(&file, stored)?;
-        let want = len.min(TAIL);
+        let want = len.min(TAIL_BYTES);
         let mut tail = vec![0; want as usize];
         file.read_exact_at(&mut tail, len - want)?;
         (len, Fingerprint::of(&file, len)?, tail)
@@ -156,7 +161,7 @@ pub(crate) fn inspect(name: Name, coding: Coding, home: &Path) -> io::Result<Seg
         (chunks.len(), Fingerprint::of_bytes(&chunks.read(&file, 0)?), chunks.read(&file, last)?)
     };
     if len == 0 {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "no line in it"));
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it holds no line"));
     }
     let newest = newest_in(&tail).unwrap_or(mtime / 1000);
     let mtime = (coding != Coding::Plain).then_some(mtime);
@@ -176,10 +181,10 @@ pub(crate) fn inspect(name: Name, coding: Coding, home: &Path) -> io::Result<Seg
     })
 }
 
-/// The last line is looked for in this much of a file's end.
-pub(crate) const TAIL: u64 = 256 * 1024;
+/// Bytes at the end of a file in which the last line is searched.
+pub(crate) const TAIL_BYTES: u64 = 256 * 1024;
 
-/// Time of the last line that is one of ours, in the end of a file.
+/// Returns the time of the last line in `tail` that this service wrote.
 pub(crate) fn newest_in(tail: &[u8]) -> Option<i64> {
     tail.rsplit(|byte| *byte == b'\n').find_map(parse_time)
 }

@@ -1,5 +1,5 @@
-//! A rotated segment: lines of the log that are only read any more, in a file of their own beside the active one.
-//! Its name, what is known of it, and all of them in a row.
+//! A rotated segment: lines of the log that are no longer written, in a file beside the active one.
+//! The name of its file, its properties, and the list of all segments.
 
 use std::ffi::OsStr;
 use std::fs::{self, Metadata};
@@ -15,22 +15,23 @@ use crate::config::Compression;
 use crate::store::Cursor;
 use crate::store::file::state::fingerprint::Fingerprint;
 
-/// How the bytes of a segment stand in its file.
+/// The compression of a segment's file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Coding {
-    /// as lines
+    /// Not compressed.
     Plain,
-    /// frames of zstd, readable with `zstdcat`
+    /// Frames of zstd, readable with `zstdcat`.
     Zstd,
-    /// members of gzip, readable with `zcat`
+    /// Members of gzip, readable with `zcat`.
     Gzip,
 }
 
 impl Coding {
+    /// All codings.
     pub(crate) const ALL: [Self; 3] = [Self::Plain, Self::Zstd, Self::Gzip];
 
-    /// What a setting makes of segments.
+    /// Returns the coding of a setting.
     pub(crate) const fn of(compression: Compression) -> Self {
         match compression {
             Compression::None => Self::Plain,
@@ -48,108 +49,117 @@ impl Coding {
     }
 }
 
-/// What stands behind `FILE.` in the name of a segment: `YYYYMMDDTHHMMSSZ-SEQ`, when it was rotated, UTC, and its
-/// number, which tells the order.
+/// The part of a segment's file name after `FILE.`: `YYYYMMDDTHHMMSSZ-SEQ`, the time of the
+/// rotation in UTC, and the number of the segment, which gives the order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Name {
+pub(crate) struct SegmentName {
     stamp: String,
+    /// The number of the segment.
     pub(crate) seq: u64,
 }
 
-/// Ends the names of files that are not finished.
+/// Suffix of files that are not finished.
 const UNFINISHED: &str = ".tmp";
 
-impl Name {
-    /// For a segment that is made at `now`.
+impl SegmentName {
+    /// Returns the name of segment `seq`, rotated at `now`.
     pub(crate) fn new(now: Timestamp, seq: u64) -> Self {
         Self { stamp: now.strftime("%Y%m%dT%H%M%SZ").to_string(), seq }
     }
 
-    /// Where the segment of the log `home` lies.
+    /// Returns the path of the segment, for the log whose active file is `home`.
     pub(crate) fn path(&self, home: &Path, coding: Coding) -> PathBuf {
         let mut path = home.as_os_str().to_owned();
         path.push(format!(".{}-{}{}", self.stamp, self.seq, coding.suffix()));
         PathBuf::from(path)
     }
 
-    /// Where it lies while it is made.
+    /// Returns the path of the segment while its file is written.
     pub(crate) fn unfinished(&self, home: &Path, coding: Coding) -> PathBuf {
         let mut path = self.path(home, coding).into_os_string();
         path.push(UNFINISHED);
         PathBuf::from(path)
     }
 
-    /// Reads what follows `FILE.` in a name.
-    fn read(text: &str) -> Option<Self> {
+    /// Parses the part of a file name after `FILE.`.
+    fn parse(text: &str) -> Option<Self> {
         let (stamp, seq) = text.split_once('-')?;
         let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         let (date, time) = stamp.strip_suffix('Z')?.split_once('T')?;
         (digits(date) && digits(time) && digits(seq)).then_some(())?;
-        let canonical = date.len() == 8 && time.len() == 6 && (seq == "0" || !seq.starts_with('0'));
-        canonical.then_some(Self { stamp: stamp.to_owned(), seq: seq.parse().ok()? })
+        let is_canonical = date.len() == 8 && time.len() == 6 && (seq == "0" || !seq.starts_with('0'));
+        is_canonical.then_some(Self { stamp: stamp.to_owned(), seq: seq.parse().ok()? })
     }
 }
 
-/// What a file beside the active one is by its name.
+/// The kind of a file beside the active one, by its name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum SiblingFile {
-    Segment(Name, Coding),
-    /// what is left of a rotation or a compression that was interrupted
+    /// A segment.
+    Segment(SegmentName, Coding),
+    /// A file of a rotation or compression that was interrupted.
     Unfinished,
 }
 
 impl SiblingFile {
-    /// By the names of the active file and of the other; `None` for what is none of ours.
+    /// Returns the kind of the file `other`, next to the active file `active`. `None`: it does not
+    /// belong to the log.
     pub(crate) fn of(active: &OsStr, other: &OsStr) -> Option<Self> {
         let rest = other.as_bytes().strip_prefix(active.as_bytes())?.strip_prefix(b".")?;
         let rest = std::str::from_utf8(rest).ok()?;
         let (rest, unfinished) = rest.strip_suffix(UNFINISHED).map_or((rest, false), |rest| (rest, true));
         let (name, coding) = Coding::ALL.iter().find_map(|coding| {
-            let name = rest.strip_suffix(coding.suffix()).and_then(Name::read)?;
+            let name = rest.strip_suffix(coding.suffix()).and_then(SegmentName::parse)?;
             Some((name, *coding))
         })?;
         Some(if unfinished { Self::Unfinished } else { Self::Segment(name, coding) })
     }
 }
 
-/// One segment. What is known of it never changes; another coding is another value.
+/// One segment. Its properties never change; another coding is another value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Segment {
-    pub(crate) name: Name,
+    /// The part of the file name after `FILE.`.
+    pub(crate) name: SegmentName,
+    /// The compression of the file.
     pub(crate) coding: Coding,
-    /// incarnation of the file that it was
+    /// The epoch of the lines.
     pub(crate) epoch: u32,
-    /// position of its first byte
+    /// Position of the first byte.
     pub(crate) base: u64,
-    /// bytes of its lines
+    /// Bytes of the lines.
     pub(crate) len: u64,
-    /// its lines; `None` = not counted yet
+    /// Number of lines. `None`: not counted yet.
     pub(crate) count: Option<u64>,
-    /// time of its newest line, microseconds since the epoch
+    /// Time of the newest line, microseconds since the epoch.
     pub(crate) newest: i64,
-    /// bytes of its file
+    /// Bytes of the file.
     pub(crate) stored: u64,
-    /// when its file was changed last, nanoseconds since the epoch; `None` before the file was synced: a crash of
-    /// the machine may change that time
+    /// Modification time of the file, nanoseconds since the epoch. `None` before the file was
+    /// synced, because a crash of the machine may change the time.
     pub(crate) mtime: Option<i64>,
+    /// Inode of the file.
     pub(crate) ino: u64,
-    /// how its lines begin
+    /// Fingerprint of the first bytes of the lines.
     pub(crate) head: Fingerprint,
+    /// The path of the file.
     #[serde(skip)]
     pub(crate) path: PathBuf,
 }
 
 impl Segment {
+    /// Returns the number of the segment.
     pub(crate) const fn seq(&self) -> u64 {
         self.name.seq
     }
 
-    /// Whether a file is the one of this segment still, as far as this can be told without reading it.
+    /// Returns whether a file is still the unaltered file of this segment, as far as its metadata
+    /// tell.
     pub(crate) fn is_unaltered(&self, meta: &Metadata) -> bool {
         meta.is_file() && meta.size() == self.stored && self.mtime.is_none_or(|mtime| mtime == mtime_of(meta))
     }
 
-    /// As [`Self::is_unaltered`], of the file that has its name now.
+    /// Returns whether the file of this segment exists and is unaltered.
     pub(crate) fn is_there(&self) -> bool {
         fs::symlink_metadata(&self.path).is_ok_and(|meta| self.is_unaltered(&meta))
     }
@@ -159,20 +169,20 @@ impl Segment {
     }
 }
 
-/// When a file was changed last, nanoseconds since the epoch.
+/// Returns the modification time of a file, nanoseconds since the epoch.
 pub(crate) fn mtime_of(meta: &Metadata) -> i64 {
     meta.mtime().saturating_mul(1_000_000_000).saturating_add(meta.mtime_nsec())
 }
 
-/// All segments of a log, oldest first. Their cursors grow.
+/// An immutable list of all segments of a log, oldest first, with growing cursors.
 #[derive(Debug, Default)]
 pub(crate) struct SegmentList {
     items: Vec<Arc<Segment>>,
-    /// where each ends, as an offset from the first byte of the first one
+    /// The end of each segment, as an offset from the first byte of the first segment.
     ends: Vec<u64>,
     stored: u64,
     count: u64,
-    uncounted: bool,
+    is_uncounted: bool,
 }
 
 impl SegmentList {
@@ -184,50 +194,52 @@ impl SegmentList {
             this.ends.push(len);
             this.stored += segment.stored;
             this.count += segment.count.unwrap_or_default();
-            this.uncounted |= segment.count.is_none();
+            this.is_uncounted |= segment.count.is_none();
         }
         this.items = items;
         this
     }
 
+    /// Returns the segments.
     pub(crate) fn items(&self) -> &[Arc<Segment>] {
         &self.items
     }
 
-    /// Bytes of all lines.
+    /// Returns the bytes of all lines.
     pub(crate) fn len(&self) -> u64 {
         self.ends.last().copied().unwrap_or_default()
     }
 
-    /// Bytes of all files.
+    /// Returns the bytes of all files.
     pub(crate) const fn stored(&self) -> u64 {
         self.stored
     }
 
-    /// Lines; a lower bound while [`Self::is_uncounted`].
+    /// Returns the number of lines; a lower bound while [`Self::is_uncounted`].
     pub(crate) const fn count(&self) -> u64 {
         self.count
     }
 
-    /// Not all were counted yet.
+    /// Returns whether the lines of a segment are not counted yet.
     pub(crate) const fn is_uncounted(&self) -> bool {
-        self.uncounted
+        self.is_uncounted
     }
 
-    /// Which segment has the byte at an offset, and where in it; `None` at and after the end.
+    /// Returns the segment that holds the byte at `offset`, and the offset within it. `None`:
+    /// `offset` is not before the end.
     pub(crate) fn locate(&self, offset: u64) -> Option<(&Arc<Segment>, u64)> {
         let index = self.ends.partition_point(|end| *end <= offset);
         let segment = self.items.get(index)?;
         Some((segment, offset - (self.ends[index] - segment.len)))
     }
 
-    /// The name of an offset in a segment; `None` at and after the end.
+    /// Returns the cursor of an offset. `None`: the offset is not before the end.
     pub(crate) fn cursor_at(&self, offset: u64) -> Option<Cursor> {
         let (segment, inside) = self.locate(offset)?;
         Some(Cursor { epoch: segment.epoch, position: segment.base + inside })
     }
 
-    /// The offset of the byte that a cursor names; `None` when it is in no segment.
+    /// Returns the offset of the byte that a cursor names. `None`: no segment holds it.
     pub(crate) fn offset_of(&self, cursor: Cursor) -> Option<u64> {
         let place = |segment: &Segment| (segment.epoch, segment.base);
         let after = self.items.partition_point(|segment| place(segment) <= (cursor.epoch, cursor.position));
@@ -236,17 +248,18 @@ impl SegmentList {
         inside.then(|| self.ends[after - 1] - (segment.end() - cursor.position))
     }
 
+    /// Returns the segment of this number.
     pub(crate) fn by_seq(&self, seq: u64) -> Option<&Arc<Segment>> {
         let index = self.items.binary_search_by_key(&seq, |segment| segment.seq()).ok()?;
         self.items.get(index)
     }
 }
 
-/// A segment without a file.
+/// Returns a segment without a file.
 #[cfg(test)]
-pub(crate) fn testing(seq: u64, len: u64) -> Segment {
+pub(crate) fn segment_without_file(seq: u64, len: u64) -> Segment {
     Segment {
-        name: Name::new(Timestamp::UNIX_EPOCH, seq),
+        name: SegmentName::new(Timestamp::UNIX_EPOCH, seq),
         coding: Coding::Plain,
         epoch: 0,
         base: 0,
@@ -271,8 +284,8 @@ mod tests {
     }
 
     #[test]
-    fn names() {
-        let name = Name::new(Timestamp::from_second(1_795_410_149).unwrap(), 12);
+    fn file_name_identifies_a_segment() {
+        let name = SegmentName::new(Timestamp::from_second(1_795_410_149).unwrap(), 12);
         let home = Path::new("/var/log/a.log");
         let shown = |path: PathBuf| path.to_string_lossy().into_owned();
         assert_eq!(shown(name.path(home, Coding::Plain)), "/var/log/a.log.20261123T050229Z-12");
@@ -305,12 +318,12 @@ mod tests {
     fn segments(lens: &[u64]) -> SegmentList {
         let mut base = 5;
         let items = lens.iter().enumerate().map(|(index, len)| {
-            // Every third one begins a new epoch, after a gap.
+            // Every third segment begins a new epoch, after a gap.
             if index % 3 == 2 {
                 base += 10;
             }
             let epoch = (index as u32 + 1) / 3;
-            let segment = Segment { epoch, base, ..testing(index as u64 * 2, *len) };
+            let segment = Segment { epoch, base, ..segment_without_file(index as u64 * 2, *len) };
             base += len;
             Arc::new(segment)
         });
@@ -319,12 +332,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn each_offset_has_one_name(lens in proptest::collection::vec(1_u64..20, 0..12)) {
+        fn each_offset_has_one_cursor(lens in proptest::collection::vec(1_u64..20, 0..12)) {
             let segments = segments(&lens);
             let mut last = None;
             for offset in 0..segments.len() {
                 let cursor = segments.cursor_at(offset);
-                prop_assert!(cursor > last, "they grow");
+                prop_assert!(cursor > last, "cursors grow");
                 prop_assert_eq!(segments.offset_of(cursor.unwrap()), Some(offset));
                 last = cursor;
             }
@@ -337,7 +350,7 @@ mod tests {
         }
 
         #[test]
-        fn a_position_between_them_is_none(lens in proptest::collection::vec(1_u64..20, 0..12), epoch in 0_u32..5, position in 0_u64..200) {
+        fn position_between_segments_has_no_offset(lens in proptest::collection::vec(1_u64..20, 0..12), epoch in 0_u32..5, position in 0_u64..200) {
             let segments = segments(&lens);
             let cursor = Cursor { epoch, position };
             if let Some(offset) = segments.offset_of(cursor) {

@@ -1,5 +1,5 @@
-//! Reading segments at any place: a few files are kept open and a few decompressed chunks kept, whatever the number of
-//! segments and readers.
+//! Reads segments at any offset. Keeps a few files open and a few decompressed chunks in memory,
+//! independent of the number of segments and readers.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -12,50 +12,53 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::chunks::Chunks;
 use super::segment::{Coding, Segment};
 
-/// Files kept open.
-const FILES: usize = 16;
+/// Maximum number of open files.
+const MAX_OPEN_FILES: usize = 16;
 
-/// Chunks kept, of a quarter of a megabyte each.
-const CHUNKS: usize = 8;
+/// Maximum number of cached chunks, of 256 KiB each.
+const MAX_CACHED_CHUNKS: usize = 8;
 
-/// What is kept of the segments that were read last.
+/// The open files and decompressed chunks of the segments that were read last.
 #[derive(Debug, Default)]
 pub(crate) struct SegmentCache {
     files: Mutex<VecDeque<Arc<Opened>>>,
     chunks: Mutex<VecDeque<Chunk>>,
-    /// a file was not what it should be: somebody has to look after all of them
-    suspicious: AtomicBool,
+    /// A file was altered or missing: the segment set checks all files.
+    is_suspicious: AtomicBool,
+    /// Number of files opened so far.
     opened: AtomicU64,
 }
 
 #[derive(Debug)]
 struct Opened {
-    /// another one for each opening
+    /// Unique for each opening.
     id: u64,
     path: PathBuf,
     file: File,
-    /// `None` for lines as they are
+    /// `None`: the file is not compressed.
     chunks: Option<Chunks>,
 }
 
 #[derive(Debug, Clone)]
 struct Chunk {
-    /// of the open file
+    /// The `id` of the open file.
     id: u64,
     index: u64,
     bytes: Arc<Vec<u8>>,
 }
 
 impl SegmentCache {
-    /// Fills `buffer` with the bytes of a segment from `at` on. They are all in it, and the file is the one that the
-    /// segment was made of, or it is an error.
+    /// Fills `buffer` with the bytes of a segment from `at` on.
+    ///
+    /// # Errors
+    /// Also when the segment is shorter, or another program altered its file.
     pub(crate) fn read(&self, segment: &Segment, buffer: &mut [u8], at: u64) -> io::Result<()> {
         let outcome = self.open(segment).and_then(|opened| {
             match &opened.chunks {
                 None => opened.file.read_exact_at(buffer, at)?,
                 Some(chunks) => self.unpack(&opened, chunks, buffer, at)?,
             }
-            // Afterwards: what was changed while it was read shows as well.
+            // Checked after the read, to notice changes during the read as well.
             check(segment, &opened.file)
         });
         if outcome.is_err() {
@@ -65,31 +68,31 @@ impl SegmentCache {
         outcome
     }
 
-    /// Closes the file of a segment, so that its space is free when it was removed.
+    /// Closes the file of a segment, so that the disk frees the space of a removed file.
     pub(crate) fn forget(&self, path: &Path) {
         let mut files = lock(&self.files);
         files.retain(|opened| opened.path != path);
         lock(&self.chunks).retain(|chunk| files.iter().any(|opened| opened.id == chunk.id));
     }
 
-    /// As [`Self::forget`], for all segments.
+    /// Closes the files of all segments.
     pub(crate) fn forget_all(&self) {
         lock(&self.files).clear();
         lock(&self.chunks).clear();
     }
 
-    /// A file was found altered or missing.
+    /// Records that a file was altered or missing.
     pub(crate) fn suspect(&self) {
-        self.suspicious.store(true, Ordering::Release);
+        self.is_suspicious.store(true, Ordering::Release);
     }
 
-    /// Whether a file was found altered or missing since the last call.
+    /// Returns whether a file was altered or missing since the last call.
     pub(crate) fn take_suspicion(&self) -> bool {
-        self.suspicious.swap(false, Ordering::AcqRel)
+        self.is_suspicious.swap(false, Ordering::AcqRel)
     }
 
     fn open(&self, segment: &Segment) -> io::Result<Arc<Opened>> {
-        if let Some(opened) = take_up(&mut lock(&self.files), |opened| opened.path == segment.path) {
+        if let Some(opened) = touch(&mut lock(&self.files), |opened| opened.path == segment.path) {
             return Ok(opened);
         }
         let file = File::open(&segment.path)?;
@@ -103,7 +106,7 @@ impl SegmentCache {
         }
         let id = self.opened.fetch_add(1, Ordering::Relaxed);
         let opened = Arc::new(Opened { id, path: segment.path.clone(), file, chunks });
-        put(&mut lock(&self.files), Arc::clone(&opened), FILES);
+        insert(&mut lock(&self.files), Arc::clone(&opened), MAX_OPEN_FILES);
         Ok(opened)
     }
 
@@ -125,36 +128,36 @@ impl SegmentCache {
     }
 
     fn chunk(&self, opened: &Opened, chunks: &Chunks, index: u64) -> io::Result<Arc<Vec<u8>>> {
-        let ours = |chunk: &Chunk| (chunk.id, chunk.index) == (opened.id, index);
-        if let Some(chunk) = take_up(&mut lock(&self.chunks), ours) {
+        let is_wanted = |chunk: &Chunk| (chunk.id, chunk.index) == (opened.id, index);
+        if let Some(chunk) = touch(&mut lock(&self.chunks), is_wanted) {
             return Ok(chunk.bytes);
         }
         let bytes = Arc::new(chunks.read(&opened.file, index)?);
         let chunk = Chunk { id: opened.id, index, bytes: Arc::clone(&bytes) };
-        put(&mut lock(&self.chunks), chunk, CHUNKS);
+        insert(&mut lock(&self.chunks), chunk, MAX_CACHED_CHUNKS);
         Ok(bytes)
     }
 }
 
-/// Whether a file is still the one of its segment.
+/// Fails unless `file` is still the unaltered file of `segment`.
 fn check(segment: &Segment, file: &File) -> io::Result<()> {
     if segment.is_unaltered(&file.metadata()?) { Ok(()) } else { Err(altered()) }
 }
 
 fn altered() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, "a segment was changed by another program")
+    io::Error::new(io::ErrorKind::InvalidData, "another program changed a segment")
 }
 
-/// The kept thing that was used last stands at the end.
-fn take_up<T: Clone>(kept: &mut VecDeque<T>, wanted: impl Fn(&T) -> bool) -> Option<T> {
+/// Returns an item and moves it to the end, where the item used last is.
+fn touch<T: Clone>(kept: &mut VecDeque<T>, wanted: impl Fn(&T) -> bool) -> Option<T> {
     let place = kept.iter().position(wanted)?;
     let found = kept.remove(place)?;
     kept.push_back(found.clone());
     Some(found)
 }
 
-fn put<T>(kept: &mut VecDeque<T>, new: T, most: usize) {
-    if kept.len() >= most {
+fn insert<T>(kept: &mut VecDeque<T>, new: T, max: usize) {
+    if kept.len() >= max {
         kept.pop_front();
     }
     kept.push_back(new);

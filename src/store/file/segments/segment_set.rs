@@ -1,5 +1,6 @@
-//! The segments of a log as their only owner sees them: finds them again at a start, takes new ones in, lets them go,
-//! notices when somebody else touched them, and publishes each change. All calls block.
+//! The segments of a log, as their only writer uses them: finds them at a start, adds, replaces and
+//! removes them, notices when another program changed them, and publishes each change. All calls
+//! block.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -12,43 +13,44 @@ use std::time::{Duration, SystemTime};
 use jiff::Timestamp;
 
 use super::manifest::{self, Entries, Manifest};
-use super::segment::{Coding, Name, Segment, SegmentList, SiblingFile, mtime_of};
+use super::segment::{Coding, Segment, SegmentList, SegmentName, SiblingFile, mtime_of};
 use crate::fault;
 use crate::store::file::published::View;
 use crate::store::file::state::durable_fs::sync_folder;
 use crate::store::file::state::state_file::{Rotating, State};
 
-/// A folder that changed so short a time ago may change again without another time.
-const SETTLED: Duration = Duration::from_secs(2);
+/// Age from which the modification time of a folder tells later changes apart: a folder that
+/// changed more recently may change again without a new time.
+const MTIME_SETTLE_TIME: Duration = Duration::from_secs(2);
 
-/// All segments.
+/// All segments of a log.
 #[derive(Debug)]
 pub(crate) struct SegmentSet {
-    /// the active file; links were followed
+    /// The path of the active file, without links.
     home: PathBuf,
     manifest: Manifest,
     list: Arc<SegmentList>,
-    /// number of the next segment
-    next: u64,
-    /// the catalogue says something else
-    stale: bool,
-    /// found without a catalogue: they have no positions yet
-    unplaced: bool,
-    /// when the folder was changed last, as it was looked at
-    looked: Option<i64>,
+    /// Number of the next segment.
+    next_seq: u64,
+    /// The manifest on disk is outdated.
+    is_unsaved: bool,
+    /// The segments were found without a manifest and have no positions yet.
+    lacks_positions: bool,
+    /// Modification time of the folder when its files were checked last.
+    checked_mtime: Option<i64>,
     view: Arc<View>,
 }
 
 impl SegmentSet {
-    /// Finds the segments of the log whose active file is `home`, and takes away what an interrupted rotation or
-    /// compression left.
+    /// Finds the segments of the log whose active file is `home`, and removes the files of an
+    /// interrupted rotation or compression.
     pub(crate) fn open(home: PathBuf, state_path: &Path, state: &State, view: &Arc<View>) -> Self {
         let manifest = Manifest::beside(state_path, &state.identity);
         let entries = manifest.read(&home);
         let rotating = state.rotating.as_ref();
         let files = sibling_files(&home);
         let mut this = Self {
-            next: [
+            next_seq: [
                 entries.as_ref().map_or(1, |entries| entries.next),
                 rotating.map_or(1, |rotating| rotating.segment.seq() + 1),
                 files.last_key_value().map_or(1, |(seq, _)| seq.saturating_add(1)),
@@ -58,19 +60,19 @@ impl SegmentSet {
             home,
             manifest,
             list: Arc::default(),
-            stale: false,
-            unplaced: false,
-            looked: None,
+            is_unsaved: false,
+            lacks_positions: false,
+            checked_mtime: None,
             view: Arc::clone(view),
         };
         let items = this.known(entries, rotating, &files, state).unwrap_or_else(|| this.adopt(&files));
-        this.remove_doubles(&items, &files);
+        this.remove_duplicates(&items, &files);
         this.list = Arc::new(SegmentList::new(items.into_iter().map(Arc::new).collect()));
         this
     }
 
-    /// The segments that were noted and are there. `None` when nothing was noted of those that are there, or not by
-    /// the same state.
+    /// Returns the segments that manifest and state list and that exist. `None`: neither lists the
+    /// files that exist, or manifest and state contradict each other.
     fn known(
         &mut self,
         entries: Option<Entries>,
@@ -78,33 +80,34 @@ impl SegmentSet {
         files: &Files,
         state: &State,
     ) -> Option<Vec<Segment>> {
-        let mut noted = match entries {
+        let mut listed = match entries {
             Some(entries) => entries.segments,
             None if files.keys().all(|seq| rotating.is_some_and(|it| it.segment.seq() == *seq)) => Vec::new(),
             None => return None,
         };
-        let new = rotating.filter(|it| noted.last().is_none_or(|last| last.seq() < it.segment.seq()));
-        self.stale = new.is_some();
-        noted.extend(new.map(|rotating| rotating.segment.clone()));
-        let places = noted.iter().map(|segment| (segment.seq(), segment.epoch, segment.base));
+        let new = rotating.filter(|it| listed.last().is_none_or(|last| last.seq() < it.segment.seq()));
+        self.is_unsaved = new.is_some();
+        listed.extend(new.map(|rotating| rotating.segment.clone()));
+        let places = listed.iter().map(|segment| (segment.seq(), segment.epoch, segment.base));
         let in_order = places.clone().zip(places.skip(1)).all(|(a, b)| a.0 < b.0 && (a.1, a.2) < (b.1, b.2));
         let before =
-            noted.last().is_none_or(|last| (last.epoch, last.base + last.len) <= (state.epoch, state.base));
+            listed.last().is_none_or(|last| (last.epoch, last.base + last.len) <= (state.epoch, state.base));
         if !in_order || !before {
             return None;
         }
-        let found: Vec<_> = noted.iter().map(|entry| manifest::find(entry, &self.home)).collect();
-        self.stale |= found.iter().zip(&noted).any(|(found, noted)| found.as_ref() != Some(noted));
-        // The oldest may have been retired without a note; others were taken by somebody else.
+        let found: Vec<_> = listed.iter().map(|entry| manifest::find(entry, &self.home)).collect();
+        self.is_unsaved |= found.iter().zip(&listed).any(|(found, listed)| found.as_ref() != Some(listed));
+        // The oldest segments may have been retired before the manifest was saved; another program
+        // removed the others.
         let missing =
             found.iter().skip_while(|found| found.is_none()).filter(|found| found.is_none()).count();
         if missing > 0 {
-            tell_missing(missing);
+            warn_missing(missing);
         }
         Some(found.into_iter().flatten().collect())
     }
 
-    /// Segments that no catalogue knows, by their names: older lines of this log.
+    /// Returns the segments that no manifest lists, by their names: older lines of this log.
     fn adopt(&mut self, files: &Files) -> Vec<Segment> {
         let mut items = Vec::new();
         for (name, coding) in files.values().flatten() {
@@ -115,17 +118,17 @@ impl SegmentSet {
                 Ok(segment) => items.push(segment),
                 Err(error) => {
                     let path = name.path(&self.home, *coding);
-                    crate::event!(warn, FILE_CHANGED; "{} is no segment of the log: {error}", path.display());
+                    crate::event!(warn, FILE_CHANGED; "{} is not a segment of the log: {error}", path.display());
                 }
             }
         }
-        self.unplaced = !items.is_empty();
-        self.stale = self.unplaced;
+        self.lacks_positions = !items.is_empty();
+        self.is_unsaved = self.lacks_positions;
         items
     }
 
-    /// A compression that was interrupted leaves the same lines twice.
-    fn remove_doubles(&self, items: &[Segment], files: &Files) {
+    /// Removes the second file of a segment, which an interrupted compression leaves.
+    fn remove_duplicates(&self, items: &[Segment], files: &Files) {
         for segment in items {
             let same = files.get(&segment.seq()).into_iter().flatten();
             for (name, coding) in
@@ -136,65 +139,68 @@ impl SegmentSet {
         }
     }
 
+    /// Returns the path of the active file, without links.
     pub(crate) fn home(&self) -> &Path {
         &self.home
     }
 
+    /// Returns the list of segments.
     pub(crate) const fn list(&self) -> &Arc<SegmentList> {
         &self.list
     }
 
-    /// They were found without a catalogue: somebody has to [place](Self::place) them.
-    pub(crate) const fn is_unplaced(&self) -> bool {
-        self.unplaced
+    /// Returns whether the caller must [assign positions](Self::assign_positions): the segments
+    /// were found without a manifest.
+    pub(crate) const fn lacks_positions(&self) -> bool {
+        self.lacks_positions
     }
 
-    /// Gives them positions from `base` on, and returns where they end.
-    pub(crate) fn place(&mut self, epoch: u32, mut base: u64) -> u64 {
-        let place = |segment: &Arc<Segment>| {
-            let placed = Segment { epoch, base, ..Segment::clone(segment) };
+    /// Assigns positions from `base` on. Returns the end of the last segment.
+    pub(crate) fn assign_positions(&mut self, epoch: u32, mut base: u64) -> u64 {
+        let assign = |segment: &Arc<Segment>| {
+            let segment = Segment { epoch, base, ..Segment::clone(segment) };
             base += segment.len;
-            Arc::new(placed)
+            Arc::new(segment)
         };
-        self.list = Arc::new(SegmentList::new(self.list.items().iter().map(place).collect()));
-        self.unplaced = false;
+        self.list = Arc::new(SegmentList::new(self.list.items().iter().map(assign).collect()));
+        self.lacks_positions = false;
         base
     }
 
-    /// The name of a segment that is made now.
-    pub(crate) fn next_name(&mut self) -> Name {
-        let name = Name::new(Timestamp::now(), self.next);
-        self.next += 1;
+    /// Returns the name of the next segment.
+    pub(crate) fn next_name(&mut self) -> SegmentName {
+        let name = SegmentName::new(Timestamp::now(), self.next_seq);
+        self.next_seq += 1;
         name
     }
 
-    /// Takes a new segment in; whoever publishes the active file's new state publishes it as well.
+    /// Adds a segment. The caller publishes the list together with the new active file.
     pub(crate) fn push(&mut self, segment: Segment) -> &Arc<SegmentList> {
         let new = std::iter::once(Arc::new(segment));
         let items = self.list.items().iter().cloned().chain(new).collect();
         self.list = Arc::new(SegmentList::new(items));
-        self.stale = true;
+        self.is_unsaved = true;
         &self.list
     }
 
-    /// Replaces a segment by another form of it.
+    /// Replaces a segment by the same segment in another coding.
     pub(crate) fn replace(&mut self, new: Segment) {
         let mut items = self.list.items().to_vec();
         if let Some(place) = items.iter_mut().find(|segment| segment.seq() == new.seq()) {
             *place = Arc::new(new);
-            self.stale = true;
+            self.is_unsaved = true;
             self.publish(items);
         }
     }
 
-    /// Removes the oldest segments, for ever: first from what readers see, then their files.
+    /// Removes the `count` oldest segments: first from what readers see, then their files.
     pub(crate) fn retire(&mut self, count: usize) -> io::Result<()> {
         let items = self.list.items().to_vec();
         let (old, kept) = items.split_at(count.min(items.len()));
         if old.is_empty() {
             return Ok(());
         }
-        self.stale = true;
+        self.is_unsaved = true;
         self.publish(kept.to_vec());
         for (removed, segment) in old.iter().enumerate() {
             fault::point("retire.hidden");
@@ -204,18 +210,19 @@ impl SegmentSet {
             }
             fault::point("retire.removed");
         }
-        // A catalogue that knows no more of a file than that it was there must not last longer than the file.
+        // The folder is synced first, so that a saved manifest without the segments does not
+        // precede the removal of their files.
         sync_folder(&self.home)?;
-        self.settle()
+        self.save()
     }
 
-    /// Removes all of them. On an error the newer ones may be left.
+    /// Removes all segments. On an error the newer ones may be left.
     pub(crate) fn remove_all(&mut self) -> io::Result<()> {
         let items = self.list.items().to_vec();
         if items.is_empty() {
             return Ok(());
         }
-        self.stale = true;
+        self.is_unsaved = true;
         for (removed, segment) in items.iter().enumerate() {
             if let Err(error) = self.unlink(segment) {
                 self.publish(items[removed..].to_vec());
@@ -235,44 +242,46 @@ impl SegmentSet {
         }
     }
 
-    /// Brings the catalogue up to date.
-    pub(crate) fn settle(&mut self) -> io::Result<()> {
-        if self.stale {
-            self.manifest.write(&self.home, self.next, self.list.items())?;
-            self.stale = false;
+    /// Saves the manifest if it is outdated.
+    pub(crate) fn save(&mut self) -> io::Result<()> {
+        if self.is_unsaved {
+            self.manifest.write(&self.home, self.next_seq, self.list.items())?;
+            self.is_unsaved = false;
         }
         Ok(())
     }
 
-    pub(crate) const fn is_settled(&self) -> bool {
-        !self.stale
+    /// Returns whether the manifest is up to date.
+    pub(crate) const fn is_saved(&self) -> bool {
+        !self.is_unsaved
     }
 
-    /// Looks whether somebody else removed or altered segments, and lets those go. Looks at the folder only, unless
-    /// that was changed or a reader was astonished.
-    pub(crate) fn look(&mut self) {
+    /// Drops the segments that another program removed or altered. Checks the files only when the
+    /// folder changed, or when a reader found a file altered.
+    pub(crate) fn check_files(&mut self) {
         let suspicion = self.view.segment_cache().take_suspicion();
         let folder = self.home.parent().unwrap_or_else(|| Path::new("/"));
         let changed = fs::metadata(folder).ok().map(|meta| mtime_of(&meta));
-        if changed.is_some() && changed == self.looked && !suspicion {
+        if changed.is_some() && changed == self.checked_mtime && !suspicion {
             return;
         }
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let settled = |at: &i64| (now.as_nanos() as i64).saturating_sub(*at) > SETTLED.as_nanos() as i64;
-        self.looked = changed.filter(settled);
+        let is_settled =
+            |at: &i64| (now.as_nanos() as i64).saturating_sub(*at) > MTIME_SETTLE_TIME.as_nanos() as i64;
+        self.checked_mtime = changed.filter(is_settled);
         let items = self.list.items();
         let (kept, gone): (Vec<_>, Vec<_>) = items.iter().cloned().partition(|segment| segment.is_there());
         if gone.is_empty() {
             return;
         }
-        tell_missing(gone.len());
+        warn_missing(gone.len());
         for segment in gone {
             self.view.segment_cache().forget(&segment.path);
         }
-        self.stale = true;
+        self.is_unsaved = true;
         self.publish(kept);
-        if let Err(error) = self.settle() {
-            log::warn!("can't note which segments are left: {error}");
+        if let Err(error) = self.save() {
+            log::warn!("can't save which segments are left: {error}");
         }
     }
 
@@ -282,17 +291,17 @@ impl SegmentSet {
     }
 }
 
-fn tell_missing(count: usize) {
+fn warn_missing(count: usize) {
     crate::event!(
         warn, FILE_CHANGED;
-        "{count} rotated segments were removed or altered by another program: they are no longer part of the log"
+        "another program removed or altered {count} rotated segments: they are no longer part of the log"
     );
 }
 
-/// Files with names of segments, by their numbers.
-type Files = BTreeMap<u64, Vec<(Name, Coding)>>;
+/// The files with names of segments, by their numbers.
+type Files = BTreeMap<u64, Vec<(SegmentName, Coding)>>;
 
-/// Lists the segments beside the active file, and removes what is not finished.
+/// Lists the segments beside the active file, and removes unfinished files.
 fn sibling_files(home: &Path) -> Files {
     let mut files = Files::new();
     let (Some(folder), Some(active)) = (home.parent(), home.file_name()) else { return files };

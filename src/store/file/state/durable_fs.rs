@@ -1,4 +1,4 @@
-//! Files and folders, changed so that the change outlives a crash of the machine.
+//! Changes to files and folders that survive a crash of the machine.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
@@ -8,12 +8,16 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, RenameFlags, renameat2};
 
-/// Opens the file for appending, or creates it; new directory entries are synced.
+/// Opens the file for appending, or creates it with its folders, and syncs new directory entries.
 ///
-/// Two writers of one file would cut off each other's lines, so the file is locked (flock(2)) until it is closed.
+/// The file is locked (flock(2)) until it is closed, because two writers would cut off each other's
+/// lines.
+///
+/// # Errors
+/// Also when the path is not a regular file, or another process holds the lock.
 pub(crate) fn open_or_create(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
-    // A FIFO without a reader would block the open for ever.
+    // Without O_NONBLOCK, opening a FIFO without a reader would block.
     options.read(true).append(true).mode(0o640).custom_flags(OFlag::O_NONBLOCK.bits());
     let file = match options.open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -38,7 +42,7 @@ pub(crate) fn lock(file: &File) -> io::Result<()> {
             let message = "another process writes this file; give each log a file of its own";
             Err(io::Error::new(io::ErrorKind::ResourceBusy, message))
         }
-        // A file system without locks is no reason not to log.
+        // The service also runs on a file system without locks.
         Ok(()) | Err(TryLockError::Error(_)) => Ok(()),
     }
 }
@@ -55,12 +59,12 @@ fn create_folders(path: &Path) -> io::Result<()> {
     }
 }
 
-/// An error that says which file it is about.
+/// Adds the path to the message of an error.
 pub(crate) fn at_path(error: &io::Error, path: &Path) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
-/// Makes a new directory entry durable.
+/// Syncs the folder of `path`, which makes a new directory entry durable.
 pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => File::open(folder)?.sync_all(),
@@ -68,17 +72,17 @@ pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Renames, and never replaces a file.
+/// Renames a file. Fails if `to` exists.
 pub(crate) fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     match renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE) {
-        // Not every file system can promise it; here nobody else makes such names.
+        // Some file systems lack RENAME_NOREPLACE; no other program creates these names.
         Err(Errno::EINVAL | Errno::ENOSYS) if fs::symlink_metadata(to).is_err() => fs::rename(from, to),
         Err(Errno::EINVAL | Errno::ENOSYS) => Err(io::ErrorKind::AlreadyExists.into()),
         other => Ok(other?),
     }
 }
 
-/// No space, no quota left.
+/// Returns whether the disk, or a quota, has no space left.
 pub(crate) fn is_out_of_space(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

@@ -1,4 +1,5 @@
-//! How a file begins: what tells it from another one in the same place.
+//! Fingerprints of the first bytes of a file, which distinguish it from another file with the same
+//! inode.
 
 use std::fs::File;
 use std::io;
@@ -7,10 +8,11 @@ use std::os::unix::fs::FileExt;
 use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
-/// How much of a file's beginning its fingerprint covers: the time and sequence number of its first line are in it.
-const HEAD: u64 = 256;
+/// Maximum number of bytes that a fingerprint covers. They hold the time and sequence number of the
+/// first line.
+const HEAD_BYTES: u64 = 256;
 
-/// What tells a file from another one in the same place, under the same inode number: its beginning.
+/// The length and hash of the first bytes of a file.
 #[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Fingerprint {
     len: u64,
@@ -18,38 +20,38 @@ pub(crate) struct Fingerprint {
 }
 
 impl Fingerprint {
-    /// Of a file of `len` bytes.
+    /// Reads the fingerprint of a file of `len` bytes.
     pub(crate) fn of(file: &File, len: u64) -> io::Result<Self> {
-        let mut head = vec![0; len.min(HEAD) as usize];
+        let mut head = vec![0; len.min(HEAD_BYTES) as usize];
         file.read_exact_at(&mut head, 0)?;
         Ok(Self::of_bytes(&head))
     }
 
-    /// Of a file, or of what is in it, that begins with these bytes and ends with them or is longer than all that
-    /// matters.
+    /// Returns the fingerprint of a file that begins with `bytes`: the whole file, or at least the
+    /// bytes that a fingerprint covers.
     pub(crate) fn of_bytes(bytes: &[u8]) -> Self {
-        let head = &bytes[..bytes.len().min(HEAD as usize)];
+        let head = &bytes[..bytes.len().min(HEAD_BYTES as usize)];
         Self { len: head.len() as u64, hash: HEXLOWER.encode(&Sha256::digest(head)[..16]) }
     }
 
-    /// Whether something begins as the file of this fingerprint did.
+    /// Returns whether `bytes` begin as the file of this fingerprint did.
     pub(crate) fn is_of(&self, bytes: &[u8]) -> bool {
         bytes.get(..self.len as usize).is_some_and(|head| Self::of_bytes(head) == *self)
     }
 
-    /// The one that takes most room when it is written down.
+    /// Returns the fingerprint with the longest text.
     #[cfg(test)]
     pub(crate) fn largest() -> Self {
-        Self::of_bytes(&[0; HEAD as usize])
+        Self::of_bytes(&[0; HEAD_BYTES as usize])
     }
 
-    /// No byte was seen of the file yet: nothing can be told by it.
+    /// Returns whether the file was empty: then the fingerprint identifies nothing.
     pub(crate) const fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Whether a file of `len` bytes begins as the file of this fingerprint did. An empty file is continued by an
-    /// empty file only.
+    /// Returns whether a file of `len` bytes begins as the file of this fingerprint did. Only an
+    /// empty file continues an empty file.
     pub(crate) fn continues_in(&self, file: &File, len: u64) -> bool {
         if self.is_empty() {
             return len == 0;

@@ -1,4 +1,4 @@
-//! Finishes at a start what a crash interrupted: a rotation, a clear.
+//! Finishes a rotation or a clear that a crash interrupted, at the next start.
 
 use std::fs::{self, File};
 use std::io;
@@ -10,11 +10,11 @@ use super::state_file::{State, StateFile};
 use crate::store::file::segments::segment::Coding;
 use crate::store::file::segments::segment_set::SegmentSet;
 
-/// Before the active file is opened at a start: where a rotation was interrupted between its two renames, the second
-/// one.
+/// Does the second rename of a rotation that was interrupted between its two renames. Must run
+/// before the active file is opened.
 pub(crate) fn put_in_place(state: &State, path: &Path) {
     let Some(rotating) = &state.rotating else { return };
-    // Links lead to a file that is not there: its folder is.
+    // The path may be a link to the missing file; the folder of the link's target exists.
     let home = fs::read_link(path).map_or_else(
         |_| path.to_owned(),
         |target| match path.parent() {
@@ -23,9 +23,9 @@ pub(crate) fn put_in_place(state: &State, path: &Path) {
         },
     );
     let unfinished = rotating.segment.name.unfinished(&home, Coding::Plain);
-    let ours =
+    let is_fresh_file =
         fs::metadata(&unfinished).is_ok_and(|meta| (meta.dev(), meta.ino()) == (rotating.dev, rotating.ino));
-    if ours
+    if is_fresh_file
         && let Err(error) = rename_new(&unfinished, &home)
         && error.kind() != io::ErrorKind::AlreadyExists
     {
@@ -33,7 +33,7 @@ pub(crate) fn put_in_place(state: &State, path: &Path) {
     }
 }
 
-/// Brings the state up to what was done of a rotation that was interrupted; `file` is the active one.
+/// Updates the state to the steps that an interrupted rotation did; `file` is the active file.
 pub(crate) fn finish_rotation(state: &mut StateFile, file: &File, home: &Path) -> io::Result<()> {
     let Some(rotating) = state.get().rotating.clone() else { return Ok(()) };
     let meta = file.metadata()?;
@@ -49,20 +49,20 @@ pub(crate) fn finish_rotation(state: &mut StateFile, file: &File, home: &Path) -
     Ok(())
 }
 
-/// Finishes a clear that was interrupted. A file that is longer than what was to be cleared holds lines that came
-/// later: those stay, with everything before them.
+/// Finishes an interrupted clear. A file that is longer than the clear holds later lines: then all
+/// lines stay.
 pub(crate) fn finish_clear(state: &mut StateFile, file: &File, segments: &mut SegmentSet) -> io::Result<()> {
     let known = state.get();
     let Some(to) = known.clearing_to else { return Ok(()) };
     let meta = file.metadata()?;
-    let same = (known.dev, known.ino) == (meta.dev(), meta.ino());
-    if same && meta.size() > to.saturating_sub(known.base) {
+    let is_same_file = (known.dev, known.ino) == (meta.dev(), meta.ino());
+    if is_same_file && meta.size() > to.saturating_sub(known.base) {
         return state.update(true, |state| state.clearing_to = None);
     }
     segments.remove_all()?;
-    if same {
+    if is_same_file {
         file.set_len(0)?;
         file.sync_all()?;
     }
-    state.update(true, |state| state.cleared(to))
+    state.update(true, |state| state.finish_clear(to))
 }

@@ -1,4 +1,4 @@
-//! What a log remembers across restarts, and how its files are made whole after a crash.
+//! The saved state of a log, and the repair of its files after a crash.
 
 pub(crate) mod durable_fs;
 pub(crate) mod fingerprint;

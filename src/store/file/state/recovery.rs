@@ -1,5 +1,5 @@
-//! Making a file whole: what stands after the last line end was never acknowledged. It is kept aside in
-//! `FILE.torn`, never silently dropped, and then cut off.
+//! Repairs the active file: bytes after the last line end were never acknowledged. They are kept in
+//! `FILE.torn`, then cut off.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -9,11 +9,12 @@ use std::path::{Path, PathBuf};
 
 use super::durable_fs::{is_out_of_space, sync_folder};
 
-const BLOCK: u64 = 64 * 1024;
+/// Bytes of one read.
+const BLOCK_BYTES: u64 = 64 * 1024;
 
-/// Cuts a torn last line off and returns how many bytes were kept aside.
+/// Cuts a torn last line off. Returns the number of bytes kept aside.
 ///
-/// Safe to interrupt anywhere: the bytes are on disk in `FILE.torn` before the file is cut.
+/// A crash at any point is safe: the bytes are on disk in `FILE.torn` before the file is cut.
 pub(crate) fn cut_torn_tail(file: &File, path: &Path) -> io::Result<u64> {
     let len = file.metadata()?.len();
     let whole = end_of_last_line(file, len)?;
@@ -37,7 +38,7 @@ fn keep_aside(file: &File, path: &Path, torn: Range<u64>) -> io::Result<()> {
     let outcome =
         copy(file, &aside, torn).and_then(|()| aside.sync_all()).and_then(|()| sync_folder(&aside_path));
     if outcome.is_err() {
-        // A part of a copy is in nobody's way but the next one's.
+        // The next copy must not follow a part of this one.
         aside.set_len(before)?;
     }
     outcome
@@ -45,9 +46,9 @@ fn keep_aside(file: &File, path: &Path, torn: Range<u64>) -> io::Result<()> {
 
 fn copy(file: &File, mut aside: &File, torn: Range<u64>) -> io::Result<()> {
     let mut at = torn.start;
-    let mut block = vec![0; BLOCK as usize];
+    let mut block = vec![0; BLOCK_BYTES as usize];
     while at < torn.end {
-        let want = BLOCK.min(torn.end - at) as usize;
+        let want = BLOCK_BYTES.min(torn.end - at) as usize;
         let got = file.read_at(&mut block[..want], at)?;
         if got == 0 {
             break;
@@ -58,15 +59,16 @@ fn copy(file: &File, mut aside: &File, torn: Range<u64>) -> io::Result<()> {
     aside.write_all(b"\n")
 }
 
-/// On a full disk the cut itself makes the room to keep what was cut: block by block from the end, each to where it
-/// belongs. If not even that succeeds, the journal says how much is lost.
+/// Cuts first, because a full disk has no space for a copy: the cut of each block, from the end of
+/// the file, frees the space to keep it. If a block can't be kept all the same, the journal reports
+/// how many bytes are lost.
 fn cut_first(file: &File, path: &Path, torn: Range<u64>) -> io::Result<u64> {
     let aside = OpenOptions::new().write(true).create(true).truncate(false).mode(0o640).open(torn_path(path));
     let kept_before = aside.as_ref().ok().and_then(|aside| Some(aside.metadata().ok()?.len()));
     let mut lost = 0;
     let mut end = torn.end;
     while end > torn.start {
-        let start = torn.start.max(end.saturating_sub(BLOCK));
+        let start = torn.start.max(end.saturating_sub(BLOCK_BYTES));
         let mut block = vec![0; (end - start) as usize];
         file.read_exact_at(&mut block, start)?;
         if end == torn.end {
@@ -96,19 +98,19 @@ fn cut_first(file: &File, path: &Path, torn: Range<u64>) -> io::Result<u64> {
     Ok(torn.end - torn.start - lost)
 }
 
-/// Where torn bytes of a log are kept.
+/// Returns the path of the file that keeps torn bytes.
 pub(crate) fn torn_path(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".torn");
     PathBuf::from(name)
 }
 
-/// Where the last whole line ends among the first `len` bytes.
+/// Returns the end of the last whole line in the first `len` bytes.
 pub(crate) fn end_of_last_line(file: &File, len: u64) -> io::Result<u64> {
-    let mut block = vec![0; BLOCK as usize];
+    let mut block = vec![0; BLOCK_BYTES as usize];
     let mut end = len;
     while end > 0 {
-        let start = end.saturating_sub(BLOCK);
+        let start = end.saturating_sub(BLOCK_BYTES);
         let part = &mut block[..(end - start) as usize];
         file.read_exact_at(part, start)?;
         if let Some(at) = memchr::memrchr(b'\n', part) {
@@ -134,8 +136,8 @@ mod tests {
     }
 
     #[test]
-    fn torn_tails_longer_than_a_block() {
-        for torn in [1, BLOCK as usize - 1, BLOCK as usize, 3 * BLOCK as usize + 7] {
+    fn torn_tail_may_be_longer_than_a_block() {
+        for torn in [1, BLOCK_BYTES as usize - 1, BLOCK_BYTES as usize, 3 * BLOCK_BYTES as usize + 7] {
             let mut content = b"one\ntwo\n".to_vec();
             content.extend(std::iter::repeat_n(b'x', torn));
             let (whole, aside) = recover(&content);

@@ -1,6 +1,7 @@
-//! What must be known of a log beyond its lines: its identity, where its positions start, and how many lines were
-//! counted up to where. Kept in one small file of two slots that are overwritten in turn, so that a torn write leaves
-//! the other slot, and so that a new state needs no free space: a log on a full disk can still be cleared.
+//! The state of a log beyond its lines: its identity, the position of the first byte, and how many
+//! lines were counted. One small file has two slots, which are overwritten in turn: a torn write
+//! leaves the other slot, and a write needs no free space, so that a log on a full disk can be
+//! cleared.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -15,50 +16,52 @@ use super::durable_fs::{is_out_of_space, sync_folder};
 use super::fingerprint::Fingerprint;
 use crate::store::file::segments::segment::Segment;
 
+/// Bytes of a slot.
 const SLOT_LEN: usize = 1024;
+/// Hex digits of the checksum at the start of a slot.
 const CHECK_LEN: usize = 16;
 
 /// The state of a log, see [`StateFile`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct State {
-    /// counts the writes of this file; the higher slot is the valid one
+    /// Number of writes of this file; the slot with the higher number is valid.
     revision: u64,
-    /// secret identity of the log, 32 hex digits
+    /// Secret identity of the log, 32 hex digits.
     pub(crate) identity: String,
-    /// incarnation of the file
+    /// The epoch of the active file.
     pub(crate) epoch: u32,
-    /// position of the file's first byte
+    /// Position of the active file's first byte.
     pub(crate) base: u64,
-    /// device and inode of the file
+    /// Device of the active file.
     pub(crate) dev: u64,
-    /// see `dev`
+    /// Inode of the active file.
     pub(crate) ino: u64,
-    /// how much of the file is covered by `count`
+    /// Bytes of the active file whose lines `count` holds.
     pub(crate) len: u64,
-    /// lines in the first `len` bytes; `None` = not counted yet
+    /// Lines in the first `len` bytes. `None`: not counted yet.
     pub(crate) count: Option<u64>,
-    /// how the file begins
+    /// Fingerprint of the active file.
     pub(crate) head: Fingerprint,
-    /// a clear up to this position was begun
+    /// The end of a clear that began.
     pub(crate) clearing_to: Option<u64>,
-    /// a rotation was begun, and the catalogue does not know its segment yet
+    /// A rotation that began, until the manifest lists its segment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) rotating: Option<Rotating>,
 }
 
-/// A rotation that was begun.
+/// A rotation that began.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Rotating {
-    /// what the active file becomes
+    /// The segment that the active file becomes.
     pub(crate) segment: Segment,
-    /// device and inode of the file that takes its place
+    /// Device of the next active file.
     pub(crate) dev: u64,
-    /// see `dev`
+    /// Inode of the next active file.
     pub(crate) ino: u64,
 }
 
 impl State {
-    /// The state of a log that was never seen before.
+    /// Returns the state of a new log.
     pub(crate) fn fresh() -> io::Result<Self> {
         let mut identity = [0; 16];
         getrandom::fill(&mut identity).map_err(|error| io::Error::other(error.to_string()))?;
@@ -77,19 +80,20 @@ impl State {
         })
     }
 
-    /// The active file is another one, and begins where a segment ends.
+    /// Records a new, empty active file, whose first byte has the position `base`.
     pub(crate) fn begin_file(&mut self, base: u64, dev: u64, ino: u64) {
         (self.base, self.dev, self.ino) = (base, dev, ino);
         (self.len, self.count, self.head) = (0, Some(0), Fingerprint::default());
     }
 
-    /// Every line before a position is gone.
-    pub(crate) fn cleared(&mut self, to: u64) {
+    /// Records that all lines before position `to` are removed.
+    pub(crate) fn finish_clear(&mut self, to: u64) {
         (self.base, self.len, self.count) = (to, 0, Some(0));
         self.head = Fingerprint::default();
         (self.clearing_to, self.rotating) = (None, None);
     }
 
+    /// Returns the identity; `None` if it is not 32 hex digits.
     pub(crate) fn identity_bytes(&self) -> Option<[u8; 16]> {
         HEXLOWER.decode(self.identity.as_bytes()).ok()?.try_into().ok()
     }
@@ -98,16 +102,16 @@ impl State {
 /// The file that holds a [`State`].
 #[derive(Debug)]
 pub(crate) struct StateFile {
-    /// `None`: there was no room for it; the state lives in memory only
+    /// `None`: the disk was full. The state is in memory only.
     file: Option<File>,
     state: State,
-    /// the state in memory could not be written
-    unsettled: bool,
+    /// The state in memory is not written yet.
+    is_unwritten: bool,
 }
 
 impl StateFile {
-    /// Opens or creates the file. A file without a valid slot is as good as none: the log itself is the truth, only
-    /// old cursors are lost. A full disk does not stop the start: the state then lives in memory.
+    /// Opens or creates the file. Without a valid slot the log starts with a new state: its lines
+    /// stay, older cursors are lost. On a full disk the state is in memory only.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let opened =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
@@ -119,14 +123,14 @@ impl StateFile {
             .iter()
             .flat_map(|file| (0..2).filter_map(|slot| read_slot(file, slot)))
             .max_by_key(|state| state.revision);
-        let known = newest.is_some();
+        let has_slot = newest.is_some();
         let state = newest.map_or_else(State::fresh, Ok)?;
-        let mut this = Self { file, state, unsettled: false };
-        if !known {
-            // Both slots, so that later writes never need space.
+        let mut this = Self { file, state, is_unwritten: false };
+        if !has_slot {
+            // Both slots are written, so that later writes need no free space.
             match this.write().and_then(|()| this.write()).and_then(|()| sync_folder(path)) {
                 Err(error) if is_out_of_space(&error) => {
-                    log::warn!("no room for {}: cursors will not outlive this process", path.display());
+                    log::warn!("no room for {}: cursors are lost when this process ends", path.display());
                     this.file = None;
                 }
                 other => other?,
@@ -135,43 +139,48 @@ impl StateFile {
         Ok(this)
     }
 
-    /// From now on writing fails, as on a broken disk; or works again.
+    /// Makes writes fail, as on a broken disk, or succeed again.
     #[cfg(test)]
     pub(crate) fn break_down(&mut self, path: &Path, broken: bool) {
         self.file = OpenOptions::new().read(true).write(!broken).open(path).ok();
     }
 
+    /// Returns the state.
     pub(crate) const fn get(&self) -> &State {
         &self.state
     }
 
-    /// Changes the state and writes it; synced when `durable`. When writing fails the change stays in memory, and
-    /// [`Self::settle`] must succeed before anything relies on it.
+    /// Changes the state and writes it; syncs it when `durable`.
+    ///
+    /// # Errors
+    /// When the write fails. The change stays in memory; [`Self::flush`] must succeed before the
+    /// caller relies on it.
     pub(crate) fn update(&mut self, durable: bool, change: impl FnOnce(&mut State)) -> io::Result<()> {
         change(&mut self.state);
-        self.unsettled = true;
+        self.is_unwritten = true;
         self.write()?;
         match &self.file {
             Some(file) if durable => file.sync_data()?,
             _ => {}
         }
-        self.unsettled = false;
+        self.is_unwritten = false;
         Ok(())
     }
 
-    /// Changes the state in memory only, to be written by [`Self::settle`].
+    /// Changes the state in memory; [`Self::flush`] writes it.
     pub(crate) fn revise(&mut self, change: impl FnOnce(&mut State)) {
         change(&mut self.state);
-        self.unsettled = true;
+        self.is_unwritten = true;
     }
 
-    pub(crate) const fn is_settled(&self) -> bool {
-        !self.unsettled
+    /// Returns whether the state is written.
+    pub(crate) const fn is_flushed(&self) -> bool {
+        !self.is_unwritten
     }
 
-    /// Writes what could not be written before.
-    pub(crate) fn settle(&mut self) -> io::Result<()> {
-        if self.unsettled { self.update(true, |_| ()) } else { Ok(()) }
+    /// Writes and syncs a change that is not written yet.
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        if self.is_unwritten { self.update(true, |_| ()) } else { Ok(()) }
     }
 
     fn write(&mut self) -> io::Result<()> {
@@ -207,10 +216,10 @@ fn read_slot(file: &File, slot: u64) -> Option<State> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::file::segments::segment::{Coding, Name};
+    use crate::store::file::segments::segment::{Coding, SegmentName};
 
     #[test]
-    fn a_torn_slot_leaves_the_other() {
+    fn torn_slot_leaves_the_other() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log.state");
         let mut file = StateFile::open(&path).unwrap();
@@ -223,11 +232,11 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_has_room_for_the_largest_numbers() {
+    fn slot_has_room_for_the_largest_numbers() {
         let dir = tempfile::tempdir().unwrap();
         let head = Fingerprint::largest();
         let segment = Segment {
-            name: Name::new(jiff::Timestamp::MAX, u64::MAX),
+            name: SegmentName::new(jiff::Timestamp::MAX, u64::MAX),
             coding: Coding::Plain,
             epoch: u32::MAX,
             base: u64::MAX,
@@ -254,11 +263,11 @@ mod tests {
     }
 
     #[test]
-    fn garbage_is_as_good_as_none() {
+    fn file_without_a_valid_slot_gets_a_new_state() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log.state");
         std::fs::write(&path, vec![0xff; 5000]).unwrap();
         let first = StateFile::open(&path).unwrap().get().clone();
-        assert_eq!(StateFile::open(&path).unwrap().get(), &first, "the identity is kept from then on");
+        assert_eq!(StateFile::open(&path).unwrap().get(), &first, "the new identity is kept");
     }
 }

@@ -1,4 +1,5 @@
-//! Appends: each record once, in order, with a time that only grows, counted; settings change between them.
+//! Appends: each record is stored once, in order, with growing times, and counted; settings change
+//! between appends.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::*;
 
 #[tokio::test]
-async fn many_senders_one_file() {
+async fn many_senders_share_one_file() {
     for durability in [Durability::Disk, Durability::Os] {
         let bench = Bench::new(durability);
         let store = bench.open();
@@ -35,9 +36,9 @@ async fn many_senders_one_file() {
     }
 }
 
-/// BackgroundThread threads that append without rest: what shares a thread with the committer goes on nevertheless.
+/// Other threads append constantly; tasks on the committer's thread make progress all the same.
 #[tokio::test]
-async fn records_of_another_thread_leave_this_one_time() {
+async fn constant_appends_do_not_starve_other_tasks() {
     let bench = Bench::new(Durability::Os);
     let store = bench.open();
     let enough = Arc::new(AtomicBool::new(false));
@@ -45,7 +46,7 @@ async fn records_of_another_thread_leave_this_one_time() {
         let (store, enough) = (store.clone(), Arc::clone(&enough));
         move || {
             while !enough.load(Ordering::Relaxed) {
-                // Short, so that a batch stays below what is written on another thread.
+                // Short, so that batches are written on the runtime's thread.
                 let entry = Entry { level: Level::Info, message: "m" };
                 if store.try_append(&SOURCE, &[entry]).is_err() {
                     std::thread::yield_now();
@@ -61,13 +62,13 @@ async fn records_of_another_thread_leave_this_one_time() {
     enough.store(true, Ordering::Relaxed);
     sender.join().unwrap();
     let others = store.stored() - saved;
-    // About ten, where each has its turn; thousands, where the committer goes on as long as there is something.
+    // About ten when each task has its turn; thousands when the committer never yields.
     assert!(0 < others && others < 300 * saved, "{others} records of the other thread, {saved} of this one");
     store.close().await.unwrap();
 }
 
 #[tokio::test]
-async fn a_full_queue_holds_senders_back_and_loses_nothing() {
+async fn full_queue_delays_senders_and_loses_nothing() {
     let bench = Bench::new(Durability::Disk);
     let state = bench.dir.path().join("a.state");
     let (store, committer) = FileStore::open(&bench.settings, &state, 100).unwrap();
@@ -82,7 +83,7 @@ async fn a_full_queue_holds_senders_back_and_loses_nothing() {
 }
 
 #[tokio::test]
-async fn settings_change_between_records() {
+async fn new_settings_apply_between_records() {
     let mut bench = Bench::new(Durability::Disk);
     let store = bench.open();
     save(&store, "one").await;
@@ -101,7 +102,7 @@ async fn settings_change_between_records() {
 }
 
 #[tokio::test]
-async fn a_closed_store_says_so() {
+async fn closed_store_refuses_appends() {
     let bench = Bench::new(Durability::Os);
     let store = bench.open();
     save(&store, "one").await;
@@ -112,7 +113,7 @@ async fn a_closed_store_says_so() {
 }
 
 #[tokio::test]
-async fn times_never_go_backwards_after_a_restart() {
+async fn times_never_decrease_after_a_restart() {
     let bench = Bench::new(Durability::Os);
     let future = "[INFO](2099-01-01 00:00:00.000000+00:00)<192.0.2.1|k|save-log|1|1>from a wrong clock\n";
     fs::create_dir_all(bench.path().parent().unwrap()).unwrap();
@@ -126,7 +127,7 @@ async fn times_never_go_backwards_after_a_restart() {
 }
 
 #[tokio::test]
-async fn the_last_line_of_ours_sets_the_clock() {
+async fn last_own_line_sets_the_clock() {
     let bench = Bench::new(Durability::Os);
     let future =
         "[INFO](2099-01-01 00:00:00.000000+00:00)<192.0.2.1|k|save-log|1|1>wrong clock\nforeign line\n";
@@ -138,7 +139,7 @@ async fn the_last_line_of_ours_sets_the_clock() {
 }
 
 #[tokio::test]
-async fn statistics_count_what_is_stored_and_wait_for_no_disk() {
+async fn statistics_count_stored_records_and_do_not_wait_for_the_disk() {
     let bench = Bench::new(Durability::Disk);
     let (store, committer) =
         FileStore::open(&bench.settings, &bench.dir.path().join("a.state"), 1024).unwrap();
@@ -149,10 +150,14 @@ async fn statistics_count_what_is_stored_and_wait_for_no_disk() {
     assert!(waiting.queue > 0 && waiting.disk_free.is_some(), "{waiting:?}");
     tokio::spawn(committer);
     ticket.await.unwrap();
-    let hanging = store.shared.surveyor.acquire().await.unwrap();
+    let hanging = store.shared.free_space_permit.acquire().await.unwrap();
     let begun = Instant::now();
     let found = store.statistics().await;
-    assert!(found.disk_free.is_none() && begun.elapsed() < 4 * LOOK, "{found:?} after {:?}", begun.elapsed());
+    assert!(
+        found.disk_free.is_none() && begun.elapsed() < 4 * DISK_TIMEOUT,
+        "{found:?} after {:?}",
+        begun.elapsed()
+    );
     assert_eq!((found.records, found.queue, found.syncs.count()), ([1, 0, 0, 2, 0], 0, 1));
     assert_eq!((found.bytes, found.size), (waiting.queue, waiting.queue));
     drop(hanging);

@@ -1,9 +1,9 @@
-//! A clear takes what came before it, and nothing else, also when it is interrupted or fails.
+//! A clear removes the records before it and no others, also when it is interrupted or fails.
 
 use super::*;
 
 #[tokio::test]
-async fn clear_is_ordered_and_positions_go_on() {
+async fn clear_is_ordered_and_positions_grow() {
     let bench = Bench::new(Durability::Disk);
     let store = bench.open();
     let before = save(&store, "before").await;
@@ -19,7 +19,7 @@ async fn clear_is_ordered_and_positions_go_on() {
 }
 
 #[tokio::test]
-async fn what_comes_after_a_clear_is_kept_though_the_disk_goes_on_by_itself() {
+async fn record_after_a_clear_is_kept_while_the_disk_thread_is_busy() {
     let bench = Bench::new(Durability::Disk);
     let store = bench.open();
     for round in 0..60 {
@@ -27,7 +27,7 @@ async fn what_comes_after_a_clear_is_kept_though_the_disk_goes_on_by_itself() {
             |message: &str| store.try_append(&SOURCE, &[Entry { level: Level::Info, message }]).unwrap();
         let before = append("before");
         let clear = store.clear();
-        // The committer takes both, and the disk is busy with the record when the next one comes.
+        // The committer takes both; the disk thread writes the record when the next one arrives.
         while store.shared.append_buffer.waiting() > 0 {
             tokio::task::yield_now().await;
         }
@@ -40,7 +40,7 @@ async fn what_comes_after_a_clear_is_kept_though_the_disk_goes_on_by_itself() {
 }
 
 #[tokio::test]
-async fn an_interrupted_clear_is_finished_by_the_next_start() {
+async fn next_start_finishes_an_interrupted_clear() {
     let bench = Bench::new(Durability::Disk);
     let store = bench.open();
     let end = save(&store, "gone").await;
@@ -54,7 +54,7 @@ async fn an_interrupted_clear_is_finished_by_the_next_start() {
 }
 
 #[tokio::test]
-async fn a_reader_never_takes_new_bytes_for_old_ones() {
+async fn reader_never_sees_bytes_of_another_state() {
     let bench = Bench::new(Durability::Os);
     let store = bench.open();
     let long = "x".repeat(4000);
@@ -73,7 +73,7 @@ async fn a_reader_never_takes_new_bytes_for_old_ones() {
 }
 
 #[test]
-fn a_clear_that_failed_takes_nothing_away_later() {
+fn failed_clear_removes_nothing_later() {
     let bench = Bench::new(Durability::Disk);
     let state_path = bench.dir.path().join("a.state");
     let line = |n: u32| format!("line {n}\n").into_bytes();
@@ -87,7 +87,7 @@ fn a_clear_that_failed_takes_nothing_away_later() {
     drop(file);
     let mut file = LogFile::open(&bench.path(), &state_path).unwrap();
     assert_eq!(fs::read_to_string(bench.path()).unwrap(), "line 1\nline 3\n");
-    // Written to the disk before it failed, and crashed before anything could be taken back.
+    // The failed write reached the disk, and the process crashed before it was undone.
     let end = file.view().lock().end().position;
     file.state().update(true, |state| state.clearing_to = Some(end)).unwrap();
     drop(file);

@@ -1,4 +1,5 @@
-//! The engine against real files: what is acknowledged is there once, in order, whole, whatever happens to the file.
+//! The engine with real files: every acknowledged record is in the log once, in order and whole,
+//! whatever happens to the file.
 
 mod append;
 mod clear;

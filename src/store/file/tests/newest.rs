@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn latest_lines_newest_first() {
+async fn latest_lines_are_returned_newest_first() {
     let bench = Bench::new(Durability::Os);
     let store = bench.open();
     assert_eq!(latest(&store, 3).await, Vec::<String>::new());
@@ -25,7 +25,7 @@ async fn latest_lines_newest_first() {
 }
 
 #[tokio::test]
-async fn of_a_huge_foreign_line_the_end_is_given() {
+async fn end_of_a_huge_foreign_line_is_returned() {
     let bench = Bench::new(Durability::Os);
     fs::create_dir_all(bench.path().parent().unwrap()).unwrap();
     let mut content = b"first\n".to_vec();

@@ -1,4 +1,5 @@
-//! What other programs, crashes and failed writes do to the file: nothing of ours is lost or mistaken for something else.
+//! Other programs, crashes and failed writes change the file: no record is lost or mistaken for
+//! another.
 
 use std::io::Write;
 use std::time::Duration;
@@ -28,7 +29,7 @@ async fn torn_tail_is_kept_aside_and_counts_survive() {
 }
 
 #[tokio::test]
-async fn a_file_moved_deleted_or_truncated_is_begun_anew() {
+async fn moved_deleted_or_truncated_file_is_replaced() {
     let bench = Bench::new(Durability::Disk);
     let store = bench.open();
     let first = save(&store, "one").await;
@@ -50,7 +51,7 @@ async fn a_file_moved_deleted_or_truncated_is_begun_anew() {
 }
 
 #[tokio::test]
-async fn foreign_half_lines_do_not_touch_ours() {
+async fn foreign_half_line_does_not_damage_records() {
     let bench = Bench::new(Durability::Disk);
     let store = bench.open();
     save(&store, "one").await;
@@ -62,7 +63,7 @@ async fn foreign_half_lines_do_not_touch_ours() {
 }
 
 #[tokio::test]
-async fn two_processes_never_write_one_file() {
+async fn second_process_cannot_open_the_file() {
     let bench = Bench::new(Durability::Disk);
     let store = bench.open();
     save(&store, "one").await;
@@ -76,7 +77,7 @@ async fn two_processes_never_write_one_file() {
 }
 
 #[tokio::test]
-async fn what_is_no_file_is_refused() {
+async fn path_that_is_not_a_file_is_refused() {
     let bench = Bench::new(Durability::Os);
     fs::create_dir_all(bench.path().parent().unwrap()).unwrap();
     nix::unistd::mkfifo(&bench.path(), nix::sys::stat::Mode::S_IRWXU).unwrap();
@@ -86,12 +87,12 @@ async fn what_is_no_file_is_refused() {
 }
 
 #[tokio::test]
-async fn a_cursor_never_names_a_record_of_another_file() {
+async fn cursor_never_names_a_record_of_another_file() {
     for durability in [Durability::Disk, Durability::Os] {
         let bench = Bench::new(durability);
         let store = bench.open();
         let before = save(&store, "one").await;
-        // As after a crash: nothing is noted down any more, and the lock is gone.
+        // As after a crash: the last state is not saved, and the lock is gone.
         drop(store);
         let state = bench.dir.path().join("a.state");
         let kept = fs::read(&state).unwrap();
@@ -114,7 +115,7 @@ async fn a_cursor_never_names_a_record_of_another_file() {
 }
 
 #[tokio::test]
-async fn foreign_lines_are_counted_and_cursors_go_on() {
+async fn foreign_lines_are_counted_and_cursors_stay_valid() {
     let bench = Bench::new(Durability::Disk);
     let store = bench.open();
     let before = save(&store, "one").await;
@@ -126,7 +127,7 @@ async fn foreign_lines_are_counted_and_cursors_go_on() {
 }
 
 #[tokio::test]
-async fn readers_see_what_was_truncated_or_moved() {
+async fn readers_notice_truncated_and_moved_files() {
     let bench = Bench::new(Durability::Disk);
     let store = bench.open();
     save(&store, "one").await;
@@ -138,7 +139,7 @@ async fn readers_see_what_was_truncated_or_moved() {
 }
 
 #[test]
-fn what_could_not_be_undone_is_never_made_up_for_with_zeros() {
+fn failed_write_of_a_truncated_file_is_not_filled_with_zeros() {
     let bench = Bench::new(Durability::Disk);
     let state_path = bench.dir.path().join("a.state");
     let mut file = LogFile::open(&bench.path(), &state_path).unwrap();
