@@ -326,7 +326,7 @@ impl Run {
         }
         for Kept { snapshot, content, complete } in &self.kept {
             match snapshot.read(0..snapshot.len()) {
-                Ok(read) => assert!(read == *content, "an snapshot gave other bytes than it was taken of"),
+                Ok(read) => assert!(read == *content, "a snapshot read other bytes than it was taken of"),
                 Err(error) => assert!(!complete, "{error}"),
             }
         }
