@@ -11,7 +11,7 @@ use crate::harness::{KEY, Line, ROOT, Setup, route};
 fn clears_race_with_saves(durability: &str) {
     let mut server = Setup::new().durability(durability).start();
     let (sent, (asked, answered)) = under_load(&mut server, 8, "load", |server| {
-        // of each clear: when it was asked for and when it was answered
+        // For each clear: the time of its request and of its answer.
         let clears = Mutex::new(Vec::new());
         let server = &*server;
         std::thread::scope(|scope| {
@@ -35,7 +35,7 @@ fn clears_race_with_saves(durability: &str) {
     for record in sent.iter().flatten() {
         assert_eq!(record.outcome, Outcome::Acknowledged, "{record:?}");
         let times = counts.get(&record.id).copied().unwrap_or_default();
-        assert!(times <= 1, "{} stands {times} times", record.id);
+        assert!(times <= 1, "{} is stored {times} times", record.id);
         if record.started > answered {
             after += 1;
             assert_eq!(times, 1, "{} was saved after the last clear and is gone", record.id);
@@ -45,7 +45,10 @@ fn clears_race_with_saves(durability: &str) {
             assert_eq!(times, 0, "{} was acknowledged before the last clear and is still there", record.id);
         }
     }
-    assert!(before > 20 && after > 5, "the race did not take place: {before} before, {after} after");
+    assert!(
+        before > 20 && after > 5,
+        "the clear did not run during the load: {before} before, {after} after"
+    );
     assert_eq!(server.root_get("details").json()["count"], counts.len());
 }
 
@@ -60,7 +63,7 @@ fn clears_race_with_saves_in_mode_os() {
 }
 
 #[test]
-fn what_one_connection_does_stays_in_order() {
+fn requests_of_one_connection_stay_in_order() {
     let server = Setup::new().start();
     let mut bytes = String::new();
     let mut ask = |target: String| bytes.push_str(&format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n"));
@@ -76,12 +79,12 @@ fn what_one_connection_does_stays_in_order() {
 }
 
 #[test]
-fn readers_never_see_half_a_line() {
+fn readers_see_whole_lines_only() {
     let mut server = Setup::new().start();
     let (_, ()) = under_load(&mut server, 6, "load", |server| {
         for round in 0..25 {
             let body = server.root_get("get-logs").text();
-            assert!(body.is_empty() || body.ends_with('\n'), "half a line was read");
+            assert!(body.is_empty() || body.ends_with('\n'), "a reader saw a part of a line");
             body.lines().for_each(|line| drop(Line::parse(line)));
             let latest = server.root_get("get-latest-logs").json();
             for line in latest.as_array().unwrap() {
@@ -95,7 +98,7 @@ fn readers_never_see_half_a_line() {
 }
 
 #[test]
-fn batches_stay_together_and_whole() {
+fn batch_is_stored_whole_and_in_one_piece() {
     let server = Setup::new().durability("disk").start();
     std::thread::scope(|scope| {
         for sender in 0..6 {
@@ -117,7 +120,7 @@ fn batches_stay_together_and_whole() {
     for batch in messages.chunks(50) {
         let label = batch[0].strip_suffix(":0").expect("a batch begins with its first entry");
         for (i, message) in batch.iter().enumerate() {
-            assert_eq!(*message, format!("{label}:{i}"), "a batch was torn apart");
+            assert_eq!(*message, format!("{label}:{i}"), "other records are within a batch");
         }
     }
 }

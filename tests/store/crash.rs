@@ -1,4 +1,5 @@
-//! The process is killed at random moments under load: what was acknowledged stands in the file, once and whole.
+//! The process is killed at random moments under load: every acknowledged record is in the file,
+//! once and whole.
 
 use serde_json::{Value, json};
 
@@ -18,30 +19,30 @@ fn kill_rounds(durability: &str) {
             server.kill9();
         });
         all.extend(sent);
-        // the start must succeed in the same directory, whatever the crash left
+        // The start must succeed in the same directory, whatever the crash left.
         server.start_again();
         assert_kept(&server.log_lines(), &all);
     }
-    assert!(acknowledged(&all) > ROUNDS * SENDERS, "too little was sent: {}", acknowledged(&all));
+    assert!(acknowledged(&all) > ROUNDS * SENDERS, "too few records were sent: {}", acknowledged(&all));
     server.assert_alive();
     let lines = server.log_lines();
     assert_kept(&lines, &all);
     let times: Vec<String> = lines.iter().map(|line| Line::parse(line).time).collect();
-    assert!(times.is_sorted(), "time goes backwards within the file");
+    assert!(times.is_sorted(), "times decrease within the file");
 }
 
 #[test]
-fn twenty_kills_with_durability_disk() {
+fn acknowledged_records_survive_kills_with_durability_disk() {
     kill_rounds("disk");
 }
 
 #[test]
-fn twenty_kills_with_durability_os() {
+fn acknowledged_records_survive_kills_with_durability_os() {
     kill_rounds("os");
 }
 
 #[test]
-fn an_acknowledged_batch_survives_a_kill_whole() {
+fn acknowledged_batch_survives_a_kill_whole() {
     let mut server = Setup::new().durability("disk").start();
     let address = server.address();
     let mut acknowledged_batches = Vec::new();
@@ -82,7 +83,7 @@ fn an_acknowledged_batch_survives_a_kill_whole() {
                 assert_eq!(counts.get(&format!("{label}:{i}")), Some(&1), "{label}:{i}");
             }
         }
-        assert!(counts.values().all(|&times| times == 1), "something stands twice");
+        assert!(counts.values().all(|&times| times == 1), "a record is stored twice");
     }
     assert!(!acknowledged_batches.is_empty(), "no batch was acknowledged");
 }

@@ -1,4 +1,5 @@
-//! A full disk: 503 with Retry-After, never 500; reading and clearing go on; what was acknowledged is what is stored.
+//! A full disk: appends get 503 with Retry-After, never 500; reading and clearing still work;
+//! exactly the acknowledged records are stored.
 
 use std::path::Path;
 use std::process::Command;
@@ -10,7 +11,7 @@ use super::load::count;
 use super::segments::{assert_holds, read_after, read_all, save, segments, try_save};
 use crate::harness::{KEY, ROOT, Server, Setup, cannot_run, eventually, route};
 
-/// A small file system of its own, unmounted at the end.
+/// A small file system, which is unmounted when this is dropped.
 struct SmallDisk(tempfile::TempDir);
 
 impl SmallDisk {
@@ -42,7 +43,7 @@ impl Drop for SmallDisk {
     }
 }
 
-/// Saves until the disk is full; gives the acknowledged ids.
+/// Saves until the disk is full. Returns the acknowledged ids.
 fn fill(server: &Server, label: &str) -> Vec<String> {
     let mut saved = Vec::new();
     let filling = "x".repeat(4000);
@@ -60,12 +61,12 @@ fn fill(server: &Server, label: &str) -> Vec<String> {
     panic!("the disk is never full");
 }
 
-/// What is stored is exactly what was acknowledged.
+/// Asserts that exactly the acknowledged records are stored.
 fn assert_stored(server: &Server, saved: &[String]) {
     let stored = server.messages();
-    // the messages are long: their counts say enough where they differ
+    // The counts first, because the messages are long.
     assert_eq!(stored.len(), saved.len(), "stored and acknowledged differ");
-    assert!(stored == saved, "other records are stored than were acknowledged");
+    assert!(stored == saved, "stored and acknowledged records differ");
 }
 
 fn full_disk(durability: &str) {
@@ -74,7 +75,7 @@ fn full_disk(durability: &str) {
     let mut saved = fill(&server, "first");
     assert!(saved.len() > 20, "{} records fit", saved.len());
     assert_stored(&server, &saved);
-    // again and again the same clear answer
+    // Every further append gets the same answer.
     for _ in 0..5 {
         server.save_with(&json!({"message": "x".repeat(8000)})).problem(503);
     }
@@ -98,17 +99,17 @@ fn full_disk(durability: &str) {
 }
 
 #[test]
-fn a_full_disk_with_durability_disk() {
+fn full_disk_answers_503_with_durability_disk() {
     full_disk("disk");
 }
 
 #[test]
-fn a_full_disk_with_durability_os() {
+fn full_disk_answers_503_with_durability_os() {
     full_disk("os");
 }
 
 #[test]
-fn it_recovers_by_itself_when_there_is_space_again() {
+fn appends_succeed_again_when_the_disk_has_space() {
     let Some(disk) = SmallDisk::mount("256k") else { return };
     let ballast = disk.path().join("ballast");
     std::fs::write(&ballast, vec![0; 120_000]).unwrap();
@@ -125,7 +126,7 @@ fn it_recovers_by_itself_when_there_is_space_again() {
     });
     saved.extend(fill(&server, "second"));
     assert_stored(&server, &saved);
-    // a full disk is no reason not to stop or start either
+    // Stop and start succeed on a full disk as well.
     assert!(server.stop().success());
     server.start_again();
     assert_stored(&server, &saved);
@@ -134,7 +135,7 @@ fn it_recovers_by_itself_when_there_is_space_again() {
 }
 
 #[test]
-fn a_batch_that_does_not_fit_leaves_nothing() {
+fn batch_that_does_not_fit_leaves_nothing() {
     let Some(disk) = SmallDisk::mount("256k") else { return };
     let server = Setup::new().log_dir(disk.path()).start();
     server.save("before");
@@ -147,7 +148,7 @@ fn a_batch_that_does_not_fit_leaves_nothing() {
 }
 
 #[test]
-fn many_senders_on_a_full_disk_are_told_the_truth() {
+fn answers_are_right_for_many_senders_on_a_full_disk() {
     let Some(disk) = SmallDisk::mount("512k") else { return };
     let server = Setup::new().durability("disk").log_dir(disk.path()).start();
     let address = server.address();
@@ -186,7 +187,7 @@ fn free(disk: &SmallDisk) -> u64 {
     disk.blocks_available() * disk.fragment_size()
 }
 
-/// Text that is not compressed to nothing.
+/// Returns text that compresses badly.
 fn dense(n: usize) -> String {
     use sha2::Digest;
     let block = |part: usize| {
@@ -195,7 +196,7 @@ fn dense(n: usize) -> String {
     format!("{n}-{}", (0..30).map(block).collect::<String>())
 }
 
-/// Saves until it is refused.
+/// Saves until a record is refused.
 fn fill_densely(server: &Server, saved: &mut Vec<String>) {
     for n in saved.len()..saved.len() + 3000 {
         let message = dense(n);
@@ -230,7 +231,7 @@ fn min_free_refuses_records_before_the_disk_is_full() {
         });
         let saved = server.messages();
         assert_holds(&server, &saved);
-        // Somebody else takes the rest: a clear is not refused.
+        // Another program takes the rest: a clear still succeeds.
         std::fs::write(disk.path().join("ballast"), vec![1; 700_000]).unwrap();
         server.root_get("clear-logs").success();
         eventually("there is space again", Duration::from_secs(5), || {
@@ -240,7 +241,7 @@ fn min_free_refuses_records_before_the_disk_is_full() {
     }
 }
 
-/// The state on the same disk, as after `mocactl` on a small machine, or elsewhere.
+/// Returns a log on `disk` that rotates; with `state_too` its state is on the same disk.
 fn rotating_on(disk: &SmallDisk, rotate: serde_json::Value, state_too: bool) -> Setup {
     let setup = Setup::new().log("rotate", rotate).log_dir(&disk.path().join("log"));
     if state_too {
@@ -252,7 +253,7 @@ fn rotating_on(disk: &SmallDisk, rotate: serde_json::Value, state_too: bool) -> 
 }
 
 #[test]
-fn a_full_disk_during_rotation_and_compression() {
+fn full_disk_during_rotation_and_compression_loses_nothing() {
     for (compress, durability, state_too) in
         [("zstd", "os", false), ("gzip", "disk", true), ("zstd", "disk", true), ("none", "os", true)]
     {
@@ -262,7 +263,7 @@ fn a_full_disk_during_rotation_and_compression() {
         let mut saved = Vec::new();
         for _ in 0..5 {
             fill_densely(&server, &mut saved);
-            // What is being compressed may make room.
+            // A compression may free space.
             std::thread::sleep(Duration::from_millis(300));
         }
         assert!(saved.len() > 120, "{} records fit", saved.len());
@@ -298,7 +299,7 @@ fn a_full_disk_during_rotation_and_compression() {
 }
 
 #[test]
-fn a_full_disk_is_rotated_and_what_is_too_much_makes_room() {
+fn retention_frees_space_on_a_full_disk() {
     for state_too in [false, true] {
         let Some(disk) = SmallDisk::mount("256k") else { return };
         let mut server = rotating_on(&disk, json!(null), state_too).durability("disk").start();
@@ -324,7 +325,7 @@ fn a_full_disk_is_rotated_and_what_is_too_much_makes_room() {
 }
 
 #[test]
-fn where_not_even_an_empty_file_fits_the_log_goes_on_in_the_old_one() {
+fn failed_rotation_continues_in_the_same_file() {
     // The folder, the ballast, the log.
     let Some(disk) = SmallDisk::mount("512k,nr_inodes=3") else { return };
     let ballast = disk.path().join("ballast");

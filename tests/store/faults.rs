@@ -1,5 +1,6 @@
-//! The process dies, as by SIGKILL, between any two steps of a rotation, a compression, a retention and a clear: every
-//! acknowledged record is there once and in order, cursors name what they named, nothing unfinished is left.
+//! The process dies, as by SIGKILL, between any two steps of a rotation, a compression, a retention
+//! and a clear: every acknowledged record is stored once and in order, cursors name the same
+//! records, and no unfinished file is left.
 
 use std::time::Duration;
 
@@ -10,8 +11,8 @@ use super::segments::{
 };
 use crate::harness::{Conn, KEY, ROOT, Server, Setup, cannot_run, eventually, route};
 
-/// Debug builds only have the points at which to die.
-fn cannot_die() -> bool {
+/// Returns true in builds without crash points; only debug builds have them.
+fn lacks_crash_points() -> bool {
     if !cfg!(debug_assertions) {
         cannot_run("fault points are compiled into debug builds only");
     }
@@ -22,11 +23,12 @@ fn server_that_dies(fault: &str, durability: &str, rotate: &Value) -> Server {
     Setup::new().durability(durability).log("rotate", rotate.clone()).env("MOCA_FAULT", fault).start()
 }
 
-/// What was acknowledged, with its cursor, until the process died; and what was sent then.
+/// Saves until the process dies. Returns the acknowledged messages with their cursors, and the
+/// message without an answer.
 fn save_until_it_dies(server: &mut Server, label: &str) -> (Vec<(String, String)>, String) {
     let mut saved = Vec::new();
     for n in 0.. {
-        assert!(n < 3000, "{label}: it does not die\n{}", server.stderr());
+        assert!(n < 3000, "{label}: the process does not die\n{}", server.stderr());
         let message = format!("{label}-{n:04}-{}", "x".repeat(60));
         let body = json!({"api_key": KEY, "message": message}).to_string();
         let headers = [("Content-Type", "application/json"), ("Accept", "application/json")];
@@ -52,8 +54,8 @@ fn assert_killed(server: &mut Server) {
     assert_eq!(status.signal(), Some(9), "{status}\n{}", server.stderr());
 }
 
-/// The log holds the newest of what was acknowledged, and all of it where nothing is retired; a cursor gives what
-/// followed it, or is gone with its record.
+/// Asserts that the log holds the newest acknowledged records, and all of them without retention,
+/// and that each cursor returns the records after it, or is gone with its record.
 fn assert_kept(
     server: &Server,
     saved: &[(String, String)],
@@ -66,7 +68,7 @@ fn assert_kept(
         expected.extend(in_flight.map(str::to_owned));
     }
     let gone = expected.len().checked_sub(found.len()).expect("something is there twice");
-    assert!(found == expected[gone..], "other records are left than the newest");
+    assert!(found == expected[gone..], "the records that are left are not the newest");
     assert!(retires || gone == 0, "{gone} acknowledged records are missing");
     assert_holds(server, &found);
     for (place, (_, cursor)) in saved.iter().enumerate() {
@@ -87,28 +89,28 @@ fn dies_and_comes_back(fault: &str, durability: &str, rotate: &Value) {
     let (mut saved, in_flight) = save_until_it_dies(&mut server, "a");
     server.without_env("MOCA_FAULT");
     server.start_again();
-    settled(&server, rotate);
+    wait_for_background_work(&server, rotate);
     let found = assert_kept(&server, &saved, Some(&in_flight), retires);
     if found.last() == Some(&in_flight) {
         let end = read_after(&server, &saved.last().unwrap().1);
         let cursor = end.header("moca-cursor").unwrap().to_owned();
         saved.push((in_flight, cursor));
     }
-    // It goes on as if nothing had been.
+    // The log works as before the crash.
     for n in 0..60 {
         let message = format!("b-{n:04}-{}", "y".repeat(60));
         let cursor = save(&server, &message);
         saved.push((message, cursor));
     }
-    settled(&server, rotate);
+    wait_for_background_work(&server, rotate);
     assert_kept(&server, &saved, None, retires);
     server.restart();
-    settled(&server, rotate);
+    wait_for_background_work(&server, rotate);
     assert_kept(&server, &saved, None, retires);
 }
 
-/// Waits for what is done beside the service.
-fn settled(server: &Server, rotate: &Value) {
+/// Waits for the end of background work.
+fn wait_for_background_work(server: &Server, rotate: &Value) {
     eventually("compressed, and no more than are kept", Duration::from_secs(20), || {
         let names: Vec<String> = segments(server).iter().map(|path| path.display().to_string()).collect();
         let compressed = match rotate["compress"].as_str() {
@@ -122,8 +124,8 @@ fn settled(server: &Server, rotate: &Value) {
 }
 
 #[test]
-fn at_every_step_of_a_rotation() {
-    if cannot_die() {
+fn crash_at_every_step_of_a_rotation() {
+    if lacks_crash_points() {
         return;
     }
     let rotate = json!({"max_size": "2KB"});
@@ -137,10 +139,10 @@ fn at_every_step_of_a_rotation() {
     }
 }
 
-/// The line is there, but nothing else knows of it: who waits at the end of the log is given it.
+/// The line is in the file, but its fingerprint is not saved: a follower at the end gets the line.
 #[test]
-fn at_the_first_line_of_a_file() {
-    if cannot_die() {
+fn crash_at_the_first_line_of_a_file() {
+    if lacks_crash_points() {
         return;
     }
     let rotate = json!({"max_size": "2KB"});
@@ -152,8 +154,8 @@ fn at_the_first_line_of_a_file() {
 }
 
 #[test]
-fn at_every_step_of_a_compression() {
-    if cannot_die() {
+fn crash_at_every_step_of_a_compression() {
+    if lacks_crash_points() {
         return;
     }
     for compress in ["zstd", "gzip"] {
@@ -167,8 +169,8 @@ fn at_every_step_of_a_compression() {
 }
 
 #[test]
-fn at_every_step_of_a_retention() {
-    if cannot_die() {
+fn crash_at_every_step_of_a_retention() {
+    if lacks_crash_points() {
         return;
     }
     for compress in ["zstd", "none"] {
@@ -183,8 +185,8 @@ fn at_every_step_of_a_retention() {
 }
 
 #[test]
-fn at_every_step_of_a_clear() {
-    if cannot_die() {
+fn crash_at_every_step_of_a_clear() {
+    if lacks_crash_points() {
         return;
     }
     for compress in ["zstd", "none"] {
@@ -206,14 +208,14 @@ fn at_every_step_of_a_clear() {
                 })
                 .collect();
             assert!(segments(&server).len() >= 5);
-            settled(&server, &rotate);
+            wait_for_background_work(&server, &rotate);
             let headers = [("API-KEY", KEY), ("ROOT-PASS", ROOT)];
             server.connect().try_request("POST", &route("clear-logs"), &headers, b"").unwrap_err();
             assert_killed(&mut server);
             server.without_env("MOCA_FAULT");
             for _ in 0..2 {
                 server.start_again();
-                // It was noted: it is finished.
+                // The clear was saved in the state, so the start finishes it.
                 assert_holds(&server, &[]);
                 assert!(segments(&server).is_empty());
                 for (message, cursor) in &saved[..saved.len() - 1] {
@@ -230,9 +232,9 @@ fn at_every_step_of_a_clear() {
     }
 }
 
-/// Not at a point that was thought of, but at any.
+/// Kills the process at random moments instead of crash points.
 #[test]
-fn killed_again_and_again_while_everything_goes_on() {
+fn repeated_kills_under_load_lose_nothing() {
     let rotate = json!({"max_size": "3KB", "compress": "zstd"});
     let mut server = Setup::new().durability("os").log("rotate", rotate.clone()).start();
     let mut sent = Vec::new();
@@ -247,7 +249,7 @@ fn killed_again_and_again_while_everything_goes_on() {
         let lines: Vec<String> = server.root_get("get-logs").text().lines().map(str::to_owned).collect();
         super::load::assert_kept(&lines, &sent);
     }
-    settled(&server, &rotate);
+    wait_for_background_work(&server, &rotate);
     let messages = messages_of(&text_of_all(&server));
     assert_holds(&server, &messages);
     assert!(super::load::acknowledged(&sent) > 200 && segments(&server).len() > 5);

@@ -1,4 +1,5 @@
-//! A log of 1 GB: ready at once, the end of it at once, all of it in little memory.
+//! A log of 1 GB: the server is ready at once, returns the newest lines at once, and streams all
+//! lines in little memory.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -8,7 +9,7 @@ use crate::harness::{KEY, Line, ROOT, Server, Setup, eventually, route, slowness
 
 const GIGABYTE: u64 = 1_000_000_000;
 
-/// Real lines, written quickly: one block of them again and again.
+/// Writes real lines quickly, by repeating one block of them.
 fn write_log(path: &Path) -> (u64, u64) {
     let mut block = String::new();
     let mut lines_of_block = 0;
@@ -25,7 +26,7 @@ fn write_log(path: &Path) -> (u64, u64) {
         size += block.len() as u64;
         lines += lines_of_block;
     }
-    // or the first sync of the server would have to write all of it
+    // Synced here, or the first sync of the server would write the whole file.
     file.sync_all().unwrap();
     (size, lines)
 }
@@ -36,7 +37,7 @@ fn timed<T>(action: impl FnOnce() -> T) -> (T, Duration) {
     (result, started.elapsed())
 }
 
-/// Streams a route and gives the count of bytes and the last line.
+/// Streams a route. Returns the number of bytes and the last line.
 fn stream(server: &Server, name: &str) -> (u64, Vec<u8>) {
     let mut conn = server.connect();
     let headers = [("API-KEY", KEY), ("ROOT-PASS", ROOT)];
@@ -55,9 +56,9 @@ fn stream(server: &Server, name: &str) -> (u64, Vec<u8>) {
     (count, end)
 }
 
-/// One test, because each of its steps would have to write the gigabyte again.
+/// One test, because every test would have to write the gigabyte again.
 #[test]
-fn a_gigabyte_is_served_like_a_kilobyte() {
+fn log_of_a_gigabyte_is_served_like_a_small_one() {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("large-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let cleanup = Cleanup(folder.clone());
@@ -65,7 +66,7 @@ fn a_gigabyte_is_served_like_a_kilobyte() {
     let mut server = Setup::new().durability("disk").log_dir(&folder).start();
     let slow = slowness();
 
-    // the best of three starts: another test may have had the processor during one of them
+    // The best of three starts, because another test may use the processor during one of them.
     let mut ready = server.ready_after();
     for _ in 0..2 {
         server.restart();
@@ -73,7 +74,7 @@ fn a_gigabyte_is_served_like_a_kilobyte() {
     }
     assert!(ready < Duration::from_millis(50) * slow, "READY after {ready:?}");
 
-    // what lies in the page cache or not, and who else runs, must not decide: the best of some
+    // The best of several runs, because page cache and other processes influence one run.
     let fastest = |name: &str| {
         (0..5)
             .map(|_| {
@@ -100,7 +101,7 @@ fn a_gigabyte_is_served_like_a_kilobyte() {
     for name in ["get-logs", "download-logs"] {
         let (count, end) = stream(&server, name);
         assert_eq!(count, now, "{name}");
-        assert!(end.ends_with(format!("{newest}\n").as_bytes()), "{name} ends otherwise");
+        assert!(end.ends_with(format!("{newest}\n").as_bytes()), "{name} has another end");
     }
     let peak = server.memory_peak();
     assert!(peak < 48_000_000, "{peak} bytes at the peak");
@@ -115,7 +116,7 @@ fn a_gigabyte_is_served_like_a_kilobyte() {
     drop(cleanup);
 }
 
-/// A gigabyte must not stay behind, also when the test fails.
+/// Removes the gigabyte, also when the test fails.
 struct Cleanup(PathBuf);
 
 impl Drop for Cleanup {

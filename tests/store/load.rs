@@ -1,4 +1,4 @@
-//! Many senders at once, each of which remembers what it was promised.
+//! Concurrent senders, each of which remembers the outcome of every record.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::harness::{Conn, KEY, Line, Server, route};
 
-/// One sent record: its id and how it went.
+/// One record that was sent, and its outcome.
 #[derive(Debug, Clone)]
 pub(crate) struct Sent {
     pub(crate) id: String,
@@ -18,17 +18,18 @@ pub(crate) struct Sent {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// 200 `success.`
+    /// 200 `success.`.
     Acknowledged,
-    /// another status
+    /// Another status.
     Refused(u16),
-    /// no byte of an answer came: the connection was closed or reset
+    /// The connection was closed or reset before a byte of the answer.
     Unanswered,
-    /// an answer began and did not end
+    /// The answer began and did not end.
     Cut,
 }
 
-/// Sends ids one after the other over keep-alive connections until told to stop or until the server is gone.
+/// Sends ids one after the other over keep-alive connections, until `stop` is set or the server is
+/// gone.
 pub(crate) fn send_until(address: SocketAddr, prefix: &str, stop: &AtomicBool) -> Vec<Sent> {
     let mut sent = Vec::new();
     let Ok(mut conn) = Conn::open(address) else { return sent };
@@ -59,7 +60,7 @@ pub(crate) fn send_until(address: SocketAddr, prefix: &str, stop: &AtomicBool) -
     sent
 }
 
-/// Runs senders, `during` in the middle of it, and gives what all of them sent, each sender's own in order.
+/// Runs senders, and `during` meanwhile. Returns the records of each sender in order.
 pub(crate) fn under_load<T>(
     server: &mut Server,
     senders: usize,
@@ -85,7 +86,7 @@ pub(crate) fn under_load<T>(
     })
 }
 
-/// How often each message stands in these lines, every one of which must be whole.
+/// Counts each message in the lines, each of which must be whole.
 pub(crate) fn count(lines: &[String]) -> HashMap<String, usize> {
     let mut counts = HashMap::new();
     for line in lines {
@@ -94,7 +95,8 @@ pub(crate) fn count(lines: &[String]) -> HashMap<String, usize> {
     counts
 }
 
-/// Every acknowledged record exactly once, every other at most once, each sender's in the order in which it sent.
+/// Asserts that every acknowledged record is stored exactly once, every other record at most once,
+/// and the records of each sender in order.
 pub(crate) fn assert_kept(lines: &[String], senders: &[Vec<Sent>]) {
     let counts = count(lines);
     let places: HashMap<String, usize> =
@@ -103,14 +105,14 @@ pub(crate) fn assert_kept(lines: &[String], senders: &[Vec<Sent>]) {
         let mut last_place = None;
         for record in sent {
             let times = counts.get(&record.id).copied().unwrap_or_default();
-            let as_promised = match record.outcome {
+            let is_right = match record.outcome {
                 Outcome::Acknowledged => times == 1,
                 Outcome::Refused(_) => times == 0,
                 Outcome::Unanswered | Outcome::Cut => times <= 1,
             };
-            assert!(as_promised, "{} is there {times} times: {:?}", record.id, record.outcome);
+            assert!(is_right, "{} is stored {times} times: {:?}", record.id, record.outcome);
             if let Some(&place) = places.get(&record.id) {
-                assert!(last_place < Some(place), "{} stands out of order", record.id);
+                assert!(last_place < Some(place), "{} is out of order", record.id);
                 last_place = Some(place);
             }
         }
@@ -121,8 +123,8 @@ pub(crate) fn acknowledged(senders: &[Vec<Sent>]) -> usize {
     senders.iter().flatten().filter(|sent| sent.outcome == Outcome::Acknowledged).count()
 }
 
-/// A time between the two, another one at every call and every run.
-pub(crate) fn random_pause(shortest: u64, longest: u64) -> Duration {
+/// Returns a random duration between `min` and `max` milliseconds.
+pub(crate) fn random_pause(min: u64, max: u64) -> Duration {
     static STATE: AtomicU64 = AtomicU64::new(0);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970").subsec_nanos();
     let mut x = STATE.load(Ordering::Relaxed) ^ u64::from(now) ^ 0x9e37_79b9_7f4a_7c15;
@@ -130,5 +132,5 @@ pub(crate) fn random_pause(shortest: u64, longest: u64) -> Duration {
     x ^= x >> 7;
     x ^= x << 17;
     STATE.store(x, Ordering::Relaxed);
-    Duration::from_millis(shortest + x % (longest - shortest))
+    Duration::from_millis(min + x % (max - min))
 }

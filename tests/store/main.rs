@@ -1,4 +1,5 @@
-//! What an answer promises about the file: through crashes, stops, full disks, meddling and size.
+//! The file keeps the promise of every answer: through crashes, stops, full disks, slow disks,
+//! large files and changes by other programs.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "../harness/mod.rs"]

@@ -1,10 +1,11 @@
-//! A file moved, deleted or truncated from outside: the next record stands in a fresh, whole file at the path.
+//! Another program moves, deletes or truncates the file: the next record is in a fresh, whole file
+//! at the path.
 
 use serde_json::json;
 
 use crate::harness::{Line, Server, Setup};
 
-fn three(server: &Server) {
+fn save_three(server: &Server) {
     for n in 0..3 {
         server.save(&format!("old {n}"));
     }
@@ -25,10 +26,10 @@ fn assert_fresh(server: &Server) {
 }
 
 #[test]
-fn a_moved_file() {
+fn moved_file_is_replaced() {
     for durability in ["disk", "os"] {
         let server = Setup::new().durability(durability).start();
-        three(&server);
+        save_three(&server);
         let moved = server.log_path().with_file_name("moved-away");
         std::fs::rename(server.log_path(), &moved).unwrap();
         assert_fresh(&server);
@@ -39,29 +40,29 @@ fn a_moved_file() {
 }
 
 #[test]
-fn a_deleted_file() {
+fn deleted_file_is_replaced() {
     for durability in ["disk", "os"] {
         let server = Setup::new().durability(durability).start();
-        three(&server);
+        save_three(&server);
         std::fs::remove_file(server.log_path()).unwrap();
         assert_fresh(&server);
     }
 }
 
 #[test]
-fn a_truncated_file() {
+fn truncated_file_is_continued() {
     for durability in ["disk", "os"] {
         let server = Setup::new().durability(durability).start();
-        three(&server);
+        save_three(&server);
         std::fs::OpenOptions::new().write(true).open(server.log_path()).unwrap().set_len(0).unwrap();
         assert_fresh(&server);
     }
 }
 
 #[test]
-fn a_file_replaced_by_another() {
+fn file_replaced_by_another_is_continued() {
     let server = Setup::new().start();
-    three(&server);
+    save_three(&server);
     let other = server.log_path().with_file_name("other");
     std::fs::write(&other, "").unwrap();
     std::fs::rename(&other, server.log_path()).unwrap();
@@ -69,12 +70,12 @@ fn a_file_replaced_by_another() {
 }
 
 #[test]
-fn a_deleted_folder() {
+fn deleted_folder_is_created_again_or_reported() {
     let server = Setup::new().log("file", json!("deep/er/sample1.log")).start();
-    three(&server);
+    save_three(&server);
     std::fs::remove_dir_all(server.log_path().parent().unwrap()).unwrap();
     let response = server.save_with(&json!({"message": "fresh"}));
-    // made anew, or said so: never acknowledged into nowhere
+    // Created again, or an error: a record that is acknowledged is stored.
     if response.status == 200 {
         assert_eq!(server.messages(), ["fresh"]);
     } else {
@@ -84,9 +85,9 @@ fn a_deleted_folder() {
 }
 
 #[test]
-fn reading_a_deleted_file_blames_nobody() {
+fn reading_a_deleted_file_is_not_a_server_error() {
     let server = Setup::new().start();
-    three(&server);
+    save_three(&server);
     std::fs::remove_file(server.log_path()).unwrap();
     for name in ["get-logs", "get-latest-logs", "download-logs", "details"] {
         let response = server.root_get(name);
@@ -97,7 +98,7 @@ fn reading_a_deleted_file_blames_nobody() {
 }
 
 #[test]
-fn rotation_from_outside_under_load_loses_nothing() {
+fn rotation_by_another_program_under_load_loses_nothing() {
     let mut server = Setup::new().durability("os").start();
     let folder = server.log_path().parent().unwrap().to_owned();
     let (sent, ()) = super::load::under_load(&mut server, 8, "load", |server| {

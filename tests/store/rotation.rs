@@ -1,4 +1,4 @@
-//! Rotation and retention, by every option of `rotate`, live and at the start.
+//! Rotation and retention, by every option of `rotate`, while the server runs and at its start.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -13,7 +13,7 @@ fn rotating(rotate: Value) -> Setup {
     Setup::new().log("rotate", rotate)
 }
 
-/// Messages of about 100 bytes a line.
+/// Saves messages whose lines have about 100 bytes.
 fn fill(server: &Server, label: &str, count: usize) -> Vec<String> {
     let messages: Vec<String> = (0..count).map(|n| format!("{label}-{n:05}-{}", "x".repeat(20))).collect();
     for message in &messages {
@@ -28,7 +28,7 @@ fn segment_count(server: &Server, wanted: impl Fn(usize) -> bool) {
     });
 }
 
-/// Lines of a time that is past, as an earlier run would have left them.
+/// Writes lines of an earlier time, as an earlier run would have left them.
 fn write_old_lines(setup_path: &std::path::Path, time: &str, count: usize) -> Vec<String> {
     std::fs::create_dir_all(setup_path.parent().unwrap()).unwrap();
     let lines = (0..count).map(|n| format!("[INFO]({time})<192.0.2.1|k|save-log|1|{n}>old {n}\n"));
@@ -37,7 +37,7 @@ fn write_old_lines(setup_path: &std::path::Path, time: &str, count: usize) -> Ve
 }
 
 #[test]
-fn max_size_rotates_before_a_file_passes_it_and_splits_no_batch() {
+fn max_size_is_never_exceeded_and_splits_no_batch() {
     for durability in ["disk", "os"] {
         let mut server = rotating(json!({"max_size": "2KB"})).durability(durability).start();
         let mut messages = fill(&server, "one", 60);
@@ -51,9 +51,13 @@ fn max_size_rotates_before_a_file_passes_it_and_splits_no_batch() {
         let logs: Vec<Value> = batch.iter().map(|message| json!({"msg": message})).collect();
         server.save_batch(&json!(logs)).success();
         messages.extend(batch.clone());
-        assert_eq!(server.messages(), batch, "a batch has a file for itself, not a part of another one");
+        assert_eq!(server.messages(), batch, "a batch that does not fit begins a new file");
         messages.extend(fill(&server, "two", 1));
-        assert_eq!(messages_of(&text_of(segments(&server).last().unwrap())), batch, "and stays in one");
+        assert_eq!(
+            messages_of(&text_of(segments(&server).last().unwrap())),
+            batch,
+            "the batch stays in one file"
+        );
         assert_holds(&server, &messages);
         server.restart();
         assert_holds(&server, &messages);
@@ -105,7 +109,7 @@ fn cursors_name_the_same_records_through_rotation_compression_and_restart() {
             }
             server.restart();
         }
-        // Any part of it.
+        // Any range of bytes.
         let text = text_of_all(&server);
         for (from, to) in [(0, 0), (1, 2999), (2990, 3010), (5000, 9500), (0, text.len() - 1)] {
             let headers = [
@@ -125,8 +129,8 @@ fn cursors_name_the_same_records_through_rotation_compression_and_restart() {
 }
 
 #[test]
-fn every_rotates_also_when_idle() {
-    // A zone in which an hour is over soon.
+fn every_rotates_without_appends() {
+    // A zone in which an hour ends soon.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let east = (3595 + 3600 - now % 3600) % 3600;
     let zone = format!("<soon>-00:{:02}:{:02}", east / 60, east % 60);
@@ -138,11 +142,11 @@ fn every_rotates_also_when_idle() {
     save(&server, "after");
     assert_holds(&server, &["before".to_owned(), "after".to_owned()]);
     std::thread::sleep(Duration::from_secs(1));
-    assert_eq!(segments(&server).len(), 1, "once");
+    assert_eq!(segments(&server).len(), 1, "rotated once");
 }
 
 #[test]
-fn every_rotates_what_a_stopped_service_missed() {
+fn every_rotates_at_the_start_what_a_stopped_service_missed() {
     for (every, old, rotates) in
         [("hour", 2, true), ("day", 49, true), ("week", 24 * 15, true), ("week", 0, false), ("day", 0, false)]
     {
@@ -166,7 +170,7 @@ fn every_rotates_what_a_stopped_service_missed() {
 }
 
 #[test]
-fn a_file_that_is_too_large_already_is_rotated_at_the_start() {
+fn file_over_max_size_is_rotated_at_the_start() {
     let setup = rotating(json!({"max_size": 1000}));
     let old = write_old_lines(&setup.log_path(), "2026-01-01 00:00:00.000000+00:00", 100);
     let server = setup.start();
@@ -185,7 +189,7 @@ fn keep_counts_segments() {
 }
 
 #[test]
-fn keep_of_none_leaves_the_active_file() {
+fn keep_zero_leaves_the_active_file() {
     let server = rotating(json!({"max_size": "1KB", "keep": 0})).start();
     let messages = fill(&server, "m", 30);
     segment_count(&server, |count| count == 0);
@@ -195,17 +199,17 @@ fn keep_of_none_leaves_the_active_file() {
 }
 
 #[test]
-fn max_total_is_never_passed() {
-    // Alone as well: then it decides when the file is rotated.
+fn max_total_is_never_exceeded() {
+    // Also as the only rule: then it decides when the file is rotated.
     for rotate in [json!({"max_size": "1KB", "max_total": "5KB"}), json!({"max_total": "8KB"})] {
-        let most = if rotate["max_total"] == "5KB" { 5_000 } else { 8_000 };
+        let max = if rotate["max_total"] == "5KB" { 5_000 } else { 8_000 };
         let server = rotating(rotate).start();
         let mut messages = Vec::new();
         for round in 0..30 {
             messages.extend(fill(&server, &format!("r{round}"), 5));
             let all = segments(&server).into_iter().chain([server.log_path()]);
             let total: u64 = all.map(|path| std::fs::metadata(path).unwrap().len()).sum();
-            assert!(total <= most, "{total} bytes");
+            assert!(total <= max, "{total} bytes");
         }
         let left = read_all(&server);
         assert!(left.len() > 30, "{} records are left", left.len());
@@ -214,7 +218,7 @@ fn max_total_is_never_passed() {
 }
 
 #[test]
-fn max_age_lets_old_segments_go_also_when_idle() {
+fn max_age_removes_old_segments_without_appends() {
     let mut server = rotating(json!({"max_size": "1KB", "max_age": "3s"})).start();
     let first = save(&server, "the first");
     let messages = fill(&server, "m", 30);
@@ -222,9 +226,9 @@ fn max_age_lets_old_segments_go_also_when_idle() {
     segment_count(&server, |count| count == 0);
     let left = server.messages();
     assert_holds(&server, &messages[messages.len() - left.len()..]);
-    assert_eq!(read_after(&server, &first).status, 410, "what is gone is gone");
-    assert!(server.stderr().contains("removed the oldest"), "said so: {}", server.stderr());
-    // And after a time in which nobody looked.
+    assert_eq!(read_after(&server, &first).status, 410, "the cursor is gone with its record");
+    assert!(server.stderr().contains("removed the oldest"), "not reported: {}", server.stderr());
+    // Also after a time in which the server did not run.
     let more = fill(&server, "more", 30);
     assert!(server.stop().success());
     std::thread::sleep(Duration::from_millis(3100));
@@ -235,7 +239,7 @@ fn max_age_lets_old_segments_go_also_when_idle() {
 }
 
 #[test]
-fn a_changed_rotate_is_in_force_at_once() {
+fn changed_rotate_applies_at_once() {
     let server = Setup::new().start();
     let messages = fill(&server, "m", 50);
     assert!(segments(&server).is_empty());
@@ -255,12 +259,12 @@ fn a_changed_rotate_is_in_force_at_once() {
     server.set("log.json", "/sample1/rotate", Value::Null);
     eventually("reloaded", Duration::from_secs(5), || server.stderr().matches("is in force").count() >= 4);
     fill(&server, "o", 50);
-    assert_eq!(segments(&server).len(), 2, "nothing is rotated any more");
+    assert_eq!(segments(&server).len(), 2, "rotated without a rule");
     assert!(server.stderr().lines().all(|line| !line.contains("not in force")));
 }
 
 #[test]
-fn a_clear_takes_all_segments() {
+fn clear_removes_all_segments() {
     let mut server = rotating(json!({"max_size": "1KB", "compress": "zstd"})).durability("disk").start();
     let first = save(&server, "first");
     fill(&server, "m", 50);
@@ -270,7 +274,11 @@ fn a_clear_takes_all_segments() {
     assert!(segments(&server).is_empty());
     for _ in 0..2 {
         assert_eq!(read_after(&server, &first).status, 410);
-        assert_eq!(read_after(&server, &last).text(), "", "the end of what was cleared is where it goes on");
+        assert_eq!(
+            read_after(&server, &last).text(),
+            "",
+            "the end of the cleared records is the start of the log"
+        );
         server.restart();
     }
     let messages = fill(&server, "n", 50);
@@ -280,7 +288,7 @@ fn a_clear_takes_all_segments() {
 }
 
 #[test]
-fn what_others_do_with_segments_is_noticed() {
+fn changes_of_segments_by_other_programs_are_noticed() {
     let mut server = rotating(json!({"max_size": "1KB"})).start();
     let saved: Vec<(String, String)> = (0..60)
         .map(|n| {
@@ -293,7 +301,7 @@ fn what_others_do_with_segments_is_noticed() {
     let removed = messages_of(&text_of(&all[1]));
     std::fs::remove_file(&all[1]).unwrap();
     let altered = messages_of(&text_of(&all[3]));
-    // A copy that ends with another line is no longer what the cursors were given for.
+    // The cursors of a segment are gone when its file is a copy with another last line.
     let text = std::fs::read_to_string(&all[3]).unwrap() + "[INFO](x)<>forged\n";
     std::fs::write(&all[3], text).unwrap();
     let left: Vec<&(String, String)> = saved
@@ -316,7 +324,7 @@ fn what_others_do_with_segments_is_noticed() {
         }
         server.restart();
     }
-    // And logrotate goes on with the active file as ever.
+    // logrotate can still rotate the active file.
     let last = &saved.last().unwrap().0;
     std::fs::rename(server.log_path(), server.log_path().with_file_name("by-logrotate")).unwrap();
     save(&server, "fresh");
@@ -327,7 +335,7 @@ fn what_others_do_with_segments_is_noticed() {
 }
 
 #[test]
-fn without_its_state_the_log_keeps_its_lines() {
+fn log_without_its_state_keeps_its_lines() {
     let mut server = rotating(json!({"max_size": "1KB", "compress": "zstd"})).start();
     let old = save(&server, "first");
     let messages = [vec!["first".to_owned()], fill(&server, "m", 50)].concat();
@@ -337,7 +345,7 @@ fn without_its_state_the_log_keeps_its_lines() {
     server.start_again();
     eventually("counted", Duration::from_secs(10), || server.root_get("details").json()["counting"] == false);
     assert_holds(&server, &messages);
-    assert_eq!(read_after(&server, &old).status, 400, "a cursor of a state that is gone");
+    assert_eq!(read_after(&server, &old).status, 400, "a cursor of another identity");
     server.restart();
     let more = fill(&server, "n", 50);
     all_compressed(&server, "zst");
@@ -345,7 +353,7 @@ fn without_its_state_the_log_keeps_its_lines() {
 }
 
 #[test]
-fn a_stop_does_not_wait_for_a_compression() {
+fn stop_does_not_wait_for_a_compression() {
     let mut server = rotating(json!({"max_size": "100KB"})).start();
     let text = "w".repeat(8000);
     let messages: Vec<String> = (0..300).map(|n| format!("{n}-{text}")).collect();
@@ -370,7 +378,7 @@ fn all_compressed(server: &Server, suffix: &str) {
 }
 
 #[test]
-fn a_compression_has_the_lowest_priority() {
+fn compression_has_the_lowest_priority() {
     let server = rotating(json!({"max_size": "200KB", "compress": "gzip"})).start();
     let text = "v".repeat(8000);
     let mut seen = None;
@@ -381,7 +389,7 @@ fn a_compression_has_the_lowest_priority() {
             let Ok(stat) = std::fs::read_to_string(task.path().join("stat")) else { continue };
             let (name, rest) = stat.rsplit_once(')').unwrap();
             if name.ends_with("(segments") {
-                // the 19th field of proc(5) is the nice value, the 17th after the name
+                // The 19th field of proc(5) is the nice value, the 17th after the name.
                 let nice = rest.split_whitespace().nth(16).unwrap().to_owned();
                 seen = seen.max(Some(nice));
             }

@@ -1,4 +1,4 @@
-//! What the tests of rotation share: the files of a log, and what the server says of them.
+//! Helpers of the tests of rotation: the files of a log, and the server's view of them.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::harness::{KEY, Line, ROOT, Response, Server, cannot_run, encode_pairs, eventually, route};
 
-/// Saves a message and gives its cursor.
+/// Saves a message. Returns its cursor.
 pub(crate) fn save(server: &Server, message: &str) -> String {
     try_save(server, message).unwrap_or_else(|response| panic!("{response:?}"))
 }
@@ -24,7 +24,7 @@ pub(crate) fn try_save(server: &Server, message: &str) -> Result<String, Respons
     }
 }
 
-/// The rotated segments of the log, oldest first.
+/// Returns the rotated segments of the log, oldest first.
 pub(crate) fn segments(server: &Server) -> Vec<PathBuf> {
     let path = server.log_path();
     let prefix = format!("{}.", path.file_name().unwrap().to_str().unwrap());
@@ -43,7 +43,7 @@ pub(crate) fn segments(server: &Server) -> Vec<PathBuf> {
     found.into_iter().map(|(_, path)| path).collect()
 }
 
-/// The lines in a file, as the usual programs read it.
+/// Returns the lines in a file, read by `zstd` or `gzip` where it is compressed.
 pub(crate) fn text_of(path: &Path) -> String {
     let program = match path.extension().and_then(|extension| extension.to_str()) {
         Some("zst") => "zstdcat",
@@ -71,7 +71,7 @@ pub(crate) fn text_of(path: &Path) -> String {
     text
 }
 
-/// What is in the files, in their order.
+/// Returns the lines of all files, in order.
 pub(crate) fn text_of_all(server: &Server) -> String {
     let mut text: String = segments(server).iter().map(|path| text_of(path)).collect();
     text.push_str(&std::fs::read_to_string(server.log_path()).unwrap());
@@ -82,20 +82,20 @@ pub(crate) fn messages_of(text: &str) -> Vec<String> {
     text.lines().map(|line| Line::parse(line).message).collect()
 }
 
-/// Every message, oldest first, through the server.
+/// Reads every message from the server, oldest first.
 pub(crate) fn read_all(server: &Server) -> Vec<String> {
     let response = server.root_get("get-logs");
     assert_eq!(response.status, 200, "{response:?}");
     messages_of(&response.text())
 }
 
-/// What follows a cursor.
+/// Reads the records after a cursor.
 pub(crate) fn read_after(server: &Server, cursor: &str) -> Response {
     let target = format!("{}?{}", route("get-logs"), encode_pairs(&[("cursor", cursor)]));
     server.get_with(&target, &[("API-KEY", KEY), ("ROOT-PASS", ROOT)])
 }
 
-/// Files and server agree with each other and with `messages`; nothing is left unfinished.
+/// Asserts that files and server hold exactly `messages`, and that no unfinished file is left.
 pub(crate) fn assert_holds(server: &Server, messages: &[String]) {
     let text = text_of_all(server);
     assert_eq!(
@@ -116,13 +116,13 @@ pub(crate) fn assert_holds(server: &Server, messages: &[String]) {
         assert_eq!(details["count"], messages.len(), "{details}");
     }
     let times: Vec<String> = text.lines().map(|line| Line::parse(line).time).collect();
-    assert!(times.is_sorted(), "time goes backwards");
+    assert!(times.is_sorted(), "times decrease");
     for folder in [server.log_path().parent().unwrap(), &server.state_dir()] {
         let unfinished = || {
             let names = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
             names.filter(|name| name.to_str().unwrap().ends_with(".tmp")).count()
         };
-        // one may just be written
+        // A compression may be writing one.
         eventually("nothing unfinished is left", Duration::from_secs(3), || unfinished() == 0);
     }
 }

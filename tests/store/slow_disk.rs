@@ -1,4 +1,4 @@
-//! A disk that takes its time: nobody but the sender of the record waits for it, and he gets one answer, which is right.
+//! A slow disk: only the sender of a record waits for it, and gets exactly one answer.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use crate::harness::{Conn, KEY, ROOT, Server, Setup, eventually, route};
 
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// A server whose syncs take so many milliseconds longer; it has stored one record.
+/// Starts a server whose syncs take `delay` milliseconds longer, and stores one record.
 fn slow(setup: Setup, delay: u32) -> Option<(Server, Trace)> {
     let server = setup.durability("disk").start();
     server.save("before");
@@ -27,7 +27,7 @@ fn send(conn: &mut Conn, accept: &str, message: &str) {
 }
 
 #[test]
-fn a_slow_sync_is_waited_for_by_its_sender_only() {
+fn only_the_sender_waits_for_a_slow_sync() {
     let Some((server, _trace)) = slow(Setup::new(), 400) else { return };
     for (accept, messages) in [("text/plain", ["one", "two"]), ("application/json", ["three", "four"])] {
         let mut conn = server.connect();
@@ -52,7 +52,7 @@ fn a_slow_sync_is_waited_for_by_its_sender_only() {
 }
 
 #[test]
-fn figures_hold_what_was_answered() {
+fn details_count_a_record_before_its_answer() {
     let Some((server, _trace)) = slow(Setup::new(), 20) else { return };
     let mut conn = server.connect();
     for n in 2..30 {
@@ -67,13 +67,13 @@ fn figures_hold_what_was_answered() {
 }
 
 #[test]
-fn an_overdue_sync_gives_one_answer() {
+fn overdue_sync_gets_one_answer() {
     let Some((server, _trace)) = slow(Setup::new().http("response_timeout = 1"), 2500) else { return };
     for message in ["late", "later"] {
         let mut conn = server.connect();
         send(&mut conn, "text/plain", message);
         conn.receive("POST").unwrap().problem(503);
-        // The record is stored all the same; nobody is told twice.
+        // The record is stored all the same; no second answer follows.
         assert!(conn.is_silent_for(Duration::from_millis(2500)) || conn.is_closed_within(LIMIT));
         assert_eq!(server.messages().last().unwrap(), message);
     }
@@ -85,7 +85,7 @@ fn many_senders_are_answered_once_each() {
     let mut conns: Vec<Conn> = (0..6).map(|_| server.connect()).collect();
     let mut expected = vec!["before".to_owned()];
     for round in 0..12 {
-        // now one, now several at once
+        // Sometimes one record, sometimes several at once.
         let few = 1 + round % conns.len();
         for (n, conn) in conns.iter_mut().take(few).enumerate() {
             let message = format!("{round}-{n}");
@@ -97,7 +97,7 @@ fn many_senders_are_answered_once_each() {
         }
     }
     for conn in &mut conns {
-        assert!(conn.is_silent_for(Duration::from_millis(50)), "an answer too many");
+        assert!(conn.is_silent_for(Duration::from_millis(50)), "a second answer");
     }
     let mut stored = server.messages();
     stored.sort();
@@ -106,7 +106,7 @@ fn many_senders_are_answered_once_each() {
 }
 
 #[test]
-fn the_operator_gets_a_turn_while_senders_never_rest() {
+fn operator_requests_are_answered_under_constant_load() {
     let Some((mut server, _trace)) = slow(Setup::new(), 20) else { return };
     let slowest = |server: &Server, route: &str| {
         let times = (0..8).map(|_| {
@@ -127,7 +127,7 @@ fn the_operator_gets_a_turn_while_senders_never_rest() {
 }
 
 #[test]
-fn a_stop_waits_for_the_sync_and_tells_that_it_was_the_last_answer() {
+fn stop_waits_for_the_sync_and_closes_the_connection() {
     let Some((mut server, trace)) = slow(Setup::new(), 700) else { return };
     let mut conn = server.connect();
     send(&mut conn, "text/plain", "last");
@@ -142,8 +142,9 @@ fn a_stop_waits_for_the_sync_and_tells_that_it_was_the_last_answer() {
 }
 
 #[test]
-fn a_socket_that_takes_nothing_at_first_gets_the_whole_answer() {
-    // The second answer of each thread fails: the disk's gives one by one, and the other one only what it could not.
+fn socket_that_refuses_a_send_gets_the_whole_answer() {
+    // The second send of each thread fails: the disk thread answers one by one, the other thread
+    // only where the disk thread could not.
     for error in ["EAGAIN", "ENOBUFS"] {
         let server = Setup::new().durability("disk").start();
         server.save("before");
@@ -155,13 +156,13 @@ fn a_socket_that_takes_nothing_at_first_gets_the_whole_answer() {
         }
         assert!(conn.is_silent_for(Duration::from_millis(50)));
         let calls = trace.finish();
-        assert!(calls.iter().any(|call| call.contains(error)), "{error} was never given");
+        assert!(calls.iter().any(|call| call.contains(error)), "{error} was never injected");
         assert_eq!(server.messages(), ["before", "one", "two", "three"]);
     }
 }
 
 #[test]
-fn who_left_before_the_answer_harms_nobody() {
+fn client_that_left_before_the_answer_disturbs_no_other() {
     let Some((server, _trace)) = slow(Setup::new(), 200) else { return };
     for n in 0..3 {
         let mut conn = server.connect();

@@ -18,7 +18,8 @@ fn stop_under_load(durability: &str) {
         let counts = count(&server.log_lines());
         for record in sent.iter().flatten() {
             let stored = counts.contains_key(&record.id);
-            // a request that crossed the close of an idle connection was never read; one that was stored was
+            // A request that crossed the close of an idle connection was not read; a stored one
+            // was.
             assert_ne!(record.outcome, Outcome::Cut, "{} has half an answer", record.id);
             if record.outcome == Outcome::Unanswered {
                 assert!(!stored, "{} was in flight and got no answer", record.id);
@@ -31,21 +32,21 @@ fn stop_under_load(durability: &str) {
         assert_kept(&server.log_lines(), &all);
         server.start_again();
     }
-    assert!(acknowledged(&all) > 400, "too little was sent: {}", acknowledged(&all));
+    assert!(acknowledged(&all) > 400, "too few records were sent: {}", acknowledged(&all));
 }
 
 #[test]
-fn a_stop_under_load_with_durability_disk() {
+fn stop_under_load_answers_all_with_durability_disk() {
     stop_under_load("disk");
 }
 
 #[test]
-fn a_stop_under_load_with_durability_os() {
+fn stop_under_load_answers_all_with_durability_os() {
     stop_under_load("os");
 }
 
 #[test]
-fn a_stop_right_after_an_answer_keeps_the_record() {
+fn record_survives_a_stop_right_after_its_answer() {
     for durability in ["disk", "os"] {
         let mut server = Setup::new().durability(durability).start();
         for round in 0..5 {
@@ -58,7 +59,7 @@ fn a_stop_right_after_an_answer_keeps_the_record() {
 }
 
 #[test]
-fn readiness_comes_quickly() {
+fn server_is_ready_quickly() {
     let server = Setup::new().start();
     let limit = Duration::from_millis(500) * crate::harness::slowness();
     assert!(server.ready_after() < limit, "{:?}", server.ready_after());

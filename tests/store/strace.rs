@@ -1,4 +1,4 @@
-//! A server under strace: what it asks of the system stands in a file, and what the system says may be altered.
+//! A server under strace, which writes the system calls to a file and can change their results.
 
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -8,7 +8,7 @@ use nix::unistd::Pid;
 
 use crate::harness::{Server, cannot_run, eventually};
 
-/// A traced server; its system calls stand in a file.
+/// A traced server and the file of its system calls.
 pub(crate) struct Trace {
     child: Child,
     file: std::path::PathBuf,
@@ -19,7 +19,7 @@ impl Trace {
         Self::with(server, &[])
     }
 
-    /// As [`Self::attach`]; each of `injected` is what strace(1) knows as `--inject`.
+    /// Attaches strace with an option `--inject`, see strace(1), for each of `injected`.
     pub(crate) fn with(server: &Server, injected: &[&str]) -> Option<Self> {
         let file = server.root_dir().join("strace.out");
         let errors = server.root_dir().join("strace.err");
@@ -45,7 +45,7 @@ impl Trace {
         Some(Self { child, file })
     }
 
-    /// Detaches and gives the calls in the order in which they were seen.
+    /// Detaches strace. Returns the calls in order.
     pub(crate) fn finish(mut self) -> Vec<String> {
         kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), Signal::SIGINT).unwrap();
         self.child.wait().unwrap();

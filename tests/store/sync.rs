@@ -1,4 +1,4 @@
-//! Seen from outside with strace: the record has reached what `durability` names before the answer leaves.
+//! Traces system calls: the record has reached what `durability` names before the answer is sent.
 
 use std::path::Path;
 use std::time::Duration;
@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::strace::Trace;
 use crate::harness::Setup;
 
-/// Where each call on a descriptor that the predicate knows has returned; a call that was interrupted by another
-/// thread's stands in two lines, of which the second counts.
+/// Returns the lines in which the calls on the selected descriptors return. strace splits a call
+/// that another thread interrupts into two lines, of which the second counts.
 fn returns(calls: &[String], names: &[&str], about: impl Fn(&str) -> bool) -> Vec<usize> {
     let mut places = Vec::new();
     for (place, call) in calls.iter().enumerate() {
@@ -38,7 +38,8 @@ fn is_log(text: &str, log: &Path) -> bool {
     text.contains(&format!("<{}>", log.display()))
 }
 
-/// The place where the answer begins to leave; the begin counts, because a byte may arrive before the call returns.
+/// Returns the line in which the send of the answer starts. The start counts, because a byte may
+/// arrive before the call returns.
 fn answer_begins(calls: &[String]) -> usize {
     let begins = |call: &&String| {
         let socket = call.contains("socket:") || call.contains("TCP:");
@@ -50,7 +51,7 @@ fn answer_begins(calls: &[String]) -> usize {
 fn trace_of_one_save(durability: &str) -> Option<(Vec<String>, std::path::PathBuf)> {
     let server = Setup::new().durability(durability).start();
     server.save("warm");
-    // the warm-up's own syncs must not be taken for the traced request's
+    // The syncs of the warm-up must not be counted for the traced request.
     std::thread::sleep(Duration::from_millis(200));
     let trace = Trace::attach(&server)?;
     server.save("traced-record");
@@ -59,7 +60,7 @@ fn trace_of_one_save(durability: &str) -> Option<(Vec<String>, std::path::PathBu
 }
 
 #[test]
-fn disk_means_synced_before_the_answer() {
+fn durability_disk_syncs_before_the_answer() {
     let Some((calls, log)) = trace_of_one_save("disk") else { return };
     let answer = answer_begins(&calls);
     let writes = returns(&calls, &WRITES, |text| is_log(text, &log) && text.contains("traced-record"));
@@ -68,20 +69,20 @@ fn disk_means_synced_before_the_answer() {
     let synced = syncs.iter().copied().find(|&place| place > written);
     let synced = synced.unwrap_or_else(|| panic!("no sync after the write: {calls:#?}"));
     assert!(calls[synced].trim_end().ends_with("= 0"), "the sync failed: {}", calls[synced]);
-    assert!(synced < answer, "the answer left before the sync returned: {calls:#?}");
+    assert!(synced < answer, "the answer was sent before the sync returned: {calls:#?}");
 }
 
 #[test]
-fn os_means_written_before_the_answer() {
+fn durability_os_writes_before_the_answer() {
     let Some((calls, log)) = trace_of_one_save("os") else { return };
     let answer = answer_begins(&calls);
     let writes = returns(&calls, &WRITES, |text| is_log(text, &log) && text.contains("traced-record"));
     let written = *writes.first().unwrap_or_else(|| panic!("the record was not written: {calls:#?}"));
-    assert!(written < answer, "the answer left before the write returned: {calls:#?}");
+    assert!(written < answer, "the answer was sent before the write returned: {calls:#?}");
 }
 
 #[test]
-fn requests_in_flight_share_a_sync() {
+fn concurrent_requests_share_a_sync() {
     let mut server = Setup::new().durability("disk").start();
     let log = server.log_path();
     let Some(trace) = Trace::attach(&server) else { return };
@@ -96,7 +97,7 @@ fn requests_in_flight_share_a_sync() {
 }
 
 #[test]
-fn the_entry_of_a_new_file_is_synced() {
+fn directory_entry_of_a_new_file_is_synced() {
     let server = Setup::new().durability("disk").start();
     server.save("warm");
     std::fs::remove_file(server.log_path()).unwrap();
@@ -107,5 +108,5 @@ fn the_entry_of_a_new_file_is_synced() {
     let answer = answer_begins(&calls);
     let syncs = returns(&calls, &["fsync", "fdatasync"], |text| is_log(text, &folder));
     let first = *syncs.first().unwrap_or_else(|| panic!("the folder was not synced: {calls:#?}"));
-    assert!(first < answer, "the answer left before the folder was synced");
+    assert!(first < answer, "the answer was sent before the folder was synced");
 }

@@ -1,4 +1,4 @@
-//! A torn last line: taken out at the next start, kept aside, and never a reason not to start.
+//! A torn last line: the next start cuts it off, keeps it aside, and succeeds.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ fn append(path: &Path, bytes: &[u8]) {
     file.write_all(bytes).unwrap();
 }
 
-/// The files beside the log that belong to it.
+/// Returns the files beside the log that keep torn lines.
 fn kept_aside(server: &Server) -> Vec<PathBuf> {
     let path = server.log_path();
     let name = path.file_name().unwrap().to_string_lossy().into_owned();
@@ -37,7 +37,7 @@ const TORN: [&[u8]; 5] = [
 ];
 
 #[test]
-fn half_a_line_is_kept_aside() {
+fn torn_line_is_kept_aside() {
     for torn in TORN {
         let mut server = Setup::new().start();
         server.save("one");
@@ -54,7 +54,7 @@ fn half_a_line_is_kept_aside() {
 }
 
 #[test]
-fn half_a_line_after_a_crash_is_kept_aside() {
+fn torn_line_after_a_crash_is_kept_aside() {
     let mut server = Setup::new().durability("disk").start();
     server.save("one");
     server.kill9();
@@ -66,7 +66,7 @@ fn half_a_line_after_a_crash_is_kept_aside() {
 }
 
 #[test]
-fn a_file_of_nothing_but_half_a_line_becomes_empty() {
+fn file_of_only_a_torn_line_becomes_empty() {
     let mut server = Setup::new().start();
     assert!(server.stop().success());
     std::fs::write(server.log_path(), TORN[0]).unwrap();
@@ -77,7 +77,7 @@ fn a_file_of_nothing_but_half_a_line_becomes_empty() {
 }
 
 #[test]
-fn a_long_torn_line_is_kept_aside_whole() {
+fn long_torn_line_is_kept_aside_whole() {
     let torn = [TORN[0], &vec![b'x'; 3_000_000]].concat();
     let mut server = Setup::new().start();
     server.save("one");
@@ -90,7 +90,7 @@ fn a_long_torn_line_is_kept_aside_whole() {
 }
 
 #[test]
-fn several_torn_lines_over_time_are_all_kept() {
+fn all_torn_lines_over_time_are_kept() {
     let mut server = Setup::new().start();
     for round in 0..3 {
         server.save(&format!("{round}"));
@@ -105,7 +105,7 @@ fn several_torn_lines_over_time_are_all_kept() {
 }
 
 #[test]
-fn a_whole_file_is_left_alone() {
+fn whole_file_is_unchanged() {
     let mut server = Setup::new().start();
     server.save("one");
     assert!(server.stop().success());
@@ -116,12 +116,12 @@ fn a_whole_file_is_left_alone() {
 }
 
 #[test]
-fn time_goes_on_from_the_last_line_of_an_earlier_run() {
+fn times_continue_from_the_last_line_of_an_earlier_run() {
     let mut server = Setup::new().start();
     server.save("now");
     let zone = Line::parse(&server.log_lines()[0]).time[26..].to_owned();
     assert!(server.stop().success());
-    // the clock was wrong once: a file that can be bisected by time must not go back
+    // The clock was wrong once: times must not decrease, or searches by time fail.
     let future = format!("2999-01-01 00:00:00.000000{zone}");
     append(&server.log_path(), format!("[INFO]({future})<127.0.0.1|k|save-log|1|1>future\n").as_bytes());
     server.start_again();
