@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help run test test-rust test-api test-web test-system check fmt clippy msrv msrv-lint doc deny advisories \
-	fuzz-smoke coverage miri deb lint-deb bench bench-scale bench-micro bench-setup setup toolchain clean
+	fuzz-smoke coverage miri loom deb lint-deb bench bench-scale bench-micro bench-setup setup toolchain clean
 
 # rustup installs cargo here, and a shell that is older than rustup does not know the folder; nginx is in sbin.
 export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/sbin
@@ -135,6 +135,9 @@ coverage: setup ## measure which lines the tests in Rust reach; the report is ta
 
 # The modules that do no I/O and call no C code, so that Miri can run their tests.
 MIRI_MODULES := swar:: record:: config::values:: store::cursor::
+
+loom: toolchain ## run the models of the commit group, in every order of their threads
+	@cd tests/loom && RUSTFLAGS='--cfg loom' CARGO_TARGET_DIR='$(CURDIR)/target/loom' cargo test --release --locked --lib
 
 miri: toolchain ## run the unit tests of pure modules under Miri, which finds undefined behaviour
 	@if ! cargo +nightly miri --version >/dev/null 2>&1; then \
