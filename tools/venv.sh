@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Makes a virtual environment of Python with the packages of a requirements file:
 #   venv.sh FOLDER REQUIREMENTS [OPTION of pip install]…
-# It is made once and again whenever the file has changed. Nothing is installed outside FOLDER, except Debian's
-# python3-venv when the script runs as root.
+# It is made once and again whenever the file has changed. Nothing is installed outside FOLDER,
+# except Debian's python3-venv when the script runs as root.
 set -euo pipefail
 folder=$1
 requirements=$2

@@ -1,5 +1,5 @@
-//! Entry points for the fuzz targets in `fuzz/`. Each panics where the code breaks a promise. They are part of the tests'
-//! build only so that a rename does not break them unnoticed.
+//! Entry points for the fuzz targets in `fuzz/`. Each panics where the code breaks a promise. They
+//! are part of the tests' build only so that a rename does not break them unnoticed.
 
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 
@@ -17,7 +17,8 @@ use crate::ingest::multipart;
 use crate::record::parse_line;
 use crate::store::CursorKey;
 
-/// Reads all parameters of a request with this query and body. Each is read or refused, within its limits.
+/// Reads all parameters of a request with this query and body. Each is read or refused, within its
+/// limits.
 pub fn parameters(content_type: &[u8], query: &str, body: &[u8]) {
     let mut headers = HeaderMap::new();
     headers.extend(HeaderValue::from_bytes(content_type).ok().map(|value| (CONTENT_TYPE, value)));
@@ -39,7 +40,8 @@ pub fn parameters(content_type: &[u8], query: &str, body: &[u8]) {
     }
 }
 
-/// Reads the selection of a reading route. A refusal names its parameter; a selection can be applied to any line.
+/// Reads the selection of a reading route. A refusal names its parameter; a selection can be
+/// applied to any line.
 pub fn selection(query: &str, body: &[u8], line: &[u8]) {
     let headers = HeaderMap::new();
     let key = CursorKey::fixed();

@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# Tests the served OpenAPI document and the metrics against the server that serves them. Schemathesis makes requests of
-# all kinds from the document, valid and invalid ones. Each answer must be one that the document describes.
+# Tests the served OpenAPI document and the metrics against the server that serves them.
+# Schemathesis makes requests of all kinds from the document, valid and invalid ones. Each answer
+# must be one that the document describes.
 #
-# Where Python or its packages cannot be installed, the test is skipped; in CI (CI=true) that is a failure. EXAMPLES is
-# the number of requests that the fuzzing phase makes for each operation (default 250).
+# Where Python or its packages cannot be installed, the test is skipped; in CI (CI=true) that is a
+# failure. EXAMPLES is the number of requests that the fuzzing phase makes for each operation
+# (default 250).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -52,11 +54,12 @@ for _ in {1..100}; do
     sleep 0.1
 done
 
-# Schemathesis keeps a database of earlier runs in its working directory. A fresh directory makes runs repeatable.
+# Schemathesis keeps a database of earlier runs in its working directory. A fresh directory makes
+# runs repeatable.
 cd "$work"
 
-# The document allows 503 for an overloaded service. This service is not overloaded, so Schemathesis counts a 503 as a
-# failure.
+# The document allows 503 for an overloaded service. This service is not overloaded, so Schemathesis
+# counts a 503 as a failure.
 check() {
     local base=$1
     shift

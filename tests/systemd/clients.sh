@@ -5,7 +5,8 @@ CLIENTS_KEY=test-key
 CLIENTS_PIDS=()
 CLIENTS_ROUND=0
 
-# save PORT MESSAGE [HOST]: saves a record and prints the status of the answer, 000 when there was none.
+# save PORT MESSAGE [HOST]: saves a record and prints the status of the answer, 000 when there was
+# none.
 save() {
     machine_net curl -s -m 60 -o /dev/null -w '%{http_code}' -H "API-KEY: $CLIENTS_KEY" \
         --data-urlencode "message=$2" "http://${3:-127.0.0.1}:$1/moca-file-log/save-log"
@@ -17,7 +18,8 @@ saved() { [ "$(save "$1" hello "${2:-}")" = 200 ]; }
 # refused PORT [HOST]: succeeds when no process listens there.
 refused() { [ "$(save "$1" hello "${2:-}")" = 000 ]; }
 
-# clients_start COUNT PORT: starts clients that save records until clients_stop, each record over a new connection.
+# clients_start COUNT PORT: starts clients that save records until clients_stop, each record over a
+# new connection.
 clients_start() {
     local client round=$((++CLIENTS_ROUND))
     CLIENTS_OUT=$(mktemp -d "$MACHINE_WORK/clients.XXXXXX")
@@ -34,8 +36,8 @@ clients_start() {
     done
 }
 
-# clients_stop LOG: stops them and prints acknowledged=N refused=N cut=N errors=N slowest=SECONDS lost=N twice=N. The last
-# two compare the answers with the file LOG inside the machine.
+# clients_stop LOG: stops them and prints acknowledged=N refused=N cut=N errors=N slowest=SECONDS
+# lost=N twice=N. The last two compare the answers with the file LOG inside the machine.
 clients_stop() {
     local log=$1
     touch "$CLIENTS_OUT/stop"

@@ -1,6 +1,7 @@
 # A Debian system that boots its own systemd in a container, for tests that need root on one.
 #
-# Source it from bash. It needs root, debootstrap and systemd-nspawn; machine_requirements says what is missing.
+# Source it from bash. It needs root, debootstrap and systemd-nspawn; machine_requirements says what
+# is missing.
 #   machine_start bookworm|trixie   boots a fresh copy and returns when it is up; one machine for each shell
 #   machine_exec COMMAND…           runs inside, as root
 #   machine_net COMMAND…            runs a program of the host in the network of the machine
@@ -27,7 +28,8 @@ machine_requirements() {
     return $missing
 }
 
-# Prints the Debian mirror that apt uses on this system, so that local proxies and mirrors are used here as well.
+# Prints the Debian mirror that apt uses on this system, so that local proxies and mirrors are used
+# here as well.
 machine_mirror() {
     apt-get indextargets --format '$(SITE)' 'Created-By: Packages' 'Component: main' |
         grep -E '/debian/?$' | sort -u | head -n 1
@@ -71,7 +73,8 @@ machine_start() {
 
 # Boots the system in MACHINE_ROOT.
 machine_boot() {
-    # systemd 256 and later refuse the mixed control groups of older hosts. They get a unified tree of their own.
+    # systemd 256 and later refuse the mixed control groups of older hosts. They get a unified tree
+    # of their own.
     SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=$([ "$MACHINE_RELEASE" = bookworm ] && echo 0 || echo 1) \
         systemd-nspawn --quiet --boot --register=no --keep-unit --private-network --machine="moca-$$" \
         --directory="$MACHINE_ROOT" </dev/null >"$MACHINE_WORK/console" 2>&1 &

@@ -18,7 +18,8 @@ echo '{"sample1": {"host": "127.0.0.1", "port": 5700, "file": "sample1.log"},
     "'"$odd"'": {"host": "127.0.0.1", "port": 5701, "file": "odd.log"}}' | configure log.json
 check "the log with the odd name is served" eventually 5 eval '[ "$(save 5701 x)" = 401 ]'
 
-# mocactl ARGUMENT…: runs it with an empty standard input. Its output is in $out, its standard error in $err.
+# mocactl ARGUMENT…: runs it with an empty standard input. Its output is in $out, its standard error
+# in $err.
 mocactl() {
     machine_exec mocactl "$@" >"$MACHINE_WORK/out" 2>"$MACHINE_WORK/err" </dev/null
     local status=$?

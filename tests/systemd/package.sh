@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Tests installation, upgrade, removal and purge on one system: package.sh bookworm|trixie FILE.deb NEWER.deb
-# Commands in single quotes run in the shell inside the machine.
+# Tests installation, upgrade, removal and purge on one system: package.sh bookworm|trixie FILE.deb
+# NEWER.deb Commands in single quotes run in the shell inside the machine.
 # shellcheck disable=SC2016
 set -euo pipefail
 here=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
@@ -47,7 +47,8 @@ said() { grep -q -- "$1" "$messages"; }
 told() { shell "journalctl --quiet --no-pager; cat /var/log/apt/term.log /var/log/dpkg.log 2>/dev/null; true" | grep -qF -- "$1"; }
 logged() { machine_exec grep -c -- "$1" "$log"; }
 
-# Lists all files that a package could leave behind, without the files that apt, dpkg and the running system write.
+# Lists all files that a package could leave behind, without the files that apt, dpkg and the
+# running system write.
 everything() {
     shell 'find /etc /var /run /usr -xdev' | grep -Ev -e '^/run/(systemd|log|udev|dbus|mount|user|lock|credentials)(/|$)' \
         -e '^/var/(cache|log/(apt|journal|dpkg\.log)|lib/(apt|systemd/(catalog|random-seed|deb-systemd-helper[^/]*$))|tmp/systemd-private)' \

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Tests units and package on booted systems: run.sh [bookworm|trixie]…; both when none is named. It needs root and the
-# programs that machine.sh names.
-# MOCA_DEB is the package to test instead of the one in target/debian. With CI=true a missing program is a failure.
-# target/systemd-tests has a line for each check. The script prints the failures and the number of checks.
+# Tests units and package on booted systems: run.sh [bookworm|trixie]…; both when none is named. It
+# needs root and the programs that machine.sh names. MOCA_DEB is the package to test instead of the
+# one in target/debian. With CI=true a missing program is a failure. target/systemd-tests has a line
+# for each check. The script prints the failures and the number of checks.
 set -euo pipefail
 here=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
 target=$(readlink -f "$here/../..")/target
@@ -43,7 +43,8 @@ for release; do
     for suite in "${suites[@]}"; do
         status=0
         "$here/$suite.sh" "$release" "${packages[0]}" "$newer" >"$reports/$release-$suite" 2>&1 || status=$?
-        # A suite that stops before its last line has failed, even when all its checks until then hold.
+        # A suite that stops before its last line has failed, even when all its checks until then
+        # hold.
         [ "$status" = 0 ] || grep -q '^FAIL' "$reports/$release-$suite" || echo "FAIL  $suite ended with $status" >>"$reports/$release-$suite"
     done &
 done

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Tests the units, the generator and mocactl apply on one booted system: units.sh bookworm|trixie FILE.deb
-# Commands in single quotes run in the shell inside the machine.
+# Tests the units, the generator and mocactl apply on one booted system: units.sh bookworm|trixie
+# FILE.deb Commands in single quotes run in the shell inside the machine.
 # shellcheck disable=SC2016
 set -u
 here=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")

@@ -9,7 +9,8 @@ use crate::browser::{Browser, keys};
 use crate::harness::{KEY, ROOT, Server, Setup, cannot_run, eventually};
 use crate::page::{Page, strings};
 
-/// Starts a server whose log has records of every level, a long one and one with control characters.
+/// Starts a server whose log has records of every level, a long one and one with control
+/// characters.
 fn server_with_records() -> Server {
     let server = Setup::new().key("shop-key", &json!({"name": "shop"})).start();
     let messages = [

@@ -1,4 +1,5 @@
-//! A headless Chromium, driven by ChromeDriver over the WebDriver protocol (W3C), which is JSON over HTTP/1.1.
+//! A headless Chromium, driven by ChromeDriver over the WebDriver protocol (W3C), which is JSON
+//! over HTTP/1.1.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -19,7 +20,8 @@ const COMMAND_TIMEOUT: Duration = Duration::from_secs(40);
 /// Key of an element's id in answers (W3C WebDriver, section 12).
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
-/// Script that runs before each page: it collects violations of the Content-Security-Policy and uncaught errors.
+/// Script that runs before each page: it collects violations of the Content-Security-Policy and
+/// uncaught errors.
 const WATCH: &str = "window.mishaps = [];
     document.addEventListener('securitypolicyviolation', event => mishaps.push(`policy: ${event.violatedDirective} ${event.blockedURI} ${event.sample}`));
     addEventListener('error', event => mishaps.push(`error: ${event.message}`));
@@ -47,7 +49,8 @@ pub(crate) mod keys {
 }
 
 impl Browser {
-    /// Starts a browser for the test of this name. Returns `None` where ChromeDriver is missing, which is a failure in CI.
+    /// Starts a browser for the test of this name. Returns `None` where ChromeDriver is missing,
+    /// which is a failure in CI.
     pub(crate) fn start(name: &'static str) -> Option<Self> {
         let folder = tempfile::tempdir().expect("a temporary directory");
         let spawned = Command::new("chromedriver")
@@ -265,7 +268,8 @@ impl Browser {
         std::fs::write(folder.join(format!("{}-{name}.png", self.name)), picture).expect("write a picture");
     }
 
-    /// Ends the processes of this browser that its driver left running. They have its profile folder in their arguments.
+    /// Ends the processes of this browser that its driver left running. They have its profile
+    /// folder in their arguments.
     fn end_strays(&self) {
         let profile = self.profile();
         for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
@@ -306,8 +310,8 @@ impl Browser {
         }
     }
 
-    /// Checks that the page had no uncaught error, no violation of its policy and no error in the console. Answers of the
-    /// server with an error status do not count.
+    /// Checks that the page had no uncaught error, no violation of its policy and no error in the
+    /// console. Answers of the server with an error status do not count.
     pub(crate) fn assert_well(&self) {
         assert_eq!(self.run("return mishaps"), json!([]), "{}", self.name);
         let entries = self.call("POST", "/se/log", &json!({"type": "browser"}));

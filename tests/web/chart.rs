@@ -35,7 +35,8 @@ fn field(page: &Page, name: &str) -> Timestamp {
     text.parse().unwrap_or_else(|error| panic!("{name}: {text:?}: {error}"))
 }
 
-/// Checks that the page shows the records that the server returns for the selected times; returns these times.
+/// Checks that the page shows the records that the server returns for the selected times; returns
+/// these times.
 fn shows_the_selection(page: &Page, server: &Server) -> (Timestamp, Timestamp) {
     let ended = "return document.querySelector('#state').textContent.startsWith('Not live')
         && document.querySelector('#counted').textContent.match(/^[\\d,]+ lines?$/)";

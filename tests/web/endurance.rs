@@ -88,7 +88,8 @@ fn page_responds_while_thousands_of_records_arrive() {
     for level in ["debug", "info", "warning", "error", "critical"] {
         page.counts(level, "4,000");
     }
-    // While the operator goes back through all of them, the page holds at most 5000 rows. Follow continues without a gap.
+    // While the operator goes back through all of them, the page holds at most 5000 rows. Follow
+    // continues without a gap.
     browser.run("document.querySelector('#contains').value = ''");
     for _ in 0..12 {
         browser.click("#older");

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Tests the page for operators in a real Chromium, and what axe-core says of its accessibility. Chromium and ChromeDriver
-# are Debian's. axe-core is one file of JavaScript, which comes from a package of PyPI.
+# Tests the page for operators in a real Chromium, and what axe-core says of its accessibility.
+# Chromium and ChromeDriver are Debian's. axe-core is one file of JavaScript, which comes from a
+# package of PyPI.
 #
 # Without axe-core its one test is skipped; in CI (CI=true) that is a failure.
 set -euo pipefail

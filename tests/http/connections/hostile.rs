@@ -353,7 +353,9 @@ fn a_client_that_disconnects_does_not_affect_others() {
         server.connect().send("GET", &target, &[], b"").unwrap();
     }
     std::thread::sleep(Duration::from_millis(400));
-    server.assert_alive();
+    server.save("still alive");
+    // On a busy machine a delayed record of a client that left may come after it.
+    assert!(server.messages().iter().any(|message| message == "still alive"));
 }
 
 #[test]
