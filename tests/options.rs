@@ -1,13 +1,12 @@
-//! The index of the configuration: every option, and the test that fails when the option is
-//! ignored.
+//! The index of all options, each with the test that fails when the program ignores the option.
 //!
-//! A new option needs a line here, and a row in a table of `docs/configuration.md`.
+//! A new option needs a line in [`INDEX`] and a row in a table of `docs/configuration.md`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-/// File, option, `path/of/test.rs::function`.
+/// The file, the option and `path/of/test.rs::function` of each option.
 const INDEX: &[(&str, &str, &str)] = &[
     ("log.json", "status", "tests/http/operation/options.rs::a_log_that_is_switched_off_does_not_start"),
     ("log.json", "host", "tests/http/operation/options.rs::it_listens_on_its_host_only"),
@@ -234,14 +233,14 @@ fn read(path: &str) -> String {
 }
 
 #[test]
-fn every_option_stands_in_the_index_once() {
+fn every_option_is_in_the_index_once() {
     let known: BTreeSet<String> = moca_file_log::config::options()
         .into_iter()
         .map(|(file, option)| format!("{file} {option}"))
         .collect();
     let indexed: Vec<String> = INDEX.iter().map(|(file, option, _)| format!("{file} {option}")).collect();
     let once: BTreeSet<String> = indexed.iter().cloned().collect();
-    assert_eq!(once.len(), indexed.len(), "an option stands in the index twice");
+    assert_eq!(once.len(), indexed.len(), "an option is in the index twice");
     let missing: Vec<_> = known.difference(&once).collect();
     let extra: Vec<_> = once.difference(&known).collect();
     assert!(missing.is_empty() && extra.is_empty(), "not in the index: {missing:?}; no option: {extra:?}");
@@ -256,9 +255,9 @@ fn every_test_of_the_index_exists() {
         let at = source.find(&format!("\nfn {function}() {{"));
         let at = at.unwrap_or_else(|| panic!("{file} {option}: no function {function} in {path}"));
         let attributes = source[..at].rsplit("\n\n").next().unwrap();
-        assert!(attributes.contains("#[test]"), "{file} {option}: {function} in {path} is no test");
+        assert!(attributes.contains("#[test]"), "{file} {option}: {function} in {path} is not a test");
         let name = option.rsplit('.').next().unwrap();
-        assert!(source.contains(name), "{path} never names {option}");
+        assert!(source.contains(name), "{path} does not name {option}");
     }
 }
 
@@ -279,7 +278,7 @@ fn rows() -> BTreeMap<String, Vec<String>> {
 }
 
 #[test]
-fn every_option_stands_in_a_table_of_the_documentation() {
+fn every_option_is_in_a_table_of_the_documentation() {
     let rows = rows();
     for (file, option, _) in INDEX {
         let (holder, name) = option.split_once('.').unwrap_or((option, option));
@@ -294,10 +293,10 @@ fn every_option_stands_in_a_table_of_the_documentation() {
     }
 }
 
-/// What `log.json`, `api_key.json`, `server.json`, `system.json` and Sanic's table of MocaFileLog
-/// 1.0.0 name.
+/// The options of `log.json`, `api_key.json`, `server.json`, `system.json` and Sanic's table in
+/// MocaFileLog 1.0.0 are options of this version.
 #[test]
-fn every_option_of_the_original_is_known() {
+fn every_option_of_version_1_0_0_is_known() {
     let original: [(&str, &[&str]); 5] = [
         ("log.json", &["host", "port", "use_ipv6", "file", "level"]),
         (

@@ -143,7 +143,7 @@ impl Follow {
                     },
                     Some(("retry", value)) => self.retry = Some(value.to_owned()),
                     _ if line.starts_with(':') => self.comments += 1,
-                    _ => assert!(line.is_empty(), "a line that is none of an event stream: {line:?}"),
+                    _ => assert!(line.is_empty(), "not a line of an event stream: {line:?}"),
                 }
             }
             if let (Some(id), Some(data)) = (id, data) {

@@ -276,7 +276,7 @@ impl Setup {
     /// Starts a server that must exit with a status of sysexits.h. Returns its stderr.
     pub(crate) fn start_refused(self) -> String {
         let (code, stderr) = self.start_expect_failure();
-        assert!((64..=78).contains(&code), "exit status {code} is none of sysexits: {stderr}");
+        assert!((64..=78).contains(&code), "exit status {code} is not in sysexits.h: {stderr}");
         assert!(!stderr.trim().is_empty(), "refused without a word");
         assert!(!stderr.contains("panicked"), "{stderr}");
         stderr

@@ -185,7 +185,7 @@ fn only_selected_records_are_sent() {
     let mut patterns = follow(&server, "regex=%5En%5Ba-z%5D%2Bdle");
     let mut keys = follow(&server, "key=second");
     let mut clients = follow(&server, "client=127.0.0.0/8&limit=1");
-    let mut nobody = follow(&server, "client=192.0.2.1");
+    let mut other_client = follow(&server, "client=192.0.2.1");
     for (n, (level, key, message)) in [
         ("info", KEY, "needle in the hay"),
         ("error", KEY, "an error"),
@@ -205,7 +205,7 @@ fn only_selected_records_are_sent() {
     assert_eq!(messages(&mut patterns, 2), ["needle in the hay", "needle"]);
     assert_eq!(messages(&mut keys, 2), ["needle", "hay"]);
     assert_eq!(messages(&mut clients, 1), ["needle in the hay"]);
-    for events in [&mut nobody, &mut errors, &mut texts, &mut patterns, &mut keys] {
+    for events in [&mut other_client, &mut errors, &mut texts, &mut patterns, &mut keys] {
         assert_eq!(events.within(Duration::from_millis(20)), None);
     }
     assert_eq!(messages(&mut follow(&server, "lines=2&contains=needle"), 2), ["needle in the hay", "needle"]);

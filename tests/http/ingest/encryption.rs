@@ -202,7 +202,7 @@ fn a_changed_secret_applies_at_a_reload() {
     assert!(!server.stderr().contains("not in force"), "{}", server.stderr());
     assert!(
         !server.stderr().contains(SECRET) && !server.stderr().contains("another secret"),
-        "a secret is told"
+        "stderr contains a secret"
     );
 }
 

@@ -318,7 +318,7 @@ fn its_file_is_never_the_file_of_a_log() {
     }
     std::thread::sleep(Duration::from_millis(400));
     assert_eq!(server.messages(), vec!["m"; 20]);
-    eventually("the journal is told", Duration::from_secs(3), || {
+    eventually("the journal has the message", Duration::from_secs(3), || {
         server.stderr().contains("MOCA_EVENT=access-log-failing")
     });
     server.assert_alive();
@@ -442,7 +442,7 @@ fn a_full_disk_drops_lines_and_delays_no_request() {
     };
     let mut asked = 1500;
     ask(asked);
-    eventually("the journal is told", Duration::from_secs(5), || {
+    eventually("the journal has the message", Duration::from_secs(5), || {
         server.stderr().contains("MOCA_EVENT=access-log-failing")
     });
     let whole = || {

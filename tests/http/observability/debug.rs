@@ -201,6 +201,6 @@ fn explanations_of_a_flood_are_limited() {
             |line: &str| line.strip_prefix("INFO ")?.split_once(" more refusals")?.0.parse::<usize>().ok();
         said().lines().filter_map(number).sum()
     };
-    eventually("all are told or counted", Duration::from_secs(4), || one_by_one() + summed() == sent);
+    eventually("all are logged or counted", Duration::from_secs(4), || one_by_one() + summed() == sent);
     assert!((100..=100 * (seconds + 1)).contains(&one_by_one()), "{} in {seconds} s", one_by_one());
 }

@@ -81,7 +81,7 @@ fn it_changes_at_a_reload() {
     server.wait_for_status(503);
     assert!(!maintenance("maintenance-on"), "{}", server.stderr());
     server.set("server.json", "/log_level", json!(20));
-    eventually("the change itself is told", Duration::from_secs(2), || maintenance("reloaded"));
+    eventually("the change itself is logged", Duration::from_secs(2), || maintenance("reloaded"));
     server.signal(Signal::SIGUSR2);
     server.wait_for_status(200);
     eventually("info is seen", Duration::from_secs(2), || maintenance("maintenance-off"));
