@@ -112,7 +112,7 @@ msrv: toolchain ## build with the oldest supported Rust itself (rust-version in 
 	CARGO_TARGET_DIR=target/msrv cargo "+$$version" check --locked --lib --bins
 
 doc: toolchain ## build the documentation of all items, private ones included; a warning is a failure
-	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --document-private-items --locked
+	RUSTDOCFLAGS='-D warnings -A rustdoc::private-intra-doc-links' cargo doc --no-deps --document-private-items --locked
 
 deny: toolchain ## check licences, duplicates and sources of the libraries (deny.toml)
 	@deny=$$(tools/cargo-tool.sh cargo-deny) || { [[ "$${CI:-}" != true ]]; exit; }; \
