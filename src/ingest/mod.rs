@@ -1,4 +1,5 @@
 //! Bytes become entries. Does no I/O and knows neither keys nor the store.
 
+pub(crate) mod form;
 pub(crate) mod json;
 pub(crate) mod multipart;

@@ -7,37 +7,32 @@ use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use memchr::memmem;
 
-use crate::http::request::params::{FIELDS_MAX, Fields};
-use crate::http::response::problem::Problem;
+use super::form::{Fields, FormError, MAX_FIELDS};
 
 /// A value that is not UTF-8 is repaired up to this length; no parameter is longer.
 const REPAIRED_MAX: usize = 1024 * 1024;
 
 /// The fields of the form, files included: their content is the value. Parts without a name do not count.
-pub(crate) fn fields<'a>(headers: &HeaderMap, body: &'a [u8]) -> Result<Fields<'a>, Problem> {
+pub(crate) fn fields<'a>(headers: &HeaderMap, body: &'a [u8]) -> Result<Fields<'a>, FormError> {
     let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let boundary = multer::parse_boundary(content_type).map_err(|_| malformed())?;
+    let boundary = multer::parse_boundary(content_type).map_err(|_| FormError::MalformedMultipart)?;
     let mut fields = Vec::new();
     for part in Parts::new(body, &boundary)? {
         let (head, content) = part?;
         let Some(name) = name_of(head) else { continue };
-        if fields.len() == FIELDS_MAX {
-            return Err(Problem::bad_request(format!("More than {FIELDS_MAX} parameters.")));
+        if fields.len() == MAX_FIELDS {
+            return Err(FormError::TooManyFields);
         }
         fields.push((Cow::Owned(name), text(content)?));
     }
     Ok(fields)
 }
 
-fn malformed() -> Problem {
-    Problem::bad_request("The multipart body is malformed.")
-}
-
-fn text(content: &[u8]) -> Result<Cow<'_, str>, Problem> {
+fn text(content: &[u8]) -> Result<Cow<'_, str>, FormError> {
     match std::str::from_utf8(content) {
         Ok(text) => Ok(Cow::Borrowed(text)),
         Err(_) if content.len() <= REPAIRED_MAX => Ok(String::from_utf8_lossy(content)),
-        Err(_) => Err(Problem::bad_request("A part of the multipart body is not UTF-8.")),
+        Err(_) => Err(FormError::NotUtf8),
     }
 }
 
@@ -53,7 +48,7 @@ struct Parts<'a> {
 }
 
 impl<'a> Parts<'a> {
-    fn new(body: &'a [u8], boundary: &str) -> Result<Self, Problem> {
+    fn new(body: &'a [u8], boundary: &str) -> Result<Self, FormError> {
         let delimiter = format!("\r\n--{boundary}");
         let delimiter = memmem::Finder::new(delimiter.as_bytes()).into_owned();
         let mut parts = Self { rest: body, delimiter, ended: false };
@@ -62,30 +57,30 @@ impl<'a> Parts<'a> {
         match body.strip_prefix(opening) {
             Some(rest) => parts.rest = rest,
             None => {
-                let at = parts.delimiter.find(body).ok_or_else(malformed)?;
+                let at = parts.delimiter.find(body).ok_or(FormError::MalformedMultipart)?;
                 parts.rest = &body[at + parts.delimiter.needle().len()..];
             }
         }
         Ok(parts)
     }
 
-    fn next_part(&mut self) -> Result<Option<Part<'a>>, Problem> {
+    fn next_part(&mut self) -> Result<Option<Part<'a>>, FormError> {
         if self.rest.starts_with(b"--") {
             return Ok(None);
         }
         // Spaces may follow a delimiter (transport padding), then its line ends.
         let padding = self.rest.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
-        let part = self.rest[padding..].strip_prefix(b"\r\n").ok_or_else(malformed)?;
+        let part = self.rest[padding..].strip_prefix(b"\r\n").ok_or(FormError::MalformedMultipart)?;
         let (head, content) = match part.strip_prefix(b"\r\n") {
             Some(content) => (&part[..0], content),
             None => {
-                let end = memmem::find(part, b"\r\n\r\n").ok_or_else(malformed)?;
+                let end = memmem::find(part, b"\r\n\r\n").ok_or(FormError::MalformedMultipart)?;
                 (&part[..end], &part[end + 4..])
             }
         };
         let mut from = 0;
         loop {
-            let at = from + self.delimiter.find(&content[from..]).ok_or_else(malformed)?;
+            let at = from + self.delimiter.find(&content[from..]).ok_or(FormError::MalformedMultipart)?;
             let after = &content[at + self.delimiter.needle().len()..];
             // A line of the content may begin like the delimiter and go on.
             if after.starts_with(b"--") || matches!(after.first(), Some(b'\r' | b' ' | b'\t')) {
@@ -98,7 +93,7 @@ impl<'a> Parts<'a> {
 }
 
 impl<'a> Iterator for Parts<'a> {
-    type Item = Result<Part<'a>, Problem>;
+    type Item = Result<Part<'a>, FormError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.ended {

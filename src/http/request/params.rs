@@ -6,6 +6,7 @@ use http::HeaderMap;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName};
 
 use crate::http::response::problem::Problem;
+use crate::ingest::form::{Fields, fields};
 use crate::ingest::json::batch::{BatchBody, BatchEntry, parse_batch};
 use crate::ingest::json::object;
 use crate::ingest::json::object::{Object, Value, message_fits};
@@ -17,8 +18,6 @@ pub(crate) const READ_PARAMETERS: [&str; 11] =
 
 /// Entries of a batch.
 const BATCH_MAX: usize = 1024;
-/// Fields of a query or form.
-pub(crate) const FIELDS_MAX: usize = 256;
 
 // Made once: to read a name anew for each look-up costs as much as the look-up.
 static API_KEY: HeaderName = HeaderName::from_static("api-key");
@@ -63,9 +62,6 @@ impl BodyKind {
         }
     }
 }
-
-/// Names and values.
-pub(crate) type Fields<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
 
 /// A list of entries, and the body that it stands in.
 #[derive(Debug)]
@@ -319,17 +315,6 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 fn field<'p>(fields: &'p Fields<'_>, name: &str) -> Option<Value<'p>> {
     let (_, value) = fields.iter().find(|(field, value)| field == name && !value.is_empty())?;
     Some(Value::Text(Cow::Borrowed(value)))
-}
-
-fn fields(text: &[u8]) -> Result<Fields<'_>, Problem> {
-    if text.is_empty() {
-        return Ok(Vec::new());
-    }
-    let fields: Fields<'_> = form_urlencoded::parse(text).take(FIELDS_MAX + 1).collect();
-    if fields.len() > FIELDS_MAX {
-        return Err(Problem::bad_request(format!("More than {FIELDS_MAX} parameters.")));
-    }
-    Ok(fields)
 }
 
 #[cfg(test)]

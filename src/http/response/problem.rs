@@ -13,6 +13,7 @@ use super::headers::NO_STORE;
 use crate::guard::Refusal;
 use crate::http::observe::counters::Reason;
 use crate::http::observe::refusal_log::RefusalDetails;
+use crate::ingest::form::FormError;
 use crate::store::StoreError;
 
 /// An answer that is not a success.
@@ -201,6 +202,12 @@ impl From<Refusal> for Problem {
         problem.counted = Reason::from(&refusal);
         problem.cause = Some(refusal);
         problem
+    }
+}
+
+impl From<FormError> for Problem {
+    fn from(error: FormError) -> Self {
+        Self::bad_request(error.to_string())
     }
 }
 
