@@ -25,7 +25,9 @@ pub fn parameters(content_type: &[u8], query: &str, body: &[u8]) {
     let Ok(params) = Params::without_body(Some(query), &headers) else { return };
     let kind = BodyKind::of(&headers);
     let params = match kind {
-        BodyKind::Multipart => multipart::fields(&headers, body).map(|parts| params.with_parts(parts)),
+        BodyKind::Multipart => {
+            multipart::fields(&headers, body).map_err(Problem::from).map(|parts| params.with_parts(parts))
+        }
         _ => params.with_body(kind, body),
     };
     let Ok(params) = params else { return };
