@@ -1,124 +1,172 @@
-//! The client of a running instance: HTTP/1.1 over its admin socket, one connection a request.
+//! The HTTP/1.1 client of a running instance, over its admin socket: one connection for each
+//! request.
 
-use std::io::{self, BufReader, Read, Write};
+use std::future::Future;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use http::{HeaderMap, StatusCode, header};
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, StatusCode, header};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
+use tokio::runtime::Runtime;
 
 use crate::config::LogName;
-use crate::ctl::client::reply::{self, Body};
 use crate::ctl::error::Error;
 use crate::ctl::paths::Directories;
 use crate::exit::Exit;
 
-/// How long an instance may be silent: longer than a start of it may take, since its socket starts it.
+/// Maximum time without a byte of the reply. A connection may start the instance, so this is longer
+/// than a start takes.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Longest answer that is held in memory as a whole.
-const MAX_REPLY_BYTES: u64 = 64 * 1024 * 1024;
+/// Maximum size of a reply that is held in memory as a whole.
+const MAX_REPLY_BYTES: usize = 64 * 1024 * 1024;
 
-/// One instance, as its admin socket has it.
+/// Maximum size of a problem document.
+const MAX_PROBLEM_BYTES: usize = 64 * 1024;
+
+/// A client of one instance.
 pub(crate) struct AdminClient {
     name: LogName,
     socket: PathBuf,
-    /// how long it may be silent; `None` = for ever
-    patience: Option<Duration>,
+    /// Maximum time without a byte of the reply; `None` waits without a limit.
+    read_timeout: Option<Duration>,
+    runtime: Runtime,
 }
 
-/// An answer with success, or one that the caller said it understands.
-pub(crate) struct Reply {
+/// The head of a reply, and its body as a stream.
+pub(crate) struct Reply<'c> {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
-    pub(crate) body: Body<BufReader<UnixStream>>,
+    body: Incoming,
+    client: &'c AdminClient,
 }
 
 impl AdminClient {
-    pub(crate) fn new(directories: &Directories, log: &LogName) -> Self {
-        Self { name: log.clone(), socket: directories.admin_socket(log), patience: Some(READ_TIMEOUT) }
+    /// Prepares a client; the connection is made for each request.
+    ///
+    /// # Errors
+    /// When the runtime of the client cannot be created.
+    pub(crate) fn new(directories: &Directories, log: &LogName) -> Result<Self, Error> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| Error::new(Exit::OsErr, format!("can't prepare a client: {error}")))?;
+        let socket = directories.admin_socket(log);
+        Ok(Self { name: log.clone(), socket, read_timeout: Some(READ_TIMEOUT), runtime })
     }
 
-    /// It may be silent for so long and no longer.
-    pub(crate) fn with_patience(self, patience: Duration) -> Self {
-        Self { patience: Some(patience), ..self }
+    /// Sets the maximum time without a byte of the reply.
+    pub(crate) fn with_read_timeout(self, timeout: Duration) -> Self {
+        Self { read_timeout: Some(timeout), ..self }
     }
 
-    /// For questions whose answer may take long, as that of a search through a large log.
-    pub(crate) fn patient(self) -> Self {
-        Self { patience: None, ..self }
+    /// Waits without a limit, for requests that may take long, such as a search in a large log.
+    pub(crate) fn without_read_timeout(self) -> Self {
+        Self { read_timeout: None, ..self }
     }
 
-    /// A request without a body whose answer is a text.
+    /// Sends a GET request and returns the body of the reply as text.
     pub(crate) fn text(&self, target: &str) -> Result<String, Error> {
-        let reply = self.send("GET", target, &[], None, &[])?;
-        let mut text = String::new();
-        reply.body.take(MAX_REPLY_BYTES).read_to_string(&mut text).map_err(|error| self.broken(&error))?;
-        Ok(text)
+        let body = self.send(Method::GET, target, &[], None, &[])?.bytes(MAX_REPLY_BYTES)?;
+        String::from_utf8(body).map_err(|_| self.broken("the reply is not UTF-8 text"))
     }
 
-    /// A request without a body whose answer is a value.
-    pub(crate) fn value<T: DeserializeOwned>(&self, method: &str, target: &str) -> Result<T, Error> {
-        let reply = self.send(method, target, &[], None, &[])?;
-        self.read_value(reply)
+    /// Sends a request without a body and parses the body of the reply as JSON.
+    pub(crate) fn value<T: DeserializeOwned>(&self, method: Method, target: &str) -> Result<T, Error> {
+        self.send(method, target, &[], None, &[])?.value()
     }
 
-    /// As [`Self::value`], with a JSON body.
+    /// Sends a request with a JSON body and parses the body of the reply as JSON.
     pub(crate) fn value_for<T: DeserializeOwned>(
         &self,
-        method: &str,
+        method: Method,
         target: &str,
         body: &serde_json::Value,
     ) -> Result<T, Error> {
-        let reply = self.send(method, target, &[], Some(&body.to_string()), &[])?;
-        self.read_value(reply)
+        self.send(method, target, &[], Some(body.to_string()), &[])?.value()
     }
 
-    /// Sends a request. An error status is an error in the instance's own words, unless it is `understood`.
+    /// Sends a request, with `body` as JSON, and returns the reply once its head is there.
+    ///
+    /// # Errors
+    /// When the instance cannot be reached or does not answer in time, and when the status is
+    /// neither a success nor one of `accepted`: then with the reason that the instance gives.
     pub(crate) fn send(
         &self,
-        method: &str,
+        method: Method,
         target: &str,
         headers: &[(&str, &str)],
-        body: Option<&str>,
-        understood: &[StatusCode],
-    ) -> Result<Reply, Error> {
-        let mut stream = UnixStream::connect(&self.socket).map_err(|error| self.unreachable(&error))?;
-        let request = request(method, target, headers, body);
-        let exchange = || -> io::Result<(StatusCode, HeaderMap, Body<BufReader<UnixStream>>)> {
-            stream.set_read_timeout(self.patience)?;
-            stream.set_write_timeout(Some(self.patience.unwrap_or(READ_TIMEOUT)))?;
-            stream.write_all(request.as_bytes())?;
-            reply::read(BufReader::with_capacity(64 * 1024, stream), method)
-        };
-        let (status, headers, body) = exchange().map_err(|error| self.broken(&error))?;
-        let mut reply = Reply { status, headers, body };
-        if status.is_success() || understood.contains(&status) {
-            return Ok(reply);
+        body: Option<String>,
+        accepted: &[StatusCode],
+    ) -> Result<Reply<'_>, Error> {
+        let request = request(method, target, headers, body)
+            .map_err(|error| Error::new(Exit::Software, format!("can't build a request: {error}")))?;
+        let response = self.wait_for_reply(async {
+            // A connect that does not block fails when the backlog of the socket is full; this one
+            // waits.
+            let stream = UnixStream::connect(&self.socket).map_err(|error| self.unreachable(&error))?;
+            stream.set_nonblocking(true).map_err(|error| self.broken(error))?;
+            let stream = tokio::net::UnixStream::from_std(stream).map_err(|error| self.broken(error))?;
+            let handshake = http1::handshake(TokioIo::new(stream)).await;
+            let (mut sender, connection) = handshake.map_err(|error| self.broken_by(&error))?;
+            // Runs while this client waits. Its errors reach the caller through the reply as well.
+            self.runtime.spawn(connection);
+            sender.send_request(request).await.map_err(|error| self.broken_by(&error))
+        })?;
+        let (head, body) = response.into_parts();
+        let reply = Reply { status: head.status, headers: head.headers, body, client: self };
+        if reply.status.is_success() || accepted.contains(&reply.status) {
+            Ok(reply)
+        } else {
+            Err(reply.refused())
         }
-        Err(self.refused(&mut reply))
     }
 
-    /// An answer that ended before its time.
-    pub(crate) fn broken(&self, error: &io::Error) -> Error {
+    /// Runs a future on the runtime of this client, on the calling thread.
+    pub(crate) fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
+        self.runtime.block_on(future)
+    }
+
+    /// Runs a future that ends when a part of the reply is there; the read timeout limits it.
+    fn wait_for_reply<T>(&self, part: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        self.block_on(async {
+            match self.read_timeout {
+                None => part.await,
+                Some(timeout) => tokio::time::timeout(timeout, part)
+                    .await
+                    .unwrap_or_else(|_| Err(self.broken("it does not answer"))),
+            }
+        })
+    }
+
+    /// Returns the error for a reply that is cut or malformed.
+    pub(crate) fn broken(&self, why: impl std::fmt::Display) -> Error {
         let (name, socket) = (self.name.as_str(), self.socket.display());
-        let why = match error.kind() {
-            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => "it does not answer".to_owned(),
-            _ => error.to_string(),
-        };
         Error::new(Exit::TempFail, format!("{name}: talking to {socket} failed: {why}"))
     }
 
-    fn unreachable(&self, error: &io::Error) -> Error {
+    fn broken_by(&self, error: &hyper::Error) -> Error {
+        match std::error::Error::source(error) {
+            Some(source) => self.broken(format_args!("{error}: {source}")),
+            None => self.broken(error),
+        }
+    }
+
+    fn unreachable(&self, error: &std::io::Error) -> Error {
         let (name, socket) = (self.name.as_str(), self.socket.display());
         match error.kind() {
-            io::ErrorKind::PermissionDenied => {
+            std::io::ErrorKind::PermissionDenied => {
                 let message =
                     format!("{name}: {socket} is for root and the group moca-file-log only; use sudo");
                 Error::new(Exit::NoPerm, message)
             }
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+            std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused => {
                 let message = format!(
                     "{name}: nobody listens on its admin socket {socket}; start it with `mocactl start {name}`"
                 );
@@ -127,14 +175,64 @@ impl AdminClient {
             _ => Error::new(Exit::Unavailable, format!("{name}: can't connect to {socket}: {error}")),
         }
     }
+}
 
-    /// The `detail` of a problem, or whatever else there is.
-    fn refused(&self, reply: &mut Reply) -> Error {
-        let mut text = Vec::new();
-        let read = reply.body.by_ref().take(64 * 1024).read_to_end(&mut text);
-        let problem = read.ok().and_then(|_| serde_json::from_slice::<serde_json::Value>(&text).ok());
-        let member =
-            |name: &str| problem.as_ref().and_then(|problem| problem.get(name)).and_then(|d| d.as_str());
+impl Reply<'_> {
+    /// Waits for the next part of the body; `None` at its end.
+    ///
+    /// # Errors
+    /// When the connection ends before the body does, and when the read timeout passes.
+    pub(crate) fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
+        let Self { body, client, .. } = self;
+        client.wait_for_reply(next_chunk(body, client))
+    }
+
+    /// Waits for the next part of the body, as [`Self::chunk`] does, or until `stop` ends, with
+    /// what it returns.
+    pub(crate) fn chunk_or<T>(
+        &mut self,
+        stop: impl Future<Output = T>,
+    ) -> Result<Result<Option<Bytes>, T>, Error> {
+        let Self { body, client, .. } = self;
+        client.wait_for_reply(async {
+            tokio::select! {
+                biased;
+                stopped = stop => Ok(Err(stopped)),
+                chunk = next_chunk(body, client) => chunk.map(Ok),
+            }
+        })
+    }
+
+    /// Reads the rest of the body, which has at most `max_bytes`.
+    pub(crate) fn bytes(&mut self, max_bytes: usize) -> Result<Vec<u8>, Error> {
+        let mut bytes = Vec::new();
+        while let Some(chunk) = self.chunk()? {
+            if bytes.len() + chunk.len() > max_bytes {
+                return Err(self.client.broken(format_args!("the reply has more than {max_bytes} bytes")));
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        Ok(bytes)
+    }
+
+    /// Reads the body as a problem document (RFC 9457); null when it is none.
+    pub(crate) fn problem(&mut self) -> serde_json::Value {
+        let body = self.bytes(MAX_PROBLEM_BYTES);
+        body.ok().and_then(|body| serde_json::from_slice(&body).ok()).unwrap_or_default()
+    }
+
+    fn value<T: DeserializeOwned>(&mut self) -> Result<T, Error> {
+        let body = self.bytes(MAX_REPLY_BYTES)?;
+        serde_json::from_slice(&body).map_err(|error| {
+            let message = format!("{}: the reply is not the expected JSON: {error}", self.client.name);
+            Error::new(Exit::Unavailable, message)
+        })
+    }
+
+    /// Returns the error that a refusal stands for, with its `detail`.
+    fn refused(mut self) -> Error {
+        let problem = self.problem();
+        let member = |name: &str| problem.get(name).and_then(serde_json::Value::as_str);
         let mut detail = member("detail").unwrap_or("no reason given").to_owned();
         if let Some(reason) = member("reason") {
             detail = format!("{detail} {reason}");
@@ -142,7 +240,7 @@ impl AdminClient {
         if let Some(oldest) = member("oldest") {
             detail = format!("{detail} What is left begins with the cursor {oldest}.");
         }
-        let exit = match reply.status.as_u16() {
+        let exit = match self.status.as_u16() {
             400 | 405 | 413 | 414 | 415 | 431 => Exit::Usage,
             401 | 403 => Exit::NoPerm,
             404 | 410 => Exit::NoInput,
@@ -150,36 +248,38 @@ impl AdminClient {
             _ => Exit::Unavailable,
         };
         let shown = crate::record::Escaped(&detail).to_string();
-        Error::new(exit, format!("{}: answered {}: {shown}", self.name.as_str(), reply.status.as_u16()))
-    }
-
-    fn read_value<T: DeserializeOwned>(&self, reply: Reply) -> Result<T, Error> {
-        let mut text = Vec::new();
-        reply.body.take(MAX_REPLY_BYTES).read_to_end(&mut text).map_err(|error| self.broken(&error))?;
-        serde_json::from_slice(&text).map_err(|error| {
-            let message = format!("{}: an answer that makes no sense: {error}", self.name.as_str());
-            Error::new(Exit::Unavailable, message)
-        })
+        Error::new(exit, format!("{}: answered {}: {shown}", self.client.name, self.status.as_u16()))
     }
 }
 
-fn request(method: &str, target: &str, headers: &[(&str, &str)], body: Option<&str>) -> String {
-    let agent = concat!("mocactl/", env!("CARGO_PKG_VERSION"));
-    let mut request = format!(
-        "{method} {target} HTTP/1.1\r\nhost: localhost\r\nuser-agent: {agent}\r\nconnection: close\r\n"
-    );
+async fn next_chunk(body: &mut Incoming, client: &AdminClient) -> Result<Option<Bytes>, Error> {
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| client.broken_by(&error))?;
+        // Trailers have no data.
+        if let Ok(chunk) = frame.into_data() {
+            return Ok(Some(chunk));
+        }
+    }
+    Ok(None)
+}
+
+fn request(
+    method: Method,
+    target: &str,
+    headers: &[(&str, &str)],
+    body: Option<String>,
+) -> http::Result<Request<Full<Bytes>>> {
+    let mut request = Request::builder()
+        .method(method)
+        .uri(target)
+        .header(header::HOST, "localhost")
+        .header(header::USER_AGENT, concat!("mocactl/", env!("CARGO_PKG_VERSION")))
+        .header(header::CONNECTION, "close");
     for (name, value) in headers {
-        request.extend([*name, ": ", *value, "\r\n"]);
+        request = request.header(*name, *value);
     }
-    if let Some(body) = body {
-        let length = body.len();
-        request.push_str(&format!(
-            "{}: application/json\r\n{}: {length}\r\n",
-            header::CONTENT_TYPE,
-            header::CONTENT_LENGTH
-        ));
+    if body.is_some() {
+        request = request.header(header::CONTENT_TYPE, "application/json");
     }
-    request.push_str("\r\n");
-    request.push_str(body.unwrap_or_default());
-    request
+    request.body(Full::from(body.unwrap_or_default()))
 }

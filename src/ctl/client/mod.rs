@@ -1,4 +1,3 @@
 //! The client of running instances.
 
 pub(crate) mod admin_client;
-pub(crate) mod reply;

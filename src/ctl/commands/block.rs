@@ -1,8 +1,9 @@
-//! `mocactl block`: the addresses that running instances let nobody in from.
+//! `mocactl block`: the addresses that running instances refuse.
 
 use std::net::IpAddr;
 
 use clap::Subcommand;
+use http::Method;
 use jiff::Timestamp;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
@@ -15,41 +16,42 @@ use crate::ctl::log_selection::{LogSelection, for_each_log};
 use crate::ctl::paths::Directories;
 use crate::ctl::ui::output::{Align, Cell, Printer, print_note};
 
-/// The commands about blocked addresses. Those of ip_blacklist.json are edited there.
+/// The commands about addresses that the service or the operator blocked. Those of
+/// ip_blacklist.json are edited there.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// List the addresses that were blocked, by the service or by hand, since when and why
+    /// List the blocked addresses: since when and why
     List {
-        /// The logs; all that are switched on when none is named
+        /// Names of logs; without a name, all that are switched on
         #[arg(value_name = "NAME")]
         names: Vec<LogName>,
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Let nobody in from this address any more
+    /// Block an address: every request from it is refused
     Add {
         /// The IP address
         address: IpAddr,
-        /// The logs; all that are switched on when none is named
+        /// Names of logs; without a name, all that are switched on
         #[arg(value_name = "NAME")]
         names: Vec<LogName>,
     },
-    /// Let an address in again
+    /// Unblock an address
     Remove {
         /// The IP address
         address: IpAddr,
-        /// The logs; all that are switched on when none is named
+        /// Names of logs; without a name, all that are switched on
         #[arg(value_name = "NAME")]
         names: Vec<LogName>,
     },
 }
 
-/// As the instance lists it.
+/// A blocked address, as the instance reports it.
 #[derive(Debug, Deserialize, Serialize)]
 struct Blocked {
     address: IpAddr,
-    /// seconds since 1970-01-01 UTC
+    /// Seconds since 1970-01-01 UTC.
     since: u64,
     reason: String,
 }
@@ -61,7 +63,7 @@ struct BlockedIn<'a> {
     blocked: &'a Blocked,
 }
 
-/// What a change did.
+/// The answer of an instance to a change.
 #[derive(Deserialize)]
 struct Changed {
     changed: bool,
@@ -74,7 +76,7 @@ pub(crate) fn run(command: &Command, directories: &Directories, printer: &mut Pr
         Command::Add { address, names } => for_each_log(&logs.select(names)?, |name| {
             let body = json!({ "address": address.to_string() });
             let Changed { changed } =
-                AdminClient::new(directories, name).value_for("POST", "/admin/blocked", &body)?;
+                AdminClient::new(directories, name)?.value_for(Method::POST, "/admin/blocked", &body)?;
             printer.line(format_args!(
                 "{name}: {address} {}",
                 if changed { "is blocked" } else { "was blocked already" }
@@ -84,7 +86,7 @@ pub(crate) fn run(command: &Command, directories: &Directories, printer: &mut Pr
             let address_text = address.to_string();
             let target =
                 format!("/admin/blocked?address={}", utf8_percent_encode(&address_text, NON_ALPHANUMERIC));
-            let Changed { changed } = AdminClient::new(directories, name).value("DELETE", &target)?;
+            let Changed { changed } = AdminClient::new(directories, name)?.value(Method::DELETE, &target)?;
             let what = if changed {
                 "is let in again"
             } else {
@@ -98,7 +100,7 @@ pub(crate) fn run(command: &Command, directories: &Directories, printer: &mut Pr
 fn list(names: &[LogName], json: bool, directories: &Directories, printer: &mut Printer) -> Outcome {
     let mut all: Vec<(&LogName, Vec<Blocked>)> = Vec::new();
     let status = for_each_log(names, |name| {
-        all.push((name, AdminClient::new(directories, name).value("GET", "/admin/blocked")?));
+        all.push((name, AdminClient::new(directories, name)?.value(Method::GET, "/admin/blocked")?));
         Ok(())
     })?;
     let entries = all.iter().flat_map(|(name, list)| list.iter().map(move |blocked| (*name, blocked)));

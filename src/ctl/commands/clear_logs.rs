@@ -1,4 +1,6 @@
-//! `mocactl clear-logs`, through the instance of a log.
+//! `mocactl clear-logs`: removes every record of a log, through its instance.
+
+use http::Method;
 
 use crate::config::LogName;
 use crate::ctl::client::admin_client::AdminClient;
@@ -11,10 +13,10 @@ use crate::ctl::ui::prompt;
 /// Arguments of `clear-logs`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The logs; all that are switched on when none is named
+    /// Names of logs; without a name, all that are switched on
     #[arg(value_name = "NAME")]
     names: Vec<LogName>,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(short, long)]
     yes: bool,
 }
@@ -26,7 +28,13 @@ pub(crate) fn run(args: &Args, directories: &Directories, printer: &mut Printer)
         return Ok(1);
     }
     for_each_log(&names, |name| {
-        AdminClient::new(directories, name).send("POST", "/moca-file-log/clear-logs", &[], None, &[])?;
+        AdminClient::new(directories, name)?.send(
+            Method::POST,
+            "/moca-file-log/clear-logs",
+            &[],
+            None,
+            &[],
+        )?;
         printer.line(format_args!("{name}: every line is removed"))
     })
 }

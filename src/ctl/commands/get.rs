@@ -1,9 +1,9 @@
-//! `mocactl get`: records of a log, all or those that are selected, through its instance.
+//! `mocactl get`: prints the records of a log, all or a selection, through its instance.
 
-use std::io::Read;
 use std::num::NonZeroU64;
 
 use clap::ValueEnum;
+use http::Method;
 use serde_json::{Value, json};
 
 use crate::config::LogName;
@@ -17,32 +17,32 @@ use crate::ctl::ui::output::Printer;
 /// Arguments of `get`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The log; may be left out when only one is switched on
+    /// Name of the log; optional when only one is switched on
     name: Option<LogName>,
     /// Only the latest COUNT records, the oldest of them first
     #[arg(short = 'n', long, value_name = "COUNT", conflicts_with_all = ["limit", "order"])]
     lines: Option<u64>,
-    /// Not before this time: RFC 3339, a date, how long ago as in 15m or 2h, or yesterday 03:00
+    /// First time: RFC 3339, a date, an age such as 15m or 2h, or yesterday 03:00
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
-    /// Before this time
+    /// End time, itself not included
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
     #[command(flatten)]
     selection: RecordSelection,
-    /// At most COUNT records
+    /// Maximum number of records
     #[arg(long, value_name = "COUNT")]
     limit: Option<NonZeroU64>,
-    /// Oldest or newest first
+    /// Oldest records first, or newest first
     #[arg(long, value_enum)]
     order: Option<Order>,
-    /// What follows this record, or precedes it where the newest come first
+    /// Start after the record with this cursor, in the order of the output
     #[arg(long)]
     cursor: Option<String>,
-    /// Lines as they stand in the file, one array of objects, or one object a line
+    /// Lines as in the file, one array of objects, or one object a line
     #[arg(long, value_enum, default_value_t = Output::Text)]
     output: Output,
-    /// The same as --output ndjson
+    /// Same as --output ndjson
     #[arg(long, conflicts_with = "output")]
     json: bool,
 }
@@ -61,7 +61,7 @@ enum Output {
 }
 
 impl Args {
-    /// The route that gives it, and its parameters.
+    /// Returns the route and the parameters of the request.
     fn request(&self) -> (&'static str, Value) {
         let mut all = self.selection.parameters();
         for (name, value) in [("since", &self.since), ("until", &self.until), ("cursor", &self.cursor)] {
@@ -99,16 +99,13 @@ pub(crate) fn run(args: &Args, directories: &Directories, printer: &mut Printer)
     if args.lines == Some(0) {
         return Ok(0);
     }
-    let admin = AdminClient::new(directories, &name).patient();
+    let client = AdminClient::new(directories, &name)?.without_read_timeout();
     let (route, parameters) = args.request();
-    let mut reply = admin.send("POST", route, &[], Some(&parameters.to_string()), &[])?;
-    let mut buffer = vec![0; 64 * 1024];
+    let mut reply = client.send(Method::POST, route, &[], Some(parameters.to_string()), &[])?;
     let mut last = b'\n';
-    loop {
-        let count = reply.body.read(&mut buffer).map_err(|error| admin.broken(&error))?;
-        let Some(byte) = buffer[..count].last() else { break };
-        last = *byte;
-        printer.bytes(&buffer[..count])?;
+    while let Some(chunk) = reply.chunk()? {
+        last = *chunk.last().unwrap_or(&last);
+        printer.bytes(&chunk)?;
     }
     if last != b'\n' {
         printer.bytes(b"\n")?;

@@ -1,7 +1,8 @@
-//! `mocactl status`: what every log does at this moment, at a glance.
+//! `mocactl status`: prints the state of every log.
 
 use std::time::{Duration, Instant};
 
+use http::Method;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{LogEntry, LogName};
@@ -17,10 +18,10 @@ use crate::ctl::ui::output::{Align, Cell, Colour, Printer, human_count, human_si
 /// Arguments of `status`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The logs; all that are switched on when none is named
+    /// Names of logs; without a name, all that are switched on
     #[arg(value_name = "NAME")]
     names: Vec<LogName>,
-    /// Only the table, without what `systemctl status` says
+    /// Only the table, without the output of `systemctl status`
     #[arg(long)]
     table: bool,
     /// Print JSON
@@ -28,13 +29,13 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// As long as records are counted for records/s.
+/// Time over which records are counted for records/s.
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(500);
 
-/// What `systemctl status` ends with when a unit is not active.
+/// Exit status of `systemctl status` when a unit is not active.
 const NOT_ACTIVE: u8 = 3;
 
-/// What an instance says of itself.
+/// The status that an instance reports.
 #[derive(Debug, Deserialize, Serialize)]
 struct Live {
     version: String,
@@ -57,16 +58,16 @@ struct MaintenanceState {
     by_file: bool,
 }
 
-/// One log.
+/// One log of the table.
 #[derive(Debug, Serialize)]
 struct Row {
     name: String,
     state: &'static str,
-    /// as configured; where it listens is in `live`
+    /// The configured address. The addresses on which the instance listens are in `live`.
     address: String,
     records_per_second: Option<f64>,
     live: Option<Live>,
-    /// why there is nothing in `live` although it runs
+    /// The reason why `live` is empty although the instance runs.
     error: Option<String>,
 }
 
@@ -123,7 +124,8 @@ pub(crate) fn run(args: &Args, directories: &Directories, printer: &mut Printer)
     systemctl::run(printer, &["status", "--no-pager", "--lines=5"], &services)
 }
 
-/// Asks the running ones, twice: what came in between is records/s. Others are not asked, that would start them.
+/// Asks the running instances twice; the difference gives records/s. Other instances are not asked,
+/// which would start them.
 fn ask(rows: &mut [Row], names: &[LogName], directories: &Directories) {
     let mut first = Vec::with_capacity(rows.len());
     for (row, name) in rows.iter_mut().zip(names) {
@@ -142,7 +144,7 @@ fn ask(rows: &mut [Row], names: &[LogName], directories: &Directories) {
     for ((row, name), before) in rows.iter_mut().zip(names).zip(first) {
         let Some((before, at)) = before else { continue };
         match live(name, directories) {
-            // a restart counts from 1 again
+            // After a restart the count begins again.
             Ok(now) if now.pid == before.pid => {
                 let new = now.records.saturating_sub(before.records);
                 let rate = f64::from(u32::try_from(new).unwrap_or(u32::MAX)) / at.elapsed().as_secs_f64();
@@ -156,7 +158,7 @@ fn ask(rows: &mut [Row], names: &[LogName], directories: &Directories) {
 }
 
 fn live(name: &LogName, directories: &Directories) -> Result<Live, Error> {
-    AdminClient::new(directories, name).value("GET", "/admin/status")
+    AdminClient::new(directories, name)?.value(Method::GET, "/admin/status")
 }
 
 fn address(log: &LogEntry) -> String {

@@ -1,46 +1,43 @@
-//! `mocactl tail`: what a log has last, and what comes.
+//! `mocactl tail`: prints the latest records of a log and follows the new ones.
 //!
-//! Records come over one stream from the admin socket. When it ends, for a restart of the instance for example, the next
-//! one begins after the last record that was printed, so that none is missing and none is printed twice.
+//! Records come over one stream from the admin socket. When the stream ends, as at a restart of the
+//! instance, the next stream begins after the last printed record, so that no record is missing and
+//! none is printed twice.
 
-use std::io::{self, BufReader, Read};
-use std::os::fd::AsFd;
-use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use http::StatusCode;
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, poll};
+use http::{Method, StatusCode};
 use serde_json::{Value, json};
+use tokio::sync::oneshot::Receiver;
 
 use crate::config::LogName;
 use crate::ctl::client::admin_client::{AdminClient, Reply};
-use crate::ctl::client::reply::Body;
 use crate::ctl::error::{Error, Outcome};
 use crate::ctl::log_selection::LogSelection;
 use crate::ctl::paths::Directories;
 use crate::ctl::record_selection::RecordSelection;
-use crate::ctl::ui::output::{Printer, print_note};
+use crate::ctl::ui::output::{Printer, output_closed, print_note};
 use crate::exit::Exit;
 
 /// Arguments of `tail`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The log; may be left out when only one is switched on
+    /// Name of the log; optional when only one is switched on
     name: Option<LogName>,
-    /// How many records come first [default: 10]
+    /// Number of records that are already stored and come first [default: 10]
     #[arg(short = 'n', long, value_name = "COUNT")]
     lines: Option<u64>,
-    /// Begin with this time instead: RFC 3339, a date, how long ago as in 15m or 2h, or yesterday 03:00
+    /// First time, instead of a number of records: RFC 3339, a date, an age such as 15m or 2h, or
+    /// yesterday 03:00
     #[arg(long, value_name = "TIME", conflicts_with = "lines")]
     since: Option<String>,
     #[command(flatten)]
     selection: RecordSelection,
-    /// Lines as they stand in the file, or one object a line
+    /// Lines as in the file, or one object a line
     #[arg(long, value_enum, default_value_t = Output::Text)]
     output: Output,
-    /// The same as --output ndjson
+    /// Same as --output ndjson
     #[arg(long, conflicts_with = "output")]
     json: bool,
 }
@@ -53,15 +50,15 @@ enum Output {
 
 const ROUTE: &str = "/moca-file-log/tail";
 
-/// Milliseconds between the end of a stream and the next one.
-const RECONNECT_DELAY_MS: u16 = 100;
-/// The same while nobody answers.
-const UNAVAILABLE_DELAY_MS: u16 = 1000;
+/// Time between the end of a stream and the next request.
+const RECONNECT_DELAY: Duration = Duration::from_millis(100);
+/// The same while the instance cannot be reached.
+const UNAVAILABLE_DELAY: Duration = Duration::from_secs(1);
 
-/// A stream is never silent for so long: it says that it lives four times as often.
+/// Maximum time without a byte of the stream. The instance sends a heartbeat four times as often.
 const STREAM_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The longest event is a line of 64 KB and a little.
+/// Maximum size of one event. The longest line has a little more than 64 KB.
 const MAX_EVENT_BYTES: usize = 1024 * 1024;
 
 impl Args {
@@ -77,23 +74,24 @@ impl Args {
     }
 }
 
-/// How a stream ended.
+/// How a stream ended without an error.
 enum End {
-    /// nobody reads the output any more
+    /// The reader of the output is gone.
     Unread,
-    /// the instance ended it
+    /// The instance ended the stream.
     Over,
 }
 
 pub(crate) fn run(args: &Args, directories: &Directories, printer: &mut Printer) -> Outcome {
     let name = LogSelection::load(directories)?.one(args.name.as_ref())?;
-    let admin = AdminClient::new(directories, &name).with_patience(STREAM_TIMEOUT);
+    let client = AdminClient::new(directories, &name)?.with_read_timeout(STREAM_TIMEOUT);
     let parameters = args.parameters().to_string();
-    // After which record the next stream begins.
+    // The cursor of the last printed record, after which the next stream begins.
     let mut last: Option<String> = None;
     let mut away = false;
+    let mut output_closed = output_closed();
     loop {
-        match follow(&admin, &parameters, &mut last, &mut away, printer) {
+        match follow(&client, &parameters, &mut last, &mut away, &mut output_closed, printer) {
             Ok(End::Unread) => return Ok(0),
             Ok(End::Over) => {}
             Err(Followed::Cleared { oldest }) => {
@@ -105,7 +103,7 @@ pub(crate) fn run(args: &Args, directories: &Directories, printer: &mut Printer)
             Err(Followed::Failed(error @ Error::Failed { exit: Exit::Unavailable | Exit::TempFail, .. }))
                 if last.is_some() =>
             {
-                // a restart takes a moment, and nothing is lost meanwhile
+                // A restart takes a moment, and no record is lost meanwhile.
                 if !away {
                     print_note(format_args!("mocactl: {error}; waiting for it"));
                 }
@@ -113,15 +111,17 @@ pub(crate) fn run(args: &Args, directories: &Directories, printer: &mut Printer)
             }
             Err(Followed::Failed(error)) => return Err(error),
         }
-        if gone_after(if away { UNAVAILABLE_DELAY_MS } else { RECONNECT_DELAY_MS }) {
+        let delay = if away { UNAVAILABLE_DELAY } else { RECONNECT_DELAY };
+        if client.block_on(async { tokio::time::timeout(delay, &mut output_closed).await }).is_ok() {
             return Ok(0);
         }
     }
 }
 
-/// Why following ended otherwise.
+/// The reason why a stream failed.
 enum Followed {
-    /// what followed the last record is gone
+    /// Records after the last printed one were removed. `oldest` is the cursor of the oldest that
+    /// is left.
     Cleared {
         oldest: String,
     },
@@ -135,16 +135,18 @@ impl From<Error> for Followed {
 }
 
 fn follow(
-    admin: &AdminClient,
+    client: &AdminClient,
     parameters: &str,
     last: &mut Option<String>,
     away: &mut bool,
+    output_closed: &mut Receiver<()>,
     printer: &mut Printer,
 ) -> Result<End, Followed> {
     let resume: Vec<(&str, &str)> = last.iter().map(|id| ("last-event-id", id.as_str())).collect();
-    let mut reply = admin.send("POST", ROUTE, &resume, Some(parameters), &[StatusCode::GONE])?;
+    let body = Some(parameters.to_owned());
+    let mut reply = client.send(Method::POST, ROUTE, &resume, body, &[StatusCode::GONE])?;
     if reply.status == StatusCode::GONE {
-        return Err(Followed::Cleared { oldest: oldest(admin, &mut reply)? });
+        return Err(Followed::Cleared { oldest: oldest(client, &mut reply)? });
     }
     *away = false;
     if last.is_none() {
@@ -152,26 +154,22 @@ fn follow(
         *last = start.map(str::to_owned);
     }
     let mut events = Vec::new();
-    let mut buffer = vec![0; 64 * 1024];
     loop {
-        if is_unread(&reply.body, printer)? {
-            return Ok(End::Unread);
+        // The output is complete before the next wait.
+        printer.flush()?;
+        match reply.chunk_or(&mut *output_closed)? {
+            Err(_) => return Ok(End::Unread),
+            Ok(None) => return Ok(End::Over),
+            Ok(Some(chunk)) => events.extend_from_slice(&chunk),
         }
-        let count = reply.body.read(&mut buffer).map_err(|error| admin.broken(&error))?;
-        if count == 0 {
-            printer.flush()?;
-            return Ok(End::Over);
-        }
-        events.extend_from_slice(&buffer[..count]);
         print(&mut events, last, printer)?;
         if events.len() > MAX_EVENT_BYTES {
-            let error = io::Error::new(io::ErrorKind::InvalidData, "an event without an end");
-            return Err(admin.broken(&error).into());
+            return Err(client.broken("an event without an end").into());
         }
     }
 }
 
-/// Prints the whole events, and takes them away.
+/// Prints the complete events and removes them from the buffer.
 fn print(events: &mut Vec<u8>, last: &mut Option<String>, printer: &mut Printer) -> Result<(), Error> {
     let mut begin = 0;
     let mut id: Option<&[u8]> = None;
@@ -193,49 +191,11 @@ fn print(events: &mut Vec<u8>, last: &mut Option<String>, printer: &mut Printer)
     Ok(())
 }
 
-fn oldest(admin: &AdminClient, reply: &mut Reply) -> Result<String, Error> {
-    let mut text = Vec::new();
-    reply.body.by_ref().take(64 * 1024).read_to_end(&mut text).map_err(|error| admin.broken(&error))?;
-    let problem: Option<Value> = serde_json::from_slice(&text).ok();
-    let oldest = problem.as_ref().and_then(|problem| problem.get("oldest")?.as_str());
-    oldest.map(str::to_owned).ok_or_else(|| {
-        admin.broken(&io::Error::new(io::ErrorKind::InvalidData, "it does not say what is left"))
-    })
-}
-
-/// Waits until there is more to read, with everything before printed; true when nobody reads the output any more.
-fn is_unread(body: &Body<BufReader<UnixStream>>, printer: &mut Printer) -> Result<bool, Error> {
-    /// The end of a chunk, which came with it.
-    const CHUNK_END: usize = 2;
-    let reader = body.reader();
-    if reader.buffer().len() > CHUNK_END {
-        return Ok(false);
-    }
-    printer.flush()?;
-    let stdout = io::stdout();
-    let mut descriptors = [
-        PollFd::new(stdout.as_fd(), PollFlags::empty()),
-        PollFd::new(reader.get_ref().as_fd(), PollFlags::POLLIN),
-    ];
-    let silence = u16::try_from(STREAM_TIMEOUT.as_millis()).unwrap_or(u16::MAX);
-    // What is wrong with the stream shows when it is read.
-    while poll(&mut descriptors, silence) == Err(Errno::EINTR) {}
-    let [stdout, _] = &descriptors;
-    Ok(stdout.revents().is_some_and(|events| events.intersects(PollFlags::POLLERR)))
-}
-
-/// Waits; true when nobody reads the output any more.
-fn gone_after(milliseconds: u16) -> bool {
-    let stdout = io::stdout();
-    let mut descriptors = [PollFd::new(stdout.as_fd(), PollFlags::empty())];
-    let polled = poll(&mut descriptors, milliseconds);
-    let [descriptor] = &descriptors;
-    let gone = descriptor.revents().is_some_and(|events| events.intersects(PollFlags::POLLERR));
-    if polled.is_err() {
-        // a signal that does not end the program
-        std::thread::sleep(Duration::from_millis(u64::from(milliseconds)));
-    }
-    gone
+/// Reads the cursor of the oldest record that is left from a problem document.
+fn oldest(client: &AdminClient, reply: &mut Reply<'_>) -> Result<String, Error> {
+    let problem = reply.problem();
+    let oldest = problem.get("oldest").and_then(Value::as_str);
+    oldest.map(str::to_owned).ok_or_else(|| client.broken("the reply does not say which records are left"))
 }
 
 #[cfg(test)]
@@ -245,7 +205,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn events_are_printed_whole_however_they_are_cut(cuts in prop::collection::vec(1_usize..40, 0..20)) {
+        fn events_are_printed_complete_however_the_stream_is_cut(cuts in prop::collection::vec(1_usize..40, 0..20)) {
             let text = b"retry: 1000\n\nid: A\ndata: one\n\n:\n\nid: B\ndata: two\n\nid: C\ndata: half";
             let (mut events, mut last, mut printer) = (Vec::new(), None, Printer::plain());
             let mut rest = &text[..];

@@ -1,11 +1,16 @@
-//! What commands say: data on stdout, remarks on stderr. Nobody listening is no reason to panic, and colours are for
-//! terminals.
+//! The output of commands: data on stdout, notes on stderr.
+//!
+//! A reader that is gone does not cause a panic. Only a terminal gets colours.
 
 use std::borrow::Cow;
 use std::fmt::Display;
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
+use std::os::fd::AsFd;
 
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::Serialize;
+use tokio::sync::oneshot::{self, Receiver};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::ctl::error::Error;
@@ -16,7 +21,7 @@ pub(crate) struct Printer {
     colours: bool,
 }
 
-/// How a word stands out on a terminal.
+/// The colour of a text on a terminal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Colour {
     Plain,
@@ -34,34 +39,34 @@ impl Printer {
         Self { colours: wanted && stdout.is_terminal(), writer: BufWriter::new(stdout) }
     }
 
-    /// As where there is no terminal.
+    /// Returns a printer without colours.
     #[cfg(test)]
     pub(crate) fn plain() -> Self {
         Self { colours: false, writer: BufWriter::new(io::stdout()) }
     }
 
-    /// One line.
+    /// Prints one line.
     pub(crate) fn line(&mut self, text: impl Display) -> Result<(), Error> {
         writeln!(self.writer, "{text}").map_err(Error::Output)
     }
 
-    /// Bytes as they are.
+    /// Prints bytes as they are.
     pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Result<(), Error> {
         self.writer.write_all(bytes).map_err(Error::Output)
     }
 
-    /// A value for programs.
+    /// Prints a value as JSON.
     pub(crate) fn json(&mut self, value: &impl Serialize) -> Result<(), Error> {
         serde_json::to_writer_pretty(&mut self.writer, value).map_err(|error| Error::Output(error.into()))?;
         self.bytes(b"\n")
     }
 
-    /// Everything so far reaches the reader: before another program writes, and before waiting.
+    /// Writes the buffered output: before another program writes, and before a wait.
     pub(crate) fn flush(&mut self) -> Result<(), Error> {
         self.writer.flush().map_err(Error::Output)
     }
 
-    /// The text in a colour, on a terminal.
+    /// Returns the text in a colour, if the output is a terminal.
     pub(crate) fn paint(&self, colour: Colour, text: &str) -> String {
         let code = match colour {
             _ if !self.colours => return text.to_owned(),
@@ -74,7 +79,7 @@ impl Printer {
         format!("\x1b[{code}m{text}\x1b[0m")
     }
 
-    /// Rows under a heading, in columns that are as wide as what stands in them.
+    /// Prints rows under a heading, in columns as wide as their longest cell.
     pub(crate) fn table(&mut self, heading: &[(&str, Align)], rows: &[Vec<Cell>]) -> Result<(), Error> {
         for line in self.lines_of_table(heading, rows, "  ", None) {
             self.line(line)?;
@@ -82,8 +87,8 @@ impl Printer {
         Ok(())
     }
 
-    /// The lines of such a table, `gap` between its columns. Where it would be wider than `most`, texts of the first
-    /// column are cut.
+    /// Returns the lines of such a table, with `gap` between its columns. Where the table is wider
+    /// than `most` columns, the texts of its first column are cut.
     pub(crate) fn lines_of_table(
         &self,
         heading: &[(&str, Align)],
@@ -127,10 +132,10 @@ impl Printer {
     }
 }
 
-/// The first column of a table is never cut below this.
+/// Minimum width of the first column of a table that is cut.
 const MIN_FIRST_COLUMN_WIDTH: usize = 4;
 
-/// The beginning of a text that fits into so many columns, with a mark where something is missing.
+/// Returns the beginning of a text that fits into `most` columns, with an ellipsis where it is cut.
 pub(crate) fn cut(text: &str, most: usize) -> Cow<'_, str> {
     if text.width() <= most {
         return Cow::Borrowed(text);
@@ -148,14 +153,14 @@ pub(crate) fn cut(text: &str, most: usize) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// On which side of its column a text stands.
+/// The alignment of a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Align {
     Left,
     Right,
 }
 
-/// One field of a table.
+/// One cell of a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Cell {
     pub(crate) text: String,
@@ -172,12 +177,29 @@ impl Cell {
     }
 }
 
-/// A remark on stderr; when nobody hears it, it was not important.
+/// Prints a note on stderr. A failed write is ignored.
 pub(crate) fn print_note(text: impl Display) {
     drop(writeln!(io::stderr(), "{text}"));
 }
 
-/// A size as people read it; KB, MB, GB are powers of 1000.
+/// Returns a future that ends when the reader of the standard output is gone, such as the program
+/// behind a pipe.
+///
+/// Where the reader cannot go away, as for a file, it never ends.
+pub(crate) fn output_closed() -> Receiver<()> {
+    let (closed, receiver) = oneshot::channel();
+    std::thread::spawn(move || {
+        let stdout = io::stdout();
+        // No event is asked for: errors and hang-ups are always reported.
+        let mut descriptors = [PollFd::new(stdout.as_fd(), PollFlags::empty())];
+        while poll(&mut descriptors, PollTimeout::NONE) == Err(Errno::EINTR) {}
+        // The receiver is gone when the command ends by itself.
+        closed.send(()).ok();
+    });
+    receiver
+}
+
+/// Returns a size with its unit; KB, MB, GB are powers of 1000.
 pub(crate) fn human_size(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["KB", "MB", "GB", "TB", "PB"];
     if bytes < 1000 {
@@ -191,11 +213,11 @@ pub(crate) fn human_size(bytes: u64) -> String {
     format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit])
 }
 
-/// A number in at most five characters; k, M, G are powers of 1000.
+/// Returns a number in at most five characters; k, M, G are powers of 1000.
 pub(crate) fn human_short(number: f64) -> String {
     const UNITS: [&str; 6] = ["", "k", "M", "G", "T", "P"];
     let (mut number, mut unit) = (number, 0);
-    // what would be shown as 1000
+    // From 999.5 on, a number would be shown as 1000.
     while number >= 999.5 && unit + 1 < UNITS.len() {
         number /= 1000.0;
         unit += 1;
@@ -205,7 +227,7 @@ pub(crate) fn human_short(number: f64) -> String {
     format!("{number:.decimals$}{}", UNITS[unit])
 }
 
-/// A duration in at most five characters.
+/// Returns a duration in at most five characters.
 pub(crate) fn human_seconds(seconds: f64) -> String {
     let milliseconds = seconds * 1000.0;
     match milliseconds {
@@ -216,7 +238,7 @@ pub(crate) fn human_seconds(seconds: f64) -> String {
     }
 }
 
-/// A count with its thousands apart.
+/// Returns a count with commas between its thousands.
 pub(crate) fn human_count(count: u64) -> String {
     let digits = count.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
@@ -234,7 +256,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_is_cut_by_what_a_terminal_shows() {
+    fn a_text_is_cut_by_its_width_on_a_terminal() {
         assert_eq!(cut("sample1", 7), "sample1");
         assert_eq!(cut("sample1", 6), "sampl…");
         assert_eq!(
@@ -244,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_for_people() {
+    fn numbers_have_short_forms() {
         for (bytes, text) in [
             (0, "0 B"),
             (999, "999 B"),

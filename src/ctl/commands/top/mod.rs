@@ -1,4 +1,4 @@
-//! `mocactl top`: what all logs do, live, in a terminal.
+//! `mocactl top`: live figures of all logs, in a terminal.
 
 mod row;
 mod sample;
@@ -25,21 +25,22 @@ use crate::exit::Exit;
 /// Arguments of `top`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The logs; all that are switched on when none is named
+    /// Names of logs; without a name, all that are switched on
     #[arg(value_name = "NAME")]
     names: Vec<LogName>,
-    /// Seconds between two looks
+    /// Seconds between two samples
     #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = interval)]
     interval: Duration,
-    /// Look twice, print what happened in between, and end; so it does as well where there is no terminal
+    /// Take two samples, print the figures between them, and end; without a terminal this is the
+    /// default
     #[arg(long)]
     once: bool,
-    /// The same as JSON
+    /// Same as --once, as JSON
     #[arg(long)]
     json: bool,
 }
 
-/// How long an instance may take to answer: longer, and it is shown as silent.
+/// Maximum time without a byte of a reply. After it the instance is shown as silent.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(2);
 
 fn interval(text: &str) -> Result<Duration, String> {
@@ -93,7 +94,7 @@ fn live(watch: &mut Watch<'_>, mut rows: Vec<Row>, printer: &Printer) -> Outcome
     }
 }
 
-/// What was seen before.
+/// Samples the instances, and keeps the last sample of each.
 struct Watch<'a> {
     args: &'a Args,
     directories: &'a Directories,
@@ -101,7 +102,7 @@ struct Watch<'a> {
     states: States,
 }
 
-/// Whether systemd can be asked.
+/// Whether there is a systemd to ask.
 #[derive(PartialEq, Eq)]
 enum States {
     Unknown,
@@ -109,16 +110,17 @@ enum States {
 }
 
 impl Watch<'_> {
-    /// Asks all instances that run, at once.
+    /// Samples all running instances at the same time.
     fn look(&mut self) -> Result<Vec<Row>, Error> {
         let names = LogSelection::load(self.directories)?.select(&self.args.names)?;
         let states = self.states_of(&names)?;
         let asked: Vec<Option<Result<Sample, Error>>> = std::thread::scope(|scope| {
-            let ask = |(name, state): (&LogName, &&str)| {
-                let admin = AdminClient::new(self.directories, name).with_patience(REPLY_TIMEOUT);
-                (*state == RUNNING).then(|| scope.spawn(move || ask(&admin)))
-            };
-            let threads: Vec<_> = names.iter().zip(&states).map(ask).collect();
+            let directories = self.directories;
+            let threads: Vec<_> = names
+                .iter()
+                .zip(&states)
+                .map(|(name, state)| (*state == RUNNING).then(|| scope.spawn(move || ask(name, directories))))
+                .collect();
             let gone = |_| Err(Error::new(Exit::Software, "a thread panicked"));
             threads.into_iter().map(|thread| thread.map(|t| t.join().unwrap_or_else(gone))).collect()
         });
@@ -130,9 +132,9 @@ impl Watch<'_> {
                     figures = sample.since(self.before.get(&name));
                     self.before.insert(name.clone(), sample);
                 }
-                // nobody would be shown at all
+                // Without permission for one instance, there is none for the others.
                 Some(Err(refused @ Error::Failed { exit: Exit::NoPerm, .. })) => return Err(refused),
-                // what a process left that is gone
+                // The socket is left over from a process that is gone.
                 Some(Err(Error::Failed { exit: Exit::Unavailable, .. }))
                     if self.states == States::NoSystemd =>
                 {
@@ -158,7 +160,8 @@ impl Watch<'_> {
     }
 }
 
-fn ask(admin: &AdminClient) -> Result<Sample, Error> {
-    let text = admin.text("/metrics")?;
+fn ask(name: &LogName, directories: &Directories) -> Result<Sample, Error> {
+    let client = AdminClient::new(directories, name)?.with_read_timeout(REPLY_TIMEOUT);
+    let text = client.text("/metrics")?;
     Ok(Sample::read(&text, Instant::now()))
 }
