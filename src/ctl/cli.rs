@@ -1,4 +1,4 @@
-//! The definition of the command line: help, man pages and completions are made from it.
+//! The definition of the command line. Help, man pages and completions are made from it.
 
 use clap::Parser;
 

@@ -1,27 +1,27 @@
-//! Why a command did not do its work: one line for a person, a status for a script.
+//! The errors of commands: a message for the operator and an exit status for scripts.
 
 use std::io;
 
 use crate::config::Finding;
 use crate::exit::Exit;
 
-/// Why a command ended without success.
+/// The reason why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// the work could not be done
+    /// The command could not do its work.
     #[error("{message}")]
     Failed {
-        /// for scripts
+        /// The exit status.
         exit: Exit,
-        /// for people
+        /// The message, without the name of the program.
         message: String,
     },
-    /// nobody can read what the command has to say
+    /// The output cannot be written.
     #[error("writing the output failed: {0}")]
     Output(io::Error),
 }
 
-/// The exit status of a command that ran, or why it did not.
+/// The exit status of a command that ran, or the reason why it failed.
 pub(crate) type Outcome = Result<u8, Error>;
 
 impl Error {
@@ -29,7 +29,8 @@ impl Error {
         Self::Failed { exit, message: message.into() }
     }
 
-    /// A file or folder that cannot be read or written.
+    /// Returns the error for a file or folder that cannot be read or written. `what` is the verb,
+    /// such as "read".
     pub(crate) fn of_file(what: &str, path: &std::path::Path, error: &io::Error) -> Self {
         let exit = match error.kind() {
             io::ErrorKind::PermissionDenied => Exit::NoPerm,
@@ -40,7 +41,7 @@ impl Error {
         Self::new(exit, format!("can't {what} {}: {error}{advice}", path.display()))
     }
 
-    /// A program that cannot be started.
+    /// Returns the error for a program that cannot be started.
     pub(crate) fn of_program(program: &str, error: &io::Error) -> Self {
         let message = match error.kind() {
             io::ErrorKind::NotFound => format!("`{program}` is not in PATH"),
@@ -49,23 +50,23 @@ impl Error {
         Self::new(Exit::Unavailable, message)
     }
 
-    /// Files that are not in order.
+    /// Returns the error for configuration files with these findings.
     pub(crate) fn of_findings(findings: &[Finding]) -> Self {
         let lines: Vec<String> = findings.iter().map(ToString::to_string).collect();
         Self::new(Exit::Config, lines.join("\n"))
     }
 
-    /// What the process ends with.
+    /// Returns the exit status of the process.
     pub(crate) fn status(&self) -> u8 {
         match self {
             Self::Failed { exit, .. } => exit.code(),
-            // `mocactl … | head` is no failure
+            // `mocactl … | head` is not a failure.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
             Self::Output(_) => Exit::IoErr.code(),
         }
     }
 
-    /// Whether there is anybody to tell about it.
+    /// Returns whether no message is printed, because the reader of the output is gone.
     pub(crate) fn is_silent(&self) -> bool {
         matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
     }

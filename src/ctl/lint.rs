@@ -1,4 +1,5 @@
-//! Configurations that are valid and yet do not do what somebody meant.
+//! Checks of a whole configuration: errors that the server would report, and valid settings that
+//! have no effect or refuse every request.
 
 use std::fs;
 use std::net::IpAddr;
@@ -14,15 +15,16 @@ const SYSTEM: &str = "system.json";
 const SERVER: &str = "server.json";
 const HTTP: &str = "http.toml";
 
-/// What the server would say to the files as they are.
+/// The findings about a configuration.
 pub(crate) struct LintResult {
-    /// with one of these it does not start, and a running one keeps the last good configuration
+    /// With an error the server does not start, and a running one keeps the last good
+    /// configuration.
     pub(crate) errors: Vec<Finding>,
-    /// worth a word
+    /// Settings that the operator should look at.
     pub(crate) warnings: Vec<Finding>,
 }
 
-/// Reads all files as the server does.
+/// Reads and checks all files as the server does.
 pub(crate) fn lint(directories: &Directories) -> LintResult {
     match config::load(&directories.config) {
         Ok(loaded) => {
@@ -38,7 +40,7 @@ pub(crate) fn lint(directories: &Directories) -> LintResult {
     }
 }
 
-/// The warnings about files that are in order, while others are not: each is read alone.
+/// Returns the warnings about the valid files when others are invalid. Each file is read alone.
 fn warnings_of_the_others(dir: &Path, errors: &[Finding]) -> Vec<Finding> {
     let text = |file: &str| {
         let broken = errors.iter().any(|error| error.file == file);
@@ -64,13 +66,13 @@ fn warnings_of_the_others(dir: &Path, errors: &[Finding]) -> Vec<Finding> {
     alone.into_iter().flat_map(of_file).collect()
 }
 
-/// What keeps the server from starting although every file is valid by itself.
+/// Returns the errors that keep the server from starting although every file is valid by itself.
 fn start_errors(dir: &Path, files: &Files) -> Vec<Finding> {
     let pair = files.server.tls.as_ref();
     pair.and_then(|pair| certificate::load(pair, dir).err()).into_iter().collect()
 }
 
-/// Everything that is worth a word.
+/// Returns the warnings about settings that have no effect or refuse every request.
 fn ineffective_options(files: &Files) -> Vec<Finding> {
     let mut warnings = Vec::new();
     about_keys(files, &mut warnings);
@@ -81,7 +83,7 @@ fn ineffective_options(files: &Files) -> Vec<Finding> {
     warnings
 }
 
-/// Options that another one leaves nothing to do.
+/// Warns of options that another option makes ineffective.
 fn about_http(files: &Files, warnings: &mut Vec<Finding>) {
     let (http, usual) = (&files.http, HttpSettings::default());
     let table = [
@@ -161,13 +163,13 @@ fn about_key(files: &Files, index: usize, key: &KeyEntry, warnings: &mut Vec<Fin
     }
 }
 
-/// Whether a route can be at or below `path`.
+/// Returns whether a route can be at or below `path`.
 fn may_match(files: &Files, path: &str) -> bool {
     let mut segments = path.split('/').filter(|segment| !segment.is_empty());
     match (segments.next(), segments.next()) {
         (None, _) | (Some("moca-file-log"), None) => true,
         (Some("moca-file-log"), Some(second)) => {
-            // a route of its own, or the name of a log
+            // The second segment is a route or the name of a log.
             second.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')
                 || files.logs.keys().any(|name| name.as_str() == second)
         }
@@ -188,7 +190,7 @@ fn about_system(files: &Files, warnings: &mut Vec<Finding>) {
             .push(Finding::of_option(SYSTEM, "root_pass", message).with_remedy("`mocactl passwd` sets one"));
     }
     if system.maintenance_mode {
-        let message = "true: every request is answered 503, whatever `mocactl turn-on` says";
+        let message = "true: every request is answered 503, also after `mocactl turn-on`";
         warnings.push(Finding::of_option(SYSTEM, "maintenance_mode", message));
     }
     if system.force_referer && system.allowed_referer.list.is_empty() && !system.allowed_referer.any {
@@ -236,7 +238,7 @@ fn about_redis(files: &Files, warnings: &mut Vec<Finding>) {
     }
 }
 
-/// Files with secrets that everybody on this machine can read.
+/// Returns the files with secrets that every user of this machine can read.
 fn modes(dir: &Path, files: &Files) -> Vec<Finding> {
     let mut secret = vec![KEYS, SYSTEM];
     if files.server.pyjs_secret.is_some() || files.server.rate_limiter_redis_storage.is_some() {

@@ -1,5 +1,7 @@
-//! Which logs a command is about. Only `log.json` is read: a mistake in another file must not keep an operator from
-//! stopping a log.
+//! The logs that a command works on.
+//!
+//! Only `log.json` is read: a mistake in another file must not keep an operator from stopping a
+//! log.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,15 +13,15 @@ use crate::ctl::paths::Directories;
 use crate::ctl::ui::output::print_note;
 use crate::exit::Exit;
 
-/// The logs that a command is about.
+/// The names of logs on the command line.
 #[derive(Debug, clap::Args)]
 pub(crate) struct LogNames {
-    /// The logs; all that are switched on when none is named
+    /// Names of logs; without a name, all that are switched on
     #[arg(value_name = "NAME")]
     pub(crate) names: Vec<LogName>,
 }
 
-/// The logs of `log.json`.
+/// The logs of `log.json`, of which a command selects some.
 pub(crate) struct LogSelection {
     pub(crate) entries: BTreeMap<LogName, LogEntry>,
     file: PathBuf,
@@ -37,7 +39,10 @@ impl LogSelection {
         }
     }
 
-    /// The logs with these names, each once, or all that are switched on when there is no name.
+    /// Returns the logs with these names, each once; without a name, all that are switched on.
+    ///
+    /// # Errors
+    /// When a name is unknown, and when no log is left.
     pub(crate) fn select(&self, names: &[LogName]) -> Result<Vec<LogName>, Error> {
         if names.is_empty() {
             let enabled: Vec<LogName> =
@@ -58,7 +63,7 @@ impl LogSelection {
         Ok(selected)
     }
 
-    /// The log with this name, or the only one that is switched on.
+    /// Returns the log with this name, or the only one that is switched on.
     pub(crate) fn one(&self, name: Option<&LogName>) -> Result<LogName, Error> {
         if let Some(name) = name {
             return self.known(name).map(|_| name.clone());
@@ -72,7 +77,7 @@ impl LogSelection {
         Ok(enabled.remove(0))
     }
 
-    /// The entry with this name.
+    /// Returns the entry with this name.
     pub(crate) fn known(&self, name: &LogName) -> Result<&LogEntry, Error> {
         self.entries.get(name).ok_or_else(|| {
             let known: Vec<&str> = self.entries.keys().map(LogName::as_str).collect();
@@ -83,7 +88,11 @@ impl LogSelection {
     }
 }
 
-/// Does the same for each log, also when it failed for one of them; the status is that of the first failure.
+/// Does the same work for each log and goes on after a failure. Returns the status of the first
+/// failure.
+///
+/// # Errors
+/// When the output cannot be written.
 pub(crate) fn for_each_log<'n>(
     names: &'n [LogName],
     mut work: impl FnMut(&'n LogName) -> Result<(), Error>,

@@ -1,8 +1,11 @@
-//! `mocactl`, the operator's tool: one file a command family, on two small clients: `systemctl` for what systemd does,
-//! and the admin socket for what an instance knows.
+//! `mocactl`, the operator's tool.
 //!
-//! Knows the configuration and the rules of the guard, and nothing of the inside of the server. No name of a log ever
-//! meets a shell; every command ends with a status of `sysexits.h`, or with that of the program it delegates to.
+//! Each command has a file in `commands`. Commands change units through `systemctl` (`system`), ask
+//! running instances over their admin sockets (`client`) and edit configuration files (`edit`).
+//!
+//! The tool uses the configuration and the rules of the guard, and nothing else of the server. No
+//! shell sees the name of a log. A command ends with a status of `sysexits.h`, or with the status
+//! of the program that it runs.
 
 mod cli;
 mod client;
@@ -26,13 +29,13 @@ use self::error::Error;
 use self::ui::output::{Printer, print_note};
 use crate::exit::Exit;
 
-/// Does what the command line asks for.
+/// Runs the command that the command line names.
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // nothing can be said when even the terminal is gone
+            // Without a terminal the message cannot be shown.
             drop(error.print());
             return if error.use_stderr() { Exit::Usage.into() } else { ExitCode::SUCCESS };
         }
@@ -42,7 +45,7 @@ pub fn main() -> ExitCode {
     let outcome = commands::run(command, &Cli::command(), &directories, &mut printer)
         .and_then(|status| printer.flush().map(|()| status));
     let status = outcome.unwrap_or_else(|error: Error| {
-        // what was said before the failure comes before it
+        // The output before the failure comes before its message.
         drop(printer.flush());
         if !error.is_silent() {
             print_note(format_args!("mocactl: {error}"));

@@ -1,4 +1,4 @@
-//! Where an installation keeps its things: the options that every command has.
+//! The directories of an installation: the options that every command has.
 
 use std::path::{Path, PathBuf};
 
@@ -7,20 +7,20 @@ use clap::Args;
 use crate::config::LogName;
 use crate::systemd::generator::admin_path;
 
-/// The directories of an installation.
+/// The directories of an installation, as options of the command line.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Directories")]
 pub(crate) struct Directories {
-    /// Where log.json and the other configuration files are
+    /// Directory of log.json and the other configuration files
     #[arg(long = "config-dir", global = true, value_name = "DIR", default_value = "/etc/moca-file-log")]
     pub(crate) config: PathBuf,
-    /// What relative log files are relative to
+    /// Directory of log files that log.json gives as relative paths
     #[arg(long = "log-dir", global = true, value_name = "DIR", default_value = "/var/log/moca-file-log")]
     pub(crate) logs: PathBuf,
-    /// Where the service keeps what it must remember
+    /// Directory of the state that the service keeps
     #[arg(long = "state-dir", global = true, value_name = "DIR", default_value = "/var/lib/moca-file-log")]
     pub(crate) state: PathBuf,
-    /// Where the admin sockets of running instances are
+    /// Directory of the admin sockets of running instances
     #[arg(long = "run-dir", global = true, value_name = "DIR", default_value = "/run/moca-file-log")]
     pub(crate) run: PathBuf,
 }

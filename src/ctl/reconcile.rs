@@ -1,5 +1,6 @@
-//! Applying the configuration to systemd: what `log.json` and `server.json` say now comes into force in systemd. Only what changed is
-//! touched: the processes of other logs go on.
+//! Applies `log.json` and `server.json` to the units of systemd.
+//!
+//! Only changed units are touched. The processes of other logs go on.
 
 use std::path::Path;
 
@@ -14,14 +15,15 @@ use crate::systemd::generator::{
     self, Diff, FileStamp, Plan, admin_socket_unit, applied, diff, service_unit, socket_unit, store,
 };
 
-/// How often files that are edited all the time are read again.
+/// Maximum number of rounds when the files are edited again and again.
 const MAX_ROUNDS: usize = 10;
 
-/// Applies the configuration, all of it or nothing: an invalid file changes nothing.
+/// Applies the configuration as a whole. With an invalid file nothing changes.
 ///
-/// systemd passes over edits that are made while this runs, so it looks again when everything is done.
+/// systemd does not report edits that are made while this runs, so the files are compared again at
+/// the end.
 pub(crate) fn apply(if_edited: bool, directories: &Directories, printer: &mut Printer) -> Outcome {
-    // The same variable moves the generator's places, in tests of the two together.
+    // Tests of the generator and of this command move both with the same variable.
     let root = std::env::var_os("MOCA_FILE_LOG_ROOT").unwrap_or_else(|| "/".into());
     let kept = generator::Directories::below(Path::new(&root));
     if if_edited {
@@ -32,7 +34,8 @@ pub(crate) fn apply(if_edited: bool, directories: &Directories, printer: &mut Pr
     }
     for _ in 0..MAX_ROUNDS {
         let edition = FileStamp::of(&directories.config);
-        // A file that is refused was looked at as well. Where this cannot be written, the plan cannot, which is said.
+        // The stamp is kept for refused files as well. Where it cannot be written, the plan cannot
+        // either, which is an error.
         let _kept = edition.keep(&kept.snapshot);
         apply_once(directories, &kept, printer)?;
         if FileStamp::of(&directories.config) == edition {
@@ -65,7 +68,7 @@ fn keep(dir: &Path, plan: &Plan) -> Result<(), Error> {
     store(dir, plan).map_err(|error| Error::new(Exit::CantCreate, error.to_string()))
 }
 
-/// First everything is stopped that must not listen where it does, then the rest is started: logs may have swapped
+/// Changes the units. All stops come before the first start, because two logs may have swapped
 /// their ports.
 fn reconcile(diff: &Diff, printer: &mut Printer) -> Result<(), Error> {
     let mut stop: Vec<String> = diff.removed.iter().flat_map(all_units).collect();

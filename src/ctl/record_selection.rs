@@ -1,30 +1,31 @@
-//! Conditions on records: the options that `get` and `tail` share.
+//! The options of `get` and `tail` that select records.
 
 use clap::Args;
 use serde_json::{Map, Value, json};
 
-/// Conditions on a record; all must hold.
+/// Conditions on a record. A record is selected when all of them hold.
 #[derive(Debug, Args)]
 pub(crate) struct RecordSelection {
-    /// At least this severe: debug, info, warning, error, critical or 0 to 4
+    /// Minimum level: debug, info, warning, error, critical or 0 to 4
     #[arg(long)]
     level: Option<String>,
-    /// This text stands in the message; more than once: all of them
+    /// Text that the message contains; given several times, the message contains all of them
     #[arg(long, value_name = "TEXT")]
     contains: Vec<String>,
-    /// This regular expression is found in the message
+    /// Regular expression that matches in the message
     #[arg(long, value_name = "PATTERN")]
     regex: Option<String>,
-    /// From this address or network, or local for the admin socket; more than once: any of them
+    /// Address or network of the client, or local for the admin socket; given several times, any of
+    /// them
     #[arg(long, value_name = "ADDRESS")]
     client: Vec<String>,
-    /// Stored with the key of this name; more than once: any of them
+    /// Name of the key that stored the record; given several times, any of them
     #[arg(long, value_name = "NAME")]
     key: Vec<String>,
 }
 
 impl RecordSelection {
-    /// As parameters of a request.
+    /// Returns the conditions as parameters of a request.
     pub(crate) fn parameters(&self) -> Map<String, Value> {
         let mut all = Map::new();
         all.extend(self.level.as_ref().map(|level| ("level".to_owned(), json!(level))));

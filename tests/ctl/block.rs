@@ -1,4 +1,4 @@
-//! Blocked addresses.
+//! `mocactl block`.
 
 use serde_json::json;
 
@@ -6,7 +6,7 @@ use crate::installation::{Installation, entry};
 use crate::instance::{Asked, Instance, answer, problem};
 
 #[test]
-fn listed_added_removed() {
+fn addresses_are_listed_blocked_and_unblocked() {
     let both = json!({"a b": entry(5700, "a.log"), "c": entry(5701, "c.log")});
     let installation = Installation::new(&both);
     let listen = |name: &str| {

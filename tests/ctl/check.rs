@@ -1,4 +1,4 @@
-//! Findings with their places, and statuses for scripts.
+//! `mocactl check`: findings with their positions, and exit statuses.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::installation::{Installation, entry};
 
 #[test]
-fn files_in_order() {
+fn valid_files_have_no_errors() {
     let installation = Installation::of_one();
     let said = installation.run(&["check"]).ok();
     assert!(said.contains("is in order: 0 errors, 0 warnings"), "{said}");
@@ -17,7 +17,7 @@ fn files_in_order() {
 }
 
 #[test]
-fn every_finding_of_every_file() {
+fn all_findings_of_all_files_are_printed() {
     let installation = Installation::of_one();
     installation.write("log.json", "{\n  \"a\": {\"host\": \"h\", \"port\": 70000, \"file\": \"a\"}\n}");
     installation.write("api_key.json", "[{\"key\": 5}]");
@@ -47,7 +47,7 @@ fn every_finding_of_every_file() {
 }
 
 #[test]
-fn what_is_valid_and_makes_no_sense() {
+fn settings_that_refuse_everything_are_warnings() {
     let installation = Installation::new(
         &json!({"a": {"host": "0.0.0.0", "port": 5700, "file": "a"}, "b": entry(5701, "b")}),
     );
@@ -84,7 +84,7 @@ fn what_is_valid_and_makes_no_sense() {
 }
 
 #[test]
-fn what_the_server_refuses_is_refused() {
+fn errors_of_the_server_are_errors_of_check() {
     let installation = Installation::of_one();
     installation.write("server.json", r#"{"ssl": {"cert": "c.pem", "key": "k.pem"}}"#);
     let checked = installation.run(&["check"]);
@@ -109,7 +109,7 @@ fn what_the_server_refuses_is_refused() {
 }
 
 #[test]
-fn every_option_that_can_not_apply_is_explained() {
+fn every_option_without_effect_is_a_warning() {
     let installation = Installation::of_one();
     let mut log = entry(5700, "sample1.log");
     log["google_spread_sheets_auth"] = json!("auth.json");
@@ -152,7 +152,7 @@ fn every_option_that_can_not_apply_is_explained() {
         assert!(explained.contains(&expected), "{expected:?}: {explained:?}");
     }
     assert_eq!(explained.len(), 12, "{explained:?}");
-    // with what they need, they are no longer mentioned
+    // With the options that they need, they are no longer mentioned.
     let installation = Installation::of_one();
     installation.write(
         "http.toml",

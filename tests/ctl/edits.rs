@@ -1,4 +1,4 @@
-//! What an edit leaves as it was: every other byte, the mode, the owners, the link.
+//! An edit keeps every other byte of a file, its mode, its owners, and a link to it.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
@@ -29,7 +29,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
     #[test]
-    fn other_entries_their_order_and_unknown_options_stay(list in entries(), pretty: bool) {
+    fn edits_keep_other_entries_their_order_and_unknown_options(list in entries(), pretty: bool) {
         let installation = Installation::of_one();
         let text = if pretty { serde_json::to_string_pretty(&list) } else { serde_json::to_string(&list) };
         let text = format!(" {}\n", text.unwrap());
@@ -54,7 +54,7 @@ proptest! {
 }
 
 #[test]
-fn comments_are_not_rewritten() {
+fn a_file_with_comments_is_not_edited() {
     let installation = Installation::of_one();
     for text in [
         "[\n  // who: the web servers\n  {\"key\": \"test-key\"}\n]",
@@ -78,12 +78,12 @@ fn comments_are_not_rewritten() {
 }
 
 #[test]
-fn a_broken_file_is_not_made_worse() {
+fn an_invalid_file_is_not_edited() {
     let installation = Installation::of_one();
     installation.write("api_key.json", "[{\"key\": \"k\", \"rate\": \"often\"}]");
     let error = installation.run(&["key", "add"]).failed(78);
     assert!(error.contains("api_key.json:1:") && error.contains("rate"), "{error}");
-    // nor is a good one broken
+    // An edit does not make a valid file invalid.
     let installation = Installation::of_one();
     let before = installation.read("api_key.json");
     for arguments in [
@@ -98,7 +98,7 @@ fn a_broken_file_is_not_made_worse() {
 }
 
 #[test]
-fn mode_owners_and_link_are_kept() {
+fn an_edit_keeps_mode_owners_and_link() {
     let installation = Installation::of_one();
     let real = installation.root().join("elsewhere.json");
     fs::rename(installation.config("api_key.json"), &real).unwrap();
@@ -120,7 +120,7 @@ fn mode_owners_and_link_are_kept() {
 }
 
 #[test]
-fn a_missing_file_is_made_for_nobody_else() {
+fn a_new_file_is_not_readable_by_others() {
     let installation = Installation::of_one();
     for (file, arguments) in [("api_key.json", &["key", "add"][..]), ("system.json", &["passwd"])] {
         fs::remove_file(installation.config(file)).unwrap();
@@ -131,7 +131,7 @@ fn a_missing_file_is_made_for_nobody_else() {
 }
 
 #[test]
-fn edits_at_once_are_all_there() {
+fn concurrent_edits_are_all_kept() {
     let installation = Installation::of_one();
     let children: Vec<_> = (0..8)
         .map(|index| {

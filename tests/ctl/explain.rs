@@ -1,4 +1,4 @@
-//! The explanation and the service agree, whatever is asked.
+//! `mocactl key explain` agrees with the service.
 
 use serde_json::{Value, json};
 
@@ -26,7 +26,8 @@ fn ask(server: &Server, key: Option<&str>, path: &str, headers: &[&str], argumen
     server.get_with(&format!("{path}{query}"), &all)
 }
 
-/// The refusing step's text holds the detail of the answer; an admitted request is answered 200.
+/// The text of the refusing step contains the detail of the answer. An admitted request gets the
+/// status 200.
 fn agree(server: &Server, key: Option<&str>, path: &str, headers: &[&str], arguments: &[&str]) {
     let mut flags = vec!["--path", path];
     if let Some(key) = key {
@@ -49,7 +50,7 @@ fn agree(server: &Server, key: Option<&str>, path: &str, headers: &[&str], argum
 }
 
 #[test]
-fn as_the_service_answers() {
+fn the_explanation_agrees_with_the_answer_of_the_service() {
     let server = Setup::new()
         .key("off", &json!({"status": false}))
         .key("elsewhere", &json!({"ip": ["10.0.0.0/8"]}))
@@ -101,7 +102,7 @@ fn as_the_service_answers() {
 }
 
 #[test]
-fn the_steps_in_words() {
+fn each_step_is_explained_in_words() {
     let installation = Installation::of_one();
     installation.write(
         "api_key.json",
@@ -142,7 +143,7 @@ fn the_steps_in_words() {
 }
 
 #[test]
-fn what_the_service_remembers_counts_and_is_left_alone() {
+fn the_state_of_the_service_counts_and_does_not_change() {
     let installation = Installation::of_one();
     let state = installation.path("state");
     let blocked = state.join("sample1.blocked.json");

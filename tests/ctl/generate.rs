@@ -1,4 +1,4 @@
-//! Completions and man pages, from the one definition of the commands.
+//! Completions and man pages, made from the definition of the command line.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,7 +9,7 @@ use crate::harness::cannot_run;
 use crate::installation::Installation;
 
 #[test]
-fn completions_for_every_shell() {
+fn every_shell_has_completions() {
     let installation = Installation::of_one();
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = installation.run(&["completions", shell]).ok();
@@ -29,7 +29,7 @@ fn completions_for_every_shell() {
 }
 
 #[test]
-fn a_man_page_for_every_command() {
+fn every_command_has_a_man_page() {
     let installation = Installation::of_one();
     let folder = installation.root().join("man");
     fs::create_dir(&folder).unwrap();
@@ -76,7 +76,7 @@ fn a_man_page_for_every_command() {
 }
 
 #[test]
-fn the_pages_of_the_other_programs() {
+fn the_man_pages_of_the_other_programs_are_valid() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/man");
     for page in ["moca-file-log.8", "moca-file-log-generator.8"] {
         renders(&folder.join(page));
@@ -89,7 +89,7 @@ fn the_pages_of_the_other_programs() {
     }
 }
 
-/// Without any complaint of the formatter.
+/// The formatter prints no warning.
 fn renders(page: &Path) {
     let output = Command::new("man").args(["--warnings", "-l"]).arg(page).env("MANPAGER", "cat").output();
     match output {
@@ -103,7 +103,7 @@ fn renders(page: &Path) {
 }
 
 #[test]
-fn fresh_secrets_replace_the_public_ones() {
+fn new_secrets_replace_the_public_ones() {
     let installation = Installation::of_one();
     installation.write("api_key.json", r#"[{"key": "mochimochi", "status": true, "info": "public"}]"#);
     installation.write("system.json", r#"{"root_pass": "mochimochi"}"#);

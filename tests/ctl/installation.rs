@@ -1,4 +1,4 @@
-//! Directories of an installation, and programs in PATH that only write down how they were called.
+//! The directories of an installation, and stubs in PATH that record how they were called.
 
 use std::fs;
 use std::io::Write;
@@ -8,12 +8,12 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
 
-/// An installation in a temporary folder.
+/// An installation in a temporary directory.
 pub(crate) struct Installation {
     root: tempfile::TempDir,
 }
 
-/// What a command said and how it ended.
+/// The output and the exit status of a command.
 #[derive(Debug)]
 pub(crate) struct Said {
     pub(crate) status: i32,
@@ -33,13 +33,13 @@ impl Said {
         said
     }
 
-    /// What it said, after it succeeded.
+    /// Returns stdout of a command that succeeded.
     pub(crate) fn ok(self) -> String {
         assert_eq!(self.status, 0, "{self:?}");
         self.out
     }
 
-    /// What it complained about, after it failed with this status.
+    /// Returns stderr of a command that failed with this status.
     pub(crate) fn failed(self, status: i32) -> String {
         assert_eq!(self.status, status, "{self:?}");
         self.err
@@ -51,7 +51,8 @@ impl Said {
 }
 
 impl Installation {
-    /// With these entries in `log.json`, a key `test-key` and the root password `root-pass`.
+    /// Makes an installation with these entries in `log.json`, a key `test-key` and the root
+    /// password `root-pass`.
     pub(crate) fn new(logs: &Value) -> Self {
         let new = Self { root: tempfile::tempdir().expect("a temporary folder") };
         for folder in ["config", "logs", "state", "run", "bin"] {
@@ -72,7 +73,7 @@ impl Installation {
         new
     }
 
-    /// With one log.
+    /// Makes an installation with one log.
     pub(crate) fn of_one() -> Self {
         Self::new(&json!({"sample1": entry(5700, "sample1.log")}))
     }
@@ -93,14 +94,15 @@ impl Installation {
         fs::read_to_string(self.config(file)).expect("read a file")
     }
 
-    /// A program in PATH that records its arguments, does `body`, and ends with the status in PROGRAM.code.
+    /// Puts a program into PATH that records its arguments, runs `body`, and ends with the status
+    /// in PROGRAM.code.
     pub(crate) fn stub(&self, program: &str, body: &str) {
         let path = self.path("bin").join(program);
         let script = format!(
             "#!/bin/sh\nfor argument in \"$@\"; do printf '%s\\0' \"$argument\"; done >>\"$0.calls\"\n\
              printf '\\n' >>\"$0.calls\"\n{body}\nif [ -f \"$0.code\" ]; then exit \"$(cat \"$0.code\")\"; fi\nexit 0\n"
         );
-        // renamed into place: nobody may run a file that is open for writing
+        // The file is renamed into place, because a file that is open for writing cannot be run.
         let unfinished = self.path("bin").join(format!("{program}.new"));
         fs::write(&unfinished, script).expect("write a stub");
         fs::set_permissions(&unfinished, fs::Permissions::from_mode(0o755)).expect("modes");
@@ -111,7 +113,7 @@ impl Installation {
         fs::write(self.path("bin").join(format!("{program}.code")), code.to_string()).expect("write a code");
     }
 
-    /// What `systemctl show` says, one answer after the other; the last one stays.
+    /// Sets the outputs of `systemctl show`, one after the other; the last one stays.
     pub(crate) fn systemctl_shows(&self, answers: &[&str]) {
         let folder = self.path("bin/systemctl.show");
         fs::create_dir_all(&folder).expect("a folder");
@@ -120,7 +122,7 @@ impl Installation {
         }
     }
 
-    /// How a stub was called, but for `show`.
+    /// Returns the calls of a stub, without `show`.
     pub(crate) fn calls(&self, program: &str) -> Vec<Vec<String>> {
         let calls = fs::read_to_string(self.path("bin").join(format!("{program}.calls"))).unwrap_or_default();
         let calls = calls.lines().map(|line| {
@@ -130,7 +132,7 @@ impl Installation {
         calls.filter(|call| call.first().is_none_or(|verb| verb != "show")).collect()
     }
 
-    /// The program, with the options that make this its installation.
+    /// Returns mocactl with the options that name the directories of this installation.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mocactl"));
         for (option, folder) in [
@@ -156,7 +158,7 @@ impl Installation {
         let mut command = self.command(arguments);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("run mocactl");
-        // it may end without reading
+        // The program may end without reading.
         drop(child.stdin.take().expect("stdin").write_all(input.as_bytes()));
         Said::of(&child.wait_with_output().expect("wait for mocactl"))
     }
@@ -171,7 +173,7 @@ pub(crate) fn entry(port: u16, file: &str) -> Value {
     json!({"host": "127.0.0.1", "port": port, "file": file})
 }
 
-/// A hostile name with its unit's instance part.
+/// A hostile name with the instance part of its unit.
 pub(crate) const HOSTILE: [(&str, &str); 6] = [
     ("a;b $(c)", "a\\x3bb\\x20\\x24\\x28c\\x29"),
     ("$(touch pwned)`touch pwned`", "\\x24\\x28touch\\x20pwned\\x29\\x60touch\\x20pwned\\x60"),
@@ -181,7 +183,7 @@ pub(crate) const HOSTILE: [(&str, &str); 6] = [
     ("*?[a]'\"\\", "\\x2a\\x3f\\x5ba\\x5d\\x27\\x22\\x5c"),
 ];
 
-/// An installation with a log of each hostile name.
+/// Makes an installation with a log for each hostile name.
 pub(crate) fn hostile() -> Installation {
     let entries = HOSTILE.iter().enumerate().map(|(index, (name, _))| {
         let port = 5700 + u16::try_from(index).expect("a small number");

@@ -1,11 +1,11 @@
-//! An instance that is only a socket: it answers as a test wants and remembers what it was asked.
+//! A fake instance behind a socket: it answers as a test says and records the requests.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-/// A request as it came.
+/// A recorded request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Asked {
     pub(crate) method: String,
@@ -13,13 +13,13 @@ pub(crate) struct Asked {
     pub(crate) body: String,
 }
 
-/// It serves until the test process ends.
+/// A fake instance, which serves until the test process ends.
 pub(crate) struct Instance {
     asked: Arc<Mutex<Vec<Asked>>>,
 }
 
 impl Instance {
-    /// Listens at `socket`; `answer` gives the bytes of an answer.
+    /// Listens at `socket`; `answer` returns the bytes of an answer.
     pub(crate) fn listen(socket: &Path, answer: impl Fn(&Asked) -> Vec<u8> + Send + 'static) -> Self {
         let listener = UnixListener::bind(socket).expect("bind the admin socket");
         let asked = Arc::new(Mutex::new(Vec::new()));
@@ -29,7 +29,7 @@ impl Instance {
                 let mut stream = stream.expect("a connection");
                 let Some(request) = read(&stream) else { continue };
                 remembered.lock().expect("a lock").push(request.clone());
-                // who asked may be gone
+                // The client may be gone.
                 drop(stream.write_all(&answer(&request)));
             }
         });
@@ -61,12 +61,12 @@ fn read(stream: &UnixStream) -> Option<Asked> {
     Some(Asked { method, target, body: String::from_utf8(body).ok()? })
 }
 
-/// An answer with a body of known length.
+/// Returns an answer with a Content-Length.
 pub(crate) fn answer(status: u16, body: &str) -> Vec<u8> {
     format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
 }
 
-/// An answer in chunks of a few bytes.
+/// Returns an answer in chunks of a few bytes.
 pub(crate) fn chunked(body: &str) -> Vec<u8> {
     let mut answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
     for chunk in body.as_bytes().chunks(7) {
@@ -77,7 +77,7 @@ pub(crate) fn chunked(body: &str) -> Vec<u8> {
     answer
 }
 
-/// A refusal as the service words it.
+/// Returns a problem document as the service sends it.
 pub(crate) fn problem(status: u16, detail: &str) -> Vec<u8> {
     let body = serde_json::json!({"type": "about:blank", "title": "X", "status": status, "detail": detail});
     answer(status, &body.to_string())

@@ -1,4 +1,4 @@
-//! The life of a key: made, listed, used, revoked.
+//! Keys are made, listed, used and revoked.
 
 use std::collections::HashSet;
 
@@ -63,7 +63,7 @@ fn a_key_is_shown_once_and_stored_as_its_hash() {
 }
 
 #[test]
-fn revoked_by_whatever_names_it() {
+fn a_key_is_revoked_by_name_hash_or_key() {
     let installation = Installation::of_one();
     let count = || installation.run(&["key", "list", "--json"]).json().as_array().unwrap().len();
     let hash = sha256_hex("test-key");
@@ -78,7 +78,7 @@ fn revoked_by_whatever_names_it() {
     assert_eq!(installation.read("api_key.json"), "[]");
     let error = installation.run(&["key", "revoke", "s3cret"]).failed(66);
     assert!(!error.contains("s3cret"), "it may be a key: {error}");
-    // the second entry of a key would count once the first is gone
+    // The second entry of a key would count after the first is removed.
     installation.write("api_key.json", r#"[{"key": "k"}, {"key": "x"}, {"key": "k", "status": true}]"#);
     installation.run(&["key", "revoke", "k"]).ok();
     assert_eq!(installation.read("api_key.json"), r#"[{"key": "x"}]"#);
@@ -89,7 +89,7 @@ fn revoked_by_whatever_names_it() {
 }
 
 #[test]
-fn a_running_service_takes_and_refuses_it() {
+fn a_running_service_accepts_a_new_key_and_refuses_a_revoked_one() {
     let server = Setup::new().start();
     let config = server.root_dir().join("config");
     let run = |arguments: &[&str]| {

@@ -1,4 +1,4 @@
-//! Reading, following and clearing through the admin socket.
+//! `mocactl get`, `tail` and `clear-logs`, through the admin socket.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
@@ -22,7 +22,8 @@ fn text(count: usize) -> String {
     (1..=count).map(line).collect()
 }
 
-/// A log that answers as the service does; what is in it can be changed.
+/// Starts a fake instance that answers as the service does, with this content, which the test can
+/// change.
 fn log(installation: &Installation, content: &str) -> (Instance, Arc<Mutex<String>>) {
     let shared = Arc::new(Mutex::new(content.to_owned()));
     let file = Arc::clone(&shared);
@@ -41,7 +42,7 @@ fn log(installation: &Installation, content: &str) -> (Instance, Arc<Mutex<Strin
 }
 
 #[test]
-fn get_asks_for_what_is_selected_and_prints_it_as_it_comes() {
+fn get_requests_the_selection_and_prints_the_reply() {
     let installation = Installation::of_one();
     let (instance, _shared) = log(&installation, &text(5000));
     assert_eq!(installation.run(&["get"]).ok(), text(5000));
@@ -99,7 +100,7 @@ fn get_asks_for_what_is_selected_and_prints_it_as_it_comes() {
 }
 
 #[test]
-fn get_says_what_is_wrong_and_where_to_go_on() {
+fn get_prints_the_reason_of_a_refusal_and_the_oldest_cursor() {
     let installation = Installation::of_one();
     let _instance = Instance::listen(&installation.path("run/sample1.sock"), |asked| {
         if asked.body.contains("cursor") {
@@ -163,7 +164,7 @@ fn receive(stream: impl std::io::Read + Send + 'static) -> Receiver<String> {
     receiver
 }
 
-/// A running server, and an installation whose admin socket is the server's.
+/// Starts a server, and an installation whose admin socket is the one of the server.
 fn served() -> (Server, Installation) {
     let server = Setup::new().with_admin_socket().start();
     let installation = Installation::of_one();
@@ -172,7 +173,7 @@ fn served() -> (Server, Installation) {
 }
 
 #[test]
-fn tail_prints_what_is_last_and_what_comes() {
+fn tail_prints_the_latest_records_and_new_ones() {
     let (server, installation) = served();
     (1..=20).for_each(|number| server.save(&format!("message {number}")));
     let following = Following::start(&installation, &["tail"]);
@@ -190,7 +191,7 @@ fn tail_prints_what_is_last_and_what_comes() {
 }
 
 #[test]
-fn tail_prints_what_is_selected() {
+fn tail_prints_the_selected_records() {
     let (server, installation) = served();
     server.save_with(&json!({"message": "an old error", "level": "error"})).success();
     server.save("nothing");
@@ -242,7 +243,7 @@ fn tail_loses_nothing_over_restarts_and_kills() {
 }
 
 #[test]
-fn tail_says_when_what_it_waits_for_was_cleared() {
+fn tail_reports_that_the_log_was_cleared() {
     let (mut server, installation) = served();
     server.save("first");
     let following = Following::start(&installation, &["tail"]);
@@ -264,11 +265,11 @@ fn tail_says_when_what_it_waits_for_was_cleared() {
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
     let mut first = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut first).unwrap();
-    assert!(child.wait().unwrap().success(), "nobody reads, and no line has to come for it to notice");
+    assert!(child.wait().unwrap().success(), "tail notices the closed pipe without a new line");
 }
 
 #[test]
-fn clear_logs_asks_first() {
+fn clear_logs_asks_for_confirmation() {
     let two = json!({"sample1": entry(5700, "a.log"), "other": entry(5701, "b.log")});
     let installation = Installation::new(&two);
     let (_instance, shared) = log(&installation, &text(3));
@@ -277,7 +278,7 @@ fn clear_logs_asks_first() {
     assert_eq!(*shared.lock().unwrap(), text(3));
     installation.run(&["clear-logs", "sample1", "--yes"]).ok();
     assert_eq!(*shared.lock().unwrap(), "");
-    // the others get their turn, and the status tells
+    // The other logs are cleared as well; the exit status is the one of the failure.
     shared.lock().unwrap().push('x');
     let said = installation.run(&["clear-logs", "-y"]);
     assert!(said.out.contains("sample1: every line is removed") && said.err.contains("other"), "{said:?}");
@@ -285,7 +286,7 @@ fn clear_logs_asks_first() {
 }
 
 #[test]
-fn what_the_instance_says_is_shown() {
+fn the_reason_of_the_instance_is_printed() {
     for (code, detail, status) in [
         (403, "This socket is for root and the service's group.", 77),
         (404, "Not found.", 66),
@@ -306,7 +307,7 @@ fn what_the_instance_says_is_shown() {
 }
 
 #[test]
-fn nonsense_and_cut_answers_are_errors() {
+fn malformed_and_cut_replies_are_errors() {
     for (bytes, status) in [
         (&b""[..], 75),
         (b"SSH-2.0-x\r\n", 75),
@@ -321,7 +322,7 @@ fn nonsense_and_cut_answers_are_errors() {
 }
 
 #[test]
-fn nobody_listens() {
+fn an_absent_instance_is_an_error() {
     let installation = Installation::of_one();
     for arguments in [&["get"][..], &["tail"], &["clear-logs", "-y"], &["block", "list"]] {
         let error = installation.run(arguments).failed(69);

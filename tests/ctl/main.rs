@@ -1,6 +1,8 @@
-//! `mocactl` as an operator runs it: the real program in directories of its own.
+//! Tests of `mocactl` as an operator runs it: the real program, with its own directories for each
+//! test.
 //!
-//! `systemctl` is a stub that records its arguments here: that proves what is asked of systemd, never what systemd does.
+//! `systemctl` is a stub that records its arguments. The tests prove how it is called, not what
+//! systemd does.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "../harness/mod.rs"]

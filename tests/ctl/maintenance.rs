@@ -1,4 +1,4 @@
-//! Maintenance: the signal to who runs, the marker for who does not.
+//! Maintenance: a signal for a running instance, a marker for a stopped one.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
@@ -21,7 +21,7 @@ fn is_on(installation: &Installation, name: &str) -> bool {
 }
 
 #[test]
-fn who_runs_gets_the_signal() {
+fn a_running_instance_gets_a_signal() {
     let installation = hostile();
     installation.systemctl_shows(&[ACTIVE]);
     for (name, escaped) in HOSTILE {
@@ -38,7 +38,7 @@ fn who_runs_gets_the_signal() {
 }
 
 #[test]
-fn who_does_not_run_finds_the_marker() {
+fn a_stopped_instance_gets_a_marker() {
     let installation = hostile();
     for shown in [INACTIVE, "ActiveState=failed\n", WAITING] {
         installation.systemctl_shows(&[shown]);
@@ -54,19 +54,19 @@ fn who_does_not_run_finds_the_marker() {
             }
         }
     }
-    assert!(installation.calls("systemctl").is_empty(), "nobody was signalled");
+    assert!(installation.calls("systemctl").is_empty(), "no signal is sent");
     installation.run(&["turn-off"]).ok();
     assert!(HOSTILE.iter().all(|(name, _)| is_on(&installation, name)));
 }
 
 #[test]
-fn who_starts_is_waited_for() {
+fn a_starting_instance_is_waited_for() {
     let installation = Installation::of_one();
     installation.systemctl_shows(&[STARTING, STARTING, ACTIVE]);
     installation.run(&["turn-off"]).ok();
     assert_eq!(installation.calls("systemctl").len(), 1);
     assert!(!is_on(&installation, "sample1"));
-    // started between the look and the marker: it has both
+    // The instance started between the first look and the marker, so it gets both.
     let installation = Installation::of_one();
     installation.systemctl_shows(&[INACTIVE, STARTING, ACTIVE]);
     installation.run(&["turn-off"]).ok();
@@ -83,7 +83,7 @@ fn an_unknown_name_changes_nothing() {
 }
 
 #[test]
-fn it_is_said_when_the_file_keeps_it_on() {
+fn a_note_says_that_system_json_keeps_maintenance_on() {
     let installation = Installation::of_one();
     installation.systemctl_shows(&[ACTIVE]);
     assert_eq!(installation.run(&["turn-on"]).err, "");
@@ -93,7 +93,7 @@ fn it_is_said_when_the_file_keeps_it_on() {
 }
 
 #[test]
-fn without_systemd_the_marker_stays() {
+fn without_systemd_the_marker_is_written() {
     let installation = Installation::of_one();
     let output = installation.command(&["turn-off"]).env("PATH", "/nowhere").output().unwrap();
     assert!(Said::of(&output).ok().contains("no systemd here"));
@@ -101,7 +101,7 @@ fn without_systemd_the_marker_stays() {
 }
 
 #[test]
-fn the_folder_stays_its_owners_and_nothing_in_it_is_followed() {
+fn the_state_directory_keeps_its_owner_and_links_in_it_are_not_followed() {
     let installation = Installation::new(&json!({"a": entry(5700, "a.log"), "b": entry(5701, "b.log")}));
     installation.systemctl_shows(&[INACTIVE]);
     let state = installation.path("state");

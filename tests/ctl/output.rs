@@ -1,4 +1,4 @@
-//! Readers that go away, disks that are full: an end, never a panic.
+//! A closed pipe or a full disk ends a command without a panic.
 
 use std::fs::OpenOptions;
 use std::process::Stdio;
@@ -7,7 +7,7 @@ use crate::installation::{Installation, Said};
 use crate::instance::{Instance, answer, chunked};
 
 #[test]
-fn nobody_reads() {
+fn a_closed_or_full_output_does_not_panic() {
     let installation = Installation::of_one();
     installation.systemctl_shows(&["ActiveState=active\n\nActiveState=active\n"]);
     let text = "x\n".repeat(100_000);
@@ -53,11 +53,11 @@ fn nobody_reads() {
     let mut command = installation.command(&["get", "other"]);
     let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
     drop(child.stderr.take());
-    assert_eq!(child.wait().unwrap().code(), Some(66), "nobody hears complaints either");
+    assert_eq!(child.wait().unwrap().code(), Some(66), "stderr is closed as well");
 }
 
 #[test]
-fn versions_and_help() {
+fn version_and_help_are_printed() {
     let installation = Installation::of_one();
     let number = env!("CARGO_PKG_VERSION");
     assert_eq!(installation.run(&["version"]).ok(), format!("MocaFileLog ({number})\n"));

@@ -1,4 +1,4 @@
-//! What is asked of apt-get and dpkg-deb.
+//! The calls of apt-get and dpkg-deb.
 
 use std::fs;
 use std::process::Command;
@@ -10,7 +10,7 @@ use crate::installation::Installation;
 
 const KEEP: [&str; 4] = ["-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Options::=--force-confold"];
 
-/// A real package file with this name inside.
+/// Makes a real package file of a package with this name.
 fn package(installation: &Installation, package: &str, file: &str) -> Option<String> {
     let tree = installation.root().join(format!("tree-{package}"));
     fs::create_dir_all(tree.join("DEBIAN")).unwrap();
@@ -28,7 +28,7 @@ fn package(installation: &Installation, package: &str, file: &str) -> Option<Str
 }
 
 #[test]
-fn the_newest_that_apt_has() {
+fn update_installs_the_newest_version_of_apt() {
     if !geteuid().is_root() {
         return cannot_run("root is needed");
     }
@@ -54,7 +54,7 @@ fn the_newest_that_apt_has() {
 }
 
 #[test]
-fn a_package_file_has_to_be_ours() {
+fn a_file_of_another_package_is_refused() {
     let installation = Installation::of_one();
     installation.stub("apt-get", "");
     let Some(ours) = package(&installation, "moca-file-log", "-a;b $(c).deb") else { return };

@@ -1,4 +1,4 @@
-//! The root password.
+//! `mocactl passwd`.
 
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
@@ -23,7 +23,7 @@ fn opens(hash: &str, password: &str) -> bool {
 }
 
 #[test]
-fn from_standard_input() {
+fn the_password_is_read_from_standard_input() {
     let installation = Installation::of_one();
     let before = "{\n  \"dos_detect\": 7,\n  \"root_pass\": null,\n  \"mine\": [1,  2]\n}\n";
     installation.write("system.json", before);
@@ -48,7 +48,8 @@ fn from_standard_input() {
     assert!(installation.run_with(&["passwd"], "short\n").err.contains("5 characters only"));
 }
 
-/// Types at a terminal of its own, each text when its question was asked; what the terminal showed.
+/// Runs the command in its own terminal and types each answer after its question. Returns the
+/// success and the output.
 fn typed(installation: &Installation, answers: &[(&str, &str)]) -> Option<(bool, String)> {
     let inner = installation.command(&["passwd"]);
     let words = std::iter::once(inner.get_program()).chain(inner.get_args());
@@ -75,7 +76,7 @@ fn typed(installation: &Installation, answers: &[(&str, &str)]) -> Option<(bool,
         while !shown.contains(question) {
             shown.push_str(&receiver.recv_timeout(Duration::from_secs(10)).expect("a question"));
         }
-        // the terminal is made silent right after the question
+        // The echo is turned off right after the question.
         std::thread::sleep(Duration::from_millis(200));
         input.write_all(answer.as_bytes()).unwrap();
     }
@@ -84,7 +85,7 @@ fn typed(installation: &Installation, answers: &[(&str, &str)]) -> Option<(bool,
 }
 
 #[test]
-fn asked_twice_and_not_shown() {
+fn the_password_is_asked_twice_without_echo() {
     let installation = Installation::of_one();
     let Some((success, shown)) =
         typed(&installation, &[("New root password", "s3cret-s3cret\n"), ("same again", "s3cret-s3cret\n")])
@@ -104,7 +105,7 @@ fn asked_twice_and_not_shown() {
 }
 
 #[test]
-fn a_running_service_takes_it() {
+fn a_running_service_accepts_the_new_password() {
     let server = Setup::new().start();
     let config = server.root_dir().join("config");
     let mut command = Command::new(env!("CARGO_BIN_EXE_mocactl"));
@@ -112,7 +113,7 @@ fn a_running_service_takes_it() {
     let mut child = command.spawn().unwrap();
     child.stdin.take().unwrap().write_all(b"fresh password\n").unwrap();
     assert!(child.wait().unwrap().success());
-    // ten wrong ones a minute are looked at: few attempts, once it was reloaded
+    // Ten wrong passwords a minute are checked, so the test makes few attempts, after the reload.
     std::thread::sleep(Duration::from_secs(1));
     crate::harness::eventually("the new password opens", Duration::from_secs(10), || {
         std::thread::sleep(Duration::from_secs(1));

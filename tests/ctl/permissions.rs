@@ -1,4 +1,4 @@
-//! Who is neither root nor in the group is told so, and changes nothing.
+//! A user who is neither root nor in the group gets an error and changes nothing.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -12,9 +12,9 @@ use crate::installation::{Installation, Said};
 use crate::instance::{Instance, answer};
 
 #[test]
-fn somebody_else() {
+fn another_user_gets_77_and_changes_nothing() {
     if !geteuid().is_root() {
-        return cannot_run("root is needed to become somebody else");
+        return cannot_run("root is needed to become another user");
     }
     let installation = Installation::of_one();
     installation.systemctl_shows(&["ActiveState=inactive\n"]);
@@ -22,7 +22,7 @@ fn somebody_else() {
         fs::set_permissions(installation.path(path), fs::Permissions::from_mode(mode)).unwrap();
     };
     open("", 0o755);
-    // where everybody can run it
+    // Every user can run the program from there.
     let program = installation.path("mocactl");
     fs::copy(env!("CARGO_BIN_EXE_mocactl"), &program).unwrap();
     let socket = installation.path("run/sample1.sock");

@@ -1,4 +1,4 @@
-//! Back to what was shipped, never without an archive.
+//! `mocactl reset-system`: the shipped files again, never without an archive.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -79,7 +79,7 @@ fn unpacked(archive: &Path, into: &Path) -> PathBuf {
 }
 
 #[test]
-fn everything_is_archived_then_as_shipped() {
+fn reset_archives_everything_and_restores_the_shipped_files() {
     let Some(reset) = Reset::new() else { return };
     let root = fs::canonicalize(reset.installation.root()).unwrap();
     let said = reset.run(&["--yes"]).ok();
@@ -97,7 +97,7 @@ fn everything_is_archived_then_as_shipped() {
         assert!(!root.join(file).exists(), "{file}");
     }
     assert!(kept.join("config/startup.sh").exists() && !root.join("config/startup.sh").exists());
-    assert!(root.join("far/mine.txt").exists(), "what is not ours stays");
+    assert!(root.join("far/mine.txt").exists(), "files of others stay");
     assert!(root.join("logs").exists() && root.join("state").exists());
     assert!(reset.installation.read("log.json").contains("sample1"));
     let secrets = reset.installation.read("api_key.json") + &reset.installation.read("system.json");
@@ -110,7 +110,7 @@ fn everything_is_archived_then_as_shipped() {
 }
 
 #[test]
-fn nothing_without_an_answer_an_archive_or_shipped_files() {
+fn reset_needs_a_confirmation_an_archive_and_shipped_files() {
     let Some(reset) = Reset::new() else { return };
     reset.run(&[]).failed(64);
     reset.is_untouched();
@@ -124,7 +124,7 @@ fn nothing_without_an_answer_an_archive_or_shipped_files() {
         &["start", "--", "moca-file-log.target"],
         "what was stopped runs again"
     );
-    // an archive that cannot be read back is none
+    // An archive that cannot be read back does not count.
     reset.installation.systemctl_shows(&["Id=a\nActiveState=inactive\n"]);
     reset.installation.stub("tar", "case \"$1\" in --list) exit 1;; esac; echo no archive");
     reset.run(&["--yes"]).failed(73);
@@ -135,7 +135,7 @@ fn nothing_without_an_answer_an_archive_or_shipped_files() {
 }
 
 #[test]
-fn what_cannot_be_stopped_is_not_pulled_away() {
+fn reset_changes_nothing_when_a_stop_fails() {
     let Some(reset) = Reset::new() else { return };
     fs::remove_dir_all(reset.installation.path("bin/systemctl.show")).unwrap();
     reset.installation.systemctl_shows(&["Id=a\nActiveState=active\n"]);

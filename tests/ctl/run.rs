@@ -1,4 +1,4 @@
-//! `mocactl run` is the server.
+//! `mocactl run` becomes the server.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -13,7 +13,7 @@ use crate::harness::{eventually, free_port};
 use crate::installation::{Installation, entry};
 
 #[test]
-fn the_server_in_the_foreground() {
+fn run_serves_in_the_foreground() {
     for name in ["a;b $(c)", "--help"] {
         let port = free_port();
         let mut log = entry(port, "x.log");
@@ -32,7 +32,7 @@ fn the_server_in_the_foreground() {
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
         assert!(std::fs::read_to_string(installation.path("logs/x.log")).unwrap().ends_with(">m\n"));
         assert_eq!(installation.read("started"), name);
-        // mocactl is not in between: what stops it stops the server
+        // The process is the server itself, so a signal stops the server.
         kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), Signal::SIGTERM).unwrap();
         assert!(child.wait().unwrap().success());
         assert!(installation.config("ended").exists());
@@ -40,7 +40,7 @@ fn the_server_in_the_foreground() {
 }
 
 #[test]
-fn its_status_is_the_servers() {
+fn run_ends_with_the_status_of_the_server() {
     let installation = Installation::of_one();
     let error = installation.run(&["run", "other"]).failed(78);
     assert!(error.contains("unknown log"), "{error}");

@@ -1,4 +1,4 @@
-//! What is asked of systemd, argument by argument.
+//! The calls of systemctl, argument by argument.
 
 use serde_json::json;
 
@@ -13,7 +13,7 @@ fn units(escaped: &str) -> [String; 3] {
 }
 
 #[test]
-fn any_name_is_one_argument_and_no_shell_sees_it() {
+fn any_name_is_one_argument_without_a_shell() {
     let installation = hostile();
     for (name, escaped) in HOSTILE {
         for (verb, expected) in
@@ -29,7 +29,7 @@ fn any_name_is_one_argument_and_no_shell_sees_it() {
 }
 
 #[test]
-fn without_a_name_all_that_are_switched_on() {
+fn without_a_name_all_enabled_logs_are_selected() {
     let mut off = entry(5702, "c.log");
     off["status"] = json!(false);
     let installation =
@@ -45,7 +45,7 @@ fn without_a_name_all_that_are_switched_on() {
 }
 
 #[test]
-fn the_status_is_that_of_systemctl() {
+fn commands_end_with_the_status_of_systemctl() {
     let installation = Installation::of_one();
     installation.stub_ends_with("systemctl", 5);
     for verb in ["start", "stop", "restart"] {
@@ -56,7 +56,7 @@ fn the_status_is_that_of_systemctl() {
 }
 
 #[test]
-fn what_does_not_exist() {
+fn unknown_logs_and_units_are_errors() {
     let installation = Installation::of_one();
     for verb in ["start", "restart", "status", "turn-off", "turn-on", "clear-logs", "get", "tail"] {
         let error = installation.run(&[verb, "other"]).failed(66);
@@ -66,7 +66,7 @@ fn what_does_not_exist() {
         installation.run(&[verb, "a/b"]).failed(64);
     }
     assert_eq!(installation.calls("systemctl"), [[""; 0]; 0]);
-    // a log that was removed from the file may still run
+    // A log that was removed from the file may still run.
     installation.run(&["stop", "removed"]).ok();
     installation.write("log.json", "{\"a\": ");
     let error = installation.run(&["start"]).failed(78);
@@ -79,7 +79,7 @@ fn what_does_not_exist() {
 }
 
 #[test]
-fn without_systemd_it_is_said() {
+fn without_systemctl_the_error_says_so() {
     let installation = Installation::of_one();
     let mut command = installation.command(&["start"]);
     let said = crate::installation::Said::of(&command.env("PATH", "/nowhere").output().unwrap());
@@ -87,14 +87,14 @@ fn without_systemd_it_is_said() {
 }
 
 #[test]
-fn a_mistake_in_another_file_stops_nobody() {
+fn a_mistake_in_another_file_does_not_keep_a_log_from_stopping() {
     let installation = Installation::of_one();
     installation.write("api_key.json", "[{]");
     installation.run(&["restart"]).ok();
 }
 
 #[test]
-fn apply_changes_nothing_while_a_file_is_wrong() {
+fn apply_changes_nothing_with_an_invalid_file() {
     let installation = Installation::of_one();
     installation.write("system.json", "{\"dos_detect\": \"x\"}");
     let error = installation.run(&["apply"]).failed(78);
@@ -109,16 +109,16 @@ fn apply_changes_nothing_while_a_file_is_wrong() {
     ];
     let start = [&["start", "--"][..], &started].concat();
     assert_eq!(installation.calls("systemctl"), [vec!["daemon-reload"], start]);
-    // What is in force already is not touched.
+    // Units that are up to date are not changed.
     installation.run(&["apply"]).ok();
     assert_eq!(installation.calls("systemctl").last().unwrap(), &["daemon-reload"]);
 }
 
 #[test]
-fn apply_if_edited_is_for_what_an_apply_has_not_seen() {
+fn apply_if_edited_applies_only_edits_since_the_last_apply() {
     let installation = Installation::of_one();
     let applied = || installation.calls("systemctl").len();
-    // nothing is known of how the files came into force
+    // There is no record of an earlier apply.
     installation.run(&["apply", "--if-edited"]).ok();
     assert_eq!(applied(), 0);
     installation.run(&["apply"]).ok();
@@ -133,7 +133,7 @@ fn apply_if_edited_is_for_what_an_apply_has_not_seen() {
     assert!(moved > before);
     installation.run(&["apply", "--if-edited"]).ok();
     assert_eq!(applied(), moved);
-    // a file that was refused was seen, and is not refused again and again
+    // A refused file is refused once, not at each call.
     installation.write("log.json", "{");
     installation.run(&["apply", "--if-edited"]).failed(78);
     installation.run(&["apply", "--if-edited"]).ok();
@@ -143,7 +143,7 @@ fn apply_if_edited_is_for_what_an_apply_has_not_seen() {
 }
 
 #[test]
-fn apply_touches_what_changed_only() {
+fn apply_restarts_only_changed_logs() {
     let installation = Installation::of_one();
     let log = |port: u16, file: &str| format!(r#"{{"host": "127.0.0.1", "port": {port}, "file": "{file}"}}"#);
     installation.write(

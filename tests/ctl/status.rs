@@ -1,4 +1,4 @@
-//! The table that is read at a glance, and the same for programs.
+//! `mocactl status`: the table and the JSON.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -33,7 +33,7 @@ fn four() -> Installation {
 }
 
 #[test]
-fn every_log_in_a_row() {
+fn each_log_has_a_row() {
     let installation = four();
     installation.systemctl_shows(&[&shown(&[
         ("active", "running", "active"),
@@ -88,7 +88,7 @@ fn every_log_in_a_row() {
 }
 
 #[test]
-fn a_running_one_that_does_not_answer() {
+fn a_running_instance_without_an_answer_is_reported() {
     let installation = Installation::of_one();
     installation.systemctl_shows(&[&shown(&[("active", "running", "active")])]);
     let said = installation.run(&["status"]);
@@ -98,7 +98,7 @@ fn a_running_one_that_does_not_answer() {
 }
 
 #[test]
-fn without_systemd_the_sockets_tell() {
+fn without_systemd_a_socket_means_running() {
     let installation = Installation::of_one();
     let run = |arguments: &[&str]| {
         Said::of(&installation.command(arguments).env("PATH", "/nowhere").output().unwrap())

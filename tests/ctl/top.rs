@@ -1,4 +1,4 @@
-//! What all logs do, live: real servers behind real admin sockets, in a real terminal.
+//! `mocactl top`: real servers behind real admin sockets, in a real terminal.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -21,7 +21,7 @@ use crate::harness::{KEY, Server, Setup, eventually, route};
 use crate::installation::{Installation, Said, entry};
 use crate::instance::{Instance, answer};
 
-/// The servers `busy` and `idle`, and two more logs that do not run, as systemd tells.
+/// The servers `busy` and `idle`, and two logs that do not run, as the stub of systemctl reports.
 struct Field {
     installation: Installation,
     busy: Server,
@@ -53,7 +53,7 @@ impl Field {
         Self { installation, busy, idle }
     }
 
-    /// Runs `work` while records, refusals and limits that are hit come to `busy`.
+    /// Runs `work` while `busy` stores records and refuses requests, some of them by a limit.
     fn under_load<T>(&self, work: impl FnOnce() -> T) -> T {
         let over = AtomicBool::new(false);
         std::thread::scope(|scope| {
@@ -75,7 +75,7 @@ impl Field {
 }
 
 #[test]
-fn the_figures_of_every_log() {
+fn top_prints_the_figures_of_every_log() {
     let field = Field::new();
     let said = field.under_load(|| field.installation.run(&["top", "--json", "--interval", "0.5"]));
     assert_eq!((said.status, said.err.as_str()), (0, ""), "{said:?}");
@@ -103,7 +103,7 @@ fn the_figures_of_every_log() {
 }
 
 #[test]
-fn a_table_where_there_is_no_terminal() {
+fn without_a_terminal_top_prints_a_table() {
     let field = Field::new();
     let begun = Instant::now();
     let said = field.under_load(|| field.installation.run(&["top", "--interval", "0.3"]));
@@ -126,7 +126,7 @@ fn a_table_where_there_is_no_terminal() {
 }
 
 #[test]
-fn what_does_not_answer_keeps_nobody_waiting() {
+fn a_silent_instance_does_not_delay_the_others() {
     let installation =
         Installation::new(&json!({"a": entry(5700, "a.log"), "b \"c\"": entry(5701, "b.log")}));
     let active = "Id=s\nActiveState=active\nSubState=x\n\nId=x\nActiveState=active\nSubState=x\n";
@@ -145,7 +145,7 @@ fn what_does_not_answer_keeps_nobody_waiting() {
 }
 
 #[test]
-fn without_systemd_the_sockets_tell() {
+fn without_systemd_a_socket_means_running() {
     let installation = Installation::new(&json!({"a": entry(5700, "a.log"), "b": entry(5701, "b.log")}));
     drop(UnixListener::bind(installation.path("run/a.sock")).unwrap());
     let _b = Instance::listen(&installation.path("run/b.sock"), |_| answer(200, "moca_connections 7\n"));
@@ -200,7 +200,7 @@ impl Seat {
         String::from_utf8_lossy(&self.screen).into_owned()
     }
 
-    /// Whole screens, without colours, each as its lines.
+    /// Returns the complete screens without colours, each as its lines.
     fn frames(&mut self) -> Vec<Vec<String>> {
         let text = self.text();
         let frames = text.split("\x1b[H").skip(1).filter(|frame| frame.contains("\x1b[J"));
@@ -213,7 +213,7 @@ impl Seat {
         });
     }
 
-    /// Waits for the end; the terminal is as it was.
+    /// Waits for the end and checks that the terminal is as before.
     fn ended(mut self) -> Option<i32> {
         let status = self.child.wait().unwrap();
         let ended = |seat: &mut Self| seat.text().trim_end().ends_with(LEAVE);
@@ -223,7 +223,7 @@ impl Seat {
     }
 }
 
-/// A text without the sequences that begin with CSI.
+/// Returns a text without the sequences that begin with CSI.
 fn plain(text: &str) -> String {
     let mut parts = text.split("\x1b[");
     let mut plain = parts.next().unwrap_or_default().to_owned();
@@ -235,7 +235,7 @@ fn plain(text: &str) -> String {
 }
 
 #[test]
-fn live_in_a_terminal() {
+fn top_shows_live_figures_in_a_terminal() {
     let mut field = Field::new();
     let mut seat = Seat::take(&field.installation);
     field.under_load(|| {
@@ -243,7 +243,7 @@ fn live_in_a_terminal() {
             let row = frame.iter().find(|line| line.starts_with("busy ")).map(|line| line.split_whitespace());
             row.and_then(|mut cells| cells.nth(2)?.parse().ok()).is_some_and(|rate: f64| rate > 0.0)
         });
-        // a while, so that there are several
+        // Several screens are drawn meanwhile.
         seat.press("\x1b[C\x1b[Cr");
         seat.until("sorted by records", |frame| {
             let places =
@@ -257,12 +257,13 @@ fn live_in_a_terminal() {
         assert!(frame.len() <= 24 && frame.iter().all(|line| line.width() <= 80), "{frame:#?}");
         assert!(frame[0].starts_with("mocactl top: 4 logs") && frame[1].starts_with("LOG "), "{frame:#?}");
     }
-    // behind a text that reaches the edge, emptying the rest of the line would take its last character
+    // After a text that reaches the edge, clearing the rest of the line would take its last
+    // character.
     let text = seat.text();
     let last = text.split("\x1b[H").filter(|frame| frame.contains("\x1b[J")).last().unwrap();
     assert!(last.split("\r\n").all(|line| line.starts_with("\x1b[K")), "{last:?}");
     assert_ne!(tcgetattr(&seat.slave).unwrap(), seat.before, "keys come one by one");
-    // one goes, and is shown as such
+    // An instance that ends is shown as silent.
     field.idle.kill9();
     seat.until("the one that is gone is silent", |frame| {
         frame.iter().any(|line| line.starts_with("idle ") && line.contains(" silent "))
@@ -272,7 +273,7 @@ fn live_in_a_terminal() {
 }
 
 #[test]
-fn the_terminal_is_given_back_however_it_ends() {
+fn top_restores_the_terminal_at_every_end() {
     let field = Field::new();
     let seat = || {
         let mut seat = Seat::take(&field.installation);
@@ -289,7 +290,7 @@ fn the_terminal_is_given_back_however_it_ends() {
         kill(Pid::from_raw(i32::try_from(seat.child.id()).unwrap()), signal).unwrap();
         assert_eq!(seat.ended(), Some(128 + signal as i32));
     }
-    // what can't go on says why, on the screen that stays
+    // An error is printed after the terminal is restored.
     let mut seat = seat();
     field.installation.write("log.json", "{");
     let status = seat.child.wait().unwrap();

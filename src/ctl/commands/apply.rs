@@ -1,4 +1,4 @@
-//! `mocactl apply`: what `log.json` and `server.json` say now comes into force in systemd.
+//! `mocactl apply`: applies `log.json` and `server.json` to the units of systemd.
 
 use crate::ctl::error::Outcome;
 use crate::ctl::paths::Directories;
@@ -8,7 +8,7 @@ use crate::ctl::ui::output::Printer;
 /// Arguments of `apply`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Only when the files were edited since they were applied the last time
+    /// Only if the files were edited since they were last applied
     #[arg(long)]
     if_edited: bool,
 }

@@ -1,4 +1,5 @@
-//! `mocactl check`: every file as the server would judge it, and what is allowed but makes no sense.
+//! `mocactl check`: reads all configuration files as the server does, and prints errors and
+//! warnings.
 
 use serde::Serialize;
 
@@ -17,7 +18,7 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// A finding for programs.
+/// A finding as JSON.
 #[derive(Serialize)]
 struct Shown<'f> {
     file: &'f str,

@@ -1,5 +1,5 @@
-//! `mocactl completions`, and what a package is built with: man pages and completions from the one definition of the
-//! commands.
+//! `mocactl completions`, and the hidden `generate`, which writes the man pages and completions of
+//! a package. Both are made from the definition of the command line.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,26 +14,26 @@ use crate::ctl::ui::output::Printer;
 /// Arguments of `completions`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The shell
+    /// Name of the shell
     shell: Shell,
 }
 
-/// What can be generated.
+/// The files that a package needs.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Generate {
-    /// The man pages of mocactl and its commands
+    /// Write the man pages of mocactl and its commands
     Man {
-        /// An existing folder
+        /// Existing directory for the files
         dir: PathBuf,
     },
-    /// The completions for every shell
+    /// Write the completions for every shell
     Completions {
-        /// An existing folder
+        /// Existing directory for the files
         dir: PathBuf,
     },
-    /// A fresh key and root password, in clear, in the files of a configuration directory
+    /// Put a new key and root password, as plain text, into the files of a configuration directory
     Secrets {
-        /// The configuration directory
+        /// Configuration directory
         dir: PathBuf,
     },
 }
@@ -58,13 +58,13 @@ pub(crate) fn run(args: &Args, cli: &Command, printer: &mut Printer) -> Outcome 
 }
 
 fn script(shell: Shell, cli: &Command) -> Vec<u8> {
-    // into memory, because the generator takes a failed write for a defect
+    // The generator panics when a write fails, so it writes into memory.
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut visible(cli), "mocactl", &mut script);
     script
 }
 
-/// The commands without those that are hidden: not every generator leaves them out.
+/// Returns the command line without the hidden commands, which not every generator leaves out.
 fn visible(cli: &Command) -> Command {
     Command::new("mocactl")
         .version(env!("CARGO_PKG_VERSION"))
@@ -73,7 +73,7 @@ fn visible(cli: &Command) -> Command {
         .subcommands(cli.get_subcommands().filter(|command| !command.is_hide_set()).cloned())
 }
 
-/// As each shell looks for it.
+/// Returns the file name under which the shell looks for its completions.
 fn file_name(shell: Shell) -> String {
     match shell {
         Shell::Bash => "mocactl".to_owned(),

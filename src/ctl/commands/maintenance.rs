@@ -1,7 +1,7 @@
-//! `mocactl turn-off` and `turn-on`: maintenance, of instances that run and of those that do not.
+//! `mocactl turn-off` and `turn-on`: begin and end maintenance.
 //!
-//! A running instance gets a signal and keeps the state itself. For one that does not run, its marker in the state
-//! directory is written or removed here: the next start finds it.
+//! A running instance gets a signal and keeps the state itself. For an instance that does not run,
+//! this command writes or removes the marker in the state directory, which the next start reads.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
@@ -23,23 +23,24 @@ use crate::ctl::ui::output::{Printer, print_note};
 use crate::exit::Exit;
 use crate::guard::state_file;
 
-/// How long an instance may take to start or to stop.
+/// Maximum time for an instance to finish its start or stop.
 const STATE_CHANGE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What has to be done to an instance.
+/// Whether an instance runs, as far as signals are concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum RunState {
-    /// it understands signals
+    /// The instance handles signals.
     Running,
-    /// a signal may kill it: its handlers may not be in place
+    /// The instance starts or stops. A signal may kill it, because its handlers may not be
+    /// installed.
     Starting,
     NotRunning,
-    /// there is no systemd that would know
+    /// There is no systemd to ask.
     Unknown,
 }
 
 pub(crate) fn run(on: bool, args: &LogNames, directories: &Directories, printer: &mut Printer) -> Outcome {
-    // every name before the first change
+    // All names are checked before the first change.
     let names = LogSelection::load(directories)?.select(&args.names)?;
     let status = for_each_log(&names, |name| {
         let how = switch(on, name, directories)?;
@@ -68,7 +69,8 @@ fn switch(on: bool, name: &LogName, directories: &Directories) -> Result<&'stati
                 let message = format!("{name}: it is neither started nor stopped after a minute; try again");
                 return Err(Error::new(Exit::TempFail, message));
             }
-            // looked at once more: it may have been started between the look and the marker
+            // The state is read once more after the change: the instance may have started before it
+            // saw the marker.
             RunState::NotRunning if marked => return Ok(", from its next start on"),
             RunState::Unknown if marked => {
                 return Ok(
@@ -92,7 +94,7 @@ fn run_state(units: &Units) -> Result<RunState, Error> {
         shown.first().map_or(("", ""), |unit| (unit.get("ActiveState"), unit.get("SubState")));
     Ok(match active {
         "active" | "reloading" => RunState::Running,
-        // between two attempts there is no process
+        // Between two attempts there is no process.
         "activating" if sub.starts_with("auto-restart") => RunState::NotRunning,
         "activating" | "deactivating" => RunState::Starting,
         _ => RunState::NotRunning,
@@ -111,14 +113,15 @@ fn signal(on: bool, service: &str) -> Result<(), Error> {
     Err(Error::new(Exit::Unavailable, format!("systemctl kill {service} failed ({status})")))
 }
 
-/// Writes the marker. The folder belongs to the service, so nothing in it is followed or overwritten.
+/// Writes the marker. The directory belongs to the service, so no link is followed and no file is
+/// overwritten.
 fn mark(state_dir: &Path, marker: &Path) -> io::Result<()> {
     if !state_dir.exists() {
         create_state_dir(state_dir)?;
     }
     let mut file = match OpenOptions::new().write(true).create_new(true).mode(0o640).open(marker) {
         Ok(file) => file,
-        // only its presence counts
+        // Only the presence of the marker counts.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
         Err(error) => return Err(error),
     };
@@ -140,7 +143,7 @@ fn unmark(marker: &Path) -> io::Result<()> {
     }
 }
 
-/// As systemd would create it at the first start.
+/// Creates the state directory as systemd does at the first start.
 fn create_state_dir(dir: &Path) -> io::Result<()> {
     DirBuilder::new().mode(0o750).recursive(true).create(dir)?;
     let service = geteuid().is_root().then(|| User::from_name("moca-file-log").ok().flatten()).flatten();
@@ -150,7 +153,8 @@ fn create_state_dir(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// `maintenance_mode` keeps maintenance on whatever a signal says.
+/// Prints a note when `maintenance_mode` of system.json keeps maintenance on, which no signal
+/// changes.
 fn warn_of_file(directories: &Directories) {
     let target = Target::System;
     match target.read(&directories.config).and_then(|text| target.parse(&text)) {

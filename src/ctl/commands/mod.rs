@@ -31,61 +31,64 @@ use crate::ctl::ui::output::Printer;
 pub(crate) enum Command {
     /// Print the version
     Version(version::Args),
-    /// Serve one log in the foreground, hooks included
+    /// Serve one log in the foreground, with its hooks
     Run(run::Args),
-    /// Start logs: their sockets listen, their services run
+    /// Start the sockets and services of logs
     Start(LogNames),
-    /// Stop logs, their sockets as well: no request starts them again
+    /// Stop the sockets and services of logs, so that no request starts them again
     Stop(LogNames),
     /// Restart the services of logs; their sockets stay open
     Restart(LogNames),
-    /// Show what logs do: state, address, records a second, size, maintenance, blocked addresses
+    /// Show the status of logs: state, address, records a second, size, maintenance, blocked
+    /// addresses
     Status(status::Args),
-    /// Show what logs do, live: rates, queue, syncs, followers, disk, maintenance
+    /// Show live figures of logs: rates, queue, syncs, followers, disk, maintenance
     ///
-    /// REC/S and B/S are records and bytes stored a second, REF/S requests that were refused, LIM/S those refused by a
-    /// limit of their key. QUEUE is bytes that wait to be written; 99 of 100 syncs took no longer than P99. FOLL
-    /// follow the log, CONN are connected. FREE is what the disk has left, SIZE what all lines take, MNT
-    /// maintenance. k, M, G are powers of 1000.
+    /// REC/S and B/S: records and bytes stored a second. REF/S: refused requests a second; LIM/S:
+    /// those refused by a limit of their key. QUEUE: bytes that wait to be written. P99: 99 of 100
+    /// syncs took no longer. FOLL: followers. CONN: connections. FREE: free bytes of the disk.
+    /// SIZE: bytes of all records. MNT: maintenance. k, M and G are powers of 1000.
     ///
-    /// q ends it, left and right choose the column to sort by, r reverses the order, up and down scroll.
+    /// Keys: q quits, left and right choose the column to sort by, r reverses the order, up and
+    /// down scroll.
     Top(top::Args),
-    /// Begin maintenance: requests are answered 503, also after a restart
+    /// Begin maintenance: requests get the status 503, also after a restart
     TurnOff(LogNames),
     /// End maintenance
     TurnOn(LogNames),
-    /// Remove every line of logs
+    /// Remove every record of logs
     ClearLogs(clear_logs::Args),
     /// Install the newest version that apt has
     Update,
     /// Install a newer version, from apt or from a package file
     UpdateSystem(update::SystemArgs),
-    /// Put configuration and data back to what was shipped, after an archive of both
+    /// Restore the shipped configuration and remove all data, after an archive of both
     ResetSystem(reset_system::Args),
-    /// Judge every configuration file as the server does
+    /// Check every configuration file as the server does, and warn of settings without effect
     Check(check::Args),
-    /// Manage the keys with which records are sent
+    /// Manage the keys of clients
     #[command(subcommand)]
     Key(key::Command),
-    /// Set the root password: asks twice, or reads one line from stdin
+    /// Set the root password: ask for it twice, or read one line of stdin
     Passwd,
     /// Manage blocked addresses
     #[command(subcommand)]
     Block(block::Command),
-    /// Print the lines of a log, the oldest first
+    /// Print the records of a log, the oldest first
     Get(get::Args),
-    /// Print the latest lines of a log, and those that come
+    /// Print the latest records of a log and follow the new ones
     Tail(tail::Args),
-    /// Bring what log.json says now into force: new, moved, removed and switched-off logs
+    /// Apply log.json and server.json: start, move and stop logs as they say now
     Apply(apply::Args),
     /// Print the completions for a shell
     Completions(completions::Args),
-    /// Make what a package ships
+    /// Write files that a package ships
     #[command(subcommand, hide = true)]
     Generate(completions::Generate),
 }
 
-/// Runs a command. `cli` is the definition of the whole command line, which completions and man pages are made from.
+/// Runs a command. `cli` is the definition of the whole command line, from which completions and
+/// man pages are made.
 pub(crate) fn run(
     command: Command,
     cli: &clap::Command,

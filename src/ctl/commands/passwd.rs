@@ -1,4 +1,4 @@
-//! `mocactl passwd`: the root password, stored as an Argon2id hash.
+//! `mocactl passwd`: sets the root password, which is stored as an Argon2id hash.
 
 use argon2::{Argon2, PasswordHasher};
 use serde_json::Value;
@@ -11,13 +11,13 @@ use crate::ctl::ui::output::print_note;
 use crate::ctl::ui::prompt;
 use crate::exit::Exit;
 
-/// No request can carry a longer one.
+/// Maximum length of a password: a request cannot carry a longer one.
 const MAX_PASSWORD_CHARACTERS: usize = 1024;
-/// A shorter one is worth a word.
+/// Passwords with fewer characters get a warning.
 const SHORT_PASSWORD_CHARACTERS: usize = 12;
 
 pub(crate) fn run(directories: &Directories) -> Outcome {
-    // before anybody types: whether it can be stored at all
+    // Whether the file can be changed is known before the operator types a password.
     let target = Target::System;
     let text = target.read(&directories.config)?;
     target.parse(&text)?;
@@ -41,8 +41,8 @@ pub(crate) fn run(directories: &Directories) -> Outcome {
     Ok(0)
 }
 
-/// A PHC string. The parameters are what OWASP asks for at least (19 MiB, 2 passes): the server checks up to two
-/// passwords at once, and remembers the last right one.
+/// Returns the hash as a PHC string. The parameters are the minimum that OWASP recommends (19 MiB,
+/// 2 passes): the server checks up to two passwords at once and remembers the last right one.
 fn hash(password: &str) -> Result<String, Error> {
     Argon2::default()
         .hash_password(password.as_bytes())

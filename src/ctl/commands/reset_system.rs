@@ -1,6 +1,7 @@
-//! `mocactl reset-system`: configuration and data back to what was shipped, after an archive of both.
+//! `mocactl reset-system`: restores the shipped configuration and removes all data, after an
+//! archive of both.
 //!
-//! Nothing is touched before the archive is complete and was read back.
+//! Nothing is changed before the archive is complete and has been read back.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, OpenOptions};
@@ -29,18 +30,18 @@ use crate::store;
 /// Arguments of `reset-system`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(short, long)]
     yes: bool,
-    /// Where the archive of everything is written
+    /// Directory for the archive of configuration and data
     #[arg(long, value_name = "DIR", default_value = "/var/backups")]
     backup_dir: PathBuf,
-    /// The shipped configuration
+    /// Directory of the shipped configuration
     #[arg(long, value_name = "DIR", default_value = "/usr/share/moca-file-log/configs")]
     shipped_dir: PathBuf,
 }
 
-/// Everything of ours that systemd may have loaded.
+/// The units of MocaFileLog that systemd may have loaded.
 const ALL_UNITS: [&str; 3] = [TARGET, "moca-file-log@*", "moca-file-log-admin@*"];
 
 pub(crate) fn run(args: &Args, directories: &Directories, printer: &mut Printer) -> Outcome {
@@ -60,8 +61,8 @@ pub(crate) fn run(args: &Args, directories: &Directories, printer: &mut Printer)
     if !prompt::confirm(&question, args.yes)? {
         return Ok(1);
     }
-    let ours: Vec<String> = ALL_UNITS.iter().map(ToString::to_string).collect();
-    let ran = stop(&ours, printer)?;
+    let units: Vec<String> = ALL_UNITS.iter().map(ToString::to_string).collect();
+    let ran = stop(&units, printer)?;
     let restart = |printer: &mut Printer| -> Outcome {
         if ran { systemctl::run(printer, &["start"], &[TARGET.to_owned()]) } else { Ok(0) }
     };
@@ -85,9 +86,9 @@ pub(crate) fn run(args: &Args, directories: &Directories, printer: &mut Printer)
     restart(printer)
 }
 
-/// Stops everything; whether anything ran.
-fn stop(ours: &[String], printer: &mut Printer) -> Result<bool, Error> {
-    let Some(before) = systemctl::show(ours, &["Id", "ActiveState"])? else {
+/// Stops all units and returns whether one of them was active.
+fn stop(units: &[String], printer: &mut Printer) -> Result<bool, Error> {
+    let Some(before) = systemctl::show(units, &["Id", "ActiveState"])? else {
         print_note(
             "mocactl: there is no systemd here; stop servers that you started yourself before you go on",
         );
@@ -99,17 +100,17 @@ fn stop(ours: &[String], printer: &mut Printer) -> Result<bool, Error> {
     if !up(&before) {
         return Ok(false);
     }
-    let status = systemctl::run(printer, &["stop"], ours)?;
-    let after = systemctl::show(ours, &["Id", "ActiveState"])?.unwrap_or_default();
+    let status = systemctl::run(printer, &["stop"], units)?;
+    let after = systemctl::show(units, &["Id", "ActiveState"])?.unwrap_or_default();
     if status != 0 || up(&after) {
         return Err(Error::new(Exit::Unavailable, "not everything could be stopped; nothing was changed"));
     }
     Ok(true)
 }
 
-/// Logs outside the log directory, with their rotated segments.
+/// Returns the files of logs outside the log directory, with their rotated segments.
 fn files_elsewhere(directories: &Directories) -> Vec<PathBuf> {
-    // a broken file has no logs that could be found
+    // An invalid log.json names no logs.
     let Ok(logs) = LogSelection::load(directories) else { return Vec::new() };
     let outside = logs.entries.values().map(|log| &log.file);
     let outside = outside.filter(|file| file.is_absolute() && !file.starts_with(&directories.logs));
@@ -119,16 +120,16 @@ fn files_elsewhere(directories: &Directories) -> Vec<PathBuf> {
 fn with_segments(file: &Path) -> Vec<PathBuf> {
     let (Some(folder), Some(name)) = (file.parent(), file.file_name()) else { return Vec::new() };
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let ours = entries.filter(|entry| is_part_of(&entry.file_name(), name));
-    ours.map(|entry| entry.path()).collect()
+    let parts = entries.filter(|entry| is_part_of(&entry.file_name(), name));
+    parts.map(|entry| entry.path()).collect()
 }
 
-/// The file itself, or one that was rotated.
+/// Returns whether a file is the log file `name` or one of its rotated segments.
 fn is_part_of(candidate: &OsStr, name: &OsStr) -> bool {
     candidate == name || store::is_segment(name, candidate)
 }
 
-/// Writes the archive, readable by root only, and reads it back.
+/// Writes the archive, which only root can read, and reads it back.
 fn archive(backup_dir: &Path, directories: &Directories, elsewhere: &[PathBuf]) -> Result<PathBuf, Error> {
     fs::create_dir_all(backup_dir).map_err(|error| Error::of_file("create", backup_dir, &error))?;
     let stamp = Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
@@ -156,7 +157,7 @@ fn pack(archive: &fs::File, directories: &Directories, elsewhere: &[PathBuf]) ->
     command.args(["--create", "--gzip", "--file=-", "--directory=/", "--"]);
     let directories = [&directories.config, &directories.logs, &directories.state];
     for path in directories.into_iter().chain(elsewhere) {
-        // what an installation does not have (yet) is not missing in its archive
+        // A directory that the installation does not have is left out.
         let Ok(path) = fs::canonicalize(path) else { continue };
         command.arg(path.strip_prefix("/").unwrap_or(&path));
     }
@@ -208,7 +209,7 @@ fn names_in(folder: &Path) -> Result<Vec<OsString>, Error> {
     names.map_err(|error| Error::of_file("read", folder, &error))
 }
 
-/// Removes a file or a folder; links are not followed.
+/// Removes a file or a directory; links are not followed.
 fn remove(path: &Path) -> Result<(), Error> {
     let is_folder = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir());
     let outcome = if is_folder { fs::remove_dir_all(path) } else { fs::remove_file(path) };
@@ -220,7 +221,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_belongs_to_a_log() {
+    fn a_log_has_its_file_and_its_segments() {
         let belongs = |candidate: &str| is_part_of(candidate.as_ref(), "a.log".as_ref());
         for part in [
             "a.log",

@@ -16,18 +16,19 @@ const SERVER: &str = "moca-file-log";
 /// Arguments of `run`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The log
+    /// Name of the log
     name: String,
 }
 
-/// Becomes the server of this log.
+/// Replaces this process by the server of the log.
 pub(crate) fn run(args: &Args, directories: &Directories) -> Outcome {
     let beside = std::env::current_exe().ok().map(|own| own.with_file_name(SERVER));
     let server = beside.filter(|path| path.is_file()).unwrap_or_else(|| PathBuf::from(SERVER));
     let mut command = Command::new(&server);
     command.arg("--config-dir").arg(&directories.config).arg("--log-dir").arg(&directories.logs);
     command.arg("--state-dir").arg(&directories.state).arg("--").arg(&args.name);
-    // What root wrote, the service could not go on with.
+    // The service cannot write to files that root creates, so the server runs as the owner of the
+    // state.
     if let (true, Ok(state)) = (geteuid().is_root(), std::fs::metadata(&directories.state))
         && state.uid() != 0
     {
@@ -38,7 +39,7 @@ pub(crate) fn run(args: &Args, directories: &Directories) -> Outcome {
         ));
         command.uid(owner).gid(group);
     }
-    // only comes back when it did not work
+    // This returns only when it failed.
     let error = command.exec();
     Err(Error::of_program(&server.to_string_lossy(), &error))
 }

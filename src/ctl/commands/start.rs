@@ -1,4 +1,4 @@
-//! `mocactl start`.
+//! `mocactl start`: starts the sockets and services of logs.
 
 use crate::ctl::error::{Error, Outcome};
 use crate::ctl::log_selection::{LogNames, LogSelection};
@@ -8,7 +8,7 @@ use crate::ctl::system::units::all_units;
 use crate::ctl::ui::output::Printer;
 use crate::exit::Exit;
 
-/// Starts the logs: their sockets listen from then on.
+/// Starts the logs. A log that is switched off is an error.
 pub(crate) fn run(args: &LogNames, directories: &Directories, printer: &mut Printer) -> Outcome {
     let logs = LogSelection::load(directories)?;
     let names = logs.select(&args.names)?;

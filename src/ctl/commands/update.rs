@@ -1,5 +1,6 @@
-//! `mocactl update` and `update-system`: newer versions, by the package manager. The sockets belong to systemd, so
-//! nobody is refused while the service is replaced.
+//! `mocactl update` and `update-system`: install a newer version with apt.
+//!
+//! The sockets belong to systemd, so no request is refused while the package is replaced.
 
 use std::fs;
 use std::io::{self, IsTerminal};
@@ -17,7 +18,7 @@ const PACKAGE: &str = "moca-file-log";
 /// Arguments of `update-system`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct SystemArgs {
-    /// Install this package file instead of asking apt for a newer version
+    /// Package file to install, instead of the newest version that apt has
     #[arg(long, value_name = "FILE")]
     deb: Option<PathBuf>,
 }
@@ -36,7 +37,7 @@ pub(crate) fn update(printer: &mut Printer) -> Outcome {
 
 pub(crate) fn update_system(args: &SystemArgs, printer: &mut Printer) -> Outcome {
     let Some(file) = &args.deb else { return update(printer) };
-    // an absolute path: apt takes what has no slash as the name of a package
+    // The path is absolute, because apt reads a word without a slash as the name of a package.
     let file = fs::canonicalize(file).map_err(|error| Error::of_file("read", file, &error))?;
     let version = version_of(&file)?;
     must_be_root()?;
@@ -45,7 +46,7 @@ pub(crate) fn update_system(args: &SystemArgs, printer: &mut Printer) -> Outcome
     apt(&[&options[..], &[file.as_os_str()]].concat(), printer)
 }
 
-/// The version in a package file, which has to be ours.
+/// Returns the version of a package file. A file of another package is an error.
 fn version_of(file: &Path) -> Result<String, Error> {
     let field = |name: &str| -> Result<String, Error> {
         let mut command = Command::new("dpkg-deb");
@@ -66,7 +67,7 @@ fn version_of(file: &Path) -> Result<String, Error> {
     field("Version")
 }
 
-/// Runs apt-get in the operator's terminal, with its progress; configuration files stay as they are.
+/// Runs apt-get in the operator's terminal, with its progress. Edited configuration files are kept.
 fn apt(arguments: &[&std::ffi::OsStr], printer: &mut Printer) -> Outcome {
     printer.flush()?;
     let mut command = Command::new("apt-get");

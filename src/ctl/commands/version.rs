@@ -1,4 +1,4 @@
-//! `mocactl version`.
+//! `mocactl version`: prints the version.
 
 use crate::ctl::error::Outcome;
 use crate::ctl::ui::output::Printer;

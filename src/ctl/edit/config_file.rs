@@ -1,5 +1,7 @@
-//! Edits of configuration files: one at a time, whole or not at all, never to something that the server would refuse,
-//! with mode and ownership kept.
+//! Edits of configuration files.
+//!
+//! Only one command edits at a time. A file is replaced as a whole, keeps its mode and owners, and
+//! is never replaced by a text that the server would refuse.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
@@ -28,7 +30,7 @@ impl Target {
         }
     }
 
-    /// What stands in a file that does not exist yet.
+    /// Returns the text of a file that does not exist yet.
     const fn empty(self) -> &'static str {
         match self {
             Self::ApiKey => "[]\n",
@@ -36,7 +38,7 @@ impl Target {
         }
     }
 
-    /// The file as the server reads it.
+    /// Parses the text as the server does.
     pub(crate) fn parse(self, text: &str) -> Result<Files, Error> {
         let mut sources = Sources { log: Some("{}".to_owned()), ..Sources::default() };
         match self {
@@ -46,7 +48,7 @@ impl Target {
         Files::parse(&sources).map(|loaded| loaded.files).map_err(|findings| Error::of_findings(&findings))
     }
 
-    /// The text of the file in this directory; an absent one is empty.
+    /// Reads the file of this directory. An absent file is an empty list or object.
     pub(crate) fn read(self, dir: &Path) -> Result<String, Error> {
         let path = dir.join(self.file());
         match fs::read_to_string(&path) {
@@ -56,13 +58,16 @@ impl Target {
         }
     }
 
-    /// Replaces the file by what `change` makes of it.
+    /// Replaces the file by the text that `change` returns.
+    ///
+    /// # Errors
+    /// When the old or the new text is not valid, and when the file cannot be read or written.
     pub(crate) fn edit(
         self,
         dir: &Path,
         change: impl FnOnce(&str, &Files) -> Result<String, Error>,
     ) -> Result<(), Error> {
-        // Two commands at once must not undo each other; the lock ends with the descriptor.
+        // The lock keeps two commands from undoing each other's edit. It ends with the descriptor.
         let lock = File::open(dir).map_err(|error| Error::of_file("open", dir, &error))?;
         lock.lock().map_err(|error| Error::of_file("lock", dir, &error))?;
         let before = self.read(dir)?;
@@ -76,13 +81,14 @@ impl Target {
         Ok(())
     }
 
-    /// A text that is left as it is.
+    /// Returns the error for a file that is left as it is.
     pub(crate) fn not_strict_json(self, why: NotStrictJson) -> Error {
         Error::new(Exit::DataErr, format!("{} is not changed: {why}", self.file()))
     }
 }
 
-/// Replaces a file as a whole, durably. A link stays a link: what it points to is replaced.
+/// Replaces a file as a whole and syncs it to the disk. Where the path is a link, its target is
+/// replaced.
 pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let temporary = temporary(&target)?;
@@ -98,7 +104,8 @@ pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     sync_parent(&target)
 }
 
-/// Writes `temporary` with the mode and the owners of `target`, readable by nobody else before it is complete.
+/// Writes `temporary` with the mode and the owners of `target`. Other users cannot read it before
+/// it is complete.
 fn write_like(target: &Path, temporary: &Path, content: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(temporary)?;
     let (mode, owner, group) = match fs::metadata(target) {
@@ -116,7 +123,8 @@ fn write_like(target: &Path, temporary: &Path, content: &[u8]) -> io::Result<()>
     file.sync_all()
 }
 
-/// Who may read secrets besides root; only root can give a file to a group that it is not in.
+/// Returns the group that may read secrets. Only root can give a file to a group without being in
+/// it.
 fn service_group() -> Option<u32> {
     let group = geteuid().is_root().then(|| Group::from_name("moca-file-log"))?;
     Some(group.ok()??.gid.as_raw())
@@ -130,7 +138,7 @@ fn temporary(target: &Path) -> io::Result<PathBuf> {
     Ok(target.with_file_name(hidden))
 }
 
-/// Makes what was done in the folder of `path` last.
+/// Syncs the directory of `path`, so that a rename or removal in it is durable.
 pub(crate) fn sync_parent(path: &Path) -> io::Result<()> {
     path.parent().map_or(Ok(()), |folder| {
         let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };

@@ -1,6 +1,6 @@
-//! Changes of a JSON text that leave everything else in it as it was, byte for byte: order, spacing, unknown options.
+//! Edits of a JSON text that keep every other byte of it: order, spacing, unknown options.
 //!
-//! Only plain JSON is taken: what comments say about an entry might not be true any more afterwards.
+//! Only strict JSON is edited: after an edit, a comment about an entry might no longer be true.
 
 use std::ops::Range;
 
@@ -10,20 +10,20 @@ use serde_json::value::RawValue;
 
 use crate::config::Members;
 
-/// A text that is not changed, because it is not plain JSON of the expected kind.
+/// The error for a text that is not changed, because it is not strict JSON of the expected kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "it is not plain JSON: it has comments, a trailing comma or a byte order mark, which a rewrite could not keep true; edit it by hand, or remove them first"
 )]
 pub(crate) struct NotStrictJson;
 
-/// Where the elements of the list `text` stand in it.
+/// Returns the byte ranges of the elements of a list.
 pub(crate) fn elements(text: &str) -> Result<Vec<Range<usize>>, NotStrictJson> {
     let elements: Vec<&RawValue> = serde_json::from_str(text).map_err(|_| NotStrictJson)?;
     elements.into_iter().map(|element| place(text, element)).collect()
 }
 
-/// The list with one more element at its end.
+/// Returns the list with one more element at its end.
 pub(crate) fn push(text: &str, element: &impl Serialize) -> Result<String, NotStrictJson> {
     let ranges = elements(text)?;
     let Some(last) = ranges.last() else {
@@ -36,7 +36,7 @@ pub(crate) fn push(text: &str, element: &impl Serialize) -> Result<String, NotSt
     Ok(insert(text, last.end, &addition))
 }
 
-/// The list without the elements with these indices.
+/// Returns the list without the elements with these indices.
 pub(crate) fn remove(text: &str, indices: &[usize]) -> Result<String, NotStrictJson> {
     let mut text = text.to_owned();
     let mut indices = indices.to_vec();
@@ -55,7 +55,8 @@ pub(crate) fn remove(text: &str, indices: &[usize]) -> Result<String, NotStrictJ
     Ok(text)
 }
 
-/// The object with this member at the place of the one that had the name, or at its end.
+/// Returns the object with this member, in the place of the member with the same name, or at its
+/// end.
 pub(crate) fn set(text: &str, name: &str, value: &Value) -> Result<String, NotStrictJson> {
     let Members(members) = serde_json::from_str(text).map_err(|_| NotStrictJson)?;
     if let Some((_, old)) = members.iter().find(|(member, _)| member == name) {
@@ -78,7 +79,7 @@ pub(crate) fn set(text: &str, name: &str, value: &Value) -> Result<String, NotSt
     Ok(insert(text, last.end, &addition))
 }
 
-/// The list with the element at `index` replaced by what `change` makes of its text.
+/// Returns the list with the element at `index` replaced by the text that `change` returns.
 pub(crate) fn change(
     text: &str,
     index: usize,
@@ -91,20 +92,20 @@ pub(crate) fn change(
 }
 
 fn place(text: &str, value: &RawValue) -> Result<Range<usize>, NotStrictJson> {
-    // a borrowed raw value is a part of the text that it was read from
+    // A borrowed raw value is a part of the text that it was read from.
     let start = (value.get().as_ptr() as usize).checked_sub(text.as_ptr() as usize).ok_or(NotStrictJson)?;
     let range = start..start + value.get().len();
     if text.get(range.clone()) == Some(value.get()) { Ok(range) } else { Err(NotStrictJson) }
 }
 
-/// What stands before a value that has a line of its own, if it is only blanks.
+/// Returns the indent of a value that begins its line.
 fn own_line_indent(text: &str, at: usize) -> Option<&str> {
     let line = text[..at].rfind('\n')? + 1;
     let before = &text[line..at];
     before.bytes().all(|byte| matches!(byte, b' ' | b'\t')).then_some(before)
 }
 
-/// The line ends of the text, and the indent behind them.
+/// Returns a line end as the text has them, and the indent after it.
 fn newline(text: &str, indent: &str) -> String {
     let end = if text.contains("\r\n") { "\r\n" } else { "\n" };
     format!("{end}{indent}")
@@ -114,7 +115,7 @@ fn insert(text: &str, at: usize, addition: &str) -> String {
     [&text[..at], addition, &text[at..]].concat()
 }
 
-/// An empty list or object with one member.
+/// Returns an empty list or object with one member added.
 fn fill_empty(text: &str, open: char, member: &str) -> String {
     let start = text.find(open).map_or(0, |at| at + 1);
     let end = text.trim_end().len().saturating_sub(1).max(start);
@@ -134,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn elements_are_added_as_the_list_is_written() {
+    fn an_added_element_follows_the_style_of_the_list() {
         let new = json!({"key": "k"});
         for (before, after) in [
             ("[]", "[\n  {\n    \"key\": \"k\"\n  }\n]"),
@@ -160,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn members_are_set_in_their_place() {
+    fn a_member_is_set_in_its_place() {
         let value = json!("v\"");
         for (before, after) in [
             ("{}", "{\n  \"n\": \"v\\\"\"\n}"),
@@ -196,7 +197,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_other_elements_keep_their_bytes(
+        fn other_elements_keep_their_bytes(
             list in prop::collection::vec(json_value(), 0..5),
             new in json_value(),
             index in 0_usize..6,
@@ -218,7 +219,7 @@ mod tests {
         }
 
         #[test]
-        fn the_other_members_keep_their_values(object in json_value(), new in json_value(), name in "[a-g]") {
+        fn other_members_keep_their_values(object in json_value(), new in json_value(), name in "[a-g]") {
             let text = serde_json::to_string_pretty(&object).unwrap();
             let changed = set(&text, &name, &new);
             let Value::Object(mut expected) = object else {

@@ -1,4 +1,4 @@
-//! Fresh keys and passwords.
+//! New keys and passwords.
 
 use std::path::Path;
 
@@ -10,7 +10,8 @@ use crate::ctl::edit::json_edit;
 use crate::ctl::error::Error;
 use crate::exit::Exit;
 
-/// A fresh secret: 256 random bits behind a prefix that tells what it is, and that no option looks like.
+/// Returns a new secret: 256 random bits after a prefix that names its origin. With the prefix it
+/// cannot be taken for an option.
 pub(crate) fn fresh_secret() -> Result<String, Error> {
     let mut random = [0; 32];
     getrandom::fill(&mut random)
@@ -18,8 +19,8 @@ pub(crate) fn fresh_secret() -> Result<String, Error> {
     Ok(format!("moca_{}", BASE64URL_NOPAD.encode(&random)))
 }
 
-/// Puts a key and a root password of its own, in clear, where the samples have public ones: what a first
-/// installation does.
+/// Replaces the public key and root password of the samples by new ones, as plain text. A first
+/// installation does this.
 pub(crate) fn fresh_secrets(config_dir: &Path) -> Result<(), Error> {
     let (key, password) = (Value::from(fresh_secret()?), Value::from(fresh_secret()?));
     Target::ApiKey.edit(config_dir, |text, files| {

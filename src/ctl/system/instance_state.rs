@@ -1,4 +1,4 @@
-//! Whether logs run, in one word, as systemd knows it.
+//! The state of instances, as one word.
 
 use crate::config::LogName;
 use crate::ctl::error::Error;
@@ -6,10 +6,11 @@ use crate::ctl::paths::Directories;
 use crate::ctl::system::systemctl::{self, Shown};
 use crate::ctl::system::units::Units;
 
-/// What an instance is called that can be asked. Others are not asked: that would start them.
+/// The state of an instance that answers requests. A request to an instance in another state may
+/// start it.
 pub(crate) const RUNNING: &str = "running";
 
-/// A word for each of these logs; `None` where there is no systemd.
+/// Returns the state of each log; `None` where there is no systemd.
 pub(crate) fn states(units: &[Units]) -> Result<Option<Vec<&'static str>>, Error> {
     let both: Vec<String> =
         units.iter().flat_map(|units| [units.service.clone(), units.socket.clone()]).collect();
@@ -18,12 +19,12 @@ pub(crate) fn states(units: &[Units]) -> Result<Option<Vec<&'static str>>, Error
     Ok(Some((0..units.len()).map(|index| state(service(index), socket(index))).collect()))
 }
 
-/// Without systemd, whoever has an admin socket is taken as running.
+/// Returns the state without systemd: a log with an admin socket counts as running.
 pub(crate) fn state_by_socket(name: &LogName, directories: &Directories) -> &'static str {
     if directories.admin_socket(name).exists() { RUNNING } else { "stopped" }
 }
 
-/// One word for both units.
+/// Returns one word for both units.
 fn state(service: Option<&Shown>, socket: Option<&Shown>) -> &'static str {
     match service.map_or("", |service| service.get("ActiveState")) {
         "active" | "reloading" => RUNNING,
@@ -33,7 +34,7 @@ fn state(service: Option<&Shown>, socket: Option<&Shown>) -> &'static str {
         "activating" => "starting",
         "deactivating" => "stopping",
         "failed" => "failed",
-        // the first request starts it
+        // The first request starts the service.
         _ if socket.is_some_and(|socket| socket.get("ActiveState") == "active") => "waiting",
         _ => "stopped",
     }

@@ -1,4 +1,4 @@
-//! systemd, as `systemctl` shows and changes it.
+//! systemd and the users of the system.
 
 pub(crate) mod instance_state;
 pub(crate) mod systemctl;

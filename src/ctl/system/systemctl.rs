@@ -1,4 +1,4 @@
-//! `systemctl`, run with arguments as they are: no shell ever sees the name of a log.
+//! Runs `systemctl`. Arguments are passed as they are: no shell sees the name of a log.
 
 use std::collections::HashMap;
 use std::os::unix::process::ExitStatusExt;
@@ -11,24 +11,24 @@ use crate::exit::Exit;
 
 const PROGRAM: &str = "systemctl";
 
-/// What systemd says of a unit.
+/// The properties of a unit.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Shown(HashMap<String, String>);
 
 impl Shown {
-    /// A property; empty when there is none.
+    /// Returns a property; empty when there is none.
     pub(crate) fn get(&self, property: &str) -> &str {
         self.0.get(property).map_or("", String::as_str)
     }
 }
 
-/// The exit status as a shell would have it.
+/// Returns the exit status as a shell reports it: 128 + N for the signal N.
 pub(crate) fn code(status: ExitStatus) -> u8 {
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
     code.and_then(|code| u8::try_from(code).ok()).unwrap_or(Exit::Software.code())
 }
 
-/// Runs `systemctl VERB… -- UNIT…` in the operator's terminal; the status is systemctl's.
+/// Runs `systemctl VERB… -- UNIT…` in the operator's terminal and returns its exit status.
 pub(crate) fn run(printer: &mut Printer, verb: &[&str], units: &[String]) -> Outcome {
     printer.flush()?;
     let mut command = Command::new(PROGRAM);
@@ -37,7 +37,7 @@ pub(crate) fn run(printer: &mut Printer, verb: &[&str], units: &[String]) -> Out
     Ok(code(status))
 }
 
-/// Runs `systemctl daemon-reload`.
+/// Runs `systemctl daemon-reload` and returns its exit status.
 pub(crate) fn daemon_reload(printer: &mut Printer) -> Outcome {
     printer.flush()?;
     let status =
@@ -45,7 +45,7 @@ pub(crate) fn daemon_reload(printer: &mut Printer) -> Outcome {
     Ok(code(status))
 }
 
-/// Properties of these units, in their order; `None` where there is no systemd at all.
+/// Returns the properties of these units, in their order; `None` where there is no systemd.
 pub(crate) fn show(units: &[String], properties: &[&str]) -> Result<Option<Vec<Shown>>, Error> {
     let mut command = Command::new(PROGRAM);
     command.arg("show").arg(format!("--property={}", properties.join(","))).arg("--").args(units);
@@ -65,7 +65,7 @@ pub(crate) fn show(units: &[String], properties: &[&str]) -> Result<Option<Vec<S
     Ok(Some(parse(&String::from_utf8_lossy(&stdout))))
 }
 
-/// Blocks of `Property=VALUE` with an empty line between them.
+/// Parses blocks of `Property=VALUE` lines, with an empty line between blocks.
 fn parse(text: &str) -> Vec<Shown> {
     let block = |block: &str| {
         let pairs = block.lines().filter_map(|line| line.split_once('='));
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_systemctl_shows() {
+    fn properties_are_parsed() {
         let shown = parse("Id=a.service\nActiveState=active\nX=a=b\n\nId=b.service\nActiveState=\n");
         assert_eq!(shown.len(), 2);
         assert_eq!((shown[0].get("ActiveState"), shown[0].get("X")), ("active", "a=b"));

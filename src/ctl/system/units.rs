@@ -1,11 +1,11 @@
-//! The names of a log's units.
+//! The names of the units of a log.
 
 use crate::config::LogName;
 use crate::ctl::error::Error;
 use crate::exit::Exit;
 use crate::systemd::generator::{admin_socket_unit, service_unit, socket_unit};
 
-/// Everything that is enabled, in one unit.
+/// The target of all enabled units.
 pub(crate) const TARGET: &str = "moca-file-log.target";
 
 /// The units of one log.
@@ -16,7 +16,7 @@ pub(crate) struct Units {
     pub(crate) admin: String,
 }
 
-/// Longest name of a unit that systemd takes, in bytes.
+/// Maximum length of a unit name in systemd.
 const MAX_UNIT_NAME_BYTES: usize = 255;
 
 impl Units {
@@ -31,7 +31,7 @@ impl Units {
     }
 }
 
-/// Returns all units of these logs.
+/// Returns all units of these logs, the sockets first.
 pub(crate) fn all_units(names: &[LogName]) -> Result<Vec<String>, Error> {
     let mut all = Vec::with_capacity(3 * names.len());
     for name in names {
@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_that_no_unit_can_have() {
+    fn a_name_that_is_too_long_for_a_unit_is_an_error() {
         let fits: LogName = "x".repeat(200).parse().unwrap();
         assert!(Units::of(&fits).is_ok());
         let long: LogName = "ü".repeat(100).parse().unwrap();

@@ -5,7 +5,7 @@ use nix::unistd::geteuid;
 use crate::ctl::error::Error;
 use crate::exit::Exit;
 
-/// Returns an error when the user is not root.
+/// Fails when the user is not root.
 pub(crate) fn must_be_root() -> Result<(), Error> {
     if geteuid().is_root() {
         Ok(())

@@ -1,4 +1,4 @@
-//! Questions to the person at the terminal.
+//! Questions to the operator at the terminal.
 
 use std::fs::File;
 use std::io::{self, BufRead, IsTerminal, Read, Write};
@@ -11,7 +11,7 @@ use crate::ctl::error::Error;
 use crate::ctl::ui::output::print_note;
 use crate::exit::Exit;
 
-/// Asks whether to go on; `yes` has answered already.
+/// Asks the operator whether to go on. With `yes`, no question is asked.
 pub(crate) fn confirm(question: &str, yes: bool) -> Result<bool, Error> {
     if yes {
         return Ok(true);
@@ -30,7 +30,7 @@ pub(crate) fn confirm(question: &str, yes: bool) -> Result<bool, Error> {
     Ok(yes)
 }
 
-/// One line of standard input, without its end.
+/// Reads one line of standard input, without its line end.
 fn line_of_stdin(what: &str) -> Result<String, Error> {
     let mut bytes = Vec::new();
     let limit = 64 * 1024;
@@ -38,12 +38,12 @@ fn line_of_stdin(what: &str) -> Result<String, Error> {
     without_end(bytes, what)
 }
 
-/// Returns an argument as it is; `-` reads one line of standard input, where no other user sees it.
+/// Returns the argument. For `-` it reads one line of standard input, which other users cannot see.
 pub(crate) fn argument_or_stdin(argument: &str, what: &str) -> Result<String, Error> {
     if argument == "-" { line_of_stdin(what) } else { Ok(argument.to_owned()) }
 }
 
-/// A new password: asked for twice on a terminal, without showing it, else one line of standard input.
+/// Reads a new password: on a terminal twice and without echo, else as one line of standard input.
 pub(crate) fn new_password() -> Result<String, Error> {
     if !io::stdin().is_terminal() {
         return line_of_stdin("the password");
@@ -77,7 +77,8 @@ fn without_end(mut bytes: Vec<u8>, what: &str) -> Result<String, Error> {
     String::from_utf8(bytes).map_err(|_| Error::new(Exit::DataErr, format!("{what} is not UTF-8 text")))
 }
 
-/// While it lives, the terminal does not show what is typed; a signal that ends the program restores it as well.
+/// Turns the echo of the terminal off until it is dropped. A signal that ends the program turns it
+/// on again as well.
 struct EchoOff {
     terminal: File,
     before: Termios,

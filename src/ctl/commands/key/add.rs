@@ -12,22 +12,23 @@ use crate::ctl::paths::Directories;
 use crate::ctl::ui::output::{Printer, print_note};
 use crate::exit::Exit;
 
-/// What a new key may do.
+/// Arguments of `key add`: the permissions of the new key.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// What stands in the lines of the log; by default the first 8 digits of the key's hash
+    /// Name of the key in records; by default the first 8 digits of its hash
     #[arg(long)]
     name: Option<String>,
-    /// A remark for people
+    /// Note for operators
     #[arg(long, value_name = "TEXT")]
     info: Option<String>,
-    /// At most so many requests, such as "60/minute" or "10/second, 1000/hour"
+    /// Maximum number of requests, such as "60/minute" or "10/second, 1000/hour"
     #[arg(long, value_name = "LIMITS")]
     rate: Option<String>,
-    /// Only from this address or network; may be given several times
+    /// Address or network that may use the key; may be given several times
     #[arg(long, value_name = "ADDRESS")]
     ip: Vec<String>,
-    /// Only below this path, such as /moca-file-log/sample1/save-log or PATH:LIMITS; may be given several times
+    /// Path below which the key is valid, such as /moca-file-log/sample1/save-log, or PATH:LIMITS;
+    /// may be given several times
     #[arg(long, value_name = "PATH")]
     path: Vec<String>,
     /// Print JSON
@@ -61,7 +62,7 @@ pub(crate) fn run(args: &Args, directories: &Directories, printer: &mut Printer)
     Ok(0)
 }
 
-/// An entry of `api_key.json`, its options in the order in which people look for them.
+/// An entry of `api_key.json`. The options stand in the order in which an operator looks for them.
 #[derive(Serialize)]
 struct NewEntry<'a> {
     key: &'a str,

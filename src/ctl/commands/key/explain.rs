@@ -1,6 +1,6 @@
-//! `mocactl key explain`: which rule would admit or refuse a request.
+//! `mocactl key explain`: prints which rule admits or refuses a request.
 //!
-//! The rules are asked, not told again: each step is the service's own check, on a copy of what it remembers.
+//! Each step is the check of the service itself, on a copy of its state.
 
 use std::fs::{self, DirBuilder};
 use std::net::IpAddr;
@@ -25,22 +25,22 @@ use crate::guard::{Guard, Rules, state_file};
 /// Arguments of `key explain`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The key as a client sends it, or - to read it from stdin
+    /// Key as a client sends it, or - to read it from stdin
     #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
     key: Option<String>,
-    /// The client's address, behind proxies the one that they report
+    /// Address of the client; behind proxies, the one that they report
     #[arg(long, value_name = "ADDRESS")]
     ip: IpAddr,
-    /// The path, such as /moca-file-log/sample1/save-log, or a route alone, such as save-log
+    /// Path, such as /moca-file-log/sample1/save-log, or only the route, such as save-log
     #[arg(long, value_name = "PATH")]
     path: String,
-    /// The log, where the path does not name it and several are switched on
+    /// Name of the log, when the path does not name it and several are switched on
     #[arg(long, value_name = "NAME")]
     log: Option<LogName>,
-    /// A header of the request, as NAME:VALUE; may be given several times
+    /// Header of the request, as NAME:VALUE; may be given several times
     #[arg(long, value_name = "NAME:VALUE", value_parser = header)]
     header: Vec<(HeaderName, HeaderValue)>,
-    /// A parameter of the request, as NAME=VALUE; may be given several times
+    /// Parameter of the request, as NAME=VALUE; may be given several times
     #[arg(long, value_name = "NAME=VALUE", value_parser = argument)]
     arg: Vec<(String, String)>,
     /// Print JSON
@@ -87,7 +87,7 @@ pub(crate) fn run(args: &Args, directories: &Directories, printer: &mut Printer)
     Ok(if admitted { 0 } else { Exit::NoPerm.code() })
 }
 
-/// The log and the route that a path means.
+/// Returns the log and the route of the path.
 fn target(args: &Args, logs: &LogSelection) -> Result<(LogName, String), Error> {
     let decoded = percent_decode_str(&args.path).decode_utf8_lossy().into_owned();
     let path = decoded.trim_matches('/');
@@ -127,7 +127,8 @@ fn argument(text: &str) -> Result<(String, String), String> {
     Ok((name.to_owned(), value.to_owned()))
 }
 
-/// A copy of what the service keeps about a log: asking must not change it.
+/// A copy of the guard's state of a log, in a directory that is removed at the end. The checks may
+/// change the copy.
 struct Scratch(PathBuf);
 
 impl Scratch {

@@ -1,4 +1,5 @@
-//! `mocactl key list`: the keys, never the keys themselves.
+//! `mocactl key list`: prints the names, hashes and permissions of keys. The keys themselves are
+//! not stored.
 
 use serde_json::{Value, json};
 
@@ -65,7 +66,7 @@ fn describe(key: &KeyEntry) -> Value {
     })
 }
 
-/// `None` = any.
+/// Returns the addresses that may use the key; `None` means any.
 fn addresses(key: &KeyEntry) -> Option<Vec<String>> {
     let mut list: Vec<_> = key.ip.as_ref()?.iter().collect();
     list.sort();

@@ -1,4 +1,4 @@
-//! `mocactl key`: who may send records.
+//! `mocactl key`: the keys of clients.
 
 mod add;
 mod explain;
@@ -15,13 +15,13 @@ use crate::ctl::ui::output::Printer;
 /// The commands about keys.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// List the keys: names, what each may do, never the keys themselves
+    /// List the names, hashes and permissions of keys
     List(list::Args),
     /// Make a key, print it once, and store its hash
     Add(add::Args),
-    /// Remove a key: nothing is accepted with it any more
+    /// Remove a key: requests with it are refused
     Revoke(revoke::Args),
-    /// Say which rule would admit or refuse a request
+    /// Show which rule admits or refuses a request
     Explain(explain::Args),
 }
 

@@ -12,7 +12,8 @@ use crate::exit::Exit;
 /// Arguments of `key revoke`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The key's name, its hash (whole with sha256:, or the first 8 digits), the key itself, or - to read it from stdin
+    /// Name of the key, its hash (sha256:HEX or the first 8 digits), the key itself, or - to read
+    /// it from stdin
     #[arg(value_name = "NAME|KEY", allow_hyphen_values = true)]
     which: String,
 }
@@ -22,7 +23,7 @@ pub(crate) fn run(args: &Args, directories: &Directories) -> Outcome {
     let mut gone = (String::new(), 0);
     Target::ApiKey.edit(&directories.config, |text, files| {
         let digest = find(&which, &files.keys)?;
-        // every entry of this key: the next one would count once the first is gone
+        // All entries of this key are removed: after the first, the next one would count.
         let indices: Vec<usize> =
             (0..files.keys.len()).filter(|&index| files.keys[index].digest == digest).collect();
         gone = (files.keys[indices[0]].name.clone(), indices.len());
@@ -36,7 +37,10 @@ pub(crate) fn run(args: &Args, directories: &Directories) -> Outcome {
     Ok(0)
 }
 
-/// The one key that is meant.
+/// Returns the digest of the key that `which` names.
+///
+/// # Errors
+/// When no key or more than one has this name.
 fn find(which: &str, keys: &[KeyEntry]) -> Result<KeyDigest, Error> {
     let whole = which.strip_prefix("sha256:").and_then(|hex| KeyDigest::from_hex(hex).ok());
     let given = whole.unwrap_or_else(|| KeyDigest::of(which));
@@ -46,7 +50,7 @@ fn find(which: &str, keys: &[KeyEntry]) -> Result<KeyDigest, Error> {
     let named = |key: &&KeyEntry| key.name == which || key.digest.short() == which.to_ascii_lowercase();
     let mut found = keys.iter().filter(named).map(|key| key.digest);
     let Some(first) = found.next() else {
-        // it may be a key: it is not repeated
+        // The argument may be a key, so the message does not repeat it.
         let message = "no key has this name or hash, or is this key; see `mocactl key list`";
         return Err(Error::new(Exit::NoInput, message));
     };

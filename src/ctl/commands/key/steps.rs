@@ -1,4 +1,4 @@
-//! The steps of a request through the guard, in its order, each with its reason in words.
+//! The checks of the guard in their order, each with its result as text.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -11,18 +11,18 @@ use serde::Serialize;
 use crate::config::{Files, KeyEntry, RootPassword};
 use crate::guard::{ClientAddr, Guard, Key, Refusal, Rules};
 
-/// A request as far as rules look at it.
+/// The parts of a request that the checks read.
 pub(super) struct Request {
     pub(super) key: Option<String>,
     pub(super) ip: IpAddr,
-    /// both forms of its path, decoded
+    /// Both forms of the path, decoded.
     pub(super) paths: [String; 2],
     pub(super) route: String,
     pub(super) headers: HeaderMap,
     pub(super) arguments: Vec<(String, String)>,
 }
 
-/// What is asked: the rules, and the state that goes with them.
+/// The rules, and the guard with a copy of its state.
 pub(super) struct Judge {
     pub(super) files: Files,
     pub(super) rules: Rules,
@@ -30,7 +30,7 @@ pub(super) struct Judge {
     pub(super) now: Instant,
 }
 
-/// One rule and what it says.
+/// The result of one rule.
 #[derive(Debug, Serialize)]
 pub(super) struct Step {
     pub(super) rule: &'static str,
@@ -43,12 +43,12 @@ pub(super) struct Step {
 pub(super) enum Verdict {
     Admits,
     Refuses,
-    /// says nothing against it, and there is something to know
+    /// The rule admits the request; the text has more to know.
     Note,
 }
 
 impl Judge {
-    /// The key that a request presents, as the service finds it.
+    /// Finds the key of a request as the service does.
     pub(super) fn key(&self, request: &Request) -> Result<Arc<Key>, Refusal> {
         self.guard.find_key(&self.rules, request.key.as_deref(), &request.ip.into(), self.now).cloned()
     }
@@ -57,10 +57,10 @@ impl Judge {
 /// Routes that need no root password.
 const ROUTES_WITHOUT_ROOT_PASSWORD: [&str; 2] = ["save-log", "save-logs"];
 
-/// Every step up to the one that refuses.
+/// Returns the steps up to the one that refuses.
 pub(super) fn of(request: &Request, judge: &Judge) -> Vec<Step> {
     let mut steps = Vec::new();
-    // the refusal is the last step
+    // A refusal is the last step.
     let _admitted = walk(request, judge, &mut steps).is_some();
     steps
 }
@@ -81,7 +81,7 @@ fn walk(request: &Request, judge: &Judge, steps: &mut Vec<Step>) -> Option<()> {
         add(steps, Verdict::Note, ALLOWED_PATH, format!("{admitting} is the first that admits it"));
     }
     let value_of = |name: &str| {
-        // as in a query: an empty parameter is none
+        // An empty parameter counts as absent, as in a query.
         let mut arguments = request.arguments.iter().filter(|(_, value)| !value.is_empty());
         let argument = arguments.find(|(argument, _)| argument == name).map(|(_, value)| value);
         let key = request.key.as_ref().filter(|_| name == "api_key");
@@ -129,7 +129,8 @@ const REQUIRED_HEADERS: &str = "required.headers";
 const REQUIRED_ARGS: &str = "required.args";
 const RATE: &str = "rate";
 
-/// The checks of one call of the guard, in its order: those before the one that refused have admitted.
+/// Adds the rules that one call of the guard checks, in their order. The rules before the refusing
+/// one have admitted.
 fn group<T>(steps: &mut Vec<Step>, rules: &[&'static str], outcome: Result<T, Refusal>) -> Option<T> {
     let refusal = match outcome {
         Ok(value) => {
@@ -148,7 +149,7 @@ fn group<T>(steps: &mut Vec<Step>, rules: &[&'static str], outcome: Result<T, Re
     None
 }
 
-/// Which rule gives this refusal, and what an operator can do about it.
+/// Returns the rule that gives this refusal, and a remedy for the operator.
 fn rule_of(refusal: &Refusal) -> (&'static str, &'static str) {
     match refusal {
         Refusal::Blocked => (BLOCK_LIST, "see ip_blacklist.json and `mocactl block list`"),
@@ -177,7 +178,8 @@ fn rule_of(refusal: &Refusal) -> (&'static str, &'static str) {
     }
 }
 
-/// The first path that admits the request: the shortest start of the list with which the guard admits it.
+/// Returns the first path of the key that admits the request: the last path of the shortest list
+/// that the guard admits.
 fn admitting_path<'k>(key: &'k Key, request: &Request, judge: &Judge) -> Option<&'k str> {
     let paths: Vec<&str> = request.paths.iter().map(String::as_str).collect();
     let admits = |count: usize| {

@@ -1,18 +1,18 @@
-//! What an instance counts at one moment, read from its metrics, and what happened between two such moments.
+//! Samples of the metrics of an instance, and the figures between two samples.
 
 use std::time::Instant;
 
 use serde::Serialize;
 
-/// The metrics of one moment.
+/// The metrics of an instance at one moment.
 #[derive(Debug)]
 pub(super) struct Sample {
     at: Instant,
-    /// each with its labels as they stand in the text
+    /// The name of each series, with its labels as in the text, and its value.
     series: Vec<(String, f64)>,
 }
 
-/// What is shown of an instance.
+/// The figures of an instance that `top` shows.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Figures {
     pub(super) records_per_second: Option<f64>,
@@ -20,7 +20,7 @@ pub(super) struct Figures {
     pub(super) refused_per_second: Option<f64>,
     pub(super) limited_per_second: Option<f64>,
     pub(super) queue_bytes: Option<f64>,
-    /// 99 of 100 syncs took no longer; none when there was no sync
+    /// The 99th percentile of the syncs; `None` without a sync.
     pub(super) sync_p99_seconds: Option<f64>,
     pub(super) followers: Option<f64>,
     pub(super) connections: Option<f64>,
@@ -32,7 +32,7 @@ pub(super) struct Figures {
 const STARTED: &str = "process_start_time_seconds";
 
 impl Sample {
-    /// Reads the text format of Prometheus; lines that make no sense are passed over.
+    /// Reads the text format of Prometheus; other lines are ignored.
     pub(super) fn read(text: &str, at: Instant) -> Self {
         let samples = text.lines().filter(|line| !line.starts_with('#'));
         let series = samples.filter_map(|line| {
@@ -42,7 +42,7 @@ impl Sample {
         Self { at, series: series.collect() }
     }
 
-    /// All series of this name together.
+    /// Returns the sum of all series with this name.
     fn sum(&self, name: &str) -> Option<f64> {
         let of_name = |series: &str| {
             series.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('{'))
@@ -50,7 +50,7 @@ impl Sample {
         self.series.iter().filter(|(series, _)| of_name(series)).map(|(_, value)| *value).reduce(|a, b| a + b)
     }
 
-    /// The upper bounds of the buckets of the syncs, each with how many there were up to it.
+    /// Returns the upper bounds of the sync histogram, each with the number of syncs up to it.
     fn syncs(&self) -> impl Iterator<Item = (f64, f64)> {
         self.series.iter().filter_map(|(series, count)| {
             let bound = series.strip_prefix("moca_sync_seconds_bucket{le=\"")?.strip_suffix("\"}")?;
@@ -59,7 +59,7 @@ impl Sample {
         })
     }
 
-    /// Of this moment, and, with one before it, of the time between. Counts of another process are no beginning.
+    /// Returns the figures of this sample. Rates need an earlier sample of the same process.
     pub(super) fn since(&self, before: Option<&Self>) -> Figures {
         let before = before.filter(|before| before.sum(STARTED) == self.sum(STARTED));
         let rate = |name| {
@@ -82,7 +82,8 @@ impl Sample {
         }
     }
 
-    /// Within a bucket latencies are taken as evenly spread; what is beyond the last bound counts as that.
+    /// Estimates the 99th percentile: latencies are spread evenly within a bucket, and one beyond
+    /// the last bound counts as that bound.
     fn p99(&self, before: &Self) -> Option<f64> {
         let buckets: Vec<(f64, f64)> = self
             .syncs()
@@ -142,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn the_99th_of_the_hundred_syncs_since_then() {
+    fn the_99th_percentile_is_of_the_syncs_between_two_samples() {
         let begun = Instant::now();
         let before = Sample::read(&page(0, 7, [5, 6, 7]), begun);
         let p99 = |buckets| Sample::read(&page(0, 7, buckets), begun).since(Some(&before)).sync_p99_seconds;

@@ -1,4 +1,4 @@
-//! The rows as they are shown: in which order, in how many columns and lines.
+//! The rows on the screen: their order, their columns, and scrolling.
 
 use std::cmp::Ordering;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use super::terminal::Key;
 use crate::ctl::ui::output::{Align, Cell, Colour, Printer, cut, human_seconds, human_short};
 use crate::record::Escaped;
 
-/// In 80 columns there is room for these.
+/// The columns, which fit into a terminal of 80 columns.
 const HEADING: [(&str, Align); 13] = [
     ("LOG", Align::Left),
     ("STATE", Align::Left),
@@ -25,16 +25,16 @@ const HEADING: [(&str, Align); 13] = [
     ("MNT", Align::Left),
 ];
 
-/// Lines that are no rows: the title and the heading.
+/// Lines above the rows: the title and the heading.
 const HEADER_LINES: usize = 2;
 
-/// What the person at the terminal chose.
+/// The order and the scroll position that the operator chose.
 #[derive(Debug)]
 pub(super) struct View {
     interval: Duration,
     column: usize,
     reverse: bool,
-    /// the first row that is shown
+    /// Index of the first visible row.
     first: usize,
 }
 
@@ -54,7 +54,7 @@ impl View {
         }
     }
 
-    /// The whole screen of this many columns and lines.
+    /// Returns the lines of a screen with this many columns and lines.
     pub(super) fn lines(
         &mut self,
         rows: &mut [Row],
@@ -73,7 +73,7 @@ impl View {
         let errors: Vec<&String> = rows.iter().filter_map(|row| row.error.as_ref()).take(lines / 4).collect();
         let room = lines.saturating_sub(HEADER_LINES + errors.len()).max(1);
         let more = rows.len() > room;
-        // one line says which these are
+        // The last line shows which rows are visible.
         let room = if more { room.saturating_sub(1).max(1) } else { room };
         self.first = self.first.min(rows.len().saturating_sub(room));
         let visible = rows.iter().skip(self.first).take(room);
@@ -91,7 +91,8 @@ impl View {
         shown
     }
 
-    /// Names from a to z, numbers from the largest on; what is not known comes last.
+    /// Orders names from a to z and numbers from the largest to the smallest. Unknown numbers come
+    /// last.
     fn order(&self, a: &Row, b: &Row) -> Ordering {
         let by_name = || a.name.cmp(&b.name);
         let order = match self.column {
@@ -99,7 +100,7 @@ impl View {
             1 => a.state.cmp(b.state),
             column => match (number(a, column), number(b, column)) {
                 (Some(a), Some(b)) => b.total_cmp(&a),
-                // whichever way round
+                // Unknown numbers come last in both directions.
                 (Some(_), None) => return Ordering::Less,
                 (None, Some(_)) => return Ordering::Greater,
                 (None, None) => Ordering::Equal,
@@ -110,7 +111,7 @@ impl View {
     }
 }
 
-/// The table of these rows, at most so wide.
+/// Returns the lines of the table, with at most `most` columns.
 pub(super) fn table<'a>(
     rows: impl IntoIterator<Item = &'a Row>,
     printer: &Printer,
@@ -120,7 +121,7 @@ pub(super) fn table<'a>(
     printer.lines_of_table(&HEADING, &cells, " ", most)
 }
 
-/// The number in a column.
+/// Returns the number of a row in a column.
 fn number(row: &Row, column: usize) -> Option<f64> {
     let figures = &row.figures;
     match column {
@@ -152,7 +153,7 @@ fn cells(row: &Row) -> Vec<Cell> {
         let number = number(row, column);
         let show = if *title == "P99" { human_seconds } else { human_short };
         let text = number.map_or_else(|| "-".to_owned(), show);
-        // refusals are worth a look
+        // Refusals stand out.
         let colour = match (*title, number) {
             ("REF/S" | "LIM/S", Some(rate)) if rate > 0.0 => Colour::Yellow,
             _ => Colour::Plain,
@@ -197,12 +198,12 @@ mod tests {
     }
 
     #[test]
-    fn it_fits_into_any_terminal() {
+    fn the_screen_fits_into_any_terminal() {
         let printer = Printer::plain();
         let mut rows: Vec<Row> =
             (0..100).map(|n| row(&format!("log {n} of many with a long name"), 99_949.0)).collect();
         rows[3].error =
-            Some("it does not answer at all, and nobody knows why it does not answer at all".repeat(2));
+            Some("it does not answer at all, and the reason for this is not known at all".repeat(2));
         let mut view = View::new(Duration::from_secs(1));
         for (columns, lines) in [(80, 24), (200, 50), (80, 3), (40, 10), (1, 1)] {
             let shown = view.lines(&mut rows, &printer, (columns, lines));
@@ -221,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_have_an_order_and_all_of_them_can_be_seen() {
+    fn rows_are_sorted_and_scrolled() {
         let printer = Printer::plain();
         let mut rows = vec![row("b", 1.0), row("a", 2.0), row("c", 3.0)];
         rows[1].figures.records_per_second = None;

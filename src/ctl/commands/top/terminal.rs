@@ -1,5 +1,5 @@
-//! The terminal as `top` needs it: keys one by one, a screen of its own. However the program ends, by a key, a signal or
-//! a panic, the terminal is as it was before.
+//! The terminal as `top` needs it: keys one by one, a screen of its own. However the program ends,
+//! by a key, a signal or a panic, the terminal is as it was before.
 
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
@@ -127,7 +127,8 @@ impl Terminal {
     pub(super) fn draw(&self, lines: &[String]) -> io::Result<()> {
         let mut frame = String::from("\x1b[H");
         for (index, line) in lines.iter().enumerate() {
-            // The line is emptied first: behind a text that reaches the edge, that would take its last character.
+            // The line is emptied first: behind a text that reaches the edge, that would take its
+            // last character.
             frame.extend([if index == 0 { "" } else { "\r\n" }, "\x1b[K", line, "\x1b[0m"]);
         }
         frame.push_str("\x1b[J");
