@@ -14,8 +14,8 @@ use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
+use hyper::service::Service;
 use tokio::time::timeout;
-use tower_service::Service;
 
 use super::admitted_request::{AdmittedRequest, Refused};
 use super::app::App;
@@ -150,7 +150,7 @@ pub(crate) async fn answer<H: Handlers>(
             let response = if call.route == Route::SaveLog {
                 overdue(&app, &state, trace.as_ref(), routes::save_log(&call)).await
             } else {
-                let mut handlers = handlers;
+                let handlers = handlers;
                 let mut inner = Request::new(Empty::new());
                 inner.extensions_mut().insert(Arc::clone(&call));
                 overdue(&app, &state, trace.as_ref(), Box::pin(handlers.call(inner))).await

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::StatusCode;
+use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -68,7 +69,7 @@ impl Listeners {
             limiter: Arc::clone(&self.limiter),
             acceptors: Arc::clone(&self.acceptors),
             accepted: Arc::default(),
-            handlers: warp::service(routes()),
+            handlers: TowerToHyperService::new(warp::service(routes())),
         };
         let acceptor =
             Acceptor { handler, drain: self.shutdown.drain.clone(), limiter: Arc::clone(&self.limiter) };

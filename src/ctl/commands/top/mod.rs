@@ -51,7 +51,7 @@ fn interval(text: &str) -> Result<Duration, String> {
 pub(crate) fn run(args: &Args, directories: &Directories, printer: &mut Printer) -> Outcome {
     let mut watch = Watch { args, directories, before: HashMap::new(), states: States::Unknown };
     let rows = watch.look()?;
-    if args.once || args.json || !terminal::is_there() {
+    if args.once || args.json || !terminal::is_available() {
         drop(rows);
         std::thread::sleep(args.interval);
         return once(args, &watch.look()?, printer);
@@ -84,9 +84,9 @@ fn live(watch: &mut Watch<'_>, mut rows: Vec<Row>, printer: &Printer) -> Outcome
         match Terminal::wait(next).map_err(unusable)? {
             TerminalEvent::Pressed(keys) if keys.contains(&Key::Quit) => return Ok(0),
             TerminalEvent::Pressed(keys) => keys.into_iter().for_each(|key| view.press(key, rows.len())),
-            TerminalEvent::Gone => return Ok(0),
+            TerminalEvent::HungUp => return Ok(0),
             TerminalEvent::Resized => {}
-            TerminalEvent::InTime => {
+            TerminalEvent::TimedOut => {
                 rows = watch.look()?;
                 next = Instant::now() + watch.args.interval;
             }

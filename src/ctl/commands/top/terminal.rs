@@ -1,25 +1,28 @@
-//! The terminal as `top` needs it: keys one by one, a screen of its own. However the program ends,
-//! by a key, a signal or a panic, the terminal is as it was before.
+//! The terminal of `top`: raw mode, the alternate screen, and keys.
+//!
+//! However the program ends, by a key, a signal or a panic, the terminal is as it was before.
 
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crossterm::cursor::{Hide, Show};
+use crossterm::event::{self, Event, KeyCode, KeyEvent, KeyModifiers};
+use crossterm::execute;
+use crossterm::terminal::{
+    DisableLineWrap, EnableLineWrap, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode,
+    enable_raw_mode, size,
+};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::termios::{LocalFlags, SetArg, SpecialCharacterIndices, Termios, tcgetattr, tcsetattr};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGWINCH};
 use signal_hook::iterator::{Handle, Signals};
 
-/// The other screen, without a cursor; lines that are too long are cut.
-const ENTER: &[u8] = b"\x1b[?1049h\x1b[?25l\x1b[?7l";
-const LEAVE: &[u8] = b"\x1b[?7h\x1b[?25h\x1b[?1049l";
+/// Columns and lines where the terminal does not report its size.
+const DEFAULT_SIZE: (u16, u16) = (80, 24);
 
-/// Where the size cannot be told.
-const DEFAULT_SIZE: (usize, usize) = (80, 24);
-
-/// What a person pressed.
+/// A key that `top` understands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Key {
     Quit,
@@ -30,141 +33,136 @@ pub(super) enum Key {
     Reverse,
 }
 
-/// Why waiting is over.
+/// The reason why a wait ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum TerminalEvent {
+    /// The operator pressed these keys.
     Pressed(Vec<Key>),
-    /// the size may have changed
+    /// The size may have changed.
     Resized,
-    InTime,
-    /// nobody is there any more
-    Gone,
+    /// The time is over.
+    TimedOut,
+    /// The terminal hung up.
+    HungUp,
 }
 
-/// While it lives, the terminal is ours.
+/// The terminal in raw mode with its alternate screen, until this is dropped.
 pub(super) struct Terminal {
     screen: Arc<Screen>,
     signals: Handle,
 }
 
-/// Whoever holds the lock may write; once the terminal was given back, nobody does.
-struct Screen(Mutex<Option<Termios>>);
+/// Whether the terminal is taken. The holder of the lock may write to it, unless it was given back.
+struct Screen(Mutex<bool>);
 
 impl Screen {
     fn give_back(&self) {
-        // a panic may come from whoever holds the lock
-        let before = match self.0.try_lock() {
-            Ok(mut before) => before.take(),
-            Err(_) => return,
-        };
-        if let Some(before) = before {
-            restore(&before);
+        // The thread that panics may hold the lock.
+        if let Ok(mut is_taken) = self.0.try_lock()
+            && std::mem::take(&mut *is_taken)
+        {
+            restore();
         }
     }
 }
 
-fn restore(before: &Termios) {
-    let mut stdout = io::stdout();
-    // who is gone sees nothing
-    drop(stdout.write_all(LEAVE));
-    drop(stdout.flush());
-    tcsetattr(io::stdin(), SetArg::TCSANOW, before).ok();
+fn restore() {
+    // Nothing is left to do when the terminal is gone.
+    execute!(io::stdout(), EnableLineWrap, Show, LeaveAlternateScreen).ok();
+    disable_raw_mode().ok();
 }
 
-/// Whether there is a terminal at both ends that understands more than lines.
-pub(super) fn is_there() -> bool {
-    let capable = std::env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb");
-    capable && io::stdin().is_terminal() && io::stdout().is_terminal()
+/// Returns whether input and output are terminals that understand more than lines.
+pub(super) fn is_available() -> bool {
+    let is_capable = std::env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb");
+    is_capable && io::stdin().is_terminal() && io::stdout().is_terminal()
 }
 
 impl Terminal {
-    /// Takes it over.
+    /// Takes the terminal over.
     ///
     /// # Errors
-    /// When it is none, or signals cannot be heard.
+    /// When the terminal refuses raw mode, or signal handlers cannot be installed.
     pub(super) fn take() -> io::Result<Self> {
-        let before = tcgetattr(io::stdin())?;
-        let screen = Arc::new(Screen(Mutex::new(Some(before.clone()))));
+        let screen = Arc::new(Screen(Mutex::new(true)));
         let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGWINCH])?;
         let handle = signals.handle();
         let at_signal = Arc::clone(&screen);
         std::thread::spawn(move || {
-            // SIGWINCH is heard so that it ends a wait
+            // SIGWINCH has a handler so that it interrupts a wait.
             if let Some(signal) = signals.forever().find(|signal| *signal != SIGWINCH) {
-                let mut before = at_signal.0.lock().unwrap_or_else(PoisonError::into_inner);
-                if let Some(before) = before.take() {
-                    restore(&before);
+                let mut is_taken = at_signal.0.lock().unwrap_or_else(PoisonError::into_inner);
+                if std::mem::take(&mut *is_taken) {
+                    restore();
                 }
-                // with the lock: nothing is written to the terminal any more
+                // This thread keeps the lock, so that no other thread draws on the restored terminal.
                 std::process::exit(128 + signal);
             }
         });
-        let (at_panic, say) = (Arc::clone(&screen), std::panic::take_hook());
+        let (at_panic, print_panic) = (Arc::clone(&screen), std::panic::take_hook());
         std::panic::set_hook(Box::new(move |panic| {
             at_panic.give_back();
-            say(panic);
+            print_panic(panic);
         }));
-        let this = Self { screen, signals: handle };
-        let mut ours = before;
-        ours.local_flags
-            .remove(LocalFlags::ICANON | LocalFlags::ECHO | LocalFlags::ECHONL | LocalFlags::ISIG);
-        ours.control_chars[SpecialCharacterIndices::VMIN as usize] = 0;
-        ours.control_chars[SpecialCharacterIndices::VTIME as usize] = 0;
-        tcsetattr(io::stdin(), SetArg::TCSAFLUSH, &ours)?;
-        this.write(ENTER)?;
-        Ok(this)
+        let terminal = Self { screen, signals: handle };
+        enable_raw_mode()?;
+        execute!(io::stdout(), EnterAlternateScreen, Hide, DisableLineWrap)?;
+        Ok(terminal)
     }
 
-    /// Columns and lines.
+    /// Returns the columns and lines of the terminal.
     pub(super) fn size() -> (usize, usize) {
-        match rustix::termios::tcgetwinsize(io::stdout()) {
-            Ok(size) if size.ws_col > 0 && size.ws_row > 0 => (size.ws_col.into(), size.ws_row.into()),
-            _ => DEFAULT_SIZE,
-        }
+        let size = size().ok().filter(|(columns, lines)| *columns > 0 && *lines > 0);
+        let (columns, lines) = size.unwrap_or(DEFAULT_SIZE);
+        (columns.into(), lines.into())
     }
 
-    /// Puts these lines in place of what is there.
+    /// Replaces the content of the screen with these lines.
     pub(super) fn draw(&self, lines: &[String]) -> io::Result<()> {
         let mut frame = String::from("\x1b[H");
         for (index, line) in lines.iter().enumerate() {
-            // The line is emptied first: behind a text that reaches the edge, that would take its
-            // last character.
+            // Each line is cleared first. After a text that reaches the edge, clearing would take its last character.
             frame.extend([if index == 0 { "" } else { "\r\n" }, "\x1b[K", line, "\x1b[0m"]);
         }
         frame.push_str("\x1b[J");
-        self.write(frame.as_bytes())
-    }
-
-    fn write(&self, bytes: &[u8]) -> io::Result<()> {
-        let ours = self.screen.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if ours.is_none() {
+        let is_taken = self.screen.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*is_taken {
             return Ok(());
         }
         let mut stdout = io::stdout().lock();
-        stdout.write_all(bytes)?;
+        stdout.write_all(frame.as_bytes())?;
         stdout.flush()
     }
 
-    /// Waits for a key, at most until `until`.
-    pub(super) fn wait(until: Instant) -> io::Result<TerminalEvent> {
+    /// Waits for a key until `deadline` at most.
+    pub(super) fn wait(deadline: Instant) -> io::Result<TerminalEvent> {
         let stdin = io::stdin();
-        let left = until.saturating_duration_since(Instant::now());
-        // a little too late rather than a round of waiting for nothing
+        let left = deadline.saturating_duration_since(Instant::now());
+        // One millisecond more, so that a timeout that is rounded down does not wake too early.
         let timeout = PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
         let mut descriptors = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
+        // crossterm reads a terminal that hung up again and again, so hang-ups are looked for here.
         match poll(&mut descriptors, timeout) {
-            Ok(0) => return Ok(TerminalEvent::InTime),
+            Ok(0) => return Ok(TerminalEvent::TimedOut),
             Ok(_) => {}
             Err(Errno::EINTR) => return Ok(TerminalEvent::Resized),
             Err(error) => return Err(error.into()),
         }
-        let mut bytes = [0; 256];
-        match nix::unistd::read(&stdin, &mut bytes) {
-            Ok(0) | Err(Errno::EIO) => Ok(TerminalEvent::Gone),
-            Ok(count) => Ok(TerminalEvent::Pressed(keys(&bytes[..count]))),
-            Err(Errno::EINTR | Errno::EAGAIN) => Ok(TerminalEvent::Resized),
-            Err(error) => Err(error.into()),
+        let [stdin] = descriptors;
+        if stdin.revents().is_none_or(|events| events != PollFlags::POLLIN) {
+            return Ok(TerminalEvent::HungUp);
         }
+        let mut keys = Vec::new();
+        let mut wait = left;
+        while event::poll(wait)? {
+            match event::read()? {
+                Event::Key(key) => keys.extend(known_key(key)),
+                Event::Resize(..) if keys.is_empty() => return Ok(TerminalEvent::Resized),
+                _ => {}
+            }
+            wait = Duration::ZERO;
+        }
+        Ok(TerminalEvent::Pressed(keys))
     }
 }
 
@@ -175,36 +173,18 @@ impl Drop for Terminal {
     }
 }
 
-/// What these bytes mean; Ctrl-C and Ctrl-D are keys here.
-fn keys(bytes: &[u8]) -> Vec<Key> {
-    let (mut keys, mut rest) = (Vec::new(), bytes);
-    while let Some((first, after)) = rest.split_first() {
-        rest = after;
-        let key = match first {
-            b'q' | b'Q' | 3 | 4 => Key::Quit,
-            b'r' | b'R' => Key::Reverse,
-            // ESC alone, or the beginning of what another key sends
-            0x1b => match rest {
-                [] => Key::Quit,
-                [b'[' | b'O', tail @ ..] => {
-                    let end = tail.iter().position(|byte| (0x40..=0x7e).contains(byte));
-                    let last = end.and_then(|end| tail.get(end));
-                    rest = end.and_then(|end| tail.get(end + 1..)).unwrap_or_default();
-                    match last {
-                        Some(b'A') => Key::Up,
-                        Some(b'B') => Key::Down,
-                        Some(b'C') => Key::Right,
-                        Some(b'D') => Key::Left,
-                        _ => continue,
-                    }
-                }
-                _ => continue,
-            },
-            _ => continue,
-        };
-        keys.push(key);
+/// Returns the meaning of a key. In raw mode Ctrl-C and Ctrl-D are keys.
+fn known_key(key: KeyEvent) -> Option<Key> {
+    match key.code {
+        KeyCode::Char('c' | 'd') if key.modifiers.contains(KeyModifiers::CONTROL) => Some(Key::Quit),
+        KeyCode::Char('q' | 'Q') | KeyCode::Esc => Some(Key::Quit),
+        KeyCode::Char('r' | 'R') => Some(Key::Reverse),
+        KeyCode::Left => Some(Key::Left),
+        KeyCode::Right => Some(Key::Right),
+        KeyCode::Up => Some(Key::Up),
+        KeyCode::Down => Some(Key::Down),
+        _ => None,
     }
-    keys
 }
 
 #[cfg(test)]
@@ -214,24 +194,35 @@ mod tests {
     use std::process::{Command, Stdio};
 
     use nix::pty::openpty;
-    use proptest::prelude::*;
+    use nix::sys::termios::tcgetattr;
 
     use super::*;
 
+    const ENTER: &[u8] = b"\x1b[?1049h\x1b[?25l\x1b[?7l";
+    const LEAVE: &[u8] = b"\x1b[?7h\x1b[?25h\x1b[?1049l";
+
     #[test]
-    fn what_keys_send() {
-        assert_eq!(
-            keys(b"\x1b[A\x1bOB\x1b[1;5C\x1b[Dxr"),
-            [Key::Up, Key::Down, Key::Right, Key::Left, Key::Reverse]
-        );
-        for quit in [&b"q"[..], b"\x03", b"\x04", b"\x1b"] {
-            assert_eq!(keys(quit), [Key::Quit]);
+    fn keys_have_their_meaning() {
+        for (code, key) in [
+            (KeyCode::Up, Some(Key::Up)),
+            (KeyCode::Down, Some(Key::Down)),
+            (KeyCode::Right, Some(Key::Right)),
+            (KeyCode::Left, Some(Key::Left)),
+            (KeyCode::Char('r'), Some(Key::Reverse)),
+            (KeyCode::Char('q'), Some(Key::Quit)),
+            (KeyCode::Esc, Some(Key::Quit)),
+            (KeyCode::Char('c'), None),
+            (KeyCode::PageUp, None),
+        ] {
+            assert_eq!(known_key(code.into()), key, "{code:?}");
         }
-        assert_eq!(keys(b"\x1b[5~\x1bq\xff"), [Key::Quit]);
-        assert_eq!(keys(b"\x1b["), []);
+        for letter in ['c', 'd'] {
+            let key = KeyEvent::new(KeyCode::Char(letter), KeyModifiers::CONTROL);
+            assert_eq!(known_key(key), Some(Key::Quit), "Ctrl-{letter}");
+        }
     }
 
-    /// The program that panics is this test, in a terminal of its own.
+    /// Starts this test once more as a child, in a terminal of its own, and lets the child panic.
     #[test]
     fn a_panic_gives_the_terminal_back() {
         const CHILD: &str = "MOCA_PANICS_IN_A_TERMINAL";
@@ -251,16 +242,9 @@ mod tests {
         assert_eq!(tcgetattr(&pty.slave).unwrap(), before);
         drop((program, pty.slave));
         let (mut shown, mut master) = (Vec::new(), File::from(pty.master));
-        // EIO is the end of a terminal
+        // EIO is the end of a terminal.
         drop(master.read_to_end(&mut shown));
         let place = |wanted: &[u8]| shown.windows(wanted.len()).rposition(|window| window == wanted);
         assert!(place(ENTER).unwrap() < place(LEAVE).unwrap(), "{:?}", String::from_utf8_lossy(&shown));
-    }
-
-    proptest! {
-        #[test]
-        fn any_bytes(bytes: Vec<u8>) {
-            prop_assert!(keys(&bytes).len() <= bytes.len());
-        }
     }
 }
