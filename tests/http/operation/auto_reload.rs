@@ -90,7 +90,7 @@ fn a_broken_program_is_not_started() {
     let refused = || server.stderr().matches("MOCA_EVENT=restart-refused").count();
     let broken: [(&[u8], &str); 3] = [
         (b"not a program", "cannot be run"),
-        (b"#!/bin/sh\nexit 3\n", "it fails: exit status: 3"),
+        (b"#!/bin/sh\nexit 3\n", "it fails to print its version: exit status: 3"),
         (b"#!/bin/sh\necho another 1.0\n", "it is another program"),
     ];
     for (index, (content, why)) in broken.into_iter().enumerate() {
