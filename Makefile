@@ -135,12 +135,11 @@ coverage: setup ## measure which lines the tests in Rust reach; the report is ta
 	fi; \
 	PATH="$$(dirname "$$nextest"):$$PATH" "$$llvm_cov" llvm-cov nextest --locked --html
 
-# The modules that do no I/O and call no C code, so that Miri can run their tests.
-MIRI_MODULES := swar:: record:: config::values:: store::cursor::
-
 loom: toolchain ## run the models of the commit group, in every order of their threads
 	@cd tests/loom && RUSTFLAGS='--cfg loom' CARGO_TARGET_DIR='$(CURDIR)/target/loom' cargo test --release --locked --lib
 
+# The modules that do no I/O and call no C code, so that Miri can run their tests.
+MIRI_MODULES := swar:: record:: config::values:: store::cursor::
 miri: toolchain ## run the unit tests of pure modules under Miri, which finds undefined behaviour
 	@if ! cargo +nightly miri --version >/dev/null 2>&1; then \
 		echo 'Miri is missing: rustup toolchain install nightly --component miri rust-src' >&2; \
