@@ -33,7 +33,7 @@ pub(crate) struct ReadRequest {
 }
 
 impl ReadRequest {
-    /// Reads all of [`READ_PARAMETERS`]; `key` tells this log's cursors from others.
+    /// Reads all of [`READ_PARAMETERS`](super::params::READ_PARAMETERS); `key` tells this log's cursors from others.
     pub(crate) fn read(params: &Params<'_>, key: &CursorKey) -> Result<Self, Problem> {
         // Only asked what time it is where a time is given, and only once.
         let mut now = None;

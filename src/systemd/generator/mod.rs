@@ -3,7 +3,7 @@
 //! There is an instance for each log, a socket for each address, and a sandbox that is opened only
 //! as far as a log needs. No operator edits a unit by hand. A [`Plan`] describes the units.
 //! [`write()`] writes it as drop-ins of the packaged template units and as links in
-//! `moca-file-log.target.wants`. [`diff`] compares two plans.
+//! `moca-file-log.target.wants`. [`mod@diff`] compares two plans.
 //!
 //! # The applied plan
 //! systemd runs the generator at boot and at every `daemon-reload`, for example when another

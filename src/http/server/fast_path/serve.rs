@@ -1,5 +1,5 @@
 //! The short way of a record: from the bytes of a connection into the batch in hand, without hyper, for the requests
-//! that [`request`] recognises. That makes a saved record a third cheaper. Whatever else comes, and whatever would be
+//! that [`recognize`](super::recognize) recognises. That makes a saved record a third cheaper. Whatever else comes, and whatever would be
 //! refused for what it says, is left to hyper and `service` as it came, with nothing counted or changed: for a client the two
 //! ways are one.
 
