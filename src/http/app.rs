@@ -12,7 +12,7 @@ use super::connection::stream::UnparsedRequests;
 use super::follow::hub::{FollowContext, FollowerHub, PermissionState};
 use super::observe::access_log::AccessLog;
 use super::observe::access_log::line::{Outcome, RequestLine};
-use super::observe::counters::RequestCounters;
+use super::observe::counters::{RecordCounters, RefusalCounters};
 use super::observe::refusal_log::{Explanation, RefusalDetails, RefusalLog, redacted_words};
 use super::observe::request_trace::{DebugContext, Trace};
 use super::policy::Policy;
@@ -56,7 +56,10 @@ pub struct InstanceState {
     pub(crate) started: Instant,
     pub(crate) began: SystemTime,
     pub(crate) connections: AtomicUsize,
-    pub(crate) tally: RequestCounters,
+    /// The requests that were not served, by reason.
+    pub(crate) refusals: RefusalCounters,
+    /// The records that were accepted and not stored.
+    pub(crate) records: RecordCounters,
     /// when the configuration in force was read, Unix time
     pub(crate) reloaded: AtomicU64,
     /// why the configuration files as they are now are not in force
@@ -79,7 +82,8 @@ impl App {
             started: Instant::now(),
             began,
             connections: AtomicUsize::new(0),
-            tally: RequestCounters::default(),
+            refusals: RefusalCounters::default(),
+            records: RecordCounters::default(),
             reloaded: AtomicU64::new(unix_seconds(began)),
             reload_refused: ArcSwapOption::empty(),
         };
@@ -126,7 +130,7 @@ impl App {
 
     /// Counts a request that is not served.
     pub(crate) fn count(&self, problem: &Problem) {
-        self.instance_state.tally.refused(problem.counted());
+        self.instance_state.refusals.refused(problem.counted());
     }
 
     /// Begins the trace of a request, when the access log or `debug` is on.
@@ -165,7 +169,10 @@ impl App {
             && let Some(access_log) = &self.access_log
         {
             let bytes = problem.body().len() as u64;
-            access_log.note(&RequestLine::nothing(), &Outcome { client: &client, user: None, status, bytes });
+            access_log.log_request(
+                &RequestLine::unparsed(),
+                &Outcome { client: &client, user: None, status, bytes },
+            );
         }
         if policy.files.server.debug {
             self.refusal_log.explain(|| {

@@ -1,6 +1,7 @@
-//! Requests that were not served, counted by reason. The reasons are a fixed set: nothing that a client sends ever
-//! becomes one.
+//! Counters of refused requests, by reason, and of filtered records. The reasons are a fixed set,
+//! so that a client cannot add one.
 
+use std::array;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::StatusCode;
@@ -9,16 +10,17 @@ use crate::guard::Refusal;
 
 macro_rules! reasons {
     ($($reason:ident => $name:literal,)*) => {
-        /// Why a request was not served, in an operator's words.
+        /// The reason why a request was not served, as metrics name it.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub(crate) enum Reason {
             $($reason,)*
         }
 
         impl Reason {
+            /// All reasons.
             pub(crate) const ALL: &[Self] = &[$(Self::$reason,)*];
 
-            /// Lower case and `_` only.
+            /// Returns the name of the reason, in lower case and `_`.
             pub(crate) const fn name(self) -> &'static str {
                 match self {
                     $(Self::$reason => $name,)*
@@ -41,18 +43,18 @@ reasons! {
     InvalidReferer => "invalid_referer",
     MissingForcedHeader => "missing_forced_header",
     Blocked => "blocked",
-    // the limits of a key
+    // The limits of the key are reached.
     TooManyRequests => "too_many_requests",
-    // wrong root passwords from one address
+    // One address sent too many wrong root passwords.
     TooManyPasswords => "too_many_passwords",
     Maintenance => "maintenance",
     BadRequest => "bad_request",
-    // on the admin socket
+    // The admin socket refused the user.
     NotPermitted => "not_permitted",
     NotFound => "not_found",
     MethodNotAllowed => "method_not_allowed",
     RequestTimeout => "request_timeout",
-    // a cursor of lines that were cleared or retired
+    // The cursor points to lines that were cleared or deleted by retention.
     Gone => "gone",
     BodyTooLarge => "body_too_large",
     TargetTooLong => "target_too_long",
@@ -62,19 +64,19 @@ reasons! {
     NotImplemented => "not_implemented",
     WriteFailed => "write_failed",
     ReadFailed => "read_failed",
-    // `min_free`
+    // The disk has less free space than `min_free`.
     LowSpace => "low_space",
     Shutdown => "stopping",
-    // the queue was full for too long, or the disk did not answer in time
+    // The queue was full for too long, or the disk did not answer in time.
     AnswerTimeout => "answer_timeout",
     TooManyConnections => "too_many_connections",
-    // no memory for bodies, and whatever else there is too much of
+    // The memory for bodies, or another shared resource, is used up.
     Overloaded => "overloaded",
     Other => "other",
 }
 
 impl Reason {
-    /// That of an answer with this status, where nothing more is known.
+    /// Returns the reason for an answer with this status when no better reason is known.
     pub(crate) const fn of_status(status: StatusCode) -> Self {
         match status.as_u16() {
             400 => Self::BadRequest,
@@ -119,37 +121,44 @@ impl From<&Refusal> for Reason {
     }
 }
 
-/// The counters.
+/// Counts the requests that were not served, by reason.
 #[derive(Debug)]
-pub(crate) struct RequestCounters {
-    refused: [AtomicU64; Reason::ALL.len()],
+pub(crate) struct RefusalCounters {
+    by_reason: [AtomicU64; Reason::ALL.len()],
+}
+
+impl Default for RefusalCounters {
+    fn default() -> Self {
+        Self { by_reason: array::from_fn(|_| AtomicU64::new(0)) }
+    }
+}
+
+impl RefusalCounters {
+    /// Counts one request that was not served.
+    pub(crate) fn refused(&self, reason: Reason) {
+        self.by_reason[reason as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns the number of requests that were not served for this reason.
+    pub(crate) fn count(&self, reason: Reason) -> u64 {
+        self.by_reason[reason as usize].load(Ordering::Relaxed)
+    }
+}
+
+/// Counts records that were accepted and not stored.
+#[derive(Debug, Default)]
+pub(crate) struct RecordCounters {
     filtered: AtomicU64,
 }
 
-impl Default for RequestCounters {
-    fn default() -> Self {
-        Self { refused: std::array::from_fn(|_| AtomicU64::new(0)), filtered: AtomicU64::new(0) }
-    }
-}
-
-impl RequestCounters {
-    /// A request was not served.
-    pub(crate) fn refused(&self, reason: Reason) {
-        self.refused[reason as usize].fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// So many records were accepted and not stored, since their level was too low.
-    pub(crate) fn filtered(&self, records: u64) {
+impl RecordCounters {
+    /// Counts records that were not stored because their level is below the level of the log.
+    pub(crate) fn add_filtered(&self, records: u64) {
         self.filtered.fetch_add(records, Ordering::Relaxed);
     }
 
-    /// How many requests were refused for this reason.
-    pub(crate) fn count(&self, reason: Reason) -> u64 {
-        self.refused[reason as usize].load(Ordering::Relaxed)
-    }
-
-    /// How many records were filtered.
-    pub(crate) fn all_filtered(&self) -> u64 {
+    /// Returns the number of filtered records.
+    pub(crate) fn filtered(&self) -> u64 {
         self.filtered.load(Ordering::Relaxed)
     }
 }
@@ -163,20 +172,20 @@ mod tests {
     use crate::guard::Quota;
 
     #[test]
-    fn every_reason_has_a_name_of_its_own_and_a_counter() {
-        let tally = RequestCounters::default();
+    fn every_reason_has_a_unique_name_and_a_counter() {
+        let refusals = RefusalCounters::default();
         let mut names = HashSet::new();
         for (index, reason) in Reason::ALL.iter().enumerate() {
             assert_eq!(*reason as usize, index);
             assert!(names.insert(reason.name()));
             assert!(reason.name().bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'));
-            tally.refused(*reason);
+            refusals.refused(*reason);
         }
-        assert!(Reason::ALL.iter().all(|reason| tally.count(*reason) == 1));
+        assert!(Reason::ALL.iter().all(|reason| refusals.count(*reason) == 1));
     }
 
     #[test]
-    fn wrong_passwords_are_no_limit_of_a_key() {
+    fn wrong_passwords_have_a_reason_apart_from_key_limits() {
         let refusal = Refusal::TooManyRequests { retry_after: Duration::ZERO, quota: Quota::default() };
         assert_eq!(Reason::from(&refusal), Reason::TooManyPasswords);
         assert_eq!(Reason::from(&Refusal::Blocked), Reason::Blocked);

@@ -1,4 +1,5 @@
-//! What is counted and logged of requests: counters, the access log, traces of single requests.
+//! Observation of requests: counters, the access log, the refusal log, and traces of single
+//! requests.
 
 pub(crate) mod access_log;
 pub(crate) mod counters;

@@ -1,17 +1,18 @@
 //! The reasons of refusals in the journal, with `debug`.
 //!
-//! A thread of its own writes to the journal: the journal may be busy, and a flood of refused requests must neither fill
-//! it nor wait for it.
+//! A thread of its own writes to the journal. The journal may be busy: a flood of refused requests
+//! must neither fill it nor wait for it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use super::access_log::redact::redacted;
 use crate::guard::{ClientAddr, Refusal};
 
-/// What the refusal log needs to know of a problem.
+/// The parts of a problem that the refusal log uses.
 pub(crate) trait RefusalDetails {
     /// Returns the HTTP status of the answer.
     fn status(&self) -> u16;
@@ -19,36 +20,44 @@ pub(crate) trait RefusalDetails {
     /// Returns the text of the answer in one line.
     fn words(&self) -> String;
 
-    /// Returns the check that refused the request, where one did.
+    /// Returns the check that refused the request; `None` when no check did.
     fn cause(&self) -> Option<&Refusal>;
 }
 
-/// Returns the text of the answer without a secret that the client may have put into its URL, shortened.
+/// Returns the text of the answer, shortened, without a secret that the client may have put into
+/// its URL.
 pub(crate) fn redacted_words(details: &impl RefusalDetails) -> String {
     redacted(&details.words()).chars().take(300).collect()
 }
 
-/// Tells the journal why requests are refused, on a thread of its own: the journal may be busy, and a flood of refused
-/// requests must neither fill it nor wait for it.
+/// Writes the reasons of refusals to the journal, on a thread of its own. It limits their number in
+/// each second.
 #[derive(Default)]
 pub(crate) struct RefusalLog {
+    /// Sends explanations to the thread. It holds `None` when the thread could not be started.
     journal: OnceLock<Option<SyncSender<Explanation>>>,
-    /// when the second in hand began, and how many were explained in it
+    /// The start of the current second, and the number of refusals in it.
     second: Mutex<Option<(Instant, u32)>>,
+    /// Number of refusals that were not explained since the last summary.
     suppressed: Arc<AtomicU64>,
 }
 
+/// The reason of one refusal.
 pub(crate) struct Explanation {
+    /// The address of the client.
     pub(crate) client: ClientAddr,
+    /// The name of the key that the client presented.
     pub(crate) key: Option<String>,
+    /// The text for the journal.
     pub(crate) text: String,
 }
 
-/// Refusals that are explained in a second.
+/// Maximum number of refusals that are explained in a second.
 const MAX_REFUSALS_LOGGED_PER_SECOND: u32 = 100;
 
 impl RefusalLog {
-    /// `explanation` is made only when there is room for it.
+    /// Sends an explanation to the journal, or counts it when the limit is reached. It calls
+    /// `explanation` only within the limit.
     pub(crate) fn explain(&self, explanation: impl FnOnce() -> Explanation) {
         if !log::log_enabled!(log::Level::Info) {
             return;
@@ -75,15 +84,16 @@ impl RefusalLog {
         let journal = self.journal.get_or_init(|| {
             let (journal, received) = sync_channel(MAX_REFUSALS_LOGGED_PER_SECOND as usize);
             let suppressed = Arc::clone(&self.suppressed);
-            let thread = std::thread::Builder::new().name("explain".into());
-            thread.spawn(move || notify(&received, &suppressed)).ok().map(|_| journal)
+            let builder = thread::Builder::new().name("explain".into());
+            builder.spawn(move || write_explanations(&received, &suppressed)).ok().map(|_| journal)
         });
         journal.as_ref()
     }
 }
 
-/// Tells what comes, and once a second, as long as there is any, how many were left out.
-fn notify(received: &Receiver<Explanation>, suppressed: &AtomicU64) {
+/// Writes explanations to the journal, and at most once a second the number of those that were left
+/// out.
+fn write_explanations(received: &Receiver<Explanation>, suppressed: &AtomicU64) {
     let mut quiet = true;
     let mut counted = Instant::now();
     loop {
@@ -107,7 +117,10 @@ fn notify(received: &Receiver<Explanation>, suppressed: &AtomicU64) {
             counted = Instant::now();
             let count = suppressed.swap(0, Ordering::Relaxed);
             if count > 0 {
-                crate::event!(info, REFUSED; "{count} more refusals were not explained: {MAX_REFUSALS_LOGGED_PER_SECOND} a second are");
+                crate::event!(
+                    info, REFUSED;
+                    "{count} more refusals were not explained; the limit is {MAX_REFUSALS_LOGGED_PER_SECOND} per second"
+                );
             }
         }
     }

@@ -1,5 +1,5 @@
-//! Notes about a request while it is served: for its line in the access log and, with `debug`, for `Server-Timing` and for
-//! the reason of a refusal in the journal.
+//! The trace of a request: data for its line in the access log and, with `debug`, for
+//! `Server-Timing` and for the reason of a refusal in the journal.
 //!
 //! With both options off there is no [`Trace`], and a request costs the test of two booleans.
 
@@ -15,42 +15,46 @@ use super::access_log::redact::redacted;
 use super::refusal_log::{Explanation, RefusalDetails, RefusalLog, redacted_words};
 use crate::guard::{ClientAddr, Guard, Key, RefusalContext, Rules};
 
-/// See the module.
+/// Collects data about one request while it is served.
 pub(crate) struct Trace {
     access_log: Option<Arc<AccessLog>>,
+    /// The address of the client.
     client: ClientAddr,
-    /// the last one that was recognised
+    /// The last key that was recognised.
     key: Mutex<Option<Arc<Key>>>,
-    asked: Option<RequestLine>,
+    /// The parts of the request for the access log; `None` while the access log is off.
+    request_line: Option<RequestLine>,
+    /// The data for `debug`; `None` while `debug` is off.
     debug: Option<Debug>,
 }
 
-/// What `debug` needs to explain a request.
+/// The data that explains a request with `debug`.
 struct Debug {
     guard: Arc<Guard>,
     refusal_log: Arc<RefusalLog>,
     rules: Arc<Rules>,
     began: Instant,
-    /// microseconds that each part took, and one more: zero = it did not happen
+    /// Microseconds that each part took, plus one; 0 = the part did not run.
     parts: [AtomicU64; PARTS.len()],
     method: Method,
     path: String,
     /// Both URL forms of the route, as the rules of keys name it. Empty when the path is no route.
     rule_paths: Vec<String>,
     headers: HeaderMap,
+    /// The arguments that a refusal for missing arguments names.
     missing_args: Mutex<Vec<String>>,
 }
 
-/// The parts of a request that `Server-Timing` tells apart.
+/// The parts of a request that `Server-Timing` reports.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Part {
-    /// everything that is decided by address, head and key
+    /// The checks of address, head and key.
     Check,
-    /// reading the body
+    /// Reading the body.
     Body,
-    /// what is left of the key's checks, the root password, the key's delay
+    /// The remaining checks of the key, the root password, and the delay of the key.
     Auth,
-    /// until the record is as durable as the log promises
+    /// Storing the records, until they are as durable as the log promises.
     Store,
 }
 
@@ -58,14 +62,15 @@ const PARTS: [(Part, &str); 4] =
     [(Part::Check, "check"), (Part::Body, "body"), (Part::Auth, "auth"), (Part::Store, "store")];
 
 impl Trace {
-    /// Begins the trace of `request`. `access_log` is set while requests are logged; `debug` while refusals are explained.
+    /// Begins the trace of `request`. `access_log` is set while the access log is on, `debug` while
+    /// refusals are explained.
     pub(crate) fn begin<B>(
         access_log: Option<Arc<AccessLog>>,
         debug: Option<DebugContext>,
         client: ClientAddr,
         request: &Request<B>,
     ) -> Arc<Self> {
-        let asked = access_log.is_some().then(|| RequestLine::of(request));
+        let request_line = access_log.is_some().then(|| RequestLine::new(request));
         let debug = debug.map(|context| Debug {
             guard: context.guard,
             refusal_log: context.refusal_log,
@@ -78,15 +83,15 @@ impl Trace {
             headers: request.headers().clone(),
             missing_args: Mutex::default(),
         });
-        Arc::new(Self { access_log, client, key: Mutex::new(None), asked, debug })
+        Arc::new(Self { access_log, client, key: Mutex::new(None), request_line, debug })
     }
 
-    /// The request has shown this key.
+    /// Notes the key that was recognised.
     pub(crate) fn recognised(&self, key: &Arc<Key>) {
         *self.key.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(key));
     }
 
-    /// What a refusal for missing arguments is about; `names` is asked for with `debug` only.
+    /// Notes the arguments that a refusal names. It calls `names` only with `debug`.
     pub(crate) fn missing_args(&self, names: impl FnOnce() -> Vec<String>) {
         if let Some(debug) = &self.debug {
             *debug.missing_args.lock().unwrap_or_else(PoisonError::into_inner) = names();
@@ -97,12 +102,12 @@ impl Trace {
         self.key.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Since when a part runs, for [`Self::took`].
+    /// Returns the start of a part, for [`Self::took`].
     pub(crate) fn now(&self) -> Option<Instant> {
         self.debug.as_ref().map(|_| Instant::now())
     }
 
-    /// A part ended that began at `began`. What is done in several steps is added up.
+    /// Adds the time since `began` to a part. A part may run in several steps.
     pub(crate) fn took(&self, part: Part, began: Option<Instant>) {
         if let (Some(debug), Some(began)) = (&self.debug, began) {
             let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX - 1);
@@ -111,7 +116,7 @@ impl Trace {
         }
     }
 
-    /// `Server-Timing` (W3C), in milliseconds.
+    /// Adds the header `Server-Timing` (W3C), in milliseconds.
     pub(crate) fn apply_headers<B>(&self, response: &mut Response<B>) {
         const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
         let Some(debug) = &self.debug else { return };
@@ -158,7 +163,7 @@ impl Trace {
     }
 }
 
-/// What `debug` needs of the instance to explain a request.
+/// The parts of the instance that explain a request with `debug`.
 pub(crate) struct DebugContext {
     pub(crate) guard: Arc<Guard>,
     pub(crate) refusal_log: Arc<RefusalLog>,
@@ -167,7 +172,7 @@ pub(crate) struct DebugContext {
     pub(crate) rule_paths: Vec<String>,
 }
 
-/// Runs a step of a request and notes how long it took.
+/// Runs a step of a request and adds its time to a part of the trace.
 pub(crate) async fn time_stage<T>(
     trace: Option<&Arc<Trace>>,
     part: Part,
@@ -181,17 +186,19 @@ pub(crate) async fn time_stage<T>(
     outcome
 }
 
-/// The end of a request: when it is dropped, its line is written. A request that was cut before there was an answer has
-/// 499, as nginx has it.
+/// Writes the line of a request into the access log when it is dropped.
+///
+/// A request that was cut before its answer has the status 499, as in nginx.
 pub(crate) struct AccessLogGuard {
     trace: Arc<Trace>,
+    /// The HTTP status of the answer.
     pub(crate) status: u16,
-    /// of the body that were handed to the connection
+    /// Number of bytes of the body that were passed to the connection.
     pub(crate) bytes: u64,
 }
 
 impl AccessLogGuard {
-    /// Of this request.
+    /// Returns the guard of the request with this trace.
     pub(crate) const fn of(trace: Arc<Trace>) -> Self {
         const CLIENT_CLOSED_REQUEST: u16 = 499;
         Self { trace, status: CLIENT_CLOSED_REQUEST, bytes: 0 }
@@ -200,12 +207,12 @@ impl AccessLogGuard {
 
 impl Drop for AccessLogGuard {
     fn drop(&mut self) {
-        let Trace { access_log, client, asked, .. } = &*self.trace;
-        if let (Some(asked), Some(access_log)) = (asked, access_log) {
+        let Trace { access_log, client, request_line, .. } = &*self.trace;
+        if let (Some(request_line), Some(access_log)) = (request_line, access_log) {
             let key = self.trace.key();
             let user = key.as_ref().map(|key| key.entry.name.as_str());
             let outcome = Outcome { client, user, status: self.status, bytes: self.bytes };
-            access_log.note(asked, &outcome);
+            access_log.log_request(request_line, &outcome);
         }
     }
 }

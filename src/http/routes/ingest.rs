@@ -86,7 +86,7 @@ async fn finish(call: &AdmittedRequest, begun: PendingAppend) -> Answer {
         None => call.app.store.end(),
     };
     if filtered > 0 && !call.is_head() {
-        call.app.instance_state.tally.filtered(filtered as u64);
+        call.app.instance_state.records.add_filtered(filtered as u64);
     }
     let mut response = if crate::http::response::headers::wants_json(&call.parts.headers) {
         success::json(saved_json(saved, filtered, &call.app.store.cursor_key().encode(cursor)))

@@ -31,20 +31,21 @@ pub(crate) async fn metrics(call: &Arc<AdmittedRequest>) -> Answer {
 
 fn describe(app: &App, found: &Statistics, maintenance: bool) -> String {
     let mut page = Page(String::with_capacity(8 * 1024));
-    let (instance_state, tally) = (&app.instance_state, &app.instance_state.tally);
+    let instance_state = &app.instance_state;
+    let refusals = &instance_state.refusals;
     page.family("moca_records_total", "counter", "Records stored since the start.");
     for (level, count) in Level::ALL.iter().zip(found.records) {
         page.sample("moca_records_total", &[("level", &level.as_str().to_ascii_lowercase())], count);
     }
     page.counter("moca_bytes_total", "Bytes of the lines of stored records.", found.bytes);
     let help = "Records accepted and not stored: below the level of the log.";
-    page.counter("moca_filtered_total", help, tally.all_filtered());
+    page.counter("moca_filtered_total", help, instance_state.records.filtered());
     page.family("moca_refused_total", "counter", "Requests not served, by reason.");
     for reason in Reason::ALL {
-        page.sample("moca_refused_total", &[("reason", reason.name())], tally.count(*reason));
+        page.sample("moca_refused_total", &[("reason", reason.name())], refusals.count(*reason));
     }
     let help = "Requests refused because the limits of their key were reached.";
-    page.counter("moca_limited_total", help, tally.count(Reason::TooManyRequests));
+    page.counter("moca_limited_total", help, refusals.count(Reason::TooManyRequests));
     page.gauge("moca_queue_bytes", "Bytes of lines that wait to be written.", found.queue);
     let help = "How long it took to sync a batch to the disk; none where durability is os.";
     page.histogram("moca_sync_seconds", help, &found.syncs);

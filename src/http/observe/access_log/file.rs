@@ -1,5 +1,5 @@
-//! The file of the access log: whole lines are appended, and a file that was moved, deleted or cut from outside is begun
-//! anew, as the log's own is.
+//! The file of the access log. The writer appends whole lines, and opens the file again when
+//! another program has moved or deleted it.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Write};
@@ -8,24 +8,24 @@ use std::path::{Path, PathBuf};
 
 use nix::fcntl::OFlag;
 
-/// See the module.
+/// Appends whole lines to a file that other programs may move, delete or truncate.
 #[derive(Debug)]
 pub(crate) struct LineFile {
     path: PathBuf,
-    open: Option<Open>,
+    open: Option<OpenFile>,
 }
 
 #[derive(Debug)]
-struct Open {
+struct OpenFile {
     file: File,
-    /// device and inode
+    /// Device and inode.
     identity: (u64, u64),
-    /// its length after our last write
+    /// Length of the file after the last write of this process.
     len: u64,
 }
 
 impl LineFile {
-    /// Nothing is opened before the first line.
+    /// Returns a writer for `path`. It opens the file with the first line.
     pub(crate) const fn new(path: PathBuf) -> Self {
         Self { path, open: None }
     }
@@ -34,11 +34,16 @@ impl LineFile {
         &self.path
     }
 
-    /// Appends whole lines, and takes from `lines` what is in the file: all of it, or, with an error, whole lines again.
+    /// Appends whole lines and removes them from `lines`.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the file cannot be opened or written. The lines that are not in the file stay in
+    /// `lines`, whole.
     pub(crate) fn append(&mut self, lines: &mut Vec<u8>) -> io::Result<()> {
         let mut open = self.current()?;
         let outcome = open.append(lines);
-        // after a failure, everything is looked at anew
+        // After a failure the next call opens the file again and checks its last byte.
         if outcome.is_ok() {
             self.open = Some(open);
         }
@@ -53,8 +58,8 @@ impl LineFile {
         self.open = None;
     }
 
-    /// The file that the path leads to now.
-    fn current(&mut self) -> io::Result<Open> {
+    /// Returns the file that the path leads to now.
+    fn current(&mut self) -> io::Result<OpenFile> {
         if let Some(open) = self.open.take() {
             match std::fs::metadata(&self.path) {
                 Ok(found) if (found.dev(), found.ino()) == open.identity => return Ok(open),
@@ -62,26 +67,26 @@ impl LineFile {
                 _ => {}
             }
         }
-        Open::at(&self.path)
+        OpenFile::at(&self.path)
     }
 }
 
-impl Open {
+impl OpenFile {
     fn at(path: &Path) -> io::Result<Self> {
         let mut options = OpenOptions::new();
-        // A FIFO without a reader would block the open for ever.
+        // O_NONBLOCK: the open of a FIFO without a reader would block.
         options.read(true).append(true).create(true).mode(0o640).custom_flags(OFlag::O_NONBLOCK.bits());
         let file = options.open(path)?;
         let meta = file.metadata()?;
         if !meta.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
         }
-        // Logs lock their files for as long as they write them: an access log is never one of them.
+        // A log locks its file while it writes it. The access log must not be such a file.
         if matches!(file.try_lock(), Err(TryLockError::WouldBlock)) {
             let message = "this is the file of a log; give that log another file";
             return Err(io::Error::new(io::ErrorKind::ResourceBusy, message));
         }
-        // not ours yet, so that the last byte is looked at
+        // The length is unknown, so that the first append checks the last byte.
         Ok(Self { file, identity: (meta.dev(), meta.ino()), len: u64::MAX })
     }
 
@@ -91,7 +96,8 @@ impl Open {
             let mut last = [0];
             self.file.read_exact_at(&mut last, len - 1)?;
             if last != *b"\n" {
-                // Somebody cut the file in a line, or a crash did: what follows is a line of its own.
+                // The file was cut within a line, by another program or by a crash. A line end
+                // keeps the next line apart from the rest.
                 self.file.write_all(b"\n")?;
             }
         }
@@ -107,21 +113,21 @@ impl Open {
         };
         let whole = memchr::memrchr(b'\n', &lines[..written]).map_or(0, |at| at + 1);
         if whole < written {
-            self.take_back(&lines[whole..written]);
+            self.remove_partial_line(&lines[whole..written]);
         }
         lines.drain(..whole);
         self.len = self.file.metadata()?.len();
         outcome
     }
 
-    /// Cuts off the part of a line that was written, unless somebody has changed the file in the meantime; then the
-    /// next line begins after a line end.
-    fn take_back(&self, part: &[u8]) {
+    /// Removes the written part of a line, unless another program has changed the file since. Then
+    /// the next append begins with a line end.
+    fn remove_partial_line(&self, part: &[u8]) {
         let Ok(len) = self.file.metadata().map(|meta| meta.len()) else { return };
         let Some(start) = len.checked_sub(part.len() as u64) else { return };
         let mut found = vec![0; part.len()];
         if self.file.read_exact_at(&mut found, start).is_ok() && found == part {
-            // A disk that refuses even this leaves the part there, and the next line begins on its own.
+            // When the disk refuses this as well, the next append begins with a line end.
             self.file.set_len(start).ok();
         }
     }
@@ -140,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn moved_deleted_and_cut() {
+    fn lines_stay_whole_after_a_move_a_deletion_and_a_truncation() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.access.log");
         let mut file = LineFile::new(path.clone());
@@ -166,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn never_the_file_of_a_log_nor_anything_but_a_file() {
+    fn locked_file_and_folder_are_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.access.log");
         let log = File::create(&path).unwrap();

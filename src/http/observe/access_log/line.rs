@@ -1,5 +1,5 @@
-//! A line in the Combined Log Format, as Apache and nginx write it. Nothing that a client sends can end a field or a line,
-//! and no secret stands in a URL.
+//! A line in the Combined Log Format of Apache and nginx. Bytes of a client cannot end a field or a
+//! line, and URLs are written without secrets.
 
 use http::header::{REFERER, USER_AGENT};
 use http::{HeaderMap, HeaderName, Request, Version};
@@ -8,23 +8,25 @@ use super::redact::redacted;
 use crate::guard::ClientAddr;
 use crate::record::{Stamp, escape_quoted_into, escape_word_into};
 
-/// What a client says that a line repeats, escaped: kept from the head of a request to the end of its answer.
+/// The parts of a request that its line repeats, escaped. They are kept from the head of the
+/// request until its answer ends.
 #[derive(Debug)]
 pub(crate) struct RequestLine {
-    /// with its quotes
+    /// Method, target and version, with the quotes.
     request: Vec<u8>,
-    /// referer and agent, each with its quotes
-    tail: Vec<u8>,
+    /// `Referer` and `User-Agent`, each with its quotes.
+    headers: Vec<u8>,
 }
 
 impl RequestLine {
-    /// What `request` asks.
-    pub(crate) fn of<B>(request: &Request<B>) -> Self {
+    /// Returns the parts of `request`.
+    pub(crate) fn new<B>(request: &Request<B>) -> Self {
         let mut line = vec![b'"'];
         escape_quoted_into(&mut line, request.method().as_str());
         line.push(b' ');
         let uri = request.uri();
-        // Only HTTP/1 clients have a choice of forms; the others' is always put together from parts.
+        // Only HTTP/1 clients choose the form of the target. In HTTP/2 it is always put together
+        // from its parts.
         let target = match uri.path_and_query() {
             Some(target) if request.version() > Version::HTTP_11 || uri.scheme().is_none() => {
                 target.to_string()
@@ -34,16 +36,16 @@ impl RequestLine {
         escape_quoted_into(&mut line, &redacted(&target));
         line.push(b' ');
         line.extend_from_slice(format!("{:?}\"", request.version()).as_bytes());
-        let mut tail = Vec::new();
-        quoted_header(&mut tail, request.headers(), &REFERER);
-        tail.push(b' ');
-        quoted_header(&mut tail, request.headers(), &USER_AGENT);
-        Self { request: line, tail }
+        let mut headers = Vec::new();
+        quoted_header(&mut headers, request.headers(), &REFERER);
+        headers.push(b' ');
+        quoted_header(&mut headers, request.headers(), &USER_AGENT);
+        Self { request: line, headers }
     }
 
-    /// A head that never became a request.
-    pub(crate) fn nothing() -> Self {
-        Self { request: b"\"-\"".to_vec(), tail: b"\"-\" \"-\"".to_vec() }
+    /// Returns the parts for a head that could not be parsed as a request.
+    pub(crate) fn unparsed() -> Self {
+        Self { request: b"\"-\"".to_vec(), headers: b"\"-\" \"-\"".to_vec() }
     }
 }
 
@@ -51,42 +53,44 @@ fn quoted_header(out: &mut Vec<u8>, headers: &HeaderMap, name: &HeaderName) {
     let value = headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()));
     let text = value.as_deref().filter(|text| !text.is_empty()).unwrap_or("-");
     out.push(b'"');
-    // An agent may quote a URL as well as a referer is one.
+    // `User-Agent` may contain a URL, as `Referer` does.
     escape_quoted_into(out, &redacted(text));
     out.push(b'"');
 }
 
-/// How a request ended.
+/// The outcome of a request.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Outcome<'a> {
+    /// The address of the client.
     pub(crate) client: &'a ClientAddr,
-    /// the name of the key
+    /// The name of the key.
     pub(crate) user: Option<&'a str>,
+    /// The HTTP status.
     pub(crate) status: u16,
-    /// of the body
+    /// Number of bytes of the body that were sent.
     pub(crate) bytes: u64,
 }
 
-/// Appends a line, with its line end.
-pub(crate) fn write(out: &mut Vec<u8>, time: &Stamp, asked: &RequestLine, outcome: &Outcome<'_>) {
+/// Appends one line, with its line end.
+pub(crate) fn write(out: &mut Vec<u8>, time: &Stamp, request_line: &RequestLine, outcome: &Outcome<'_>) {
     escape_word_into(out, &outcome.client.to_string());
     out.extend_from_slice(b" - ");
     escape_word_into(out, outcome.user.filter(|user| !user.is_empty()).unwrap_or("-"));
     out.extend_from_slice(b" [");
     write_time(out, time);
     out.extend_from_slice(b"] ");
-    out.extend_from_slice(&asked.request);
+    out.extend_from_slice(&request_line.request);
     let mut number = itoa::Buffer::new();
     out.push(b' ');
     out.extend_from_slice(number.format(outcome.status).as_bytes());
     out.push(b' ');
     out.extend_from_slice(number.format(outcome.bytes).as_bytes());
     out.push(b' ');
-    out.extend_from_slice(&asked.tail);
+    out.extend_from_slice(&request_line.headers);
     out.push(b'\n');
 }
 
-/// `25/Nov/2026:09:35:44 +0000`, whatever the language of the system is.
+/// Writes a time as `25/Nov/2026:09:35:44 +0000`, in English for every locale.
 fn write_time(out: &mut Vec<u8>, time: &Stamp) {
     const MONTHS: [&[u8; 3]; 12] =
         [b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec"];
@@ -117,12 +121,12 @@ mod tests {
         let time = Stamp::from(Time { micros: 1_795_599_344_000_000, offset: -3600 });
         let outcome = Outcome { client: &client, user, status: 200, bytes: 8 };
         let mut out = Vec::new();
-        write(&mut out, &time, &RequestLine::of(request), &outcome);
+        write(&mut out, &time, &RequestLine::new(request), &outcome);
         String::from_utf8(out).unwrap()
     }
 
     #[test]
-    fn as_apache_writes_it() {
+    fn line_has_the_combined_log_format() {
         let request = Request::post("/moca-file-log/save-log?api_key=k&x=1")
             .header("referer", "https://h/?root_pass=p")
             .header("user-agent", "curl/8.0 (x; y)")
@@ -144,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn no_field_ends_before_its_end() {
+    fn client_bytes_cannot_end_a_field_or_a_line() {
         let value = http::HeaderValue::from_bytes(b"a\" 200 1 \"\\\xff\t\xc2\x85\xe2\x80\xa8").unwrap();
         let request = Request::get("/p\"q").header("user-agent", value).body(()).unwrap();
         let line = line(&request, Some("x] \"y\n"));

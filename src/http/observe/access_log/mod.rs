@@ -1,17 +1,20 @@
-//! The access log: one line for each request, in the Combined Log Format, beside the log.
+//! The access log: one line for each request, in the Combined Log Format, in a file beside the log.
 //!
-//! A request puts its line into a buffer and goes on; a thread of its own brings the buffer to the file, every 100 ms or
-//! when there is enough. The buffer is bounded: while the disk is slow or full, what does not fit is dropped and
-//! counted, the journal says so once a minute, and no request waits or fails for it. Lines are never synced: the
-//! access log is a record of what happened, not of what was promised.
+//! A request adds its line to a buffer and continues. A thread writes the buffer to the file every
+//! 100 ms, or earlier when the buffer holds enough. The buffer is bounded: while the disk is slow
+//! or full, lines that do not fit are dropped and counted, the journal reports them at most once a
+//! minute, and no request waits or fails. Lines are never synced: the access log promises no
+//! durability.
 
 pub(crate) mod file;
 pub(crate) mod line;
 pub(crate) mod redact;
 
 use std::io;
+use std::mem;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
@@ -21,18 +24,18 @@ pub(crate) use line::{Outcome, RequestLine};
 use crate::record::Clock;
 use file::LineFile;
 
-/// Lines that wait for the thread, in bytes; it may hold as many again.
-const ROOM: usize = 1024 * 1024;
-/// So many bytes are written without waiting for more.
-const ENOUGH: usize = 64 * 1024;
-/// How long a line may wait for others.
-const GATHER: Duration = Duration::from_millis(100);
-/// How long a disk that refused is left alone.
-const RETRY: Duration = Duration::from_secs(1);
-/// How often the journal is told of the same trouble.
-const WARN_EVERY: Duration = Duration::from_secs(60);
+/// Maximum number of buffered bytes. The thread may hold as many again.
+const MAX_BUFFERED_BYTES: usize = 1024 * 1024;
+/// Number of buffered bytes that the thread writes without waiting for more.
+const FLUSH_BYTES: usize = 64 * 1024;
+/// Maximum time that a line waits for other lines.
+const GATHER_INTERVAL: Duration = Duration::from_millis(100);
+/// Time between two attempts after a failed write.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+/// Minimum time between two warnings in the journal.
+const WARN_INTERVAL: Duration = Duration::from_secs(60);
 
-/// See the module.
+/// Writes the access log of an instance on a thread of its own.
 pub struct AccessLog {
     shared: Arc<Shared>,
     path: PathBuf,
@@ -40,27 +43,29 @@ pub struct AccessLog {
 
 struct Shared {
     state: Mutex<State>,
-    /// wakes the thread
+    /// Wakes the thread.
     work: Condvar,
-    /// wakes who waits for its end
+    /// Wakes the caller that waits for the end of the thread.
     ended: Condvar,
 }
 
 struct State {
+    /// Lines that the thread has not taken yet.
     lines: Vec<u8>,
+    /// The clock for the time of each line.
     clock: Clock,
-    /// lines that found no room since the thread looked last
+    /// Number of lines that were dropped since the thread last took lines.
     dropped: u64,
-    thread: Thread,
-    /// what is switched off is closed when it is written
-    on: bool,
+    thread: ThreadState,
+    /// Whether the access log is on. The thread closes the file when it is off.
+    is_on: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Thread {
+enum ThreadState {
     NotStarted,
-    Runs,
-    /// it writes what there is and ends
+    Running,
+    /// The thread writes the remaining lines and ends.
     Ending,
     Ended,
 }
@@ -72,31 +77,34 @@ impl Shared {
 }
 
 impl AccessLog {
-    /// Written to `path`; switched off.
+    /// Returns an access log for `path` that is off.
     #[must_use]
     pub fn new(path: PathBuf) -> Self {
         let state = State {
             lines: Vec::new(),
             clock: Clock::new(TimeZone::system()),
             dropped: 0,
-            thread: Thread::NotStarted,
-            on: false,
+            thread: ThreadState::NotStarted,
+            is_on: false,
         };
         let shared = Shared { state: Mutex::new(state), work: Condvar::new(), ended: Condvar::new() };
         Self { shared: Arc::new(shared), path }
     }
 
-    /// Switches it. Lines of requests that began before may still come.
+    /// Turns the access log on or off. Requests that began before may still add their lines.
     pub fn switch(&self, on: bool) {
         let mut state = self.shared.lock();
-        state.on = on;
-        if on && state.thread == Thread::NotStarted {
+        state.is_on = on;
+        if on && state.thread == ThreadState::NotStarted {
             let (shared, file) = (Arc::clone(&self.shared), LineFile::new(self.path.clone()));
             let writer = Writer { shared, file, health: Health::default() };
-            match std::thread::Builder::new().name("access-log".into()).spawn(move || writer.run()) {
-                Ok(_) => state.thread = Thread::Runs,
+            match thread::Builder::new().name("access-log".into()).spawn(move || writer.run()) {
+                Ok(_) => state.thread = ThreadState::Running,
                 Err(error) => {
-                    crate::event!(error, ACCESS_LOG_FAILING; "no thread to write the access log: {error}");
+                    crate::event!(
+                        error, ACCESS_LOG_FAILING;
+                        "can't start the thread of the access log: {error}"
+                    );
                 }
             }
         }
@@ -104,36 +112,36 @@ impl AccessLog {
         self.shared.work.notify_one();
     }
 
-    /// Puts down a request that has ended. Never waits for a disk.
-    pub(crate) fn note(&self, asked: &RequestLine, outcome: &Outcome<'_>) {
+    /// Adds the line of a request that has ended. Never waits for the disk.
+    pub(crate) fn log_request(&self, request_line: &RequestLine, outcome: &Outcome<'_>) {
         let mut state = self.shared.lock();
-        if state.thread != Thread::Runs {
+        if state.thread != ThreadState::Running {
             return;
         }
         let before = state.lines.len();
         let time = state.clock.stamp();
-        line::write(&mut state.lines, &time, asked, outcome);
+        line::write(&mut state.lines, &time, request_line, outcome);
         let after = state.lines.len();
-        if after > ROOM {
+        if after > MAX_BUFFERED_BYTES {
             state.lines.truncate(before);
             state.dropped += 1;
         }
         drop(state);
-        if before == 0 || (before < ENOUGH && after >= ENOUGH) {
+        if before == 0 || (before < FLUSH_BYTES && after >= FLUSH_BYTES) {
             self.shared.work.notify_one();
         }
     }
 
-    /// Writes what there is and takes no more. Blocks, for at most `patience`.
-    pub fn close(&self, patience: Duration) {
+    /// Writes the remaining lines and accepts no more. Blocks, for at most `max_wait`.
+    pub fn close(&self, max_wait: Duration) {
         let mut state = self.shared.lock();
-        if state.thread != Thread::Runs {
+        if state.thread != ThreadState::Running {
             return;
         }
-        state.thread = Thread::Ending;
+        state.thread = ThreadState::Ending;
         self.shared.work.notify_one();
         let ended =
-            self.shared.ended.wait_timeout_while(state, patience, |state| state.thread != Thread::Ended);
+            self.shared.ended.wait_timeout_while(state, max_wait, |state| state.thread != ThreadState::Ended);
         drop(ended);
     }
 }
@@ -146,19 +154,19 @@ struct Writer {
 
 impl Writer {
     fn run(mut self) {
-        // whole lines on their way to the file
+        // Whole lines that are being written.
         let mut batch = Vec::new();
         loop {
             let state = self.gather(!batch.is_empty());
-            let (dropped, ending, on) = (state.dropped, state.thread == Thread::Ending, state.on);
+            let (dropped, ending, on) = (state.dropped, state.thread == ThreadState::Ending, state.is_on);
             self.take(state, &mut batch);
             let outcome = if batch.is_empty() { Ok(()) } else { self.file.append(&mut batch) };
             let waiting = if ending { lines_in(&self.shared.lock().lines) } else { 0 };
-            let over = ending && (outcome.is_err() || waiting == 0);
-            let left = if over { lines_in(&batch) + waiting } else { 0 };
-            self.health.told(&outcome, dropped + left, &self.file);
-            if over {
-                self.shared.lock().thread = Thread::Ended;
+            let is_last = ending && (outcome.is_err() || waiting == 0);
+            let left = if is_last { lines_in(&batch) + waiting } else { 0 };
+            self.health.report(&outcome, dropped + left, &self.file);
+            if is_last {
+                self.shared.lock().thread = ThreadState::Ended;
                 self.shared.ended.notify_all();
                 return;
             }
@@ -168,26 +176,30 @@ impl Writer {
         }
     }
 
-    /// Waits until there is something to do: lines, and for a while more of them; a file to close; the end.
+    /// Waits until there are lines to write, until the file must be closed, or until the access log
+    /// ends. After the first line it waits a little for more lines.
     fn gather(&self, failed: bool) -> MutexGuard<'_, State> {
         let work = &self.shared.work;
         let mut state = self.shared.lock();
         if !failed {
             let idle = |state: &mut State| {
-                state.lines.is_empty() && state.thread == Thread::Runs && (state.on || !self.file.is_open())
+                state.lines.is_empty()
+                    && state.thread == ThreadState::Running
+                    && (state.is_on || !self.file.is_open())
             };
             state = work.wait_while(state, idle).unwrap_or_else(PoisonError::into_inner);
         }
-        let (patience, enough) = if failed { (RETRY, usize::MAX) } else { (GATHER, ENOUGH) };
-        let more = |state: &mut State| state.thread == Thread::Runs && state.lines.len() < enough;
-        work.wait_timeout_while(state, patience, more).unwrap_or_else(PoisonError::into_inner).0
+        let (max_wait, enough) =
+            if failed { (RETRY_INTERVAL, usize::MAX) } else { (GATHER_INTERVAL, FLUSH_BYTES) };
+        let more = |state: &mut State| state.thread == ThreadState::Running && state.lines.len() < enough;
+        work.wait_timeout_while(state, max_wait, more).unwrap_or_else(PoisonError::into_inner).0
     }
 
-    /// Takes the lines, unless those of last time are still there.
+    /// Takes the buffered lines, unless the lines of the last attempt are still unwritten.
     fn take(&self, mut state: MutexGuard<'_, State>, batch: &mut Vec<u8>) {
         state.dropped = 0;
         if batch.is_empty() {
-            std::mem::swap(&mut state.lines, batch);
+            mem::swap(&mut state.lines, batch);
             drop(state);
         }
     }
@@ -197,48 +209,53 @@ fn lines_in(text: &[u8]) -> u64 {
     memchr::memchr_iter(b'\n', text).count() as u64
 }
 
-/// What the journal knows of the access log.
+/// What was reported to the journal about the access log.
 #[derive(Default)]
 struct Health {
-    failing: bool,
-    /// the journal was told so
-    told: bool,
+    /// Whether the last write failed.
+    is_failing: bool,
+    /// Whether the journal holds a warning about the failure.
+    is_reported: bool,
+    /// The time of the last warning.
     warned: Option<Instant>,
-    /// lines that the journal was not told of
-    missing: u64,
+    /// Number of dropped lines that were not reported yet.
+    dropped: u64,
 }
 
 impl Health {
-    fn told(&mut self, outcome: &io::Result<()>, dropped: u64, file: &LineFile) {
-        self.missing += dropped;
+    fn report(&mut self, outcome: &io::Result<()>, newly_dropped: u64, file: &LineFile) {
+        self.dropped += newly_dropped;
         let path = file.path().display();
-        let may_warn = self.warned.is_none_or(|at| at.elapsed() >= WARN_EVERY);
+        let may_warn = self.warned.is_none_or(|at| at.elapsed() >= WARN_INTERVAL);
         match outcome {
             Err(error) => {
-                self.failing = true;
+                self.is_failing = true;
                 if may_warn {
                     self.warned = Some(Instant::now());
-                    self.told = true;
-                    let missing = std::mem::take(&mut self.missing);
+                    self.is_reported = true;
+                    let dropped = mem::take(&mut self.dropped);
                     crate::event!(
                         warn, ACCESS_LOG_FAILING;
-                        "can't write {path}: {error}; {missing} lines of it were dropped so far, requests go on"
+                        "can't write {path}: {error}; {dropped} lines were dropped so far, requests continue"
                     );
                 }
             }
-            Ok(()) if self.failing && self.told => {
-                (self.failing, self.told) = (false, false);
-                let missing = std::mem::take(&mut self.missing);
-                crate::event!(info, ACCESS_LOG_RECOVERED; "{path} is written again; {missing} more lines are missing");
+            Ok(()) if self.is_failing && self.is_reported => {
+                (self.is_failing, self.is_reported) = (false, false);
+                let dropped = mem::take(&mut self.dropped);
+                crate::event!(
+                    info, ACCESS_LOG_RECOVERED;
+                    "{path} is written again; {dropped} more lines were dropped"
+                );
             }
             Ok(()) => {
-                self.failing = false;
-                if self.missing > 0 && may_warn {
+                self.is_failing = false;
+                if self.dropped > 0 && may_warn {
                     self.warned = Some(Instant::now());
-                    let missing = std::mem::take(&mut self.missing);
+                    let dropped = mem::take(&mut self.dropped);
                     crate::event!(
                         warn, ACCESS_LOG_FAILING;
-                        "{missing} lines of {path} were dropped: they came faster than the disk takes them"
+                        "{dropped} lines of {path} were dropped: they came faster than the disk takes them"
                     );
                 }
             }
@@ -256,30 +273,34 @@ mod tests {
     fn note(log: &AccessLog, count: usize) {
         let client = ClientAddr::from("203.0.113.7".parse::<IpAddr>().unwrap());
         let outcome = Outcome { client: &client, user: None, status: 200, bytes: 1 };
-        (0..count).for_each(|_| log.note(&RequestLine::nothing(), &outcome));
+        (0..count).for_each(|_| log.log_request(&RequestLine::unparsed(), &outcome));
     }
 
     #[test]
-    fn what_is_off_costs_nothing_and_what_does_not_fit_is_dropped() {
+    fn lines_are_dropped_while_off_and_while_the_buffer_is_full() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.access.log");
         let log = AccessLog::new(path.clone());
         note(&log, 3);
         log.close(Duration::from_secs(5));
         assert!(!path.exists());
-        // a folder in its place: nothing can be written
+        // A folder in place of the file makes every write fail.
         std::fs::create_dir(&path).unwrap();
         log.switch(true);
         note(&log, 60_000);
         {
             let state = log.shared.lock();
-            assert!(state.lines.len() <= ROOM, "{}", state.lines.len());
+            assert!(state.lines.len() <= MAX_BUFFERED_BYTES, "{}", state.lines.len());
         }
         std::fs::remove_dir(&path).unwrap();
         log.close(Duration::from_secs(5));
-        assert!(log.shared.lock().thread == Thread::Ended);
+        assert!(log.shared.lock().thread == ThreadState::Ended);
         let text = std::fs::read_to_string(&path).unwrap();
-        assert!(text.len() > ROOM / 2 && text.len() <= 3 * ROOM, "{}", text.len());
+        assert!(
+            text.len() > MAX_BUFFERED_BYTES / 2 && text.len() <= 3 * MAX_BUFFERED_BYTES,
+            "{}",
+            text.len()
+        );
         let whole =
             |line: &str| line.starts_with("203.0.113.7 - - [") && line.ends_with("\"-\" 200 1 \"-\" \"-\"");
         assert!(text.ends_with('\n') && text.lines().all(whole));
@@ -288,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn switched_off_it_lets_go_of_the_file() {
+    fn file_is_closed_when_the_log_is_switched_off() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.access.log");
         let log = AccessLog::new(path.clone());
@@ -303,10 +324,10 @@ mod tests {
                 std::thread::sleep(Duration::from_millis(10));
             }
         };
-        for round in 1..3 {
+        for count in 1..3 {
             log.switch(true);
             note(&log, 1);
-            within(&|| is_open() && std::fs::read_to_string(&path).unwrap().lines().count() == round);
+            within(&|| is_open() && std::fs::read_to_string(&path).unwrap().lines().count() == count);
             log.switch(false);
             within(&|| !is_open());
         }

@@ -1,21 +1,24 @@
-//! Secrets in URLs, for what is written down about requests.
+//! Removes secrets from URLs before they are logged.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
 use percent_encoding::percent_decode_str;
 
-/// What stands in the place of a secret.
-const HIDDEN: &str = "***";
+/// The text that replaces a secret.
+const MASK: &str = "***";
 
-/// Parameters whose values are secrets, and what people take for them: `-` is as good as `_`, case does not matter.
-const SECRETS: [&str; 4] = ["api_key", "root_pass", "x_api_key", "authorization"];
+/// Names of parameters with a secret value, and names that people mistake for them. `-` equals `_`,
+/// and case does not matter.
+const SECRET_NAMES: [&str; 4] = ["api_key", "root_pass", "x_api_key", "authorization"];
 
-/// A URL, or any part of one, without the values of secret parameters and without the password of its authority.
+/// Returns a URL, or a part of one, without the values of secret parameters and without the user
+/// and password of its authority.
 ///
-/// Whatever this server would read as such a parameter is found, however its name is spelled (percent-encoded, say) and
-/// however often it stands there; a value ends where the server would see its end, at `&`. Names are also looked for
-/// where this server reads none, in the path and in the fragment, since other servers have other habits.
+/// It finds every parameter that this server would read as a secret, in every spelling
+/// (percent-encoded, for example) and in every repetition. A value ends where the server ends it,
+/// at `&`. It also looks for the names in the path and in the fragment, where this server reads no
+/// parameters but another server may.
 pub(crate) fn redacted(url: &str) -> Cow<'_, str> {
     let mut hidden = Vec::new();
     let mut start = 0;
@@ -25,7 +28,7 @@ pub(crate) fn redacted(url: &str) -> Cow<'_, str> {
         start = end + 1;
     }
     if let Some(info) = user_info(url) {
-        // A secret may look like a URL: then it is hidden from where it begins.
+        // A secret that looks like a URL is already hidden from its first byte.
         let in_secret = hidden.iter().any(|value| value.start <= info.start && info.start <= value.end);
         if !in_secret {
             hidden.push(info);
@@ -36,13 +39,13 @@ pub(crate) fn redacted(url: &str) -> Cow<'_, str> {
     }
     hidden.sort_by_key(|range| range.start);
     let mut clean = String::new();
-    // what of the URL is in `clean` already, or left out of it
+    // The end of the part of the URL that is already copied or hidden.
     let mut done = 0;
     for range in hidden {
-        // one that begins in what is hidden already is hidden with it
+        // A range that begins within a hidden range gets no mask of its own.
         if let Some(before) = url.get(done..range.start) {
             clean.push_str(before);
-            clean.push_str(HIDDEN);
+            clean.push_str(MASK);
         }
         done = done.max(range.end);
     }
@@ -50,7 +53,7 @@ pub(crate) fn redacted(url: &str) -> Cow<'_, str> {
     Cow::Owned(clean)
 }
 
-/// Where `USER:PASSWORD` stands in `scheme://USER:PASSWORD@HOST/`.
+/// Returns the range of `USER:PASSWORD` in `scheme://USER:PASSWORD@HOST/`.
 fn user_info(url: &str) -> Option<Range<usize>> {
     let from = url.find("://")? + 3;
     let authority = url[from..].split(['/', '?', '#']).next()?;
@@ -58,7 +61,7 @@ fn user_info(url: &str) -> Option<Range<usize>> {
     Some(from..from + at)
 }
 
-/// Where the value of a secret begins in a part between two `&`.
+/// Returns the offset of a secret value in a part of the URL between two `&`.
 fn secret_value(segment: &str) -> Option<usize> {
     let mut from = 0;
     while let Some(equals) = segment[from..].find('=') {
@@ -78,7 +81,7 @@ fn is_secret(name: &str) -> bool {
             other => other.to_ascii_lowercase(),
         })
     };
-    SECRETS.iter().any(|secret| decoded().eq(secret.bytes()))
+    SECRET_NAMES.iter().any(|secret| decoded().eq(secret.bytes()))
 }
 
 #[cfg(test)]
@@ -88,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_spelling() {
+    fn secrets_are_hidden_in_every_spelling() {
         for (url, clean) in [
             ("/save-log", "/save-log"),
             ("/save-log?message=api_key", "/save-log?message=api_key"),
@@ -115,7 +118,7 @@ mod tests {
         }
     }
 
-    /// A name as a client may spell it.
+    /// Returns the spellings of a name that a client may choose.
     fn spelled(name: &'static str) -> impl Strategy<Value = String> {
         proptest::collection::vec(0..3_u8, name.len()).prop_map(move |ways| {
             let spell = |(byte, way): (u8, u8)| match way {
@@ -128,9 +131,9 @@ mod tests {
     }
 
     proptest! {
-        /// What the server itself reads as a secret is not there afterwards, whatever stands around it.
+        /// No value that the server would read as a secret is left, in any surroundings.
         #[test]
-        fn nothing_that_the_server_reads_is_left(
+        fn no_secret_that_the_server_reads_is_left(
             before in "(/[a-z?;=%/]{0,12}|http://h/[a-z]{0,3})",
             fields in proptest::collection::vec(
                 (
@@ -150,7 +153,7 @@ mod tests {
             let left = clean.split_once('?').map_or("", |(_, query)| query);
             for (name, value) in form_urlencoded::parse(left.as_bytes()) {
                 if name == "api_key" || name == "root_pass" {
-                    prop_assert_eq!(value, HIDDEN);
+                    prop_assert_eq!(value, MASK);
                 }
             }
             let secrets = form_urlencoded::parse(read.as_bytes()).filter(|(name, _)| name == "api_key" || name == "root_pass");

@@ -92,7 +92,7 @@ impl<'a> Record<'a> {
             }
         };
         if self.level < policy.log.level {
-            app.instance_state.tally.filtered(1);
+            app.instance_state.records.add_filtered(1);
             return (AppendStart::Filtered, quota);
         }
         let begun = match app.store.try_append(&self.source(client), &[self.entry()]) {
