@@ -21,7 +21,7 @@ use super::admitted_request::{AdmittedRequest, Refused};
 use super::app::App;
 use super::connection::state::{ConnectionState, Expired, Phase};
 use super::follow::serve::http2_response;
-use super::follow::takeover::{Following, TakeoverSlot};
+use super::follow::takeover::{FollowExtension, TakeoverSlot};
 use super::observe::request_trace::{AccessLogGuard, Part, Trace};
 use super::policy::Policy;
 use super::request::head::check_head;
@@ -172,15 +172,15 @@ pub(crate) async fn answer<H: Handlers>(
     if let Some(end) = &mut end {
         end.status = response.status().as_u16();
     }
-    if let Some(start) = Following::take(&mut response) {
+    if let Some(new_follower) = FollowExtension::take(&mut response) {
         match takeovers {
             Some(takeovers) => {
                 // The connection drops this future, and a follower goes on with the connection.
-                takeovers.put(start.into_takeover(response, &policy.files.http, end));
+                takeovers.put(new_follower.into_takeover(response, &policy.files.http, end));
                 state.enter(Phase::Following);
                 return pending().await;
             }
-            None => response = http2_response(start, response),
+            None => response = http2_response(new_follower, response),
         }
     }
     state.enter(Phase::Answering);

@@ -1,10 +1,11 @@
-//! Records as they travel to followers, made once for all who want the same at the same place.
+//! Blocks of encoded records, made once for all followers that want the same records.
 //!
-//! A block is the records of one piece of the log, selected and encoded. Blocks that were made lately are kept, so that a
-//! thousand followers cost one read and one encoding; a follower that is far behind makes its own, and holds one at a time.
+//! A block holds the records of one chunk of the log, selected and encoded. The cache keeps recent
+//! blocks, so that a thousand followers cost one read and one encoding. A follower that is far
+//! behind makes its own blocks and holds one at a time.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use tokio::sync::OnceCell;
@@ -13,114 +14,118 @@ use crate::http::response::record_format::{write_object, write_record};
 use crate::record::parse_line;
 use crate::store::{Cursor, CursorKey, LineChunk, LogStore, ReadError, Selection};
 
-/// How a record is put down.
+/// The encoding of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Form {
-    /// an event of Server-Sent Events whose data is the line
+    /// One event of Server-Sent Events whose data is the line.
     EventOfLine,
-    /// one whose data is the JSON object
+    /// One event of Server-Sent Events whose data is the JSON object.
     EventOfObject,
-    /// a text message of WebSocket that holds the JSON object
+    /// One WebSocket text message that holds the JSON object.
     Message,
 }
 
-/// What a follower wants to see, and how.
+/// Names the records that a follower wants, and their encoding.
 #[derive(Debug)]
 pub(crate) struct BlockFormat {
+    /// The encoding of each record.
     pub(crate) form: Form,
+    /// The filter that the records must pass.
     pub(crate) selection: Selection,
-    /// tells selections apart
+    /// A text that is the same only for equal selections. It is part of the key in the cache.
     pub(crate) name: Arc<str>,
 }
 
-/// The records of one piece of the log.
+/// The encoded records of one chunk of the log.
 #[derive(Debug)]
 pub(crate) struct Block {
-    /// a chunk of HTTP/1.1 around the records, where there are any
+    /// The records, framed as one chunk of HTTP/1.1. Empty when there are no records.
     chunk: Bytes,
-    /// bytes of `chunk` before the records
-    before: usize,
-    /// where each record ends
+    /// Number of bytes of `chunk` before the records.
+    head_len: usize,
+    /// The end of each record, in bytes after the start of the first one.
     ends: Vec<u32>,
-    /// the cursor that the next block follows
+    /// The cursor at which the next block begins.
     pub(crate) next: Cursor,
 }
 
 impl Block {
-    /// How many records it holds.
-    pub(crate) const fn records(&self) -> usize {
+    /// Returns the number of records in the block.
+    pub(crate) const fn record_count(&self) -> usize {
         self.ends.len()
     }
 
-    /// The records as a chunk of HTTP/1.1.
+    /// Returns the records, framed as one chunk of HTTP/1.1.
     pub(crate) fn chunk(&self) -> Bytes {
         self.chunk.clone()
     }
 
-    /// The records alone.
-    pub(crate) fn all(&self) -> Bytes {
-        self.first(self.records())
+    /// Returns the records without framing.
+    pub(crate) fn all_records(&self) -> Bytes {
+        self.first_records(self.record_count())
     }
 
-    /// The first `count` records alone.
-    pub(crate) fn first(&self, count: usize) -> Bytes {
+    /// Returns the first `count` records without framing.
+    pub(crate) fn first_records(&self, count: usize) -> Bytes {
         let end = count.checked_sub(1).and_then(|last| self.ends.get(last)).copied().unwrap_or(0);
-        self.chunk.slice(self.before..self.before + end as usize)
+        self.chunk.slice(self.head_len..self.head_len + end as usize)
     }
 
     fn bytes(&self) -> usize {
         self.chunk.len() + self.ends.capacity() * size_of::<u32>()
     }
 
-    /// Selects and encodes.
-    fn make(piece: &LineChunk, shape: &BlockFormat, key: &CursorKey) -> Self {
+    /// Selects the records of `line_chunk` and encodes them.
+    fn encode(line_chunk: &LineChunk, format: &BlockFormat, key: &CursorKey) -> Self {
         let mut records = Vec::new();
         let mut ends = Vec::new();
         let mut begin = 0;
-        for newline in memchr::memchr_iter(b'\n', &piece.lines) {
-            let (line, after) = (&piece.lines[begin..newline], newline + 1);
+        for newline in memchr::memchr_iter(b'\n', &line_chunk.lines) {
+            let (line, after) = (&line_chunk.lines[begin..newline], newline + 1);
             begin = after;
-            let all = shape.selection.is_all();
-            if all && shape.form == Form::EventOfLine {
-                event(&mut records, line, piece.cursor_at(after), key);
+            let all = format.selection.is_all();
+            if all && format.form == Form::EventOfLine {
+                write_event(&mut records, line, line_chunk.cursor_at(after), key);
             } else {
                 let record = parse_line(line).ok();
-                let admitted = all || record.as_ref().is_some_and(|record| shape.selection.admits(record));
+                let admitted = all || record.as_ref().is_some_and(|record| format.selection.admits(record));
                 if !admitted {
                     continue;
                 }
-                let cursor = piece.cursor_at(after);
+                let cursor = line_chunk.cursor_at(after);
                 let object = |out: &mut Vec<u8>| match &record {
                     Some(record) => write_record(out, record, cursor, key),
                     None => write_object(out, line, cursor, key),
                 };
-                match shape.form {
-                    Form::EventOfLine => event(&mut records, line, cursor, key),
+                match format.form {
+                    Form::EventOfLine => write_event(&mut records, line, cursor, key),
                     Form::EventOfObject => {
-                        event_begin(&mut records, cursor, key);
+                        write_event_start(&mut records, cursor, key);
                         object(&mut records);
                         records.extend_from_slice(b"\n\n");
                     }
-                    Form::Message => message(&mut records, object),
+                    Form::Message => write_message(&mut records, object),
                 }
             }
             ends.push(u32::try_from(records.len()).unwrap_or(u32::MAX));
         }
-        let (chunk, before) = chunk(&records);
-        Self { chunk, before, ends, next: piece.cursor_at(begin) }
+        let (chunk, head_len) = http_chunk(&records);
+        Self { chunk, head_len, ends, next: line_chunk.cursor_at(begin) }
     }
 }
 
-fn event_begin(out: &mut Vec<u8>, cursor: Cursor, key: &CursorKey) {
+fn write_event_start(out: &mut Vec<u8>, cursor: Cursor, key: &CursorKey) {
     out.extend_from_slice(b"id: ");
     out.extend_from_slice(key.encode(cursor).as_bytes());
     out.extend_from_slice(b"\ndata: ");
 }
 
-/// A line of ours holds no line end of any kind. One that another program wrote may hold a CR, which would end the data:
-/// what follows it is data again, as the line ends of a text are told apart nowhere else.
-fn event(out: &mut Vec<u8>, line: &[u8], cursor: Cursor, key: &CursorKey) {
-    event_begin(out, cursor, key);
+/// Writes a line as an event.
+///
+/// A line of this server contains no line end. A line of another program may contain a CR, which
+/// would end the data field, so the text after it becomes another data field.
+fn write_event(out: &mut Vec<u8>, line: &[u8], cursor: Cursor, key: &CursorKey) {
+    write_event_start(out, cursor, key);
     let mut rest = line;
     while let Some(end) = memchr::memchr(b'\r', rest) {
         out.extend_from_slice(&rest[..end]);
@@ -135,19 +140,19 @@ fn event(out: &mut Vec<u8>, line: &[u8], cursor: Cursor, key: &CursorKey) {
     out.extend_from_slice(b"\n\n");
 }
 
-/// An unmasked, unfragmented text frame (RFC 6455, section 5.2).
-fn message(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
-    const MAX_HEAD_LENGTH: usize = 10;
+/// Writes an unmasked, unfragmented text frame (RFC 6455, section 5.2).
+fn write_message(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+    const MAX_HEAD_BYTES: usize = 10;
     let begin = out.len();
-    out.extend_from_slice(&[0; MAX_HEAD_LENGTH]);
+    out.extend_from_slice(&[0; MAX_HEAD_BYTES]);
     write(out);
-    let head = frame_head(0x1, out.len() - begin - MAX_HEAD_LENGTH);
-    let spare = MAX_HEAD_LENGTH - head.len();
-    out[begin + spare..begin + MAX_HEAD_LENGTH].copy_from_slice(&head);
+    let head = frame_head(0x1, out.len() - begin - MAX_HEAD_BYTES);
+    let spare = MAX_HEAD_BYTES - head.len();
+    out[begin + spare..begin + MAX_HEAD_BYTES].copy_from_slice(&head);
     out.drain(begin..begin + spare);
 }
 
-/// The head of an unmasked frame that is whole.
+/// Returns the head of an unmasked, unfragmented frame (RFC 6455, section 5.2).
 pub(crate) fn frame_head(opcode: u8, length: usize) -> Vec<u8> {
     let mut head = vec![0x80 | opcode];
     match (u8::try_from(length), u16::try_from(length)) {
@@ -164,9 +169,11 @@ pub(crate) fn frame_head(opcode: u8, length: usize) -> Vec<u8> {
     head
 }
 
-/// Bytes as one chunk of HTTP/1.1 (RFC 9112, section 7.1), and where they begin in it; none are no chunk, which would
-/// be the last one.
-pub(crate) fn chunk(bytes: &[u8]) -> (Bytes, usize) {
+/// Frames bytes as one chunk of HTTP/1.1 (RFC 9112, section 7.1). Returns the chunk and the offset
+/// of the bytes in it.
+///
+/// Returns an empty buffer for no bytes, because a chunk of length 0 ends the body.
+pub(crate) fn http_chunk(bytes: &[u8]) -> (Bytes, usize) {
     if bytes.is_empty() {
         return (Bytes::new(), 0);
     }
@@ -174,89 +181,97 @@ pub(crate) fn chunk(bytes: &[u8]) -> (Bytes, usize) {
     (Bytes::from([head.as_bytes(), bytes, b"\r\n"].concat()), head.len())
 }
 
-/// Blocks that were made lately.
+/// Keeps recent blocks for all followers of an instance.
 #[derive(Debug, Default)]
-pub(crate) struct Blocks(Mutex<Kept>);
+pub(crate) struct BlockCache(Mutex<CacheState>);
 
 #[derive(Debug, Default)]
-struct Kept {
-    blocks: HashMap<Place, Entry>,
-    /// the oldest first
-    order: VecDeque<Place>,
+struct CacheState {
+    blocks: HashMap<BlockKey, CacheEntry>,
+    /// The keys of the cached blocks, the oldest first.
+    order: VecDeque<BlockKey>,
+    /// Number of bytes of all cached blocks.
     bytes: usize,
 }
 
 #[derive(Debug, Default)]
-struct Entry {
-    /// made by the first who wants it; the others wait for it
+struct CacheEntry {
+    /// The block. The first follower that wants it makes it, the others wait for it.
     slot: Arc<OnceCell<Arc<Block>>>,
-    /// once it is made
+    /// Number of bytes of the block; 0 until it is made.
     bytes: usize,
 }
 
-/// What a block is made of.
+/// Identifies a block by the part of the log and the encoding that it is made from.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Place {
+struct BlockKey {
     after: Cursor,
     size: u64,
     form: Form,
     selection: Arc<str>,
 }
 
-/// Bytes of blocks that are kept.
-const KEPT: usize = 8 * 1024 * 1024;
+/// Maximum number of bytes of cached blocks.
+const MAX_CACHED_BYTES: usize = 8 * 1024 * 1024;
 
-/// Blocks that are kept, however small they are.
-const MOST: usize = 1024;
+/// Maximum number of cached blocks. It bounds the memory of the keys when the blocks are small.
+const MAX_CACHED_BLOCKS: usize = 1024;
 
-impl Blocks {
-    /// The block behind `after`, of a piece of about `size` bytes. One without records ends where the log does, or where
-    /// nothing in the piece was selected.
+impl BlockCache {
+    /// Returns the block of the chunk of about `size` bytes after `after`.
+    ///
+    /// The block has no records at the end of the log, or when the selection admits no record of
+    /// the chunk.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the store cannot read the chunk.
     pub(crate) async fn get(
         &self,
         store: &dyn LogStore,
-        shape: &BlockFormat,
+        format: &BlockFormat,
         after: Cursor,
         size: u64,
     ) -> Result<Arc<Block>, ReadError> {
-        let place = Place { after, size, form: shape.form, selection: Arc::clone(&shape.name) };
-        let slot = self.lock().slot(&place);
-        let mut made = false;
+        let block_key = BlockKey { after, size, form: format.form, selection: Arc::clone(&format.name) };
+        let slot = self.lock().slot(&block_key);
+        let mut is_new = false;
         let make = async {
-            let piece = store.line_chunk(after, size).await?;
-            made = true;
-            Ok(Arc::new(Block::make(&piece, shape, &store.cursor_key())))
+            let line_chunk = store.line_chunk(after, size).await?;
+            is_new = true;
+            Ok(Arc::new(Block::encode(&line_chunk, format, &store.cursor_key())))
         };
         let block = slot.get_or_try_init(|| make).await.map(Arc::clone);
         match &block {
             Ok(block) if block.next != after => {
-                if made {
-                    self.lock().made(&place, block.bytes());
+                if is_new {
+                    self.lock().set_size(&block_key, block.bytes());
                 }
             }
-            // What has no end yet, or could not be made, is asked for again.
-            _ => drop(self.lock().blocks.remove(&place)),
+            // The block is empty because the log ends here, or the read failed. The next call tries
+            // again.
+            _ => drop(self.lock().blocks.remove(&block_key)),
         }
         block
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Kept> {
+    fn lock(&self) -> MutexGuard<'_, CacheState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Kept {
-    fn slot(&mut self, place: &Place) -> Arc<OnceCell<Arc<Block>>> {
-        if let Some(entry) = self.blocks.get(place) {
+impl CacheState {
+    fn slot(&mut self, block_key: &BlockKey) -> Arc<OnceCell<Arc<Block>>> {
+        if let Some(entry) = self.blocks.get(block_key) {
             return Arc::clone(&entry.slot);
         }
-        self.order.push_back(place.clone());
+        self.order.push_back(block_key.clone());
         self.shrink();
-        Arc::clone(&self.blocks.entry(place.clone()).or_default().slot)
+        Arc::clone(&self.blocks.entry(block_key.clone()).or_default().slot)
     }
 
-    fn made(&mut self, place: &Place, bytes: usize) {
-        if let Some(entry) = self.blocks.get_mut(place) {
+    fn set_size(&mut self, block_key: &BlockKey, bytes: usize) {
+        if let Some(entry) = self.blocks.get_mut(block_key) {
             entry.bytes = bytes;
             self.bytes += bytes;
             self.shrink();
@@ -264,7 +279,7 @@ impl Kept {
     }
 
     fn shrink(&mut self) {
-        while self.bytes > KEPT || self.order.len() > MOST {
+        while self.bytes > MAX_CACHED_BYTES || self.order.len() > MAX_CACHED_BLOCKS {
             let Some(oldest) = self.order.pop_front() else { return };
             self.bytes -= self.blocks.remove(&oldest).map_or(0, |entry| entry.bytes);
         }

@@ -1,4 +1,4 @@
-//! One follower: where it is, what it wants, and the blocks that come next, as long as it may have them.
+//! One follower: its position, its selection, and the stream of its events.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,6 +7,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 use futures_util::stream::unfold;
 use tokio::sync::watch;
+use tokio::task::yield_now;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -14,128 +15,146 @@ use super::block::{Block, BlockFormat};
 use super::hub::{FollowContext, FollowerHub, FollowerPermit, Tick};
 use crate::store::{Cursor, ReadError};
 
-/// See the module. It holds a cursor, and nothing of the log.
+/// Reads the blocks of one open tail. It holds a cursor and no records.
 pub(crate) struct Follower {
     context: Arc<dyn FollowContext>,
-    pub(crate) shape: BlockFormat,
-    at: Cursor,
-    /// records that may still come
-    left: Option<u64>,
-    /// of pieces
-    most: u64,
+    /// The format of its blocks.
+    pub(crate) format: BlockFormat,
+    /// The cursor after the last record that it returned.
+    cursor: Cursor,
+    /// Number of records until the limit of the client; `None` without a limit.
+    remaining: Option<u64>,
+    /// Maximum number of bytes of a chunk.
+    max_chunk_bytes: u64,
+    /// The check that is repeated when permissions may have changed.
     would_admit: WouldAdmit,
-    rounds: watch::Receiver<Tick>,
+    ticks: watch::Receiver<Tick>,
+    /// The authorization epoch in which the client was last checked.
     auth_epoch: u64,
-    _seat: FollowerPermit,
+    _permit: FollowerPermit,
 }
 
 /// Reports whether the caller would be admitted if it asked now.
 pub(crate) type WouldAdmit = Box<dyn Fn() -> bool + Send + Sync>;
 
-/// What a follower gets.
+/// What a follower receives from its stream.
 #[derive(Debug, Clone)]
 pub(crate) enum FollowEvent {
-    /// records
+    /// Records. More events follow.
     Block(Arc<Block>),
-    /// the last ones
+    /// The last records before the limit of the client. The stream ends.
     Last(Bytes),
-    /// it may not follow any more, and has to ask again
+    /// The client is no longer allowed to follow. The stream ends.
     Refused,
-    /// the log can't be read
+    /// The log cannot be read. The stream ends.
     Failed,
 }
 
-/// After a read that failed: it may have been a clear, or a disk that is busy.
-const RESTS: [Duration; 3] = [Duration::ZERO, Duration::from_millis(50), Duration::from_secs(1)];
+/// Delays before the retries of a failed read. A clear is over at once, a busy disk takes longer.
+const RETRY_DELAYS: [Duration; 3] = [Duration::ZERO, Duration::from_millis(50), Duration::from_secs(1)];
 
 impl Follower {
     pub(crate) fn new(
         context: Arc<dyn FollowContext>,
         would_admit: WouldAdmit,
-        shape: BlockFormat,
-        at: Cursor,
+        format: BlockFormat,
+        cursor: Cursor,
         limit: Option<u64>,
     ) -> Self {
-        let (seat, rounds) = FollowerHub::enter(&context);
-        let auth_epoch = rounds.borrow().auth_epoch;
-        Self { context, shape, at, left: limit, most: u64::MAX, would_admit, rounds, auth_epoch, _seat: seat }
+        let (permit, ticks) = FollowerHub::enter(&context);
+        let auth_epoch = ticks.borrow().auth_epoch;
+        Self {
+            context,
+            format,
+            cursor,
+            remaining: limit,
+            max_chunk_bytes: u64::MAX,
+            would_admit,
+            ticks,
+            auth_epoch,
+            _permit: permit,
+        }
     }
 
-    /// Pieces of no more than so many bytes.
-    pub(crate) const fn in_pieces_of(mut self, most: u64) -> Self {
-        self.most = most;
+    /// Limits the chunks of this follower to `max_chunk_bytes`.
+    pub(crate) const fn with_max_chunk_bytes(mut self, max_chunk_bytes: u64) -> Self {
+        self.max_chunk_bytes = max_chunk_bytes;
         self
     }
 
-    /// Cancelled when the instance stops.
+    /// Returns the token that is cancelled when the instance stops.
     pub(crate) fn stopping(&self) -> CancellationToken {
         self.context.stop()
     }
 
-    /// Returns the instance that it follows.
+    /// Returns the instance that the follower belongs to.
     pub(crate) fn context(&self) -> &Arc<dyn FollowContext> {
         &self.context
     }
 
-    /// What comes; it ends after anything but a block.
-    pub(crate) fn given(self) -> impl Stream<Item = FollowEvent> + Send {
+    /// Returns the events of the follower. The stream ends after the first event that is not a
+    /// block.
+    pub(crate) fn events(self) -> impl Stream<Item = FollowEvent> + Send {
         unfold(Some(self), |this| async move {
             let mut this = this?;
-            let given = this.next().await;
-            let goes_on = matches!(given, FollowEvent::Block(_));
-            Some((given, goes_on.then_some(this)))
+            let event = this.next_event().await;
+            let continues = matches!(event, FollowEvent::Block(_));
+            Some((event, continues.then_some(this)))
         })
     }
 
-    /// The next block with records in it.
-    async fn next(&mut self) -> FollowEvent {
-        let mut failures = RESTS.iter();
+    /// Returns the next event. It skips blocks without records.
+    async fn next_event(&mut self) -> FollowEvent {
+        let mut delays = RETRY_DELAYS.iter();
         loop {
-            let at = self.at;
+            let at = self.cursor;
             let auth_epoch = self.auth_epoch;
-            let news = self.rounds.wait_for(|round| at < round.end || round.auth_epoch != auth_epoch).await;
-            let Ok(round) = news.map(|round| *round) else { return FollowEvent::Failed };
-            if round.auth_epoch != auth_epoch {
+            let changed = self.ticks.wait_for(|tick| at < tick.end || tick.auth_epoch != auth_epoch).await;
+            let Ok(tick) = changed.map(|tick| *tick) else { return FollowEvent::Failed };
+            if tick.auth_epoch != auth_epoch {
                 if !(self.would_admit)() {
                     return FollowEvent::Refused;
                 }
-                self.auth_epoch = round.auth_epoch;
+                self.auth_epoch = tick.auth_epoch;
                 continue;
             }
             let hub = self.context.hub();
-            let size = hub.piece_size().min(self.most);
-            let block = match hub.blocks.get(self.context.store(), &self.shape, at, size).await {
+            let size = hub.chunk_bytes().min(self.max_chunk_bytes);
+            let block = match hub.blocks.get(self.context.store(), &self.format, at, size).await {
                 Ok(block) => block,
                 Err(ReadError::Gone { oldest }) => {
-                    // The log was cleared under an open stream, which goes on with what is left.
-                    self.at = oldest;
+                    // The log was cleared while the stream was open. The stream continues with the
+                    // oldest record.
+                    self.cursor = oldest;
                     continue;
                 }
-                Err(ReadError::Store(_)) => match failures.next() {
-                    Some(rest) => {
-                        sleep(*rest).await;
+                Err(ReadError::Store(_)) => match delays.next() {
+                    Some(delay) => {
+                        sleep(*delay).await;
                         continue;
                     }
                     None => return FollowEvent::Failed,
                 },
             };
             if block.next == at {
-                // Told of more than can be read yet.
-                sleep(RESTS[1]).await;
+                // The tick announced records that the store cannot read yet.
+                sleep(RETRY_DELAYS[1]).await;
                 continue;
             }
-            self.at = block.next;
-            let records = block.records() as u64;
+            self.cursor = block.next;
+            let records = block.record_count() as u64;
             if records == 0 {
-                // Long stretches without a match must not hold up others.
-                tokio::task::yield_now().await;
+                // Long stretches without a match must not delay the other followers.
+                yield_now().await;
                 continue;
             }
-            match &mut self.left {
-                Some(left) if *left <= records => {
-                    return FollowEvent::Last(block.first(usize::try_from(*left).unwrap_or(usize::MAX)));
+            match &mut self.remaining {
+                Some(remaining) if *remaining <= records => {
+                    return FollowEvent::Last(
+                        block.first_records(usize::try_from(*remaining).unwrap_or(usize::MAX)),
+                    );
                 }
-                Some(left) => *left -= records,
+                Some(remaining) => *remaining -= records,
                 None => {}
             }
             return FollowEvent::Block(block);

@@ -1,24 +1,28 @@
-//! The thread on which followers are served, and the rounds in which they hear of what is new.
+//! The thread that serves followers, and the ticks that wake them.
 //!
-//! Writers come first: what followers cost (reading, encoding, writing into thousands of sockets) is done on a thread of
-//! its own, so that the event loop on which records arrive has nothing to do with it but one wake-up a round. While
-//! followers are busy with one round, whatever is published waits for the next one: the more there is to do, the
-//! larger the blocks and the fewer the writes. Where nobody follows, there is neither thread nor wake-up.
+//! Writers have priority. Followers read, encode and write into thousands of sockets on a thread of
+//! their own, so that they cost the event loop that receives records only one wake-up in each tick.
+//! Records that are published while the followers are busy wait for the next tick: the higher the
+//! load, the larger the blocks and the fewer the writes. Without followers there is no thread and
+//! no wake-up.
 
 use std::future::Future;
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
+use std::thread;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::{Notify, watch};
+use tokio::task::{JoinHandle, yield_now};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::block::Blocks;
+use super::block::BlockCache;
 use crate::store::{Cursor, LogStore};
 
-/// What followers need of the instance.
+/// The parts of an instance that followers use.
 pub(crate) trait FollowContext: Send + Sync {
     /// Returns the store of the log.
     fn store(&self) -> &dyn LogStore;
@@ -42,38 +46,46 @@ pub(crate) struct PermissionState {
     pub(crate) maintenance: bool,
 }
 
-/// What all followers of an instance share.
+/// The state that all followers of an instance share.
 #[derive(Debug, Default)]
 pub(crate) struct FollowerHub {
+    /// The thread of the followers. It holds `None` when the thread could not be started.
     thread: OnceLock<Option<Handle>>,
-    round: OnceLock<watch::Sender<Tick>>,
-    arrived: Arc<Notify>,
+    /// Sends the ticks to the followers.
+    ticks: OnceLock<watch::Sender<Tick>>,
+    /// Wakes the tick loop when a follower arrives.
+    follower_arrived: Arc<Notify>,
+    /// Number of followers.
     count: AtomicU64,
-    pub(crate) blocks: Blocks,
+    /// The encoded records that followers share.
+    pub(crate) blocks: BlockCache,
 }
 
-/// What followers are told.
+/// The state that a tick announces to all followers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Tick {
-    /// where the log ended when the round began
+    /// The end of the log when the tick began.
     pub(crate) end: Cursor,
-    /// counts the changes after which those who follow are judged again
+    /// Counts the changes after which the permissions of all followers are checked again.
     pub(crate) auth_epoch: u64,
 }
 
-/// From one round to the next at least: what comes within it goes out together.
+/// Minimum time between two ticks. Records that arrive within it are sent together.
 const TICK_INTERVAL: Duration = Duration::from_millis(4);
 
-/// How often it is looked whether those who follow still may.
+/// Interval at which the loop checks, without followers, whether the instance still exists.
+const IDLE_CHECK_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Interval at which the permissions of followers are checked again.
 const PERMISSION_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Bytes of the log that all followers together may have in hand, each a piece of its own.
+/// Maximum number of bytes of the log that all followers together hold in chunks of their own.
 const MAX_CHUNK_BYTES_IN_USE: u64 = 32 * 1024 * 1024;
 
-/// How large pieces may be.
-const CHUNK_BYTES: std::ops::RangeInclusive<u64> = 4 * 1024..=64 * 1024;
+/// Minimum and maximum number of bytes of a chunk.
+const CHUNK_BYTES: RangeInclusive<u64> = 4 * 1024..=64 * 1024;
 
-/// One who follows.
+/// Counts one follower for as long as it exists.
 pub(crate) struct FollowerPermit(Arc<dyn FollowContext>);
 
 impl Drop for FollowerPermit {
@@ -83,31 +95,34 @@ impl Drop for FollowerPermit {
 }
 
 impl FollowerHub {
-    /// How many follow now.
+    /// Returns the number of followers.
     pub(crate) fn count(&self) -> u64 {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// One more follower, and what it listens to.
+    /// Counts one more follower. Returns its permit and the receiver of its ticks.
     pub(crate) fn enter(context: &Arc<dyn FollowContext>) -> (FollowerPermit, watch::Receiver<Tick>) {
         let this = context.hub();
         this.count.fetch_add(1, Ordering::Relaxed);
-        let seat = FollowerPermit(Arc::clone(context));
-        let round =
-            this.round.get_or_init(|| watch::Sender::new(Tick { end: context.store().end(), auth_epoch: 0 }));
-        // Also starts the thread.
+        let permit = FollowerPermit(Arc::clone(context));
+        let ticks =
+            this.ticks.get_or_init(|| watch::Sender::new(Tick { end: context.store().end(), auth_epoch: 0 }));
+        // This call also starts the thread of the followers.
         let _ = this.thread(context);
-        this.arrived.notify_one();
-        (seat, round.subscribe())
+        this.follower_arrived.notify_one();
+        (permit, ticks.subscribe())
     }
 
-    /// The size of pieces for as many followers as there are: a power of two.
-    pub(crate) fn piece_size(&self) -> u64 {
+    /// Returns the size of chunks for the present number of followers, in bytes: a power of two.
+    pub(crate) fn chunk_bytes(&self) -> u64 {
         let share = MAX_CHUNK_BYTES_IN_USE / self.count().max(1);
         (share.clamp(*CHUNK_BYTES.start(), *CHUNK_BYTES.end()) / 2 + 1).next_power_of_two()
     }
 
-    /// Does `work` on the followers' thread; on this one where there is none. Dropped, the work is dropped.
+    /// Runs `work` on the thread of the followers, or on the calling thread when that thread does
+    /// not exist.
+    ///
+    /// Dropping the returned future drops the work.
     pub(crate) async fn run(
         context: &Arc<dyn FollowContext>,
         work: impl Future<Output = ()> + Send + 'static,
@@ -115,7 +130,7 @@ impl FollowerHub {
         match context.hub().thread(context) {
             Some(thread) => {
                 let mut task = AbortOnDrop(thread.spawn(work));
-                // It panics only where everything else ends with it.
+                // The task panics only when the whole process ends with it.
                 drop((&mut task.0).await);
             }
             None => work.await,
@@ -125,21 +140,24 @@ impl FollowerHub {
     fn thread(&self, context: &Arc<dyn FollowContext>) -> Option<&Handle> {
         let thread = self.thread.get_or_init(|| {
             let runtime = Builder::new_current_thread().enable_time().max_blocking_threads(4).build();
-            let runtime = runtime.inspect_err(|error| log::warn!("no thread for followers: {error}")).ok()?;
+            let runtime = runtime
+                .inspect_err(|error| log::warn!("can't start the thread for followers: {error}"))
+                .ok()?;
             let handle = runtime.handle().clone();
-            let rounds = rounds(Arc::downgrade(context), Arc::clone(&self.arrived));
-            let spawned = std::thread::Builder::new().name("followers".into()).spawn(move || {
-                runtime.block_on(rounds);
+            let ticks = send_ticks(Arc::downgrade(context), Arc::clone(&self.follower_arrived));
+            let spawned = thread::Builder::new().name("followers".into()).spawn(move || {
+                runtime.block_on(ticks);
                 runtime.shutdown_background();
             });
-            spawned.inspect_err(|error| log::warn!("no thread for followers: {error}")).ok()?;
+            spawned.inspect_err(|error| log::warn!("can't start the thread for followers: {error}")).ok()?;
             Some(handle)
         });
         thread.as_ref()
     }
 }
 
-struct AbortOnDrop(tokio::task::JoinHandle<()>);
+/// Aborts a task when it is dropped.
+struct AbortOnDrop(JoinHandle<()>);
 
 impl Drop for AbortOnDrop {
     fn drop(&mut self) {
@@ -147,15 +165,14 @@ impl Drop for AbortOnDrop {
     }
 }
 
-/// Tells followers what is new, until the instance is gone.
-async fn rounds(context: Weak<dyn FollowContext>, arrived: Arc<Notify>) {
+/// Sends ticks to the followers until the instance is dropped.
+async fn send_ticks(context: Weak<dyn FollowContext>, follower_arrived: Arc<Notify>) {
     let mut last: Option<PermissionState> = None;
     loop {
         let Some(this) = context.upgrade() else { return };
         if this.hub().count() == 0 {
             drop(this);
-            // Seldom enough that it does not show, often enough that the thread ends with the instance.
-            drop(timeout(Duration::from_secs(60), arrived.notified()).await);
+            drop(timeout(IDLE_CHECK_INTERVAL, follower_arrived.notified()).await);
             continue;
         }
         let stored = this.store().changed();
@@ -165,17 +182,17 @@ async fn rounds(context: Weak<dyn FollowContext>, arrived: Arc<Notify>) {
         let permissions = this.permission_state();
         let changed = last.replace(permissions).is_some_and(|before| before != permissions);
         let end = this.store().end();
-        if let Some(round) = this.hub().round.get() {
-            round.send_if_modified(|round| {
-                let next = Tick { end, auth_epoch: round.auth_epoch + u64::from(changed) };
-                let news = next != *round;
-                *round = next;
-                news
+        if let Some(ticks) = this.hub().ticks.get() {
+            ticks.send_if_modified(|tick| {
+                let next = Tick { end, auth_epoch: tick.auth_epoch + u64::from(changed) };
+                let is_new = next != *tick;
+                *tick = next;
+                is_new
             });
         }
         drop(this);
-        // Behind everybody who was woken: each had its turn before the next round begins.
-        tokio::task::yield_now().await;
+        // The followers that were woken run before the next tick begins.
+        yield_now().await;
         sleep(TICK_INTERVAL).await;
     }
 }

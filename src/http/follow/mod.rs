@@ -1,8 +1,9 @@
-//! Open tails: records as they are stored, as Server-Sent Events and as WebSocket messages.
+//! Open tails: new records as Server-Sent Events and as WebSocket messages.
 //!
-//! A follower costs no memory for records: it is a cursor, and it reads from the log what it sends. [`hub`] wakes the
-//! followers on a thread of their own, [`block`] encodes records once for all followers that want the same, [`sse`] and
-//! [`websocket`] take a connection over from hyper and write blocks into it.
+//! A follower keeps a cursor and no records: it reads from the log what it sends. [`hub`] wakes the
+//! followers on a thread of their own. [`block`] encodes records once for all followers that want
+//! the same records. [`sse`] and [`websocket`] take a connection over from hyper and write blocks
+//! into it.
 
 pub(crate) mod block;
 pub(crate) mod follower;

@@ -1,26 +1,30 @@
-//! Serves a follower: over a connection of HTTP/1 that was taken over, or as the body of an answer over HTTP/2.
+//! Serves a follower: on a connection of HTTP/1 that was taken over, or as the body of an HTTP/2
+//! answer.
 
 use std::sync::Arc;
 
 use super::hub::FollowerHub;
-use super::takeover::{Protocol, Start, Takeover};
+use super::takeover::{NewFollower, Protocol, Takeover};
 use super::{sse, websocket};
 use crate::http::connection::stream::ConnectionStream;
 use crate::net::shutdown::Shutdown;
 use crate::net::transport::Transport;
 
-/// Returns the answer over HTTP/2, whose body is the events.
-pub(crate) fn http2_response(start: Start, response: warp::reply::Response) -> warp::reply::Response {
+/// Returns the HTTP/2 answer whose body is the stream of events.
+pub(crate) fn http2_response(
+    new_follower: NewFollower,
+    response: warp::reply::Response,
+) -> warp::reply::Response {
     let (head, _) = response.into_parts();
-    http::Response::from_parts(head, sse::body(start.follower).into_body())
+    http::Response::from_parts(head, sse::body(new_follower.follower).into_body())
 }
 
-/// Serves a connection that was handed over, to its end, on the followers' thread.
+/// Serves a connection that was taken over until it ends, on the thread of the followers.
 pub(crate) async fn serve<S: Transport>(stream: ConnectionStream<S>, takeover: Takeover, stopping: Shutdown) {
-    let context = Arc::clone(takeover.start.follower.context());
+    let context = Arc::clone(takeover.new_follower.follower.context());
     stream.inner().limit_send_buffer();
     FollowerHub::run(&context, async move {
-        match takeover.start.protocol {
+        match takeover.new_follower.protocol {
             Protocol::Events => sse::serve(stream, takeover, stopping).await,
             Protocol::WebSocket => websocket::serve(stream, takeover, stopping).await,
         }

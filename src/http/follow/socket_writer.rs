@@ -1,5 +1,5 @@
-//! The bytes of a connection that follows: what is to be written, since when the client takes none of it, and whether it
-//! is still there.
+//! The socket of a follower: the bytes to write, how long the client has accepted none, and whether
+//! the client is still connected.
 
 use std::io;
 use std::pin::Pin;
@@ -10,82 +10,98 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::net::deadline::{Millis, now};
 
-/// See the module.
+/// Writes one buffer at a time into the socket of a follower.
 pub(crate) struct SocketWriter<S> {
+    /// The connection.
     stream: S,
+    /// The bytes that are still to be written.
     out: Bytes,
-    /// bytes that are handed to the system at once
-    most: usize,
-    /// since when the client takes nothing
-    blocked: Option<Millis>,
-    /// when the client was last seen to take something, after it took nothing for a moment
-    pub(crate) moved: Millis,
-    /// when something was last written
-    pub(crate) wrote: Millis,
+    /// Maximum number of bytes of one write.
+    max_write_bytes: usize,
+    /// The time since when the client has accepted no bytes; `None` while it accepts them.
+    blocked_since: Option<Millis>,
+    /// The time at which the client last accepted bytes after it had accepted none.
+    pub(crate) progress_at: Millis,
+    /// The time of the last write.
+    pub(crate) written_at: Millis,
 }
 
-/// Reads of what a client says in one turn, so that nobody keeps the others waiting by talking.
-const TURN: usize = 16;
+/// Maximum number of reads in one poll. It keeps a client that sends a lot from delaying the
+/// others.
+const MAX_READS_PER_POLL: usize = 16;
 
 impl<S: AsyncRead + AsyncWrite + Unpin> SocketWriter<S> {
-    pub(crate) fn new(stream: S, head: Vec<u8>, most: usize) -> Self {
+    pub(crate) fn new(stream: S, head: Vec<u8>, max_write_bytes: usize) -> Self {
         let now = now();
-        Self { stream, out: Bytes::from(head), most: most.max(1), blocked: None, moved: now, wrote: now }
+        Self {
+            stream,
+            out: Bytes::from(head),
+            max_write_bytes: max_write_bytes.max(1),
+            blocked_since: None,
+            progress_at: now,
+            written_at: now,
+        }
     }
 
-    /// What is to be written next, when all before it is.
+    /// Sets the bytes to write next. The bytes before them must be written already.
     pub(crate) fn put(&mut self, bytes: Bytes) {
         self.out = bytes;
     }
 
-    /// Ready when nothing is left to write.
-    pub(crate) fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.out.is_empty() && self.blocked.is_none() {
+    /// Writes the bytes that are left. Ready when all bytes are written and flushed.
+    pub(crate) fn poll_write_all(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.out.is_empty() && self.blocked_since.is_none() {
             return Poll::Ready(Ok(()));
         }
-        let outcome = self.poll_write_out(cx);
+        let outcome = self.poll_write_and_flush(cx);
         if outcome.is_pending() {
-            self.blocked.get_or_insert_with(now);
+            self.blocked_since.get_or_insert_with(now);
         }
         outcome
     }
 
-    fn poll_write_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_write_and_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.out.is_empty() {
-            let piece = &self.out[..self.out.len().min(self.most)];
-            let count = ready!(Pin::new(&mut self.stream).poll_write(cx, piece))?;
+            let part = &self.out[..self.out.len().min(self.max_write_bytes)];
+            let count = ready!(Pin::new(&mut self.stream).poll_write(cx, part))?;
             if count == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.out.advance(count);
-            self.wrote = now();
-            if self.blocked.take().is_some() {
-                self.moved = self.wrote;
+            self.written_at = now();
+            if self.blocked_since.take().is_some() {
+                self.progress_at = self.written_at;
             }
         }
         ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
-        self.blocked = None;
+        self.blocked_since = None;
         self.out = Bytes::new();
         Poll::Ready(Ok(()))
     }
 
-    /// Since when the client takes nothing of what there is for it.
-    pub(crate) const fn blocked(&self) -> Option<Millis> {
-        self.blocked
+    /// Returns the time since when the client has accepted no bytes.
+    pub(crate) const fn blocked_since(&self) -> Option<Millis> {
+        self.blocked_since
     }
 
-    /// What the client says, at most as much as fits; 0 = it has ended.
-    pub(crate) fn poll_in(&mut self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
+    /// Reads bytes of the client into `into` and returns their number; 0 means that the client has
+    /// closed its half.
+    pub(crate) fn poll_read_into(
+        &mut self,
+        cx: &mut Context<'_>,
+        into: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
         let mut buf = ReadBuf::new(into);
         ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buf))?;
         Poll::Ready(Ok(buf.filled().len()))
     }
 
-    /// Whether the client has left. What it says is nobody's business.
-    pub(crate) fn has_left(&mut self, cx: &mut Context<'_>) -> bool {
+    /// Reports whether the client has closed the connection. It discards the bytes that the client
+    /// sends.
+    pub(crate) fn has_disconnected(&mut self, cx: &mut Context<'_>) -> bool {
         let mut scratch = [0; 1024];
-        for _ in 0..TURN {
-            match self.poll_in(cx, &mut scratch) {
+        for _ in 0..MAX_READS_PER_POLL {
+            match self.poll_read_into(cx, &mut scratch) {
                 Poll::Pending => return false,
                 Poll::Ready(Ok(count)) if count > 0 => {}
                 Poll::Ready(_) => return true,
@@ -95,7 +111,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> SocketWriter<S> {
         false
     }
 
-    /// Closes our half.
+    /// Closes the write half of the connection.
     pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }

@@ -1,6 +1,8 @@
 //! Connections of HTTP/1 that hyper hands over to a follower.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use http::header::{CONNECTION, HeaderValue, TRANSFER_ENCODING};
 use http::{StatusCode, Version, response};
@@ -9,93 +11,108 @@ pub(crate) use super::follower::Follower;
 use crate::config::HttpSettings;
 use crate::http::observe::request_trace::AccessLogGuard;
 
-/// A follower that was let in.
-pub(crate) struct Start {
+/// A follower that was admitted and that no connection serves yet.
+pub(crate) struct NewFollower {
     pub(crate) follower: Follower,
     pub(crate) protocol: Protocol,
     pub(crate) version: Version,
 }
 
+/// The protocol that carries the records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Protocol {
     Events,
     WebSocket,
 }
 
-/// Stands in the extensions of the answer that begins to follow.
+/// Carries a new follower in the extensions of the answer that begins the stream.
 #[derive(Clone)]
-pub(crate) struct Following(Arc<Mutex<Option<Start>>>);
+pub(crate) struct FollowExtension(Arc<Mutex<Option<NewFollower>>>);
 
-impl Following {
-    pub(crate) fn new(start: Start) -> Self {
-        Self(Arc::new(Mutex::new(Some(start))))
+impl FollowExtension {
+    pub(crate) fn new(new_follower: NewFollower) -> Self {
+        Self(Arc::new(Mutex::new(Some(new_follower))))
     }
 
-    /// Takes it from an answer, where there is one.
-    pub(crate) fn take<B>(response: &mut http::Response<B>) -> Option<Start> {
+    /// Takes the follower out of an answer. Returns `None` for any other answer.
+    pub(crate) fn take<B>(response: &mut http::Response<B>) -> Option<NewFollower> {
         let this = response.extensions_mut().remove::<Self>()?;
         this.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
-impl Start {
-    /// What takes the connection over, with the head of its answer.
+impl NewFollower {
+    /// Returns the takeover that serves this follower, with the head of its answer.
     pub(crate) fn into_takeover<B>(
         self,
         response: http::Response<B>,
         settings: &HttpSettings,
-        end: Option<Box<AccessLogGuard>>,
+        access_log: Option<Box<AccessLogGuard>>,
     ) -> Takeover {
-        Takeover { start: self, head: response.into_parts().0, settings: Times::of(settings), end }
+        Takeover {
+            new_follower: self,
+            head: response.into_parts().0,
+            settings: FollowSettings::new(settings),
+            access_log,
+        }
     }
 }
 
-/// A connection of HTTP/1 that is no matter of hyper any more.
+/// A connection of HTTP/1 that hyper no longer serves, and the follower that takes it over.
 pub(crate) struct Takeover {
-    pub(crate) start: Start,
+    pub(crate) new_follower: NewFollower,
+    /// The head of the answer, which is not written yet.
     pub(crate) head: response::Parts,
-    pub(crate) settings: Times,
-    /// where somebody wants to know
-    pub(crate) end: Option<Box<AccessLogGuard>>,
+    /// The part of the configuration that applies to this connection.
+    pub(crate) settings: FollowSettings,
+    /// Writes the line of the access log when the connection ends; `None` while the access log is
+    /// off.
+    pub(crate) access_log: Option<Box<AccessLogGuard>>,
 }
 
-impl std::fmt::Debug for Takeover {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Takeover").field("protocol", &self.start.protocol).finish_non_exhaustive()
+impl fmt::Debug for Takeover {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Takeover").field("protocol", &self.new_follower.protocol).finish_non_exhaustive()
     }
 }
 
-/// What of the configuration steers a connection that follows, in milliseconds and bytes.
+/// The part of the configuration that applies to connections of followers. Times are in
+/// milliseconds, sizes in bytes.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Times {
-    pub(crate) stall: u64,
-    pub(crate) max_message: u64,
-    pub(crate) max_queue: usize,
-    pub(crate) read_limit: usize,
-    pub(crate) write_limit: usize,
-    /// 0 = none
+pub(crate) struct FollowSettings {
+    /// Maximum time in which the client accepts no bytes.
+    pub(crate) stall_timeout: u64,
+    /// Maximum size of a message of the client.
+    pub(crate) max_message_bytes: u64,
+    /// Maximum number of pings of the client that wait for an answer.
+    pub(crate) max_pending_pings: usize,
+    /// Maximum size of one read.
+    pub(crate) max_read_bytes: usize,
+    /// Maximum size of one write, and of a chunk of records.
+    pub(crate) max_write_bytes: usize,
+    /// Time between two pings; 0 = no pings.
     pub(crate) ping_interval: u64,
-    /// 0 = none
+    /// Maximum time until the client answers a ping; 0 = no limit.
     pub(crate) ping_timeout: u64,
 }
 
-impl Times {
-    fn of(http: &HttpSettings) -> Self {
-        let millis = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX / 4);
+impl FollowSettings {
+    fn new(http: &HttpSettings) -> Self {
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX / 4);
         let size = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
         Self {
-            stall: millis(http.response_timeout),
-            max_message: http.websocket_max_size,
-            max_queue: size(http.websocket_max_queue),
-            read_limit: size(http.websocket_read_limit),
-            write_limit: size(http.websocket_write_limit),
+            stall_timeout: millis(http.response_timeout),
+            max_message_bytes: http.websocket_max_size,
+            max_pending_pings: size(http.websocket_max_queue),
+            max_read_bytes: size(http.websocket_read_limit),
+            max_write_bytes: size(http.websocket_write_limit),
             ping_interval: millis(http.websocket_ping_interval),
             ping_timeout: millis(http.websocket_ping_timeout),
         }
     }
 }
 
-/// The head of an answer of HTTP/1.1 (RFC 9112, section 4).
+/// Returns the head of an HTTP/1.1 answer as bytes (RFC 9112, section 4).
 pub(crate) fn raw_head(head: &mut response::Parts, chunked: bool) -> Vec<u8> {
     if head.status != StatusCode::SWITCHING_PROTOCOLS {
         head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
@@ -104,7 +121,7 @@ pub(crate) fn raw_head(head: &mut response::Parts, chunked: bool) -> Vec<u8> {
         head.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
     let reason = head.status.canonical_reason().unwrap_or_default();
-    let date = httpdate::fmt_http_date(std::time::SystemTime::now());
+    let date = httpdate::fmt_http_date(SystemTime::now());
     let mut raw = format!("HTTP/1.1 {} {reason}\r\ndate: {date}\r\n", head.status.as_u16()).into_bytes();
     for (name, value) in &head.headers {
         for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
@@ -115,17 +132,17 @@ pub(crate) fn raw_head(head: &mut response::Parts, chunked: bool) -> Vec<u8> {
     raw
 }
 
-/// The takeover that waits for a connection of HTTP/1, if one does.
+/// Passes a takeover from the request to its connection of HTTP/1.
 #[derive(Debug, Default)]
 pub(crate) struct TakeoverSlot(Mutex<Option<Box<Takeover>>>);
 
 impl TakeoverSlot {
-    /// Puts a takeover in.
+    /// Stores a takeover.
     pub(crate) fn put(&self, takeover: Takeover) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(takeover));
     }
 
-    /// Takes the takeover out.
+    /// Takes the stored takeover out.
     pub(crate) fn take(&self) -> Option<Box<Takeover>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }

@@ -1,9 +1,11 @@
-//! Records as messages of WebSocket (RFC 6455), over a connection of HTTP/1.1 that was taken over.
+//! Records as WebSocket messages (RFC 6455), on a connection of HTTP/1.1 that was taken over.
 //!
-//! Frames of records are made once for all followers, as a server's frames have no mask. Between them stand our own
-//! control frames; what a client says beside its own is read and thrown away.
+//! The frames of records are the same for all followers, because a server does not mask its frames.
+//! The control frames of this server are written between them. Messages of the client are read and
+//! discarded.
 
 use std::future::poll_fn;
+use std::mem;
 use std::pin::pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -23,43 +25,42 @@ use tokio::time::timeout;
 use super::block::frame_head;
 use super::follower::FollowEvent;
 use super::socket_writer::SocketWriter;
-use super::takeover::{Takeover, Times, raw_head};
-use super::ws_frames::{CLOSE, ClientMessage, Code, Frames, PING, PONG};
+use super::takeover::{FollowSettings, Takeover, raw_head};
+use super::ws_frames::{CLOSE, ClientMessage, CloseCode, FrameReader, PING, PONG};
 use crate::http::connection::stream::ConnectionStream;
 use crate::http::response::problem::Problem;
-use crate::net::deadline::{LazyDeadline, timer};
-use crate::net::deadline::{Millis, now};
+use crate::net::deadline::{LazyDeadline, Millis, now, timer};
 use crate::net::shutdown::Shutdown;
 use crate::net::transport::Transport;
 
-/// How long a client may take to answer a closing frame, milliseconds.
-const CLOSE_TIMEOUT: Millis = 1000;
+/// Maximum time, in milliseconds, until the client answers a close frame.
+const CLOSE_TIMEOUT_MS: Millis = 1000;
 
-/// Reads of what a client says in one turn.
-const TURN: usize = 16;
+/// Maximum number of reads in one poll.
+const MAX_READS_PER_POLL: usize = 16;
 
-/// Read from a client at once, at most.
-const SCRATCH: usize = 4096;
+/// Maximum number of bytes of one read.
+const MAX_READ_BYTES: usize = 4096;
 
-/// A client's wish for WebSocket that can be fulfilled.
-pub(crate) struct Accept(HeaderValue);
+/// Holds the value of `Sec-WebSocket-Accept` for a valid handshake.
+pub(crate) struct WebSocketAccept(HeaderValue);
 
-/// Whether the request asks for WebSocket.
+/// Returns the accepted handshake when the request asks for WebSocket, otherwise `None`.
 ///
 /// # Errors
-/// Where it does but in a way that can't be answered.
-pub(crate) fn websocket_requested(parts: &Parts) -> Result<Option<Accept>, Problem> {
+///
+/// Fails when the request asks for WebSocket and its handshake is invalid.
+pub(crate) fn websocket_requested(parts: &Parts) -> Result<Option<WebSocketAccept>, Problem> {
     let headers = &parts.headers;
     if !has_token(headers, &UPGRADE, "websocket") || parts.version == Version::HTTP_2 {
         return Ok(None);
     }
-    let invalid_parameter =
-        |why: &'static str| Problem::bad_request("Not a WebSocket handshake.").because(why);
+    let bad_handshake = |why: &'static str| Problem::bad_request("Not a WebSocket handshake.").because(why);
     if parts.method != Method::GET || parts.version != Version::HTTP_11 {
-        return Err(invalid_parameter("it takes GET and HTTP/1.1"));
+        return Err(bad_handshake("it takes GET and HTTP/1.1"));
     }
     if !has_token(headers, &CONNECTION, "upgrade") {
-        return Err(invalid_parameter("Connection: Upgrade is missing"));
+        return Err(bad_handshake("Connection: Upgrade is missing"));
     }
     const VERSION: HeaderValue = HeaderValue::from_static("13");
     if headers.get(SEC_WEBSOCKET_VERSION) != Some(&VERSION) {
@@ -69,24 +70,24 @@ pub(crate) fn websocket_requested(parts: &Parts) -> Result<Option<Accept>, Probl
     }
     let mut keys = headers.get_all(SEC_WEBSOCKET_KEY).iter();
     let (Some(key), None) = (keys.next(), keys.next()) else {
-        return Err(invalid_parameter("one Sec-WebSocket-Key is needed"));
+        return Err(bad_handshake("one Sec-WebSocket-Key is needed"));
     };
     if BASE64.decode(key.as_bytes()).map_or(0, |nonce| nonce.len()) != 16 {
-        return Err(invalid_parameter("Sec-WebSocket-Key is not 16 bytes in base64"));
+        return Err(bad_handshake("Sec-WebSocket-Key is not 16 bytes in base64"));
     }
     // RFC 6455, section 1.3.
     let proof = Sha1::new().chain_update(key).chain_update("258EAFA5-E914-47DA-95CA-C5AB0DC85B11").finalize();
     let proof = HeaderValue::try_from(BASE64.encode(&proof));
-    proof.map(|proof| Some(Accept(proof))).map_err(|_| invalid_parameter("Sec-WebSocket-Key"))
+    proof.map(|proof| Some(WebSocketAccept(proof))).map_err(|_| bad_handshake("Sec-WebSocket-Key"))
 }
 
 fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
     let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).any(|one| one.trim().eq_ignore_ascii_case(token))
+    values.flat_map(|value| value.split(',')).any(|value| value.trim().eq_ignore_ascii_case(token))
 }
 
-impl Accept {
-    /// Makes an answer the end of the handshake.
+impl WebSocketAccept {
+    /// Turns `response` into the answer that completes the handshake.
     pub(crate) fn apply_headers<B>(self, response: &mut Response<B>) {
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         let headers = response.headers_mut();
@@ -97,173 +98,177 @@ impl Accept {
     }
 }
 
-/// Serves a connection to its end.
+/// Serves a connection until it ends.
 pub(crate) async fn serve<S: Transport>(
     stream: ConnectionStream<S>,
     mut takeover: Takeover,
     stopping: Shutdown,
 ) {
-    let times = takeover.settings;
+    let settings = takeover.settings;
     let head = raw_head(&mut takeover.head, false);
-    let mut end = takeover.end;
-    let follower = takeover.start.follower.in_pieces_of(times.write_limit as u64);
-    let mut given = pin!(follower.given());
+    let mut access_log = takeover.access_log;
+    let follower = takeover.new_follower.follower.with_max_chunk_bytes(settings.max_write_bytes as u64);
+    let mut events = pin!(follower.events());
     let mut draining = pin!(stopping.drain.cancelled());
     let mut hurrying = pin!(stopping.hurry.cancelled());
-    let mut talk = WebSocketSession::new(SocketWriter::new(stream, head, times.write_limit), times);
-    let deadline = talk.deadline();
-    let timer = pin!(timer(deadline));
-    let mut alarm = LazyDeadline::new(deadline, timer);
+    let mut session =
+        WebSocketSession::new(SocketWriter::new(stream, head, settings.max_write_bytes), settings);
+    let deadline = session.deadline();
+    let sleep = pin!(timer(deadline));
+    let mut timer = LazyDeadline::new(deadline, sleep);
     poll_fn(|cx| {
         if hurrying.as_mut().poll(cx).is_ready() {
             return Poll::Ready(());
         }
         loop {
-            let written = talk.pipe.poll_out(cx);
+            let written = session.writer.poll_write_all(cx);
             if let Poll::Ready(Err(_)) = written {
                 return Poll::Ready(());
             }
-            if talk.listen(cx).is_err() {
+            if session.read_input(cx).is_err() {
                 return Poll::Ready(());
             }
-            if written.is_ready() && talk.step() == Step::Wrote {
+            if written.is_ready() && session.put_control_frames() {
                 continue;
             }
-            if written.is_ready() && talk.is_open() {
+            if written.is_ready() && session.is_open() {
                 let next = if draining.as_mut().poll(cx).is_ready() {
-                    talk.close(Code::GoingAway);
+                    session.close(CloseCode::GoingAway);
                     continue;
                 } else {
-                    given.as_mut().poll_next(cx)
+                    events.as_mut().poll_next(cx)
                 };
                 let bytes = match next {
-                    Poll::Ready(Some(FollowEvent::Block(block))) => Some((block.all(), None)),
-                    Poll::Ready(Some(FollowEvent::Last(bytes))) => Some((bytes, Some(Code::Normal))),
+                    Poll::Ready(Some(FollowEvent::Block(block))) => Some((block.all_records(), None)),
+                    Poll::Ready(Some(FollowEvent::Last(bytes))) => Some((bytes, Some(CloseCode::Normal))),
                     Poll::Ready(Some(FollowEvent::Refused)) => {
-                        Some((Bytes::new(), Some(Code::PolicyViolation)))
+                        Some((Bytes::new(), Some(CloseCode::PolicyViolation)))
                     }
-                    Poll::Ready(Some(FollowEvent::Failed) | None) => Some((Bytes::new(), Some(Code::Failed))),
+                    Poll::Ready(Some(FollowEvent::Failed) | None) => {
+                        Some((Bytes::new(), Some(CloseCode::InternalError)))
+                    }
                     Poll::Pending => None,
                 };
                 if let Some((bytes, code)) = bytes {
-                    if let Some(end) = &mut end {
-                        end.bytes += bytes.len() as u64;
+                    if let Some(access_log) = &mut access_log {
+                        access_log.bytes += bytes.len() as u64;
                     }
-                    talk.pipe.put(bytes);
+                    session.writer.put(bytes);
                     if let Some(code) = code {
-                        talk.close(code);
+                        session.close(code);
                     }
                     continue;
                 }
             }
-            if talk.is_over() {
+            if session.is_over() {
                 return Poll::Ready(());
             }
-            if alarm.poll_expired(talk.deadline(), cx).is_pending() {
+            if timer.poll_expired(session.deadline(), cx).is_pending() {
                 return Poll::Pending;
             }
-            if talk.is_late() {
+            if session.handle_deadline() {
                 return Poll::Ready(());
             }
         }
     })
     .await;
-    let goodbye = async {
-        if poll_fn(|cx| talk.pipe.poll_shutdown(cx)).await.is_ok() {
-            // Closing a socket with unread bytes in it would take our closing frame back.
+    let close = async {
+        if poll_fn(|cx| session.writer.poll_shutdown(cx)).await.is_ok() {
+            // Closing a socket with unread bytes resets the connection, and the client may lose the
+            // close frame.
             let mut scratch = [0; 1024];
-            while let Ok(1..) = poll_fn(|cx| talk.pipe.poll_in(cx, &mut scratch)).await {}
+            while let Ok(1..) = poll_fn(|cx| session.writer.poll_read_into(cx, &mut scratch)).await {}
         }
     };
-    drop(timeout(Duration::from_millis(CLOSE_TIMEOUT), goodbye).await);
+    drop(timeout(Duration::from_millis(CLOSE_TIMEOUT_MS), close).await);
 }
 
-#[derive(Debug, PartialEq, Eq)]
-enum Step {
-    Wrote,
-    Nothing,
-}
-
-/// What both sides say beside records.
+/// The state of one WebSocket connection, apart from the records.
 struct WebSocketSession<S> {
-    pipe: SocketWriter<S>,
-    times: Times,
-    frames: Frames,
-    /// what was read and waits for its turn
-    heard: Vec<u8>,
-    /// our control frames that are to be written, in order
+    /// The socket.
+    writer: SocketWriter<S>,
+    /// The limits and times from the configuration.
+    settings: FollowSettings,
+    /// Reads the frames of the client.
+    frames: FrameReader,
+    /// Bytes of the client that are not parsed yet.
+    unparsed: Vec<u8>,
+    /// Control frames of this server that are not written yet, in order.
     control: Vec<u8>,
-    /// answers among them
-    answers: usize,
-    /// when the next ping is due
+    /// Number of answers to pings of the client in `control`.
+    pending_pongs: usize,
+    /// The time of the next ping.
     ping_at: Millis,
-    /// when the ping was sent that has no answer yet
-    pinged: Option<Millis>,
-    /// since when we wait for the client to close, or at least to have read our closing frame
-    closing: Option<Millis>,
-    /// both have closed, or the client is not to be listened to
-    deaf: bool,
+    /// The time of the oldest ping that the client has not answered.
+    pinged_at: Option<Millis>,
+    /// The time at which this server sent its close frame.
+    closed_at: Option<Millis>,
+    /// Whether input is ignored: the client has sent a close frame or an invalid frame.
+    ignores_input: bool,
 }
 
 impl<S: Transport> WebSocketSession<ConnectionStream<S>> {
-    fn new(pipe: SocketWriter<ConnectionStream<S>>, times: Times) -> Self {
+    fn new(writer: SocketWriter<ConnectionStream<S>>, settings: FollowSettings) -> Self {
         Self {
-            pipe,
-            times,
-            frames: Frames::default(),
-            heard: Vec::new(),
+            writer,
+            settings,
+            frames: FrameReader::default(),
+            unparsed: Vec::new(),
             control: Vec::new(),
-            answers: 0,
-            ping_at: now().saturating_add(times.ping_interval),
-            pinged: None,
-            closing: None,
-            deaf: false,
+            pending_pongs: 0,
+            ping_at: now().saturating_add(settings.ping_interval),
+            pinged_at: None,
+            closed_at: None,
+            ignores_input: false,
         }
     }
 
     const fn is_open(&self) -> bool {
-        self.closing.is_none()
+        self.closed_at.is_none()
     }
 
     fn is_over(&self) -> bool {
-        self.deaf && self.control.is_empty() && self.pipe.blocked().is_none()
+        self.ignores_input && self.control.is_empty() && self.writer.blocked_since().is_none()
     }
 
-    /// Says why, and no more.
-    fn close(&mut self, code: Code) {
+    /// Sends a close frame with `code`, unless one was sent already.
+    fn close(&mut self, code: CloseCode) {
         if self.is_open() {
-            self.say(CLOSE, &(code as u16).to_be_bytes());
-            self.closing = Some(now());
+            self.queue_frame(CLOSE, &(code as u16).to_be_bytes());
+            self.closed_at = Some(now());
         }
     }
 
-    fn say(&mut self, opcode: u8, payload: &[u8]) {
+    fn queue_frame(&mut self, opcode: u8, payload: &[u8]) {
         self.control.extend(frame_head(opcode, payload.len()));
         self.control.extend_from_slice(payload);
     }
 
-    /// Between two pieces of records: puts our own frames in front.
-    fn step(&mut self) -> Step {
+    /// Moves the queued control frames into the socket writer. Returns whether there were any.
+    ///
+    /// The caller does so between two blocks, when the socket writer is empty.
+    fn put_control_frames(&mut self) -> bool {
         if self.control.is_empty() {
-            return Step::Nothing;
+            return false;
         }
-        self.answers = 0;
-        self.pipe.put(Bytes::from(std::mem::take(&mut self.control)));
-        Step::Wrote
+        self.pending_pongs = 0;
+        self.writer.put(Bytes::from(mem::take(&mut self.control)));
+        true
     }
 
-    /// Takes in what the client says, as long as not too many of its pings wait for an answer.
-    fn listen(&mut self, cx: &mut Context<'_>) -> Result<(), ()> {
-        let mut scratch = [0; SCRATCH];
-        let most = self.times.read_limit.min(SCRATCH);
-        for _ in 0..TURN {
-            self.understand();
-            if self.deaf || self.answers >= self.times.max_queue {
+    /// Reads what the client sends, as long as fewer of its pings than the limit wait for an
+    /// answer.
+    fn read_input(&mut self, cx: &mut Context<'_>) -> Result<(), ()> {
+        let mut scratch = [0; MAX_READ_BYTES];
+        let max_bytes = self.settings.max_read_bytes.min(MAX_READ_BYTES);
+        for _ in 0..MAX_READS_PER_POLL {
+            self.parse_input();
+            if self.ignores_input || self.pending_pongs >= self.settings.max_pending_pings {
                 return Ok(());
             }
-            match self.pipe.poll_in(cx, &mut scratch[..most]) {
+            match self.writer.poll_read_into(cx, &mut scratch[..max_bytes]) {
                 Poll::Pending => return Ok(()),
-                Poll::Ready(Ok(count)) if count > 0 => self.heard.extend_from_slice(&scratch[..count]),
+                Poll::Ready(Ok(count)) if count > 0 => self.unparsed.extend_from_slice(&scratch[..count]),
                 Poll::Ready(_) => return Err(()),
             }
         }
@@ -271,75 +276,78 @@ impl<S: Transport> WebSocketSession<ConnectionStream<S>> {
         Ok(())
     }
 
-    fn understand(&mut self) {
-        let heard = std::mem::take(&mut self.heard);
-        let mut rest = &heard[..];
-        while !self.deaf && self.answers < self.times.max_queue {
-            match self.frames.read(&mut rest, self.times.max_message) {
+    fn parse_input(&mut self) {
+        let unparsed = mem::take(&mut self.unparsed);
+        let mut rest = &unparsed[..];
+        while !self.ignores_input && self.pending_pongs < self.settings.max_pending_pings {
+            match self.frames.read(&mut rest, self.settings.max_message_bytes) {
                 Ok(None) => return,
                 Ok(Some(ClientMessage::Ping(payload))) => {
                     if self.is_open() {
-                        self.say(PONG, &payload);
+                        self.queue_frame(PONG, &payload);
                     }
-                    self.answers += 1;
+                    self.pending_pongs += 1;
                 }
-                Ok(Some(ClientMessage::Pong)) => self.pinged = None,
+                Ok(Some(ClientMessage::Pong)) => self.pinged_at = None,
                 Ok(Some(ClientMessage::Close(code))) => {
-                    self.deaf = true;
+                    self.ignores_input = true;
                     if self.is_open() {
-                        // None is answered with none: there is no code 0.
+                        // A close frame without a code is answered without a code.
                         let code = code.map(u16::to_be_bytes);
-                        self.say(CLOSE, code.as_ref().map_or(&[], |code| &code[..]));
-                        self.closing = Some(now());
+                        self.queue_frame(CLOSE, code.as_ref().map_or(&[], |code| &code[..]));
+                        self.closed_at = Some(now());
                     }
                 }
                 Err(code) => {
                     self.close(code);
-                    self.deaf = true;
+                    self.ignores_input = true;
                 }
             }
         }
-        self.heard = rest.to_vec();
+        self.unparsed = rest.to_vec();
     }
 
-    /// When something has to be done without anybody asking.
+    /// Returns the time at which the connection needs attention without any I/O.
     fn deadline(&self) -> Millis {
-        if let Some(since) = self.pipe.blocked() {
-            return since.saturating_add(self.times.stall).min(self.answer_due());
+        if let Some(since) = self.writer.blocked_since() {
+            return since.saturating_add(self.settings.stall_timeout).min(self.answer_due());
         }
-        if let Some(since) = self.closing {
-            return since + CLOSE_TIMEOUT;
+        if let Some(since) = self.closed_at {
+            return since + CLOSE_TIMEOUT_MS;
         }
-        if self.times.ping_interval == 0 { self.answer_due() } else { self.ping_at.min(self.answer_due()) }
+        if self.settings.ping_interval == 0 { self.answer_due() } else { self.ping_at.min(self.answer_due()) }
     }
 
-    /// By when the client must have answered a ping. One that still takes what was written before is not late.
+    /// Returns the time by which the client must have answered a ping.
+    ///
+    /// The time starts anew while the client still accepts bytes that were written before the ping.
     fn answer_due(&self) -> Millis {
-        /// Never, and a timer can still be armed.
+        /// A time that never comes. A timer can still be armed with it.
         const NEVER: Millis = Millis::MAX / 4;
-        match self.pinged {
-            Some(pinged) if self.times.ping_timeout > 0 => {
-                pinged.max(self.pipe.moved).saturating_add(self.times.ping_timeout)
+        match self.pinged_at {
+            Some(pinged_at) if self.settings.ping_timeout > 0 => {
+                pinged_at.max(self.writer.progress_at).saturating_add(self.settings.ping_timeout)
             }
             _ => NEVER,
         }
     }
 
-    /// The deadline has passed: pings, closes, or finds that there is nothing more to wait for.
-    fn is_late(&mut self) -> bool {
+    /// Handles a deadline that has passed: sends a ping or a close frame. Returns whether the
+    /// connection is over.
+    fn handle_deadline(&mut self) -> bool {
         let time = now();
-        if self.pipe.blocked().is_some() {
+        if self.writer.blocked_since().is_some() {
             return true;
         }
-        if self.closing.is_some_and(|since| time >= since + CLOSE_TIMEOUT) {
+        if self.closed_at.is_some_and(|since| time >= since + CLOSE_TIMEOUT_MS) {
             return true;
         }
         if time >= self.answer_due() {
-            self.close(Code::Failed);
-        } else if self.times.ping_interval > 0 && time >= self.ping_at && self.is_open() {
-            self.say(PING, b"");
-            self.pinged.get_or_insert(time);
-            self.ping_at = time.saturating_add(self.times.ping_interval);
+            self.close(CloseCode::InternalError);
+        } else if self.settings.ping_interval > 0 && time >= self.ping_at && self.is_open() {
+            self.queue_frame(PING, b"");
+            self.pinged_at.get_or_insert(time);
+            self.ping_at = time.saturating_add(self.settings.ping_interval);
         }
         false
     }

@@ -1,13 +1,19 @@
-//! What a client says over WebSocket (RFC 6455, section 5): frames are read as they come, and what nobody looks at is never
-//! held. Of a client's own texts nothing is kept but their length; control frames hold at most 125 bytes.
+//! The frames of a WebSocket client (RFC 6455, section 5), parsed as their bytes arrive.
+//!
+//! Of text and binary messages only the length is kept. The payload of a control frame is kept; it
+//! has at most 125 bytes.
 
-/// Reads frames out of bytes as they come.
+use std::mem;
+use std::str;
+
+/// Parses frames from bytes that arrive in any division.
 #[derive(Debug, Default)]
-pub(crate) struct Frames {
+pub(crate) struct FrameReader {
+    /// The bytes of a head that is not complete yet.
     head: Vec<u8>,
-    /// of the frame whose head is complete
+    /// The frame whose head is complete.
     frame: Option<Frame>,
-    /// bytes of the message that is in hand, where one is
+    /// Number of bytes so far of a fragmented message; `None` between two messages.
     message: Option<u64>,
 }
 
@@ -15,32 +21,33 @@ pub(crate) struct Frames {
 struct Frame {
     opcode: u8,
     mask: [u8; 4],
-    /// bytes that were read of it
-    at: u64,
+    /// Number of payload bytes that were read.
+    bytes_read: u64,
+    /// Number of payload bytes.
     length: u64,
-    /// what a control frame holds
+    /// The unmasked payload of a control frame; empty for other frames.
     payload: Vec<u8>,
 }
 
-/// What a client said that matters.
+/// A control frame of the client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ClientMessage {
     Ping(Vec<u8>),
     Pong,
-    /// the code to answer it with; `None` = it named none
+    /// The status code of the close frame; `None` when it has none.
     Close(Option<u16>),
 }
 
-/// Why a connection is closed, as its closing frame says it (RFC 6455, section 7.4.1).
+/// Status codes of a close frame (RFC 6455, section 7.4.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u16)]
-pub(crate) enum Code {
+pub(crate) enum CloseCode {
     Normal = 1000,
     GoingAway = 1001,
     ProtocolError = 1002,
     PolicyViolation = 1008,
     MessageTooBig = 1009,
-    Failed = 1011,
+    InternalError = 1011,
 }
 
 const CONTINUATION: u8 = 0x0;
@@ -50,13 +57,22 @@ pub(crate) const CLOSE: u8 = 0x8;
 pub(crate) const PING: u8 = 0x9;
 pub(crate) const PONG: u8 = 0xa;
 
-/// Bytes that a control frame may hold.
-const CONTROL: u64 = 125;
+/// Maximum number of payload bytes of a control frame (RFC 6455, section 5.5).
+const MAX_CONTROL_PAYLOAD_BYTES: u64 = 125;
 
-impl Frames {
-    /// Reads on. `bytes` loses what was read; `None` = more is needed, and nothing is left of them. `most`: bytes of a
-    /// message.
-    pub(crate) fn read(&mut self, bytes: &mut &[u8], most: u64) -> Result<Option<ClientMessage>, Code> {
+impl FrameReader {
+    /// Returns the next control frame in `bytes` and advances `bytes` after it. Returns `None` when
+    /// all bytes are read and no control frame is complete.
+    ///
+    /// # Errors
+    ///
+    /// Returns the code of the close frame to send when the client breaks the protocol or sends a
+    /// message of more than `max_message_bytes`.
+    pub(crate) fn read(
+        &mut self,
+        bytes: &mut &[u8],
+        max_message_bytes: u64,
+    ) -> Result<Option<ClientMessage>, CloseCode> {
         loop {
             let Some(frame) = &mut self.frame else {
                 let Some(length) = head_length(&self.head).filter(|length| self.head.len() == *length) else {
@@ -68,42 +84,43 @@ impl Frames {
                 };
                 let frame = parse_head(&self.head, length);
                 self.head.clear();
-                self.admit(&frame, most)?;
+                self.check_order(&frame, max_message_bytes)?;
                 self.frame = Some(frame.1);
                 continue;
             };
-            let missing = usize::try_from(frame.length - frame.at).unwrap_or(usize::MAX);
-            let (piece, rest) = bytes.split_at(missing.min(bytes.len()));
+            let missing = usize::try_from(frame.length - frame.bytes_read).unwrap_or(usize::MAX);
+            let (part, rest) = bytes.split_at(missing.min(bytes.len()));
             if frame.opcode >= CLOSE {
-                let (mask, at) = (frame.mask, frame.at as usize);
-                frame.payload.extend(piece.iter().zip(at..).map(|(byte, at)| byte ^ mask[at % 4]));
+                let (mask, at) = (frame.mask, frame.bytes_read as usize);
+                frame.payload.extend(part.iter().zip(at..).map(|(byte, at)| byte ^ mask[at % 4]));
             }
-            frame.at += piece.len() as u64;
+            frame.bytes_read += part.len() as u64;
             *bytes = rest;
-            if frame.at < frame.length {
+            if frame.bytes_read < frame.length {
                 return Ok(None);
             }
-            let Frame { opcode, payload, .. } = std::mem::take(&mut self.frame).unwrap_or_else(Frame::none);
+            let Frame { opcode, payload, .. } = mem::take(&mut self.frame).unwrap_or_else(Frame::empty);
             match opcode {
                 PING => return Ok(Some(ClientMessage::Ping(payload))),
                 PONG => return Ok(Some(ClientMessage::Pong)),
-                CLOSE => return closing(&payload).map(|code| Some(ClientMessage::Close(code))),
+                CLOSE => return close_code(&payload).map(|code| Some(ClientMessage::Close(code))),
                 _ => {}
             }
         }
     }
 
-    /// Whether the frame may come now, and how much of a message it makes.
-    fn admit(&mut self, (fin, frame): &(bool, Frame), most: u64) -> Result<(), Code> {
+    /// Checks that the frame may follow the frames before it, and adds up the length of its
+    /// message.
+    fn check_order(&mut self, (fin, frame): &(bool, Frame), max_message_bytes: u64) -> Result<(), CloseCode> {
         let before = match (frame.opcode, self.message) {
             (CONTINUATION, Some(before)) => before,
             (TEXT | BINARY, None) => 0,
             (CLOSE | PING | PONG, _) => return Ok(()),
-            _ => return Err(Code::ProtocolError),
+            _ => return Err(CloseCode::ProtocolError),
         };
         let length = before.saturating_add(frame.length);
-        if length > most {
-            return Err(Code::MessageTooBig);
+        if length > max_message_bytes {
+            return Err(CloseCode::MessageTooBig);
         }
         self.message = (!fin).then_some(length);
         Ok(())
@@ -111,31 +128,33 @@ impl Frames {
 }
 
 impl Frame {
-    const fn none() -> Self {
-        Self { opcode: CONTINUATION, mask: [0; 4], at: 0, length: 0, payload: Vec::new() }
+    const fn empty() -> Self {
+        Self { opcode: CONTINUATION, mask: [0; 4], bytes_read: 0, length: 0, payload: Vec::new() }
     }
 }
 
-/// What can be wrong with the beginning of a head.
-fn check_head(head: &[u8]) -> Result<(), Code> {
-    let invalid_parameter = match *head {
-        // Reserved bits mean extensions, of which none was agreed on; control frames are whole.
+/// Checks the first bytes of a head.
+fn check_head(head: &[u8]) -> Result<(), CloseCode> {
+    let is_invalid = match *head {
+        // Reserved bits belong to extensions, and none was negotiated. Control frames are never
+        // fragmented.
         [first] => {
             let control = first & 0x0f >= CLOSE;
             first & 0x70 != 0
                 || !matches!(first & 0x0f, CONTINUATION | TEXT | BINARY | CLOSE | PING | PONG)
                 || (control && first & 0x80 == 0)
         }
-        // A client masks what it sends.
+        // A client must mask its frames.
         [first, second] => {
-            second & 0x80 == 0 || (first & 0x0f >= CLOSE && u64::from(second & 0x7f) > CONTROL)
+            second & 0x80 == 0
+                || (first & 0x0f >= CLOSE && u64::from(second & 0x7f) > MAX_CONTROL_PAYLOAD_BYTES)
         }
         _ => false,
     };
-    if invalid_parameter { Err(Code::ProtocolError) } else { Ok(()) }
+    if is_invalid { Err(CloseCode::ProtocolError) } else { Ok(()) }
 }
 
-/// How long a head is, once that can be told.
+/// Returns the length of a head; `None` before its second byte has arrived.
 fn head_length(head: &[u8]) -> Option<usize> {
     head.get(1).map(|second| match second & 0x7f {
         126 => 8,
@@ -144,7 +163,7 @@ fn head_length(head: &[u8]) -> Option<usize> {
     })
 }
 
-/// A complete head: whether it ends a message, and its frame.
+/// Parses a complete head. Returns whether the frame ends its message, and the frame.
 fn parse_head(head: &[u8], length: usize) -> (bool, Frame) {
     let (head, mask) = head.split_at(length - 4);
     let mut eight = [0; 8];
@@ -153,30 +172,30 @@ fn parse_head(head: &[u8], length: usize) -> (bool, Frame) {
         _ => &head[2..],
     };
     eight[8 - digits.len()..].copy_from_slice(digits);
-    let mut frame = Frame { opcode: head[0] & 0x0f, length: u64::from_be_bytes(eight), ..Frame::none() };
+    let mut frame = Frame { opcode: head[0] & 0x0f, length: u64::from_be_bytes(eight), ..Frame::empty() };
     frame.mask.copy_from_slice(mask);
     (head[0] & 0x80 != 0, frame)
 }
 
-/// The code of a closing frame (RFC 6455, section 7.4).
-fn closing(payload: &[u8]) -> Result<Option<u16>, Code> {
+/// Returns the status code of a close frame (RFC 6455, section 7.4).
+fn close_code(payload: &[u8]) -> Result<Option<u16>, CloseCode> {
     let (code, reason) = match payload {
         [] => return Ok(None),
         [high, low, reason @ ..] => (u16::from_be_bytes([*high, *low]), reason),
-        [_] => return Err(Code::ProtocolError),
+        [_] => return Err(CloseCode::ProtocolError),
     };
     let known = matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999);
-    if known && std::str::from_utf8(reason).is_ok() { Ok(Some(code)) } else { Err(Code::ProtocolError) }
+    if known && str::from_utf8(reason).is_ok() { Ok(Some(code)) } else { Err(CloseCode::ProtocolError) }
 }
 
-/// Checks that the frames of a client mean the same however its bytes are cut into pieces. For the fuzz target
-/// `ws_frames`.
+/// Checks that the frames of a client mean the same in every division of their bytes. For the fuzz
+/// target `ws_frames`.
 #[cfg(any(fuzzing, test))]
-pub(crate) fn fuzz(bytes: &[u8], piece_len: usize, max_message_bytes: u64) {
-    let read = |piece_len: usize| {
-        let (mut frames, mut messages) = (Frames::default(), Vec::new());
-        for piece in bytes.chunks(piece_len.max(1)) {
-            let mut rest = piece;
+pub(crate) fn fuzz(bytes: &[u8], part_len: usize, max_message_bytes: u64) {
+    let read = |part_len: usize| {
+        let (mut frames, mut messages) = (FrameReader::default(), Vec::new());
+        for part in bytes.chunks(part_len.max(1)) {
+            let mut rest = part;
             loop {
                 match frames.read(&mut rest, max_message_bytes) {
                     Ok(Some(one)) => messages.push(one),
@@ -185,11 +204,16 @@ pub(crate) fn fuzz(bytes: &[u8], piece_len: usize, max_message_bytes: u64) {
                 }
             }
             assert!(rest.is_empty());
-            assert!(frames.frame.as_ref().is_none_or(|frame| frame.payload.len() as u64 <= CONTROL));
+            assert!(
+                frames
+                    .frame
+                    .as_ref()
+                    .is_none_or(|frame| frame.payload.len() as u64 <= MAX_CONTROL_PAYLOAD_BYTES)
+            );
         }
         (messages, None)
     };
-    assert_eq!(read(piece_len), read(bytes.len()));
+    assert_eq!(read(part_len), read(bytes.len()));
 }
 
 #[cfg(test)]
@@ -206,17 +230,17 @@ mod tests {
         bytes
     }
 
-    fn read_all(bytes: &[u8], most: u64, step: usize) -> Result<Vec<ClientMessage>, Code> {
-        let (mut frames, mut said) = (Frames::default(), Vec::new());
-        for piece in bytes.chunks(step) {
-            let mut rest = piece;
-            while let Some(one) = frames.read(&mut rest, most)? {
-                said.push(one);
+    fn read_all(bytes: &[u8], max_message_bytes: u64, step: usize) -> Result<Vec<ClientMessage>, CloseCode> {
+        let (mut frames, mut messages) = (FrameReader::default(), Vec::new());
+        for part in bytes.chunks(step) {
+            let mut rest = part;
+            while let Some(one) = frames.read(&mut rest, max_message_bytes)? {
+                messages.push(one);
             }
             assert!(rest.is_empty());
             assert!(frames.frame.as_ref().is_none_or(|frame| frame.payload.len() <= 125));
         }
-        Ok(said)
+        Ok(messages)
     }
 
     #[derive(Debug, Clone)]
@@ -226,7 +250,7 @@ mod tests {
     }
 
     fn sent() -> impl Strategy<Value = Sent> {
-        let bytes = |most| prop::collection::vec(any::<u8>(), 0..most);
+        let bytes = |max_len| prop::collection::vec(any::<u8>(), 0..max_len);
         prop_oneof![
             prop::collection::vec(bytes(300), 1..4).prop_map(Sent::Message),
             (prop_oneof![Just(PING), Just(PONG)], bytes(126))
@@ -236,7 +260,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_matters_is_heard_however_it_is_cut(sent in prop::collection::vec(sent(), 0..12), mask: [u8; 4], step in 1_usize..400) {
+        fn control_frames_are_read_in_every_division(
+            sent in prop::collection::vec(sent(), 0..12),
+            mask: [u8; 4],
+            step in 1_usize..400,
+        ) {
             let (mut bytes, mut expected) = (Vec::new(), Vec::new());
             for one in &sent {
                 match one {
@@ -260,15 +288,19 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_read_or_refused(bytes: Vec<u8>, most in 0_u64..100, step in 1_usize..9) {
-            drop(read_all(&bytes, most, step));
+        fn arbitrary_bytes_are_read_or_refused(
+            bytes: Vec<u8>,
+            max_message_bytes in 0_u64..100,
+            step in 1_usize..9,
+        ) {
+            drop(read_all(&bytes, max_message_bytes, step));
         }
     }
 
     #[test]
-    fn what_is_refused() {
+    fn invalid_frames_are_refused() {
         let mask = [1, 2, 3, 4];
-        let protocol = Err(Code::ProtocolError);
+        let protocol = Err(CloseCode::ProtocolError);
         assert_eq!(read_all(&[0x81, 0x01, b'a'], 9, 1), protocol, "unmasked");
         assert_eq!(read_all(&frame(true, CONTINUATION, b"a", mask), 9, 1), protocol, "continues nothing");
         assert_eq!(read_all(&frame(false, PING, b"", mask), 9, 1), protocol, "half a ping");
@@ -277,12 +309,12 @@ mod tests {
         assert_eq!(read_all(&[0xc1], 9, 1), protocol, "a reserved bit");
         let two = [frame(false, TEXT, b"a", mask), frame(true, TEXT, b"b", mask)].concat();
         assert_eq!(read_all(&two, 9, 1), protocol, "a message within a message");
-        assert_eq!(read_all(&frame(true, TEXT, &[0; 10], mask), 9, 1), Err(Code::MessageTooBig));
+        assert_eq!(read_all(&frame(true, TEXT, &[0; 10], mask), 9, 1), Err(CloseCode::MessageTooBig));
         assert_eq!(read_all(&frame(true, BINARY, &[0; 9], mask), 9, 1), Ok(Vec::new()));
         let long = [frame(false, TEXT, &[0; 5], mask), frame(true, CONTINUATION, &[0; 5], mask)].concat();
-        assert_eq!(read_all(&long, 9, 3), Err(Code::MessageTooBig));
+        assert_eq!(read_all(&long, 9, 3), Err(CloseCode::MessageTooBig));
         let huge = [&[0x82, 0xff][..], &u64::MAX.to_be_bytes(), &mask].concat();
-        assert_eq!(read_all(&huge, u64::MAX - 1, 1), Err(Code::MessageTooBig), "by its head alone");
+        assert_eq!(read_all(&huge, u64::MAX - 1, 1), Err(CloseCode::MessageTooBig), "by its head alone");
         for (payload, expected) in [
             (&b""[..], Ok(vec![ClientMessage::Close(None)])),
             (b"\x03\xe8bye", Ok(vec![ClientMessage::Close(Some(1000))])),

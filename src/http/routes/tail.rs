@@ -10,7 +10,7 @@ use crate::guard::{ClientAddr, Key};
 use crate::http::admitted_request::{AdmittedRequest, Input};
 use crate::http::follow::block::{BlockFormat, Form};
 use crate::http::follow::follower::{Follower, WouldAdmit};
-use crate::http::follow::takeover::{Following, Protocol, Start};
+use crate::http::follow::takeover::{FollowExtension, NewFollower, Protocol};
 use crate::http::follow::websocket;
 use crate::http::query_response::cursor_header;
 use crate::http::request::params::Params;
@@ -68,9 +68,9 @@ async fn begin(call: Arc<AdmittedRequest>, input: Input) -> Answer {
     if call.is_head() {
         return Ok(response);
     }
-    let shape = BlockFormat { form, selection, name: name.into() };
+    let format = BlockFormat { form, selection, name: name.into() };
     let limit = asked.limit.map(NonZeroU64::get);
-    let follower = Follower::new(call.app.clone(), would_admit(&call, key), shape, at, limit);
+    let follower = Follower::new(call.app.clone(), would_admit(&call, key), format, at, limit);
     let protocol = match accept {
         None => Protocol::Events,
         Some(accept) => {
@@ -79,7 +79,7 @@ async fn begin(call: Arc<AdmittedRequest>, input: Input) -> Answer {
         }
     };
     let version = call.parts.version;
-    response.extensions_mut().insert(Following::new(Start { follower, protocol, version }));
+    response.extensions_mut().insert(FollowExtension::new(NewFollower { follower, protocol, version }));
     Ok(response)
 }
 
