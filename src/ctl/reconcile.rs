@@ -28,17 +28,17 @@ pub(crate) fn apply(if_edited: bool, directories: &Directories, printer: &mut Pr
     let kept = generator::Directories::below(Path::new(&root));
     if if_edited {
         let last = FileStamp::kept(&kept.snapshot);
-        if last.is_none_or(|edition| edition == FileStamp::of(&directories.config)) {
+        if last.is_none_or(|stamp| stamp == FileStamp::of(&directories.config)) {
             return Ok(0);
         }
     }
     for _ in 0..MAX_ROUNDS {
-        let edition = FileStamp::of(&directories.config);
+        let stamp = FileStamp::of(&directories.config);
         // The stamp is kept for refused files as well. Where it cannot be written, the plan cannot
         // either, which is an error.
-        let _kept = edition.keep(&kept.snapshot);
+        let _kept = stamp.keep(&kept.snapshot);
         apply_once(directories, &kept, printer)?;
-        if FileStamp::of(&directories.config) == edition {
+        if FileStamp::of(&directories.config) == stamp {
             break;
         }
     }
@@ -57,14 +57,14 @@ fn apply_once(directories: &Directories, kept: &generator::Directories, printer:
         None
     });
     let diff = diff(&old.unwrap_or_default(), &new);
-    keep(&kept.snapshot, &new)?;
-    keep(&kept.lasting, &new)?;
-    expect(systemctl::daemon_reload(printer)?, "daemon-reload")?;
+    save_plan(&kept.snapshot, &new)?;
+    save_plan(&kept.lasting, &new)?;
+    expect_success(systemctl::daemon_reload(printer)?, "daemon-reload")?;
     reconcile(&diff, printer)?;
-    tell(&diff, printer)
+    print_changes(&diff, printer)
 }
 
-fn keep(dir: &Path, plan: &Plan) -> Result<(), Error> {
+fn save_plan(dir: &Path, plan: &Plan) -> Result<(), Error> {
     store(dir, plan).map_err(|error| Error::new(Exit::CantCreate, error.to_string()))
 }
 
@@ -80,7 +80,7 @@ fn reconcile(diff: &Diff, printer: &mut Printer) -> Result<(), Error> {
     let restart: Vec<String> = diff.service.iter().map(service_unit).collect();
     for (verb, units) in [("stop", stop), ("start", start), ("restart", restart)] {
         if !units.is_empty() {
-            expect(systemctl::run(printer, &[verb], &units)?, verb)?;
+            expect_success(systemctl::run(printer, &[verb], &units)?, verb)?;
         }
     }
     Ok(())
@@ -90,7 +90,7 @@ fn all_units(log: &LogName) -> [String; 3] {
     [socket_unit(log), admin_socket_unit(log), service_unit(log)]
 }
 
-fn expect(status: u8, verb: &str) -> Result<(), Error> {
+fn expect_success(status: u8, verb: &str) -> Result<(), Error> {
     if status == 0 {
         return Ok(());
     }
@@ -100,7 +100,7 @@ fn expect(status: u8, verb: &str) -> Result<(), Error> {
     ))
 }
 
-fn tell(diff: &Diff, printer: &mut Printer) -> Outcome {
+fn print_changes(diff: &Diff, printer: &mut Printer) -> Outcome {
     let lists = [
         (&diff.added, "started"),
         (&diff.removed, "stopped"),

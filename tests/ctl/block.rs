@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::installation::{Installation, entry};
-use crate::instance::{Asked, Instance, answer, problem};
+use crate::instance::{Instance, RecordedRequest, answer, problem};
 
 #[test]
 fn addresses_are_listed_blocked_and_unblocked() {
@@ -24,23 +24,26 @@ fn addresses_are_listed_blocked_and_unblocked() {
         })
     };
     let (a, c) = (listen("a b"), listen("c"));
-    let said = installation.run(&["block", "list"]).ok();
-    assert!(said.contains("2001:db8::1") && said.contains("2023-11-14 22:13:20 UTC"), "{said}");
-    assert_eq!(said.lines().count(), 3, "{said}");
+    let output = installation.run(&["block", "list"]).ok();
+    assert!(output.contains("2001:db8::1") && output.contains("2023-11-14 22:13:20 UTC"), "{output}");
+    assert_eq!(output.lines().count(), 3, "{output}");
     let listed = installation.run(&["block", "list", "a b", "--json"]).json();
     assert_eq!(listed[0]["log"], "a b");
     assert_eq!(listed[0]["reason"], "5 unknown\nkeys");
 
-    let said = installation.run(&["block", "add", "::ffff:192.0.2.7", "a b"]).ok();
-    assert!(said.contains("a b: ::ffff:192.0.2.7 is blocked"), "{said}");
+    let output = installation.run(&["block", "add", "::ffff:192.0.2.7", "a b"]).ok();
+    assert!(output.contains("a b: ::ffff:192.0.2.7 is blocked"), "{output}");
     let asked = a.asked().pop().unwrap();
     assert_eq!((&*asked.method, &*asked.target), ("POST", "/admin/blocked"));
     assert_eq!(asked.body, r#"{"address":"::ffff:192.0.2.7"}"#);
-    let said = installation.run(&["block", "remove", "2001:db8::1"]).ok();
-    assert_eq!(said.lines().count(), 2, "{said}");
+    let output = installation.run(&["block", "remove", "2001:db8::1"]).ok();
+    assert_eq!(output.lines().count(), 2, "{output}");
     let target = "/admin/blocked?address=2001%3Adb8%3A%3A1".to_owned();
-    assert_eq!(c.asked().pop().unwrap(), Asked { method: "DELETE".into(), target, body: String::new() });
-    let said = installation.run(&["block", "remove", "192.0.2.7", "c"]).ok();
-    assert!(said.contains("was not blocked"), "{said}");
+    assert_eq!(
+        c.asked().pop().unwrap(),
+        RecordedRequest { method: "DELETE".into(), target, body: String::new() }
+    );
+    let output = installation.run(&["block", "remove", "192.0.2.7", "c"]).ok();
+    assert!(output.contains("was not blocked"), "{output}");
     installation.run(&["block", "add", "not-an-address"]).failed(64);
 }

@@ -10,8 +10,8 @@ use crate::installation::{Installation, entry};
 #[test]
 fn valid_files_have_no_errors() {
     let installation = Installation::of_one();
-    let said = installation.run(&["check"]).ok();
-    assert!(said.contains("is in order: 0 errors, 0 warnings"), "{said}");
+    let output = installation.run(&["check"]).ok();
+    assert!(output.contains("is in order: 0 errors, 0 warnings"), "{output}");
     let judged = installation.run(&["check", "--json"]).json();
     assert_eq!(judged, json!({"ok": true, "errors": [], "warnings": []}));
 }
@@ -25,22 +25,22 @@ fn all_findings_of_all_files_are_printed() {
     installation.write("http.toml", "workers = \"many\"\n");
     installation.write("server.json", "{\"debgu\": true}");
     installation.write("ip_blacklist.json", "[\"x\"]");
-    let said = installation.run(&["check"]);
-    assert_eq!(said.status, 78);
+    let output = installation.run(&["check"]);
+    assert_eq!(output.status, 78);
     for place in
         ["log.json:2:", "a.port", "api_key.json:1:", "system.json:2:", "http.toml:1:", "ip_blacklist.json:1:"]
     {
-        assert!(said.out.contains(place), "{place}: {}", said.out);
+        assert!(output.out.contains(place), "{place}: {}", output.out);
     }
     assert!(
-        said.out.contains("warning: server.json:1:") && said.out.contains("did you mean `debug`?"),
+        output.out.contains("warning: server.json:1:") && output.out.contains("did you mean `debug`?"),
         "{}",
-        said.out
+        output.out
     );
-    assert!(said.out.contains("5 errors, 1 warning\n"), "{}", said.out);
-    let said = installation.run(&["check", "--json"]);
-    assert_eq!(said.status, 78);
-    let judged = said.json();
+    assert!(output.out.contains("5 errors, 1 warning\n"), "{}", output.out);
+    let output = installation.run(&["check", "--json"]);
+    assert_eq!(output.status, 78);
+    let judged = output.json();
     assert_eq!((&judged["ok"], judged["errors"].as_array().unwrap().len()), (&json!(false), 5));
     assert_eq!((&judged["errors"][0]["path"], &judged["errors"][0]["line"]), (&json!("a.port"), &json!(2)));
     assert_eq!(judged["warnings"][0]["remedy"], "did you mean `debug`?");
@@ -58,7 +58,7 @@ fn settings_that_refuse_everything_are_warnings() {
     installation.write("http.toml", "proxies_count = 1\n");
     installation.write("ip_blacklist.json", r#"["127.0.0.0/8"]"#);
     fs::set_permissions(installation.config("api_key.json"), fs::Permissions::from_mode(0o644)).unwrap();
-    let said = installation.run(&["check"]).ok();
+    let output = installation.run(&["check"]).ok();
     for words in [
         "api_key.json: no key is on",
         "[0].ip: an empty list",
@@ -71,16 +71,16 @@ fn settings_that_refuse_everything_are_warnings() {
         "trusted_proxies: whoever connects",
         "loopback is in the list",
     ] {
-        assert!(said.contains(words), "{words}: {said}");
+        assert!(output.contains(words), "{words}: {output}");
     }
     installation
         .write("server.json", r#"{"rate_limiter_redis_storage": "redis://h", "stream_large_files": true}"#);
-    let said = installation.run(&["check"]).ok();
-    assert!(!said.contains("rate_limiter_redis_storage"), "it shares the limit of 0: {said}");
+    let output = installation.run(&["check"]).ok();
+    assert!(!output.contains("rate_limiter_redis_storage"), "it shares the limit of 0: {output}");
     installation.write("api_key.json", r#"[{"key": "k", "status": true}]"#);
     let said_without_limits = installation.run(&["check"]).ok();
     assert!(said_without_limits.contains("no key has a limit"), "{said_without_limits}");
-    assert!(said.contains("stream_large_files"), "{said}");
+    assert!(output.contains("stream_large_files"), "{output}");
 }
 
 #[test]
@@ -99,11 +99,11 @@ fn errors_of_the_server_are_errors_of_check() {
     assert!(checked.status == 78 && checked.out.contains("is not the private key"), "{checked:?}");
     installation.write("k.pem", &pair.signing_key.serialize_pem());
     fs::set_permissions(installation.config("k.pem"), fs::Permissions::from_mode(0o600)).unwrap();
-    let said = installation.run(&["check"]).ok();
-    assert!(said.contains("0 errors, 0 warnings"), "{said}");
+    let output = installation.run(&["check"]).ok();
+    assert!(output.contains("0 errors, 0 warnings"), "{output}");
     fs::set_permissions(installation.config("k.pem"), fs::Permissions::from_mode(0o644)).unwrap();
-    let said = installation.run(&["check"]).ok();
-    assert!(said.contains("everybody on this machine may open the private key"), "{said}");
+    let output = installation.run(&["check"]).ok();
+    assert!(output.contains("everybody on this machine may open the private key"), "{output}");
     fs::remove_file(installation.config("log.json")).unwrap();
     installation.run(&["check"]).failed(78);
 }

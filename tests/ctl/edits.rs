@@ -63,9 +63,9 @@ fn a_file_with_comments_is_not_edited() {
     ] {
         installation.write("api_key.json", text);
         for arguments in [&["key", "add"][..], &["key", "revoke", "test-key"]] {
-            let said = installation.run(arguments);
-            assert_eq!(said.out, "", "no key is shown that is not stored");
-            let error = said.failed(65);
+            let output = installation.run(arguments);
+            assert_eq!(output.out, "", "no key is shown that is not stored");
+            let error = output.failed(65);
             assert!(error.contains("api_key.json is not changed") && error.contains("comments"), "{error}");
         }
         assert_eq!(installation.read("api_key.json"), text);

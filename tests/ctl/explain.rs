@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::harness::{Response, Server, Setup, encode};
-use crate::installation::{Installation, Said};
+use crate::installation::{CommandOutput, Installation};
 
 fn explain(server: &Server, arguments: &[&str]) -> (i32, Value) {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_mocactl"));
@@ -11,8 +11,8 @@ fn explain(server: &Server, arguments: &[&str]) -> (i32, Value) {
         command.arg(option).arg(server.root_dir().join(folder));
     }
     command.args(["key", "explain", "--json", "--ip", "127.0.0.1"]).args(arguments);
-    let said = Said::of(&command.output().unwrap());
-    (said.status, said.json())
+    let output = CommandOutput::of(&command.output().unwrap());
+    (output.status, output.json())
 }
 
 fn ask(server: &Server, key: Option<&str>, path: &str, headers: &[&str], arguments: &[&str]) -> Response {
@@ -113,7 +113,7 @@ fn each_step_is_explained_in_words() {
         .to_string(),
     );
     let run = |arguments: &[&str]| installation.run(&[&["key", "explain"], arguments].concat());
-    let said = run(&["--key", "k", "--ip", "192.0.2.9", "--path", "save-log"]).ok();
+    let output = run(&["--key", "k", "--ip", "192.0.2.9", "--path", "save-log"]).ok();
     for words in [
         "it is \"web\"",
         "/moca-file-log/sample1 is the first",
@@ -121,20 +121,20 @@ fn each_step_is_explained_in_words() {
         "waits 1 s",
         "is admitted",
     ] {
-        assert!(said.contains(words), "{words}: {said}");
+        assert!(output.contains(words), "{words}: {output}");
     }
-    let said = run(&["--key", "k", "--ip", "192.0.2.9", "--path", "/moca-file-log/sample1/details"]).ok();
-    assert!(said.contains("details needs it as well"), "{said}");
+    let output = run(&["--key", "k", "--ip", "192.0.2.9", "--path", "/moca-file-log/sample1/details"]).ok();
+    assert!(output.contains("details needs it as well"), "{output}");
     installation.write("system.json", "{}");
-    let said = run(&["--key", "k", "--ip", "192.0.2.9", "--path", "details"]);
+    let output = run(&["--key", "k", "--ip", "192.0.2.9", "--path", "details"]);
     assert!(
-        said.status == 77 && said.out.contains("403 Invalid root password. (none is configured"),
-        "{said:?}"
+        output.status == 77 && output.out.contains("403 Invalid root password. (none is configured"),
+        "{output:?}"
     );
-    let said = run(&["--key", "k", "--ip", "192.0.3.9", "--path", "save-log"]);
+    let output = run(&["--key", "k", "--ip", "192.0.3.9", "--path", "save-log"]);
     let refused = "403 Your API-KEY can't use from this ip address. (192.0.3.9)";
-    assert!(said.status == 77 && said.out.contains(refused), "{said:?}");
-    assert!(!said.out.contains("allowed_path"), "the steps end with the refusal");
+    assert!(output.status == 77 && output.out.contains(refused), "{output:?}");
+    assert!(!output.out.contains("allowed_path"), "the steps end with the refusal");
     let piped = ["key", "explain", "--key", "-", "--ip", "192.0.2.9", "--path", "save-log"];
     installation.run_with(&piped, "k\n").ok();
     run(&["--key", "k", "--ip", "192.0.2.9", "--path", "/moca-file-log/other/save-log"]).failed(66);
@@ -155,8 +155,8 @@ fn the_state_of_the_service_counts_and_does_not_change() {
     run("192.0.2.10").ok();
     installation.systemctl_shows(&["ActiveState=inactive\n"]);
     installation.run(&["turn-off"]).ok();
-    let said = run("192.0.2.10");
-    assert!(said.status == 77 && said.out.contains("503 MocaSystem"), "{said:?}");
+    let output = run("192.0.2.10");
+    assert!(output.status == 77 && output.out.contains("503 MocaSystem"), "{output:?}");
     std::fs::write(&blocked, "broken").unwrap();
     run("192.0.2.10");
     assert_eq!(std::fs::read_to_string(&blocked).unwrap(), "broken");

@@ -15,13 +15,13 @@ pub(crate) struct Installation {
 
 /// The output and the exit status of a command.
 #[derive(Debug)]
-pub(crate) struct Said {
+pub(crate) struct CommandOutput {
     pub(crate) status: i32,
     pub(crate) out: String,
     pub(crate) err: String,
 }
 
-impl Said {
+impl CommandOutput {
     pub(crate) fn of(output: &Output) -> Self {
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("UTF-8");
         let said = Self {
@@ -150,17 +150,17 @@ impl Installation {
         command
     }
 
-    pub(crate) fn run(&self, arguments: &[&str]) -> Said {
-        Said::of(&self.command(arguments).output().expect("run mocactl"))
+    pub(crate) fn run(&self, arguments: &[&str]) -> CommandOutput {
+        CommandOutput::of(&self.command(arguments).output().expect("run mocactl"))
     }
 
-    pub(crate) fn run_with(&self, arguments: &[&str], input: &str) -> Said {
+    pub(crate) fn run_with(&self, arguments: &[&str], input: &str) -> CommandOutput {
         let mut command = self.command(arguments);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("run mocactl");
         // The program may end without reading.
         drop(child.stdin.take().expect("stdin").write_all(input.as_bytes()));
-        Said::of(&child.wait_with_output().expect("wait for mocactl"))
+        CommandOutput::of(&child.wait_with_output().expect("wait for mocactl"))
     }
 
     pub(crate) fn root(&self) -> &Path {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 /// A recorded request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Asked {
+pub(crate) struct RecordedRequest {
     pub(crate) method: String,
     pub(crate) target: String,
     pub(crate) body: String,
@@ -15,12 +15,15 @@ pub(crate) struct Asked {
 
 /// A fake instance, which serves until the test process ends.
 pub(crate) struct Instance {
-    asked: Arc<Mutex<Vec<Asked>>>,
+    asked: Arc<Mutex<Vec<RecordedRequest>>>,
 }
 
 impl Instance {
     /// Listens at `socket`; `answer` returns the bytes of an answer.
-    pub(crate) fn listen(socket: &Path, answer: impl Fn(&Asked) -> Vec<u8> + Send + 'static) -> Self {
+    pub(crate) fn listen(
+        socket: &Path,
+        answer: impl Fn(&RecordedRequest) -> Vec<u8> + Send + 'static,
+    ) -> Self {
         let listener = UnixListener::bind(socket).expect("bind the admin socket");
         let asked = Arc::new(Mutex::new(Vec::new()));
         let remembered = Arc::clone(&asked);
@@ -36,12 +39,12 @@ impl Instance {
         Self { asked }
     }
 
-    pub(crate) fn asked(&self) -> Vec<Asked> {
+    pub(crate) fn asked(&self) -> Vec<RecordedRequest> {
         self.asked.lock().expect("a lock").clone()
     }
 }
 
-fn read(stream: &UnixStream) -> Option<Asked> {
+fn read(stream: &UnixStream) -> Option<RecordedRequest> {
     let mut reader = BufReader::new(stream);
     let mut line = String::new();
     reader.read_line(&mut line).ok().filter(|count| *count > 0)?;
@@ -58,7 +61,7 @@ fn read(stream: &UnixStream) -> Option<Asked> {
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
-    Some(Asked { method, target, body: String::from_utf8(body).ok()? })
+    Some(RecordedRequest { method, target, body: String::from_utf8(body).ok()? })
 }
 
 /// Returns an answer with a Content-Length.

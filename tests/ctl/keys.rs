@@ -95,7 +95,7 @@ fn a_running_service_accepts_a_new_key_and_refuses_a_revoked_one() {
     let run = |arguments: &[&str]| {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_mocactl"));
         let output = command.arg("--config-dir").arg(&config).args(arguments).output().unwrap();
-        crate::installation::Said::of(&output).ok()
+        crate::installation::CommandOutput::of(&output).ok()
     };
     let key = run(&["key", "add", "--name", "fresh"]);
     let save =

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::harness::{Server, Setup};
-use crate::installation::{Installation, Said, entry};
+use crate::installation::{CommandOutput, Installation, entry};
 use crate::instance::{Instance, answer, chunked, problem};
 
 fn line(number: usize) -> String {
@@ -111,12 +111,12 @@ fn get_prints_the_reason_of_a_refusal_and_the_oldest_cursor() {
             r#"{"status": 400, "detail": "since parameter format error.", "reason": "expected a time"}"#,
         )
     });
-    let said = installation.run(&["get", "--since", "soon"]);
-    assert_eq!(said.status, 64, "{said:?}");
-    assert!(said.err.contains("since parameter format error. expected a time"), "{said:?}");
-    let said = installation.run(&["get", "--cursor", "C"]);
-    assert_eq!(said.status, 66, "{said:?}");
-    assert!(said.err.contains("OLDEST"), "{said:?}");
+    let output = installation.run(&["get", "--since", "soon"]);
+    assert_eq!(output.status, 64, "{output:?}");
+    assert!(output.err.contains("since parameter format error. expected a time"), "{output:?}");
+    let output = installation.run(&["get", "--cursor", "C"]);
+    assert_eq!(output.status, 66, "{output:?}");
+    assert!(output.err.contains("OLDEST"), "{output:?}");
     for wrong in
         [&["--limit", "0"][..], &["--order", "up"], &["--output", "xml"], &["-n", "1", "--limit", "2"]]
     {
@@ -280,9 +280,12 @@ fn clear_logs_asks_for_confirmation() {
     assert_eq!(*shared.lock().unwrap(), "");
     // The other logs are cleared as well; the exit status is the one of the failure.
     shared.lock().unwrap().push('x');
-    let said = installation.run(&["clear-logs", "-y"]);
-    assert!(said.out.contains("sample1: every line is removed") && said.err.contains("other"), "{said:?}");
-    assert_eq!((said.status, &**shared.lock().unwrap()), (69, ""));
+    let output = installation.run(&["clear-logs", "-y"]);
+    assert!(
+        output.out.contains("sample1: every line is removed") && output.err.contains("other"),
+        "{output:?}"
+    );
+    assert_eq!((output.status, &**shared.lock().unwrap()), (69, ""));
 }
 
 #[test]
@@ -329,6 +332,6 @@ fn an_absent_instance_is_an_error() {
         assert!(error.contains("mocactl start sample1"), "{error}");
     }
     let two = Installation::new(&json!({"a": entry(5700, "a.log"), "b": entry(5701, "b.log")}));
-    let error = Said::failed(two.run(&["get"]), 64);
+    let error = CommandOutput::failed(two.run(&["get"]), 64);
     assert!(error.contains("Name one of a, b"), "{error}");
 }

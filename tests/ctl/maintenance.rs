@@ -8,7 +8,7 @@ use moca_file_log::guard::{Maintenance, state_file};
 use nix::unistd::geteuid;
 use serde_json::json;
 
-use crate::installation::{HOSTILE, Installation, Said, entry, hostile};
+use crate::installation::{CommandOutput, HOSTILE, Installation, entry, hostile};
 
 const ACTIVE: &str = "ActiveState=active\nSubState=running\n";
 const INACTIVE: &str = "ActiveState=inactive\nSubState=dead\n";
@@ -96,7 +96,7 @@ fn a_note_says_that_system_json_keeps_maintenance_on() {
 fn without_systemd_the_marker_is_written() {
     let installation = Installation::of_one();
     let output = installation.command(&["turn-off"]).env("PATH", "/nowhere").output().unwrap();
-    assert!(Said::of(&output).ok().contains("no systemd here"));
+    assert!(CommandOutput::of(&output).ok().contains("no systemd here"));
     assert!(is_on(&installation, "sample1"));
 }
 

@@ -3,7 +3,7 @@
 use std::fs::OpenOptions;
 use std::process::Stdio;
 
-use crate::installation::{Installation, Said};
+use crate::installation::{CommandOutput, Installation};
 use crate::instance::{Instance, answer, chunked};
 
 #[test]
@@ -38,17 +38,17 @@ fn a_closed_or_full_output_does_not_panic() {
         let mut command = installation.command(arguments);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         drop(child.stdout.take());
-        let said = Said::of(&child.wait_with_output().unwrap());
-        assert_eq!(said.status, 0, "{arguments:?}: {said:?}");
+        let output = CommandOutput::of(&child.wait_with_output().unwrap());
+        assert_eq!(output.status, 0, "{arguments:?}: {output:?}");
 
         let mut command = installation.command(arguments);
         let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
         if arguments[0] == "--help" {
             continue;
         }
-        let said = Said::of(&command.stdout(full).stderr(Stdio::piped()).output().unwrap());
-        assert_eq!(said.status, 74, "{arguments:?}: {said:?}");
-        assert!(said.err.contains("No space left"), "{said:?}");
+        let output = CommandOutput::of(&command.stdout(full).stderr(Stdio::piped()).output().unwrap());
+        assert_eq!(output.status, 74, "{arguments:?}: {output:?}");
+        assert!(output.err.contains("No space left"), "{output:?}");
     }
     let mut command = installation.command(&["get", "other"]);
     let mut child = command.stderr(Stdio::piped()).spawn().unwrap();

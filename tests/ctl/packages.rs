@@ -69,8 +69,8 @@ fn a_file_of_another_package_is_refused() {
         installation.run(&["update-system", "--deb", &ours]).failed(77);
         return cannot_run("root is needed");
     }
-    let said = installation.run(&["update-system", "--deb=-a;b $(c).deb"]);
-    assert!(said.err.contains("Installing moca-file-log 9.9"), "{said:?}");
+    let output = installation.run(&["update-system", "--deb=-a;b $(c).deb"]);
+    assert!(output.err.contains("Installing moca-file-log 9.9"), "{output:?}");
     let canonical = fs::canonicalize(&ours).unwrap();
     let last = ["install", "--yes", "--allow-downgrades", "--", canonical.to_str().unwrap()];
     assert_eq!(installation.calls("apt-get"), [[&KEEP[..], &last].concat()]);

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use nix::unistd::geteuid;
 
 use crate::harness::cannot_run;
-use crate::installation::{Installation, Said};
+use crate::installation::{CommandOutput, Installation};
 use crate::instance::{Instance, answer};
 
 #[test]
@@ -33,7 +33,7 @@ fn another_user_gets_77_and_changes_nothing() {
         let mut command = Command::new(&program);
         command.args(model.get_args()).uid(65_534).gid(65_534).current_dir("/").stdin(Stdio::null());
         command.env("PATH", installation.path("bin"));
-        Said::of(&command.output().unwrap())
+        CommandOutput::of(&command.output().unwrap())
     };
     for arguments in [
         &["clear-logs", "--yes"][..],

@@ -8,7 +8,7 @@ use nix::unistd::geteuid;
 use serde_json::json;
 
 use crate::harness::cannot_run;
-use crate::installation::{Installation, Said, entry};
+use crate::installation::{CommandOutput, Installation, entry};
 
 struct Reset {
     installation: Installation,
@@ -50,7 +50,7 @@ impl Reset {
         Some(Self { installation, elsewhere })
     }
 
-    fn run(&self, more: &[&str]) -> Said {
+    fn run(&self, more: &[&str]) -> CommandOutput {
         let (backups, shipped) = (self.installation.path("backups"), self.installation.path("shipped"));
         let places = ["--backup-dir", backups.to_str().unwrap(), "--shipped-dir", shipped.to_str().unwrap()];
         self.installation.run(&[&["reset-system"], &places[..], more].concat())
@@ -82,9 +82,9 @@ fn unpacked(archive: &Path, into: &Path) -> PathBuf {
 fn reset_archives_everything_and_restores_the_shipped_files() {
     let Some(reset) = Reset::new() else { return };
     let root = fs::canonicalize(reset.installation.root()).unwrap();
-    let said = reset.run(&["--yes"]).ok();
+    let output = reset.run(&["--yes"]).ok();
     let archives = reset.archives();
-    assert!(archives.len() == 1 && said.contains(archives[0].to_str().unwrap()), "{said} {archives:?}");
+    assert!(archives.len() == 1 && output.contains(archives[0].to_str().unwrap()), "{output} {archives:?}");
     let name = archives[0].file_name().unwrap().to_str().unwrap();
     assert!(name.starts_with("moca-file-log-2") && name.ends_with("Z.tar.gz"), "{name}");
     let mode = std::os::unix::fs::MetadataExt::mode(&fs::metadata(&archives[0]).unwrap());

@@ -82,8 +82,8 @@ fn unknown_logs_and_units_are_errors() {
 fn without_systemctl_the_error_says_so() {
     let installation = Installation::of_one();
     let mut command = installation.command(&["start"]);
-    let said = crate::installation::Said::of(&command.env("PATH", "/nowhere").output().unwrap());
-    assert!(said.failed(69).contains("`systemctl` is not in PATH"));
+    let output = crate::installation::CommandOutput::of(&command.env("PATH", "/nowhere").output().unwrap());
+    assert!(output.failed(69).contains("`systemctl` is not in PATH"));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::{Value, json};
 
-use crate::installation::{Installation, Said, entry};
+use crate::installation::{CommandOutput, Installation, entry};
 use crate::instance::{Instance, answer};
 
 fn live(records: u64) -> Value {
@@ -46,9 +46,9 @@ fn each_log_has_a_row() {
     let instance = Instance::listen(&installation.path("run/a.sock"), answers);
     let sleeping = Instance::listen(&installation.path("run/b.sock"), |_| answer(500, ""));
     installation.stub_ends_with("systemctl", 3);
-    let said = installation.run(&["status"]);
-    assert_eq!(said.status, 3, "as systemctl status says");
-    let rows: Vec<Vec<&str>> = said.out.lines().map(|line| line.split_whitespace().collect()).collect();
+    let output = installation.run(&["status"]);
+    assert_eq!(output.status, 3, "as systemctl status says");
+    let rows: Vec<Vec<&str>> = output.out.lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(rows[0][..3], ["LOG", "STATE", "ADDRESS"]);
     let expected =
         ["a", "running", "http://127.0.0.1:5999", "98,765", "1.2", "MB", "on", "(system.json)", "2"];
@@ -60,9 +60,10 @@ fn each_log_has_a_row() {
     assert_eq!(rows[3][..4], ["d", "failed", "[::1]:5703", "-"]);
     assert_eq!(rows[4][..5], ["ç", "日", "restarting", "127.0.0.1:5702", "-"]);
     assert!(
-        said.err.contains("the changed configuration was refused") && said.err.contains("system.json:1:2")
+        output.err.contains("the changed configuration was refused")
+            && output.err.contains("system.json:1:2")
     );
-    assert!(!said.out.contains('\u{1b}'), "no colours but on a terminal");
+    assert!(!output.out.contains('\u{1b}'), "no colours but on a terminal");
     assert_eq!(instance.asked().len(), 2);
     assert!(sleeping.asked().is_empty(), "who waits for a request is not woken up");
     let call = installation.calls("systemctl").pop().unwrap();
@@ -77,12 +78,12 @@ fn each_log_has_a_row() {
         ]
     );
 
-    let said = installation.run(&["status", "--table"]);
-    assert_eq!((said.status, said.out.lines().count()), (3, 5));
+    let output = installation.run(&["status", "--table"]);
+    assert_eq!((output.status, output.out.lines().count()), (3, 5));
     assert_eq!(installation.calls("systemctl").len(), 1);
-    let said = installation.run(&["status", "--json"]);
-    assert_eq!(said.status, 3);
-    let rows = said.json();
+    let output = installation.run(&["status", "--json"]);
+    assert_eq!(output.status, 3);
+    let rows = output.json();
     assert_eq!((&rows[0]["state"], &rows[0]["live"]["size"]), (&json!("running"), &json!(1_234_567)));
     assert_eq!((&rows[1]["state"], &rows[1]["live"]), (&json!("waiting"), &Value::Null));
 }
@@ -91,8 +92,8 @@ fn each_log_has_a_row() {
 fn a_running_instance_without_an_answer_is_reported() {
     let installation = Installation::of_one();
     installation.systemctl_shows(&[&shown(&[("active", "running", "active")])]);
-    let said = installation.run(&["status"]);
-    assert!(said.status == 0 && said.err.contains("nobody listens on its admin socket"), "{said:?}");
+    let output = installation.run(&["status"]);
+    assert!(output.status == 0 && output.err.contains("nobody listens on its admin socket"), "{output:?}");
     let rows = installation.run(&["status", "--json"]).json();
     assert!(rows[0]["error"].as_str().unwrap().contains("nobody listens"), "{rows}");
 }
@@ -101,11 +102,14 @@ fn a_running_instance_without_an_answer_is_reported() {
 fn without_systemd_a_socket_means_running() {
     let installation = Installation::of_one();
     let run = |arguments: &[&str]| {
-        Said::of(&installation.command(arguments).env("PATH", "/nowhere").output().unwrap())
+        CommandOutput::of(&installation.command(arguments).env("PATH", "/nowhere").output().unwrap())
     };
     assert_eq!(run(&["status"]).status, 3);
     let _instance =
         Instance::listen(&installation.path("run/sample1.sock"), |_| answer(200, &live(1).to_string()));
-    let said = run(&["status"]);
-    assert!(said.status == 0 && said.out.contains("running") && said.err.contains("no systemd"), "{said:?}");
+    let output = run(&["status"]);
+    assert!(
+        output.status == 0 && output.out.contains("running") && output.err.contains("no systemd"),
+        "{output:?}"
+    );
 }

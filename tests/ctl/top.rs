@@ -18,17 +18,17 @@ use serde_json::{Value, json};
 use unicode_width::UnicodeWidthStr;
 
 use crate::harness::{KEY, Server, Setup, eventually, route};
-use crate::installation::{Installation, Said, entry};
+use crate::installation::{CommandOutput, Installation, entry};
 use crate::instance::{Instance, answer};
 
 /// The servers `busy` and `idle`, and two logs that do not run, as the stub of systemctl reports.
-struct Field {
+struct RunningLogs {
     installation: Installation,
     busy: Server,
     idle: Server,
 }
 
-impl Field {
+impl RunningLogs {
     fn new() -> Self {
         let installation = Installation::new(&json!({
             "busy": entry(5700, "a.log"), "failed": entry(5701, "b.log"), "idle": entry(5702, "c.log"),
@@ -76,10 +76,10 @@ impl Field {
 
 #[test]
 fn top_prints_the_figures_of_every_log() {
-    let field = Field::new();
-    let said = field.under_load(|| field.installation.run(&["top", "--json", "--interval", "0.5"]));
-    assert_eq!((said.status, said.err.as_str()), (0, ""), "{said:?}");
-    let rows = said.json();
+    let field = RunningLogs::new();
+    let output = field.under_load(|| field.installation.run(&["top", "--json", "--interval", "0.5"]));
+    assert_eq!((output.status, output.err.as_str()), (0, ""), "{output:?}");
+    let rows = output.json();
     let states: Vec<&str> =
         rows.as_array().unwrap().iter().map(|row| row["state"].as_str().unwrap()).collect();
     assert_eq!(states, ["running", "failed", "running", "waiting"]);
@@ -104,20 +104,20 @@ fn top_prints_the_figures_of_every_log() {
 
 #[test]
 fn without_a_terminal_top_prints_a_table() {
-    let field = Field::new();
+    let field = RunningLogs::new();
     let begun = Instant::now();
-    let said = field.under_load(|| field.installation.run(&["top", "--interval", "0.3"]));
-    assert!(said.status == 0 && begun.elapsed() < Duration::from_secs(10), "{said:?}");
-    assert!(!said.out.contains('\x1b'), "{said:?}");
-    assert!(said.out.lines().all(|line| line.width() <= 80), "{said:?}");
-    let rows: Vec<Vec<&str>> = said.out.lines().map(|line| line.split_whitespace().collect()).collect();
+    let output = field.under_load(|| field.installation.run(&["top", "--interval", "0.3"]));
+    assert!(output.status == 0 && begun.elapsed() < Duration::from_secs(10), "{output:?}");
+    assert!(!output.out.contains('\x1b'), "{output:?}");
+    assert!(output.out.lines().all(|line| line.width() <= 80), "{output:?}");
+    let rows: Vec<Vec<&str>> = output.out.lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(rows[0].join(" "), "LOG STATE REC/S B/S REF/S LIM/S QUEUE P99 FOLL CONN FREE SIZE MNT");
-    assert!(rows[1][2].parse::<f64>().unwrap() > 0.0 && rows[1][7].ends_with('s'), "{said:?}");
-    assert_eq!((rows[1][12], rows[3][12], rows[3][2]), ("off", "on", "0"), "{said:?}");
+    assert!(rows[1][2].parse::<f64>().unwrap() > 0.0 && rows[1][7].ends_with('s'), "{output:?}");
+    assert_eq!((rows[1][12], rows[3][12], rows[3][2]), ("off", "on", "0"), "{output:?}");
     assert_eq!(rows[2].join(" "), "failed failed - - - - - - - - - - -");
     assert_eq!(rows[4][..3], ["waiting", "waiting", "-"]);
-    let said = field.installation.run(&["top", "--once", "--interval", "0.1", "idle"]);
-    assert_eq!(said.ok().lines().count(), 2);
+    let output = field.installation.run(&["top", "--once", "--interval", "0.1", "idle"]);
+    assert_eq!(output.ok().lines().count(), 2);
     for wrong in [&["top", "--interval", "0"][..], &["top", "--interval", "x"], &["top", "--interval", "inf"]]
     {
         field.installation.run(wrong).failed(64);
@@ -136,12 +136,12 @@ fn a_silent_instance_does_not_delay_the_others() {
     let socket = installation.path("run/b %22c%22.sock");
     let _other = Instance::listen(&socket, move |_| answer(200, metrics));
     let begun = Instant::now();
-    let said = installation.run(&["top", "--once", "--interval", "0.1"]);
+    let output = installation.run(&["top", "--once", "--interval", "0.1"]);
     assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
-    let rows: Vec<&str> = said.out.lines().collect();
-    assert!(rows[1].starts_with("a     silent") && rows[2].starts_with("b \"c\" running"), "{said:?}");
-    assert_eq!(rows[2].split_whitespace().skip(9).take(2).collect::<Vec<_>>(), ["3", "7"], "{said:?}");
-    assert!(said.err.contains("it does not answer"), "{said:?}");
+    let rows: Vec<&str> = output.out.lines().collect();
+    assert!(rows[1].starts_with("a     silent") && rows[2].starts_with("b \"c\" running"), "{output:?}");
+    assert_eq!(rows[2].split_whitespace().skip(9).take(2).collect::<Vec<_>>(), ["3", "7"], "{output:?}");
+    assert!(output.err.contains("it does not answer"), "{output:?}");
 }
 
 #[test]
@@ -150,13 +150,13 @@ fn without_systemd_a_socket_means_running() {
     drop(UnixListener::bind(installation.path("run/a.sock")).unwrap());
     let _b = Instance::listen(&installation.path("run/b.sock"), |_| answer(200, "moca_connections 7\n"));
     let mut command = installation.command(&["top", "--json", "--interval", "0.1"]);
-    let rows = Said::of(&command.env("PATH", "/nowhere").output().unwrap()).json();
+    let rows = CommandOutput::of(&command.env("PATH", "/nowhere").output().unwrap()).json();
     assert_eq!((&rows[0]["state"], &rows[0]["error"]), (&json!("stopped"), &Value::Null), "{rows}");
     assert_eq!((&rows[1]["state"], &rows[1]["connections"]), (&json!("running"), &json!(7.0)), "{rows}");
 }
 
 /// A terminal of 80 columns and 24 lines, and `mocactl top` in it.
-struct Seat {
+struct TerminalSession {
     child: Child,
     master: File,
     slave: OwnedFd,
@@ -168,7 +168,7 @@ struct Seat {
 const ENTER: &str = "\x1b[?1049h";
 const LEAVE: &str = "\x1b[?7h\x1b[?25h\x1b[?1049l";
 
-impl Seat {
+impl TerminalSession {
     fn take(installation: &Installation) -> Self {
         let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
         let pty = openpty(&size, None).unwrap();
@@ -216,7 +216,7 @@ impl Seat {
     /// Waits for the end and checks that the terminal is as before.
     fn ended(mut self) -> Option<i32> {
         let status = self.child.wait().unwrap();
-        let ended = |seat: &mut Self| seat.text().trim_end().ends_with(LEAVE);
+        let ended = |session: &mut Self| session.text().trim_end().ends_with(LEAVE);
         eventually("the screen is given back", Duration::from_secs(5), || ended(&mut self));
         assert_eq!(tcgetattr(&self.slave).unwrap(), self.before);
         status.code()
@@ -236,67 +236,67 @@ fn plain(text: &str) -> String {
 
 #[test]
 fn top_shows_live_figures_in_a_terminal() {
-    let mut field = Field::new();
-    let mut seat = Seat::take(&field.installation);
+    let mut field = RunningLogs::new();
+    let mut session = TerminalSession::take(&field.installation);
     field.under_load(|| {
-        seat.until("rates are shown", |frame| {
+        session.until("rates are shown", |frame| {
             let row = frame.iter().find(|line| line.starts_with("busy ")).map(|line| line.split_whitespace());
             row.and_then(|mut cells| cells.nth(2)?.parse().ok()).is_some_and(|rate: f64| rate > 0.0)
         });
         // Several screens are drawn meanwhile.
-        seat.press("\x1b[C\x1b[Cr");
-        seat.until("sorted by records", |frame| {
+        session.press("\x1b[C\x1b[Cr");
+        session.until("sorted by records", |frame| {
             let places =
                 ["idle", "busy", "failed"].map(|name| frame.iter().position(|l| l.starts_with(name)));
             frame[0].contains("by REC/S") && places.is_sorted() && places[0].is_some()
         });
     });
-    let frames = seat.frames();
-    assert!(seat.text().contains("\x1b[32mrunning\x1b[0m") && seat.text().starts_with(ENTER));
+    let frames = session.frames();
+    assert!(session.text().contains("\x1b[32mrunning\x1b[0m") && session.text().starts_with(ENTER));
     for frame in &frames {
         assert!(frame.len() <= 24 && frame.iter().all(|line| line.width() <= 80), "{frame:#?}");
         assert!(frame[0].starts_with("mocactl top: 4 logs") && frame[1].starts_with("LOG "), "{frame:#?}");
     }
     // After a text that reaches the edge, clearing the rest of the line would take its last
     // character.
-    let text = seat.text();
+    let text = session.text();
     let last = text.split("\x1b[H").filter(|frame| frame.contains("\x1b[J")).last().unwrap();
     assert!(last.split("\r\n").all(|line| line.starts_with("\x1b[K")), "{last:?}");
-    assert_ne!(tcgetattr(&seat.slave).unwrap(), seat.before, "keys come one by one");
+    assert_ne!(tcgetattr(&session.slave).unwrap(), session.before, "keys come one by one");
     // An instance that ends is shown as silent.
     field.idle.kill9();
-    seat.until("the one that is gone is silent", |frame| {
+    session.until("the one that is gone is silent", |frame| {
         frame.iter().any(|line| line.starts_with("idle ") && line.contains(" silent "))
     });
-    seat.press("q");
-    assert_eq!(seat.ended(), Some(0));
+    session.press("q");
+    assert_eq!(session.ended(), Some(0));
 }
 
 #[test]
 fn top_restores_the_terminal_at_every_end() {
-    let field = Field::new();
-    let seat = || {
-        let mut seat = Seat::take(&field.installation);
-        seat.until("it is shown", |frame| frame.iter().any(|line| line.starts_with("busy ")));
-        seat
+    let field = RunningLogs::new();
+    let session = || {
+        let mut session = TerminalSession::take(&field.installation);
+        session.until("it is shown", |frame| frame.iter().any(|line| line.starts_with("busy ")));
+        session
     };
     for keys in ["\x03", "\x1b", "Q"] {
-        let mut seat = seat();
-        seat.press(keys);
-        assert_eq!(seat.ended(), Some(0), "{keys:?}");
+        let mut session = session();
+        session.press(keys);
+        assert_eq!(session.ended(), Some(0), "{keys:?}");
     }
     for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT] {
-        let seat = seat();
-        kill(Pid::from_raw(i32::try_from(seat.child.id()).unwrap()), signal).unwrap();
-        assert_eq!(seat.ended(), Some(128 + signal as i32));
+        let session = session();
+        kill(Pid::from_raw(i32::try_from(session.child.id()).unwrap()), signal).unwrap();
+        assert_eq!(session.ended(), Some(128 + signal as i32));
     }
     // An error is printed after the terminal is restored.
-    let mut seat = seat();
+    let mut session = session();
     field.installation.write("log.json", "{");
-    let status = seat.child.wait().unwrap();
+    let status = session.child.wait().unwrap();
     assert_eq!(status.code(), Some(78));
     eventually("it says why", Duration::from_secs(5), || {
-        seat.text().rsplit_once(LEAVE).is_some_and(|(_, after)| after.contains("log.json:1"))
+        session.text().rsplit_once(LEAVE).is_some_and(|(_, after)| after.contains("log.json:1"))
     });
-    assert_eq!(tcgetattr(&seat.slave).unwrap(), seat.before);
+    assert_eq!(tcgetattr(&session.slave).unwrap(), session.before);
 }

@@ -20,7 +20,7 @@ pub(crate) struct Args {
 
 /// A finding as JSON.
 #[derive(Serialize)]
-struct Shown<'f> {
+struct JsonFinding<'f> {
     file: &'f str,
     path: &'f str,
     line: Option<usize>,
@@ -56,8 +56,8 @@ pub(crate) fn run(args: &Args, directories: &Directories, printer: &mut Printer)
     Ok(if errors.is_empty() { 0 } else { Exit::Config.code() })
 }
 
-fn shown(finding: &Finding) -> Shown<'_> {
-    Shown {
+fn shown(finding: &Finding) -> JsonFinding<'_> {
+    JsonFinding {
         file: finding.file,
         path: &finding.path,
         line: finding.line,

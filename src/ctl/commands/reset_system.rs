@@ -94,7 +94,7 @@ fn stop(units: &[String], printer: &mut Printer) -> Result<bool, Error> {
         );
         return Ok(false);
     };
-    let up = |states: &[systemctl::Shown]| {
+    let up = |states: &[systemctl::UnitProperties]| {
         states.iter().any(|unit| !matches!(unit.get("ActiveState"), "" | "inactive" | "failed"))
     };
     if !up(&before) {

@@ -97,7 +97,7 @@ pub(crate) fn run(args: &Args, directories: &Directories, printer: &mut Printer)
             error: None,
         });
     }
-    ask(&mut rows, &names, directories);
+    sample(&mut rows, &names, directories);
     let active = rows.iter().all(|row| row.state == RUNNING);
     if args.json {
         printer.json(&rows)?;
@@ -126,7 +126,7 @@ pub(crate) fn run(args: &Args, directories: &Directories, printer: &mut Printer)
 
 /// Asks the running instances twice; the difference gives records/s. Other instances are not asked,
 /// which would start them.
-fn ask(rows: &mut [Row], names: &[LogName], directories: &Directories) {
+fn sample(rows: &mut [Row], names: &[LogName], directories: &Directories) {
     let mut first = Vec::with_capacity(rows.len());
     for (row, name) in rows.iter_mut().zip(names) {
         let live = (row.state == RUNNING).then(|| live(name, directories)).and_then(|live| match live {

@@ -75,11 +75,11 @@ impl Args {
 }
 
 /// How a stream ended without an error.
-enum End {
+enum StreamEnd {
     /// The reader of the output is gone.
-    Unread,
+    OutputClosed,
     /// The instance ended the stream.
-    Over,
+    Ended,
 }
 
 pub(crate) fn run(args: &Args, directories: &Directories, printer: &mut Printer) -> Outcome {
@@ -88,30 +88,30 @@ pub(crate) fn run(args: &Args, directories: &Directories, printer: &mut Printer)
     let parameters = args.parameters().to_string();
     // The cursor of the last printed record, after which the next stream begins.
     let mut last: Option<String> = None;
-    let mut away = false;
+    let mut is_unavailable = false;
     let mut output_closed = output_closed();
     loop {
-        match follow(&client, &parameters, &mut last, &mut away, &mut output_closed, printer) {
-            Ok(End::Unread) => return Ok(0),
-            Ok(End::Over) => {}
-            Err(Followed::Cleared { oldest }) => {
+        match follow(&client, &parameters, &mut last, &mut is_unavailable, &mut output_closed, printer) {
+            Ok(StreamEnd::OutputClosed) => return Ok(0),
+            Ok(StreamEnd::Ended) => {}
+            Err(StreamError::Cleared { oldest }) => {
                 print_note(format_args!(
                     "mocactl: {name} was cleared or rotated; following what is left from its start"
                 ));
                 last = Some(oldest);
             }
-            Err(Followed::Failed(error @ Error::Failed { exit: Exit::Unavailable | Exit::TempFail, .. }))
-                if last.is_some() =>
-            {
+            Err(StreamError::Failed(
+                error @ Error::Failed { exit: Exit::Unavailable | Exit::TempFail, .. },
+            )) if last.is_some() => {
                 // A restart takes a moment, and no record is lost meanwhile.
-                if !away {
+                if !is_unavailable {
                     print_note(format_args!("mocactl: {error}; waiting for it"));
                 }
-                away = true;
+                is_unavailable = true;
             }
-            Err(Followed::Failed(error)) => return Err(error),
+            Err(StreamError::Failed(error)) => return Err(error),
         }
-        let delay = if away { UNAVAILABLE_DELAY } else { RECONNECT_DELAY };
+        let delay = if is_unavailable { UNAVAILABLE_DELAY } else { RECONNECT_DELAY };
         if client.block_on(async { tokio::time::timeout(delay, &mut output_closed).await }).is_ok() {
             return Ok(0);
         }
@@ -119,7 +119,7 @@ pub(crate) fn run(args: &Args, directories: &Directories, printer: &mut Printer)
 }
 
 /// The reason why a stream failed.
-enum Followed {
+enum StreamError {
     /// Records after the last printed one were removed. `oldest` is the cursor of the oldest that
     /// is left.
     Cleared {
@@ -128,7 +128,7 @@ enum Followed {
     Failed(Error),
 }
 
-impl From<Error> for Followed {
+impl From<Error> for StreamError {
     fn from(error: Error) -> Self {
         Self::Failed(error)
     }
@@ -138,17 +138,17 @@ fn follow(
     client: &AdminClient,
     parameters: &str,
     last: &mut Option<String>,
-    away: &mut bool,
+    is_unavailable: &mut bool,
     output_closed: &mut Receiver<()>,
     printer: &mut Printer,
-) -> Result<End, Followed> {
+) -> Result<StreamEnd, StreamError> {
     let resume: Vec<(&str, &str)> = last.iter().map(|id| ("last-event-id", id.as_str())).collect();
     let body = Some(parameters.to_owned());
     let mut reply = client.send(Method::POST, ROUTE, &resume, body, &[StatusCode::GONE])?;
     if reply.status == StatusCode::GONE {
-        return Err(Followed::Cleared { oldest: oldest(client, &mut reply)? });
+        return Err(StreamError::Cleared { oldest: oldest(client, &mut reply)? });
     }
-    *away = false;
+    *is_unavailable = false;
     if last.is_none() {
         let start = reply.headers.get("moca-cursor").and_then(|cursor| cursor.to_str().ok());
         *last = start.map(str::to_owned);
@@ -158,11 +158,11 @@ fn follow(
         // The output is complete before the next wait.
         printer.flush()?;
         match reply.chunk_or(&mut *output_closed)? {
-            Err(_) => return Ok(End::Unread),
-            Ok(None) => return Ok(End::Over),
+            Err(_) => return Ok(StreamEnd::OutputClosed),
+            Ok(None) => return Ok(StreamEnd::Ended),
             Ok(Some(chunk)) => events.extend_from_slice(&chunk),
         }
-        print(&mut events, last, printer)?;
+        print_events(&mut events, last, printer)?;
         if events.len() > MAX_EVENT_BYTES {
             return Err(client.broken("an event without an end").into());
         }
@@ -170,7 +170,7 @@ fn follow(
 }
 
 /// Prints the complete events and removes them from the buffer.
-fn print(events: &mut Vec<u8>, last: &mut Option<String>, printer: &mut Printer) -> Result<(), Error> {
+fn print_events(events: &mut Vec<u8>, last: &mut Option<String>, printer: &mut Printer) -> Result<(), Error> {
     let mut begin = 0;
     let mut id: Option<&[u8]> = None;
     for end in memchr::memmem::find_iter(events, b"\n\n") {
@@ -212,11 +212,11 @@ mod tests {
             for cut in cuts {
                 let (piece, behind) = rest.split_at(cut.min(rest.len()));
                 events.extend_from_slice(piece);
-                print(&mut events, &mut last, &mut printer).unwrap();
+                print_events(&mut events, &mut last, &mut printer).unwrap();
                 rest = behind;
             }
             events.extend_from_slice(rest);
-            print(&mut events, &mut last, &mut printer).unwrap();
+            print_events(&mut events, &mut last, &mut printer).unwrap();
             prop_assert_eq!(last.as_deref(), Some("B"), "not before its event is whole");
             prop_assert_eq!(&events[..], b"id: C\ndata: half");
         }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::ctl::error::{Error, Outcome};
-use crate::ctl::system::systemctl::code;
+use crate::ctl::system::systemctl::exit_code;
 use crate::ctl::system::user::must_be_root;
 use crate::ctl::ui::output::{Printer, print_note};
 use crate::exit::Exit;
@@ -76,5 +76,5 @@ fn apt(arguments: &[&std::ffi::OsStr], printer: &mut Printer) -> Outcome {
         command.args(["-o", "Dpkg::Progress-Fancy=1"]);
     }
     let status = command.args(arguments).status().map_err(|error| Error::of_program("apt-get", &error))?;
-    Ok(code(status))
+    Ok(exit_code(status))
 }

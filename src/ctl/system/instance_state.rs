@@ -3,7 +3,7 @@
 use crate::config::LogName;
 use crate::ctl::error::Error;
 use crate::ctl::paths::Directories;
-use crate::ctl::system::systemctl::{self, Shown};
+use crate::ctl::system::systemctl::{self, UnitProperties};
 use crate::ctl::system::units::Units;
 
 /// The state of an instance that answers requests. A request to an instance in another state may
@@ -25,7 +25,7 @@ pub(crate) fn state_by_socket(name: &LogName, directories: &Directories) -> &'st
 }
 
 /// Returns one word for both units.
-fn state(service: Option<&Shown>, socket: Option<&Shown>) -> &'static str {
+fn state(service: Option<&UnitProperties>, socket: Option<&UnitProperties>) -> &'static str {
     match service.map_or("", |service| service.get("ActiveState")) {
         "active" | "reloading" => RUNNING,
         "activating" if service.is_some_and(|s| s.get("SubState").starts_with("auto-restart")) => {

@@ -13,9 +13,9 @@ const PROGRAM: &str = "systemctl";
 
 /// The properties of a unit.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Shown(HashMap<String, String>);
+pub(crate) struct UnitProperties(HashMap<String, String>);
 
-impl Shown {
+impl UnitProperties {
     /// Returns a property; empty when there is none.
     pub(crate) fn get(&self, property: &str) -> &str {
         self.0.get(property).map_or("", String::as_str)
@@ -23,7 +23,7 @@ impl Shown {
 }
 
 /// Returns the exit status as a shell reports it: 128 + N for the signal N.
-pub(crate) fn code(status: ExitStatus) -> u8 {
+pub(crate) fn exit_code(status: ExitStatus) -> u8 {
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
     code.and_then(|code| u8::try_from(code).ok()).unwrap_or(Exit::Software.code())
 }
@@ -34,7 +34,7 @@ pub(crate) fn run(printer: &mut Printer, verb: &[&str], units: &[String]) -> Out
     let mut command = Command::new(PROGRAM);
     command.args(verb).arg("--").args(units);
     let status = command.status().map_err(|error| Error::of_program(PROGRAM, &error))?;
-    Ok(code(status))
+    Ok(exit_code(status))
 }
 
 /// Runs `systemctl daemon-reload` and returns its exit status.
@@ -42,11 +42,11 @@ pub(crate) fn daemon_reload(printer: &mut Printer) -> Outcome {
     printer.flush()?;
     let status =
         Command::new(PROGRAM).arg("daemon-reload").status().map_err(|e| Error::of_program(PROGRAM, &e))?;
-    Ok(code(status))
+    Ok(exit_code(status))
 }
 
 /// Returns the properties of these units, in their order; `None` where there is no systemd.
-pub(crate) fn show(units: &[String], properties: &[&str]) -> Result<Option<Vec<Shown>>, Error> {
+pub(crate) fn show(units: &[String], properties: &[&str]) -> Result<Option<Vec<UnitProperties>>, Error> {
     let mut command = Command::new(PROGRAM);
     command.arg("show").arg(format!("--property={}", properties.join(","))).arg("--").args(units);
     command.stdin(Stdio::null());
@@ -66,10 +66,10 @@ pub(crate) fn show(units: &[String], properties: &[&str]) -> Result<Option<Vec<S
 }
 
 /// Parses blocks of `Property=VALUE` lines, with an empty line between blocks.
-fn parse(text: &str) -> Vec<Shown> {
+fn parse(text: &str) -> Vec<UnitProperties> {
     let block = |block: &str| {
         let pairs = block.lines().filter_map(|line| line.split_once('='));
-        Shown(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+        UnitProperties(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
     };
     text.split("\n\n").filter(|text| !text.trim().is_empty()).map(block).collect()
 }

@@ -22,7 +22,7 @@ pub(crate) fn confirm(question: &str, yes: bool) -> Result<bool, Error> {
     }
     prompt(&format!("{question} [y/N] "));
     let mut answer = String::new();
-    io::stdin().read_line(&mut answer).map_err(|error| unreadable(&error))?;
+    io::stdin().read_line(&mut answer).map_err(|error| read_error(&error))?;
     let yes = matches!(answer.trim().to_lowercase().as_str(), "y" | "yes");
     if !yes {
         print_note("Nothing was changed.");
@@ -31,43 +31,43 @@ pub(crate) fn confirm(question: &str, yes: bool) -> Result<bool, Error> {
 }
 
 /// Reads one line of standard input, without its line end.
-fn line_of_stdin(what: &str) -> Result<String, Error> {
+fn read_stdin_line(what: &str) -> Result<String, Error> {
     let mut bytes = Vec::new();
     let limit = 64 * 1024;
-    io::stdin().lock().take(limit).read_until(b'\n', &mut bytes).map_err(|error| unreadable(&error))?;
-    without_end(bytes, what)
+    io::stdin().lock().take(limit).read_until(b'\n', &mut bytes).map_err(|error| read_error(&error))?;
+    without_line_end(bytes, what)
 }
 
 /// Returns the argument. For `-` it reads one line of standard input, which other users cannot see.
 pub(crate) fn argument_or_stdin(argument: &str, what: &str) -> Result<String, Error> {
-    if argument == "-" { line_of_stdin(what) } else { Ok(argument.to_owned()) }
+    if argument == "-" { read_stdin_line(what) } else { Ok(argument.to_owned()) }
 }
 
 /// Reads a new password: on a terminal twice and without echo, else as one line of standard input.
 pub(crate) fn new_password() -> Result<String, Error> {
     if !io::stdin().is_terminal() {
-        return line_of_stdin("the password");
+        return read_stdin_line("the password");
     }
-    let password = hidden("New root password: ")?;
-    if hidden("The same again: ")? != password {
+    let password = read_hidden("New root password: ")?;
+    if read_hidden("The same again: ")? != password {
         return Err(Error::new(Exit::DataErr, "the two passwords are different; nothing was changed"));
     }
     Ok(password)
 }
 
-fn hidden(question: &str) -> Result<String, Error> {
-    let terminal = File::open("/dev/tty").map_err(|error| unreadable(&error))?;
+fn read_hidden(question: &str) -> Result<String, Error> {
+    let terminal = File::open("/dev/tty").map_err(|error| read_error(&error))?;
     prompt(question);
-    let silence = EchoOff::on(&terminal).map_err(|error| unreadable(&error))?;
+    let silence = EchoOff::on(&terminal).map_err(|error| read_error(&error))?;
     let mut bytes = Vec::new();
     let read = io::BufReader::new(&terminal).take(64 * 1024).read_until(b'\n', &mut bytes);
     drop(silence);
     print_note("");
-    read.map_err(|error| unreadable(&error))?;
-    without_end(bytes, "the password")
+    read.map_err(|error| read_error(&error))?;
+    without_line_end(bytes, "the password")
 }
 
-fn without_end(mut bytes: Vec<u8>, what: &str) -> Result<String, Error> {
+fn without_line_end(mut bytes: Vec<u8>, what: &str) -> Result<String, Error> {
     if bytes.last() == Some(&b'\n') {
         bytes.pop();
         if bytes.last() == Some(&b'\r') {
@@ -119,6 +119,6 @@ fn prompt(text: &str) {
     drop(stderr.flush());
 }
 
-fn unreadable(error: &io::Error) -> Error {
+fn read_error(error: &io::Error) -> Error {
     Error::new(Exit::IoErr, format!("can't read an answer: {error}"))
 }

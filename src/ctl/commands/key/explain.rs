@@ -13,7 +13,7 @@ use http::{HeaderName, HeaderValue};
 use percent_encoding::percent_decode_str;
 
 use crate::config::{self, LogName};
-use crate::ctl::commands::key::steps::{self, Judge, Request, Verdict};
+use crate::ctl::commands::key::steps::{self, Checks, Request, Verdict};
 use crate::ctl::error::{Error, Outcome};
 use crate::ctl::log_selection::LogSelection;
 use crate::ctl::paths::Directories;
@@ -63,7 +63,7 @@ pub(crate) fn run(args: &Args, directories: &Directories, printer: &mut Printer)
     let guard = Guard::open(&scratch.0, &log)
         .map_err(|error| Error::new(Exit::CantCreate, format!("no scratch folder: {error}")))?;
     let rules = Rules::new(&files);
-    let steps = steps::of(&request, &Judge { files, rules, guard, now: Instant::now() });
+    let steps = steps::explain(&request, &Checks { files, rules, guard, now: Instant::now() });
     let admitted = steps.iter().all(|step| step.verdict != Verdict::Refuses);
     if args.json {
         printer.json(&serde_json::json!({ "log": log.as_str(), "admitted": admitted, "steps": steps }))?;

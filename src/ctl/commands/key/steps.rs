@@ -23,7 +23,7 @@ pub(super) struct Request {
 }
 
 /// The rules, and the guard with a copy of its state.
-pub(super) struct Judge {
+pub(super) struct Checks {
     pub(super) files: Files,
     pub(super) rules: Rules,
     pub(super) guard: Guard,
@@ -47,7 +47,7 @@ pub(super) enum Verdict {
     Note,
 }
 
-impl Judge {
+impl Checks {
     /// Finds the key of a request as the service does.
     pub(super) fn key(&self, request: &Request) -> Result<Arc<Key>, Refusal> {
         self.guard.find_key(&self.rules, request.key.as_deref(), &request.ip.into(), self.now).cloned()
@@ -58,27 +58,27 @@ impl Judge {
 const ROUTES_WITHOUT_ROOT_PASSWORD: [&str; 2] = ["save-log", "save-logs"];
 
 /// Returns the steps up to the one that refuses.
-pub(super) fn of(request: &Request, judge: &Judge) -> Vec<Step> {
+pub(super) fn explain(request: &Request, checks: &Checks) -> Vec<Step> {
     let mut steps = Vec::new();
     // A refusal is the last step.
-    let _admitted = walk(request, judge, &mut steps).is_some();
+    let _admitted = run_checks(request, checks, &mut steps).is_some();
     steps
 }
 
-fn walk(request: &Request, judge: &Judge, steps: &mut Vec<Step>) -> Option<()> {
-    let Judge { files, rules, guard, now, .. } = judge;
+fn run_checks(request: &Request, checks: &Checks, steps: &mut Vec<Step>) -> Option<()> {
+    let Checks { files, rules, guard, now, .. } = checks;
     let client = ClientAddr::from(request.ip);
-    group(steps, &[BLOCK_LIST, MAINTENANCE], guard.check_address(rules, &client, *now))?;
-    group(steps, &[FORCE_HEADERS, REFERER], guard.check_headers(rules, &request.headers))?;
+    add_group(steps, &[BLOCK_LIST, MAINTENANCE], guard.check_address(rules, &client, *now))?;
+    add_group(steps, &[FORCE_HEADERS, REFERER], guard.check_headers(rules, &request.headers))?;
 
-    let key = group(steps, &["key"], judge.key(request))?;
+    let key = add_group(steps, &["key"], checks.key(request))?;
     let entry = &key.entry;
-    add(steps, Verdict::Note, "key", format!("it is {:?} ({})", entry.name, entry.digest.short()));
+    add_step(steps, Verdict::Note, "key", format!("it is {:?} ({})", entry.name, entry.digest.short()));
     let paths: Vec<&str> = request.paths.iter().map(String::as_str).collect();
     let checked = guard.check_key(&key, &client, &paths, &request.headers);
-    let rule = group(steps, &[STATUS, IP, ALLOWED_PATH, REQUIRED_HEADERS], checked)?;
-    if let Some(admitting) = admitting_path(&key, request, judge) {
-        add(steps, Verdict::Note, ALLOWED_PATH, format!("{admitting} is the first that admits it"));
+    let rule = add_group(steps, &[STATUS, IP, ALLOWED_PATH, REQUIRED_HEADERS], checked)?;
+    if let Some(admitting) = admitting_path(&key, request, checks) {
+        add_step(steps, Verdict::Note, ALLOWED_PATH, format!("{admitting} is the first that admits it"));
     }
     let value_of = |name: &str| {
         // An empty parameter counts as absent, as in a query.
@@ -87,16 +87,16 @@ fn walk(request: &Request, judge: &Judge, steps: &mut Vec<Step>) -> Option<()> {
         let key = request.key.as_ref().filter(|_| name == "api_key");
         argument.or(key).map(|value| Cow::Borrowed(value.as_str()))
     };
-    group(steps, &[REQUIRED_ARGS], guard.check_args(&key, &value_of))?;
-    let quota = group(steps, &[RATE], guard.spend(&key, rule, &client, *now))?;
+    add_group(steps, &[REQUIRED_ARGS], guard.check_args(&key, &value_of))?;
+    let quota = add_group(steps, &[RATE], guard.spend(&key, rule, &client, *now))?;
     for limit in quota.limits() {
         let (amount, seconds) = (limit.amount, limit.window.as_secs());
         let text =
             format!("at most {amount} in {seconds} s; what is left of it only the running service knows");
-        add(steps, Verdict::Note, RATE, text);
+        add_step(steps, Verdict::Note, RATE, text);
     }
     if !entry.delay.is_zero() {
-        add(steps, Verdict::Note, "delay", format!("the answer waits {} s", entry.delay.as_secs_f64()));
+        add_step(steps, Verdict::Note, "delay", format!("the answer waits {} s", entry.delay.as_secs_f64()));
     }
     if !ROUTES_WITHOUT_ROOT_PASSWORD.contains(&request.route.as_str()) {
         let closed = match &files.system.root_pass {
@@ -105,7 +105,7 @@ fn walk(request: &Request, judge: &Judge, steps: &mut Vec<Step>) -> Option<()> {
             RootPassword::Argon2id(_) => false,
         };
         if closed {
-            refuse(
+            add_refusal(
                 steps,
                 "root password",
                 &Refusal::InvalidRootPassword,
@@ -113,7 +113,7 @@ fn walk(request: &Request, judge: &Judge, steps: &mut Vec<Step>) -> Option<()> {
             );
             return None;
         }
-        add(steps, Verdict::Note, "root password", format!("{} needs it as well", request.route));
+        add_step(steps, Verdict::Note, "root password", format!("{} needs it as well", request.route));
     }
     Some(())
 }
@@ -131,26 +131,26 @@ const RATE: &str = "rate";
 
 /// Adds the rules that one call of the guard checks, in their order. The rules before the refusing
 /// one have admitted.
-fn group<T>(steps: &mut Vec<Step>, rules: &[&'static str], outcome: Result<T, Refusal>) -> Option<T> {
+fn add_group<T>(steps: &mut Vec<Step>, rules: &[&'static str], outcome: Result<T, Refusal>) -> Option<T> {
     let refusal = match outcome {
         Ok(value) => {
             for rule in rules {
-                add(steps, Verdict::Admits, rule, String::new());
+                add_step(steps, Verdict::Admits, rule, String::new());
             }
             return Some(value);
         }
         Err(refusal) => refusal,
     };
-    let (refusing, remedy) = rule_of(&refusal);
+    let (refusing, remedy) = rule_and_remedy(&refusal);
     for rule in rules.iter().take_while(|rule| **rule != refusing) {
-        add(steps, Verdict::Admits, rule, String::new());
+        add_step(steps, Verdict::Admits, rule, String::new());
     }
-    refuse(steps, refusing, &refusal, remedy);
+    add_refusal(steps, refusing, &refusal, remedy);
     None
 }
 
 /// Returns the rule that gives this refusal, and a remedy for the operator.
-fn rule_of(refusal: &Refusal) -> (&'static str, &'static str) {
+fn rule_and_remedy(refusal: &Refusal) -> (&'static str, &'static str) {
     match refusal {
         Refusal::Blocked => (BLOCK_LIST, "see ip_blacklist.json and `mocactl block list`"),
         Refusal::Maintenance => {
@@ -180,22 +180,22 @@ fn rule_of(refusal: &Refusal) -> (&'static str, &'static str) {
 
 /// Returns the first path of the key that admits the request: the last path of the shortest list
 /// that the guard admits.
-fn admitting_path<'k>(key: &'k Key, request: &Request, judge: &Judge) -> Option<&'k str> {
+fn admitting_path<'k>(key: &'k Key, request: &Request, checks: &Checks) -> Option<&'k str> {
     let paths: Vec<&str> = request.paths.iter().map(String::as_str).collect();
     let admits = |count: usize| {
         let allowed_path = key.entry.allowed_path[..count].to_vec();
         let shorter = Key::new(KeyEntry { allowed_path, ..key.entry.clone() });
-        judge.guard.check_key(&shorter, &request.ip.into(), &paths, &request.headers).is_ok()
+        checks.guard.check_key(&shorter, &request.ip.into(), &paths, &request.headers).is_ok()
     };
     let count = (1..=key.entry.allowed_path.len()).find(|&count| admits(count))?;
     Some(&key.entry.allowed_path[count - 1].path)
 }
 
-fn refuse(steps: &mut Vec<Step>, rule: &'static str, refusal: &Refusal, remedy: &str) {
+fn add_refusal(steps: &mut Vec<Step>, rule: &'static str, refusal: &Refusal, remedy: &str) {
     let text = format!("{} {refusal} ({remedy})", refusal.status().as_u16());
-    add(steps, Verdict::Refuses, rule, text);
+    add_step(steps, Verdict::Refuses, rule, text);
 }
 
-fn add(steps: &mut Vec<Step>, verdict: Verdict, rule: &'static str, text: String) {
+fn add_step(steps: &mut Vec<Step>, verdict: Verdict, rule: &'static str, text: String) {
     steps.push(Step { rule, verdict, text });
 }
