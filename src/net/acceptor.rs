@@ -26,7 +26,7 @@ pub enum Socket {
     Unix(UnixListener),
 }
 
-/// A connection that was accepted.
+/// An accepted connection.
 pub(crate) enum Accepted {
     /// A TCP connection and the address of its peer.
     Tcp(TcpStream, IpAddr),
@@ -49,13 +49,13 @@ pub(crate) trait AcceptHandler: Send + Sync + 'static {
 /// Pause after an accept that failed because descriptors or memory ran out.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(50);
 
-/// Time for which a thread with more connections than its share leaves a new one to the others. Without it the thread
-/// that is awake takes all of them.
+/// Time for which a thread with more connections than its share leaves a new one to the other
+/// threads. Without this pause, the thread that is awake takes all of them.
 const ACCEPT_YIELD: Duration = Duration::from_millis(1);
 
-/// Accepts connections until the stop begins.
+/// The accept loop, which accepts connections until the stop begins.
 pub(crate) struct Acceptor<H> {
-    /// Serves what is accepted.
+    /// Serves or refuses each accepted connection.
     pub(crate) handler: H,
     /// Cancelled when the stop begins.
     pub(crate) drain: CancellationToken,
@@ -84,7 +84,7 @@ impl<H: AcceptHandler> Acceptor<H> {
                     has_logged = false;
                     self.handler.on_accept(accepted);
                 }
-                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) if is_connection_error(&error) => {}
                 Err(error) => {
                     if !has_logged {
                         log::error!("can't accept connections: {error}");
@@ -94,9 +94,11 @@ impl<H: AcceptHandler> Acceptor<H> {
                 }
             }
         }
-        // The kernel completed these handshakes already, and no other process will accept the connections.
+        // The kernel has completed these handshakes already, and no other process accepts from a
+        // socket that this process bound.
         if matches!(socket, Socket::Tcp { belongs_to_us: true, .. }) {
-            // Unconstrained: tokio's task budget would make the socket look empty after about a hundred accepts.
+            // Unconstrained: tokio's task budget makes the socket look empty after about 100
+            // accepts.
             while let Some(Ok(accepted)) = unconstrained(accept(&socket)).now_or_never() {
                 self.handler.on_accept(accepted);
             }
@@ -104,6 +106,7 @@ impl<H: AcceptHandler> Acceptor<H> {
     }
 }
 
+/// Accepts one connection from `socket`.
 async fn accept(socket: &Socket) -> io::Result<Accepted> {
     match socket {
         Socket::Tcp { listener, .. } => {
@@ -114,8 +117,9 @@ async fn accept(socket: &Socket) -> io::Result<Accepted> {
     }
 }
 
-/// Reports whether an error of `accept(2)` was pending on the new connection and says nothing about the listener.
-fn is_of_one_connection(error: &io::Error) -> bool {
+/// Reports whether an error of `accept(2)` was pending on the new connection and says nothing about
+/// the listener.
+fn is_connection_error(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::ConnectionAborted

@@ -10,21 +10,25 @@ use nix::sys::resource::{Resource, getrlimit};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-/// Interval at which a full limiter reads the configured limit again: a reload may have raised it.
+/// Interval at which a full limiter reads the configured limit again, since a reload may raise it.
 const LIMIT_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Limits how many connections are open at once.
 #[derive(Debug)]
 pub(crate) struct ConnectionLimiter {
     counts: Mutex<ConnectionCounts>,
+    /// Notified when a connection closes.
     closed: Notify,
-    /// Connections for which the limit of open files has room.
+    /// Maximum number of connections that the limit of open files (`RLIMIT_NOFILE`) allows.
     max_by_descriptors: u32,
 }
 
+/// The numbers of open connections.
 #[derive(Debug, Default)]
 struct ConnectionCounts {
+    /// All open connections, also those that are refused.
     open: u32,
+    /// Open connections of each address. Empty while there is no limit for each address.
     by_address: HashMap<IpAddr, u32>,
 }
 
@@ -48,7 +52,8 @@ impl ConnectionLimiter {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until there are fewer than `max` connections. Until then new connections wait in the backlog.
+    /// Waits until there are fewer than `max` connections. Until then new connections wait in the
+    /// backlog.
     pub(crate) async fn room(&self, max: impl Fn() -> u32) {
         loop {
             let closed = self.closed.notified();
@@ -65,7 +70,8 @@ impl ConnectionLimiter {
         ConnectionPermit { limiter: Arc::clone(self), address: None }
     }
 
-    /// Counts a connection. Returns `None` when `address` has `max_per_address` connections already.
+    /// Counts a connection. Returns `None` when `address` has `max_per_address` connections
+    /// already.
     pub(crate) fn enter(
         self: &Arc<Self>,
         max_per_address: Option<NonZeroU32>,

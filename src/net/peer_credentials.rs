@@ -1,5 +1,6 @@
-//! Who may speak on the admin socket: root, the service's own user, and members of the service's group. The mode of
-//! the socket's file says the same; this holds when somebody loosens it.
+//! Decides which local users may use the admin socket: root, the service's user, and members of the
+//! service's group. The mode of the socket's file allows the same users; this check still holds
+//! when an operator loosens the mode.
 
 use std::ffi::CString;
 use std::sync::LazyLock;
@@ -7,21 +8,24 @@ use std::sync::LazyLock;
 use nix::unistd::{Gid, Uid, User, getegid, geteuid, getgrouplist};
 use tokio::net::UnixStream;
 
-/// By the credentials that the kernel noted when the peer connected (unix(7), `SO_PEERCRED`).
+/// Reports whether the peer may use the admin socket, by the credentials that the kernel recorded
+/// when the peer connected (unix(7), `SO_PEERCRED`).
 pub(crate) fn is_admin_peer(stream: &UnixStream) -> bool {
     let Ok(credentials) = stream.peer_cred() else { return false };
     let uid = Uid::from_raw(credentials.uid());
     uid.is_root()
         || uid == geteuid()
         || is_member(uid, Gid::from_raw(credentials.gid()))
-        // In the sandbox other users have no number: the kernel has let this one in by the mode of the socket's file.
-        || (uid.as_raw() == OVERFLOW && in_user_namespace())
+        // In a user namespace all outside users share one ID. The kernel has admitted this one by
+        // the mode of the socket's file.
+        || (uid.as_raw() == OVERFLOW_UID && in_user_namespace())
 }
 
-/// What users outside of a user namespace are seen as inside (user_namespaces(7)).
-const OVERFLOW: u32 = 65_534;
+/// The user ID that a user namespace shows for all users outside of it (user_namespaces(7)).
+const OVERFLOW_UID: u32 = 65_534;
 
-/// Whether this process sees only some of the users of the machine, as under `PrivateUsers=`.
+/// Reports whether this process runs in a user namespace, as under `PrivateUsers=`
+/// (systemd.exec(5)).
 fn in_user_namespace() -> bool {
     static ANSWER: LazyLock<bool> = LazyLock::new(|| {
         let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
@@ -31,8 +35,9 @@ fn in_user_namespace() -> bool {
     *ANSWER
 }
 
+/// Reports whether the user is a member of the service's group.
 fn is_member(uid: Uid, gid: Gid) -> bool {
-    // The group of root is nobody's way in: a service that runs as root serves root only.
+    // Membership in root's group admits no user: a service that runs as root serves root only.
     let group = getegid();
     if group.as_raw() == 0 {
         return false;

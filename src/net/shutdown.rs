@@ -1,12 +1,13 @@
-//! The two steps of a stop: drain, then hurry.
+//! The two steps of a stop: drain the connections, then refuse the requests that are unanswered.
 
 use tokio_util::sync::CancellationToken;
 
-/// Tells a connection that the service stops.
+/// Signals both steps of a stop to every connection.
 #[derive(Debug, Clone)]
 pub(crate) struct Shutdown {
-    /// Cancelled when the stop begins: a request in hand is still answered, no further request is taken.
+    /// Cancelled when the stop begins. A connection still answers its current request and accepts
+    /// no further one.
     pub(crate) drain: CancellationToken,
-    /// Cancelled near the end of the stop: a request that is still unanswered is refused.
+    /// Cancelled near the end of the stop. A connection refuses a request that is still unanswered.
     pub(crate) hurry: CancellationToken,
 }

@@ -15,19 +15,21 @@ use super::transport::TlsSocket;
 /// First byte of a TLS record of the handshake (RFC 8446, section 5.1).
 pub(crate) const HANDSHAKE_RECORD: u8 = 22;
 
-/// Accepts the handshake.
+/// Runs the server's side of a handshake.
 ///
 /// # Errors
-/// The handshake failed, or did not end within `patience` (`TimedOut`).
+/// Fails with the error of the handshake, or with `TimedOut` when it takes longer than
+/// `max_duration`.
 pub(crate) async fn handshake(
     stream: TcpStream,
     config: Arc<ServerConfig>,
-    patience: Duration,
+    max_duration: Duration,
 ) -> io::Result<TlsStream<TlsSocket>> {
-    timeout(patience, TlsAcceptor::from(config).accept(TlsSocket(stream))).await?
+    timeout(max_duration, TlsAcceptor::from(config).accept(TlsSocket(stream))).await?
 }
 
-/// Returns the first byte of the connection and leaves it there. Returns `None` when the connection ends first.
+/// Returns the first byte of the connection without consuming it. Returns `None` when the
+/// connection ends first.
 pub(crate) async fn peek_first_byte(stream: &TcpStream) -> Option<u8> {
     let mut byte = [0];
     let count = stream.peek(&mut byte).await.ok()?;

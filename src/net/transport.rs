@@ -1,4 +1,4 @@
-//! What bytes travel over: a TCP connection, one that speaks TLS, or a Unix socket.
+//! The byte streams below a protocol: TCP, TLS over TCP, and Unix sockets, behind one trait.
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -12,40 +12,41 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
 
-/// See the module.
+/// A connected byte stream.
 pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {
-    /// Whether there is something to read: bytes, the end, an error. Nothing is read, so that whoever waits here needs no
-    /// buffer.
+    /// Returns `Ready` when a read returns at once: with bytes, at the end of the stream, or with
+    /// an error. Reads no bytes, so a caller that waits here needs no buffer.
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 
-    /// The socket below.
+    /// Returns the socket below.
     fn socket(&self) -> BorrowedFd<'_>;
 
-    /// The same, where bytes go out as they are written.
+    /// Returns the socket below when the stream sends bytes unchanged, so without TLS.
     fn bare_socket(&self) -> Option<BorrowedFd<'_>> {
         None
     }
 
-    /// Keeps little of what is written in the system's buffers. They would grow to megabytes for each client that is slow,
-    /// and show only after a third of it that the client took something.
+    /// Limits the kernel's send buffer. Otherwise it grows to several megabytes for each slow
+    /// client, and the socket becomes writable only after the client has read a third of it.
     fn limit_send_buffer(&self) {
-        /// Bytes; the system takes twice as much with what it adds.
-        const LITTLE: usize = 1024 * 1024;
-        // A socket that refuses is as good, only larger.
-        setsockopt(&self.socket(), SndBuf, &LITTLE).unwrap_or_default();
+        /// The kernel doubles this value for its own overhead (socket(7), `SO_SNDBUF`).
+        const MAX_SEND_BUFFER_BYTES: usize = 1024 * 1024;
+        // A socket that refuses the option works as well, with a larger buffer.
+        setsockopt(&self.socket(), SndBuf, &MAX_SEND_BUFFER_BYTES).unwrap_or_default();
     }
 
-    /// Whether the other side closed the connection, or its half of it, whatever is still to be read.
-    fn is_closed_there(&self) -> bool {
-        // whatever is asked for, errors and the end of both halves are told too
-        let half = PollFlags::from_bits_retain(nix::libc::POLLRDHUP);
-        poll(&mut [PollFd::new(self.socket(), half)], PollTimeout::ZERO).is_ok_and(|told| told > 0)
+    /// Reports whether the peer closed the connection or its half of it, even when bytes are
+    /// unread.
+    fn is_closed_by_peer(&self) -> bool {
+        // poll(2) reports errors and the end of both halves in addition to the requested event.
+        let half_closed = PollFlags::from_bits_retain(nix::libc::POLLRDHUP);
+        poll(&mut [PollFd::new(self.socket(), half_closed)], PollTimeout::ZERO).is_ok_and(|count| count > 0)
     }
 }
 
 impl Transport for TcpStream {
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // tokio takes a new socket for readable until a read says otherwise: only looking tells.
+        // tokio reports a new socket as readable until a read blocks, so this peeks at the socket.
         let mut byte = [0];
         self.poll_peek(cx, &mut ReadBuf::new(&mut byte)).map_ok(|_| ())
     }
@@ -72,7 +73,8 @@ impl Transport for UnixStream {
 impl Transport for TlsStream<TlsSocket> {
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let (stream, session) = self.get_ref();
-        // The first request may have come together with the end of the handshake, and is decrypted already.
+        // The first request may have arrived with the end of the handshake. Then rustls has
+        // decrypted it already.
         if session.wants_read() { stream.0.poll_readable(cx) } else { Poll::Ready(Ok(())) }
     }
 
@@ -81,8 +83,8 @@ impl Transport for TlsStream<TlsSocket> {
     }
 }
 
-/// The socket below a TLS session. A TLS record that is alone, as an answer is, goes out by `send(2)`, which costs the
-/// kernel less than `writev(2)` of one piece: a request over TLS costs 1 % less in all.
+/// The socket below a TLS session. Sends a single TLS record, such as a short answer, by `send(2)`.
+/// That is cheaper for the kernel than `writev(2)` with one slice and saves 1 % of a request.
 #[derive(Debug)]
 pub(crate) struct TlsSocket(pub(crate) TcpStream);
 

@@ -187,7 +187,7 @@ impl<S: Transport> AsyncWrite for ConnectionStream<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // hyper comes by here whenever something was done for the answer.
-        if self.state.searches_long() && self.inner.is_closed_there() {
+        if self.state.searches_long() && self.inner.is_closed_by_peer() {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
         let outcome = Pin::new(&mut self.inner).poll_flush(cx);

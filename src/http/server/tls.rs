@@ -56,7 +56,7 @@ pub(crate) async fn serve<H: Handlers>(stream: TcpStream, identity: Arc<Identity
 
 /// Sends `refusal` to a client that is not served, when it finishes its handshake within `patience`.
 pub(crate) async fn refuse(stream: TcpStream, identity: Arc<Identity>, refusal: Vec<u8>, patience: Duration) {
-    if let Ok(stream) = handshake(stream, identity.plain(), patience).await {
+    if let Ok(stream) = handshake(stream, identity.http1_only(), patience).await {
         write_refusal(stream, refusal).await;
     }
 }
