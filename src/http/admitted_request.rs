@@ -1,5 +1,5 @@
-//! One admitted request: who asks, under which configuration, and the steps that remain: body, parameters, what is
-//! left of the key's checks, root password.
+//! One admitted request: its client, the configuration it runs under, and its remaining steps: the
+//! body, the parameters, the checks of the key that need them, and the root password.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -24,58 +24,64 @@ use super::route::Route;
 use crate::guard::{ClientAddr, Key, PathRule, Quota, Refusal};
 use crate::ingest::multipart;
 
-/// See the module.
+/// A request that has passed all checks that come before its body.
 pub(crate) struct AdmittedRequest {
     pub(crate) app: Arc<App>,
     pub(crate) policy: Arc<Policy>,
     pub(crate) state: Arc<ConnectionState>,
-    /// where somebody wants to know
+    /// Set while the access log or `debug` is on.
     pub(crate) trace: Option<Arc<Trace>>,
     pub(crate) client: ClientAddr,
     pub(crate) route: Route,
     pub(crate) parts: Parts,
+    /// The body, until a handler takes it.
     body: Mutex<Option<Incoming>>,
-    /// the key, when it stood in the query or a header
-    early: Option<EarlyKey>,
+    /// The key from the query or a header.
+    head_key: Option<HeadKey>,
+    /// The rest of the key's limits.
     quota: OnceLock<Quota>,
 }
 
 /// A request that was not admitted.
-pub(crate) struct Refused {
+pub(crate) struct RefusedRequest {
     pub(crate) problem: Problem,
     pub(crate) quota: Option<Quota>,
-    /// which nobody read
+    /// The unread body.
     pub(crate) body: Option<Incoming>,
 }
 
-struct EarlyKey {
+/// A key from the query or a header.
+struct HeadKey {
     key: Arc<Key>,
     rule: PathRule,
-    spent: Spent,
+    limits: LimitState,
 }
 
-/// Whether the limits of a key that came early were spent: then nothing of its checks is left.
+/// How far the limits of a key are checked. With [`LimitState::Spent`] all checks of the key are
+/// done.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Spent {
-    Yes,
-    /// a parameter of the body may refuse the request before
-    NotYet,
-    /// only Redis can tell: [`AdmittedRequest::settle`] does it before a handler has the call
-    Owed,
+enum LimitState {
+    /// The request has been counted.
+    Spent,
+    /// A required parameter may refuse the request before it is counted.
+    AfterParameters,
+    /// The limits are in Redis: [`AdmittedRequest::spend_shared_limits`] checks them before the
+    /// handler runs.
+    Shared,
 }
 
-/// A body with what it means.
+/// A body, and how to read it.
 pub(crate) struct Input {
     collected: Collected,
     kind: BodyKind,
-    seal: Decryption,
+    decryption: Decryption,
 }
 
-/// Bodies up to this size are read on the event loop: a millisecond at most.
-const READ_INLINE: usize = 256 * 1024;
+/// Maximum size of a body that is parsed on the event loop. Parsing it takes 1 ms at most.
+const MAX_INLINE_BODY_BYTES: usize = 256 * 1024;
 
 impl AdmittedRequest {
-    /// Checks the key as far as it can be without the body, before a byte of it is read.
+    /// Checks the key as far as that is possible before a byte of the body is read.
     #[expect(clippy::too_many_arguments, reason = "the parts of a request, each of another type")]
     pub(crate) fn admit(
         app: Arc<App>,
@@ -86,8 +92,8 @@ impl AdmittedRequest {
         route: Route,
         parts: Parts,
         body: Incoming,
-    ) -> Result<Self, Box<Refused>> {
-        let mut call = Self {
+    ) -> Result<Self, Box<RefusedRequest>> {
+        let mut request = Self {
             app,
             policy,
             state,
@@ -96,63 +102,67 @@ impl AdmittedRequest {
             route,
             parts,
             body: Mutex::new(Some(body)),
-            early: None,
+            head_key: None,
             quota: OnceLock::new(),
         };
-        match call.admit_early() {
-            Ok(early) => {
-                call.early = early;
-                Ok(call)
+        match request.admit_head_key() {
+            Ok(head_key) => {
+                request.head_key = head_key;
+                Ok(request)
             }
-            Err(problem) => Err(Box::new(Refused {
+            Err(problem) => Err(Box::new(RefusedRequest {
                 problem,
-                quota: call.quota.take(),
-                body: call.body.into_inner().unwrap_or_else(PoisonError::into_inner),
+                quota: request.quota.take(),
+                body: request.body.into_inner().unwrap_or_else(PoisonError::into_inner),
             })),
         }
     }
 
-    fn admit_early(&self) -> Result<Option<EarlyKey>, Problem> {
+    /// Checks a key from the query or a header. Returns `None` when only the body can hold one.
+    fn admit_head_key(&self) -> Result<Option<HeadKey>, Problem> {
         if self.client == ClientAddr::Local {
             return Ok(None);
         }
         let params = Params::without_body(self.parts.uri.query(), &self.parts.headers)?;
         let Some(presented) = params.api_key() else {
-            // Where no body can hold a key, none is read.
-            return if self.may_have_params() { Ok(None) } else { Err(self.unknown_key(None)) };
+            // A body that cannot hold a key is not read.
+            return if self.can_have_parameters() { Ok(None) } else { Err(self.unknown_key(None)) };
         };
         let now = Instant::now();
         let rules = &self.policy.rules;
         let key = self.app.guard.find_key(rules, Some(&presented), &self.client, now)?;
-        self.recognised(key);
+        self.trace_key(key);
         let rule = self.check_key(key)?;
-        let spent = if !key.entry.required_args.is_empty() {
-            Spent::NotYet
+        let limits = if !key.entry.required_args.is_empty() {
+            LimitState::AfterParameters
         } else if self.app.guard.is_shared(key, rule) {
-            Spent::Owed
+            LimitState::Shared
         } else {
-            self.note(self.app.guard.spend(key, rule, &self.client, now))?;
-            Spent::Yes
+            self.keep_quota(self.app.guard.spend(key, rule, &self.client, now))?;
+            LimitState::Spent
         };
-        Ok(Some(EarlyKey { key: Arc::clone(key), rule, spent }))
+        Ok(Some(HeadKey { key: Arc::clone(key), rule, limits }))
     }
 
-    fn recognised(&self, key: &Arc<Key>) {
+    /// Notes the key in the trace.
+    fn trace_key(&self, key: &Arc<Key>) {
         if let Some(trace) = &self.trace {
             trace.recognised(key);
         }
     }
 
-    fn may_have_params(&self) -> bool {
+    /// Reports whether the body can hold parameters.
+    fn can_have_parameters(&self) -> bool {
         let headers = &self.parts.headers;
         if self.state.has_unread_body() {
             BodyKind::of(headers) != BodyKind::Other
         } else {
-            // No body can't be decrypted, whoever sends it.
+            // The request has no body. If it announces encryption, the decryption must refuse it.
             decrypt::is_announced(headers)
         }
     }
 
+    /// Returns the refusal for a missing or unknown key.
     fn unknown_key(&self, presented: Option<&str>) -> Problem {
         match self.app.guard.find_key(&self.policy.rules, presented, &self.client, Instant::now()) {
             Err(refusal) => refusal.into(),
@@ -160,40 +170,46 @@ impl AdmittedRequest {
         }
     }
 
+    /// Checks the key against the route, and returns the rule that applies.
     fn check_key(&self, key: &Key) -> Result<PathRule, Problem> {
         let paths = self.policy.paths(self.route);
         Ok(self.app.guard.check_key(key, &self.client, &paths, &self.parts.headers)?)
     }
 
-    /// Spends what [`AdmittedRequest::admit`] could not on the spot; to be awaited before anything else where [`AdmittedRequest::owes`].
-    pub(crate) async fn settle(&self) -> Result<(), Refused> {
-        let Some(early) = self.early.as_ref().filter(|early| early.spent == Spent::Owed) else {
+    /// Counts the request against limits in Redis. The pipeline awaits this before the handler runs
+    /// if [`AdmittedRequest::has_shared_limits`].
+    pub(crate) async fn spend_shared_limits(&self) -> Result<(), RefusedRequest> {
+        let Some(head_key) = self.head_key.as_ref().filter(|head_key| head_key.limits == LimitState::Shared)
+        else {
             return Ok(());
         };
-        let outcome = self.app.guard.spend_shared(&early.key, early.rule, &self.client, Instant::now()).await;
-        self.note(outcome).map_err(|problem| Refused {
+        let now = Instant::now();
+        let outcome = self.app.guard.spend_shared(&head_key.key, head_key.rule, &self.client, now).await;
+        self.keep_quota(outcome).map_err(|problem| RefusedRequest {
             problem,
             quota: self.quota().cloned(),
             body: self.body.lock().unwrap_or_else(PoisonError::into_inner).take(),
         })
     }
 
-    pub(crate) fn owes(&self) -> bool {
-        self.early.as_ref().is_some_and(|early| early.spent == Spent::Owed)
+    /// Reports whether limits in Redis are still to be checked before the handler runs.
+    pub(crate) fn has_shared_limits(&self) -> bool {
+        self.head_key.as_ref().is_some_and(|head_key| head_key.limits == LimitState::Shared)
     }
 
+    /// Counts the request against the limits of `key`.
     async fn spend(&self, key: &Key, rule: PathRule, now: Instant) -> Result<(), Problem> {
         let guard = &self.app.guard;
-        self.note(if guard.is_shared(key, rule) {
-            // Boxed, so that requests without Redis do not carry its future along.
+        self.keep_quota(if guard.is_shared(key, rule) {
+            // Boxed, so that the future of a request without Redis stays small.
             Box::pin(guard.spend_shared(key, rule, &self.client, now)).await
         } else {
             guard.spend(key, rule, &self.client, now)
         })
     }
 
-    /// Keeps for the answer what is left of the limits.
-    fn note(&self, outcome: Result<Quota, Refusal>) -> Result<(), Problem> {
+    /// Keeps the rest of the limits for the answer.
+    fn keep_quota(&self, outcome: Result<Quota, Refusal>) -> Result<(), Problem> {
         let (quota, outcome) = match outcome {
             Ok(quota) => (quota, Ok(())),
             Err(refusal) => match refusal.quota() {
@@ -201,12 +217,12 @@ impl AdmittedRequest {
                 None => return Err(refusal.into()),
             },
         };
-        // Spent once a request: a second value can't come.
+        // A request is counted once, so there is no second value.
         drop(self.quota.set(quota));
         outcome
     }
 
-    /// What is left of the key's limits, for the answer.
+    /// Returns the rest of the key's limits, for the answer.
     pub(crate) fn quota(&self) -> Option<&Quota> {
         self.quota.get()
     }
@@ -216,39 +232,39 @@ impl AdmittedRequest {
         let headers = &self.parts.headers;
         let body = self.body.lock().unwrap_or_else(PoisonError::into_inner).take();
         let http = &self.policy.files.http;
-        let keyed = self.early.is_some() || self.client == ClientAddr::Local;
-        let caps = BodyLimits { body: http.request_max_size, memory: http.max_body_memory, keyed };
+        let keyed = self.head_key.is_some() || self.client == ClientAddr::Local;
+        let limits = BodyLimits { body: http.request_max_size, memory: http.max_body_memory, keyed };
         let Some(mut body) = body else { return Err(Problem::bad_request("The body was read already.")) };
         let codings = if body.is_end_stream() { Ok(Codings::default()) } else { Codings::of(headers) };
         let codings = match codings {
             Ok(codings) => codings,
             Err(problem) => {
-                self.state.leave(body);
+                self.state.keep_unread_body(body);
                 return Err(problem);
             }
         };
-        let mut collected = match collect(&mut body, caps, &self.app.budget, &self.state).await {
+        let mut collected = match collect(&mut body, limits, &self.app.budget, &self.state).await {
             Ok(collected) => collected,
             Err(problem) => {
-                self.state.leave(body);
+                self.state.keep_unread_body(body);
                 return Err(problem);
             }
         };
-        // Boxed: neither is in the way of the usual request.
+        // Boxed, so that the future of the common request stays small.
         if !codings.is_empty() && !collected.bytes.is_empty() {
-            collected = Box::pin(decode(collected, codings, caps, &self.app.cpu_pool)).await?;
+            collected = Box::pin(decode(collected, codings, limits, &self.app.cpu_pool)).await?;
         }
-        let mut seal = Decryption::None;
+        let mut decryption = Decryption::None;
         if decrypt::is_announced(headers) {
             let secret = self.policy.files.server.pyjs_secret.as_ref();
-            let decrypted = Box::pin(decrypt::decrypt(collected, secret, caps, &self.app.cpu_pool)).await?;
-            (collected, seal) = decrypted;
+            let decrypted = Box::pin(decrypt::decrypt(collected, secret, limits, &self.app.cpu_pool)).await?;
+            (collected, decryption) = decrypted;
         }
-        Ok(Input { collected, kind: BodyKind::of(headers), seal })
+        Ok(Input { collected, kind: BodyKind::of(headers), decryption })
     }
 
-    /// Reads the body and finishes the request with it: off the event loop, where the body is so large that reading it
-    /// would hold up others.
+    /// Reads the body and runs `finish` with it. Runs it off the event loop when the body is so
+    /// large that parsing it would delay other requests.
     pub(crate) async fn with_input<T, F>(
         self: &Arc<Self>,
         finish: impl FnOnce(Arc<Self>, Input) -> F,
@@ -258,32 +274,34 @@ impl AdmittedRequest {
         F: Future<Output = Result<T, Problem>> + Send + 'static,
     {
         let input = time_stage(self.trace.as_ref(), Part::Body, self.input()).await?;
-        let is_large = input.collected.bytes.len() > READ_INLINE;
+        let is_large = input.collected.bytes.len() > MAX_INLINE_BODY_BYTES;
         let rest = finish(Arc::clone(self), input);
         if is_large { self.app.cpu_pool.drive(Box::pin(rest)).await? } else { rest.await }
     }
 
-    /// The request is answered: a body that nobody asked for is left to the stream.
-    pub(crate) fn leave_body(&self) {
+    /// Hands a body that the handler did not read to the connection. Called after the request is
+    /// answered.
+    pub(crate) fn keep_unread_body(&self) {
         if let Some(body) = self.body.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            self.state.leave(body);
+            self.state.keep_unread_body(body);
         }
     }
 
-    /// The parameters from everywhere.
+    /// Returns the parameters of the query, the headers and the body.
     pub(crate) fn params<'a>(&'a self, input: &'a Input) -> Result<Params<'a>, Problem> {
         let read = self.read_params(input);
-        if input.seal == Decryption::None {
+        if input.decryption == Decryption::None {
             return read;
         }
         let has_parameters = read.as_ref().is_ok_and(Params::body_has_parameters);
-        let genuine = decrypt::is_genuine(input.kind, &input.collected.bytes, has_parameters);
+        let is_genuine = decrypt::is_genuine(input.kind, &input.collected.bytes, has_parameters);
         match read {
-            Ok(params) if genuine && input.seal == Decryption::Whole => Ok(params),
+            Ok(params) if is_genuine && input.decryption == Decryption::Whole => Ok(params),
             _ => Err(decrypt::undecryptable()),
         }
     }
 
+    /// Reads the parameters without a check of the decryption.
     fn read_params<'a>(&'a self, input: &'a Input) -> Result<Params<'a>, Problem> {
         let params = Params::without_body(self.parts.uri.query(), &self.parts.headers)?;
         let body = &input.collected.bytes;
@@ -296,37 +314,38 @@ impl AdmittedRequest {
         }
     }
 
-    /// Finishes the checks of the key, and of the root password where the route is behind it; waits the key's delay.
+    /// Finishes the checks of the key, checks the root password if the route needs it, and waits
+    /// for the delay of the key.
     ///
-    /// Who may speak on the admin socket was decided when the connection came: no key, no password.
+    /// A client of the admin socket needs no key and no password: it was checked when it connected.
     pub(crate) async fn authorize(&self, params: &Params<'_>) -> Result<Arc<Key>, Problem> {
         time_stage(self.trace.as_ref(), Part::Auth, self.finish_checks(params)).await
     }
 
     async fn finish_checks(&self, params: &Params<'_>) -> Result<Arc<Key>, Problem> {
         if self.client == ClientAddr::Local {
-            self.recognised(&self.policy.operator);
+            self.trace_key(&self.policy.operator);
             return Ok(Arc::clone(&self.policy.operator));
         }
         let now = Instant::now();
         let find = |presented: Option<&str>| {
             let found = self.app.guard.find_key(&self.policy.rules, presented, &self.client, now);
-            found.inspect(|key| self.recognised(key)).map_err(Problem::from)
+            found.inspect(|key| self.trace_key(key)).map_err(Problem::from)
         };
-        // The body is the stronger source: its key decides, though the other one had to be good to come this far.
-        let stronger = params.key_in_body().map(|presented| find(Some(&presented))).transpose()?;
-        let (key, rule, spent) = match (&self.early, stronger) {
-            (Some(early), None) => (Arc::clone(&early.key), early.rule, early.spent),
-            (Some(early), Some(found)) if Arc::ptr_eq(found, &early.key) => {
-                (Arc::clone(found), early.rule, early.spent)
+        // The key in the body decides, although a key in the query or a header must be valid too.
+        let body_key = params.key_in_body().map(|presented| find(Some(&presented))).transpose()?;
+        let (key, rule, limits) = match (&self.head_key, body_key) {
+            (Some(head_key), None) => (Arc::clone(&head_key.key), head_key.rule, head_key.limits),
+            (Some(head_key), Some(found)) if Arc::ptr_eq(found, &head_key.key) => {
+                (Arc::clone(found), head_key.rule, head_key.limits)
             }
-            (_, Some(found)) => (Arc::clone(found), self.check_key(found)?, Spent::NotYet),
+            (_, Some(found)) => (Arc::clone(found), self.check_key(found)?, LimitState::AfterParameters),
             (None, None) => {
                 let found = find(params.api_key().as_deref())?;
-                (Arc::clone(found), self.check_key(found)?, Spent::NotYet)
+                (Arc::clone(found), self.check_key(found)?, LimitState::AfterParameters)
             }
         };
-        if spent == Spent::NotYet {
+        if limits == LimitState::AfterParameters {
             let value_of = |name: &str| params.text(name);
             if let Err(refusal) = self.app.guard.check_args(&key, &value_of) {
                 if let Some(trace) = &self.trace {
@@ -346,11 +365,12 @@ impl AdmittedRequest {
         Ok(key)
     }
 
-    /// Reads the body and finishes the checks of an operator's route: the key and the root password.
+    /// Reads the body and finishes the checks of a route for operators: the key and the root
+    /// password.
     pub(crate) async fn authorize_operator(self: &Arc<Self>) -> Result<(), Problem> {
-        async fn authorize(call: Arc<AdmittedRequest>, input: Input) -> Result<(), Problem> {
-            let params = call.params(&input)?;
-            call.authorize(&params).await.map(|_| ())
+        async fn authorize(request: Arc<AdmittedRequest>, input: Input) -> Result<(), Problem> {
+            let params = request.params(&input)?;
+            request.authorize(&params).await.map(|_| ())
         }
         self.with_input(authorize).await
     }
@@ -358,12 +378,12 @@ impl AdmittedRequest {
     /// Begins a search for this request.
     ///
     /// # Errors
-    /// 503 while as many searches are under way as `max_searches` allows.
+    /// Fails with 503 while `max_searches` searches are running.
     pub(crate) fn begin_search(&self) -> Result<Search, Problem> {
         Search::begin(&self.app.searches, self.policy.files.http.max_searches, &self.state)
     }
 
-    /// HEAD is checked like GET and changes nothing.
+    /// Reports whether the method is HEAD, which is checked like GET and changes nothing.
     pub(crate) fn is_head(&self) -> bool {
         self.parts.method == Method::HEAD
     }

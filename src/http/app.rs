@@ -27,47 +27,51 @@ use crate::guard::Guard;
 use crate::net::certificate::Identity;
 use crate::store::LogStore;
 
-/// What all connections of an instance share.
+/// The shared state of an instance.
 pub struct App {
-    /// the name of the log
+    /// The name of the log.
     pub name: LogName,
-    /// where records go
+    /// The store of the log's records.
     pub store: Arc<dyn LogStore>,
-    /// who may do what
+    /// The checks of clients and keys.
     pub guard: Arc<Guard>,
-    /// what the operator wants to know of the process
+    /// The state of the process, for status and metrics.
     pub instance_state: InstanceState,
+    /// The configuration in force.
     pub(crate) policy: ArcSwap<Policy>,
     pub(crate) access_log: Option<Arc<AccessLog>>,
     pub(crate) refusal_log: Arc<RefusalLog>,
+    /// The certificate of new TCP connections. `None` for plain HTTP.
     pub(crate) identity: ArcSwapOption<Identity>,
     pub(crate) budget: Arc<Budget>,
     pub(crate) searches: Arc<Searches>,
     pub(crate) cpu_pool: CpuPool,
-    /// no more requests are taken: what never ends by itself ends
+    /// Cancelled when the stop begins. Connections accept no further request, and open tails end.
     pub(crate) draining: CancellationToken,
     pub(crate) followers: FollowerHub,
 }
 
 /// The state of the process.
 pub struct InstanceState {
-    /// where it listens
+    /// The addresses of the listening sockets, as URLs with the scheme `http`.
     pub(crate) addresses: Vec<String>,
     pub(crate) started: Instant,
+    /// The wall clock time of the start.
     pub(crate) began: SystemTime,
+    /// Number of open connections.
     pub(crate) connections: AtomicUsize,
-    /// The requests that were not served, by reason.
+    /// Counts the refused requests by reason.
     pub(crate) refusals: RefusalCounters,
-    /// The records that were accepted and not stored.
+    /// Counts the accepted records that were not stored.
     pub(crate) records: RecordCounters,
-    /// when the configuration in force was read, Unix time
+    /// Time at which the configuration in force was read, in seconds of Unix time.
     pub(crate) reloaded: AtomicU64,
-    /// why the configuration files as they are now are not in force
+    /// The reason why the current configuration files are not in force.
     pub reload_refused: ArcSwapOption<String>,
 }
 
 impl App {
-    /// An instance of the log `name`.
+    /// Returns an instance of the log `name`.
     #[must_use]
     pub fn new(
         name: LogName,
@@ -104,7 +108,7 @@ impl App {
         }
     }
 
-    /// Gives it an access log, which is written while the policy in force wants one.
+    /// Adds an access log. The instance writes it while the policy in force wants one.
     #[must_use]
     pub fn with_access_log(mut self, access_log: AccessLog) -> Self {
         access_log.switch(self.policy().access_log);
@@ -112,14 +116,14 @@ impl App {
         self
     }
 
-    /// Writes the rest of the access log; none is written any more. Blocks, for at most `patience`.
-    pub fn close_access_log(&self, patience: Duration) {
+    /// Writes the rest of the access log and closes it. Blocks for at most `max_duration`.
+    pub fn close_access_log(&self, max_duration: Duration) {
         if let Some(access_log) = &self.access_log {
-            access_log.close(patience);
+            access_log.close(max_duration);
         }
     }
 
-    /// Puts another configuration into force, for the requests that begin from now on.
+    /// Puts another configuration into force for all requests that begin later.
     pub fn apply(&self, policy: Policy) {
         if let Some(access_log) = &self.access_log {
             access_log.switch(policy.access_log);
@@ -128,12 +132,12 @@ impl App {
         self.instance_state.reloaded.store(unix_seconds(SystemTime::now()), Ordering::Relaxed);
     }
 
-    /// Counts a request that is not served.
+    /// Counts a refused request.
     pub(crate) fn count(&self, problem: &Problem) {
         self.instance_state.refusals.refused(problem.counted());
     }
 
-    /// Begins the trace of a request, when the access log or `debug` is on.
+    /// Begins the trace of a request if the access log or `debug` is on.
     pub(crate) fn begin_trace<B>(
         &self,
         policy: &Policy,
@@ -159,8 +163,8 @@ impl App {
         Some(Trace::begin(access_log, debug, client, request))
     }
 
-    /// Counts and logs the refusal of a connection or of a head that never became a request. Returns the answer as bytes;
-    /// the connection is closed after it.
+    /// Counts and logs the refusal of a connection or of bytes that are not a request. Returns the
+    /// bytes of the answer. The connection is closed after it.
     pub(crate) fn refuse_connection(&self, client: ClientAddr, problem: Problem) -> Vec<u8> {
         let policy = self.policy();
         self.count(&problem);
@@ -183,27 +187,27 @@ impl App {
         policy.raw_refusal(problem.closing())
     }
 
-    /// TCP connections that are accepted from now on speak TLS as `identity`, or plain HTTP without one. Those that
-    /// exist stay as they are.
+    /// Sets the certificate of all TCP connections that are accepted later. Without one they use
+    /// plain HTTP. Open connections do not change.
     pub fn identify(&self, identity: Option<Arc<Identity>>) {
         self.identity.store(identity);
     }
 
-    /// What TCP connections speak TLS as.
+    /// Returns the certificate of new TCP connections.
     #[must_use]
     pub fn identity(&self) -> Option<Arc<Identity>> {
         self.identity.load_full()
     }
 
-    /// Where it listens, as a person would write it.
+    /// Returns the addresses of the listening sockets as URLs.
     #[must_use]
     pub fn addresses(&self) -> Vec<String> {
         let scheme = if self.identity.load().is_some() { "https://" } else { "http://" };
-        let shown = |address: &String| address.replacen("http://", scheme, 1);
-        self.instance_state.addresses.iter().map(shown).collect()
+        let with_scheme = |address: &String| address.replacen("http://", scheme, 1);
+        self.instance_state.addresses.iter().map(with_scheme).collect()
     }
 
-    /// The configuration in force.
+    /// Returns the configuration in force.
     #[must_use]
     pub fn policy(&self) -> Arc<Policy> {
         self.policy.load_full()

@@ -52,10 +52,10 @@ pub fn selection(query: &str, body: &[u8], line: &[u8]) {
             Params::without_body(Some(query), &headers).and_then(|params| params.with_body(kind, body));
         let Ok(params) = params else { continue };
         match ReadRequest::read(&params, &key) {
-            Ok(asked) => {
+            Ok(read_request) => {
                 if let Ok(record) = parse_line(line) {
-                    let admitted = asked.selection.admits(&record);
-                    assert!(admitted || !asked.selection.is_all());
+                    let admitted = read_request.selection.admits(&record);
+                    assert!(admitted || !read_request.selection.is_all());
                 }
             }
             Err(problem) => assert!(READ_PARAMETERS.iter().any(|name| problem.words().starts_with(name))),

@@ -1,10 +1,12 @@
-//! What the micro-benchmarks time and nothing outside may use: parameters as `save-log` and `save-logs` read them.
+//! Entry points for the micro-benchmarks only: the parameters as `save-log` and `save-logs` read
+//! them.
 
 use http::HeaderMap;
 
 use super::request::params::{BodyKind, Params};
 
-/// The length of the message of one record; `None` when it would be refused.
+/// Returns the length of the message of one record plus its level. Returns `None` when the record
+/// would be refused.
 #[must_use]
 pub fn record(query: Option<&str>, headers: &HeaderMap, body: &[u8]) -> Option<usize> {
     let params = params(query, headers, body)?;
@@ -13,7 +15,8 @@ pub fn record(query: Option<&str>, headers: &HeaderMap, body: &[u8]) -> Option<u
     Some(message.len() + level as usize)
 }
 
-/// The lengths of the messages of a batch together; `None` when it would be refused.
+/// Returns the total length of the messages of a batch plus their levels. Returns `None` when the
+/// batch would be refused.
 #[must_use]
 pub fn batch(query: Option<&str>, headers: &HeaderMap, body: &[u8]) -> Option<usize> {
     let params = Params::without_body(query, headers).ok()?;

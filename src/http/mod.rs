@@ -1,9 +1,10 @@
 //! HTTP: a connection becomes an answer. Knows nothing of systemd.
 //!
-//! The folders in the order in which a request meets them: [`server`] serves connections, [`connection`] knows the phase
-//! and the deadline of each, [`pipeline`] takes a request through all checks to its route, [`request`] reads the body and
-//! the parameters, [`routes`] has one handler for each route, [`response`] builds answers, [`follow`] serves open tails,
-//! and [`observe`] counts and logs what happened.
+//! The modules in the order in which a request passes them: [`server`] serves connections,
+//! [`connection`] holds the phase and the deadline of each, [`pipeline`] takes a request through
+//! all checks to its route, [`request`] reads the body and the parameters, [`routes`] has one
+//! handler for each route, [`response`] builds answers, [`follow`] serves open tails, and
+//! [`observe`] counts and logs requests and refusals.
 
 pub(crate) mod admitted_request;
 pub(crate) mod app;

@@ -1,5 +1,6 @@
-//! One request, in the order of the contract: block list → DoS count → maintenance → known route and method → required
-//! headers → referer → key → (body → parameters → root password → handler). A refused caller learns the refusal only.
+//! Takes one request from its checks to its answer, in this order: block list → flood count →
+//! maintenance → known route and method → required headers → referer → key → (body → parameters →
+//! root password → handler). A refused client sees the first refusal only.
 
 use std::convert::Infallible;
 use std::future::{pending, poll_fn};
@@ -17,9 +18,10 @@ use hyper::body::Incoming;
 use hyper::service::Service;
 use tokio::time::timeout;
 
-use super::admitted_request::{AdmittedRequest, Refused};
+use super::admitted_request::{AdmittedRequest, RefusedRequest};
 use super::app::App;
-use super::connection::state::{ConnectionState, Expired, Phase};
+use super::connection::phase::{Expired, Phase};
+use super::connection::state::ConnectionState;
 use super::follow::serve::http2_response;
 use super::follow::takeover::{FollowExtension, TakeoverSlot};
 use super::observe::request_trace::{AccessLogGuard, Part, Trace};
@@ -54,17 +56,17 @@ impl<T> Handlers for T where
 {
 }
 
-/// An answer's body. Dropping it, sent or not, ends the request.
+/// The body of an answer. Dropping it ends the request, whether it was sent or not.
 pub(crate) struct AnswerBody<B> {
     inner: B,
     state: Arc<ConnectionState>,
-    /// where somebody wants to know
-    end: Option<Box<AccessLogGuard>>,
+    /// Set while the access log or `debug` is on.
+    access_log_guard: Option<Box<AccessLogGuard>>,
 }
 
 impl<B> Drop for AnswerBody<B> {
     fn drop(&mut self) {
-        // What is left of a body is no head of a request, whoever reads it now.
+        // The rest of a body must not be read as the head of the next request.
         let lingers = !self.state.is_stream() && self.state.has_unread_body();
         self.state.enter(if lingers { Phase::Lingering } else { Phase::Idle });
     }
@@ -79,10 +81,10 @@ impl<B: Body<Data = Bytes> + Unpin> Body for AnswerBody<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let frame = Pin::new(&mut self.inner).poll_frame(cx);
-        if let Some(end) = &mut self.end
+        if let Some(guard) = &mut self.access_log_guard
             && let Poll::Ready(Some(Ok(frame))) = &frame
         {
-            end.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+            guard.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
         }
         frame
     }
@@ -111,52 +113,53 @@ pub(crate) async fn answer<H: Handlers>(
     state.request_begins(!request.body().is_end_stream());
     let policy = app.policy();
     let origin = request.headers().get(header::ORIGIN).cloned();
-    // Whoever asks first whether to send a body is not told to send it when nobody reads it.
-    let expects = request.headers().contains_key(header::EXPECT);
+    // A client that sent `Expect` waits for permission to send its body. The server does not read a
+    // body that it does not need, since reading it would grant that permission.
+    let expects_continue = request.headers().contains_key(header::EXPECT);
     let client = client_addr(peer, request.headers(), &policy.files.http);
     let trace = app.begin_trace(&policy, client, &request);
-    let mut end = trace.clone().map(|trace| Box::new(AccessLogGuard::of(trace)));
-    let began = trace.as_ref().and_then(|trace| trace.now());
-    let mut checked = check(&app, &policy, &state, client, trace.as_ref(), request);
-    if let Checked::AdmittedRequest(call) = &checked
-        && call.owes()
-        // Boxed, so that requests without Redis do not carry its future along.
-        && let Err(refused) = Box::pin(call.settle()).await
+    let mut access_log_guard = trace.clone().map(|trace| Box::new(AccessLogGuard::of(trace)));
+    let checks_began = trace.as_ref().and_then(|trace| trace.now());
+    let mut outcome = check(&app, &policy, &state, client, trace.as_ref(), request);
+    if let CheckOutcome::Admitted(admitted) = &outcome
+        && admitted.has_shared_limits()
+        // Boxed, so that the future of a request without Redis stays small.
+        && let Err(refused) = Box::pin(admitted.spend_shared_limits()).await
     {
-        checked = Checked::Refused(Box::new(refused));
+        outcome = CheckOutcome::Refused(Box::new(refused));
     }
     if let Some(trace) = &trace {
-        trace.took(Part::Check, began);
+        trace.took(Part::Check, checks_began);
     }
-    let (mut response, quota) = match checked {
-        Checked::Answer { response, body } => {
-            if state.has_unread_body() && !expects {
+    let (mut response, quota) = match outcome {
+        CheckOutcome::Answered { response, body } => {
+            if state.has_unread_body() && !expects_continue {
                 drain(body, &state).await;
             }
             (response, None)
         }
-        Checked::Refused(refused) => {
+        CheckOutcome::Refused(refused) => {
             app.count(&refused.problem);
             if let Some(trace) = &trace {
                 trace.refused(&refused.problem);
             }
-            if state.has_unread_body() && !expects {
+            if state.has_unread_body() && !expects_continue {
                 drain(refused.body, &state).await;
             }
             (refused.problem.into_response().map(Into::into), refused.quota)
         }
-        Checked::AdmittedRequest(call) => {
-            // The busiest route does not ask the filters: that makes it 4 % faster.
-            let response = if call.route == Route::SaveLog {
-                overdue(&app, &state, trace.as_ref(), routes::save_log(&call)).await
+        CheckOutcome::Admitted(admitted) => {
+            // The busiest route skips warp's filters, which makes it 4 % faster.
+            let response = if admitted.route == Route::SaveLog {
+                with_deadline(&app, &state, trace.as_ref(), routes::save_log(&admitted)).await
             } else {
                 let handlers = handlers;
                 let mut inner = Request::new(Empty::new());
-                inner.extensions_mut().insert(Arc::clone(&call));
-                overdue(&app, &state, trace.as_ref(), Box::pin(handlers.call(inner))).await
+                inner.extensions_mut().insert(Arc::clone(&admitted));
+                with_deadline(&app, &state, trace.as_ref(), Box::pin(handlers.call(inner))).await
             };
-            call.leave_body();
-            (response, call.quota().cloned())
+            admitted.keep_unread_body();
+            (response, admitted.quota().cloned())
         }
     };
     policy.apply_headers(&mut response, origin.as_ref());
@@ -169,14 +172,14 @@ pub(crate) async fn answer<H: Handlers>(
     if let Some(trace) = &trace {
         trace.apply_headers(&mut response);
     }
-    if let Some(end) = &mut end {
-        end.status = response.status().as_u16();
+    if let Some(guard) = &mut access_log_guard {
+        guard.status = response.status().as_u16();
     }
     if let Some(new_follower) = FollowExtension::take(&mut response) {
         match takeovers {
             Some(takeovers) => {
-                // The connection drops this future, and a follower goes on with the connection.
-                takeovers.put(new_follower.into_takeover(response, &policy.files.http, end));
+                // The connection drops this future, and a follower takes the connection over.
+                takeovers.put(new_follower.into_takeover(response, &policy.files.http, access_log_guard));
                 state.enter(Phase::Following);
                 return pending().await;
             }
@@ -184,11 +187,12 @@ pub(crate) async fn answer<H: Handlers>(
         }
     }
     state.enter(Phase::Answering);
-    Ok(response.map(|inner| AnswerBody { inner, state, end }))
+    Ok(response.map(|inner| AnswerBody { inner, state, access_log_guard }))
 }
 
-/// Waits for the handler, but not past the time that an answer may take: the connection's timer tells.
-async fn overdue(
+/// Waits for the handler, but not past the time limit of an answer. The timer of the connection
+/// expires the state and polls again.
+async fn with_deadline(
     app: &App,
     state: &ConnectionState,
     trace: Option<&Arc<Trace>>,
@@ -210,51 +214,56 @@ async fn overdue(
     .await
 }
 
-enum Checked {
-    /// `body`: what the client sends that nobody reads
-    Answer {
+/// The outcome of the checks.
+enum CheckOutcome {
+    /// The route is answered already.
+    Answered {
         response: warp::reply::Response,
+        /// The unread body.
         body: Option<Incoming>,
     },
-    Refused(Box<Refused>),
-    AdmittedRequest(Arc<AdmittedRequest>),
+    /// A check refuses the request.
+    Refused(Box<RefusedRequest>),
+    /// A handler answers the request.
+    Admitted(Arc<AdmittedRequest>),
 }
 
-impl Checked {
+impl CheckOutcome {
     fn refused(problem: Problem, body: Incoming) -> Self {
-        Self::Refused(Box::new(Refused { problem, quota: None, body: Some(body) }))
+        Self::Refused(Box::new(RefusedRequest { problem, quota: None, body: Some(body) }))
     }
 }
 
-impl From<Problem> for Checked {
+impl From<Problem> for CheckOutcome {
     fn from(problem: Problem) -> Self {
-        Self::Refused(Box::new(Refused { problem, quota: None, body: None }))
+        Self::Refused(Box::new(RefusedRequest { problem, quota: None, body: None }))
     }
 }
 
-/// A body so small that it is as good as here is read and dropped, so that the connection can be used again: a client
-/// that is told to come back later must not connect anew each time.
+/// Reads and drops a small body, so that the client can use the connection again. A client with a
+/// `Retry-After` must not connect again for each attempt.
 async fn drain(body: Option<Incoming>, state: &ConnectionState) {
-    const SMALL: u64 = 64 * 1024;
-    const PATIENCE: Duration = Duration::from_millis(200);
+    const MAX_DRAINED_BYTES: u64 = 64 * 1024;
+    const DRAIN_TIMEOUT: Duration = Duration::from_millis(200);
     let Some(mut body) = body else { return };
-    let small = body.size_hint().exact().is_some_and(|len| len <= SMALL);
-    if small && matches!(timeout(PATIENCE, (&mut body).collect()).await, Ok(Ok(_))) {
+    let is_small = body.size_hint().exact().is_some_and(|len| len <= MAX_DRAINED_BYTES);
+    if is_small && matches!(timeout(DRAIN_TIMEOUT, (&mut body).collect()).await, Ok(Ok(_))) {
         state.body_read();
     } else {
-        state.leave(body);
+        state.keep_unread_body(body);
     }
 }
 
-/// A path as it may stand in an answer: nobody needs sixteen kilobytes of it back.
-fn shown(path: &str) -> String {
-    const MOST: usize = 200;
-    match path.char_indices().nth(MOST) {
+/// Truncates a path for an answer, since a path may have 16 KiB.
+fn truncated(path: &str) -> String {
+    const MAX_CHARS: usize = 200;
+    match path.char_indices().nth(MAX_CHARS) {
         Some((end, _)) => format!("{}…", path.get(..end).unwrap_or_default()),
         None => path.to_owned(),
     }
 }
 
+/// Runs all checks that need no body.
 fn check(
     app: &Arc<App>,
     policy: &Arc<Policy>,
@@ -262,62 +271,65 @@ fn check(
     client: ClientAddr,
     trace: Option<&Arc<Trace>>,
     request: Request<Incoming>,
-) -> Checked {
+) -> CheckOutcome {
     let rules = &policy.rules;
     if let Err(refusal) = app.guard.check_address(rules, &client, Instant::now()) {
-        return Checked::refused(refusal.into(), request.into_body());
+        return CheckOutcome::refused(refusal.into(), request.into_body());
     }
     if let Err(problem) = check_head(&request, state, &policy.files.http) {
         return problem.into();
     }
     let (parts, body) = request.into_parts();
-    // Targets without a path (RFC 9112, sections 3.2.3 and 3.2.4): the server as a whole, and a tunnel through it.
+    // Two targets have no path: the whole server and a tunnel (RFC 9112, sections 3.2.4 and 3.2.3).
     let preflight = || policy.preflight(&parts.headers).map(Into::into);
     if parts.method == Method::OPTIONS && parts.uri.path() == "*" {
-        return Checked::Answer { response: preflight(), body: Some(body) };
+        return CheckOutcome::Answered { response: preflight(), body: Some(body) };
     }
     if parts.method == Method::CONNECT {
-        return Checked::refused(Problem::method_not_allowed("Method CONNECT not allowed", METHODS), body);
+        return CheckOutcome::refused(
+            Problem::method_not_allowed("Method CONNECT not allowed", METHODS),
+            body,
+        );
     }
     let admin = || (client == ClientAddr::Local).then(|| Route::of_admin(parts.uri.path())).flatten();
     let Some(route) = Route::of(parts.uri.path(), &app.name).or_else(admin) else {
         let detail = format!("Requested URL {} not found", parts.uri.path());
-        return Checked::refused(Problem::new(StatusCode::NOT_FOUND, detail), body);
+        return CheckOutcome::refused(Problem::new(StatusCode::NOT_FOUND, detail), body);
     };
     if !route.allows(&parts.method) {
-        let detail = format!("Method {} not allowed for URL {}", parts.method, shown(parts.uri.path()));
-        return Checked::refused(Problem::method_not_allowed(detail, route.methods()), body);
+        let detail = format!("Method {} not allowed for URL {}", parts.method, truncated(parts.uri.path()));
+        return CheckOutcome::refused(Problem::method_not_allowed(detail, route.methods()), body);
     }
     if parts.method == Method::OPTIONS {
-        return Checked::Answer { response: preflight(), body: Some(body) };
+        return CheckOutcome::Answered { response: preflight(), body: Some(body) };
     }
     if route == Route::Status {
         let text = concat!("MocaFileLog(", env!("CARGO_PKG_VERSION"), ") is working...");
         let mut response = success::text(Bytes::from_static(text.as_bytes()));
         response.headers_mut().insert(header::CACHE_CONTROL, crate::http::response::headers::NO_STORE);
-        return Checked::Answer { response, body: Some(body) };
+        return CheckOutcome::Answered { response, body: Some(body) };
     }
     if route == Route::OpenApi {
         let response = openapi::document(&parts.headers);
-        return Checked::Answer { response, body: Some(body) };
+        return CheckOutcome::Answered { response, body: Some(body) };
     }
-    // What browsers and proxies must send is no matter of the operator's own socket.
+    // Headers that browsers and proxies must send are not required on the admin socket.
     if client != ClientAddr::Local
         && let Err(refusal) = app.guard.check_headers(rules, &parts.headers)
     {
-        return Checked::refused(refusal.into(), body);
+        return CheckOutcome::refused(refusal.into(), body);
     }
     if route == Route::Page {
-        return Checked::Answer { response: page::page(&parts.headers), body: Some(body) };
+        return CheckOutcome::Answered { response: page::page(&parts.headers), body: Some(body) };
     }
     let (app, policy, state) = (Arc::clone(app), Arc::clone(policy), Arc::clone(state));
     match AdmittedRequest::admit(app, policy, state, trace.cloned(), client, route, parts, body) {
-        Ok(call) => Checked::AdmittedRequest(Arc::new(call)),
-        Err(refused) => Checked::Refused(refused),
+        Ok(admitted) => CheckOutcome::Admitted(Arc::new(admitted)),
+        Err(refused) => CheckOutcome::Refused(refused),
     }
 }
 
-/// `RateLimit` and `RateLimit-Policy` (IETF draft-ietf-httpapi-ratelimit-headers).
+/// Adds `RateLimit` and `RateLimit-Policy` (IETF draft-ietf-httpapi-ratelimit-headers).
 fn rate_limit_headers(headers: &mut HeaderMap, quota: &Quota) {
     const LIMIT: HeaderName = HeaderName::from_static("ratelimit");
     const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");

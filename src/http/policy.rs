@@ -1,4 +1,5 @@
-//! The configuration as a request needs it: built once at each reload, shared by every request that runs under it.
+//! The configuration as requests need it. A reload builds it once, and all requests that begin
+//! under it share it.
 
 use std::sync::Arc;
 
@@ -6,7 +7,7 @@ use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Response};
 
-use super::connection::state::Timeouts;
+use super::connection::phase::Timeouts;
 use super::response::head_writer::closing_response;
 use super::response::headers::TEXT;
 use super::response::prepared_heads::PreparedHeads;
@@ -15,46 +16,48 @@ use super::route::{METHODS, Route};
 use crate::config::{Files, KeyDigest, KeyEntry, LogEntry, LogName};
 use crate::guard::{Key, Rules};
 
-const STAR: &str = "*";
+/// The value that allows everything.
+const WILDCARD: &str = "*";
 
-/// All that answers carry and browsers do not show by themselves.
-const EXPOSED: &str = "Moca-Cursor, RateLimit, RateLimit-Policy, Retry-After, Accept-Ranges, Content-Disposition, \
+/// The headers of answers that scripts may read, beside those that browsers always expose.
+const EXPOSED_HEADERS: &str = "Moca-Cursor, RateLimit, RateLimit-Policy, Retry-After, Accept-Ranges, Content-Disposition, \
                        Content-Range, ETag, Server-Timing, WWW-Authenticate";
 
-/// What requests carry that browsers do not send unasked.
-const ACCEPTED: &str = "API-KEY, X-API-Key, Authorization, ROOT-PASS, Content-Type, Content-Encoding, Moca-Encryption, \
+/// The headers of requests that browsers send only after a preflight allows them.
+const ACCEPTED_HEADERS: &str = "API-KEY, X-API-Key, Authorization, ROOT-PASS, Content-Type, Content-Encoding, Moca-Encryption, \
                         Last-Event-ID, Range, If-Range, If-None-Match, Level, Message";
 
-/// See the module.
+/// The configuration of one log, prepared for requests.
 pub struct Policy {
-    /// this log's entry of `log.json`
+    /// The entry of this log in `log.json`.
     pub log: LogEntry,
-    /// all files
+    /// All configuration files.
     pub files: Files,
+    /// The rules of the guard.
     pub(crate) rules: Arc<Rules>,
     pub(crate) timeouts: Timeouts,
-    /// requests are put down
+    /// True when the access log is on.
     pub(crate) access_log: bool,
-    /// stands for the key of whoever speaks on the admin socket
+    /// The key that stands for each client of the admin socket.
     pub(crate) operator: Arc<Key>,
-    /// `Server` and the configured headers, on every answer
-    fixed: Vec<(HeaderName, HeaderValue)>,
-    /// what answers of the short way begin with; `None` = all requests go the long way
+    /// `Server` and the configured headers, for every answer.
+    common_headers: Vec<(HeaderName, HeaderValue)>,
+    /// The heads of answers on the fast path. `None` when all requests use the slow path.
     pub(crate) fast_path: Option<Arc<PreparedHeads>>,
-    /// the two paths of each keyed route
+    /// The two paths of each route that needs a key, in the order of [`Route::keyed`].
     paths: Vec<[String; 2]>,
 }
 
 impl Policy {
-    /// The policy of the log `name`, whose entry is `log`.
+    /// Returns the policy of the log `name`, whose entry is `log`.
     #[must_use]
     pub fn new(name: &LogName, log: LogEntry, files: Files) -> Self {
-        let mut fixed = files.server.headers.clone();
-        if !fixed.iter().any(|(name, _)| name == header::SERVER) {
+        let mut common_headers = files.server.headers.clone();
+        if !common_headers.iter().any(|(name, _)| name == header::SERVER) {
             let server = concat!("MocaFileLog(", env!("CARGO_PKG_VERSION"), ")");
-            fixed.push((header::SERVER, HeaderValue::from_static(server)));
+            common_headers.push((header::SERVER, HeaderValue::from_static(server)));
         }
-        let mut this = Self {
+        let mut policy = Self {
             rules: Arc::new(Rules::new(&files)),
             timeouts: Timeouts::new(&files.http),
             operator: Arc::new(Key::new(KeyEntry {
@@ -63,33 +66,35 @@ impl Policy {
             })),
             paths: Route::keyed().map(|route| route.paths(name)).collect(),
             access_log: files.writes_access_log(),
-            fixed,
+            common_headers,
             log,
             files,
             fast_path: None,
         };
-        if this.permits_fast_path() {
-            this.fast_path = PreparedHeads::new(|response| this.apply_headers(response, None)).map(Arc::new);
+        if policy.permits_fast_path() {
+            policy.fast_path =
+                PreparedHeads::new(|response| policy.apply_headers(response, None)).map(Arc::new);
         }
-        this
+        policy
     }
 
-    /// Reports whether no option looks at more of a request than the fast path does.
+    /// Reports whether the fast path reads every part of a request that the options need.
     fn permits_fast_path(&self) -> bool {
         let Files { http, server, system, .. } = &self.files;
-        let by_peer =
+        let uses_peer_address =
             http.forwarded_secret.is_none() && http.real_ip_header.is_none() && http.proxies_count.is_none();
-        let unobserved = !server.debug && !self.access_log;
-        let unconditional = system.force_headers.is_empty() && !system.force_referer;
-        by_peer && unobserved && unconditional && http.keep_alive
+        let is_unobserved = !server.debug && !self.access_log;
+        let has_no_required_headers = system.force_headers.is_empty() && !system.force_referer;
+        uses_peer_address && is_unobserved && has_no_required_headers && http.keep_alive
     }
 
-    /// The rules of the guard.
+    /// Returns the rules of the guard.
     #[must_use]
     pub fn rules(&self) -> &Rules {
         &self.rules
     }
 
+    /// Returns the two paths of a route that needs a key.
     pub(crate) fn paths(&self, route: Route) -> [&str; 2] {
         match self.paths.get(route as usize) {
             Some([short, long]) => [short, long],
@@ -97,12 +102,13 @@ impl Policy {
         }
     }
 
-    /// Puts on an answer what stands on every answer: `Server`, configured headers, CORS for `origin`.
+    /// Adds the headers of every answer: `Server`, the configured headers, and CORS for `origin`.
     pub(crate) fn apply_headers<B>(&self, response: &mut Response<B>, origin: Option<&HeaderValue>) {
         let headers = response.headers_mut();
-        for (name, value) in &self.fixed {
+        for (name, value) in &self.common_headers {
             if *name == header::CONTENT_SECURITY_POLICY {
-                // Browsers obey all that are there: the page keeps its own.
+                // Browsers enforce every policy in the answer, so the page keeps its own policy
+                // too.
                 headers.append(name.clone(), value.clone());
             } else {
                 headers.insert(name.clone(), value.clone());
@@ -118,20 +124,21 @@ impl Policy {
         response
     }
 
-    /// Returns the same as bytes, for a connection that is closed afterwards: its request never became one.
+    /// Returns the refusal as bytes, for a connection that is closed afterwards.
     pub(crate) fn raw_refusal(&self, problem: Problem) -> Vec<u8> {
         closing_response(&self.refusal(problem))
     }
 
-    /// The Origin is echoed on an exact match only; `*` never stands together with credentials.
+    /// Adds the CORS headers for `origin`. Echoes the origin on an exact match only, and never
+    /// combines `*` with credentials.
     fn allow_origin(&self, headers: &mut HeaderMap, origin: Option<&HeaderValue>) {
         let cors = &self.files.server.cors;
         if !cors.origins.list.is_empty() {
             headers.append(header::VARY, HeaderValue::from_static("Origin"));
         }
         let Some(origin) = origin else { return };
-        let listed = origin.to_str().is_ok_and(|text| cors.origins.names(text));
-        if listed {
+        let is_listed = origin.to_str().is_ok_and(|text| cors.origins.names(text));
+        if is_listed {
             headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
             if cors.credentials {
                 let value = HeaderValue::from_static("true");
@@ -142,37 +149,40 @@ impl Policy {
         } else {
             return;
         }
-        let exposed = if listed && cors.credentials && cors.expose_headers == STAR {
-            HeaderValue::from_static(EXPOSED)
+        let exposed = if is_listed && cors.credentials && cors.expose_headers == WILDCARD {
+            HeaderValue::from_static(EXPOSED_HEADERS)
         } else {
             cors.expose_headers.clone()
         };
         headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
     }
 
-    /// The answer to a preflight (Fetch standard, CORS-preflight request), which carries no key. Beside
-    /// credentials `*` is no wildcard but a name: there, all that is asked for is named.
+    /// Returns the answer to a preflight, which carries no key (Fetch standard, CORS-preflight
+    /// request). With credentials browsers read `*` as a name, so the answer names all requested
+    /// headers instead.
     pub(crate) fn preflight(&self, request: &HeaderMap) -> Response<Bytes> {
         let cors = &self.files.server.cors;
         let named = |configured: &HeaderValue, all: HeaderValue| {
-            if cors.credentials && configured == STAR { all } else { configured.clone() }
+            if cors.credentials && configured == WILDCARD { all } else { configured.clone() }
         };
-        let asked = request.get(header::ACCESS_CONTROL_REQUEST_HEADERS).filter(|asked| are_names(asked));
-        let wanted = asked.cloned().unwrap_or(const { HeaderValue::from_static(ACCEPTED) });
+        let requested = request
+            .get(header::ACCESS_CONTROL_REQUEST_HEADERS)
+            .filter(|requested| are_header_names(requested));
+        let allowed = requested.cloned().unwrap_or(const { HeaderValue::from_static(ACCEPTED_HEADERS) });
         let methods = HeaderValue::from_static(METHODS);
         let mut response = Response::new(Bytes::from_static(b"allowed."));
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, TEXT);
         headers.insert(header::ALLOW, HeaderValue::from_static(METHODS));
         headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, named(&cors.methods, methods));
-        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, named(&cors.headers, wanted));
+        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, named(&cors.headers, allowed));
         headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from(cors.max_age.as_secs()));
         response
     }
 }
 
-/// Whether these are names of headers as browsers send them, not `*` among them.
-fn are_names(list: &HeaderValue) -> bool {
-    let is_of_names = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b',' | b' ');
-    !list.is_empty() && list.as_bytes().iter().all(is_of_names)
+/// Reports whether `list` is a list of header names as browsers send it, without `*`.
+fn are_header_names(list: &HeaderValue) -> bool {
+    let is_name_byte = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b',' | b' ');
+    !list.is_empty() && list.as_bytes().iter().all(is_name_byte)
 }

@@ -1,5 +1,5 @@
-//! Records that a reader selects, as an answer: found beside the event loop, in constant memory, and only so many
-//! searches at once.
+//! The answer with the records that a reader selects. The search runs off the event loop in
+//! constant memory, and `max_searches` limits the number of searches at once.
 
 use std::sync::Arc;
 
@@ -14,39 +14,44 @@ use super::response::record_format::{RecordFormat, write_object};
 use super::response::success::{Answer, streaming};
 use crate::store::{Cursor, CursorKey, Extent, Form, Order, Query, ReadError};
 
-/// What a route gives where nothing else is asked for.
+/// The values of a route for parameters that the request does not set.
 pub(crate) struct ReadDefaults {
     pub(crate) order: Order,
+    /// Maximum number of records. `None` for all.
     pub(crate) limit: Option<std::num::NonZeroU64>,
     pub(crate) extent: Extent,
-    /// `None`: an array of lines
+    /// `None` for a JSON array of lines.
     pub(crate) output: Option<RecordFormat>,
 }
 
-/// Finishes the checks of a request for records, and reads what it asks for.
-pub(crate) async fn ask(call: &Arc<AdmittedRequest>) -> Result<ReadRequest, Problem> {
-    call.with_input(ask_with).await
+/// Finishes the checks of a request for records, and returns its parameters.
+pub(crate) async fn ask(request: &Arc<AdmittedRequest>) -> Result<ReadRequest, Problem> {
+    request.with_input(ask_with).await
 }
 
-async fn ask_with(call: Arc<AdmittedRequest>, input: Input) -> Result<ReadRequest, Problem> {
-    let params = call.params(&input)?;
-    call.authorize(&params).await?;
-    ReadRequest::read(&params, &call.app.store.cursor_key())
+async fn ask_with(request: Arc<AdmittedRequest>, input: Input) -> Result<ReadRequest, Problem> {
+    let params = request.params(&input)?;
+    request.authorize(&params).await?;
+    ReadRequest::read(&params, &request.app.store.cursor_key())
 }
 
-/// The records that are asked for, as an answer.
-pub(crate) async fn records(call: &Arc<AdmittedRequest>, asked: ReadRequest, usual: ReadDefaults) -> Answer {
-    let store = &call.app.store;
+/// Returns the answer with the selected records.
+pub(crate) async fn records(
+    request: &Arc<AdmittedRequest>,
+    read: ReadRequest,
+    defaults: ReadDefaults,
+) -> Answer {
+    let store = &request.app.store;
     let key = store.cursor_key();
-    let search = if asked.selection.is_all() { None } else { Some(call.begin_search()?) };
-    let output = asked.output.or(usual.output);
-    let state = Arc::clone(&call.state);
+    let search = if read.selection.is_all() { None } else { Some(request.begin_search()?) };
+    let output = read.output.or(defaults.output);
+    let state = Arc::clone(&request.state);
     let query = Query {
-        selection: asked.selection,
-        order: asked.order.unwrap_or(usual.order),
-        cursor: asked.cursor,
-        limit: asked.limit.or(usual.limit),
-        extent: usual.extent,
+        selection: read.selection,
+        order: read.order.unwrap_or(defaults.order),
+        cursor: read.cursor,
+        limit: read.limit.or(defaults.limit),
+        extent: defaults.extent,
         form: form(output, key),
         progress: Box::new(move || state.goes_on()),
     };
@@ -54,12 +59,12 @@ pub(crate) async fn records(call: &Arc<AdmittedRequest>, asked: ReadRequest, usu
         ReadError::Gone { oldest } => Problem::gone(key.encode(oldest)),
         ReadError::Store(error) => error.into(),
     })?;
-    let mut response = if call.is_head() {
+    let mut response = if request.is_head() {
         warp::reply::Response::new(Bytes::new().into())
     } else {
-        // the search ends with the stream
+        // The search ends when the stream is dropped.
         streaming(reading.blocks.map(move |block| {
-            let _under_way = &search;
+            let _search = &search;
             block
         }))
     };
@@ -67,10 +72,11 @@ pub(crate) async fn records(call: &Arc<AdmittedRequest>, asked: ReadRequest, usu
     headers.insert(CONTENT_TYPE, output.unwrap_or(RecordFormat::Json).media_type());
     headers.extend(reading.len.map(|len| (CONTENT_LENGTH, HeaderValue::from(len))));
     crate::http::response::headers::keep_private(headers);
-    cursor_header(call, &mut response, reading.stopped);
+    cursor_header(request, &mut response, reading.stopped);
     Ok(response)
 }
 
+/// Returns the form in which the store writes the records.
 fn form(output: Option<RecordFormat>, key: CursorKey) -> Form {
     match output {
         Some(RecordFormat::Text) => Form::LINES,
@@ -96,7 +102,7 @@ fn form(output: Option<RecordFormat>, key: CursorKey) -> Form {
     }
 }
 
-/// Every line as it stands in the file, oldest first.
+/// The defaults for all lines as they stand in the file, oldest first.
 pub(crate) const EVERYTHING: ReadDefaults = ReadDefaults {
     order: Order::Ascending,
     limit: None,
@@ -104,12 +110,13 @@ pub(crate) const EVERYTHING: ReadDefaults = ReadDefaults {
     output: Some(RecordFormat::Text),
 };
 
-/// Name of the header that says where a read stopped.
-pub(crate) const CURSOR: &str = "moca-cursor";
+/// Name of the header with the cursor at which a read stopped.
+pub(crate) const CURSOR_HEADER: &str = "moca-cursor";
 
-pub(crate) fn cursor_header(call: &AdmittedRequest, response: &mut warp::reply::Response, cursor: Cursor) {
-    let text = call.app.store.cursor_key().encode(cursor);
+/// Adds the cursor at which a read stopped to the response.
+pub(crate) fn cursor_header(request: &AdmittedRequest, response: &mut warp::reply::Response, cursor: Cursor) {
+    let text = request.app.store.cursor_key().encode(cursor);
     if let Ok(value) = HeaderValue::from_str(&text) {
-        response.headers_mut().insert(CURSOR, value);
+        response.headers_mut().insert(CURSOR_HEADER, value);
     }
 }

@@ -1,4 +1,5 @@
-//! Which route a request means, in both URL forms: `/moca-file-log/ROUTE` and `/moca-file-log/NAME/ROUTE`.
+//! The routes and their paths in both forms: `/moca-file-log/ROUTE` and
+//! `/moca-file-log/NAME/ROUTE`.
 
 use http::Method;
 use percent_encoding::percent_decode_str;
@@ -24,15 +25,17 @@ pub(crate) enum Route {
     AdminBlocked,
 }
 
-/// What every route of the log answers, for `Allow`.
+/// The methods of every route of the log, for `Allow`.
 pub(crate) const METHODS: &str = "GET, POST, HEAD, OPTIONS";
 
-/// What the list of blocked addresses answers as well.
-const METHODS_OF_BLOCKED: &str = "GET, POST, HEAD, DELETE, OPTIONS";
+/// The methods of the list of blocked addresses, for `Allow`.
+const BLOCKED_LIST_METHODS: &str = "GET, POST, HEAD, DELETE, OPTIONS";
 
+/// The first segment of every path of the log.
 const PREFIX: &str = "moca-file-log";
 
 impl Route {
+    /// The routes that need a key and have a segment of their own.
     const NAMED: [Self; 8] = [
         Self::SaveLog,
         Self::SaveLogs,
@@ -44,7 +47,7 @@ impl Route {
         Self::Tail,
     ];
 
-    /// As it stands in the URL and in the lines of the log.
+    /// Returns the name in the URL and in the lines of the log.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::SaveLog => "save-log",
@@ -64,7 +67,7 @@ impl Route {
         }
     }
 
-    /// The route at this undecoded path of the log `log`, one trailing slash accepted.
+    /// Returns the route at this undecoded path of the log `log`. Accepts one trailing slash.
     pub(crate) fn of(path: &str, log: &LogName) -> Option<Self> {
         let path = path.strip_prefix('/')?;
         let path = path.strip_suffix('/').unwrap_or(path);
@@ -84,17 +87,17 @@ impl Route {
         };
         let named =
             Self::NAMED.into_iter().chain([Self::OpenApi]).find(|candidate| is(route, candidate.name()));
-        // A log that is named like a route has its page without its name only.
+        // The page of a log that has the name of a route is only at the path without the name.
         named.or_else(|| (route == rest && is(rest, log.as_str())).then_some(Self::Page))
     }
 
-    /// The routes that only the admin socket has.
+    /// Returns the route at this path if it is one that only the admin socket has.
     pub(crate) fn of_admin(path: &str) -> Option<Self> {
         let path = path.strip_prefix('/')?;
         [Self::AdminStatus, Self::AdminBlocked].into_iter().find(|route| route.name() == path)
     }
 
-    /// The decoded path in both its forms, for the rules of keys.
+    /// Returns the decoded path in both forms, for the rules of keys.
     pub(crate) fn paths(self, log: &LogName) -> [String; 2] {
         if self == Self::Metrics {
             return ["/metrics".to_owned(), "/metrics".to_owned()];
@@ -104,31 +107,32 @@ impl Route {
         paths.map(|path| path.trim_end_matches('/').to_owned())
     }
 
-    /// All routes that need a key, in the order of the enumeration.
+    /// Returns all routes that need a key, in the order of the enumeration.
     pub(crate) fn keyed() -> impl Iterator<Item = Self> {
         Self::NAMED.into_iter().chain([Self::Metrics])
     }
 
-    /// Behind the root password.
+    /// Reports whether the route needs the root password.
     pub(crate) const fn needs_root(self) -> bool {
         !matches!(self, Self::SaveLog | Self::SaveLogs | Self::Status | Self::OpenApi | Self::Page)
     }
 
-    /// Whether the route answers this method.
+    /// Reports whether the route accepts this method.
     pub(crate) fn allows(self, method: &Method) -> bool {
         matches!(*method, Method::GET | Method::POST | Method::HEAD | Method::OPTIONS)
             || (self == Self::AdminBlocked && *method == Method::DELETE)
     }
 
-    /// The methods it answers, for `Allow`.
+    /// Returns the methods that the route accepts, for `Allow`.
     pub(crate) const fn methods(self) -> &'static str {
         match self {
-            Self::AdminBlocked => METHODS_OF_BLOCKED,
+            Self::AdminBlocked => BLOCKED_LIST_METHODS,
             _ => METHODS,
         }
     }
 }
 
+/// Reports whether the undecoded path segment `segment` is `name`.
 fn is(segment: &str, name: &str) -> bool {
     segment == name || (segment.contains('%') && percent_decode_str(segment).eq(name.bytes()))
 }
@@ -142,7 +146,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_path_is_a_route_or_none(path: String, near in "(/|%2F|%2f|moca-file-log|save-log|status|metrics|%73|a|%|\\.)*") {
+        fn route_of_any_path_has_that_path(path: String, near in "(/|%2F|%2f|moca-file-log|save-log|status|metrics|%73|a|%|\\.)*") {
             let log: LogName = "a".parse().unwrap();
             for path in [path, near] {
                 if let Some(route) = Route::of(&path, &log) {
@@ -155,7 +159,7 @@ mod tests {
         }
 
         #[test]
-        fn a_name_is_found_however_it_is_encoded(name in "[a-zA-Z0-9 ._%?#&+é-]{1,12}", which in 0..8_usize) {
+        fn log_name_is_found_in_every_percent_encoding(name in "[a-zA-Z0-9 ._%?#&+é-]{1,12}", which in 0..8_usize) {
             let Ok(log) = name.parse::<LogName>() else { return Ok(()) };
             let route = Route::NAMED[which];
             let encoded = utf8_percent_encode(&name, NON_ALPHANUMERIC);
@@ -172,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn both_forms_and_one_trailing_slash() {
+    fn route_has_both_path_forms_and_accepts_one_trailing_slash() {
         for route in Route::NAMED.into_iter().chain([Route::OpenApi]) {
             assert_eq!(of(&format!("/moca-file-log/{}", route.name())), Some(route));
             assert_eq!(of(&format!("/moca-file-log/a%20b-%C3%A9/{}/", route.name())), Some(route));
@@ -190,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn the_page_is_where_the_routes_are() {
+    fn page_is_at_the_paths_without_a_route() {
         for path in [
             "/moca-file-log",
             "/moca-file-log/",

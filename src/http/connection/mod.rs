@@ -1,4 +1,5 @@
-//! Where a connection of HTTP/1, or a stream of HTTP/2, is in its life, and until when it may stay there.
+//! The phase of an HTTP/1 connection or an HTTP/2 stream, and the deadline of that phase.
 
+pub(crate) mod phase;
 pub(crate) mod state;
 pub(crate) mod stream;

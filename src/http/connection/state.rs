@@ -1,142 +1,55 @@
-//! Where a connection of HTTP/1, or a stream of HTTP/2, is in its life, and until when it may stay there. One word of
-//! memory that the stream, the service and the timer share: changing the phase costs a clock reading and a store, no
-//! timer is touched.
+//! The state of an HTTP/1 connection or an HTTP/2 stream: its phase and the deadline of that phase.
+//!
+//! The byte stream, the pipeline and the timer share one atomic word. Entering a phase costs one
+//! reading of the clock and one store, and does not touch the timer.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use hyper::body::Incoming;
 
-use crate::config::HttpSettings;
+use super::phase::{Expired, Phase, Timeouts};
 use crate::net::deadline::{Millis, now};
 
-/// The phases of a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum Phase {
-    /// accepted, no byte received
-    New = 0,
-    /// bytes of a request's head received
-    Head = 1,
-    /// the head is complete, the body is not
-    Body = 2,
-    /// the request is complete, the answer has not begun
-    Handling = 3,
-    /// the answer has begun
-    Answering = 4,
-    /// between requests
-    Idle = 5,
-    /// the answer is written; what the client still sends is thrown away
-    Lingering = 6,
-    /// HTTP/2: a piece of the answer waits for the client to make room for it
-    Offering = 7,
-    /// the answer is written by who took the connection over
-    Following = 8,
-}
+/// Duration of a search after which a client that closed its half of the connection counts as gone.
+/// The server cannot tell whether such a client has left or waits for its answer.
+const HALF_CLOSED_SEARCH_TIMEOUT: Millis = 1_000;
 
-impl Phase {
-    const ALL: [Self; 9] = [
-        Self::New,
-        Self::Head,
-        Self::Body,
-        Self::Handling,
-        Self::Answering,
-        Self::Idle,
-        Self::Lingering,
-        Self::Offering,
-        Self::Following,
-    ];
-}
+/// Maximum silence of a refused client while the server discards the rest of its request. Without
+/// this phase the connection is reset and the client cannot read the refusal.
+pub(crate) const LINGER_TIMEOUT: Millis = 2_000;
 
-/// Which limit of time was passed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Expired {
-    /// nobody sent anything: close without a word
-    Silence,
-    /// part of a head came: 408
-    Head,
-    /// part of a body came: 408
-    Body,
-    /// no answer was ready: 503
-    Answer,
-    /// the client does not read its answer: close
-    Stalled,
-}
-
-/// How long each phase may take, milliseconds.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Timeouts {
-    request: Millis,
-    body_silence: Millis,
-    response: Millis,
-    keep_alive: Millis,
-    /// bytes of a head, request line included
-    head: usize,
-}
-
-impl Timeouts {
-    pub(crate) const fn request(&self) -> Millis {
-        self.request
-    }
-
-    pub(crate) const fn response(&self) -> Millis {
-        self.response
-    }
-
-    pub(crate) const fn keep_alive(&self) -> Millis {
-        self.keep_alive
-    }
-}
-
-/// A client that closed its half of the connection waits for its answer, or it left: nothing tells which. What is
-/// searched for so long is not waited for.
-const PATIENCE: Millis = 1_000;
-
-/// How long a refused client may be silent while what it still sends is thrown away, so that it can read why.
-pub(crate) const LINGER: Millis = 2_000;
-
-impl Timeouts {
-    pub(crate) fn new(http: &HttpSettings) -> Self {
-        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX / 4);
-        Self {
-            request: millis(http.request_timeout),
-            body_silence: millis(http.body_timeout),
-            response: millis(http.response_timeout),
-            keep_alive: millis(http.keep_alive_timeout),
-            head: usize::try_from(http.max_header_size).unwrap_or(usize::MAX),
-        }
-    }
-}
-
-/// See the module.
+/// The state that the byte stream, the pipeline and the timer of a connection share.
 #[derive(Debug)]
 pub(crate) struct ConnectionState {
-    /// phase in the lowest byte, its begin above
+    /// The phase in the lowest byte, the time of its begin above.
     word: AtomicU64,
-    /// when the last byte of a body came
+    /// Time at which the last byte of a body arrived.
     last_read: AtomicU64,
-    /// since when the client takes nothing of what is written; 0 = it does
+    /// Time since which the client accepts no bytes; 0 while it accepts them.
     blocked_since: AtomicU64,
-    /// the answer in hand is overdue, or its body never came
+    /// The expired time limit as `1 + Expired`, or [`NOT_EXPIRED`].
     expired: AtomicU64,
+    /// Set while a part of the request's body is unread.
     unread_body: AtomicBool,
-    /// every byte of our answers was written
+    /// Set when every byte of the answers is written.
     flushed: AtomicBool,
-    /// the head of the request in hand as it was received, see [`Self::head_names`]
+    /// The head of the current request as it was received, see [`Self::head_names`].
     head: Mutex<Vec<u8>>,
-    /// of HTTP/2: nobody but the reader of a body sees its pieces come
+    /// True for a stream of HTTP/2. There only the reader of a body sees its chunks arrive.
     is_stream: bool,
-    /// of HTTP/2: what the client still sends and nobody reads
-    unread: Mutex<Option<Box<Incoming>>>,
-    /// since when a search for this request is under way; 0 = there is none
+    /// HTTP/2: the body that no handler reads any more.
+    kept_body: Mutex<Option<Box<Incoming>>>,
+    /// Time at which the search of this request began; 0 while there is none.
     searching_since: AtomicU64,
     timeouts: Timeouts,
 }
 
+/// The value of `expired` while no time limit has expired.
 const NOT_EXPIRED: u64 = 0;
 
 impl ConnectionState {
+    /// Returns the state of a connection that was accepted now.
     pub(crate) fn new(timeouts: Timeouts) -> Self {
         Self {
             word: AtomicU64::new(pack(Phase::New, now())),
@@ -147,26 +60,28 @@ impl ConnectionState {
             flushed: AtomicBool::new(true),
             head: Mutex::new(Vec::new()),
             is_stream: false,
-            unread: Mutex::new(None),
+            kept_body: Mutex::new(None),
             searching_since: AtomicU64::new(0),
             timeouts,
         }
     }
 
-    /// Of a stream of HTTP/2 whose head just came.
-    pub(crate) fn of_stream(timeouts: Timeouts) -> Self {
+    /// Returns the state of an HTTP/2 stream whose head arrived now.
+    pub(crate) fn for_stream(timeouts: Timeouts) -> Self {
         Self { word: AtomicU64::new(pack(Phase::Head, now())), is_stream: true, ..Self::new(timeouts) }
     }
 
+    /// Returns the current phase.
     pub(crate) fn phase(&self) -> Phase {
         unpack(self.word.load(Ordering::Relaxed)).0
     }
 
+    /// Enters `phase`, which begins now.
     pub(crate) fn enter(&self, phase: Phase) {
         self.word.store(pack(phase, now()), Ordering::Relaxed);
     }
 
-    /// The head is complete. The time that a request may take runs on from its first byte.
+    /// Notes that the head is complete. The time of the request still counts from its first byte.
     pub(crate) fn request_begins(&self, has_body: bool) {
         self.expired.store(NOT_EXPIRED, Ordering::Relaxed);
         self.unread_body.store(has_body, Ordering::Relaxed);
@@ -180,64 +95,68 @@ impl ConnectionState {
         self.word.store(pack(Phase::Body, began), Ordering::Relaxed);
     }
 
-    /// Something was done for an answer that has not begun: the time it may take begins anew.
+    /// Notes progress of an answer that has not begun. Its time limit begins again.
     pub(crate) fn goes_on(&self) {
         if self.phase() == Phase::Handling {
             self.enter(Phase::Handling);
         }
     }
 
+    /// Notes the begin of a search for this request.
     pub(crate) fn search_begins(&self) {
         self.searching_since.store(now().max(1), Ordering::Relaxed);
     }
 
+    /// Notes the end of the search.
     pub(crate) fn search_ends(&self) {
         self.searching_since.store(0, Ordering::Relaxed);
     }
 
-    /// A search takes so long that a client who says nothing more is taken for one who left.
-    pub(crate) fn searches_long(&self) -> bool {
+    /// Reports whether the search takes so long that a half-closed client counts as gone.
+    pub(crate) fn has_long_search(&self) -> bool {
         let since = self.searching_since.load(Ordering::Relaxed);
-        since != 0 && now() > since + PATIENCE
+        since != 0 && now() > since + HALF_CLOSED_SEARCH_TIMEOUT
     }
 
+    /// Notes that the whole body was read.
     pub(crate) fn body_read(&self) {
         self.unread_body.store(false, Ordering::Relaxed);
         self.enter(Phase::Handling);
     }
 
-    /// Nobody reads this body any more. A stream keeps it until its answer is taken, since many clients lose the answer
-    /// when they are stopped in the middle of a body.
-    pub(crate) fn leave(&self, body: Incoming) {
+    /// Takes the body that no handler reads any more. A stream keeps it until the client has taken
+    /// its answer, since many clients lose the answer when they are reset in the middle of a body.
+    pub(crate) fn keep_unread_body(&self, body: Incoming) {
         if self.is_stream && self.has_unread_body() {
-            *self.unread.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(body));
+            *self.kept_body.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(body));
         }
     }
 
-    /// What [`Self::leave`] kept.
-    pub(crate) fn left(&self) -> Option<Box<Incoming>> {
-        self.unread.lock().unwrap_or_else(PoisonError::into_inner).take()
+    /// Returns the body that [`Self::keep_unread_body`] kept.
+    pub(crate) fn take_unread_body(&self) -> Option<Box<Incoming>> {
+        self.kept_body.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// Whether it is a stream of HTTP/2.
+    /// Reports whether this is the state of an HTTP/2 stream.
     pub(crate) const fn is_stream(&self) -> bool {
         self.is_stream
     }
 
-    /// Reports whether a follower may take the connection over: everything before the takeover is written.
+    /// Reports whether a follower may take the connection over, so whether all bytes before the
+    /// takeover are written.
     pub(crate) fn is_ready_for_takeover(&self) -> bool {
         self.phase() == Phase::Following && self.blocked_since.load(Ordering::Relaxed) == 0
     }
 
-    /// A piece of a body was read.
+    /// Notes that a chunk of a body was read.
     pub(crate) fn piece_read(&self) {
         if self.is_stream {
             self.last_read.store(now(), Ordering::Relaxed);
         }
     }
 
-    /// There is no more time: whoever waits for an answer gets the one that it came too late.
-    pub(crate) fn hurry(&self) {
+    /// Expires a request that has no answer yet: its client gets 408 or 503.
+    pub(crate) fn expire_unanswered(&self) {
         match self.phase() {
             Phase::Head => self.expire(Expired::Head),
             Phase::Body => self.expire(Expired::Body),
@@ -246,7 +165,8 @@ impl ConnectionState {
         }
     }
 
-    /// Since when nothing is in hand and nothing is left to write; `None` = something is.
+    /// Returns the time since which there is no request and no byte to write. Returns `None` while
+    /// there is one.
     pub(crate) fn idle_since(&self) -> Option<Millis> {
         let (phase, since) = unpack(self.word.load(Ordering::Relaxed));
         let idle =
@@ -254,21 +174,23 @@ impl ConnectionState {
         idle.then_some(since)
     }
 
-    pub(crate) fn flushed(&self) {
+    /// Notes that every byte of the answers is written.
+    pub(crate) fn mark_flushed(&self) {
         self.flushed.store(true, Ordering::Relaxed);
     }
 
+    /// Reports whether every byte of the answers is written.
     pub(crate) fn is_flushed(&self) -> bool {
         self.flushed.load(Ordering::Relaxed)
     }
 
-    /// The client still sends a body that nobody reads.
+    /// Reports whether a part of the request's body is unread.
     pub(crate) fn has_unread_body(&self) -> bool {
         self.unread_body.load(Ordering::Relaxed)
     }
 
-    /// Bytes came from the client; true when they are more of a head than there may be.
-    pub(crate) fn received(&self, bytes: &[u8]) -> bool {
+    /// Notes bytes of the client. Returns true when the head exceeds its maximum size.
+    pub(crate) fn on_received(&self, bytes: &[u8]) -> bool {
         match self.phase() {
             phase @ (Phase::New | Phase::Idle | Phase::Head) => {
                 let mut head = self.head.lock().unwrap_or_else(PoisonError::into_inner);
@@ -277,9 +199,9 @@ impl ConnectionState {
                     self.enter(Phase::Head);
                 }
                 let end = head_end(bytes);
-                let room = HEAD_KEPT.saturating_sub(head.len()).min(end.unwrap_or(bytes.len()));
+                let room = MAX_KEPT_HEAD_BYTES.saturating_sub(head.len()).min(end.unwrap_or(bytes.len()));
                 head.extend_from_slice(&bytes[..room]);
-                end.is_none() && head.len() > self.timeouts.head && head_end(&head).is_none()
+                end.is_none() && head.len() > self.timeouts.max_head_bytes && head_end(&head).is_none()
             }
             Phase::Body | Phase::Lingering => {
                 self.last_read.store(now(), Ordering::Relaxed);
@@ -289,30 +211,31 @@ impl ConnectionState {
         }
     }
 
-    /// Whether the head of the request in hand, as received, has a field of this lower-case name. `None` when the
-    /// head was not received on its own: it came behind another request.
+    /// Reports whether the received head of the current request has a field of this lower-case
+    /// name. Returns `None` when the head arrived in one read with the request before it.
     pub(crate) fn head_names(&self, name: &[u8]) -> Option<bool> {
         let head = self.head.lock().unwrap_or_else(PoisonError::into_inner);
-        let whole = memchr::memmem::find(head.trim_ascii_start(), b"\r\n\r\n").is_some();
-        whole.then(|| field(&head, name).is_some())
+        let is_whole = memchr::memmem::find(head.trim_ascii_start(), b"\r\n\r\n").is_some();
+        is_whole.then(|| field(&head, name).is_some())
     }
 
-    /// What hyper means by a head that is too large: the status that says it.
-    pub(crate) fn why_too_large(&self) -> http::StatusCode {
+    /// Returns the status for a head that hyper rejects as too large: 413, 414 or 431.
+    pub(crate) fn too_large_status(&self) -> http::StatusCode {
         let head = self.head.lock().unwrap_or_else(PoisonError::into_inner);
         if memchr::memchr(b'\n', &head).is_none() {
             return http::StatusCode::URI_TOO_LONG;
         }
-        let announced = field(&head, b"content-length").map(<[u8]>::trim_ascii);
-        // A length that no number holds is the body's fault.
-        if announced.is_some_and(|digits| digits.len() >= 19 && digits.iter().all(u8::is_ascii_digit)) {
+        let content_length = field(&head, b"content-length").map(<[u8]>::trim_ascii);
+        // hyper rejects a length that fits into no number in the same way, but there the body is
+        // too large.
+        if content_length.is_some_and(|digits| digits.len() >= 19 && digits.iter().all(u8::is_ascii_digit)) {
             http::StatusCode::PAYLOAD_TOO_LARGE
         } else {
             http::StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
         }
     }
 
-    /// The kept head belongs to this request only: a request behind it must not be judged by it.
+    /// Drops the kept head, so that no check of the next request reads it.
     pub(crate) fn forget_head(&self) {
         let mut head = self.head.lock().unwrap_or_else(PoisonError::into_inner);
         head.clear();
@@ -321,13 +244,15 @@ impl ConnectionState {
         }
     }
 
-    pub(crate) fn write_blocked(&self) {
+    /// Notes that the client accepts no bytes.
+    pub(crate) fn on_write_blocked(&self) {
         if self.blocked_since.load(Ordering::Relaxed) == 0 {
             self.blocked_since.store(now().max(1), Ordering::Relaxed);
         }
     }
 
-    pub(crate) fn written(&self) {
+    /// Notes that the client accepts bytes.
+    pub(crate) fn on_written(&self) {
         if self.blocked_since.load(Ordering::Relaxed) != 0 {
             self.blocked_since.store(0, Ordering::Relaxed);
             if self.phase() == Phase::Idle {
@@ -336,7 +261,7 @@ impl ConnectionState {
         }
     }
 
-    /// Until when the connection may go on like this, and what it means when that is passed.
+    /// Returns the deadline of the current phase, and the time limit that expires then.
     pub(crate) fn deadline(&self) -> (Millis, Expired) {
         let blocked = self.blocked_since.load(Ordering::Relaxed);
         if blocked != 0 {
@@ -351,33 +276,36 @@ impl ConnectionState {
                 (silence.min(since + self.timeouts.request), Expired::Body)
             }
             Phase::Handling => (since + self.timeouts.response, Expired::Answer),
-            // The answer streams as fast as it is taken; a client that takes nothing is seen by `blocked`.
+            // The answer streams as fast as the client reads it. `blocked` detects a client that
+            // does not.
             Phase::Answering | Phase::Following => (now() + self.timeouts.response, Expired::Stalled),
             Phase::Idle => (since + self.timeouts.keep_alive, Expired::Silence),
             Phase::Offering => (since + self.timeouts.response, Expired::Stalled),
             Phase::Lingering => {
-                let silence = self.last_read.load(Ordering::Relaxed).max(since) + LINGER;
+                let silence = self.last_read.load(Ordering::Relaxed).max(since) + LINGER_TIMEOUT;
                 (silence.min(since + self.timeouts.request), Expired::Stalled)
             }
         }
     }
 
-    pub(crate) fn expire(&self, what: Expired) {
-        self.expired.store(1 + what as u64, Ordering::Relaxed);
+    /// Notes that a time limit has expired.
+    pub(crate) fn expire(&self, limit: Expired) {
+        self.expired.store(1 + limit as u64, Ordering::Relaxed);
     }
 
-    /// Some limit of time was passed.
+    /// Reports whether any time limit has expired.
     pub(crate) fn is_overdue(&self) -> bool {
         self.expired.load(Ordering::Relaxed) != NOT_EXPIRED
     }
 
-    pub(crate) fn is_expired(&self, what: Expired) -> bool {
-        self.expired.load(Ordering::Relaxed) == 1 + what as u64
+    /// Reports whether this time limit has expired.
+    pub(crate) fn is_expired(&self, limit: Expired) -> bool {
+        self.expired.load(Ordering::Relaxed) == 1 + limit as u64
     }
 }
 
-/// The value of a field of a head as it was received. Blank lines before a request are no part of it (RFC 9112,
-/// section 2.2).
+/// Returns the value of a field of a received head. Skips blank lines before the request line
+/// (RFC 9112, section 2.2).
 fn field<'h>(head: &'h [u8], name: &[u8]) -> Option<&'h [u8]> {
     let head = head.trim_ascii_start();
     let end = memchr::memmem::find(head, b"\r\n\r\n").unwrap_or(head.len());
@@ -387,7 +315,7 @@ fn field<'h>(head: &'h [u8], name: &[u8]) -> Option<&'h [u8]> {
     })
 }
 
-/// Where the blank line behind a head ends. Also that of senders who end lines with LF alone.
+/// Returns the end of the blank line after a head. Accepts lines that end with LF alone.
 fn head_end(bytes: &[u8]) -> Option<usize> {
     memchr::memchr_iter(b'\n', bytes).find_map(|end| match bytes.get(end + 1..) {
         Some([b'\r', b'\n', ..]) => Some(end + 3),
@@ -396,16 +324,20 @@ fn head_end(bytes: &[u8]) -> Option<usize> {
     })
 }
 
-/// What hyper may read at once. A batch in one piece is parsed where it lies, which is worth a fifth of its time.
-pub(crate) const READ_AT_ONCE: usize = 32 * 1024;
+/// Size of hyper's read buffer. A batch that arrives in one read is parsed without a copy, which
+/// saves a fifth of its time.
+pub(crate) const READ_BUFFER_BYTES: usize = 32 * 1024;
 
-/// More of a head than this is not looked at again. Longer ones than [`READ_AT_ONCE`] are refused by hyper.
-const HEAD_KEPT: usize = 2 * READ_AT_ONCE;
+/// Maximum number of bytes of a head that are kept. hyper refuses heads that are longer than
+/// [`READ_BUFFER_BYTES`].
+const MAX_KEPT_HEAD_BYTES: usize = 2 * READ_BUFFER_BYTES;
 
+/// Packs a phase and the time of its begin into one word.
 const fn pack(phase: Phase, since: Millis) -> u64 {
     (since << 8) | phase as u64
 }
 
+/// Returns the phase and the time of its begin.
 fn unpack(word: u64) -> (Phase, Millis) {
     let phase = Phase::ALL.get((word & 0xff) as usize).copied().unwrap_or(Phase::New);
     (phase, word >> 8)
@@ -414,9 +346,10 @@ fn unpack(word: u64) -> (Phase, Millis) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::HttpSettings;
 
     #[test]
-    fn a_head_ends_with_a_blank_line() {
+    fn head_ends_with_a_blank_line() {
         let head = b"GET / HTTP/1.1\r\nHost: a\r\n\r\nbody\r\n\r\n";
         assert_eq!(head_end(head), Some(head.len() - 8));
         assert_eq!(head_end(b"GET / HTTP/1.1\nHost: a\n\nbody"), Some(24));
@@ -425,23 +358,23 @@ mod tests {
     }
 
     #[test]
-    fn a_head_that_is_too_long_is_noticed_before_its_end() {
+    fn too_long_head_is_detected_before_its_end() {
         let http = HttpSettings { max_header_size: 300, ..HttpSettings::default() };
         let state = ConnectionState::new(Timeouts::new(&http));
-        assert!(!state.received(b"GET / HTTP/1.1\r\n"));
-        assert!(!state.received(&[b'a'; 200]));
-        assert!(state.received(&[b'a'; 200]));
+        assert!(!state.on_received(b"GET / HTTP/1.1\r\n"));
+        assert!(!state.on_received(&[b'a'; 200]));
+        assert!(state.on_received(&[b'a'; 200]));
         let state = ConnectionState::new(Timeouts::new(&http));
         let whole = [&b"POST / HTTP/1.1\r\nHost: a\r\n\r\n"[..], &[b'a'; 1000]].concat();
-        assert!(!state.received(&whole), "what follows the head is none of it");
+        assert!(!state.on_received(&whole), "bytes after the head do not count");
         let state = ConnectionState::new(Timeouts::new(&http));
         let (first, second) = whole.split_at(28);
-        assert!(!state.received(first));
-        assert!(!state.received(second), "the blank line came in two pieces");
+        assert!(!state.on_received(first));
+        assert!(!state.on_received(second), "the blank line arrived in two reads");
     }
 
     #[test]
-    fn words_round_trip() {
+    fn packed_phase_round_trips() {
         for phase in Phase::ALL {
             assert_eq!(unpack(pack(phase, 123_456_789_012)), (phase, 123_456_789_012));
         }

@@ -1,5 +1,6 @@
-//! The byte stream of a connection: tells the connection's phase what goes in and out, gives the refusals that hyper
-//! writes by itself the form of ours, and lets a refused client finish speaking so that it can read why.
+//! The byte stream of a connection. It notes reads and writes in the connection's state, replaces
+//! the refusals of hyper by problem documents, and reads the rest of a refused request so that the
+//! client can read the refusal.
 
 use std::io;
 use std::pin::Pin;
@@ -10,34 +11,36 @@ use bytes::{Buf, Bytes};
 use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::state::{ConnectionState, Expired, Phase};
+use super::phase::{Expired, Phase};
+use super::state::ConnectionState;
 use crate::guard::ClientAddr;
 use crate::net::transport::Transport;
 
-/// Answers clients whose bytes never became a request.
+/// Answers a client whose bytes are not a request.
 pub(crate) trait UnparsedRequests: Send + Sync {
     /// Counts and logs the refusal, and returns the answer as bytes.
     fn refuse_unparsed(&self, peer: ClientAddr, status: StatusCode) -> Vec<u8>;
 }
 
-/// See the module.
+/// The byte stream of a connection, between hyper and the socket.
 pub(crate) struct ConnectionStream<S> {
     inner: S,
     state: Arc<ConnectionState>,
     refusals: Arc<dyn UnparsedRequests>,
     peer: ClientAddr,
-    /// bytes that go out instead of those hyper wrote, and how many of them are out
-    instead: Option<(Vec<u8>, usize)>,
-    /// read already, and given back
-    ahead: Bytes,
+    /// The refusal that replaces the bytes of hyper, and the number of its bytes that are written.
+    replacement: Option<(Vec<u8>, usize)>,
+    /// Bytes that were read and put back. The next read returns them first.
+    unread: Bytes,
     half_closed: bool,
-    /// more of a head came than there may be
-    too_long: bool,
-    /// the client has its refusal
-    told: bool,
+    /// Set when the head exceeds its maximum size.
+    head_too_long: bool,
+    /// Set when the refusal was counted and its bytes were made.
+    refused: bool,
 }
 
 impl<S: Transport> ConnectionStream<S> {
+    /// Returns the byte stream over `inner`.
     pub(crate) const fn new(
         inner: S,
         state: Arc<ConnectionState>,
@@ -49,50 +52,54 @@ impl<S: Transport> ConnectionStream<S> {
             state,
             refusals,
             peer,
-            instead: None,
-            ahead: Bytes::new(),
+            replacement: None,
+            unread: Bytes::new(),
             half_closed: false,
-            too_long: false,
-            told: false,
+            head_too_long: false,
+            refused: false,
         }
     }
 
-    /// The bytes below.
+    /// Returns the transport below.
     pub(crate) const fn inner(&self) -> &S {
         &self.inner
     }
 
-    /// The bytes below, for whoever knows what is next and keeps the phase in step.
+    /// Returns the transport below. A caller that reads or writes there must update the state
+    /// itself.
     pub(crate) const fn inner_mut(&mut self) -> &mut S {
         &mut self.inner
     }
 
-    /// Takes what was given back.
+    /// Takes the bytes that were put back.
     pub(crate) fn take_unread(&mut self) -> Bytes {
-        std::mem::take(&mut self.ahead)
+        std::mem::take(&mut self.unread)
     }
 
-    /// Gives bytes back: they are read first.
+    /// Puts bytes back. The next read returns them first.
     pub(crate) fn unread(&mut self, bytes: Bytes) {
-        self.ahead = bytes;
+        self.unread = bytes;
     }
 
+    /// Reports whether bytes were put back.
     pub(crate) const fn has_unread(&self) -> bool {
-        !self.ahead.is_empty()
+        !self.unread.is_empty()
     }
 
+    /// Counts and logs a refusal, and returns its bytes.
     fn refusal(&self, status: StatusCode) -> Vec<u8> {
         let status = match status {
-            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => self.state.why_too_large(),
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => self.state.too_large_status(),
             other => other,
         };
         self.refusals.refuse_unparsed(self.peer, status)
     }
 
-    fn poll_instead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while let Some((bytes, written)) = &mut self.instead {
+    /// Writes the rest of the replacement.
+    fn poll_replacement(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some((bytes, written)) = &mut self.replacement {
             if *written == bytes.len() {
-                self.instead = None;
+                self.replacement = None;
                 break;
             }
             let count = ready!(Pin::new(&mut self.inner).poll_write(cx, &bytes[*written..]))?;
@@ -104,31 +111,32 @@ impl<S: Transport> ConnectionStream<S> {
         Poll::Ready(Ok(()))
     }
 
-    /// Answers in hyper's place, and has hyper give up.
+    /// Writes the refusal in place of hyper. Then fails, so that hyper ends the connection.
     fn poll_refuse(&mut self, status: StatusCode, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.told {
-            self.told = true;
-            self.instead = Some((self.refusal(status), 0));
+        if !self.refused {
+            self.refused = true;
+            self.replacement = Some((self.refusal(status), 0));
         }
-        ready!(self.poll_instead(cx))?;
-        if self.too_long {
-            // What is still on its way must not reset the connection before the refusal was read.
+        ready!(self.poll_replacement(cx))?;
+        if self.head_too_long {
+            // Unread bytes would reset the connection before the client has read the refusal.
             ready!(Pin::new(self).poll_shutdown(cx))?;
         }
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
-    /// Whether what is written now answers a head for which no service was called. The bytes alone do not tell: a log
-    /// may hold any text.
-    fn is_hypers_own(&self) -> bool {
-        let between = matches!(self.state.phase(), Phase::New | Phase::Head | Phase::Idle);
-        between && self.state.is_flushed()
+    /// Reports whether hyper writes now without a call of the service. The phase decides that,
+    /// since a log may hold text that looks like such an answer.
+    fn is_written_by_hyper(&self) -> bool {
+        let is_between_requests = matches!(self.state.phase(), Phase::New | Phase::Head | Phase::Idle);
+        is_between_requests && self.state.is_flushed()
     }
 
+    /// Notes in the state whether the client accepts bytes.
     fn note_write<T>(&self, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         match &outcome {
-            Poll::Pending => self.state.write_blocked(),
-            Poll::Ready(_) => self.state.written(),
+            Poll::Pending => self.state.on_write_blocked(),
+            Poll::Ready(_) => self.state.on_written(),
         }
         outcome
     }
@@ -143,22 +151,22 @@ impl<S: Transport> AsyncRead for ConnectionStream<S> {
         if self.state.is_expired(Expired::Head) {
             return self.poll_refuse(StatusCode::REQUEST_TIMEOUT, cx);
         }
-        if self.too_long {
+        if self.head_too_long {
             return self.poll_refuse(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, cx);
         }
         let before = buf.filled().len();
-        if self.ahead.is_empty() {
+        if self.unread.is_empty() {
             ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
         } else {
-            let count = self.ahead.len().min(buf.remaining());
-            buf.put_slice(&self.ahead[..count]);
-            self.ahead.advance(count);
-            if self.ahead.is_empty() {
-                self.ahead = Bytes::new();
+            let count = self.unread.len().min(buf.remaining());
+            buf.put_slice(&self.unread[..count]);
+            self.unread.advance(count);
+            if self.unread.is_empty() {
+                self.unread = Bytes::new();
             }
         }
-        if buf.filled().len() > before && self.state.received(&buf.filled()[before..]) {
-            self.too_long = true;
+        if buf.filled().len() > before && self.state.on_received(&buf.filled()[before..]) {
+            self.head_too_long = true;
             buf.set_filled(before);
             return self.poll_refuse(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, cx);
         }
@@ -168,31 +176,31 @@ impl<S: Transport> AsyncRead for ConnectionStream<S> {
 
 impl<S: Transport> AsyncWrite for ConnectionStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        if self.is_hypers_own() && self.instead.is_none() {
-            self.instead = bare_refusal(buf).map(|status| (self.refusal(status), 0));
+        if self.is_written_by_hyper() && self.replacement.is_none() {
+            self.replacement = bare_refusal(buf).map(|status| (self.refusal(status), 0));
         }
-        if self.instead.is_some() {
-            let outcome = self.poll_instead(cx).map_ok(|()| buf.len());
+        if self.replacement.is_some() {
+            let outcome = self.poll_replacement(cx).map_ok(|()| buf.len());
             return self.note_write(outcome);
         }
         let outcome = Pin::new(&mut self.inner).poll_write(cx, buf);
         self.note_write(outcome)
     }
 
-    /// So that hyper puts head and body into one piece: that makes a saved record 4 % faster, and what it copies of long
-    /// answers is little beside the rest of their way.
+    /// Returns false, so that hyper copies head and body into one buffer. That makes a saved record
+    /// 4 % faster, and the copy costs little in a long answer.
     fn is_write_vectored(&self) -> bool {
         false
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // hyper comes by here whenever something was done for the answer.
-        if self.state.searches_long() && self.inner.is_closed_by_peer() {
+        // hyper flushes each time the answer has made progress.
+        if self.state.has_long_search() && self.inner.is_closed_by_peer() {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
         let outcome = Pin::new(&mut self.inner).poll_flush(cx);
         if matches!(outcome, Poll::Ready(Ok(()))) && self.state.phase() == Phase::Idle {
-            self.state.flushed();
+            self.state.mark_flushed();
         }
         self.note_write(outcome)
     }
@@ -205,13 +213,14 @@ impl<S: Transport> AsyncWrite for ConnectionStream<S> {
                 self.state.enter(Phase::Lingering);
             }
         }
-        // Closing a socket with unread bytes in it resets the connection, and the client would lose our answer.
+        // Closing a socket with unread bytes resets the connection, and the client loses its
+        // answer.
         let mut scratch = [0; 16 * 1024];
         while self.state.phase() == Phase::Lingering {
             let mut buf = ReadBuf::new(&mut scratch);
             match ready!(Pin::new(&mut self.inner).poll_read(cx, &mut buf)) {
                 Ok(()) if !buf.filled().is_empty() => {
-                    self.state.received(buf.filled());
+                    self.state.on_received(buf.filled());
                 }
                 _ => break,
             }
@@ -220,12 +229,12 @@ impl<S: Transport> AsyncWrite for ConnectionStream<S> {
     }
 }
 
-/// The status of an answer without body or type: hyper's refusal of a malformed head.
+/// Returns the status of an error without a body, which is hyper's refusal of a malformed head.
 fn bare_refusal(bytes: &[u8]) -> Option<StatusCode> {
     let status = bytes.strip_prefix(b"HTTP/1.1 ").or_else(|| bytes.strip_prefix(b"HTTP/1.0 "))?.get(..3)?;
     let status = StatusCode::from_bytes(status).ok().filter(StatusCode::is_client_error)?;
-    let bare = memchr::memmem::find(bytes, b"content-type").is_none();
-    bare.then_some(status)
+    let is_bare = memchr::memmem::find(bytes, b"content-type").is_none();
+    is_bare.then_some(status)
 }
 
 #[cfg(test)]

@@ -12,7 +12,8 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use tokio::sync::Notify;
 
-use crate::http::connection::state::{ConnectionState, Expired, Phase};
+use crate::http::connection::phase::{Expired, Phase};
+use crate::http::connection::state::ConnectionState;
 use crate::http::response::problem::Problem;
 
 /// What all bodies together hold in memory.

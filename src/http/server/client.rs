@@ -1,4 +1,4 @@
-//! What serves one connection, and the wait for its first byte.
+//! The values that serve one connection, and the wait for its first byte.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -13,17 +13,17 @@ use crate::net::deadline::{LazyDeadline, Millis, now, timer};
 use crate::net::shutdown::Shutdown;
 use crate::net::transport::Transport;
 
-/// Time for which a stopping service listens to a silent connection: a request that is on its way is answered.
+/// Time for which a stopping service still reads from a silent connection, so that it answers a
+/// request that is on its way.
 pub(crate) const DRAIN_GRACE: Millis = 300;
 
-/// Silence after an answer after which a connection gives its buffers back. Few connections may keep theirs for the
-/// next request.
+/// Silence after an answer until a connection releases its buffers, while few connections are open.
 const IDLE_BUFFER_RELEASE: Millis = 250;
 
-/// Number of connections above which a connection gives its buffers back as soon as it is silent.
+/// Number of connections above which a silent connection releases its buffers at once.
 const MAX_CONNECTIONS_WITH_IDLE_BUFFERS: usize = 1000;
 
-/// The peer of a connection, and what serves it.
+/// The peer of a connection, and the values that serve it.
 pub(crate) struct Client<H> {
     /// The shared state of the instance.
     pub(crate) app: Arc<App>,
@@ -31,17 +31,17 @@ pub(crate) struct Client<H> {
     pub(crate) peer: ClientAddr,
     /// The warp service of the routes.
     pub(crate) handlers: H,
-    /// Tells the connection that the service stops.
-    pub(crate) stopping: Shutdown,
+    /// Signals that the service stops.
+    pub(crate) shutdown: Shutdown,
 }
 
-/// Waits for a byte on a connection without a request. Returns false when none came in time.
+/// Waits for a byte on a connection without a request. Returns false when none arrives in time.
 pub(crate) async fn has_first_byte(
     transport: &impl Transport,
     state: &ConnectionState,
-    stopping: &Shutdown,
+    shutdown: &Shutdown,
 ) -> bool {
-    let mut draining = pin!(stopping.drain.cancelled());
+    let mut draining = pin!(shutdown.drain.cancelled());
     let mut drain_until: Option<Millis> = None;
     let (deadline, _) = state.deadline();
     let timer = pin!(timer(deadline));
@@ -59,8 +59,9 @@ pub(crate) async fn has_first_byte(
     .await
 }
 
-/// Returns the time at which a connection that is silent since `idle` gives its buffers back.
-pub(crate) fn buffer_release_at(idle: Millis, app: &App) -> Millis {
-    let many = app.instance_state.connections.load(Ordering::Relaxed) > MAX_CONNECTIONS_WITH_IDLE_BUFFERS;
-    if many { idle } else { idle + IDLE_BUFFER_RELEASE }
+/// Returns the time at which a connection that is silent since `idle_since` releases its buffers.
+pub(crate) fn buffer_release_at(idle_since: Millis, app: &App) -> Millis {
+    let has_many_connections =
+        app.instance_state.connections.load(Ordering::Relaxed) > MAX_CONNECTIONS_WITH_IDLE_BUFFERS;
+    if has_many_connections { idle_since } else { idle_since + IDLE_BUFFER_RELEASE }
 }

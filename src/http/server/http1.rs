@@ -1,8 +1,8 @@
-//! One connection of HTTP/1: hyper under one lazily armed timer that knows, from the connection's phase, what must have
-//! happened by when, and the end of a connection when the service stops.
+//! Serves one HTTP/1 connection: hyper under one lazily armed timer whose deadline follows from the
+//! connection's phase, and the end of the connection when the service stops.
 //!
-//! A connection on which nobody speaks is no more than its socket and a timer: hyper and its buffers come with the first
-//! byte, and go when nothing was asked for a while.
+//! An idle connection consists of its socket and a timer. hyper and its buffers are created at the
+//! first byte and released after a period of silence.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -15,7 +15,8 @@ use hyper_util::rt::TokioIo;
 
 use super::client::{Client, DRAIN_GRACE, buffer_release_at, has_first_byte};
 use super::fast_path::serve;
-use crate::http::connection::state::{ConnectionState, Expired, Phase, READ_AT_ONCE};
+use crate::http::connection::phase::{Expired, Phase};
+use crate::http::connection::state::{ConnectionState, READ_BUFFER_BYTES};
 use crate::http::connection::stream::ConnectionStream;
 use crate::http::follow::serve as follow;
 use crate::http::follow::takeover::{Takeover, TakeoverSlot};
@@ -25,58 +26,60 @@ use crate::net::deadline::{LazyDeadline, timer};
 use crate::net::deadline::{Millis, now};
 use crate::net::transport::Transport;
 
-/// Serves the connection until it ends, or as long as `client.stopping` lets it.
+/// Serves the connection until it ends or `client.shutdown` ends it.
 pub(crate) async fn serve<S: Transport, H: Handlers>(stream: S, client: Client<H>) {
     let state = Arc::new(ConnectionState::new(client.app.policy().timeouts));
     let mut stream = ConnectionStream::new(stream, Arc::clone(&state), client.app.clone(), client.peer);
-    while stream.has_unread() || has_first_byte(stream.inner(), &state, &client.stopping).await {
-        // In a box of its own: a connection that is silent does not hold the room for it.
-        match Box::pin(converse(stream, &state, &client)).await {
-            Some(silent) => stream = silent,
+    while stream.has_unread() || has_first_byte(stream.inner(), &state, &client.shutdown).await {
+        // Boxed, so that the task of a silent connection does not hold the memory of this future.
+        match Box::pin(serve_until_idle(stream, &state, &client)).await {
+            Some(idle) => stream = idle,
             None => return,
         }
     }
 }
 
-/// Serves a connection on which somebody speaks; gives it back when it is silent, `None` when it has ended.
-async fn converse<S: Transport, H: Handlers>(
+/// Serves the requests of a connection. Returns the stream when the connection is idle, and `None`
+/// when it has ended.
+async fn serve_until_idle<S: Transport, H: Handlers>(
     mut stream: ConnectionStream<S>,
     state: &Arc<ConnectionState>,
     client: &Client<H>,
 ) -> Option<ConnectionStream<S>> {
-    if serve::serves(client.peer) {
-        match serve::records(stream, state, client).await {
-            serve::FastPathOutcome::Other(other) => stream = other,
-            serve::FastPathOutcome::Silent(silent) => return Some(silent),
+    if serve::is_eligible(client.peer) {
+        match serve::serve_records(stream, state, client).await {
+            serve::FastPathOutcome::SlowPath(unread) => stream = unread,
+            serve::FastPathOutcome::Idle(idle) => return Some(idle),
             serve::FastPathOutcome::Ended => return None,
         }
     }
-    match Box::pin(requests(stream, state, client)).await {
-        ConnectionOutcome::Silent(silent) => Some(silent),
+    match Box::pin(serve_requests(stream, state, client)).await {
+        ConnectionOutcome::Idle(idle) => Some(idle),
         ConnectionOutcome::Following(stream, takeover) => {
-            Box::pin(follow::serve(stream, *takeover, client.stopping.clone())).await;
+            Box::pin(follow::serve(stream, *takeover, client.shutdown.clone())).await;
             None
         }
-        ConnectionOutcome::Nothing => None,
+        ConnectionOutcome::Ended => None,
     }
 }
 
-/// What is left of a connection when hyper has done its part.
+/// The state of a connection after hyper has served it.
 enum ConnectionOutcome<S> {
-    Nothing,
-    /// nobody speaks on it
-    Silent(ConnectionStream<S>),
-    /// it is served in another way from here on
+    /// The connection has ended.
+    Ended,
+    /// The connection is idle.
+    Idle(ConnectionStream<S>),
+    /// A follower takes the connection over.
     Following(ConnectionStream<S>, Box<Takeover>),
 }
 
-/// Serves requests.
-async fn requests<S: Transport, H: Handlers>(
+/// Serves requests with hyper until the connection ends, is idle, or is taken over.
+async fn serve_requests<S: Transport, H: Handlers>(
     stream: ConnectionStream<S>,
     state: &Arc<ConnectionState>,
     client: &Client<H>,
 ) -> ConnectionOutcome<S> {
-    let Client { app, peer, handlers, stopping } = client;
+    let Client { app, peer, handlers, shutdown } = client;
     let policy = app.policy();
     let http = &policy.files.http;
     let takeovers = Arc::new(TakeoverSlot::default());
@@ -91,41 +94,42 @@ async fn requests<S: Transport, H: Handlers>(
     let mut builder = http1::Builder::new();
     builder
         .keep_alive(http.keep_alive)
-        // A client that said all it has to say, and closed its half, still gets its answer.
+        // A client that has closed its half of the connection still gets its answer.
         .half_close(true)
         .max_headers(http.max_headers as usize)
-        .max_buf_size(usize::try_from(http.max_header_size).unwrap_or(usize::MAX).max(READ_AT_ONCE));
+        .max_buf_size(usize::try_from(http.max_header_size).unwrap_or(usize::MAX).max(READ_BUFFER_BYTES));
     let mut connection = builder.serve_connection(TokioIo::new(stream), service);
     drop(policy);
 
-    let mut draining = pin!(stopping.drain.cancelled());
-    let mut hurrying = pin!(stopping.hurry.cancelled());
-    let mut hurried = false;
-    let mut last_words: Option<Millis> = None;
-    let mut told = false;
+    let mut draining = pin!(shutdown.drain.cancelled());
+    let mut hurrying = pin!(shutdown.hurry.cancelled());
+    let mut is_hurried = false;
+    let mut drain_until: Option<Millis> = None;
+    let mut is_closing = false;
     let (deadline, _) = state.deadline();
     let timer = pin!(timer(deadline));
-    let mut alarm = LazyDeadline::new(deadline, timer);
+    let mut lazy_deadline = LazyDeadline::new(deadline, timer);
     let mut takeover = None;
-    let goes_on = poll_fn(|cx| {
-        if last_words.is_none() && draining.as_mut().poll(cx).is_ready() {
-            last_words = Some(now() + DRAIN_GRACE);
+    let is_open = poll_fn(|cx| {
+        if drain_until.is_none() && draining.as_mut().poll(cx).is_ready() {
+            drain_until = Some(now() + DRAIN_GRACE);
         }
-        if last_words.is_some() && !hurried && hurrying.as_mut().poll(cx).is_ready() {
-            hurried = true;
-            state.hurry();
+        if drain_until.is_some() && !is_hurried && hurrying.as_mut().poll(cx).is_ready() {
+            is_hurried = true;
+            state.expire_unanswered();
         }
         loop {
             let phase = state.phase();
-            // hyper takes a connection with half a head for an idle one and would close it.
-            if let Some(until) = last_words
-                && !told
-                && (is_busy(phase) || (phase != Phase::Head && now() >= until))
+            // hyper treats a connection with a part of a head as idle and would close it.
+            if let Some(until) = drain_until
+                && !is_closing
+                && (has_complete_head(phase) || (phase != Phase::Head && now() >= until))
             {
                 Pin::new(&mut connection).graceful_shutdown();
-                told = true;
+                is_closing = true;
             }
-            // How it ended is the client's business: errors are broken connections and refusals already written.
+            // The result does not matter: errors are broken connections and refusals already
+            // written.
             if Pin::new(&mut connection).poll(cx).is_ready() {
                 return Poll::Ready(false);
             }
@@ -133,50 +137,53 @@ async fn requests<S: Transport, H: Handlers>(
             if takeover.is_some() {
                 return Poll::Ready(true);
             }
-            let (mut deadline, what) = state.deadline();
-            if let Some(until) = last_words.filter(|_| !told && state.phase() != Phase::Head) {
+            let (mut deadline, limit) = state.deadline();
+            if let Some(until) = drain_until.filter(|_| !is_closing && state.phase() != Phase::Head) {
                 deadline = deadline.min(until);
             }
-            let parked_at =
-                state.idle_since().filter(|_| last_words.is_none()).map(|idle| buffer_release_at(idle, app));
-            if let Some(parked_at) = parked_at {
-                deadline = deadline.min(parked_at);
+            let release_at = state
+                .idle_since()
+                .filter(|_| drain_until.is_none())
+                .map(|idle_since| buffer_release_at(idle_since, app));
+            if let Some(release_at) = release_at {
+                deadline = deadline.min(release_at);
             }
-            if alarm.poll_expired(deadline, cx).is_pending() {
+            if lazy_deadline.poll_expired(deadline, cx).is_pending() {
                 return Poll::Pending;
             }
             let time = now();
-            if last_words.is_some_and(|until| !told && time >= until) && state.phase() != Phase::Head {
+            if drain_until.is_some_and(|until| !is_closing && time >= until) && state.phase() != Phase::Head {
                 continue;
             }
-            if parked_at.is_some_and(|parked_at| time >= parked_at) {
+            if release_at.is_some_and(|release_at| time >= release_at) {
                 return Poll::Ready(true);
             }
-            match what {
+            match limit {
                 Expired::Silence | Expired::Stalled => return Poll::Ready(false),
-                // Told once, the stream or the service says so to the client; not obeyed, the connection is cut.
-                _ if state.is_expired(what) => return Poll::Ready(false),
-                _ => state.expire(what),
+                // At the first expiry the stream or the pipeline refuses the request. At the second
+                // one the connection is cut.
+                _ if state.is_expired(limit) => return Poll::Ready(false),
+                _ => state.expire(limit),
             }
         }
     })
     .await;
-    if !goes_on {
-        return ConnectionOutcome::Nothing;
+    if !is_open {
+        return ConnectionOutcome::Ended;
     }
     let parts = connection.into_parts();
     let mut stream = parts.io.into_inner();
-    // Empty, it would still hold the whole buffer.
+    // An empty `Bytes` would still hold the whole read buffer.
     if !parts.read_buf.is_empty() {
         stream.unread(parts.read_buf);
     }
     match takeover {
         Some(takeover) => ConnectionOutcome::Following(stream, takeover),
-        None => ConnectionOutcome::Silent(stream),
+        None => ConnectionOutcome::Idle(stream),
     }
 }
 
-/// A request is in hand, so that its answer can carry the news.
-const fn is_busy(phase: Phase) -> bool {
+/// Reports whether a request with a complete head is in progress. Its answer announces the close.
+const fn has_complete_head(phase: Phase) -> bool {
     matches!(phase, Phase::Body | Phase::Handling | Phase::Answering | Phase::Lingering)
 }

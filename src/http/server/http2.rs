@@ -1,8 +1,11 @@
-//! HTTP/2, which only a TLS handshake can agree on: hyper's server under the same timeouts as HTTP/1.
+//! Serves one HTTP/2 connection: hyper's server under the same timeouts as HTTP/1. Only a TLS
+//! handshake can negotiate HTTP/2.
 //!
-//! Each stream has a [`ConnectionState`] and a timer of its own, and goes through the same checks as a request of HTTP/1. The
-//! connection itself is only watched while it has no streams, or takes nothing of what is written. What a client can make
-//! us hold is bounded for each stream (head, answer that waits) and for the connection (streams, bodies not yet read).
+//! Each stream has a [`ConnectionState`] and a timer of its own and passes the same checks as an
+//! HTTP/1 request. The connection has a deadline of its own only while it has no streams, or while
+//! the client accepts no bytes. The memory that a client can occupy is bounded for each stream (its
+//! head and the waiting part of its answer) and for the connection (its streams and their unread
+//! bodies).
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -27,123 +30,136 @@ use tokio_util::sync::CancellationToken;
 
 use super::client::Client;
 use crate::config::HttpSettings;
-use crate::http::connection::state::{ConnectionState, Expired, LINGER, Phase, Timeouts};
+use crate::http::connection::phase::{Expired, Phase, Timeouts};
+use crate::http::connection::state::{ConnectionState, LINGER_TIMEOUT};
 use crate::http::pipeline;
 use crate::http::pipeline::Handlers;
 use crate::net::deadline::{LazyDeadline, timer};
 use crate::net::deadline::{Millis, now};
 use crate::net::transport::Transport;
 
-/// Requests in hand at once on one connection; a client that ignores it is refused the others.
-const STREAMS: u32 = 128;
+/// Maximum number of open streams on one connection. The streams above it are refused.
+const MAX_CONCURRENT_STREAMS: u32 = 128;
 
-/// Of one stream: what a client may send before we read it, and what of an answer may wait for the client.
-const STREAM_WINDOW: u32 = 64 * 1024;
+/// Maximum number of unread bytes that a client may send on one stream, and of bytes of an answer
+/// that may wait for the client.
+const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
 
-/// Of all streams of a connection: what a client may send before we read it.
-const CONNECTION_WINDOW: u32 = 256 * 1024;
+/// Maximum number of unread bytes that a client may send on all streams of one connection.
+const CONNECTION_WINDOW_BYTES: u32 = 256 * 1024;
 
-/// Streams that the client took back before we looked at them; more of them end the connection (CVE-2023-44487).
-const RESETS_UNSEEN: usize = 20;
+/// Maximum number of streams that the client resets before the server accepts them. One more ends
+/// the connection (CVE-2023-44487).
+const MAX_PENDING_RESETS: usize = 20;
 
-/// Streams that we reset for mistakes of the client; more of them end the connection (RUSTSEC-2024-0003).
-const RESETS_OURS: usize = 1024;
+/// Maximum number of streams that the server resets for errors of the client. One more ends the
+/// connection (RUSTSEC-2024-0003).
+const MAX_ERROR_RESETS: usize = 1024;
 
-/// An answer goes out in pieces of at most this many bytes: one of them taken is progress.
-const PIECE: usize = 16 * 1024;
+/// Maximum size of a DATA frame. Each frame that the client accepts counts as progress.
+const MAX_DATA_FRAME_BYTES: usize = 16 * 1024;
 
-/// How long a connection without streams that was told to end may take nothing before it is cut.
-const GRACE: Millis = 1000;
+/// Silence after which a connection without streams is cut once GOAWAY was sent.
+const CLOSE_TIMEOUT: Millis = 1000;
 
-/// Serves the connection until it ends, or as long as `client.stopping` lets it.
+/// Serves the connection until it ends or `client.shutdown` ends it.
 pub(crate) async fn serve<S: Transport, H: Handlers>(stream: S, client: Client<H>) {
-    let Client { app, peer, handlers, stopping } = client;
+    let Client { app, peer, handlers, shutdown } = client;
     let policy = app.policy();
     let timeouts = policy.timeouts;
-    let session = Arc::new(Session::new());
-    let streams =
-        Streams { next: Arc::default(), session: Arc::clone(&session), hurry: stopping.hurry, timeouts };
-    let next = Arc::clone(&streams.next);
+    let activity = Arc::new(ConnectionActivity::new());
+    let executor = StreamExecutor {
+        next: Arc::default(),
+        activity: Arc::clone(&activity),
+        hurry: shutdown.hurry,
+        timeouts,
+    };
+    let next = Arc::clone(&executor.next);
     let service = service_fn(move |request: Request<Incoming>| {
-        let state = Arc::new(ConnectionState::of_stream(app.policy().timeouts));
+        let state = Arc::new(ConnectionState::for_stream(app.policy().timeouts));
         *next.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&state));
         let is_head = request.method() == Method::HEAD;
         let answer =
             pipeline::answer(Arc::clone(&app), Arc::clone(&state), None, peer, handlers.clone(), request);
         async move {
             let Ok(response) = answer.await;
-            Ok::<_, Infallible>(over_stream(response, state, is_head))
+            Ok::<_, Infallible>(into_http2_response(response, state, is_head))
         }
     });
-    let watched = Watched { inner: stream, session: Arc::clone(&session) };
+    let monitored = MonitoredTransport { inner: stream, activity: Arc::clone(&activity) };
     let mut connection =
-        Box::pin(builder(streams, &policy.files.http).serve_connection(TokioIo::new(watched), service));
+        Box::pin(builder(executor, &policy.files.http).serve_connection(TokioIo::new(monitored), service));
     drop(policy);
 
-    let mut draining = pin!(stopping.drain.cancelled());
-    // Since when it is told to end.
-    let mut told: Option<Millis> = None;
-    let deadline = session.deadline(&timeouts, told);
+    let mut draining = pin!(shutdown.drain.cancelled());
+    // The time at which GOAWAY was sent.
+    let mut closing_since: Option<Millis> = None;
+    let deadline = activity.deadline(&timeouts, closing_since);
     let timer = pin!(timer(deadline));
-    let mut alarm = LazyDeadline::new(deadline, timer);
+    let mut lazy_deadline = LazyDeadline::new(deadline, timer);
     poll_fn(|cx| {
-        if told.is_none() && draining.as_mut().poll(cx).is_ready() {
-            // GOAWAY: what is on its way is still answered.
+        if closing_since.is_none() && draining.as_mut().poll(cx).is_ready() {
+            // Sends GOAWAY: streams that the client has opened already are still answered.
             connection.as_mut().graceful_shutdown();
-            told = Some(now());
+            closing_since = Some(now());
         }
         loop {
-            // How it ended is the client's business.
+            // The result does not matter: an error is a broken connection.
             if connection.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(());
             }
-            if alarm.poll_expired(session.deadline(&timeouts, told), cx).is_pending() {
+            if lazy_deadline.poll_expired(activity.deadline(&timeouts, closing_since), cx).is_pending() {
                 return Poll::Pending;
             }
-            if session.is_busy() && !session.is_blocked() {
+            if activity.is_busy() && !activity.is_blocked() {
                 continue;
             }
-            if told.is_some() || session.is_blocked() || !session.has_served() {
+            if closing_since.is_some() || activity.is_blocked() || !activity.has_served() {
                 return Poll::Ready(());
             }
             connection.as_mut().graceful_shutdown();
-            told = Some(now());
+            closing_since = Some(now());
         }
     })
     .await;
 }
 
-fn builder(streams: Streams, http: &HttpSettings) -> http2::Builder<Streams> {
-    // hyper answers what is larger than this without our words; it counts 32 bytes more for each field (RFC 9113,
-    // section 6.5.2) and the target, so that `well_formed` says it first.
-    let head = http.max_header_size * 2 + u64::from(http.max_headers) * 32 + 4096;
-    let mut builder = http2::Builder::new(streams);
+/// Returns hyper's builder with all limits set.
+fn builder(executor: StreamExecutor, http: &HttpSettings) -> http2::Builder<StreamExecutor> {
+    // hyper refuses a larger head without a problem document. It counts the target and 32 bytes
+    // more for each field (RFC 9113, section 6.5.2). With this margin, `check_head` refuses the
+    // head first.
+    let max_head_bytes = http.max_header_size * 2 + u64::from(http.max_headers) * 32 + 4096;
+    let mut builder = http2::Builder::new(executor);
     builder
-        .max_concurrent_streams(STREAMS)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_send_buf_size(STREAM_WINDOW as usize)
-        .max_header_list_size(u32::try_from(head).unwrap_or(u32::MAX))
-        .max_pending_accept_reset_streams(RESETS_UNSEEN)
-        .max_local_error_reset_streams(RESETS_OURS);
+        .max_concurrent_streams(MAX_CONCURRENT_STREAMS)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_send_buf_size(STREAM_WINDOW_BYTES as usize)
+        .max_header_list_size(u32::try_from(max_head_bytes).unwrap_or(u32::MAX))
+        .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
+        .max_local_error_reset_streams(MAX_ERROR_RESETS);
     builder
 }
 
-/// What the streams of a connection and its bytes tell its timer.
-struct Session {
-    live: AtomicUsize,
+/// The activity of a connection, from which its deadline follows.
+struct ConnectionActivity {
+    /// Number of open streams.
+    open_streams: AtomicUsize,
+    /// Set when the connection has had a stream.
     served: AtomicBool,
-    /// when the connection began, or its last stream ended
+    /// Time at which the connection began or its last stream ended.
     idle_since: AtomicU64,
-    /// since when the client takes nothing of what is written; 0 = it does
+    /// Time since which the client accepts no bytes; 0 while it accepts them.
     blocked_since: AtomicU64,
+    /// Time of the last write that the client accepted.
     last_write: AtomicU64,
 }
 
-impl Session {
+impl ConnectionActivity {
     fn new() -> Self {
         Self {
-            live: AtomicUsize::new(0),
+            open_streams: AtomicUsize::new(0),
             served: AtomicBool::new(false),
             idle_since: AtomicU64::new(now()),
             blocked_since: AtomicU64::new(0),
@@ -152,7 +168,7 @@ impl Session {
     }
 
     fn is_busy(&self) -> bool {
-        self.live.load(Ordering::Relaxed) > 0
+        self.open_streams.load(Ordering::Relaxed) > 0
     }
 
     fn is_blocked(&self) -> bool {
@@ -163,145 +179,150 @@ impl Session {
         self.served.load(Ordering::Relaxed)
     }
 
-    /// Until when the connection may go on like this. `told`: since when it is told to end.
-    fn deadline(&self, timeouts: &Timeouts, told: Option<Millis>) -> Millis {
+    /// Returns the deadline of the connection. `closing_since` is the time at which GOAWAY was
+    /// sent.
+    fn deadline(&self, timeouts: &Timeouts, closing_since: Option<Millis>) -> Millis {
         let blocked = self.blocked_since.load(Ordering::Relaxed);
         if blocked != 0 {
-            return blocked + timeouts.response();
+            return blocked + timeouts.response;
         }
         if self.is_busy() {
-            // Each stream has its own timer; this one only looks again.
-            return now() + timeouts.keep_alive();
+            // Each stream has its own timer. This deadline only checks the connection again.
+            return now() + timeouts.keep_alive;
         }
         let idle = self.idle_since.load(Ordering::Relaxed);
-        match told {
-            // The end of an answer may still be on its way.
-            Some(told) => {
-                let begin = told.max(idle);
-                (begin.max(self.last_write.load(Ordering::Relaxed)) + GRACE).min(begin + timeouts.response())
+        match closing_since {
+            // The end of an answer may still be in the send buffer.
+            Some(closing_since) => {
+                let begin = closing_since.max(idle);
+                let last_write = self.last_write.load(Ordering::Relaxed);
+                (begin.max(last_write) + CLOSE_TIMEOUT).min(begin + timeouts.response)
             }
-            None if self.has_served() => idle + timeouts.keep_alive(),
-            None => idle + timeouts.request(),
+            None if self.has_served() => idle + timeouts.keep_alive,
+            None => idle + timeouts.request,
         }
     }
 
-    fn begin(self: &Arc<Self>) -> Live {
+    /// Counts a stream that begins.
+    fn begin_stream(self: &Arc<Self>) -> OpenStream {
         self.served.store(true, Ordering::Relaxed);
-        self.live.fetch_add(1, Ordering::Relaxed);
-        Live(Arc::clone(self))
+        self.open_streams.fetch_add(1, Ordering::Relaxed);
+        OpenStream(Arc::clone(self))
     }
 }
 
-/// A stream that is served.
-struct Live(Arc<Session>);
+/// Counts one open stream until it is dropped.
+struct OpenStream(Arc<ConnectionActivity>);
 
-impl Drop for Live {
+impl Drop for OpenStream {
     fn drop(&mut self) {
         self.0.idle_since.store(now(), Ordering::Relaxed);
-        self.0.live.fetch_sub(1, Ordering::Relaxed);
+        self.0.open_streams.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 /// Runs each stream in a task of its own, under its own timer.
 #[derive(Clone)]
-struct Streams {
-    /// the state of the request that hyper was given just now: it runs its stream next
+struct StreamExecutor {
+    /// The state of the request that the service received last. hyper executes its stream next.
     next: Arc<Mutex<Option<Arc<ConnectionState>>>>,
-    session: Arc<Session>,
+    activity: Arc<ConnectionActivity>,
     hurry: CancellationToken,
     timeouts: Timeouts,
 }
 
-impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Streams {
+impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for StreamExecutor {
     fn execute(&self, stream: F) {
         let state = self.next.lock().unwrap_or_else(PoisonError::into_inner).take();
-        // Nothing but requests is run here: there are no tunnels.
+        // hyper executes streams of requests only, since the server accepts no tunnels.
         if let Some(state) = state {
-            let live = self.session.begin();
+            let open_stream = self.activity.begin_stream();
             let (hurry, timeouts) = (self.hurry.clone(), self.timeouts);
             tokio::spawn(async move {
-                run(stream, &state, &hurry).await;
-                // Who was too slow already is not waited for again.
-                if let Some(body) = state.left().filter(|_| !state.is_overdue()) {
+                run_stream(stream, &state, &hurry).await;
+                // A client that has exceeded a time limit already gets no more time for its body.
+                if let Some(body) = state.take_unread_body().filter(|_| !state.is_overdue()) {
                     tokio::select! {
                         () = linger(body, timeouts) => {}
                         () = hurry.cancelled() => {}
                     }
                 }
-                drop(live);
+                drop(open_stream);
             });
         }
     }
 }
 
-/// Runs one stream. A stream that is dropped before its end is reset.
-async fn run(stream: impl Future<Output = ()>, state: &ConnectionState, hurry: &CancellationToken) {
+/// Runs one stream under its own timer. hyper resets a stream that is dropped before its end.
+async fn run_stream(stream: impl Future<Output = ()>, state: &ConnectionState, hurry: &CancellationToken) {
     let mut stream = pin!(stream);
     let mut hurrying = pin!(hurry.cancelled());
-    let mut hurried = false;
+    let mut is_hurried = false;
     let (deadline, _) = state.deadline();
     let timer = pin!(timer(deadline));
-    let mut alarm = LazyDeadline::new(deadline, timer);
+    let mut lazy_deadline = LazyDeadline::new(deadline, timer);
     poll_fn(|cx| {
-        if !hurried && hurrying.as_mut().poll(cx).is_ready() {
-            hurried = true;
-            state.hurry();
+        if !is_hurried && hurrying.as_mut().poll(cx).is_ready() {
+            is_hurried = true;
+            state.expire_unanswered();
         }
         loop {
             if stream.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(());
             }
-            let (deadline, what) = state.deadline();
-            if alarm.poll_expired(deadline, cx).is_pending() {
+            let (deadline, limit) = state.deadline();
+            if lazy_deadline.poll_expired(deadline, cx).is_pending() {
                 return Poll::Pending;
             }
-            match what {
+            match limit {
                 Expired::Silence | Expired::Stalled => {
-                    state.expire(what);
+                    state.expire(limit);
                     return Poll::Ready(());
                 }
-                // Told once, the service says so to the client; not obeyed, the stream is reset.
-                _ if state.is_expired(what) => return Poll::Ready(()),
-                _ => state.expire(what),
+                // At the first expiry the pipeline refuses the request. At the second one the
+                // stream is reset.
+                _ if state.is_expired(limit) => return Poll::Ready(()),
+                _ => state.expire(limit),
             }
         }
     })
     .await;
 }
 
-/// Throws away what a client still sends behind its answer, as long as it goes on sending: reset in the middle of a body,
-/// not every client looks whether there was an answer.
+/// Discards the rest of a body after its answer, as long as the client continues to send. Many
+/// clients do not read the answer when their stream is reset in the middle of a body.
 async fn linger(mut body: Box<Incoming>, timeouts: Timeouts) {
-    let silence = Duration::from_millis(LINGER);
-    let all = async { while let Ok(Some(Ok(_))) = timeout(silence, body.frame()).await {} };
-    drop(timeout(Duration::from_millis(timeouts.request()), all).await);
+    let silence = Duration::from_millis(LINGER_TIMEOUT);
+    let discard = async { while let Ok(Some(Ok(_))) = timeout(silence, body.frame()).await {} };
+    drop(timeout(Duration::from_millis(timeouts.request), discard).await);
 }
 
-/// Makes an answer one of HTTP/2.
-fn over_stream<B: Body<Data = Bytes>>(
+/// Adapts a response to HTTP/2.
+fn into_http2_response<B: Body<Data = Bytes>>(
     mut response: Response<B>,
     state: Arc<ConnectionState>,
     is_head: bool,
-) -> Response<Paced<B>> {
+) -> Response<PacedBody<B>> {
     let headers = response.headers_mut();
-    // RFC 9113, section 8.2.2: the connection is no matter of one stream.
+    // HTTP/2 forbids this field (RFC 9113, section 8.2.2).
     headers.remove(header::CONNECTION);
     if is_head && let Some(length) = response.body().size_hint().exact() {
         let headers = response.headers_mut();
         headers.entry(header::CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(length));
     }
-    response.map(|body| Paced { body: (!is_head).then_some(body), rest: Bytes::new(), state })
+    response.map(|body| PacedBody { body: (!is_head).then_some(body), rest: Bytes::new(), state })
 }
 
-/// The body of an answer, in pieces that show whether the client takes them.
-struct Paced<B> {
-    /// `None`: the request was HEAD
+/// The body of an answer in frames of limited size, so that each accepted frame shows progress.
+struct PacedBody<B> {
+    /// `None` when the request was HEAD.
     body: Option<B>,
+    /// The rest of the current frame of `body`.
     rest: Bytes,
     state: Arc<ConnectionState>,
 }
 
-impl<B: Body<Data = Bytes> + Unpin> Body for Paced<B> {
+impl<B: Body<Data = Bytes> + Unpin> Body for PacedBody<B> {
     type Data = Bytes;
     type Error = B::Error;
 
@@ -309,22 +330,22 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Paced<B> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        let this = &mut *self;
-        // It is our turn: the client took what there was.
-        this.state.enter(Phase::Answering);
-        if this.rest.is_empty() {
-            let Some(body) = &mut this.body else { return Poll::Ready(None) };
+        let paced = &mut *self;
+        // hyper asks for the next frame when the client has accepted the last one.
+        paced.state.enter(Phase::Answering);
+        if paced.rest.is_empty() {
+            let Some(body) = &mut paced.body else { return Poll::Ready(None) };
             match std::task::ready!(Pin::new(body).poll_frame(cx)) {
                 Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => this.rest = data,
+                    Ok(data) => paced.rest = data,
                     Err(other) => return Poll::Ready(Some(Ok(other))),
                 },
                 other => return Poll::Ready(other),
             }
         }
-        let piece = this.rest.split_to(this.rest.len().min(PIECE));
-        this.state.enter(Phase::Offering);
-        Poll::Ready(Some(Ok(Frame::data(piece))))
+        let chunk = paced.rest.split_to(paced.rest.len().min(MAX_DATA_FRAME_BYTES));
+        paced.state.enter(Phase::Offering);
+        Poll::Ready(Some(Ok(Frame::data(chunk))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -335,39 +356,40 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Paced<B> {
         let Some(body) = &self.body else { return SizeHint::with_exact(0) };
         let rest = self.rest.len() as u64;
         let hint = body.size_hint();
-        let mut all = SizeHint::new();
-        all.set_lower(hint.lower() + rest);
+        let mut total = SizeHint::new();
+        total.set_lower(hint.lower() + rest);
         if let Some(upper) = hint.upper() {
-            all.set_upper(upper + rest);
+            total.set_upper(upper + rest);
         }
-        all
+        total
     }
 }
 
-/// The bytes of the connection; notes when the client takes none.
-struct Watched<S> {
+/// The transport of the connection. Notes whether the client accepts bytes.
+struct MonitoredTransport<S> {
     inner: S,
-    session: Arc<Session>,
+    activity: Arc<ConnectionActivity>,
 }
 
-impl<S> Watched<S> {
-    fn note<T>(&self, outcome: Poll<T>, wrote: bool) -> Poll<T> {
-        let session = &self.session;
+impl<S> MonitoredTransport<S> {
+    /// Notes the outcome of an operation. `has_written` is true for a write.
+    fn note<T>(&self, outcome: Poll<T>, has_written: bool) -> Poll<T> {
+        let activity = &self.activity;
         if outcome.is_pending() {
-            if !session.is_blocked() {
-                session.blocked_since.store(now().max(1), Ordering::Relaxed);
+            if !activity.is_blocked() {
+                activity.blocked_since.store(now().max(1), Ordering::Relaxed);
             }
         } else {
-            session.blocked_since.store(0, Ordering::Relaxed);
-            if wrote {
-                session.last_write.store(now(), Ordering::Relaxed);
+            activity.blocked_since.store(0, Ordering::Relaxed);
+            if has_written {
+                activity.last_write.store(now(), Ordering::Relaxed);
             }
         }
         outcome
     }
 }
 
-impl<S: Transport> AsyncRead for Watched<S> {
+impl<S: Transport> AsyncRead for MonitoredTransport<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -377,7 +399,7 @@ impl<S: Transport> AsyncRead for Watched<S> {
     }
 }
 
-impl<S: Transport> AsyncWrite for Watched<S> {
+impl<S: Transport> AsyncWrite for MonitoredTransport<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

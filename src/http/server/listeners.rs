@@ -30,17 +30,18 @@ use crate::net::shutdown::Shutdown;
 pub struct Listeners {
     app: Arc<App>,
     shutdown: Shutdown,
-    loops: TaskTracker,
+    accept_loops: TaskTracker,
     connections: TaskTracker,
     limiter: Arc<ConnectionLimiter>,
+    /// Number of accept loops of TCP sockets.
     acceptors: Arc<AtomicUsize>,
 }
 
-/// Part of the time of a stop that is left to refuse the requests that are still unanswered.
+/// Part of the time of a stop that is reserved for refusing the requests that are still unanswered.
 const HURRY_TIME: Duration = Duration::from_millis(300);
 
-/// Descriptors that are not for connections: the log, its state, readers, sockets, and the second descriptor of each
-/// connection that the disk thread may answer.
+/// Number of descriptors that are reserved for other uses than connections: the log, its state,
+/// readers, sockets, and the second descriptor of each connection that the disk thread may answer.
 const RESERVED_DESCRIPTORS: u64 = 64 + fast_path::disk_reply::MAX_CONNECTIONS as u64;
 
 impl Listeners {
@@ -50,7 +51,7 @@ impl Listeners {
         Self {
             shutdown: Shutdown { drain: app.draining.clone(), hurry: CancellationToken::new() },
             app,
-            loops: TaskTracker::new(),
+            accept_loops: TaskTracker::new(),
             connections: TaskTracker::new(),
             limiter: Arc::new(ConnectionLimiter::new(RESERVED_DESCRIPTORS)),
             acceptors: Arc::default(),
@@ -73,7 +74,7 @@ impl Listeners {
         };
         let acceptor =
             Acceptor { handler, drain: self.shutdown.drain.clone(), limiter: Arc::clone(&self.limiter) };
-        self.loops.spawn(acceptor.run(socket));
+        self.accept_loops.spawn(acceptor.run(socket));
     }
 
     /// Returns the number of open connections.
@@ -82,20 +83,20 @@ impl Listeners {
         self.connections.len()
     }
 
-    /// Accepts no more, lets every request in hand be answered, and waits until all connections have ended, at most
-    /// `patience`. Returns the number of connections that were cut.
-    pub async fn stop(&self, patience: Duration) -> usize {
+    /// Stops accepting, lets every current request be answered, and waits at most `max_duration`
+    /// until all connections have ended. Returns the number of connections that are still open.
+    pub async fn stop(&self, max_duration: Duration) -> usize {
         self.shutdown.drain.cancel();
-        self.loops.close();
-        self.loops.wait().await;
+        self.accept_loops.close();
+        self.accept_loops.wait().await;
         self.connections.close();
-        let polite = patience.saturating_sub(HURRY_TIME);
-        if timeout(polite, self.connections.wait()).await.is_ok() {
+        let drain_time = max_duration.saturating_sub(HURRY_TIME);
+        if timeout(drain_time, self.connections.wait()).await.is_ok() {
             return 0;
         }
-        // A client that still waits for an answer is refused instead of cut.
+        // A client that still waits for an answer gets a refusal before its connection is cut.
         self.shutdown.hurry.cancel();
-        match timeout(patience - polite, self.connections.wait()).await {
+        match timeout(max_duration - drain_time, self.connections.wait()).await {
             Ok(()) => 0,
             Err(_) => self.connections.len(),
         }
@@ -108,9 +109,9 @@ struct HttpConnections<H> {
     shutdown: Shutdown,
     connections: TaskTracker,
     limiter: Arc<ConnectionLimiter>,
-    /// Accept loops of TCP sockets, this one included.
+    /// Number of accept loops of TCP sockets, this one included.
     acceptors: Arc<AtomicUsize>,
-    /// Open connections of this socket.
+    /// Number of open connections that were accepted from this socket.
     accepted: Arc<AtomicUsize>,
     handlers: H,
 }
@@ -134,8 +135,10 @@ impl<H: Handlers> AcceptHandler for HttpConnections<H> {
 }
 
 impl<H: Handlers> HttpConnections<H> {
+    /// Serves a TCP connection, or refuses it when its address has too many.
     fn on_accept_tcp(&self, stream: TcpStream, address: IpAddr) {
-        // With Nagle's algorithm an answer could wait for an acknowledgement. A socket that refuses the option is broken.
+        // With Nagle's algorithm an answer may wait for an acknowledgement. Only a broken socket
+        // refuses the option.
         drop(stream.set_nodelay(true));
         let peer = ClientAddr::from(address);
         let identity = self.app.identity();
@@ -155,6 +158,7 @@ impl<H: Handlers> HttpConnections<H> {
         }
     }
 
+    /// Serves a connection of the admin socket, or refuses it when its user has no access.
     fn on_accept_unix(&self, stream: UnixStream) {
         if is_admin_peer(&stream)
             && let Some(permit) = self.enter(ClientAddr::Local)
@@ -166,6 +170,7 @@ impl<H: Handlers> HttpConnections<H> {
         self.refuse(write_refusal(stream, self.app.refuse_connection(ClientAddr::Local, problem)));
     }
 
+    /// Counts a connection of `peer`. Returns `None` when its address has too many.
     fn enter(&self, peer: ClientAddr) -> Option<ConnectionPermit> {
         let address = match peer {
             ClientAddr::Ip(address) => Some(address),
@@ -174,15 +179,17 @@ impl<H: Handlers> HttpConnections<H> {
         self.limiter.enter(self.app.policy().files.http.max_connections_per_ip, address)
     }
 
+    /// Returns the values that serve a connection of `peer`.
     fn client(&self, peer: ClientAddr) -> Client<H> {
         Client {
             app: Arc::clone(&self.app),
             peer,
             handlers: self.handlers.clone(),
-            stopping: self.shutdown.clone(),
+            shutdown: self.shutdown.clone(),
         }
     }
 
+    /// Runs a refusal in a task of its own.
     fn refuse(&self, refusing: impl Future<Output = ()> + Send + 'static) {
         let permit = self.limiter.enter_uncounted();
         self.connections.spawn(async move {
@@ -191,6 +198,7 @@ impl<H: Handlers> HttpConnections<H> {
         });
     }
 
+    /// Serves a connection in a task of its own.
     fn spawn(&self, permit: ConnectionPermit, serving: impl Future<Output = ()> + Send + 'static) {
         let app = Arc::clone(&self.app);
         let accepted = Arc::clone(&self.accepted);

@@ -1,5 +1,6 @@
-//! The beginning of an HTTPS connection: silence, the handshake, and the version of HTTP that both sides agreed on. All
-//! of it happens in the task of the connection, so that a slow client delays no other.
+//! The begin of an HTTPS connection: the wait for the first byte, the handshake, and the negotiated
+//! version of HTTP. All steps run in the task of the connection, so a slow client delays no other
+//! one.
 
 use std::io;
 use std::sync::Arc;
@@ -21,13 +22,13 @@ use crate::net::tls::{HANDSHAKE_RECORD, handshake, peek_first_byte};
 /// Serves the connection from its first byte to its end.
 pub(crate) async fn serve<H: Handlers>(stream: TcpStream, identity: Arc<Identity>, client: Client<H>) {
     let state = ConnectionState::new(client.app.policy().timeouts);
-    if !has_first_byte(&stream, &state, &client.stopping).await {
+    if !has_first_byte(&stream, &state, &client.shutdown).await {
         return;
     }
-    let patience = client.app.policy().files.http.request_timeout;
-    match timeout(patience, peek_first_byte(&stream)).await.ok().flatten() {
+    let request_timeout = client.app.policy().files.http.request_timeout;
+    match timeout(request_timeout, peek_first_byte(&stream)).await.ok().flatten() {
         Some(HANDSHAKE_RECORD) => {}
-        // The first letter of a method: the client speaks plain HTTP.
+        // The first letter of a method means that the client uses plain HTTP.
         Some(b'A'..=b'Z') => {
             let problem = Problem::new(StatusCode::BAD_REQUEST, "This port speaks HTTPS, not plain HTTP.");
             client.app.count(&problem);
@@ -36,11 +37,11 @@ pub(crate) async fn serve<H: Handlers>(stream: TcpStream, identity: Arc<Identity
         }
         _ => return,
     }
-    let handshaking = Box::pin(handshake(stream, identity.serving(), patience));
+    let handshaking = Box::pin(handshake(stream, identity.serving(), request_timeout));
     drop(identity);
     let outcome = tokio::select! {
         outcome = handshaking => outcome,
-        () = client.stopping.hurry.cancelled() => return,
+        () = client.shutdown.hurry.cancelled() => return,
     };
     let stream = match outcome {
         Ok(stream) => stream,
@@ -54,9 +55,15 @@ pub(crate) async fn serve<H: Handlers>(stream: TcpStream, identity: Arc<Identity
     }
 }
 
-/// Sends `refusal` to a client that is not served, when it finishes its handshake within `patience`.
-pub(crate) async fn refuse(stream: TcpStream, identity: Arc<Identity>, refusal: Vec<u8>, patience: Duration) {
-    if let Ok(stream) = handshake(stream, identity.http1_only(), patience).await {
+/// Sends `refusal` to a client that is not served, if it finishes its handshake within
+/// `max_handshake`.
+pub(crate) async fn refuse(
+    stream: TcpStream,
+    identity: Arc<Identity>,
+    refusal: Vec<u8>,
+    max_handshake: Duration,
+) {
+    if let Ok(stream) = handshake(stream, identity.http1_only(), max_handshake).await {
         write_refusal(stream, refusal).await;
     }
 }

@@ -1,4 +1,5 @@
-//! The fast path: the usual `POST` of one record, answered from the connection's buffer without hyper.
+//! The fast path: answers the common `POST` of one record from the connection's buffer, without
+//! hyper.
 
 pub(crate) mod disk_reply;
 pub(crate) mod recognize;

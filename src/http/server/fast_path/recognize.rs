@@ -1,53 +1,55 @@
-//! Which requests may take the short way: a whole `POST` of one record as JSON, in one piece, whose head holds nothing
-//! that any rule or handler would look at but its key, its length and what kind of answer it wants.
+//! Recognizes the requests of the fast path: a whole `POST` of one record as JSON, whose head holds
+//! no field that a rule or a handler reads except the key, the length and the type of the answer.
 //!
-//! Everything else is left untouched for the long way, also what is malformed: nothing is refused here.
+//! All other bytes stay untouched for the slow path, also malformed ones. The fast path refuses no
+//! head.
 
 use crate::http::request::head::is_host;
 use crate::http::request::params::BodyKind;
 use crate::http::response::headers::names_json;
 
-/// What stands at the beginning of the bytes that came.
+/// The kind of request at the begin of the received bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Recognized<'b> {
-    /// a whole request
+    /// A whole request.
     Whole(RecordRequest<'b>),
-    /// a whole head, and a body that is still on its way
+    /// A whole head whose body is not complete.
     Part,
-    /// something for the long way
+    /// Any other bytes, which are for the slow path.
     Other,
 }
 
 /// A request that saves a record.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct RecordRequest<'b> {
-    /// the target, without a query
+    /// The target, which has no query.
     pub(crate) path: &'b str,
-    /// the key, where the head names one
+    /// The key, if the head holds one.
     pub(crate) key: Option<&'b str>,
-    /// the answer is wanted as JSON
+    /// True when the client wants the answer as JSON.
     pub(crate) wants_json: bool,
-    /// JSON, says the head
+    /// The body, which is JSON according to the head.
     pub(crate) body: &'b [u8],
-    /// bytes of head and body
+    /// Length of head and body in bytes.
     pub(crate) len: usize,
 }
 
-/// What bounds a request, from `http.toml`.
+/// The limits of a request from `http.toml`.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Bounds {
-    /// bytes of a head
+pub(crate) struct RequestLimits {
+    /// Maximum length of a head in bytes.
     pub(crate) head: usize,
-    /// fields of a head
+    /// Maximum number of fields of a head.
     pub(crate) fields: usize,
-    /// bytes of a body
+    /// Maximum length of a body in bytes.
     pub(crate) body: usize,
 }
 
-/// More fields than these are for the long way.
-const FIELDS: usize = 32;
+/// Maximum number of fields of a head on the fast path.
+const MAX_FAST_PATH_FIELDS: usize = 32;
 
-/// Fields that mean nothing to any part of the service, as far as no option names one.
+/// Fields that no part of the service reads, unless an option names one. `Policy` then disables the
+/// fast path.
 const IGNORED_HEADERS: [&str; 16] = [
     "user-agent",
     "accept-encoding",
@@ -67,16 +69,17 @@ const IGNORED_HEADERS: [&str; 16] = [
     "x-real-ip",
 ];
 
-/// Looks at the bytes that came, and takes none.
-pub(crate) fn recognize(bytes: &[u8], bounds: Bounds) -> Recognized<'_> {
-    whole_head(bytes, bounds).unwrap_or(Recognized::Other)
+/// Recognizes the request at the begin of `bytes`.
+pub(crate) fn recognize(bytes: &[u8], limits: RequestLimits) -> Recognized<'_> {
+    parse_request(bytes, limits).unwrap_or(Recognized::Other)
 }
 
-fn whole_head(bytes: &[u8], bounds: Bounds) -> Option<Recognized<'_>> {
-    let mut fields = [httparse::EMPTY_HEADER; FIELDS];
+/// Parses a request whose head is whole. Returns `None` for the slow path.
+fn parse_request(bytes: &[u8], limits: RequestLimits) -> Option<Recognized<'_>> {
+    let mut fields = [httparse::EMPTY_HEADER; MAX_FAST_PATH_FIELDS];
     let mut head = httparse::Request::new(&mut fields);
     let httparse::Status::Complete(head_len) = head.parse(bytes).ok()? else { return None };
-    let fits = head_len <= bounds.head && head.headers.len() <= bounds.fields;
+    let fits = head_len <= limits.head && head.headers.len() <= limits.fields;
     if !fits || head.method != Some("POST") || head.version != Some(1) {
         return None;
     }
@@ -84,7 +87,7 @@ fn whole_head(bytes: &[u8], bounds: Bounds) -> Option<Recognized<'_>> {
     let (mut hosts, mut types, mut key, mut wants_json, mut length) = (0, 0, None, None, None);
     for field in head.headers.iter() {
         let is = |name: &str| field.name.eq_ignore_ascii_case(name);
-        // By length first: few names have the same.
+        // Comparing lengths first is cheap, since few names have the same length.
         match field.name.len() {
             4 if is("host") => hosts += u8::from(is_host(field.value)),
             6 if is("accept") => put(&mut wants_json, names_json(text(field.value)?))?,
@@ -102,7 +105,7 @@ fn whole_head(bytes: &[u8], bounds: Bounds) -> Option<Recognized<'_>> {
             _ => IGNORED_HEADERS.iter().any(|name| is(name)).then_some(())?,
         }
     }
-    let length = length.filter(|length| (1..=bounds.body).contains(length))?;
+    let length = length.filter(|length| (1..=limits.body).contains(length))?;
     if (hosts, types) != (1, 1) || key.is_some_and(str::is_empty) {
         return None;
     }
@@ -115,37 +118,39 @@ fn whole_head(bytes: &[u8], bounds: Bounds) -> Option<Recognized<'_>> {
     })
 }
 
-/// Fills what was empty; a second value is for the long way to judge.
-fn put<T>(place: &mut Option<T>, value: T) -> Option<()> {
-    place.replace(value).is_none().then_some(())
+/// Fills an empty `slot`. Returns `None` for a second value, which the slow path handles.
+fn put<T>(slot: &mut Option<T>, value: T) -> Option<()> {
+    slot.replace(value).is_none().then_some(())
 }
 
-/// Visible ASCII and blanks; anything else has rules of its own.
+/// Returns a value of visible ASCII and blanks. Other values are for the slow path.
 fn text(value: &[u8]) -> Option<&str> {
-    let plain = value.iter().all(|byte| matches!(byte, b' '..=b'~'));
-    plain.then_some(value).and_then(|value| std::str::from_utf8(value).ok())
+    let is_plain = value.iter().all(|byte| matches!(byte, b' '..=b'~'));
+    is_plain.then_some(value).and_then(|value| std::str::from_utf8(value).ok())
 }
 
+/// Returns the token of `Authorization: Bearer` (RFC 6750, section 2.1).
 fn bearer(value: &str) -> Option<&str> {
     let (scheme, token) = value.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
+/// Returns a number of at most nine digits.
 fn number(value: &[u8]) -> Option<usize> {
-    let short = (1..=9).contains(&value.len()) && value.iter().all(u8::is_ascii_digit);
-    short.then(|| value.iter().fold(0, |number, digit| number * 10 + usize::from(digit - b'0')))
+    let is_short_number = (1..=9).contains(&value.len()) && value.iter().all(u8::is_ascii_digit);
+    is_short_number.then(|| value.iter().fold(0, |number, digit| number * 10 + usize::from(digit - b'0')))
 }
 
-/// Checks that a request is recognised only where all of it lies within the bytes, and that the bytes after it do not
-/// matter. For the fuzz target `http_head`.
+/// Checks that `recognize` returns a whole request only when all of its bytes are present, and that
+/// the bytes after it do not matter. For the fuzz target `http_head`.
 #[cfg(any(fuzzing, test))]
 pub(crate) fn fuzz(bytes: &[u8]) {
-    let bounds = Bounds { head: 8192, fields: 32, body: 65536 };
-    if let Recognized::Whole(post) = recognize(bytes, bounds) {
-        let alone = &bytes[..post.len];
-        assert!(!post.body.is_empty() && alone.ends_with(post.body));
-        assert_eq!(recognize(&alone[..post.len - 1], bounds), Recognized::Part);
-        assert_eq!(recognize(alone, bounds), Recognized::Whole(post));
+    let limits = RequestLimits { head: 8192, fields: 32, body: 65536 };
+    if let Recognized::Whole(request) = recognize(bytes, limits) {
+        let alone = &bytes[..request.len];
+        assert!(!request.body.is_empty() && alone.ends_with(request.body));
+        assert_eq!(recognize(&alone[..request.len - 1], limits), Recognized::Part);
+        assert_eq!(recognize(alone, limits), Recognized::Whole(request));
     }
 }
 
@@ -154,29 +159,36 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const BOUNDS: Bounds = Bounds { head: 1000, fields: 100, body: 1000 };
+    const LIMITS: RequestLimits = RequestLimits { head: 1000, fields: 100, body: 1000 };
 
     const HEAD: &str =
         "POST /moca-file-log/save-log HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n";
 
-    fn of(fields: &str, body: &str) -> String {
+    fn request_with(fields: &str, body: &str) -> String {
         format!("{HEAD}{fields}\r\n{body}")
     }
 
     #[test]
-    fn a_record_in_one_piece() {
-        let whole = of("api-key: k\r\nContent-Length: 2\r\nAccept: */*\r\nUser-Agent: x\r\n", "{}next");
-        let Recognized::Whole(post) = recognize(whole.as_bytes(), BOUNDS) else { panic!("{whole}") };
-        assert_eq!((post.path, post.key, post.body), ("/moca-file-log/save-log", Some("k"), &b"{}"[..]));
-        assert_eq!((post.wants_json, post.len), (false, whole.len() - 4));
-        assert_eq!(recognize(&whole.as_bytes()[..post.len - 1], BOUNDS), Recognized::Part);
-        let json = of("Authorization: bearer k\r\nAccept: application/json\r\ncontent-length: 2\r\n", "{}");
-        let Recognized::Whole(post) = recognize(json.as_bytes(), BOUNDS) else { panic!("{json}") };
-        assert_eq!((post.key, post.wants_json), (Some("k"), true));
+    fn whole_record_is_recognized() {
+        let whole =
+            request_with("api-key: k\r\nContent-Length: 2\r\nAccept: */*\r\nUser-Agent: x\r\n", "{}next");
+        let Recognized::Whole(request) = recognize(whole.as_bytes(), LIMITS) else { panic!("{whole}") };
+        assert_eq!(
+            (request.path, request.key, request.body),
+            ("/moca-file-log/save-log", Some("k"), &b"{}"[..])
+        );
+        assert_eq!((request.wants_json, request.len), (false, whole.len() - 4));
+        assert_eq!(recognize(&whole.as_bytes()[..request.len - 1], LIMITS), Recognized::Part);
+        let json = request_with(
+            "Authorization: bearer k\r\nAccept: application/json\r\ncontent-length: 2\r\n",
+            "{}",
+        );
+        let Recognized::Whole(request) = recognize(json.as_bytes(), LIMITS) else { panic!("{json}") };
+        assert_eq!((request.key, request.wants_json), (Some("k"), true));
     }
 
     #[test]
-    fn everything_else_is_for_the_long_way() {
+    fn other_requests_are_for_the_slow_path() {
         for fields in [
             "",
             "Content-Length: 0\r\n",
@@ -199,27 +211,31 @@ mod tests {
             "Content-Length: 2\r\nAPI-KEY: \u{e9}\r\n",
             "Content-Length: 2\r\nAuthorization: Basic k\r\n",
         ] {
-            assert_eq!(recognize(of(fields, "{}").as_bytes(), BOUNDS), Recognized::Other, "{fields}");
+            assert_eq!(
+                recognize(request_with(fields, "{}").as_bytes(), LIMITS),
+                Recognized::Other,
+                "{fields}"
+            );
         }
-        let whole = of("Content-Length: 2\r\n", "{}");
-        assert_ne!(recognize(whole.as_bytes(), BOUNDS), Recognized::Other);
+        let whole = request_with("Content-Length: 2\r\n", "{}");
+        assert_ne!(recognize(whole.as_bytes(), LIMITS), Recognized::Other);
         for (from, to) in [("POST", "GET"), ("1.1", "1.0"), ("save-log", "save-log?a=b"), ("json", "xml")] {
-            assert_eq!(recognize(whole.replace(from, to).as_bytes(), BOUNDS), Recognized::Other, "{to}");
+            assert_eq!(recognize(whole.replace(from, to).as_bytes(), LIMITS), Recognized::Other, "{to}");
         }
-        assert_eq!(recognize(whole.as_bytes(), Bounds { head: 60, ..BOUNDS }), Recognized::Other);
-        assert_eq!(recognize(whole.as_bytes(), Bounds { fields: 2, ..BOUNDS }), Recognized::Other);
-        assert_eq!(recognize(whole.as_bytes(), Bounds { body: 1, ..BOUNDS }), Recognized::Other);
+        assert_eq!(recognize(whole.as_bytes(), RequestLimits { head: 60, ..LIMITS }), Recognized::Other);
+        assert_eq!(recognize(whole.as_bytes(), RequestLimits { fields: 2, ..LIMITS }), Recognized::Other);
+        assert_eq!(recognize(whole.as_bytes(), RequestLimits { body: 1, ..LIMITS }), Recognized::Other);
     }
 
     proptest! {
         #[test]
-        fn any_bytes_are_looked_at(bytes: Vec<u8>, fields in "([a-zA-Z-]{1,14}: [ -~]{0,9}\r\n){0,4}", cut: usize) {
-            recognize(&bytes, BOUNDS);
-            let whole = of(&format!("{fields}Content-Length: 2\r\n"), "{}");
+        fn any_bytes_are_recognized_without_a_panic(bytes: Vec<u8>, fields in "([a-zA-Z-]{1,14}: [ -~]{0,9}\r\n){0,4}", cut: usize) {
+            recognize(&bytes, LIMITS);
+            let whole = request_with(&format!("{fields}Content-Length: 2\r\n"), "{}");
             let cut = cut % (whole.len() + 1);
-            if let Recognized::Whole(post) = recognize(&whole.as_bytes()[..cut], BOUNDS) {
-                prop_assert_eq!(post.len, cut);
-                prop_assert_eq!(post.body, b"{}");
+            if let Recognized::Whole(request) = recognize(&whole.as_bytes()[..cut], LIMITS) {
+                prop_assert_eq!(request.len, cut);
+                prop_assert_eq!(request.body, b"{}");
             }
         }
     }

@@ -1,5 +1,6 @@
-//! One record of the short way: who may save it, and its way into the store. What is looked at before anything is
-//! counted decides whether it is a record for the short way; from [`Record::save`] on the order is that of `service`.
+//! One record on the fast path: its admission and its append. [`Record::of`] counts and changes
+//! nothing, so the slow path can still take the request. From [`Record::save`] on, the checks run
+//! in the order of `pipeline`.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use crate::http::route::Route;
 use crate::record::Level;
 use crate::store::{self, AppendTicket, Entry, QueueFull, Saved, Source};
 
-/// A key that a connection has shown, so that the next record needs no look-up.
+/// The last key of a connection with its rule, so that the next record needs no lookup.
 pub(crate) struct CachedKey {
     policy: Arc<Policy>,
     presented: String,
@@ -26,53 +27,57 @@ pub(crate) struct CachedKey {
     rule: PathRule,
 }
 
-/// A record that nothing it says speaks against.
+/// A record whose content no check refuses.
 pub(crate) struct Record<'a> {
-    known: &'a CachedKey,
+    cached_key: &'a CachedKey,
     level: Level,
     message: Cow<'a, str>,
 }
 
-/// How far a record has come.
+/// The outcome of the first step of an append.
 pub(crate) enum AppendStart {
-    /// it is in the batch in hand
-    Waits(AppendTicket),
-    /// it is below the level of the log
+    /// The record is in the current batch.
+    Pending(AppendTicket),
+    /// The record is below the level of the log.
     Filtered,
+    /// A check refuses the record.
     Refused(Problem),
-    /// the queue is full
+    /// The append queue is full.
     Full,
 }
 
 impl<'a> Record<'a> {
-    /// `None` where the long way has something to say of it.
+    /// Returns the record of a request, or `None` when the slow path must handle the request.
     pub(crate) fn of(
-        post: &RecordRequest<'a>,
+        request: &RecordRequest<'a>,
         app: &App,
         policy: &Arc<Policy>,
         peer: ClientAddr,
-        known: &'a mut Option<CachedKey>,
+        cached_key: &'a mut Option<CachedKey>,
     ) -> Option<Self> {
-        let is_ours = policy.paths(Route::SaveLog).contains(&post.path)
-            || Route::of(post.path, &app.name) == Some(Route::SaveLog);
-        let record = if is_ours { Body::parse(post.body)? } else { return None };
-        let presented = match (post.key, &record.api_key) {
+        let is_save_log = policy.paths(Route::SaveLog).contains(&request.path)
+            || Route::of(request.path, &app.name) == Some(Route::SaveLog);
+        let record = if is_save_log { Body::parse(request.body)? } else { return None };
+        let presented = match (request.key, &record.api_key) {
             (Some(key), None) => key,
             (None, Some(key)) => key,
-            // The body's key decides then, and its limits: rare enough for the long way.
+            // With two keys, the body's key and its limits decide. That is rare, so the slow path
+            // does it.
             _ => return None,
         };
-        let is_known = known
+        let is_cached = cached_key
             .as_ref()
-            .is_some_and(|known| Arc::ptr_eq(&known.policy, policy) && known.presented == presented);
-        if !is_known {
-            *known = Some(CachedKey::of(presented, app, policy, peer)?);
+            .is_some_and(|cached| Arc::ptr_eq(&cached.policy, policy) && cached.presented == presented);
+        if !is_cached {
+            *cached_key = Some(CachedKey::of(presented, app, policy, peer)?);
         }
-        let known = known.as_ref().filter(|known| !app.guard.is_shared(&known.key, known.rule))?;
-        Some(Self { known, level: record.level, message: record.message })
+        let cached_key =
+            cached_key.as_ref().filter(|cached| !app.guard.is_shared(&cached.key, cached.rule))?;
+        Some(Self { cached_key, level: record.level, message: record.message })
     }
 
-    /// Address, limits, the batch in hand; and what is left of the key's limits.
+    /// Checks the address and the limits of the key, and appends the record to the current batch.
+    /// Returns the remaining quota of the key for the answer.
     pub(crate) fn save(
         &self,
         app: &App,
@@ -84,7 +89,7 @@ impl<'a> Record<'a> {
         if let Err(refusal) = app.guard.check_address(&policy.rules, &peer, now) {
             return (AppendStart::Refused(refusal.into()), None);
         }
-        let quota = match app.guard.spend(&self.known.key, self.known.rule, &peer, now) {
+        let quota = match app.guard.spend(&self.cached_key.key, self.cached_key.rule, &peer, now) {
             Ok(quota) => Some(quota),
             Err(refusal) => {
                 let quota = refusal.quota().cloned();
@@ -95,14 +100,15 @@ impl<'a> Record<'a> {
             app.instance_state.records.add_filtered(1);
             return (AppendStart::Filtered, quota);
         }
-        let begun = match app.store.try_append(&self.source(client), &[self.entry()]) {
-            Ok(ticket) => AppendStart::Waits(ticket),
+        let start = match app.store.try_append(&self.source(client), &[self.entry()]) {
+            Ok(ticket) => AppendStart::Pending(ticket),
             Err(QueueFull) => AppendStart::Full,
         };
-        (begun, quota)
+        (start, quota)
     }
 
-    /// Waits with the body in its share of the memory, `len` bytes with its head.
+    /// Appends the record as soon as the queue has room. Meanwhile the `len` bytes of its request
+    /// count against the memory budget.
     pub(crate) async fn save_when_there_is_room(
         &self,
         len: usize,
@@ -111,14 +117,14 @@ impl<'a> Record<'a> {
         client: &str,
     ) -> Result<Saved, Problem> {
         let http = &policy.files.http;
-        let caps = BodyLimits { body: http.request_max_size, memory: http.max_body_memory, keyed: true };
+        let limits = BodyLimits { body: http.request_max_size, memory: http.max_body_memory, keyed: true };
         let mut share = app.budget.share();
-        share.wait_for(len as u64, caps.memory_for_this()).await?;
+        share.wait_for(len as u64, limits.memory_for_this()).await?;
         Ok(store::append(&*app.store, &self.source(client), &[self.entry()]).await?)
     }
 
     fn source<'s>(&'s self, client: &'s str) -> Source<'s> {
-        Source { client, key: &self.known.key.entry.name, route: Route::SaveLog.name() }
+        Source { client, key: &self.cached_key.key.entry.name, route: Route::SaveLog.name() }
     }
 
     fn entry(&self) -> Entry<'_> {
@@ -127,6 +133,7 @@ impl<'a> Record<'a> {
 }
 
 impl CachedKey {
+    /// Looks the key up and checks it. Returns `None` when the slow path must do so.
     fn of(presented: &str, app: &App, policy: &Arc<Policy>, peer: ClientAddr) -> Option<Self> {
         let key = app.guard.peek_key(&policy.rules, presented).filter(|key| key.is_plain())?;
         let paths = policy.paths(Route::SaveLog);

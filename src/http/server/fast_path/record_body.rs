@@ -1,4 +1,4 @@
-//! The body of a record that is a whole request by itself.
+//! The JSON body of a fast path request, which holds one record.
 
 use std::borrow::Cow;
 
@@ -6,7 +6,8 @@ use crate::ingest::json::object::{MAX_FIELDS, Value, level_of, message_fits, mes
 use crate::ingest::json::scanner::{Malformed, Scan};
 use crate::record::Level;
 
-/// What a JSON body says of its record, as `Params` would where no other source names anything.
+/// The fields of a JSON body, with the values that `Params` gives when the query and the headers
+/// hold no parameter.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Body<'a> {
     pub(crate) api_key: Option<Cow<'a, str>>,
@@ -15,12 +16,13 @@ pub(crate) struct Body<'a> {
 }
 
 impl<'a> Body<'a> {
-    /// `None` for what is refused, or is no object.
+    /// Parses the body. Returns `None` when it is no object or holds a value that the slow path
+    /// refuses.
     pub(crate) fn parse(body: &'a [u8]) -> Option<Self> {
         let mut scan = Scan::new(std::str::from_utf8(body).ok()?);
         let (mut api_key, mut level, mut message, mut msg) = (None, None, None, None);
         let mut count = 0;
-        // Of a repeated field the last.
+        // The last of repeated fields counts.
         let fields = scan.object(|scan, name| {
             count += 1;
             let value = scan.value()?;

@@ -1,0 +1,89 @@
+//! The phases of an HTTP/1 connection or an HTTP/2 stream, and the time that each of them may take.
+
+use std::time::Duration;
+
+use crate::config::HttpSettings;
+use crate::net::deadline::Millis;
+
+/// The phases of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Phase {
+    /// Accepted; no byte was received.
+    New = 0,
+    /// A part of a request's head was received.
+    Head = 1,
+    /// The head is complete, the body is not.
+    Body = 2,
+    /// The request is complete; the answer has not begun.
+    Handling = 3,
+    /// The answer has begun.
+    Answering = 4,
+    /// Between two requests.
+    Idle = 5,
+    /// The answer is written. The server discards the rest of the request.
+    Lingering = 6,
+    /// HTTP/2: a chunk of the answer waits for flow control to let it pass.
+    Offering = 7,
+    /// A follower has taken the connection over and writes the answer.
+    Following = 8,
+}
+
+impl Phase {
+    /// All phases, in the order of their numbers.
+    pub(crate) const ALL: [Self; 9] = [
+        Self::New,
+        Self::Head,
+        Self::Body,
+        Self::Handling,
+        Self::Answering,
+        Self::Idle,
+        Self::Lingering,
+        Self::Offering,
+        Self::Following,
+    ];
+}
+
+/// The time limit that a connection has exceeded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Expired {
+    /// The client sent no byte of a request. The server closes without an answer.
+    Silence,
+    /// The client sent a part of a head. The server answers 408.
+    Head,
+    /// The client sent a part of a body. The server answers 408.
+    Body,
+    /// The handler had no answer in time. The server answers 503.
+    Answer,
+    /// The client does not read its answer. The server closes.
+    Stalled,
+}
+
+/// The maximum duration of each phase in milliseconds, and the maximum size of a head.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Timeouts {
+    /// Time from the first byte of a request to its last.
+    pub(crate) request: Millis,
+    /// Time between two reads of a body.
+    pub(crate) body_silence: Millis,
+    /// Time to the begin of the answer, and between two writes that the client accepts.
+    pub(crate) response: Millis,
+    /// Time between two requests.
+    pub(crate) keep_alive: Millis,
+    /// Maximum size of a head in bytes, request line included.
+    pub(crate) max_head_bytes: usize,
+}
+
+impl Timeouts {
+    /// Returns the timeouts that `http.toml` sets.
+    pub(crate) fn new(http: &HttpSettings) -> Self {
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX / 4);
+        Self {
+            request: millis(http.request_timeout),
+            body_silence: millis(http.body_timeout),
+            response: millis(http.response_timeout),
+            keep_alive: millis(http.keep_alive_timeout),
+            max_head_bytes: usize::try_from(http.max_header_size).unwrap_or(usize::MAX),
+        }
+    }
+}
