@@ -16,8 +16,8 @@ use super::observe::counters::{RecordCounters, RefusalCounters};
 use super::observe::refusal_log::{Explanation, RefusalDetails, RefusalLog, redacted_words};
 use super::observe::request_trace::{DebugContext, Trace};
 use super::policy::Policy;
-use super::request::body::Budget;
 use super::request::cpu_pool::CpuPool;
+use super::request::memory_budget::MemoryBudget;
 use super::request::search_limit::Searches;
 use super::response::problem::Problem;
 use super::route::Route;
@@ -43,7 +43,7 @@ pub struct App {
     pub(crate) refusal_log: Arc<RefusalLog>,
     /// The certificate of new TCP connections. `None` for plain HTTP.
     pub(crate) identity: ArcSwapOption<Identity>,
-    pub(crate) budget: Arc<Budget>,
+    pub(crate) budget: Arc<MemoryBudget>,
     pub(crate) searches: Arc<Searches>,
     pub(crate) cpu_pool: CpuPool,
     /// Cancelled when the stop begins. Connections accept no further request, and open tails end.

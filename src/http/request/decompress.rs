@@ -13,8 +13,9 @@ use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderValue};
 use http::{HeaderMap, StatusCode};
 use tokio_util::sync::CancellationToken;
 
-use super::body::{BodyLimits, Collected, FIRST_ROOM, Share};
+use super::body::{BodyLimits, Collected, FIRST_ROOM};
 use super::cpu_pool::CpuPool;
+use super::memory_budget::MemoryShare;
 use crate::http::response::problem::Problem;
 
 /// Codings of one body.
@@ -178,7 +179,7 @@ struct Bounds {
 
 /// The memory that the output may take.
 struct Room<'s> {
-    share: &'s mut Share,
+    share: &'s mut MemoryShare,
     /// of the share, for the output
     granted: u64,
     memory: u64,

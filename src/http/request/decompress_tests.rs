@@ -6,7 +6,7 @@ use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
 use proptest::prelude::*;
 
 use super::*;
-use crate::http::request::body::Budget;
+use crate::http::request::memory_budget::MemoryBudget;
 
 fn gzip(plain: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
@@ -38,7 +38,7 @@ fn codings(text: &str) -> Option<Codings> {
 
 /// Under a cap, with memory for so much; what is left of the memory afterwards has to be all of it.
 fn inflated(coding: &str, body: Vec<u8>, cap: u64, memory: u64) -> Result<Vec<u8>, Stop> {
-    let budget = Arc::new(Budget::default());
+    let budget = Arc::new(MemoryBudget::default());
     let mut share = budget.share();
     let outcome = {
         let mut room = Room { share: &mut share, granted: 0, memory };
@@ -139,7 +139,7 @@ fn a_zstd_window_is_bounded() {
 
 #[test]
 fn nobody_waits_any_more() {
-    let budget = Arc::new(Budget::default());
+    let budget = Arc::new(MemoryBudget::default());
     let mut share = budget.share();
     let mut room = Room { share: &mut share, granted: 0, memory: MUCH };
     let stop = CancellationToken::new();

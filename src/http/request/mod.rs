@@ -5,6 +5,7 @@ pub(crate) mod cpu_pool;
 pub(crate) mod decompress;
 pub(crate) mod decrypt;
 pub(crate) mod head;
+pub(crate) mod memory_budget;
 pub(crate) mod params;
 pub(crate) mod read_params;
 pub(crate) mod search_limit;

@@ -1,0 +1,139 @@
+//! The memory that all bodies may hold together.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::Notify;
+
+use crate::http::connection::phase::Phase;
+use crate::http::connection::state::ConnectionState;
+use crate::http::response::problem::Problem;
+
+/// A body that holds more than this does not wait for more memory. Otherwise large bodies would
+/// wait for each other.
+const MAX_HELD_WHILE_WAITING_BYTES: u64 = 1024 * 1024;
+
+/// Counts the memory of all bodies, in bytes.
+#[derive(Debug, Default)]
+pub(crate) struct MemoryBudget {
+    used: AtomicU64,
+    /// Wakes the requests that wait for memory.
+    freed: Notify,
+}
+
+/// A part of the budget. Dropping it gives the part back.
+#[derive(Debug)]
+pub(crate) struct MemoryShare {
+    budget: Arc<MemoryBudget>,
+    bytes: u64,
+}
+
+impl MemoryBudget {
+    /// Returns an empty share of this budget.
+    pub(crate) fn share(self: &Arc<Self>) -> MemoryShare {
+        MemoryShare { budget: Arc::clone(self), bytes: 0 }
+    }
+}
+
+impl MemoryShare {
+    /// Returns the size of the share.
+    pub(crate) const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Grows the share by `bytes` if the whole budget then stays within `limit` bytes. Returns
+    /// whether the share grew.
+    pub(crate) fn try_grow(&mut self, bytes: u64, limit: u64) -> bool {
+        let before = self.budget.used.fetch_add(bytes, Ordering::Relaxed);
+        if before + bytes > limit {
+            self.budget.used.fetch_sub(bytes, Ordering::Relaxed);
+            return false;
+        }
+        self.bytes += bytes;
+        true
+    }
+
+    /// Grows the share by `bytes` while the client still sends the body. A wait for memory does not
+    /// count against the client's time.
+    ///
+    /// # Errors
+    /// As [`Self::wait_for`].
+    pub(super) async fn grow(
+        &mut self,
+        bytes: u64,
+        limit: u64,
+        state: &ConnectionState,
+    ) -> Result<(), Problem> {
+        if self.try_grow(bytes, limit) {
+            return Ok(());
+        }
+        // From here on the client waits for the server.
+        state.enter(Phase::Handling);
+        self.wait_for(bytes, limit).await?;
+        state.request_begins(true);
+        Ok(())
+    }
+
+    /// Grows the share by `bytes`, and waits until other bodies have freed enough memory.
+    ///
+    /// # Errors
+    /// 413 when the share would exceed `limit` even alone. 503 when the share already holds more
+    /// than [`MAX_HELD_WHILE_WAITING_BYTES`].
+    pub(crate) async fn wait_for(&mut self, bytes: u64, limit: u64) -> Result<(), Problem> {
+        loop {
+            let budget = Arc::clone(&self.budget);
+            let freed = budget.freed.notified();
+            tokio::pin!(freed);
+            freed.as_mut().enable();
+            if self.try_grow(bytes, limit) {
+                return Ok(());
+            }
+            // Neither a wait nor a second request can succeed.
+            if self.bytes + bytes > limit {
+                return Err(Problem::no_room(limit));
+            }
+            if self.bytes > MAX_HELD_WHILE_WAITING_BYTES {
+                return Err(Problem::overloaded("Too many large bodies at once."));
+            }
+            freed.await;
+        }
+    }
+
+    /// Shrinks the share to `bytes` if it is larger, and gives the rest back.
+    pub(crate) fn shrink_to(&mut self, bytes: u64) {
+        let surplus = self.bytes.saturating_sub(bytes);
+        if surplus > 0 {
+            self.bytes -= surplus;
+            self.budget.used.fetch_sub(surplus, Ordering::Relaxed);
+            self.budget.freed.notify_waiters();
+        }
+    }
+}
+
+impl Drop for MemoryShare {
+    fn drop(&mut self) {
+        self.shrink_to(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_shares_together_stay_within_the_limit() {
+        let budget = Arc::new(MemoryBudget::default());
+        let mut one = budget.share();
+        assert!(!one.try_grow(101, 100));
+        assert!(one.try_grow(100, 100));
+        let mut two = budget.share();
+        assert!(!two.try_grow(1, 100));
+        drop(one);
+        assert!(two.try_grow(60, 100));
+        let mut three = budget.share();
+        assert!(three.try_grow(40, 100));
+        assert!(!two.try_grow(1, 100));
+        drop((two, three));
+        assert_eq!(budget.used.load(Ordering::Relaxed), 0);
+    }
+}
