@@ -1,4 +1,4 @@
-//! URL-encoded forms, which queries are too (`application/x-www-form-urlencoded`, WHATWG URL standard).
+//! Reads URL-encoded forms and queries (`application/x-www-form-urlencoded`, WHATWG URL standard).
 
 use std::borrow::Cow;
 
@@ -17,7 +17,7 @@ pub(crate) enum FormError {
     /// The body is not the multipart form that its content type names (RFC 7578).
     #[error("The multipart body is malformed.")]
     MalformedMultipart,
-    /// The value of a part is not UTF-8, and too long to repair.
+    /// The value of a part is not UTF-8, and is too long to repair.
     #[error("A part of the multipart body is not UTF-8.")]
     NotUtf8,
 }
@@ -25,7 +25,7 @@ pub(crate) enum FormError {
 /// Reads the fields of a query or of a URL-encoded body.
 ///
 /// # Errors
-/// [`FormError::TooManyFields`]
+/// [`FormError::TooManyFields`] for more than [`MAX_FIELDS`] fields.
 pub(crate) fn fields(text: &[u8]) -> Result<Fields<'_>, FormError> {
     if text.is_empty() {
         return Ok(Vec::new());

@@ -1,4 +1,4 @@
-//! Bytes become entries. Does no I/O and knows neither keys nor the store.
+//! Turns bytes into entries. This layer does no I/O and knows neither keys nor the store.
 
 pub(crate) mod form;
 pub(crate) mod json;

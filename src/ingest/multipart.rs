@@ -1,5 +1,5 @@
-//! Multipart forms (RFC 7578, RFC 2046 section 5.1) over a body that is in memory as a whole: the parts are borrowed,
-//! nothing is copied but texts that are not UTF-8.
+//! Reads multipart forms (RFC 7578; RFC 2046, section 5.1) from a whole body in memory. The values
+//! are borrowed. Only texts that are not UTF-8 are copied.
 
 use std::borrow::Cow;
 
@@ -9,10 +9,14 @@ use memchr::memmem;
 
 use super::form::{Fields, FormError, MAX_FIELDS};
 
-/// A value that is not UTF-8 is repaired up to this length; no parameter is longer.
-const REPAIRED_MAX: usize = 1024 * 1024;
+/// Maximum length of a value whose invalid UTF-8 is replaced. No parameter is longer.
+const MAX_REPAIRED_BYTES: usize = 1024 * 1024;
 
-/// The fields of the form, files included: their content is the value. Parts without a name do not count.
+/// Returns the fields of the form. The value of a file is its content. Parts without a name are
+/// skipped.
+///
+/// # Errors
+/// Any [`FormError`].
 pub(crate) fn fields<'a>(headers: &HeaderMap, body: &'a [u8]) -> Result<Fields<'a>, FormError> {
     let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let boundary = multer::parse_boundary(content_type).map_err(|_| FormError::MalformedMultipart)?;
@@ -31,17 +35,17 @@ pub(crate) fn fields<'a>(headers: &HeaderMap, body: &'a [u8]) -> Result<Fields<'
 fn text(content: &[u8]) -> Result<Cow<'_, str>, FormError> {
     match std::str::from_utf8(content) {
         Ok(text) => Ok(Cow::Borrowed(text)),
-        Err(_) if content.len() <= REPAIRED_MAX => Ok(String::from_utf8_lossy(content)),
+        Err(_) if content.len() <= MAX_REPAIRED_BYTES => Ok(String::from_utf8_lossy(content)),
         Err(_) => Err(FormError::NotUtf8),
     }
 }
 
-/// Head and content.
+/// The head and the content of a part.
 type Part<'a> = (&'a [u8], &'a [u8]);
 
-/// The parts between the delimiters.
+/// Iterates over the parts between the delimiters.
 struct Parts<'a> {
-    /// begins right after a delimiter
+    /// The unread part of the body. It begins right after a delimiter.
     rest: &'a [u8],
     delimiter: memmem::Finder<'static>,
     ended: bool,
@@ -52,7 +56,7 @@ impl<'a> Parts<'a> {
         let delimiter = format!("\r\n--{boundary}");
         let delimiter = memmem::Finder::new(delimiter.as_bytes()).into_owned();
         let mut parts = Self { rest: body, delimiter, ended: false };
-        // The first delimiter may begin the body; what stands before it means nothing.
+        // The first delimiter may begin the body. A text before it (the preamble) is ignored.
         let opening = parts.delimiter.needle().get(2..).unwrap_or_default();
         match body.strip_prefix(opening) {
             Some(rest) => parts.rest = rest,
@@ -68,7 +72,7 @@ impl<'a> Parts<'a> {
         if self.rest.starts_with(b"--") {
             return Ok(None);
         }
-        // Spaces may follow a delimiter (transport padding), then its line ends.
+        // A delimiter may have spaces before its line end (transport padding).
         let padding = self.rest.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
         let part = self.rest[padding..].strip_prefix(b"\r\n").ok_or(FormError::MalformedMultipart)?;
         let (head, content) = match part.strip_prefix(b"\r\n") {
@@ -82,7 +86,7 @@ impl<'a> Parts<'a> {
         loop {
             let at = from + self.delimiter.find(&content[from..]).ok_or(FormError::MalformedMultipart)?;
             let after = &content[at + self.delimiter.needle().len()..];
-            // A line of the content may begin like the delimiter and go on.
+            // A line of the content may begin with the delimiter and continue.
             if after.starts_with(b"--") || matches!(after.first(), Some(b'\r' | b' ' | b'\t')) {
                 self.rest = after;
                 return Ok(Some((head, &content[..at])));
@@ -105,7 +109,7 @@ impl<'a> Iterator for Parts<'a> {
     }
 }
 
-/// `name` of the part's Content-Disposition.
+/// Returns the parameter `name` of the part's Content-Disposition.
 fn name_of(head: &[u8]) -> Option<String> {
     let head = String::from_utf8_lossy(head);
     let value = head.split("\r\n").find_map(|line| {
@@ -131,7 +135,7 @@ fn name_of(head: &[u8]) -> Option<String> {
     None
 }
 
-/// Reads up to the closing quote; gives what stands behind it too.
+/// Returns the quoted value up to the closing quote, and the text behind the quote.
 fn unquote(quoted: &str) -> Option<(String, &str)> {
     let mut value = String::new();
     let mut chars = quoted.char_indices();
@@ -167,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn what_clients_send() {
+    fn forms_of_real_clients_are_read_and_broken_ones_are_refused() {
         let one = |body: &str| parse(body.as_bytes()).map(|fields| fields.into_iter().next());
         let m = || Some(Some(("m".to_owned(), "x".to_owned())));
         assert_eq!(one("--B\r\nContent-Disposition: form-data; name=\"m\"\r\n\r\nx\r\n--B--\r\n"), m());
@@ -187,14 +191,14 @@ mod tests {
     }
 
     #[test]
-    fn content_that_looks_like_a_delimiter() {
+    fn content_that_looks_like_a_delimiter_is_kept() {
         let value = "a\r\n--Bx\r\n--\r\n-B\r\n\r\nb";
         assert_eq!(parse(&form(&[("m", value)])), Some(vec![("m".to_owned(), value.to_owned())]));
     }
 
     proptest! {
         #[test]
-        fn any_form_is_read_back(fields in proptest::collection::vec(("[^\\r\\n]{1,8}", "[a-z\\r\\n\u{e9}-]{0,20}"), 0..6)) {
+        fn any_form_comes_back(fields in proptest::collection::vec(("[^\\r\\n]{1,8}", "[a-z\\r\\n\u{e9}-]{0,20}"), 0..6)) {
             let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
             let expected: Vec<_> = fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
             prop_assert_eq!(parse(&form(&fields)), Some(expected));

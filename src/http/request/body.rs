@@ -1,5 +1,5 @@
-//! Reading a body: never more than the cap of one request, never more in memory for all requests together than the
-//! configured bound, and zero copies for a body that arrives in one piece.
+//! Reads a body within the limit of one request and the memory limit of all requests together. A
+//! body that arrives in one piece is not copied.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -15,7 +15,7 @@ use crate::http::connection::phase::Expired;
 use crate::http::connection::state::ConnectionState;
 use crate::http::response::problem::Problem;
 
-/// A whole body, and its share of the memory.
+/// A whole body and its share of the memory budget.
 #[derive(Debug)]
 pub(crate) struct Collected {
     pub(crate) bytes: Bytes,
@@ -23,46 +23,52 @@ pub(crate) struct Collected {
 }
 
 impl Collected {
-    /// `share` is what `bytes` hold of the memory.
+    /// Joins a body and its share. `share` covers the memory of `bytes`.
     pub(crate) const fn new(bytes: Bytes, share: MemoryShare) -> Self {
         Self { bytes, share }
     }
 
+    /// Returns the body and its share.
     pub(crate) fn into_parts(self) -> (Bytes, MemoryShare) {
         (self.bytes, self.share)
     }
 }
 
-/// What a body of several pieces gets at first.
-pub(crate) const FIRST_ROOM: u64 = 64 * 1024;
+/// Size of the first buffer for a body that arrives in several pieces.
+pub(crate) const INITIAL_BUFFER_BYTES: u64 = 64 * 1024;
 
-/// The bounds of a body.
+/// The limits of a body, in bytes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct BodyLimits {
-    /// of this body
+    /// Maximum size of this body.
     pub(crate) body: u64,
-    /// of all bodies together
+    /// Maximum memory of all bodies together.
     pub(crate) memory: u64,
-    /// the body of a caller who showed a good key: a part of the memory is for these alone
+    /// Whether the caller has presented a valid key. An eighth of the memory is reserved for such
+    /// callers.
     pub(crate) keyed: bool,
 }
 
 impl BodyLimits {
-    /// What a body can have room for at all.
-    pub(crate) fn whole(&self) -> u64 {
+    /// Returns the maximum size of this body when no other body is in memory.
+    pub(crate) fn max_body_bytes(&self) -> u64 {
         self.body.min(self.memory_for_this())
     }
 
-    /// What all bodies may hold together with this one.
+    /// Returns the maximum memory of all bodies, this one included.
     pub(crate) const fn memory_for_this(&self) -> u64 {
         if self.keyed { self.memory } else { self.memory - self.memory / 8 }
     }
 }
 
 /// Reads the whole body.
+///
+/// # Errors
+/// 413 for a body beyond the limits, 408 for one that arrives too slowly, 400 for one that breaks
+/// off, 503 while too many large bodies are in memory.
 pub(crate) async fn collect(
     body: &mut Incoming,
-    caps: BodyLimits,
+    limits: BodyLimits,
     budget: &Arc<MemoryBudget>,
     state: &ConnectionState,
 ) -> Result<Collected, Problem> {
@@ -70,48 +76,49 @@ pub(crate) async fn collect(
     if body.is_end_stream() {
         return Ok(Collected { bytes: Bytes::new(), share });
     }
-    // What can never have room is told at once.
-    let cap = caps.whole();
+    // A body that can never fit is refused before it arrives.
+    let max = limits.max_body_bytes();
     let announced = body.size_hint().lower();
-    if announced > cap {
-        return Err(Problem::too_large(cap));
+    if announced > max {
+        return Err(Problem::too_large(max));
     }
-    let Some(first) = next_piece(body, state).await? else {
+    let Some(first) = next_chunk(body, state).await? else {
         state.body_read();
         return Ok(Collected { bytes: Bytes::new(), share });
     };
-    let memory = caps.memory_for_this();
+    let memory = limits.memory_for_this();
     share.grow(first.len() as u64, memory, state).await?;
     if body.is_end_stream() {
         state.body_read();
         return Ok(Collected { bytes: first, share });
     }
     let mut whole = BytesMut::new();
-    let mut piece = first;
+    let mut chunk = first;
     loop {
-        let len = (whole.len() + piece.len()) as u64;
-        if len > cap {
-            return Err(Problem::too_large(cap));
+        let len = (whole.len() + chunk.len()) as u64;
+        if len > max {
+            return Err(Problem::too_large(max));
         }
-        if whole.capacity() < whole.len() + piece.len() {
-            // By what came, not by what is announced: an announcement costs the client nothing.
-            let wanted = len.max(FIRST_ROOM).max(2 * whole.capacity() as u64).min(cap);
-            let wanted = if announced > len { wanted.min(announced) } else { wanted };
-            share.grow(wanted.saturating_sub(share.bytes()), memory, state).await?;
-            whole.reserve(wanted as usize - whole.len());
+        if whole.capacity() < whole.len() + chunk.len() {
+            // The buffer follows the received bytes, not Content-Length: a client can announce any
+            // length at no cost.
+            let capacity = len.max(INITIAL_BUFFER_BYTES).max(2 * whole.capacity() as u64).min(max);
+            let capacity = if announced > len { capacity.min(announced) } else { capacity };
+            share.grow(capacity.saturating_sub(share.bytes()), memory, state).await?;
+            whole.reserve(capacity as usize - whole.len());
         }
-        whole.extend_from_slice(&piece);
+        whole.extend_from_slice(&chunk);
         if body.is_end_stream() {
             break;
         }
-        let Some(next) = next_piece(body, state).await? else { break };
-        piece = next;
+        let Some(next) = next_chunk(body, state).await? else { break };
+        chunk = next;
     }
     state.body_read();
     Ok(Collected { bytes: whole.freeze(), share })
 }
 
-async fn next_piece(body: &mut Incoming, state: &ConnectionState) -> Result<Option<Bytes>, Problem> {
+async fn next_chunk(body: &mut Incoming, state: &ConnectionState) -> Result<Option<Bytes>, Problem> {
     loop {
         let frame = poll_fn(|cx| match Pin::new(&mut *body).poll_frame(cx) {
             Poll::Pending if state.is_expired(Expired::Body) => Poll::Ready(Some(Err(None))),
@@ -121,7 +128,7 @@ async fn next_piece(body: &mut Incoming, state: &ConnectionState) -> Result<Opti
         match frame.await {
             None => return Ok(None),
             Some(Ok(frame)) => {
-                // Trailers are no data.
+                // Trailers are ignored.
                 if let Ok(data) = frame.into_data() {
                     state.piece_read();
                     return Ok(Some(data));

@@ -1,5 +1,5 @@
-//! Work that would hold up the event loop: what large bodies cost. It is done on the blocking pool, a few pieces at once,
-//! so that whoever sends a small request never waits for whoever sends a large one.
+//! Runs CPU-bound work of large bodies on tokio's blocking pool, a few jobs at once. On the event
+//! loop it would delay the small requests of other clients.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,84 +12,95 @@ use tokio_util::sync::CancellationToken;
 use crate::http::observe::counters::Reason;
 use crate::http::response::problem::Problem;
 
-/// Pieces of work at once: the event loop keeps a core, and readers keep their threads.
-const MAX_TURNS: usize = 2;
+/// Maximum number of jobs that run at once. The event loop keeps a core, and readers of logs keep
+/// their threads.
+const MAX_CONCURRENT_JOBS: usize = 2;
 
-/// See the module.
+/// Runs jobs on the blocking pool, and limits how many run at once.
 #[derive(Debug)]
 pub(crate) struct CpuPool {
-    turns: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
 }
 
-/// What is left of a future after it was polled.
+/// Result of one poll: the future's output, or the future itself.
 enum Polled<T> {
     Done(T),
-    Waits(Pin<Box<dyn Future<Output = T> + Send>>),
+    Pending(Pin<Box<dyn Future<Output = T> + Send>>),
 }
 
 impl CpuPool {
+    /// Creates a pool that runs one job for every two cores, within [`MAX_CONCURRENT_JOBS`].
     pub(crate) fn new() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { turns: Arc::new(Semaphore::new((cores / 2).clamp(1, MAX_TURNS))) }
+        Self { permits: Arc::new(Semaphore::new((cores / 2).clamp(1, MAX_CONCURRENT_JOBS))) }
     }
 
-    async fn turn(&self) -> Result<OwnedSemaphorePermit, Problem> {
-        Arc::clone(&self.turns).acquire_owned().await.map_err(|_| failed())
+    async fn acquire(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        Arc::clone(&self.permits).acquire_owned().await.map_err(|_| failed())
     }
 
-    /// Does `work` when it is its turn. Its token is cancelled when nobody waits for the result any more; what `work`
-    /// holds, memory that is accounted for included, and its turn are given back when it really ended.
+    /// Runs `work` as soon as a permit is free. Dropping the returned future cancels the token that
+    /// `work` gets. The permit and all that `work` owns, its memory share included, are released
+    /// when `work` returns, not before.
+    ///
+    /// # Errors
+    /// 503 when the service stops.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&CancellationToken) -> T + Send + 'static,
     ) -> Result<T, Problem> {
-        let turn = self.turn().await?;
+        let permit = self.acquire().await?;
         let stop = CancellationToken::new();
-        let _left = stop.clone().drop_guard();
-        let working = spawn_blocking(move || {
+        let _cancel_on_drop = stop.clone().drop_guard();
+        let job = spawn_blocking(move || {
             let result = work(&stop);
-            drop(turn);
+            drop(permit);
             result
         });
-        working.await.map_err(|_| failed())
+        job.await.map_err(|_| failed())
     }
 
-    /// Polls `work` to its end on the blocking pool. A turn is needed, and a thread taken, while it is polled only, not
-    /// while it waits for a disk or a delay. Dropped, it ends at the next point where it would wait.
+    /// Polls `work` to completion on the blocking pool. The work holds a permit and a thread only
+    /// while it is polled, not while it waits for a disk or a delay. When the returned future is
+    /// dropped, the work ends at its next await point.
+    ///
+    /// # Errors
+    /// 503 when the service stops.
     pub(crate) async fn drive<T: Send + 'static>(
         &self,
         mut work: Pin<Box<dyn Future<Output = T> + Send>>,
     ) -> Result<T, Problem> {
-        let bell = Arc::new(Bell(Notify::new()));
-        let waker = Waker::from(Arc::clone(&bell));
+        let wakeup = Arc::new(NotifyWaker(Notify::new()));
+        let waker = Waker::from(Arc::clone(&wakeup));
         loop {
-            let turn = self.turn().await?;
+            let permit = self.acquire().await?;
             let waker = waker.clone();
-            let polling = spawn_blocking(move || {
+            let poll = spawn_blocking(move || {
                 let polled = match work.as_mut().poll(&mut Context::from_waker(&waker)) {
-                    // Large bodies are given back here too.
+                    // Large bodies are freed on this thread, not on the event loop.
                     Poll::Ready(result) => {
                         drop(work);
                         Polled::Done(result)
                     }
-                    Poll::Pending => Polled::Waits(work),
+                    Poll::Pending => Polled::Pending(work),
                 };
-                drop(turn);
+                drop(permit);
                 polled
             });
-            match polling.await.map_err(|_| failed())? {
+            match poll.await.map_err(|_| failed())? {
                 Polled::Done(result) => return Ok(result),
-                Polled::Waits(rest) => work = rest,
+                Polled::Pending(pending) => work = pending,
             }
-            bell.0.notified().await;
+            wakeup.0.notified().await;
         }
     }
 }
 
-/// Keeps one ring until somebody listens, so that none is missed between two polls.
-struct Bell(Notify);
+/// A waker that stores one wake-up until [`CpuPool::drive`] waits for it, so that a wake-up between
+/// two polls is not lost.
+struct NotifyWaker(Notify);
 
-impl Wake for Bell {
+impl Wake for NotifyWaker {
     fn wake(self: Arc<Self>) {
         self.0.notify_one();
     }
@@ -99,7 +110,8 @@ impl Wake for Bell {
     }
 }
 
-/// The pool is gone at the end of the process only.
+/// Returns the error for a pool that no longer runs jobs. This happens at the end of the process
+/// only.
 fn failed() -> Problem {
     Problem::overloaded("The service is stopping.").counted_as(Reason::Shutdown)
 }
@@ -111,7 +123,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_future_is_polled_elsewhere_to_its_end() {
+    async fn future_is_polled_to_completion_on_the_blocking_pool() {
         let cpu_pool = CpuPool::new();
         let here = std::thread::current().id();
         let work = async move {
@@ -126,7 +138,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_waits_needs_no_turn() {
+    async fn waiting_future_holds_no_permit() {
         let cpu_pool = Arc::new(CpuPool::new());
         let (open, opened) = tokio::sync::oneshot::channel::<()>();
         let mut waiting = Vec::new();
@@ -143,11 +155,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn work_for_nobody_is_told_and_keeps_its_turn_until_it_ends() {
+    async fn abandoned_job_is_cancelled_and_holds_its_permit_until_it_returns() {
         let cpu_pool = Arc::new(CpuPool::new());
-        let all = cpu_pool.turns.available_permits();
+        let all = cpu_pool.permits.available_permits();
         let (begun, has_begun) = tokio::sync::oneshot::channel();
-        let (told, was_told) = tokio::sync::oneshot::channel();
+        let (cancelled, was_cancelled) = tokio::sync::oneshot::channel();
         let (go, may_end) = std::sync::mpsc::channel::<()>();
         let work = tokio::spawn({
             let cpu_pool = Arc::clone(&cpu_pool);
@@ -158,7 +170,7 @@ mod tests {
                         while !stop.is_cancelled() {
                             std::thread::sleep(Duration::from_millis(1));
                         }
-                        told.send(()).unwrap();
+                        cancelled.send(()).unwrap();
                         may_end.recv().unwrap();
                     })
                     .await
@@ -167,11 +179,11 @@ mod tests {
         });
         has_begun.await.unwrap();
         work.abort();
-        tokio::time::timeout(Duration::from_secs(10), was_told).await.unwrap().unwrap();
-        assert_eq!(cpu_pool.turns.available_permits(), all - 1);
+        tokio::time::timeout(Duration::from_secs(10), was_cancelled).await.unwrap().unwrap();
+        assert_eq!(cpu_pool.permits.available_permits(), all - 1);
         go.send(()).unwrap();
         let until = std::time::Instant::now() + Duration::from_secs(10);
-        while cpu_pool.turns.available_permits() < all {
+        while cpu_pool.permits.available_permits() < all {
             assert!(std::time::Instant::now() < until);
             tokio::time::sleep(Duration::from_millis(1)).await;
         }

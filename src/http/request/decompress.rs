@@ -1,8 +1,10 @@
-//! Undoing `Content-Encoding` (RFC 9110, section 8.4): gzip, deflate, zstd, also several of them in a row.
+//! Decodes `Content-Encoding` (RFC 9110, section 8.4): gzip, deflate, zstd, and several of them in
+//! a row.
 //!
-//! What comes out is bounded like a body that was sent plain: no coding gives more than the cap of one body, and what
-//! is kept counts in the memory of all bodies as it grows, so a bomb costs at most the cap. A stream that is cut short,
-//! damaged or followed by something else is refused.
+//! The limits of an uncompressed body hold for the output. No coding may produce more than the
+//! limit of one body, and the output counts against the memory budget as it grows. A decompression
+//! bomb therefore costs at most the limit of one body. A stream that is truncated, damaged or
+//! followed by other bytes is refused.
 
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read};
@@ -13,44 +15,48 @@ use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderValue};
 use http::{HeaderMap, StatusCode};
 use tokio_util::sync::CancellationToken;
 
-use super::body::{BodyLimits, Collected, FIRST_ROOM};
+use super::body::{BodyLimits, Collected, INITIAL_BUFFER_BYTES};
 use super::cpu_pool::CpuPool;
 use super::memory_budget::MemoryShare;
 use crate::http::response::problem::Problem;
 
-/// Codings of one body.
+/// Maximum number of codings of one body.
 const MAX_CODINGS: usize = 3;
 
-/// Compressed or not, a body up to this size is decoded where the request is: half a millisecond of work.
-const INLINE: u64 = 64 * 1024;
+/// Maximum size, before and after decoding, of a body that is decoded on the event loop: half a
+/// millisecond of work.
+const MAX_INLINE_BYTES: u64 = 64 * 1024;
 
-/// What RFC 8878 recommends that every decoder can do: 8 MiB.
-const ZSTD_WINDOW_LOG: u32 = 23;
+/// Binary logarithm of the maximum zstd window. RFC 8878 recommends that every decoder supports
+/// 8 MiB.
+const MAX_ZSTD_WINDOW_LOG: u32 = 23;
 
-/// Members of one gzip body. Each costs microseconds beside its bytes; block-wise gzip has one for 64 KiB.
+/// Maximum number of members of one gzip body. Each member costs microseconds apart from its bytes.
+/// Block-wise gzip has one member for 64 KiB.
 const MAX_MEMBERS: u32 = 16_384;
-const INLINE_MEMBERS: u32 = 64;
+/// Maximum number of gzip members of a body that is decoded on the event loop.
+const MAX_INLINE_MEMBERS: u32 = 64;
 
-/// How much is decoded between two looks at whether anybody still waits for it.
-const PIECE: usize = 64 * 1024;
+/// Number of bytes that are decoded between two checks for cancellation.
+const CHUNK_BYTES: usize = 64 * 1024;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Coding {
     Gzip,
-    /// zlib (RFC 1950), as HTTP means it, or bare (RFC 1951), as some clients send it
+    /// zlib (RFC 1950), as HTTP defines it, or raw deflate (RFC 1951), as some clients send it.
     Deflate,
     Zstd,
 }
 
-/// The codings of a body, the one that was applied last first.
+/// The codings of a body. The coding that the client applied last comes first.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Codings(Vec<Coding>);
 
 impl Codings {
-    /// Those that the headers name.
+    /// Returns the codings in `Content-Encoding`.
     ///
     /// # Errors
-    /// 415 with the codings that would do, for an unknown one or too many.
+    /// 415 with the supported codings, for an unknown coding or too many.
     pub(crate) fn of(headers: &HeaderMap) -> Result<Self, Problem> {
         let mut codings = Vec::new();
         for value in headers.get_all(CONTENT_ENCODING) {
@@ -78,69 +84,72 @@ impl Codings {
     }
 }
 
-/// RFC 9110, section 12.5.3: the answer tells what would do.
+/// Returns the refusal, with the supported codings in `Accept-Encoding` (RFC 9110, section 12.5.3).
 fn unsupported() -> Problem {
     Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "This Content-Encoding is not supported.")
         .because("gzip, deflate and zstd are, and up to three of them in a row")
         .with(ACCEPT_ENCODING, HeaderValue::from_static("gzip, deflate, zstd"))
 }
 
-/// Undoes the codings of a body.
+/// Decodes a body. Small bodies are decoded on the event loop, others on the CPU pool.
+///
+/// # Errors
+/// 413 for a body beyond the limits, 400 for a damaged one, 503 for one without memory.
 pub(crate) async fn decode(
     body: Collected,
     codings: Codings,
-    caps: BodyLimits,
+    limits: BodyLimits,
     cpu_pool: &CpuPool,
 ) -> Result<Collected, Problem> {
     let (bytes, mut share) = body.into_parts();
-    let memory = caps.memory_for_this();
+    let memory = limits.memory_for_this();
     let held = share.bytes();
-    // Both forms are in memory at once, and a byte beyond the cap is where an output that fits ends.
-    let beside = memory.saturating_sub(held + 1);
-    let cap = caps.whole().min(beside);
-    let refusal = move |stop: Stop| match stop {
-        Stop::TooLarge if beside < caps.whole() => Problem::no_room(memory),
-        stop => stop.problem(cap),
+    // Input and output are in memory together. The output buffer has one byte more than the limit:
+    // the decoder needs it to see that an output of the maximum size has ended.
+    let available = memory.saturating_sub(held + 1);
+    let max = limits.max_body_bytes().min(available);
+    let refusal = move |error: DecodeError| match error {
+        DecodeError::TooLarge if available < limits.max_body_bytes() => Problem::no_room(memory),
+        error => error.problem(max),
     };
-    let first = FIRST_ROOM.min(cap + 1);
+    let first = INITIAL_BUFFER_BYTES.min(max + 1);
     share.wait_for(first, memory).await?;
-    if bytes.len() as u64 <= INLINE {
-        let mut room = Room { share: &mut share, granted: first, memory };
-        let bounds = Bounds { output: cap.min(INLINE), members: INLINE_MEMBERS };
-        match inflate(bytes.clone(), &codings, bounds, &mut room, None) {
-            // Begun anew elsewhere, where it may take its time.
-            Err(Stop::TooLarge | Stop::TooMany) => share.shrink_to(held + first),
-            Err(stop) => return Err(refusal(stop)),
-            Ok(plain) => return Ok(Collected::new(plain, share)),
+    if bytes.len() as u64 <= MAX_INLINE_BYTES {
+        let mut output_memory = OutputMemory { share: &mut share, granted: first, memory };
+        let work = WorkLimits { output: max.min(MAX_INLINE_BYTES), members: MAX_INLINE_MEMBERS };
+        match inflate(bytes.clone(), &codings, work, &mut output_memory, None) {
+            // Too much work for the event loop: the CPU pool decodes the body from the start.
+            Err(DecodeError::TooLarge | DecodeError::TooManyMembers) => share.shrink_to(held + first),
+            Err(error) => return Err(refusal(error)),
+            Ok(decoded) => return Ok(Collected::new(decoded, share)),
         }
     }
-    let inflated = cpu_pool.run(move |stop| {
-        let mut room = Room { share: &mut share, granted: first, memory };
-        let bounds = Bounds { output: cap, members: MAX_MEMBERS };
-        let plain = inflate(bytes, &codings, bounds, &mut room, Some(stop))?;
-        Ok(Collected::new(plain, share))
+    let inflated = cpu_pool.run(move |cancelled| {
+        let mut output_memory = OutputMemory { share: &mut share, granted: first, memory };
+        let work = WorkLimits { output: max, members: MAX_MEMBERS };
+        let decoded = inflate(bytes, &codings, work, &mut output_memory, Some(cancelled))?;
+        Ok(Collected::new(decoded, share))
     });
     inflated.await?.map_err(refusal)
 }
 
-/// Why there is no whole body.
+/// Reason why decoding ended without a whole body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stop {
+enum DecodeError {
     TooLarge,
-    /// members
-    TooMany,
+    TooManyMembers,
     NoMemory,
     Corrupt,
-    /// nobody waits for it any more
-    Left,
+    /// The client has left, and the request with it.
+    Cancelled,
 }
 
-impl Stop {
-    fn problem(self, cap: u64) -> Problem {
+impl DecodeError {
+    fn problem(self, max: u64) -> Problem {
         match self {
-            Self::TooLarge => Problem::too_large(cap),
-            Self::NoMemory | Self::Left => Problem::overloaded("Too many large bodies at once."),
-            Self::TooMany => Problem::bad_request("The body can't be decompressed.")
+            Self::TooLarge => Problem::too_large(max),
+            Self::NoMemory | Self::Cancelled => Problem::overloaded("Too many large bodies at once."),
+            Self::TooManyMembers => Problem::bad_request("The body can't be decompressed.")
                 .because("it consists of too many gzip members"),
             Self::Corrupt => Problem::bad_request("The body can't be decompressed.")
                 .because("damaged, cut short or followed by something else, or a zstd window above 8 MiB"),
@@ -148,48 +157,49 @@ impl Stop {
     }
 }
 
-impl fmt::Display for Stop {
+impl fmt::Display for DecodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(self, f)
     }
 }
 
-impl std::error::Error for Stop {}
+impl std::error::Error for DecodeError {}
 
-impl From<io::Error> for Stop {
+impl From<io::Error> for DecodeError {
     fn from(error: io::Error) -> Self {
         error.downcast::<Self>().unwrap_or(Self::Corrupt)
     }
 }
 
-impl From<Stop> for io::Error {
-    fn from(stop: Stop) -> Self {
-        Self::other(stop)
+impl From<DecodeError> for io::Error {
+    fn from(error: DecodeError) -> Self {
+        Self::other(error)
     }
 }
 
-/// How much work a body may be.
+/// Limits of the work for one body.
 #[derive(Debug, Clone, Copy)]
-struct Bounds {
-    /// bytes, of each coding
+struct WorkLimits {
+    /// Maximum output of each coding, in bytes.
     output: u64,
-    /// of each gzip
+    /// Maximum number of members of each gzip coding.
     members: u32,
 }
 
-/// The memory that the output may take.
-struct Room<'s> {
+/// The memory of the output.
+struct OutputMemory<'s> {
     share: &'s mut MemoryShare,
-    /// of the share, for the output
+    /// Bytes of the share that belong to the output.
     granted: u64,
+    /// Maximum memory of all bodies together, in bytes.
     memory: u64,
 }
 
-impl Room<'_> {
-    fn grow_to(&mut self, bytes: u64) -> Result<(), Stop> {
+impl OutputMemory<'_> {
+    fn grow_to(&mut self, bytes: u64) -> Result<(), DecodeError> {
         if bytes > self.granted {
             if !self.share.try_grow(bytes - self.granted, self.memory) {
-                return Err(Stop::NoMemory);
+                return Err(DecodeError::NoMemory);
             }
             self.granted = bytes;
         }
@@ -197,85 +207,91 @@ impl Room<'_> {
     }
 }
 
-/// Decodes all of it. The output's size counts in `room` before it is allocated.
+/// Decodes a whole body. The share of the budget grows before the output buffer does.
 fn inflate(
     body: Bytes,
     codings: &Codings,
-    bounds: Bounds,
-    room: &mut Room<'_>,
-    stop: Option<&CancellationToken>,
-) -> Result<Bytes, Stop> {
+    work: WorkLimits,
+    output_memory: &mut OutputMemory<'_>,
+    cancelled: Option<&CancellationToken>,
+) -> Result<Bytes, DecodeError> {
     let mut stages = codings.0.iter();
-    let source: Box<dyn BufRead> = Box::new(Source { body, at: 0, stop: stop.cloned() });
-    let Some(first) = stages.next() else { return Err(Stop::Corrupt) };
-    let mut stream = open(*first, source, bounds)?;
+    let source: Box<dyn BufRead> = Box::new(Source { body, at: 0, cancelled: cancelled.cloned() });
+    let Some(first) = stages.next() else { return Err(DecodeError::Corrupt) };
+    let mut stream = open(*first, source, work)?;
     for coding in stages {
-        stream = open(*coding, Box::new(BufReader::with_capacity(PIECE / 2, stream)), bounds)?;
+        stream = open(*coding, Box::new(BufReader::with_capacity(CHUNK_BYTES / 2, stream)), work)?;
     }
-    let mut plain = Vec::new();
+    let mut decoded = Vec::new();
     loop {
-        if plain.len() == plain.capacity() {
-            // One byte beyond the cap is where an output that fits ends.
-            let wanted = FIRST_ROOM.max(2 * plain.capacity() as u64).min(bounds.output + 1);
-            if wanted == plain.capacity() as u64 {
-                return Err(Stop::TooLarge);
+        if decoded.len() == decoded.capacity() {
+            // One byte more than the limit, to see that an output of the maximum size has ended.
+            let capacity = INITIAL_BUFFER_BYTES.max(2 * decoded.capacity() as u64).min(work.output + 1);
+            if capacity == decoded.capacity() as u64 {
+                return Err(DecodeError::TooLarge);
             }
-            room.grow_to(wanted)?;
-            plain.reserve_exact(wanted as usize - plain.len());
+            output_memory.grow_to(capacity)?;
+            decoded.reserve_exact(capacity as usize - decoded.len());
         }
-        if stop.is_some_and(CancellationToken::is_cancelled) {
-            return Err(Stop::Left);
+        if cancelled.is_some_and(CancellationToken::is_cancelled) {
+            return Err(DecodeError::Cancelled);
         }
-        let piece = PIECE.min(plain.capacity() - plain.len());
-        if stream.by_ref().take(piece as u64).read_to_end(&mut plain)? < piece {
+        let chunk = CHUNK_BYTES.min(decoded.capacity() - decoded.len());
+        if stream.by_ref().take(chunk as u64).read_to_end(&mut decoded)? < chunk {
             break;
         }
     }
     drop(stream);
-    // The compressed body is gone by now: what is left is the output.
-    room.share.shrink_to(plain.capacity() as u64);
-    Ok(Bytes::from(plain))
+    // The compressed body is freed by now. Only the output remains in memory.
+    output_memory.share.shrink_to(decoded.capacity() as u64);
+    Ok(Bytes::from(decoded))
 }
 
 fn open<'s>(
     coding: Coding,
     mut input: Box<dyn BufRead + 's>,
-    bounds: Bounds,
-) -> Result<Box<dyn Read + 's>, Stop> {
+    work: WorkLimits,
+) -> Result<Box<dyn Read + 's>, DecodeError> {
     let stream: Box<dyn Read + 's> = match coding {
-        Coding::Gzip => Box::new(Members { member: Some(GzDecoder::new(input)), left: bounds.members }),
+        Coding::Gzip => {
+            Box::new(GzipMembers { member: Some(GzDecoder::new(input)), remaining: work.members })
+        }
         Coding::Deflate => {
-            // Compression method 8 in the lower half: no encoder begins bare deflate so.
+            // The first byte of zlib has compression method 8 in its lower half. No encoder starts
+            // raw deflate with such a byte.
             if input.fill_buf()?.first().is_some_and(|byte| byte & 0x8f == 8) {
-                Box::new(Ended { stream: ZlibDecoder::new(input), rest: ZlibDecoder::get_mut })
+                Box::new(NoTrailingBytes { stream: ZlibDecoder::new(input), rest: ZlibDecoder::get_mut })
             } else {
-                Box::new(Ended { stream: DeflateDecoder::new(input), rest: DeflateDecoder::get_mut })
+                Box::new(NoTrailingBytes {
+                    stream: DeflateDecoder::new(input),
+                    rest: DeflateDecoder::get_mut,
+                })
             }
         }
         Coding::Zstd => {
             let mut decoder = zstd::stream::read::Decoder::with_buffer(input)?;
-            decoder.window_log_max(ZSTD_WINDOW_LOG)?;
+            decoder.window_log_max(MAX_ZSTD_WINDOW_LOG)?;
             Box::new(decoder)
         }
     };
-    Ok(Box::new(Capped { stream, left: bounds.output }))
+    Ok(Box::new(Capped { stream, remaining: work.output }))
 }
 
-/// The body as it came, in pieces, as long as somebody waits for the result: of empty members and frames, a decoder
-/// could read for a long time without giving anything.
+/// The compressed body, in chunks. It checks for cancellation on each chunk: a decoder can read
+/// empty members and frames for a long time without any output.
 struct Source {
     body: Bytes,
     at: usize,
-    stop: Option<CancellationToken>,
+    cancelled: Option<CancellationToken>,
 }
 
 impl BufRead for Source {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if self.stop.as_ref().is_some_and(CancellationToken::is_cancelled) {
-            return Err(Stop::Left.into());
+        if self.cancelled.as_ref().is_some_and(CancellationToken::is_cancelled) {
+            return Err(DecodeError::Cancelled.into());
         }
         let rest = self.body.get(self.at..).unwrap_or_default();
-        Ok(&rest[..rest.len().min(PIECE)])
+        Ok(&rest[..rest.len().min(CHUNK_BYTES)])
     }
 
     fn consume(&mut self, amount: usize) {
@@ -291,53 +307,53 @@ impl Read for Source {
     }
 }
 
-/// An output that may be as long as a body.
+/// A reader that fails after the maximum output of one coding.
 struct Capped<R> {
     stream: R,
-    left: u64,
+    remaining: u64,
 }
 
 impl<R: Read> Read for Capped<R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let read = self.stream.read(into)?;
-        self.left = self.left.checked_sub(read as u64).ok_or(Stop::TooLarge)?;
+        self.remaining = self.remaining.checked_sub(read as u64).ok_or(DecodeError::TooLarge)?;
         Ok(read)
     }
 }
 
-/// gzip members one after the other (RFC 1952, section 2.2).
-struct Members<R> {
+/// Decodes concatenated gzip members (RFC 1952, section 2.2).
+struct GzipMembers<R> {
     member: Option<GzDecoder<R>>,
-    left: u32,
+    remaining: u32,
 }
 
-impl<R: BufRead> Read for Members<R> {
+impl<R: BufRead> Read for GzipMembers<R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         while let Some(member) = &mut self.member {
             let read = member.read(into)?;
             if read > 0 || into.is_empty() {
                 return Ok(read);
             }
-            let more = !member.get_mut().fill_buf()?.is_empty();
-            let input = self.member.take().filter(|_| more).map(GzDecoder::into_inner);
-            self.left = self.left.checked_sub(1).ok_or(Stop::TooMany)?;
+            let has_more = !member.get_mut().fill_buf()?.is_empty();
+            let input = self.member.take().filter(|_| has_more).map(GzDecoder::into_inner);
+            self.remaining = self.remaining.checked_sub(1).ok_or(DecodeError::TooManyMembers)?;
             self.member = input.map(GzDecoder::new);
         }
         Ok(0)
     }
 }
 
-/// A stream after which nothing may follow.
-struct Ended<D, R> {
+/// A decoder that refuses bytes after the end of its stream.
+struct NoTrailingBytes<D, R> {
     stream: D,
     rest: fn(&mut D) -> &mut R,
 }
 
-impl<D: Read, R: BufRead> Read for Ended<D, R> {
+impl<D: Read, R: BufRead> Read for NoTrailingBytes<D, R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let read = self.stream.read(into)?;
         if read == 0 && !into.is_empty() && !(self.rest)(&mut self.stream).fill_buf()?.is_empty() {
-            return Err(Stop::Corrupt.into());
+            return Err(DecodeError::Corrupt.into());
         }
         Ok(read)
     }

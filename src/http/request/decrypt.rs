@@ -1,9 +1,11 @@
-//! Encrypted bodies (`pyjs_secret`): base64 of IV ‖ AES-128-CBC(PKCS#7), announced by the header `Moca-Encryption`.
+//! Decrypts bodies with `pyjs_secret`: base64 of IV ‖ AES-128-CBC(PKCS#7), announced by the header
+//! `Moca-Encryption`.
 //!
-//! CBC carries no authentication, so whoever holds a foreign body could learn its text by sending altered ones and
-//! looking which of them are refused as wrongly padded, and which for what they say. Therefore everything that is no
-//! genuine plaintext gets one and the same refusal after the same work: a wrong padding is found, the text is read all
-//! the same, and a text without the parameters that its content type promises is refused like a wrong padding.
+//! CBC does not authenticate. An attacker who holds the encrypted body of another client could send
+//! altered copies and learn the text from the different refusals for a wrong padding and for a
+//! wrong content (a padding oracle). Therefore every text that is not genuine gets the same refusal
+//! after the same work: the server parses the text even after a wrong padding, and refuses a text
+//! without the parameters of its content type as if its padding were wrong.
 
 use aes::Aes128;
 use aes::cipher::block_padding::NoPadding;
@@ -18,91 +20,99 @@ use super::cpu_pool::CpuPool;
 use super::params::BodyKind;
 use crate::http::response::problem::Problem;
 
-/// Bodies up to this size are decrypted where the request is.
-const INLINE: usize = 64 * 1024;
+/// Maximum size of a body that is decrypted on the event loop.
+const MAX_INLINE_BYTES: usize = 64 * 1024;
 
-const BLOCK: usize = 16;
+const BLOCK_BYTES: usize = 16;
 
-/// How a body came.
+/// Result of the decryption of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Decryption {
-    /// in clear
+    /// The body was not encrypted.
     None,
-    /// encrypted, and rightly padded
+    /// The body was encrypted, and its padding is valid.
     Whole,
-    /// encrypted, and not so
+    /// The body was encrypted, and its padding is invalid.
     Broken,
 }
 
-/// Whether the body of a request with these headers is encrypted: any value means so, an empty one too.
+/// Returns whether the headers announce an encrypted body. Any value of `Moca-Encryption` does,
+/// even an empty one.
 pub(crate) fn is_announced(headers: &HeaderMap) -> bool {
     static MOCA_ENCRYPTION: HeaderName = HeaderName::from_static("moca-encryption");
     headers.contains_key(&MOCA_ENCRYPTION)
 }
 
-/// The one refusal.
+/// Returns the one refusal for every body that is not genuine.
 pub(crate) fn undecryptable() -> Problem {
     Problem::bad_request("The body can't be decrypted.")
 }
 
-/// Decrypts a body. What comes back as [`Decryption::Broken`] has to be read before it is refused.
+/// Decrypts a body. The caller must parse a body with [`Decryption::Broken`] before it refuses the
+/// request.
+///
+/// # Errors
+/// [`undecryptable`] for a body that is not base64 of whole blocks, or when no secret is
+/// configured. Those of [`MemoryShare::wait_for`](super::memory_budget::MemoryShare::wait_for).
 pub(crate) async fn decrypt(
     body: Collected,
-    secret: Option<&[u8; BLOCK]>,
-    caps: BodyLimits,
+    secret: Option<&[u8; BLOCK_BYTES]>,
+    limits: BodyLimits,
     cpu_pool: &CpuPool,
 ) -> Result<(Collected, Decryption), Problem> {
     let secret = *secret.ok_or_else(undecryptable)?;
     let (bytes, mut share) = body.into_parts();
-    share.wait_for(room(&bytes) as u64, caps.memory_for_this()).await?;
-    let small = bytes.len() <= INLINE;
+    share.wait_for(max_decoded_len(&bytes) as u64, limits.memory_for_this()).await?;
+    let is_small = bytes.len() <= MAX_INLINE_BYTES;
     let work = move || {
-        let (plain, seal) = open(&bytes, &secret).ok_or_else(undecryptable)?;
-        share.shrink_to(room(&bytes) as u64);
-        Ok((Collected::new(plain, share), seal))
+        let (plain, decryption) = open(&bytes, &secret).ok_or_else(undecryptable)?;
+        share.shrink_to(max_decoded_len(&bytes) as u64);
+        Ok((Collected::new(plain, share), decryption))
     };
-    if small { work() } else { cpu_pool.run(move |_| work()).await? }
+    if is_small { work() } else { cpu_pool.run(move |_| work()).await? }
 }
 
-/// What the decoded bytes take at most.
-const fn room(base64: &[u8]) -> usize {
+/// Returns the maximum number of bytes that a base64 text decodes to.
+const fn max_decoded_len(base64: &[u8]) -> usize {
     base64.len() / 4 * 3 + 3
 }
 
-fn open(base64: &[u8], secret: &[u8; BLOCK]) -> Option<(Bytes, Decryption)> {
+fn open(base64: &[u8], secret: &[u8; BLOCK_BYTES]) -> Option<(Bytes, Decryption)> {
     let mut message = decode_base64(base64)?;
-    let (iv, text) = message.split_first_chunk_mut::<BLOCK>()?;
+    let (iv, text) = message.split_first_chunk_mut::<BLOCK_BYTES>()?;
     if text.is_empty() {
         return None;
     }
     let cipher = cbc::Decryptor::<Aes128>::new(&(*secret).into(), &(*iv).into());
-    // Fails where the length is none of whole blocks.
+    // Fails when the length is not a multiple of the block size.
     let text = cipher.decrypt_padded::<NoPadding>(text).ok()?;
     let padding = padding_of(text);
     let end = message.len() - padding.unwrap_or(0);
-    let seal = if padding.is_some() { Decryption::Whole } else { Decryption::Broken };
-    Some((Bytes::from(message).slice(BLOCK..end), seal))
+    let decryption = if padding.is_some() { Decryption::Whole } else { Decryption::Broken };
+    Some((Bytes::from(message).slice(BLOCK_BYTES..end), decryption))
 }
 
-/// The length of a PKCS#7 padding (RFC 5652, section 6.3). Looks at every byte, whatever the first ones say.
+/// Returns the length of a PKCS#7 padding (RFC 5652, section 6.3). The time does not depend on the
+/// bytes of the padding.
 fn padding_of(text: &[u8]) -> Option<usize> {
-    let last = text.last_chunk::<BLOCK>()?;
-    let length = last[BLOCK - 1];
-    let mut invalid_parameter = u8::from(length == 0) | u8::from(usize::from(length) > BLOCK);
+    let last = text.last_chunk::<BLOCK_BYTES>()?;
+    let len = last[BLOCK_BYTES - 1];
+    let mut mismatch = u8::from(len == 0) | u8::from(usize::from(len) > BLOCK_BYTES);
     for (at, byte) in last.iter().enumerate() {
-        let is_padding = u8::from(at + usize::from(length) >= BLOCK);
-        invalid_parameter |= is_padding * (byte ^ length);
+        let is_padding = u8::from(at + usize::from(len) >= BLOCK_BYTES);
+        mismatch |= is_padding * (byte ^ len);
     }
-    (invalid_parameter == 0).then_some(usize::from(length))
+    (mismatch == 0).then_some(usize::from(len))
 }
 
-/// Standard alphabet, with its padding or without; white space may stand between the digits, as in broken lines.
+/// Decodes base64 of the standard alphabet, with or without padding. White space between the digits
+/// is skipped, because senders break the text into lines.
 fn decode_base64(text: &[u8]) -> Option<Vec<u8>> {
     let text = text.trim_ascii_end();
     let text = text.strip_suffix(b"=").map_or(text, |text| text.strip_suffix(b"=").unwrap_or(text));
-    let mut decoded = vec![0; room(text)];
+    let mut decoded = vec![0; max_decoded_len(text)];
     let mut len = 0;
-    // A multiple of four digits, so that each piece stands for itself.
+    // A multiple of four digits, so that each piece decodes by itself.
     let mut piece = [0; 4096];
     let mut filled = 0;
     for byte in text.iter().filter(|byte| !byte.is_ascii_whitespace()) {
@@ -123,20 +133,20 @@ fn decode_piece(digits: &[u8], into: &mut [u8]) -> Option<usize> {
     BASE64_NOPAD.decode_mut(digits, into.get_mut(..len)?).ok()
 }
 
-/// Whether a plaintext is what its content type says, so that no altered text passes for one.
+/// Returns whether a plaintext has the form and the parameters of its content type.
 ///
-/// Whoever knows the ciphertext before a block can keep what the block says and change its end, so it is not enough that
-/// a text is readable: it must hold parameters. A text of two blocks that does so is not to be had without knowing it,
-/// and a longer one has a block of random bytes in it.
+/// An attacker who knows the ciphertext before a block can change the end of the block and keep the
+/// rest, so a readable text is not enough: it must contain parameters. The attacker cannot produce
+/// such a text of two blocks without knowing it, and a longer one contains a block of random bytes.
 pub(crate) fn is_genuine(kind: BodyKind, text: &[u8], has_parameters: bool) -> bool {
     let is_control = |byte: &u8| byte.is_ascii_control() && !byte.is_ascii_whitespace();
-    let readable = std::str::from_utf8(text).is_ok()
+    let is_readable = std::str::from_utf8(text).is_ok()
         && match kind {
-            // Percent-encoded where it is anything else (URL standard, application/x-www-form-urlencoded).
+            // A form percent-encodes control characters (URL standard, section 5).
             BodyKind::Form => !text.iter().any(is_control),
             _ => true,
         };
-    text.is_empty() || (readable && has_parameters)
+    text.is_empty() || (is_readable && has_parameters)
 }
 
 #[cfg(test)]

@@ -16,18 +16,18 @@ fn encrypt(plain: &[u8], iv: [u8; 16]) -> Vec<u8> {
 }
 
 fn opened(base64: &[u8]) -> Option<(Vec<u8>, Decryption)> {
-    open(base64, SECRET).map(|(plain, seal)| (plain.to_vec(), seal))
+    open(base64, SECRET).map(|(plain, decryption)| (plain.to_vec(), decryption))
 }
 
 #[test]
-fn what_the_original_encrypts() {
+fn body_from_the_client_of_the_original_is_decrypted() {
     let sent = b"AAECAwQFBgcICQoLDA0OD77K3iqS5081x8Fl9mkdt+lX2Z7UiOTFxrsSgQkgnw+z9ljdcx+QUqkWId+VDVuJz2jny0MYXVVEIONtPAbMScg=";
     let plain = br#"{"api_key":"bench","message":"encrypted hello","level":2}"#;
     assert_eq!(opened(sent), Some((plain.to_vec(), Decryption::Whole)));
 }
 
 #[test]
-fn what_base64_may_look_like() {
+fn base64_with_line_breaks_or_without_padding_is_decoded() {
     let message = encrypt(b"twenty-six bytes of a text", *b"0123456789ABCDEF");
     let whole = BASE64.encode(&message);
     let bare = whole.trim_end_matches('=').to_owned();
@@ -46,14 +46,14 @@ fn what_base64_may_look_like() {
 }
 
 #[test]
-fn what_is_too_short_or_uneven() {
+fn body_without_whole_blocks_is_refused() {
     for len in [0, 1, 15, 16, 17, 31, 33, 47] {
         assert_eq!(opened(BASE64.encode(&vec![7; len]).as_bytes()), None, "{len}");
     }
 }
 
 #[test]
-fn paddings() {
+fn padding_length_is_returned_for_valid_paddings_only() {
     let block = |end: &[u8]| {
         let mut block = [b'x'; 16];
         block[16 - end.len()..].copy_from_slice(end);
@@ -63,14 +63,14 @@ fn paddings() {
     assert_eq!(block(&[2, 1]), Some(1));
     assert_eq!(block(&[3, 3, 3]), Some(3));
     assert_eq!(block(&[16; 16]), Some(16));
-    for invalid_parameter in [&[0][..], &[17], &[255], &[1, 2], &[3, 2, 3], &[2, 3, 3]] {
-        assert_eq!(block(invalid_parameter), None, "{invalid_parameter:?}");
+    for invalid in [&[0][..], &[17], &[255], &[1, 2], &[3, 2, 3], &[2, 3, 3]] {
+        assert_eq!(block(invalid), None, "{invalid:?}");
     }
     assert_eq!(padding_of(&[1; 15]), None);
 }
 
 #[test]
-fn what_is_no_plaintext_of_its_kind() {
+fn text_without_the_form_and_parameters_of_its_kind_is_not_genuine() {
     assert!(is_genuine(BodyKind::Json, b"", false));
     assert!(is_genuine(BodyKind::Json, b"{}", true));
     assert!(!is_genuine(BodyKind::Unnamed, b"x", false));
@@ -83,7 +83,7 @@ fn what_is_no_plaintext_of_its_kind() {
 
 proptest! {
     #[test]
-    fn any_message_comes_back(plain in proptest::collection::vec(any::<u8>(), 0..10_000), iv: [u8; 16]) {
+    fn any_encrypted_message_is_decrypted(plain in proptest::collection::vec(any::<u8>(), 0..10_000), iv: [u8; 16]) {
         let sent = BASE64.encode(&encrypt(&plain, iv));
         prop_assert_eq!(opened(sent.as_bytes()), Some((plain, Decryption::Whole)));
     }

@@ -1,4 +1,4 @@
-//! Checks of a request's head that hyper leaves to the server.
+//! Checks the head of a request where hyper leaves the check to the server.
 
 use http::header;
 use http::{Request, StatusCode, Version};
@@ -8,7 +8,12 @@ use crate::config::HttpSettings;
 use crate::http::connection::state::ConnectionState;
 use crate::http::response::problem::Problem;
 
-/// What hyper lets pass but a server must not (RFC 9112, section 6.1: request smuggling), and the size of the head.
+/// Checks the framing of the request against request smuggling (RFC 9112, section 6.1), the host,
+/// and the size of the head. hyper accepts more than a server may.
+///
+/// # Errors
+/// 400 for conflicting or malformed fields, 414 and 431 for a head that is too long, 501 for an
+/// unknown transfer coding.
 pub(crate) fn check_head(
     request: &Request<Incoming>,
     state: &ConnectionState,
@@ -16,13 +21,14 @@ pub(crate) fn check_head(
 ) -> Result<(), Problem> {
     let headers = request.headers();
     if let Some(coding) = headers.get(header::TRANSFER_ENCODING) {
-        // hyper takes Content-Length out where both stand, so the head is looked at as it came. One that can't be
-        // seen, because it came in a row with another request, is refused: nobody pipelines chunked bodies.
+        // hyper removes Content-Length when both fields are present, so the raw head is searched
+        // for it. A raw head is missing when the request was pipelined: such a request is refused,
+        // because no known client pipelines chunked bodies.
         if state.head_names(b"content-length") != Some(false) {
             let detail = "Content-Length together with Transfer-Encoding.";
             return Err(Problem::bad_request(detail).closing());
         }
-        // hyper undoes the last coding only, and hands on what is below as if it were the body.
+        // hyper decodes the last coding only and passes the encoded bytes below it on as the body.
         let one = headers.get_all(header::TRANSFER_ENCODING).iter().count() == 1;
         if !one || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
             let detail = "This Transfer-Encoding is not supported.";
@@ -30,7 +36,7 @@ pub(crate) fn check_head(
         }
     }
     state.forget_head();
-    // RFC 9112, section 3.2.
+    // RFC 9112, section 3.2, requires exactly one Host.
     if request.version() == Version::HTTP_11 && headers.get_all(header::HOST).iter().count() != 1 {
         return Err(Problem::bad_request("Exactly one Host is needed.").closing());
     }
@@ -44,30 +50,30 @@ pub(crate) fn check_head(
     if target as u64 > http.max_header_size {
         return Err(Problem::new(StatusCode::URI_TOO_LONG, "The request target is too long.").closing());
     }
-    let length: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
-    if length as u64 > http.max_header_size {
+    let len: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    if len as u64 > http.max_header_size {
         let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
         return Err(Problem::new(status, "The header section is too large.").closing());
     }
     Ok(())
 }
 
-/// Whether nothing stands in it that ends a host and its port in a URL, or comes before them.
+/// Returns whether `value` has none of the characters that delimit a host and its port in a URL.
 pub(crate) fn is_host(value: &[u8]) -> bool {
     !value.iter().any(|byte| matches!(byte, b' ' | b'\t' | b'/' | b'?' | b'#' | b'@' | b'\\'))
 }
 
-/// What hyper's HTTP/1 checks while it reads a head, and its HTTP/2 does not.
+/// Checks an HTTP/2 head for what hyper checks in HTTP/1 only.
 fn check_http2_head(request: &Request<Incoming>, http: &HttpSettings) -> Result<(), Problem> {
     let headers = request.headers();
-    // RFC 9113, section 8.3.1: `:authority` stands for Host; where both come, they say the same.
+    // RFC 9113, section 8.3.1: `:authority` replaces Host. If both are sent, they must be equal.
     let mut hosts = headers.get_all(header::HOST).iter();
-    let named = match (request.uri().authority(), hosts.next(), hosts.next()) {
+    let has_one_host = match (request.uri().authority(), hosts.next(), hosts.next()) {
         (Some(authority), Some(host), None) => host == authority.as_str(),
         (Some(_), None, None) | (None, Some(_), None) => true,
         _ => false,
     };
-    if !named {
+    if !has_one_host {
         return Err(Problem::bad_request("Exactly one Host is needed."));
     }
     if headers.len() > http.max_headers as usize {

@@ -57,7 +57,7 @@ impl MemoryShare {
     /// count against the client's time.
     ///
     /// # Errors
-    /// As [`Self::wait_for`].
+    /// Those of [`Self::wait_for`].
     pub(super) async fn grow(
         &mut self,
         bytes: u64,

@@ -1,4 +1,5 @@
-//! The parameters of a request and where they come from, in order of precedence: JSON body, query, form, headers.
+//! Finds the parameters of a request. Their sources in order of precedence: JSON body, query, form,
+//! headers.
 
 use std::borrow::Cow;
 
@@ -8,46 +9,47 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName};
 use crate::http::response::problem::Problem;
 use crate::ingest::form::{Fields, fields};
 use crate::ingest::json::batch::{BatchBody, BatchEntry, parse_batch};
-use crate::ingest::json::object;
-use crate::ingest::json::object::{Object, Value, message_fits};
+use crate::ingest::json::object::{self, Object, Value, message_fits};
 use crate::record::Level;
 
-/// The parameters of a selection.
+/// The names of the parameters of a read request.
 pub(crate) const READ_PARAMETERS: [&str; 11] =
     ["since", "until", "level", "contains", "regex", "client", "key", "limit", "order", "cursor", "output"];
 
-/// Entries of a batch.
-const BATCH_MAX: usize = 1024;
+/// Maximum number of entries in a batch.
+const MAX_BATCH_ENTRIES: usize = 1024;
 
-// Made once: to read a name anew for each look-up costs as much as the look-up.
+// Parsing a header name on each look-up would cost as much as the look-up.
 static API_KEY: HeaderName = HeaderName::from_static("api-key");
 static X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 static ROOT_PASS: HeaderName = HeaderName::from_static("root-pass");
 static LEVEL: HeaderName = HeaderName::from_static("level");
 static MESSAGE: HeaderName = HeaderName::from_static("message");
 
-/// What a body is, by its content type.
+/// The kind of a body, by its content type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BodyKind {
     Json,
     Form,
     Multipart,
-    /// no content type: JSON when it is a JSON object, nothing otherwise
+    /// A body without a content type. It is read as JSON if it is a JSON object, and ignored
+    /// otherwise.
     Unnamed,
-    /// a type that holds no parameters
+    /// A content type that holds no parameters.
     Other,
 }
 
 impl BodyKind {
-    /// By `Content-Type`; its parameters (`; charset=…`) do not matter.
+    /// Returns the kind that `Content-Type` names. Parameters of the media type (`; charset=…`) are
+    /// ignored.
     pub(crate) fn of(headers: &HeaderMap) -> Self {
         let Some(value) = headers.get(CONTENT_TYPE) else { return Self::Unnamed };
         Self::named(value.to_str().unwrap_or_default())
     }
 
-    /// By a media type.
+    /// Returns the kind of a media type.
     pub(crate) fn named(text: &str) -> Self {
-        // By far the most frequent one first.
+        // By far the most frequent type comes first.
         if text == "application/json" {
             return Self::Json;
         }
@@ -63,18 +65,18 @@ impl BodyKind {
     }
 }
 
-/// A list of entries, and the body that it stands in.
+/// The entries of a batch, and the body that they were read from.
 #[derive(Debug)]
 struct List<'a> {
     entries: Vec<BatchEntry<'a>>,
     body: &'a str,
 }
 
-/// See the module.
+/// The parameters of one request, from all sources.
 #[derive(Debug)]
 pub(crate) struct Params<'a> {
     json: Option<Object<'a>>,
-    /// the list of a JSON body, where it was read already
+    /// The entries of a JSON body, if they were read together with the body.
     list: Option<List<'a>>,
     query: Fields<'a>,
     form: Fields<'a>,
@@ -82,7 +84,10 @@ pub(crate) struct Params<'a> {
 }
 
 impl<'a> Params<'a> {
-    /// Those of the query and the headers, for what is decided before the body is read.
+    /// Reads the parameters of the query and the headers, for the checks before the body is read.
+    ///
+    /// # Errors
+    /// 400 for a query with too many parameters.
     pub(crate) fn without_body(query: Option<&'a str>, headers: &'a HeaderMap) -> Result<Self, Problem> {
         Ok(Self {
             json: None,
@@ -93,7 +98,10 @@ impl<'a> Params<'a> {
         })
     }
 
-    /// Adds those of the body. `multipart` are the parts of a multipart body.
+    /// Adds the parameters of a body that is not multipart.
+    ///
+    /// # Errors
+    /// 400 for a body that is not of its kind.
     pub(crate) fn with_body(mut self, kind: BodyKind, body: &'a [u8]) -> Result<Self, Problem> {
         match kind {
             BodyKind::Json if !body.is_empty() => self.json = Some(parse_json(body)?),
@@ -106,11 +114,15 @@ impl<'a> Params<'a> {
         Ok(self)
     }
 
-    /// As [`Self::with_body`], for a body that should be a batch.
+    /// Adds the parameters of a body that should hold a batch. The entries are read in the same
+    /// pass.
+    ///
+    /// # Errors
+    /// Those of [`Self::with_body`].
     pub(crate) fn with_batch(mut self, kind: BodyKind, body: &'a [u8]) -> Result<Self, Problem> {
-        let usual = matches!(kind, BodyKind::Json | BodyKind::Unnamed);
-        let text = usual.then(|| std::str::from_utf8(body).ok()).flatten();
-        match text.and_then(|text| Some((text, BatchBody::parse(text, BATCH_MAX)?))) {
+        let may_be_json = matches!(kind, BodyKind::Json | BodyKind::Unnamed);
+        let text = may_be_json.then(|| std::str::from_utf8(body).ok()).flatten();
+        match text.and_then(|text| Some((text, BatchBody::parse(text, MAX_BATCH_ENTRIES)?))) {
             Some((body, BatchBody { rest, entries })) => {
                 self.json = Some(rest);
                 self.list = Some(List { entries, body });
@@ -120,41 +132,45 @@ impl<'a> Params<'a> {
         }
     }
 
-    /// Adds the parts of a multipart form.
+    /// Adds the fields of a multipart form.
     pub(crate) fn with_parts(mut self, parts: Fields<'a>) -> Self {
         self.form = parts;
         self
     }
 
-    /// The body was a JSON object, or a form in which a parameter stands.
+    /// Returns whether the body is a JSON object, or a form that contains a known parameter.
     pub(crate) fn body_has_parameters(&self) -> bool {
         const NAMES: [&str; 6] = ["api_key", "root_pass", "message", "msg", "level", "logs"];
-        let known = |name: &str| NAMES.contains(&name) || READ_PARAMETERS.contains(&name);
-        self.json.is_some() || self.form.iter().any(|(name, _)| known(name))
+        let is_known = |name: &str| NAMES.contains(&name) || READ_PARAMETERS.contains(&name);
+        self.json.is_some() || self.form.iter().any(|(name, _)| is_known(name))
     }
 
     fn get(&self, name: &str, header: Option<&HeaderName>) -> Option<Value<'_>> {
         self.json
             .as_ref()
             .and_then(|json| json.get(name))
-            .or_else(|| self.list_as_it_came(name))
+            .or_else(|| self.batch_text(name))
             .or_else(|| field(&self.query, name))
             .or_else(|| field(&self.form, name))
             .or_else(|| self.header(header?))
     }
 
-    /// A rule of a key may ask for the list by its name: seldom enough to read the body once more.
-    fn list_as_it_came(&self, name: &str) -> Option<Value<'_>> {
+    /// Returns the text of `logs` after its entries were read. Only `required_args` of a key asks
+    /// for it. This is rare enough to parse the body again.
+    fn batch_text(&self, name: &str) -> Option<Value<'_>> {
         let list = self.list.as_ref().filter(|_| name == "logs")?;
         Object::parse(list.body).ok()?.get(name)
     }
 
-    /// The value of a parameter that no header gives.
+    /// Returns the value of a parameter that has no header.
     pub(crate) fn value(&self, name: &str) -> Option<Value<'_>> {
         self.get(name, None)
     }
 
-    /// As [`Self::value`] where a text is expected.
+    /// Returns the value of a parameter that must be a string.
+    ///
+    /// # Errors
+    /// 400 for a JSON value of another type.
     pub(crate) fn one(&self, name: &str) -> Result<Option<Cow<'_, str>>, Problem> {
         match self.value(name) {
             None => Ok(None),
@@ -163,9 +179,17 @@ impl<'a> Params<'a> {
         }
     }
 
-    /// All the values of a parameter that may be repeated, of the strongest source that has it; in JSON it may be a list.
-    /// At most `most`, of at most `longest` characters each.
-    pub(crate) fn all(&self, name: &str, most: usize, longest: usize) -> Result<Vec<String>, Problem> {
+    /// Returns all values of a repeatable parameter. They come from the first source that has it.
+    /// In JSON the value may be a list.
+    ///
+    /// # Errors
+    /// 400 for more than `max_values` values, or for a value of more than `max_chars` characters.
+    pub(crate) fn all(
+        &self,
+        name: &str,
+        max_values: usize,
+        max_chars: usize,
+    ) -> Result<Vec<String>, Problem> {
         let in_json = self.json.as_ref().and_then(|json| json.get(name));
         let mut values = match &in_json {
             Some(value) => object::texts_of(value).map_err(|why| Problem::invalid_parameter(name, why))?,
@@ -175,22 +199,22 @@ impl<'a> Params<'a> {
                     named.map(|(_, value)| value.clone().into_owned()).collect()
                 };
                 let in_query = in_fields(&self.query);
-                if in_query.iter().all(String::is_empty) && in_query.len() <= most {
+                if in_query.iter().all(String::is_empty) && in_query.len() <= max_values {
                     in_fields(&self.form)
                 } else {
                     in_query
                 }
             }
         };
-        if values.len() > most {
-            return Err(Problem::invalid_parameter(name, format!("more than {most} values")));
+        if values.len() > max_values {
+            return Err(Problem::invalid_parameter(name, format!("more than {max_values} values")));
         }
         if in_json.is_none() {
-            // Blank ones count as absent.
+            // Blank values count as absent.
             values.retain(|value| !value.is_empty());
         }
-        if values.iter().any(|value| value.len() > longest && value.chars().nth(longest).is_some()) {
-            return Err(Problem::invalid_parameter(name, format!("longer than {longest} characters")));
+        if values.iter().any(|value| value.len() > max_chars && value.chars().nth(max_chars).is_some()) {
+            return Err(Problem::invalid_parameter(name, format!("longer than {max_chars} characters")));
         }
         Ok(values)
     }
@@ -200,7 +224,7 @@ impl<'a> Params<'a> {
         Some(Value::Text(String::from_utf8_lossy(value.as_bytes())))
     }
 
-    /// The key, from wherever it stands.
+    /// Returns the key of the caller, from any source.
     pub(crate) fn api_key(&self) -> Option<Cow<'_, str>> {
         let named = self.get("api_key", Some(&API_KEY)).or_else(|| self.header(&X_API_KEY));
         match named {
@@ -209,18 +233,19 @@ impl<'a> Params<'a> {
         }
     }
 
-    /// The key, where the body names one and nothing stronger does.
+    /// Returns the key in the body, unless a source of higher precedence has one.
     pub(crate) fn key_in_body(&self) -> Option<Cow<'_, str>> {
         let in_json = self.json.as_ref().and_then(|json| json.get("api_key"));
         let in_form = || field(&self.form, "api_key").filter(|_| field(&self.query, "api_key").is_none());
         in_json.or_else(in_form).map(Value::into_text)
     }
 
+    /// Returns the root password, from any source.
     pub(crate) fn root_pass(&self) -> Option<Cow<'_, str>> {
         self.get("root_pass", Some(&ROOT_PASS)).map(Value::into_text)
     }
 
-    /// The value of any parameter as text, for what keys require.
+    /// Returns the value of any parameter as text, for `required_args` of a key.
     pub(crate) fn text(&self, name: &str) -> Option<Cow<'_, str>> {
         let header = match name {
             "api_key" => Some(&API_KEY),
@@ -232,7 +257,10 @@ impl<'a> Params<'a> {
         self.get(name, header).map(Value::into_text)
     }
 
-    /// Absent = [`Level::Info`].
+    /// Returns the level of the record. An absent level is [`Level::Info`].
+    ///
+    /// # Errors
+    /// 400 for a value that is no level.
     pub(crate) fn level(&self) -> Result<Level, Problem> {
         match self.get("level", Some(&LEVEL)) {
             None => Ok(Level::default()),
@@ -241,7 +269,10 @@ impl<'a> Params<'a> {
         }
     }
 
-    /// At most 8192 characters; `msg` where there is no `message`.
+    /// Returns `message`, or `msg` if there is no `message`.
+    ///
+    /// # Errors
+    /// 400 for a missing message, one of another type, or one of more than 8192 characters.
     pub(crate) fn message(&self) -> Result<Cow<'_, str>, Problem> {
         let value = self.get("message", Some(&MESSAGE)).or_else(|| self.get("msg", None));
         let message = match value {
@@ -253,7 +284,10 @@ impl<'a> Params<'a> {
             .map_err(|why| Problem::bad_request("message parameter format error.").because(why))
     }
 
-    /// At most 1024 entries; a list, or its JSON text.
+    /// Returns the batch in `logs`. `logs` is a list, or the JSON text of a list.
+    ///
+    /// # Errors
+    /// 400 for a request without `logs`.
     pub(crate) fn logs(&'a self) -> Result<Batch<'a>, Problem> {
         if let Some(list) = &self.list {
             return Ok(Batch::Read(&list.entries));
@@ -263,7 +297,7 @@ impl<'a> Params<'a> {
     }
 }
 
-/// A batch that was read, or the text of one, which its entries borrow.
+/// The entries of a batch, or the JSON text that the entries will borrow from.
 #[derive(Debug)]
 pub(crate) enum Batch<'a> {
     Read(&'a [BatchEntry<'a>]),
@@ -271,12 +305,15 @@ pub(crate) enum Batch<'a> {
 }
 
 impl Batch<'_> {
-    /// All of the entries, or the first thing that is wrong with them.
+    /// Returns all entries.
+    ///
+    /// # Errors
+    /// 400 that names the first invalid entry.
     pub(crate) fn entries(&self) -> Result<Cow<'_, [BatchEntry<'_>]>, Problem> {
         match self {
             Self::Read(entries) => Ok(Cow::Borrowed(entries)),
             Self::Text(text) => {
-                parse_batch(text, BATCH_MAX, message_fits).map(Cow::Owned).map_err(logs_error)
+                parse_batch(text, MAX_BATCH_ENTRIES, message_fits).map(Cow::Owned).map_err(logs_error)
             }
         }
     }
@@ -296,7 +333,8 @@ fn not_json(why: String) -> Problem {
     Problem::bad_request("The body must be a JSON object.").because(why)
 }
 
-/// serde's words for a wrong type quote the value, which may be a secret.
+/// Describes a JSON error without the value. serde quotes a value of the wrong type, and the value
+/// may be a secret.
 fn describe(error: &serde_json::Error) -> String {
     match error.classify() {
         serde_json::error::Category::Data => {
@@ -311,7 +349,7 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim()).filter(|token| !token.is_empty())
 }
 
-/// Blank values count as absent; of repeated names the first counts.
+/// Returns the first value of `name` that is not blank.
 fn field<'p>(fields: &'p Fields<'_>, name: &str) -> Option<Value<'p>> {
     let (_, value) = fields.iter().find(|(field, value)| field == name && !value.is_empty())?;
     Some(Value::Text(Cow::Borrowed(value)))
@@ -329,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn precedence() {
+    fn json_comes_before_query_before_form_before_headers() {
         let mut headers = HeaderMap::new();
         let none = headers.clone();
         headers.insert("message", "h".parse().unwrap());
@@ -349,7 +387,7 @@ mod tests {
         assert_eq!(message("", BodyKind::Json, "", &none), None);
     }
 
-    /// A parameter of a query or form; blank ones count as absent.
+    /// Encodes `value` as the parameter `message` of a query or form.
     fn urlencoded(value: Option<&String>) -> String {
         let mut text = form_urlencoded::Serializer::new(String::new());
         text.extend_pairs([("other", "x")]).extend_pairs(value.map(|value| ("message", value)));
@@ -358,7 +396,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_strongest_source_that_has_it_wins(
+        fn first_source_with_a_message_wins(
             in_body in prop::option::of("[a-z&=%+ \u{e9}]{0,4}"), as_json: bool, null: bool,
             in_query in prop::option::of("[a-z&=%+ \u{e9}]{0,4}"), in_header in prop::option::of("[a-z&=%+]{0,4}"),
         ) {
@@ -378,7 +416,7 @@ mod tests {
             let filled = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
             let (query_or, header) = (filled(&in_query), filled(&in_header));
             let expected = if as_json {
-                // an empty text in JSON is a message, not a blank field
+                // An empty string in JSON is a message, not a blank field.
                 in_body.or(query_or).or(header)
             } else {
                 query_or.or_else(|| filled(&in_body)).or(header)

@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use crate::http::connection::state::ConnectionState;
 use crate::http::response::problem::Problem;
 
-/// The number of searches under way. A read without a selection is no search.
+/// Counts the searches under way. A read without a selection is no search.
 #[derive(Debug, Default)]
 pub(crate) struct Searches(AtomicU32);
 
-/// One search under way. It ends when it is dropped.
+/// A search under way. Dropping it ends the search.
 pub(crate) struct Search {
     searches: Arc<Searches>,
     state: Arc<ConnectionState>,
@@ -27,10 +27,10 @@ impl Search {
         state: &Arc<ConnectionState>,
     ) -> Result<Self, Problem> {
         let searches = Arc::clone(searches);
-        let room = searches.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |running| {
+        let admitted = searches.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |running| {
             (running < max).then_some(running + 1)
         });
-        if room.is_err() {
+        if admitted.is_err() {
             return Err(Problem::overloaded("Too many searches at once."));
         }
         state.search_begins();

@@ -1,4 +1,4 @@
-//! HTTP/1.1 answers as bytes (RFC 9112), for what hyper does not write.
+//! Writes HTTP/1.1 answers as bytes (RFC 9112), for connections that hyper does not serve.
 
 use std::time::SystemTime;
 

@@ -1,4 +1,4 @@
-//! Answers: successes, problems, records, and their heads.
+//! Builds answers: successes, problems, records, and their heads.
 
 pub(crate) mod conditional;
 pub(crate) mod head_writer;

@@ -1,4 +1,5 @@
-//! Answers as bytes: what stands in every head is made ready with the configuration.
+//! Writes answers as bytes for the fast path. The constant part of a head is prepared when the
+//! configuration is loaded.
 
 use std::cell::RefCell;
 use std::time::{Duration, SystemTime};
@@ -11,20 +12,21 @@ use super::head_writer::write_fields;
 use super::success;
 use crate::guard::Quota;
 
-/// Ready-made heads, for a configuration under which requests may take the short way.
+/// The prepared heads of a configuration that allows the fast path.
 #[derive(Debug)]
 pub(crate) struct PreparedHeads {
     text: Vec<u8>,
     json: Vec<u8>,
 }
 
-/// Configured headers that say how an answer is framed or when it was made are hyper's business.
+/// The header fields that only hyper may write: framing and date.
 const FRAMING: [HeaderName; 4] =
     [header::CONNECTION, header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::DATE];
 
 impl PreparedHeads {
-    /// Prepares the heads of successful answers. `apply_headers` adds the fields that stand on every answer. Returns
-    /// `None` when a configured header field frames the message: only hyper handles such fields.
+    /// Prepares the heads of successful answers. `apply_headers` adds the headers that every answer
+    /// carries. Returns `None` when a configured header belongs to [`FRAMING`]: only hyper can
+    /// write it.
     pub(crate) fn new(apply_headers: impl Fn(&mut warp::reply::Response)) -> Option<Self> {
         let head = |mut response: warp::reply::Response| {
             response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
@@ -40,29 +42,29 @@ impl PreparedHeads {
         Some(Self { text: head(success::success())?, json: head(success::json(""))? })
     }
 
-    /// `success.`
-    pub(crate) fn success(&self, out: &mut Vec<u8>, more: ReplyExtras<'_>) {
+    /// Appends the answer `success.`
+    pub(crate) fn success(&self, out: &mut Vec<u8>, extras: ReplyExtras<'_>) {
         out.extend_from_slice(&self.text);
-        finish(out, more, b"success.");
+        finish(out, extras, b"success.");
     }
 
-    /// A JSON text.
-    pub(crate) fn json(&self, out: &mut Vec<u8>, more: ReplyExtras<'_>, body: &str) {
+    /// Appends an answer with a JSON body.
+    pub(crate) fn json(&self, out: &mut Vec<u8>, extras: ReplyExtras<'_>, body: &str) {
         out.extend_from_slice(&self.json);
-        finish(out, more, body.as_bytes());
+        finish(out, extras, body.as_bytes());
     }
 }
 
-/// What differs from answer to answer.
+/// The part of a head that differs between answers.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ReplyExtras<'a> {
-    /// what is left of the key's limits
+    /// The remaining quota of the key.
     pub(crate) quota: Option<&'a Quota>,
-    /// it is the last one of its connection
+    /// Whether the connection closes after this answer.
     pub(crate) closes: bool,
 }
 
-/// Appends a whole answer, a refusal.
+/// Appends a whole answer, such as a refusal.
 pub(crate) fn write_response(out: &mut Vec<u8>, extras: ReplyExtras<'_>, response: &Response<Bytes>) {
     let status = response.status();
     out.extend_from_slice(b"HTTP/1.1 ");
@@ -74,15 +76,15 @@ pub(crate) fn write_response(out: &mut Vec<u8>, extras: ReplyExtras<'_>, respons
     finish(out, extras, response.body());
 }
 
-fn finish(out: &mut Vec<u8>, more: ReplyExtras<'_>, body: &[u8]) {
-    if let Some(quota) = more.quota.filter(|quota| !quota.is_empty()) {
+fn finish(out: &mut Vec<u8>, extras: ReplyExtras<'_>, body: &[u8]) {
+    if let Some(quota) = extras.quota.filter(|quota| !quota.is_empty()) {
         out.extend_from_slice(b"ratelimit: ");
         quota.write_rate_limit(out);
         out.extend_from_slice(b"\r\nratelimit-policy: ");
         quota.write_rate_limit_policy(out);
         out.extend_from_slice(b"\r\n");
     }
-    if more.closes {
+    if extras.closes {
         out.extend_from_slice(b"connection: close\r\n");
     }
     out.extend_from_slice(b"content-length: ");
@@ -93,7 +95,7 @@ fn finish(out: &mut Vec<u8>, more: ReplyExtras<'_>, body: &[u8]) {
     out.extend_from_slice(body);
 }
 
-/// RFC 9110, section 6.6.1; written anew once a second on each thread.
+/// Appends the date (RFC 9110, section 6.6.1). Each thread formats it once a second.
 fn write_date(out: &mut Vec<u8>) {
     thread_local! {
         static NOW: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) };

@@ -1,5 +1,6 @@
-//! Refusals and failures as `application/problem+json` (RFC 9457). A problem says what the client did or what state
-//! the service is in; it never carries a secret, a path of this machine or a piece of code.
+//! Answers refusals and failures as `application/problem+json` (RFC 9457). A problem names the
+//! client's mistake or the state of the service. It never contains a secret, a path of this machine
+//! or a piece of code.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -16,30 +17,32 @@ use crate::http::observe::refusal_log::RefusalDetails;
 use crate::ingest::form::FormError;
 use crate::store::StoreError;
 
-/// An answer that is not a success.
+/// An error answer: status, detail and headers.
 #[derive(Debug, Clone)]
 pub(crate) struct Problem {
     status: StatusCode,
     detail: Cow<'static, str>,
-    more: Option<String>,
+    /// The value of the extra member.
+    extra: Option<String>,
+    /// The name of the extra member.
     member: Member,
     headers: Vec<(HeaderName, HeaderValue)>,
-    /// the check that refused, where one did
+    /// The refusal of the check that refused the request, if one did.
     cause: Option<Refusal>,
-    /// what it is counted as
+    /// The reason under which the problem is counted.
     counted: Reason,
 }
 
-/// What a problem says beyond its `detail`, on which clients match.
+/// The extra member of a problem document. Clients match on `detail`, so `detail` stays constant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Member {
-    /// `reason`: more for a person
+    /// `reason`: an explanation for a person.
     Reason,
-    /// `oldest`: the cursor of the oldest record that is left, where one was asked for that is not
+    /// `oldest`: the cursor of the oldest record that is left, if the requested one is gone.
     Oldest,
 }
 
-/// When to come back after a temporary failure whose end nobody knows.
+/// Delay before the client should try again after a temporary failure of unknown length.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("application/problem+json");
@@ -57,11 +60,12 @@ struct Document<'a> {
 }
 
 impl Problem {
+    /// Creates a problem, counted by its status.
     pub(crate) fn new(status: StatusCode, detail: impl Into<Cow<'static, str>>) -> Self {
         Self {
             status,
             detail: detail.into(),
-            more: None,
+            extra: None,
             member: Member::Reason,
             headers: Vec::new(),
             cause: None,
@@ -69,102 +73,115 @@ impl Problem {
         }
     }
 
+    /// Creates a 400.
     pub(crate) fn bad_request(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, detail)
     }
 
+    /// Creates the 408 for a request that arrives too slowly.
     pub(crate) fn request_timeout() -> Self {
         Self::new(StatusCode::REQUEST_TIMEOUT, "The request did not arrive in time.").closing()
     }
 
-    /// `allowed`: the methods that work, for `Allow`.
+    /// Creates a 405. `allowed` is the value of `Allow`.
     pub(crate) fn method_not_allowed(detail: impl Into<Cow<'static, str>>, allowed: &'static str) -> Self {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, detail)
             .with(header::ALLOW, HeaderValue::from_static(allowed))
     }
 
-    /// What a cursor names is no longer there; `oldest` is the cursor to read everything with that is left.
+    /// Creates the 410 for a cursor whose records are gone. `oldest` is the cursor that reads all
+    /// records that are left.
     pub(crate) fn gone(oldest: String) -> Self {
         let mut problem = Self::new(StatusCode::GONE, "What this cursor names was cleared or left the log.");
-        (problem.more, problem.member) = (Some(oldest), Member::Oldest);
+        (problem.extra, problem.member) = (Some(oldest), Member::Oldest);
         problem
     }
 
+    /// Creates the 413 for a body larger than `limit` bytes.
     pub(crate) fn too_large(limit: u64) -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, format!("The body is larger than {limit} bytes."))
     }
 
-    /// `memory`: what all bodies may hold together.
+    /// Creates the 413 for a body that does not fit into `memory` bytes, the limit of all bodies
+    /// together.
     pub(crate) fn no_room(memory: u64) -> Self {
         let detail = format!("The body needs more memory than all bodies may have, {memory} bytes.");
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
     }
 
+    /// Creates a 503 with `Retry-After`.
     pub(crate) fn overloaded(detail: &'static str) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, detail).retry_after(RETRY_AFTER)
     }
 
-    /// `response_timeout` is over.
+    /// Creates the 503 for an answer that took longer than `response_timeout`.
     pub(crate) fn late() -> Self {
         Self::overloaded("The answer was not ready in time.").counted_as(Reason::AnswerTimeout)
     }
 
-    /// A parameter of a request whose value cannot be used.
+    /// Creates the 400 for a parameter with an invalid value.
     pub(crate) fn invalid_parameter(name: &str, why: impl std::fmt::Display) -> Self {
         Self::bad_request(format!("{name} parameter format error.")).because(why.to_string())
     }
 
+    /// Adds a header.
     pub(crate) fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
         self
     }
 
+    /// Adds the explanation for a person.
     pub(crate) fn because(mut self, reason: impl Into<String>) -> Self {
-        self.more = Some(reason.into());
+        self.extra = Some(reason.into());
         self
     }
 
+    /// Closes the connection after the answer.
     pub(crate) fn closing(self) -> Self {
         self.with(header::CONNECTION, HeaderValue::from_static("close"))
     }
 
+    /// Adds `Retry-After`, in seconds.
     pub(crate) fn retry_after(self, after: Duration) -> Self {
-        // Rounded up: a client that comes back a moment too early is refused again.
+        // Rounded up: the service would refuse a client that returns a moment too early.
         let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
         self.with(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)))
     }
 
-    /// Counts it as this, where the status does not say enough.
+    /// Sets the reason under which the problem is counted, if the status is not precise enough.
     pub(crate) const fn counted_as(mut self, reason: Reason) -> Self {
         self.counted = reason;
         self
     }
 
+    /// Returns the reason under which the problem is counted.
     pub(crate) const fn counted(&self) -> Reason {
         self.counted
     }
 
-    fn more(&self, member: Member) -> Option<&str> {
-        self.more.as_deref().filter(|_| self.member == member)
+    fn extra(&self, member: Member) -> Option<&str> {
+        self.extra.as_deref().filter(|_| self.member == member)
     }
 
+    /// Returns the problem document as JSON.
     pub(crate) fn body(&self) -> Vec<u8> {
         let document = Document {
             r#type: "about:blank",
             title: self.status.canonical_reason().unwrap_or("Error"),
             status: self.status.as_u16(),
             detail: &self.detail,
-            reason: self.more(Member::Reason),
-            oldest: self.more(Member::Oldest),
+            reason: self.extra(Member::Reason),
+            oldest: self.extra(Member::Oldest),
         };
         serde_json::to_vec(&document).unwrap_or_default()
     }
 
+    /// Converts the problem into an answer.
     pub(crate) fn into_response(self) -> Response<Bytes> {
         let mut response = Response::new(Bytes::from(self.body()));
         *response.status_mut() = self.status;
         response.headers_mut().insert(header::CONTENT_TYPE, MEDIA_TYPE);
-        // A cache would keep a 404 or 405 for a while without being asked to (RFC 9110, section 15.1).
+        // Otherwise a cache may store a 404 or 405 for a while (RFC 9110, section 15.1).
         response.headers_mut().insert(header::CACHE_CONTROL, NO_STORE);
         response.headers_mut().extend(self.headers.into_iter().map(|(name, value)| (Some(name), value)));
         response
@@ -177,7 +194,7 @@ impl RefusalDetails for Problem {
     }
 
     fn words(&self) -> String {
-        match self.more(Member::Reason) {
+        match self.extra(Member::Reason) {
             Some(reason) => format!("{} {reason}", self.detail),
             None => self.detail.to_string(),
         }
@@ -213,8 +230,8 @@ impl From<FormError> for Problem {
 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
-        // Shippers drop what is answered 500 or 507 and bring back what is answered 503. What the disk said is for
-        // the operator, in the journal.
+        // Log shippers drop records after a 500 or 507 and send them again after a 503. The error
+        // of the disk stands in the journal, for the operator.
         let (detail, reason) = match error {
             StoreError::Write(_) => ("The log can't be written at the moment.", Reason::WriteFailed),
             StoreError::Read(_) => ("The log can't be read at the moment.", Reason::ReadFailed),
@@ -232,9 +249,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_it_says_it_is_json(detail: String, reason: Option<String>, status in 400_u16..600) {
+        fn any_problem_is_a_json_document(detail: String, reason: Option<String>, status in 400_u16..600) {
             let mut problem = Problem::new(StatusCode::from_u16(status).unwrap(), detail.clone());
-            problem.more.clone_from(&reason);
+            problem.extra.clone_from(&reason);
             let response = problem.into_response();
             let document: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
             prop_assert_eq!(document["detail"].as_str(), Some(detail.as_str()));
@@ -245,7 +262,7 @@ mod tests {
         }
 
         #[test]
-        fn a_time_to_wait_is_never_too_short(millis in 0_u64..100_000) {
+        fn retry_after_is_rounded_up_to_whole_seconds(millis in 0_u64..100_000) {
             let problem = Problem::overloaded("x").retry_after(Duration::from_millis(millis));
             let (_, last) = problem.headers.last().unwrap();
             let seconds: u64 = last.to_str().unwrap().parse().unwrap();

@@ -1,4 +1,4 @@
-//! How records are given: as the lines that stand in the file, or as JSON objects, each with its cursor.
+//! Encodes records for an answer: as the lines of the file, or as JSON objects with a cursor each.
 
 use http::header::HeaderValue;
 
@@ -6,22 +6,23 @@ use super::headers::{JSON, TEXT};
 use crate::record::{Record, Stamp, escape_json_into, read_line};
 use crate::store::{Cursor, CursorKey};
 
-/// The form of an answer.
+/// The format of the records in an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RecordFormat {
-    /// lines as they stand in the file
+    /// The lines of the file, unchanged.
     Text,
-    /// one array of objects
+    /// One JSON array of objects.
     Json,
-    /// one object a line
+    /// One JSON object on each line.
     Ndjson,
 }
 
 impl RecordFormat {
-    /// The forms with their names.
+    /// All formats, with the names that clients use.
     pub(crate) const ALL: [(&str, Self); 3] =
         [("text", Self::Text), ("json", Self::Json), ("ndjson", Self::Ndjson)];
 
+    /// Returns the media type of the format.
     pub(crate) const fn media_type(self) -> HeaderValue {
         match self {
             Self::Text => TEXT,
@@ -31,9 +32,9 @@ impl RecordFormat {
     }
 }
 
-/// Appends the object of a line, without a line end: `time, level, client, key, route, pid, seq, message, cursor`.
-/// `after` is the cursor of the line. One that is none of ours has its text as message, and null for everything that is
-/// not known of it.
+/// Appends the JSON object of a line, without a line end. The members are `time, level, client,
+/// key, route, pid, seq, message, cursor`. `after` is the cursor behind the line. A line that is
+/// not a record becomes the message, and its unknown members are null.
 pub(crate) fn write_object(out: &mut Vec<u8>, line: &[u8], after: Cursor, key: &CursorKey) {
     match read_line(line) {
         Ok(record) => write_record(out, &record, after, key),
@@ -44,12 +45,12 @@ pub(crate) fn write_object(out: &mut Vec<u8>, line: &[u8], after: Cursor, key: &
                 out.extend_from_slice(name.as_bytes());
                 out.extend_from_slice(b"\":null");
             }
-            end(out, &String::from_utf8_lossy(line), after, key);
+            write_end(out, &String::from_utf8_lossy(line), after, key);
         }
     }
 }
 
-/// As [`write_object`], of a record that was read already.
+/// Appends the JSON object of a record. The members are those of [`write_object`].
 pub(crate) fn write_record<T: AsRef<str>>(
     out: &mut Vec<u8>,
     record: &Record<T>,
@@ -62,28 +63,28 @@ pub(crate) fn write_record<T: AsRef<str>>(
     out.extend_from_slice(b"\",\"level\":\"");
     out.extend_from_slice(record.level.as_str().as_bytes());
     out.extend_from_slice(b"\",\"client\":");
-    string(out, record.client.as_ref());
+    write_string(out, record.client.as_ref());
     out.extend_from_slice(b",\"key\":");
-    string(out, record.key.as_ref());
+    write_string(out, record.key.as_ref());
     out.extend_from_slice(b",\"route\":");
-    string(out, record.route.as_ref());
+    write_string(out, record.route.as_ref());
     let mut number = itoa::Buffer::new();
     out.extend_from_slice(b",\"pid\":");
     out.extend_from_slice(number.format(record.pid).as_bytes());
     out.extend_from_slice(b",\"seq\":");
     out.extend_from_slice(number.format(record.seq).as_bytes());
-    end(out, record.message.as_ref(), after, key);
+    write_end(out, record.message.as_ref(), after, key);
 }
 
-fn end(out: &mut Vec<u8>, message: &str, after: Cursor, key: &CursorKey) {
+fn write_end(out: &mut Vec<u8>, message: &str, after: Cursor, key: &CursorKey) {
     out.extend_from_slice(b",\"message\":");
-    string(out, message);
+    write_string(out, message);
     out.extend_from_slice(b",\"cursor\":\"");
     out.extend_from_slice(key.encode(after).as_bytes());
     out.extend_from_slice(b"\"}");
 }
 
-fn string(out: &mut Vec<u8>, text: &str) {
+fn write_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     escape_json_into(out, text);
     out.push(b'"');
@@ -97,7 +98,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_object_has_every_field_back(message: String, client: String, key: String, micros in 0_i64..4_000_000_000_000_000, seq: u64) {
+        fn object_has_every_field_of_the_record(message: String, client: String, key: String, micros in 0_i64..4_000_000_000_000_000, seq: u64) {
             let secret = CursorKey::of([7; 16]);
             let stamp = Stamp::from(crate::record::Time { micros, offset: 3600 });
             let cursor = Cursor { epoch: 0, position: 42 };
@@ -120,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_foreign_line_is_a_message() {
+    fn foreign_line_becomes_the_message() {
         let secret = CursorKey::of([7; 16]);
         let cursor = Cursor { epoch: 0, position: 9 };
         let mut out = Vec::new();

@@ -1,4 +1,4 @@
-//! Successful answers.
+//! Builds successful answers.
 
 use bytes::Bytes;
 use http::Response;
@@ -8,18 +8,20 @@ use super::headers::{JSON, TEXT};
 use super::problem::Problem;
 use crate::store::StoreError;
 
-/// What a handler gives.
+/// The result of a handler.
 pub(crate) type Answer = Result<warp::reply::Response, Problem>;
 
-/// `success.`, the whole answer that clients of the seed know.
+/// Returns the answer `success.`, which clients of version 1 expect.
 pub(crate) fn success() -> warp::reply::Response {
     text(Bytes::from_static(b"success."))
 }
 
+/// Returns an answer with a plain text.
 pub(crate) fn text(body: Bytes) -> warp::reply::Response {
     with_type(body, TEXT)
 }
 
+/// Returns an answer with a JSON text.
 pub(crate) fn json(body: impl Into<Bytes>) -> warp::reply::Response {
     with_type(body.into(), JSON)
 }
@@ -30,7 +32,8 @@ fn with_type(body: Bytes, media_type: HeaderValue) -> warp::reply::Response {
     response
 }
 
-/// A stream as an answer. Its failure breaks the connection off: half a log must not look like a whole one.
+/// Returns an answer that streams its body. An error in the stream aborts the connection, so that a
+/// client does not take half a log for a whole one.
 pub(crate) fn streaming(
     blocks: impl futures_util::Stream<Item = Result<Bytes, StoreError>> + Send + 'static,
 ) -> warp::reply::Response {
@@ -38,7 +41,7 @@ pub(crate) fn streaming(
     warp::reply::Reply::into_response(warp::reply::stream(blocks))
 }
 
-/// The answer to a save in JSON. `cursor` is the encoded cursor behind the last record.
+/// Returns the JSON body for stored records. `cursor` is the encoded cursor behind the last record.
 pub(crate) fn saved_json(saved: usize, filtered: usize, cursor: &str) -> String {
     format!("{{\"saved\":{saved},\"filtered\":{filtered},\"cursor\":\"{cursor}\"}}")
 }

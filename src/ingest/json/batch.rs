@@ -1,5 +1,5 @@
-//! The entries of a batch, read over borrowed bytes: from a list of its own, or on the way through the body that it
-//! stands in.
+//! Reads the entries of a batch over borrowed bytes: from the text of a list, or in one pass
+//! through the body that contains the list.
 
 use std::borrow::Cow;
 
@@ -17,15 +17,19 @@ pub(crate) struct BatchEntry<'a> {
 /// Why a batch was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BatchError {
+    /// The text is not a list, or is not JSON.
     #[error("expected a list of objects")]
     NotAList,
+    /// The list has more entries than allowed.
     #[error("more than {0} entries")]
     TooMany(usize),
+    /// The entry at `index` is invalid.
     #[error("entry {index}: {why}")]
     Entry { index: usize, why: &'static str },
 }
 
-/// Reads the list of a batch; `limit` bounds its entries, `check` judges each message.
+/// Reads the list of a batch. `limit` is the maximum number of entries. `check` checks each
+/// message.
 pub(crate) fn parse_batch<'a>(
     text: &'a str,
     limit: usize,
@@ -37,17 +41,18 @@ pub(crate) fn parse_batch<'a>(
     batch.and_then(|batch| scan.end().map(|()| batch)).map_err(|Malformed| refused)
 }
 
-/// A body whose list of entries was read on the way: to find its end first, and read it then, costs a third of a
-/// batch's time.
+/// A body and its entries, read in one pass. Finding the end of the list first and reading the list
+/// later would cost a third of the time of a batch.
 #[derive(Debug)]
 pub(crate) struct BatchBody<'a> {
-    /// the other fields
+    /// All fields except `logs`.
     pub(crate) rest: Object<'a>,
     pub(crate) entries: Vec<BatchEntry<'a>>,
 }
 
 impl<'a> BatchBody<'a> {
-    /// `None` where the usual way has to look: no list, two of them, anything that is refused.
+    /// Reads a body. Returns `None` when only [`Object::parse`] can decide: for a body without a
+    /// list or with two of them, and for any body that will be refused.
     pub(crate) fn parse(text: &'a str, limit: usize) -> Option<Self> {
         let mut scan = Scan::new(text);
         let (mut rest, mut entries) = (Vec::with_capacity(4), None);
@@ -59,7 +64,7 @@ impl<'a> BatchBody<'a> {
                 rest.push((name, scan.raw()?));
                 return Ok(());
             }
-            // What is wrong with it is found out, and said, by the usual way.
+            // The error is dropped: `parse_batch` finds it again and reports it.
             let list = read_list(scan, limit, message_fits, &mut BatchError::NotAList)?;
             if entries.replace(list).is_some() { Err(Malformed) } else { Ok(()) }
         });
@@ -68,7 +73,7 @@ impl<'a> BatchBody<'a> {
     }
 }
 
-/// Reads a list; what is wrong inside of it becomes `refused`.
+/// Reads a list. `refused` gets the error of the entries.
 fn read_list<'a>(
     scan: &mut Scan<'a>,
     limit: usize,
@@ -99,7 +104,7 @@ fn read_list<'a>(
     Ok(batch)
 }
 
-/// Reads one entry; what is wrong with its values is its result, not an error of the syntax.
+/// Reads one entry. The inner error is for invalid values, the outer one for invalid JSON.
 fn read_entry<'a>(scan: &mut Scan<'a>) -> Result<Result<BatchEntry<'a>, &'static str>, Malformed> {
     let (mut level, mut message, mut msg) = (None, None, None);
     scan.object(|scan, name| {
@@ -129,7 +134,7 @@ mod tests {
     const ANY: fn(&str) -> Result<(), &'static str> = |_| Ok(());
 
     #[test]
-    fn batches_name_the_bad_entry() {
+    fn error_names_the_invalid_entry() {
         let bad = |text: &str| parse_batch(text, 3, ANY).unwrap_err().to_string();
         assert!(bad(r#"[{"message":"a"},{"level":9,"message":"b"}]"#).starts_with("entry 1: level"));
         assert!(bad(r#"[{"message":"a"},{}]"#).starts_with("entry 1: message"));
@@ -148,12 +153,12 @@ mod tests {
     }
 
     #[test]
-    fn a_usual_batch_is_read_on_the_way() {
+    fn batch_is_read_in_one_pass_or_left_to_the_object_parser() {
         let text = r#"{"api_key":"k","logs":[{"level":1,"message":"a"},{"msg":"b\n"}]}"#;
         let body = BatchBody::parse(text, 2).unwrap();
         assert_eq!(body.entries.len(), 2);
         assert_eq!(body.rest.get("api_key"), Some(Value::Text("k".into())));
-        for unusual in [
+        for other in [
             r#"{"logs":"[]"}"#,
             r#"{"logs":null}"#,
             r#"{"logs":[],"logs":[]}"#,
@@ -162,24 +167,24 @@ mod tests {
             r#"{"logs":[]} x"#,
             r#"{"a":1}"#,
         ] {
-            assert!(BatchBody::parse(unusual, 2).is_none(), "{unusual}");
+            assert!(BatchBody::parse(other, 2).is_none(), "{other}");
         }
     }
 
     proptest! {
         #[test]
-        fn a_list_read_on_the_way_is_the_list(
+        fn one_pass_reads_the_same_entries_as_two(
             before in r#"("(a|logs)":(1|null|"x"),){0,2}"#,
             list in r#"\[(\{"(message|msg|level|x)":("[a-c\\"\\n]{0,4}"|[0-9]|null|\{\})(,"level":[0-9])?\},?){0,5}\]"#,
             after in r#"(,"(b|logs)":(2|\[\]))?"#,
         ) {
             let text = format!("{{{before}\"logs\":{list}{after}}}");
             if let Some(body) = BatchBody::parse(&text, 4) {
-                let usual = Object::parse(&text).unwrap();
-                let Some(Value::Other(raw)) = usual.get("logs") else { panic!("{text}") };
+                let object = Object::parse(&text).unwrap();
+                let Some(Value::Other(raw)) = object.get("logs") else { panic!("{text}") };
                 prop_assert_eq!(&body.entries, &parse_batch(raw, 4, message_fits).unwrap());
-                prop_assert_eq!(body.rest.get("a"), usual.get("a"));
-                prop_assert_eq!(body.rest.get("b"), usual.get("b"));
+                prop_assert_eq!(body.rest.get("a"), object.get("a"));
+                prop_assert_eq!(body.rest.get("b"), object.get("b"));
             }
         }
 

@@ -1,4 +1,4 @@
-//! JSON over borrowed bytes: objects and values, a scanner, batches.
+//! Reads JSON over borrowed bytes: objects and values, a scanner, batches.
 
 pub(crate) mod batch;
 pub(crate) mod object;

@@ -1,4 +1,5 @@
-//! Reading JSON bodies without building a tree: the top level of an object, over borrowed bytes. A lone surrogate (`"\ud800"`) becomes U+FFFD; everything else that is not JSON (RFC 8259) is an error.
+//! Reads the top level of a JSON object over borrowed bytes, without building a tree. A lone
+//! surrogate (`"\ud800"`) becomes U+FFFD. Everything else that is not JSON (RFC 8259) is an error.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,22 +10,22 @@ use serde_json::value::RawValue;
 
 use crate::record::Level;
 
-/// An object with more fields than this is no request of anybody.
+/// Maximum number of members in a request object.
 pub(crate) const MAX_FIELDS: usize = 256;
 
-/// A JSON value as far as parameters care.
+/// A JSON value, as far as parameters distinguish it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Value<'a> {
-    /// a string
+    /// A string.
     Text(Cow<'a, str>),
-    /// a number, as it was written
+    /// A number, with the digits of the sender.
     Number(&'a str),
-    /// `true`, `false`, an object or an array, as it was written
+    /// `true`, `false`, an object or an array, as JSON text.
     Other(&'a str),
 }
 
 impl<'a> Value<'a> {
-    /// `None` for null.
+    /// Returns the value of a JSON text, or `None` for null.
     pub(crate) fn of(raw: &'a RawValue) -> Option<Self> {
         let text = raw.get();
         match text.as_bytes().first() {
@@ -35,7 +36,9 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// What is no text counts as its JSON text: as a wrong secret, not as none, or a weaker source would decide.
+    /// Returns a string as it is, and any other value as its JSON text. A secret that is not a
+    /// string must count as a wrong secret: if it counted as absent, a source of lower precedence
+    /// would decide.
     pub(crate) fn into_text(self) -> Cow<'a, str> {
         match self {
             Self::Text(text) => text,
@@ -44,12 +47,15 @@ impl<'a> Value<'a> {
     }
 }
 
-/// The fields of the top level, in their order.
+/// The members of the top level, in the order of the text.
 #[derive(Debug, Default)]
 pub(crate) struct Object<'a>(pub(crate) Vec<(Cow<'a, str>, &'a RawValue)>);
 
 impl<'a> Object<'a> {
     /// Reads a whole body.
+    ///
+    /// # Errors
+    /// A text that is not one JSON object, or has more than [`MAX_FIELDS`] members.
     pub(crate) fn parse(text: &'a str) -> serde_json::Result<Self> {
         let mut deserializer = serde_json::Deserializer::from_str(text);
         let object = deserializer.deserialize_map(ObjectVisitor)?;
@@ -57,7 +63,8 @@ impl<'a> Object<'a> {
         Ok(object)
     }
 
-    /// The value of a field; of a repeated one the last. Null counts as absent.
+    /// Returns the value of a member. If the name is repeated, the last member counts. Null counts
+    /// as absent.
     pub(crate) fn get(&self, name: &str) -> Option<Value<'a>> {
         let (_, raw) = self.0.iter().rev().find(|(field, _)| field == name)?;
         Value::of(raw)
@@ -85,19 +92,19 @@ impl<'de> Visitor<'de> for ObjectVisitor {
     }
 }
 
-/// Characters (code points) of a message.
-const MESSAGE_MAX: usize = 8192;
+/// Maximum length of a message in characters (code points).
+const MAX_MESSAGE_CHARS: usize = 8192;
 
-/// Whether a message is as short as it must be.
+/// Checks the length of a message.
 pub(crate) fn message_fits(message: &str) -> Result<(), &'static str> {
-    // Never more characters than bytes: most messages need no counting.
-    if message.len() > MESSAGE_MAX && message.chars().nth(MESSAGE_MAX).is_some() {
+    // A message has at most as many characters as bytes, so most messages need no count.
+    if message.len() > MAX_MESSAGE_CHARS && message.chars().nth(MAX_MESSAGE_CHARS).is_some() {
         return Err("message is longer than 8192 characters");
     }
     Ok(())
 }
 
-/// A level as clients send it: a number, its text, or a name.
+/// Reads a level: a number, the text of a number, or a name.
 pub(crate) fn level_of(value: &Value<'_>) -> Result<Level, &'static str> {
     let text = match value {
         Value::Text(text) => text.trim(),
@@ -107,7 +114,7 @@ pub(crate) fn level_of(value: &Value<'_>) -> Result<Level, &'static str> {
     text.parse().map_err(|_| "level must be 0 to 4 or one of debug, info, warning, error, critical")
 }
 
-/// The texts of a value: a string or a number, or a list of them.
+/// Returns the texts of a value: a string or a number, or a list of them.
 pub(crate) fn texts_of(value: &Value<'_>) -> Result<Vec<String>, &'static str> {
     const EXPECTED: &str = "expected a string or a list of strings";
     match value {
@@ -125,7 +132,7 @@ pub(crate) fn texts_of(value: &Value<'_>) -> Result<Vec<String>, &'static str> {
     }
 }
 
-/// A message: a string, or a number as it was written.
+/// Reads a message: a string, or the digits of a number.
 pub(crate) fn message_of(value: Value<'_>) -> Result<Cow<'_, str>, &'static str> {
     match value {
         Value::Text(text) => Ok(text),
@@ -134,16 +141,17 @@ pub(crate) fn message_of(value: Value<'_>) -> Result<Cow<'_, str>, &'static str>
     }
 }
 
+/// A string without lone surrogates.
 pub(crate) struct Text<'a>(pub(crate) Cow<'a, str>);
 
-/// A string of which lone surrogates are replaced.
+/// Deserializes a string and replaces its lone surrogates.
 pub(crate) struct TextSeed;
 
 impl<'de> DeserializeSeed<'de> for TextSeed {
     type Value = Text<'de>;
 
     fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        // As bytes: as a string, serde_json refuses lone surrogates.
+        // Read as bytes, because serde_json refuses lone surrogates in a string.
         deserializer.deserialize_bytes(self)
     }
 }
@@ -172,7 +180,7 @@ impl<'de> Visitor<'de> for TextSeed {
     }
 }
 
-/// The text of a string literal that is known to be valid JSON.
+/// Returns the text of a string literal that is valid JSON.
 fn unquote(literal: &str) -> Cow<'_, str> {
     let inner = literal.get(1..literal.len().saturating_sub(1)).unwrap_or_default();
     if memchr::memchr(b'\\', inner.as_bytes()).is_none() {
@@ -184,7 +192,8 @@ fn unquote(literal: &str) -> Cow<'_, str> {
         .map_or(Cow::Borrowed(inner), |Text(text)| Cow::Owned(text.into_owned()))
 }
 
-/// The input was valid UTF-8, so what is not valid now are surrogates: three bytes each, ED A0..BF 80..BF.
+/// Replaces surrogates in the decoded bytes. The input was valid UTF-8, so every invalid sequence
+/// is a surrogate of three bytes, ED A0..BF 80..BF.
 fn replace_surrogates(bytes: Cow<'_, [u8]>) -> Cow<'_, str> {
     match bytes {
         Cow::Borrowed(bytes) => match std::str::from_utf8(bytes) {
@@ -220,7 +229,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn values_of_every_kind() {
+    fn values_of_every_kind_are_read() {
         let text = r#"{"a":"x","b":1.50,"c":null,"d":true,"e":{"f":[1]},"g":"\u00e9\n","a":"last","n":-0}"#;
         let object = Object::parse(text).unwrap();
         assert_eq!(object.get("a"), Some(Value::Text("last".into())));
@@ -250,13 +259,13 @@ mod tests {
 
     #[test]
     fn messages_are_counted_in_characters() {
-        assert!(message_fits(&"あ".repeat(MESSAGE_MAX)).is_ok());
-        assert!(message_fits(&"あ".repeat(MESSAGE_MAX + 1)).is_err());
-        assert!(message_fits(&"a".repeat(MESSAGE_MAX + 1)).is_err());
+        assert!(message_fits(&"あ".repeat(MAX_MESSAGE_CHARS)).is_ok());
+        assert!(message_fits(&"あ".repeat(MAX_MESSAGE_CHARS + 1)).is_err());
+        assert!(message_fits(&"a".repeat(MAX_MESSAGE_CHARS + 1)).is_err());
     }
 
     #[test]
-    fn what_is_not_an_object_is_refused() {
+    fn text_that_is_not_an_object_is_refused() {
         for text in [
             "",
             "[]",
@@ -285,7 +294,7 @@ mod tests {
         fn any_text_is_read_or_refused(text in r#"[\[\]{}:,"\\a-fu0-9 .\-tn\u{e9}]{0,60}"#) {
             let ours = Object::parse(&text).is_ok();
             let theirs = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(&text);
-            // serde_json's own tree differs on lone surrogates and on numbers beyond a double only.
+            // The tree of serde_json refuses more: lone surrogates and numbers beyond a double.
             if theirs.is_ok() {
                 prop_assert!(ours);
             }

@@ -1,6 +1,7 @@
-//! JSON (RFC 8259) read from its start on without building a tree: the members of an object and the elements of a list
-//! one by one, over borrowed bytes. Strings without escapes and whole numbers, which nearly all are, are recognised where
-//! they stand, for half the time of a batch; every other value is left to `serde_json`, so that the same is accepted.
+//! Reads JSON (RFC 8259) front to back without building a tree: the members of an object and the
+//! elements of a list, one by one, over borrowed bytes. Nearly all values are strings without
+//! escapes and whole numbers. The scanner reads these itself, which halves the time of a batch.
+//! `serde_json` reads all other values, so both accept the same texts.
 
 use std::borrow::Cow;
 
@@ -9,11 +10,11 @@ use serde_json::value::RawValue;
 use super::object::Value;
 use crate::swar::{Word, first};
 
-/// What was read is no JSON, or not what was asked for.
+/// The text is not JSON, or not the value that the caller expected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Malformed;
 
-/// A text and how far it was read.
+/// A text and the position of the next unread byte.
 #[derive(Debug)]
 pub(crate) struct Scan<'a> {
     text: &'a str,
@@ -21,11 +22,12 @@ pub(crate) struct Scan<'a> {
 }
 
 impl<'a> Scan<'a> {
+    /// Starts at the beginning of a text.
     pub(crate) const fn new(text: &'a str) -> Self {
         Self { text, at: 0 }
     }
 
-    /// An object; `member` reads the value of each name.
+    /// Reads an object. `member` reads the value of each member.
     pub(crate) fn object(
         &mut self,
         mut member: impl FnMut(&mut Self, Cow<'a, str>) -> Result<(), Malformed>,
@@ -48,7 +50,7 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// A list; `element` reads each of its elements.
+    /// Reads a list. `element` reads each element.
     pub(crate) fn list(
         &mut self,
         mut element: impl FnMut(&mut Self) -> Result<(), Malformed>,
@@ -66,7 +68,7 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Any value; `None` for null.
+    /// Reads any value. Returns `None` for null.
     pub(crate) fn value(&mut self) -> Result<Option<Value<'a>>, Malformed> {
         match self.peek() {
             Some(b'"') => self.string().map(|text| Some(Value::Text(text))),
@@ -84,7 +86,7 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Any value, as it was written.
+    /// Reads any value as JSON text.
     pub(crate) fn raw(&mut self) -> Result<&'a RawValue, Malformed> {
         let mut values = serde_json::Deserializer::from_str(self.rest()).into_iter();
         let raw = values.next().and_then(Result::ok).ok_or(Malformed)?;
@@ -92,12 +94,12 @@ impl<'a> Scan<'a> {
         Ok(raw)
     }
 
-    /// Nothing follows.
+    /// Checks that only white space is left.
     pub(crate) fn end(&mut self) -> Result<(), Malformed> {
         if self.peek().is_none() { Ok(()) } else { Err(Malformed) }
     }
 
-    /// A string, whose quote comes next.
+    /// Reads a string. Its opening quote is the next byte.
     #[inline]
     fn string(&mut self) -> Result<Cow<'a, str>, Malformed> {
         let inside = self.text.get(self.at + 1..).unwrap_or_default();
@@ -119,12 +121,13 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// What is not read yet. Nothing but whole values and ASCII is passed over, so that a character begins here.
+    /// Returns the unread text. The scanner only skips whole values and ASCII, so the position is a
+    /// character boundary.
     fn rest(&self) -> &'a str {
         self.text.get(self.at..).unwrap_or_default()
     }
 
-    /// The next byte that is no white space.
+    /// Skips white space and returns the next byte without reading it.
     fn peek(&mut self) -> Option<u8> {
         loop {
             let byte = *self.text.as_bytes().get(self.at)?;
@@ -144,23 +147,26 @@ impl<'a> Scan<'a> {
     }
 }
 
-/// How many bytes are looked at together; a compiler turns a block's test into a few vector instructions.
-const BLOCK: usize = 32;
+/// Number of bytes that are tested together. The compiler turns the test of a block into a few
+/// vector instructions.
+const BLOCK_BYTES: usize = 32;
 
-/// How much of a string stands as it is: up to its quote, an escape, or a control character.
+/// Returns the length of the plain part of a string: up to its quote, an escape, or a control
+/// character.
 fn plain_len(text: &[u8]) -> usize {
     let stops = |byte: u8| (byte < 0x20) | (byte == b'"') | (byte == b'\\');
     let stop_in = |word: Word| first(word.below(0x20) | word.equal(b'"') | word.equal(b'\\'));
-    // Names end here.
-    if let Some(found) = Word::at(text, 0).and_then(stop_in) {
-        return found;
+    // Most names end within the first word.
+    if let Some(stop) = Word::at(text, 0).and_then(stop_in) {
+        return stop;
     }
-    let blocks = text.as_chunks::<BLOCK>().0;
-    let is_plain = |block: &&[u8; BLOCK]| !block.iter().fold(false, |found, byte| found | stops(*byte));
-    let mut at = blocks.iter().take_while(is_plain).count() * BLOCK;
+    let blocks = text.as_chunks::<BLOCK_BYTES>().0;
+    let is_plain =
+        |block: &&[u8; BLOCK_BYTES]| !block.iter().fold(false, |stops_here, byte| stops_here | stops(*byte));
+    let mut at = blocks.iter().take_while(is_plain).count() * BLOCK_BYTES;
     while let Some(word) = Word::at(text, at) {
-        if let Some(found) = stop_in(word) {
-            return at + found;
+        if let Some(stop) = stop_in(word) {
+            return at + stop;
         }
         at += 8;
     }
@@ -175,7 +181,7 @@ mod tests {
 
     type Members<'a> = Vec<(Cow<'a, str>, Option<Value<'a>>)>;
 
-    /// Reads a whole text as an object of which only the top level counts.
+    /// Reads a whole text as an object, the top level only.
     fn members(text: &str) -> Result<Members<'_>, Malformed> {
         let mut scan = Scan::new(text);
         let mut members = Vec::new();
@@ -196,31 +202,31 @@ mod tests {
         scan.end().map(|()| elements)
     }
 
-    /// The same by `serde_json` alone.
-    fn usual_members(text: &str) -> Option<Members<'_>> {
+    /// Reads the same with `serde_json` alone.
+    fn expected_members(text: &str) -> Option<Members<'_>> {
         let object = crate::ingest::json::object::Object::parse(text).ok()?;
         Some(object.0.into_iter().map(|(name, raw)| (name, Value::of(raw))).collect())
     }
 
-    fn usual_elements(text: &str) -> Option<Vec<Option<Value<'_>>>> {
+    fn expected_elements(text: &str) -> Option<Vec<Option<Value<'_>>>> {
         let list: Vec<&RawValue> = serde_json::from_str(text).ok()?;
         Some(list.into_iter().map(Value::of).collect())
     }
 
     #[test]
-    fn what_ends_a_plain_string_at_every_place() {
+    fn plain_text_ends_at_a_quote_an_escape_or_a_control_character() {
         for byte in 0..0x80u8 {
-            for len in 0..=2 * BLOCK + 1 {
-                let text = [vec![b'x'; len], vec![byte], vec![b'"'; 2 * BLOCK]].concat();
+            for len in 0..=2 * BLOCK_BYTES + 1 {
+                let text = [vec![b'x'; len], vec![byte], vec![b'"'; 2 * BLOCK_BYTES]].concat();
                 let stops = byte < 0x20 || byte == b'"' || byte == b'\\';
                 assert_eq!(plain_len(&text), if stops { len } else { len + 1 });
             }
         }
-        assert_eq!(plain_len(&[b'x'; BLOCK + 3]), BLOCK + 3);
+        assert_eq!(plain_len(&[b'x'; BLOCK_BYTES + 3]), BLOCK_BYTES + 3);
     }
 
     #[test]
-    fn values_of_every_kind() {
+    fn values_of_every_kind_are_read() {
         for text in [
             r#"{}"#,
             " {\r\n\t} ",
@@ -228,17 +234,17 @@ mod tests {
             r#"{ "n" : -0 , "m":0,"o":-12,"p":1.50,"q":1e999,"r":12345678901234567890123,"s":0.0 }"#,
             r#"{"\u0061":"\ud800","é":"日本語 😀","":""}"#,
         ] {
-            assert_eq!(members(text).ok(), usual_members(text), "{text}");
+            assert_eq!(members(text).ok(), expected_members(text), "{text}");
             assert!(members(text).is_ok(), "{text}");
         }
         for text in ["[]", "[ ]", "[1]", r#"["a",2,{"b":[]},null]"#] {
-            assert_eq!(elements(text).ok(), usual_elements(text), "{text}");
+            assert_eq!(elements(text).ok(), expected_elements(text), "{text}");
             assert!(elements(text).is_ok(), "{text}");
         }
     }
 
     #[test]
-    fn what_is_no_json_is_refused() {
+    fn text_that_is_not_json_is_refused() {
         for text in [
             "",
             "[]",
@@ -262,11 +268,11 @@ mod tests {
             "\u{feff}{}",
         ] {
             assert_eq!(members(text), Err(Malformed), "{text}");
-            assert_eq!(usual_members(text), None, "{text}");
+            assert_eq!(expected_members(text), None, "{text}");
         }
         for text in ["", "{}", "[", "[,]", "[1,]", "[1 2]", "[1]]", "[1"] {
             assert_eq!(elements(text), Err(Malformed), "{text}");
-            assert_eq!(usual_elements(text), None, "{text}");
+            assert_eq!(expected_elements(text), None, "{text}");
         }
     }
 
@@ -274,10 +280,10 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(2000))]
 
         #[test]
-        fn the_same_as_serde_json(text in r#"[\[\]{}:,"\\a-fu0-9 .\-tne\n\u{1}\u{e9}]{0,40}"#, inside in r#"("[a\\"u]{0,5}"|[0-9e.\-]{0,4}|null|\{\}|\[1?\]| ){0,3}"#) {
+        fn any_text_is_read_as_serde_json_reads_it(text in r#"[\[\]{}:,"\\a-fu0-9 .\-tne\n\u{1}\u{e9}]{0,40}"#, inside in r#"("[a\\"u]{0,5}"|[0-9e.\-]{0,4}|null|\{\}|\[1?\]| ){0,3}"#) {
             for text in [text, format!("{{\"a\":{inside}}}"), format!("{{\"a\":1,{inside}:2}}"), format!("[{inside},0]")] {
-                prop_assert_eq!(members(&text).ok(), usual_members(&text));
-                prop_assert_eq!(elements(&text).ok(), usual_elements(&text));
+                prop_assert_eq!(members(&text).ok(), expected_members(&text));
+                prop_assert_eq!(elements(&text).ok(), expected_elements(&text));
             }
         }
 
