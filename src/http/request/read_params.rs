@@ -1,5 +1,6 @@
-//! What a reader asks for: parameters of the body, the query or the form as a [`Selection`] and the way to go through
-//! it. Headers are no source: `LEVEL` is what a sender of records sets once for all its requests.
+//! Reads the parameters of a read request: a [`Selection`], and the order, limit, cursor and format
+//! of the answer. They come from the body, the query or the form. Headers do not count, because a
+//! sender of records sets `LEVEL` once for all its requests.
 
 use std::num::NonZeroU64;
 
@@ -8,21 +9,20 @@ use jiff::ZonedDateTime;
 use super::params::Params;
 use crate::http::response::problem::Problem;
 use crate::http::response::record_format::RecordFormat;
-use crate::ingest::json::object;
-use crate::ingest::json::object::Value;
+use crate::ingest::json::object::{self, Value};
 use crate::record::parse_time_spec;
 use crate::store::{Clients, Cursor, CursorKey, Order, Pattern, Selection};
 
-/// Texts that all have to be found.
+/// Maximum number of texts in `contains`.
 const MAX_TEXTS: usize = 16;
-/// Characters of each.
-const MAX_TEXT_LENGTH: usize = 8192;
-/// Clients, and names of keys.
+/// Maximum length of each text.
+const MAX_TEXT_CHARS: usize = 8192;
+/// Maximum number of clients, and of key names.
 const MAX_NAMES: usize = 100;
-/// Characters of each.
-const MAX_NAME_LENGTH: usize = 1024;
+/// Maximum length of each client or key name.
+const MAX_NAME_CHARS: usize = 1024;
 
-/// What was asked for; what is `None` was not.
+/// The parameters of a read request. `None` means that the client left the parameter out.
 #[derive(Debug, Default)]
 pub(crate) struct ReadRequest {
     pub(crate) selection: Selection,
@@ -33,9 +33,13 @@ pub(crate) struct ReadRequest {
 }
 
 impl ReadRequest {
-    /// Reads all of [`READ_PARAMETERS`](super::params::READ_PARAMETERS); `key` tells this log's cursors from others.
+    /// Reads all parameters of [`READ_PARAMETERS`](super::params::READ_PARAMETERS). `key` verifies
+    /// that a cursor belongs to this log.
+    ///
+    /// # Errors
+    /// 400 that names the first parameter with an invalid value.
     pub(crate) fn read(params: &Params<'_>, key: &CursorKey) -> Result<Self, Problem> {
-        // Only asked what time it is where a time is given, and only once.
+        // The clock is read only if a time is given, and once for both times.
         let mut now = None;
         let mut time = |name: &'static str| match params.one(name)? {
             None => Ok(None),
@@ -46,9 +50,9 @@ impl ReadRequest {
         let (since, until) = (time("since")?, time("until")?);
         let level = params.value("level").map(|value| object::level_of(&value)).transpose();
         let regex = params.one("regex")?.map(|text| Pattern::new(&text)).transpose();
-        let clients = params.all("client", MAX_NAMES, MAX_NAME_LENGTH)?;
+        let clients = params.all("client", MAX_NAMES, MAX_NAME_CHARS)?;
         let clients = (!clients.is_empty()).then(|| Clients::from_texts(clients)).transpose();
-        let mut contains = params.all("contains", MAX_TEXTS, MAX_TEXT_LENGTH)?;
+        let mut contains = params.all("contains", MAX_TEXTS, MAX_TEXT_CHARS)?;
         contains.retain(|text| !text.is_empty());
         let selection = Selection {
             since,
@@ -57,7 +61,7 @@ impl ReadRequest {
             contains,
             regex: regex.map_err(|why| Problem::invalid_parameter("regex", why))?,
             clients: clients.map_err(|why| Problem::invalid_parameter("client", why))?,
-            keys: params.all("key", MAX_NAMES, MAX_NAME_LENGTH)?,
+            keys: params.all("key", MAX_NAMES, MAX_NAME_CHARS)?,
         };
         let cursor = params.one("cursor")?.map(|text| key.decode(&text)).transpose();
         Ok(Self {
@@ -69,8 +73,8 @@ impl ReadRequest {
         })
     }
 
-    /// Whether nothing was asked for.
-    pub(crate) fn is_nothing(&self) -> bool {
+    /// Returns whether the client sent none of the parameters.
+    pub(crate) fn is_empty(&self) -> bool {
         self.selection.is_all()
             && self.limit.is_none()
             && self.order.is_none()
@@ -79,7 +83,7 @@ impl ReadRequest {
     }
 }
 
-/// A whole number from 1 on.
+/// Reads a whole number that is greater than zero.
 pub(crate) fn positive(params: &Params<'_>, name: &'static str) -> Result<Option<NonZeroU64>, Problem> {
     let Some(value) = params.value(name) else { return Ok(None) };
     let number = match &value {
@@ -87,16 +91,16 @@ pub(crate) fn positive(params: &Params<'_>, name: &'static str) -> Result<Option
         Value::Number(text) => text,
         Value::Other(_) => "",
     };
-    // one way to write each: no sign, no zeros before it, no more digits than make sense
-    let plain =
+    // Each number has one spelling: no sign, no leading zeros, at most 19 digits.
+    let is_canonical =
         number.len() < 20 && !number.starts_with('0') && number.bytes().all(|byte| byte.is_ascii_digit());
     match number.parse() {
-        Ok(number) if plain => Ok(Some(number)),
+        Ok(number) if is_canonical => Ok(Some(number)),
         _ => Err(Problem::invalid_parameter(name, "expected a whole number from 1 on")),
     }
 }
 
-/// One of some words.
+/// Reads a parameter whose value is one of `words`.
 pub(crate) fn choice<T: Copy>(
     params: &Params<'_>,
     name: &'static str,
@@ -123,7 +127,7 @@ mod tests {
 
     const KEY: [u8; 16] = [7; 16];
 
-    fn asked(query: &str, kind: BodyKind, body: &str) -> Result<ReadRequest, String> {
+    fn read(query: &str, kind: BodyKind, body: &str) -> Result<ReadRequest, String> {
         let mut headers = HeaderMap::new();
         headers.insert("level", "4".parse().unwrap());
         let params = Params::without_body(Some(query), &headers).unwrap();
@@ -132,40 +136,34 @@ mod tests {
     }
 
     #[test]
-    fn every_source_and_repeated_names() {
-        let websocket_requested =
-            asked("contains=a&contains=b+c&key=x&key=y&limit=5&order=desc", BodyKind::Other, "").unwrap();
-        assert_eq!(websocket_requested.selection.contains, ["a", "b c"]);
-        assert_eq!(websocket_requested.selection.keys, ["x", "y"]);
-        assert_eq!(websocket_requested.selection.level, None, "a header is no source");
-        assert_eq!(
-            (websocket_requested.limit.map(NonZeroU64::get), websocket_requested.order),
-            (Some(5), Some(Order::Descending))
-        );
+    fn json_query_and_form_give_parameters_and_headers_do_not() {
+        let request =
+            read("contains=a&contains=b+c&key=x&key=y&limit=5&order=desc", BodyKind::Other, "").unwrap();
+        assert_eq!(request.selection.contains, ["a", "b c"]);
+        assert_eq!(request.selection.keys, ["x", "y"]);
+        assert_eq!(request.selection.level, None, "a header is no source");
+        assert_eq!((request.limit.map(NonZeroU64::get), request.order), (Some(5), Some(Order::Descending)));
         let json = r#"{"contains": ["a", 4.0], "level": 3, "limit": 7, "output": "ndjson", "client": null, "key": "k"}"#;
-        let websocket_requested = asked("contains=q&level=debug&client=::1", BodyKind::Json, json).unwrap();
-        assert_eq!(websocket_requested.selection.contains, ["a", "4.0"], "the body is the stronger source");
-        assert_eq!(websocket_requested.selection.level, Some(Level::Error));
-        assert_eq!(websocket_requested.selection.keys, ["k"]);
-        assert!(websocket_requested.selection.clients.is_some(), "null counts as absent");
+        let request = read("contains=q&level=debug&client=::1", BodyKind::Json, json).unwrap();
+        assert_eq!(request.selection.contains, ["a", "4.0"], "the body is the stronger source");
+        assert_eq!(request.selection.level, Some(Level::Error));
+        assert_eq!(request.selection.keys, ["k"]);
+        assert!(request.selection.clients.is_some(), "null counts as absent");
         assert_eq!(
-            (websocket_requested.limit.map(NonZeroU64::get), websocket_requested.output),
+            (request.limit.map(NonZeroU64::get), request.output),
             (Some(7), Some(RecordFormat::Ndjson))
         );
-        let websocket_requested =
-            asked("", BodyKind::Form, "contains=a&contains=&contains=b&since=yesterday").unwrap();
-        assert_eq!(websocket_requested.selection.contains, ["a", "b"]);
-        assert!(websocket_requested.selection.since.is_some());
+        let request = read("", BodyKind::Form, "contains=a&contains=&contains=b&since=yesterday").unwrap();
+        assert_eq!(request.selection.contains, ["a", "b"]);
+        assert!(request.selection.since.is_some());
         assert!(
-            asked("", BodyKind::Json, r#"{"contains": [], "key": null, "message": "x"}"#)
-                .unwrap()
-                .is_nothing()
+            read("", BodyKind::Json, r#"{"contains": [], "key": null, "message": "x"}"#).unwrap().is_empty()
         );
-        assert!(asked("since=&limit=", BodyKind::Form, "output=").unwrap().is_nothing());
+        assert!(read("since=&limit=", BodyKind::Form, "output=").unwrap().is_empty());
     }
 
     #[test]
-    fn wrong_values_name_the_parameter() {
+    fn invalid_value_is_refused_with_the_name_of_the_parameter() {
         for (name, values) in [
             ("since", &["soon", "15", "yesterday 25:00"][..]),
             ("until", &["2026-13-01", "-1h"]),
@@ -179,10 +177,10 @@ mod tests {
         ] {
             for value in values {
                 let query = form_urlencoded::Serializer::new(String::new()).append_pair(name, value).finish();
-                let words = asked(&query, BodyKind::Other, "").unwrap_err();
+                let words = read(&query, BodyKind::Other, "").unwrap_err();
                 assert!(words.starts_with(&format!("{name} parameter format error. ")), "{words}");
                 let json = serde_json::json!({ name: value }).to_string();
-                assert_eq!(asked("", BodyKind::Json, &json).unwrap_err(), words);
+                assert_eq!(read("", BodyKind::Json, &json).unwrap_err(), words);
             }
         }
         for (name, json) in [
@@ -197,32 +195,32 @@ mod tests {
             ("limit", r#"{"limit": 1.0}"#),
             ("level", r#"{"level": [1]}"#),
         ] {
-            let words = asked("", BodyKind::Json, json).unwrap_err();
+            let words = read("", BodyKind::Json, json).unwrap_err();
             assert!(words.starts_with(&format!("{name} parameter format error. ")), "{json}: {words}");
         }
         let many = "contains=a&".repeat(MAX_TEXTS + 1);
         assert!(
-            asked(&many, BodyKind::Other, "").unwrap_err().starts_with("contains parameter format error.")
+            read(&many, BodyKind::Other, "").unwrap_err().starts_with("contains parameter format error.")
         );
-        let long = format!("key={}", "k".repeat(MAX_NAME_LENGTH + 1));
-        assert!(asked(&long, BodyKind::Other, "").unwrap_err().starts_with("key parameter format error."));
+        let long = format!("key={}", "k".repeat(MAX_NAME_CHARS + 1));
+        assert!(read(&long, BodyKind::Other, "").unwrap_err().starts_with("key parameter format error."));
     }
 
     #[test]
-    fn cursors_of_this_log_only() {
+    fn cursor_of_another_log_is_refused() {
         let cursor = Cursor { epoch: 1, position: 77 };
         let ours = CursorKey::of(KEY).encode(cursor);
-        assert_eq!(asked(&format!("cursor={ours}"), BodyKind::Other, "").unwrap().cursor, Some(cursor));
+        assert_eq!(read(&format!("cursor={ours}"), BodyKind::Other, "").unwrap().cursor, Some(cursor));
         let theirs = CursorKey::of([8; 16]).encode(cursor);
-        assert!(asked(&format!("cursor={theirs}"), BodyKind::Other, "").is_err());
+        assert!(read(&format!("cursor={theirs}"), BodyKind::Other, "").is_err());
     }
 
     proptest! {
         #[test]
-        fn any_value_is_read_or_refused(name in 0_usize..READ_PARAMETERS.len(), value: String, json in r#"[\[\]{}:,"\\a-z0-9 .\-]{0,30}"#) {
+        fn any_value_is_read_or_refused_by_name(name in 0_usize..READ_PARAMETERS.len(), value: String, json in r#"[\[\]{}:,"\\a-z0-9 .\-]{0,30}"#) {
             let name = READ_PARAMETERS[name];
             let query = form_urlencoded::Serializer::new(String::new()).append_pair(name, &value).finish();
-            if let Err(words) = asked(&query, BodyKind::Other, "") {
+            if let Err(words) = read(&query, BodyKind::Other, "") {
                 prop_assert!(words.starts_with(name), "{}", words);
             }
             let body = format!("{{\"{name}\":{json}}}");

@@ -1,4 +1,4 @@
-//! Header values and header rules that several answers share.
+//! Defines header values and header rules that several answers share.
 
 use http::header::{ACCEPT, CACHE_CONTROL, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, Method};
@@ -8,29 +8,31 @@ pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json"
 pub(crate) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 
-/// For what holds text that clients made: no cache keeps it, and no browser takes a message for a page.
+/// Adds the headers for an answer with text from clients: no cache stores it, and no browser takes
+/// a message for a page.
 pub(crate) fn keep_private(headers: &mut HeaderMap) {
     headers.insert(CACHE_CONTROL, NO_STORE);
     headers.insert(X_CONTENT_TYPE_OPTIONS, NOSNIFF);
 }
 
-/// An answer to GET might be given again by a cache on the way (RFC 9111, section 3), and nothing would be done.
-pub(crate) fn not_from_a_cache(headers: &mut HeaderMap, method: &Method) {
+/// Forbids caches to store the answer to a request that changes something. A cache could repeat a
+/// stored answer to GET (RFC 9111, section 3), and the server would not see the request.
+pub(crate) fn forbid_caching(headers: &mut HeaderMap, method: &Method) {
     if *method != Method::POST {
         headers.insert(CACHE_CONTROL, NO_STORE);
     }
 }
 
-/// Whether the client asks for JSON by name.
+/// Returns whether `Accept` names JSON.
 pub(crate) fn wants_json(headers: &HeaderMap) -> bool {
     headers.get_all(ACCEPT).iter().any(|value| value.to_str().is_ok_and(names_json))
 }
 
-/// Whether a value of `Accept` names JSON; `*/*` does not.
+/// Returns whether one value of `Accept` names JSON. `*/*` does not name it.
 pub(crate) fn names_json(accept: &str) -> bool {
     accept.split(',').any(|range| {
         let mut parts = range.split(';');
-        let named = parts.next().is_some_and(|range| range.trim().eq_ignore_ascii_case("application/json"));
-        named && !parts.any(|parameter| matches!(parameter.trim(), "q=0" | "q=0.0" | "q=0.00" | "q=0.000"))
+        let is_json = parts.next().is_some_and(|range| range.trim().eq_ignore_ascii_case("application/json"));
+        is_json && !parts.any(|parameter| matches!(parameter.trim(), "q=0" | "q=0.0" | "q=0.00" | "q=0.000"))
     })
 }

@@ -1,4 +1,4 @@
-//! What only the admin socket has: the state of the instance, and the addresses it blocked by itself.
+//! Serves the routes of the admin socket: the state of the instance, and the blocked addresses.
 
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
@@ -9,15 +9,14 @@ use serde_json::json;
 use crate::guard::BlockedEntry;
 use crate::http::admitted_request::AdmittedRequest;
 use crate::http::response::problem::Problem;
-use crate::http::response::success;
-use crate::http::response::success::Answer;
+use crate::http::response::success::{self, Answer};
 
-/// `GET /admin/status`
-pub(crate) async fn status(call: &AdmittedRequest) -> Answer {
-    let (app, policy) = (&call.app, &call.policy);
+/// Answers `GET /admin/status` with the state of the instance.
+pub(crate) async fn status(request: &AdmittedRequest) -> Answer {
+    let (app, policy) = (&request.app, &request.policy);
     let details = app.store.details().await;
     let maintenance = app.guard.maintenance();
-    let refused = app.instance_state.reload_refused.load();
+    let reload_refused = app.instance_state.reload_refused.load();
     let body = json!({
         "name": app.name.as_str(),
         "version": env!("CARGO_PKG_VERSION"),
@@ -34,17 +33,17 @@ pub(crate) async fn status(call: &AdmittedRequest) -> Answer {
             "by_file": policy.files.system.maintenance_mode,
         },
         "blocked": app.guard.blocked_count(),
-        "reload_refused": refused.as_deref(),
+        "reload_refused": reload_refused.as_deref(),
     });
     Ok(success::json(body.to_string()))
 }
 
-/// `GET`, `POST` and `DELETE /admin/blocked`
-pub(crate) async fn blocked(call: &AdmittedRequest) -> Answer {
-    let input = call.input().await?;
-    let params = call.params(&input)?;
-    let guard = &call.app.guard;
-    if matches!(call.parts.method, Method::GET | Method::HEAD) {
+/// Lists, blocks or unblocks addresses: `GET`, `POST` and `DELETE /admin/blocked`.
+pub(crate) async fn blocked(request: &AdmittedRequest) -> Answer {
+    let input = request.input().await?;
+    let params = request.params(&input)?;
+    let guard = &request.app.guard;
+    if matches!(request.parts.method, Method::GET | Method::HEAD) {
         let entries: Vec<_> = guard.blocked().iter().map(describe).collect();
         return Ok(success::json(serde_json::Value::from(entries).to_string()));
     }
@@ -52,7 +51,7 @@ pub(crate) async fn blocked(call: &AdmittedRequest) -> Answer {
     let Some(address) = address else {
         return Err(Problem::bad_request("address parameter format error.").because("expected an IP address"));
     };
-    let changed = if call.parts.method == Method::DELETE {
+    let changed = if request.parts.method == Method::DELETE {
         guard.unblock(address)
     } else {
         guard.block(address, "by the operator")

@@ -1,22 +1,22 @@
-//! `clear-logs`: removes every line, after everything acknowledged before it.
+//! Serves `clear-logs`: removes all lines that were acknowledged before the request.
 
 use std::sync::Arc;
 
 use crate::http::admitted_request::AdmittedRequest;
-use crate::http::response::success;
-use crate::http::response::success::Answer;
+use crate::http::response::headers::forbid_caching;
+use crate::http::response::success::{self, Answer};
 
-/// Clears the log.
-pub(crate) async fn clear_logs(call: &Arc<AdmittedRequest>) -> Answer {
-    call.authorize_operator().await?;
-    if !call.is_head() {
-        call.app.store.clear().await?;
+/// Clears the log. A HEAD request is checked and changes nothing.
+pub(crate) async fn clear_logs(request: &Arc<AdmittedRequest>) -> Answer {
+    request.authorize_operator().await?;
+    if !request.is_head() {
+        request.app.store.clear().await?;
         crate::event!(
-            warn, CLEARED, MOCA_CLIENT = call.client.to_string().as_str();
+            warn, CLEARED, MOCA_CLIENT = request.client.to_string().as_str();
             "the log was cleared over HTTP"
         );
     }
     let mut response = success::success();
-    crate::http::response::headers::not_from_a_cache(response.headers_mut(), &call.parts.method);
+    forbid_caching(response.headers_mut(), &request.parts.method);
     Ok(response)
 }

@@ -1,4 +1,4 @@
-//! `details`: size and settings of the log.
+//! Serves `details`: the size and the settings of the log.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -12,18 +12,19 @@ use crate::http::response::success::{self, Answer};
 use crate::record::LineFormat;
 use crate::store::Details;
 
-/// Size and settings of the log; the first eight names in the order that clients of the seed know.
-pub(crate) async fn details(call: &Arc<AdmittedRequest>) -> Answer {
-    call.authorize_operator().await?;
-    let found = call.app.store.details().await;
-    let mut response = success::json(describe(call.app.name.as_str(), &call.policy.log, &found));
+/// Answers with the size and the settings of the log. The first eight names keep the order of
+/// version 1.
+pub(crate) async fn details(request: &Arc<AdmittedRequest>) -> Answer {
+    request.authorize_operator().await?;
+    let details = request.app.store.details().await;
+    let mut response = success::json(describe(request.app.name.as_str(), &request.policy.log, &details));
     keep_private(response.headers_mut());
     Ok(response)
 }
 
-fn describe(name: &str, log: &LogEntry, found: &Details) -> Vec<u8> {
-    // Two decimals of a mebibyte, as ever.
-    let mebibytes = (found.size as f64 / 1024.0 / 1024.0 * 100.0).round() / 100.0;
+fn describe(name: &str, log: &LogEntry, details: &Details) -> Vec<u8> {
+    // Mebibytes with two decimals, as in version 1.
+    let mebibytes = (details.size as f64 / 1024.0 / 1024.0 * 100.0).round() / 100.0;
     let format = match log.format {
         LineFormat::Text => "text",
         LineFormat::Json => "json",
@@ -38,23 +39,23 @@ fn describe(name: &str, log: &LogEntry, found: &Details) -> Vec<u8> {
         ("port", json!(log.port)),
         ("use_ipv6", json!(log.use_ipv6)),
         ("file", json!(log.file.to_string_lossy())),
-        ("count", json!(found.count)),
-        ("size", json!(found.size)),
+        ("count", json!(details.count)),
+        ("size", json!(details.size)),
         ("size(MB)", json!(mebibytes)),
         ("level", json!(log.level as u8)),
         ("format", json!(format)),
         ("durability", json!(durability)),
-        ("oldest", json!(found.oldest)),
-        ("newest", json!(found.newest)),
-        ("counting", json!(found.counting)),
-        ("size_on_disk", json!(found.size_on_disk)),
-        ("segments", json!(found.segments)),
+        ("oldest", json!(details.oldest)),
+        ("newest", json!(details.newest)),
+        ("counting", json!(details.counting)),
+        ("size_on_disk", json!(details.size_on_disk)),
+        ("segments", json!(details.segments)),
     ];
     let mut body = Vec::with_capacity(384);
     for (index, (name, value)) in fields.iter().enumerate() {
-        let begin = if index == 0 { '{' } else { ',' };
-        // Writing into a vector can't fail.
-        drop(write!(body, "{begin}{}:{value}", json!(name)));
+        let separator = if index == 0 { '{' } else { ',' };
+        // Writing into a vector cannot fail.
+        drop(write!(body, "{separator}{}:{value}", json!(name)));
     }
     body.push(b'}');
     body

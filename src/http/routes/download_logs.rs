@@ -1,4 +1,5 @@
-//! `download-logs`: the file as an attachment, whole or in part (RFC 9110, sections 8.8, 13 and 14).
+//! Serves `download-logs`: the file as an attachment, whole or one range of it (RFC 9110, sections
+//! 8.8, 13 and 14).
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -12,21 +13,21 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use crate::http::admitted_request::AdmittedRequest;
 use crate::http::query_response::{self, EVERYTHING, cursor_header};
 use crate::http::request::read_params::ReadRequest;
-use crate::http::response::conditional::names_tag;
+use crate::http::response::conditional::if_none_match_names;
 use crate::http::response::headers::{TEXT, keep_private};
 use crate::http::response::problem::Problem;
 use crate::http::response::record_format::RecordFormat;
 use crate::http::response::success::{Answer, streaming};
 use crate::store::Snapshot;
 
-/// Sends the file, or the range of it that was asked for.
-pub(crate) async fn download_logs(call: &Arc<AdmittedRequest>) -> Answer {
-    let asked = query_response::ask(call).await?;
-    if !asked.is_nothing() {
-        return selected(call, asked).await;
+/// Sends the file, the requested range of it, or the selected records.
+pub(crate) async fn download_logs(request: &Arc<AdmittedRequest>) -> Answer {
+    let requested = query_response::ask(request).await?;
+    if !requested.is_empty() {
+        return selected(request, requested).await;
     }
-    let snapshot = call.app.store.snapshot().await?;
-    let headers = &call.parts.headers;
+    let snapshot = request.app.store.snapshot().await?;
+    let headers = &request.parts.headers;
     if not_modified(headers, &snapshot) {
         let mut response = warp::reply::Response::new(Bytes::new().into());
         *response.status_mut() = StatusCode::NOT_MODIFIED;
@@ -34,14 +35,14 @@ pub(crate) async fn download_logs(call: &Arc<AdmittedRequest>) -> Answer {
         keep_private(response.headers_mut());
         return Ok(response);
     }
-    let wanted = match headers.get(header::RANGE) {
+    let requested_range = match headers.get(header::RANGE) {
         Some(range) if range_applies(headers, &snapshot) => parse_range(range, snapshot.len),
-        _ => Wanted::Whole,
+        _ => RequestedRange::Whole,
     };
-    let (status, range) = match wanted {
-        Wanted::Whole => (StatusCode::OK, 0..snapshot.len),
-        Wanted::Part(range) => (StatusCode::PARTIAL_CONTENT, range),
-        Wanted::Nothing => {
+    let (status, range) = match requested_range {
+        RequestedRange::Whole => (StatusCode::OK, 0..snapshot.len),
+        RequestedRange::Satisfiable(range) => (StatusCode::PARTIAL_CONTENT, range),
+        RequestedRange::Unsatisfiable => {
             let value = HeaderValue::from_str(&format!("bytes */{}", snapshot.len));
             let problem = Problem::new(StatusCode::RANGE_NOT_SATISFIABLE, "The log has no such range.");
             return Err(match value {
@@ -50,7 +51,7 @@ pub(crate) async fn download_logs(call: &Arc<AdmittedRequest>) -> Answer {
             });
         }
     };
-    let mut response = if call.is_head() {
+    let mut response = if request.is_head() {
         warp::reply::Response::new(Bytes::new().into())
     } else {
         streaming(snapshot.bytes.stream(range.clone()))
@@ -63,24 +64,25 @@ pub(crate) async fn download_logs(call: &Arc<AdmittedRequest>) -> Answer {
     }
     out.insert(header::CONTENT_TYPE, TEXT);
     out.insert(header::CONTENT_LENGTH, HeaderValue::from(range.end - range.start));
-    out.extend(disposition(call, "").map(|value| (header::CONTENT_DISPOSITION, value)));
+    out.extend(disposition(request, "").map(|value| (header::CONTENT_DISPOSITION, value)));
     validators(out, &snapshot);
     keep_private(out);
-    cursor_header(call, &mut response, snapshot.end);
+    cursor_header(request, &mut response, snapshot.end);
     Ok(response)
 }
 
-/// A selection as an attachment. It is made for this answer: it has no parts and no tag to ask for it again.
-async fn selected(call: &Arc<AdmittedRequest>, asked: ReadRequest) -> Answer {
-    let extension = match asked.output {
+/// Sends selected records as an attachment. The selection exists for this answer only, so it has no
+/// ranges and no entity tag.
+async fn selected(request: &Arc<AdmittedRequest>, requested: ReadRequest) -> Answer {
+    let extension = match requested.output {
         None | Some(RecordFormat::Text) => "",
         Some(RecordFormat::Json) => ".json",
         Some(RecordFormat::Ndjson) => ".ndjson",
     };
-    let mut response = query_response::records(call, asked, EVERYTHING).await?;
+    let mut response = query_response::records(request, requested, EVERYTHING).await?;
     let out = response.headers_mut();
     out.insert(header::ACCEPT_RANGES, HeaderValue::from_static("none"));
-    out.extend(disposition(call, extension).map(|value| (header::CONTENT_DISPOSITION, value)));
+    out.extend(disposition(request, extension).map(|value| (header::CONTENT_DISPOSITION, value)));
     Ok(response)
 }
 
@@ -92,10 +94,12 @@ fn validators(headers: &mut HeaderMap, snapshot: &Snapshot) {
 }
 
 fn not_modified(headers: &HeaderMap, snapshot: &Snapshot) -> bool {
-    names_tag(headers, &snapshot.etag)
+    if_none_match_names(headers, &snapshot.etag)
 }
 
-/// `If-Range`: a range of another state of the log would be nonsense. A date is only as good as its second.
+/// Returns whether `If-Range` allows a range: the client must know this state of the log. A date
+/// has a resolution of one second, so it counts only for a file that has not changed for two
+/// seconds.
 fn range_applies(headers: &HeaderMap, snapshot: &Snapshot) -> bool {
     let Some(condition) = headers.get(header::IF_RANGE) else { return true };
     let Ok(condition) = condition.to_str() else { return false };
@@ -112,55 +116,63 @@ fn seconds(time: SystemTime) -> u64 {
     time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
+/// The part of the file that a client requests.
 #[derive(Debug, PartialEq, Eq)]
-enum Wanted {
+enum RequestedRange {
+    /// The whole file.
     Whole,
-    Part(Range<u64>),
-    Nothing,
+    /// One range that lies within the file, in bytes.
+    Satisfiable(Range<u64>),
+    /// A range without a byte of the file.
+    Unsatisfiable,
 }
 
-/// One range; several, or what is no range of bytes, are answered with the whole, as the RFC allows.
-fn parse_range(value: &HeaderValue, len: u64) -> Wanted {
+/// Parses a `Range` with one byte range. The whole file answers several ranges and any other value,
+/// as RFC 9110 allows.
+fn parse_range(value: &HeaderValue, len: u64) -> RequestedRange {
     let spec = value.to_str().ok().and_then(|text| {
         let (unit, spec) = text.split_once('=')?;
         unit.trim().eq_ignore_ascii_case("bytes").then(|| spec.trim())
     });
-    let Some((first, last)) = spec.and_then(|spec| spec.split_once('-')) else { return Wanted::Whole };
-    let number = |text: &str| {
+    let Some((first, last)) = spec.and_then(|spec| spec.split_once('-')) else {
+        return RequestedRange::Whole;
+    };
+    let position = |text: &str| {
         let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        // More digits than a number holds is beyond every end.
+        // A number that overflows lies behind the end of every file.
         digits.then(|| text.parse::<u64>().unwrap_or(u64::MAX))
     };
     let range = match (first.trim(), last.trim()) {
-        ("", suffix) => match number(suffix) {
-            None => return Wanted::Whole,
+        ("", suffix) => match position(suffix) {
+            None => return RequestedRange::Whole,
             Some(count) => len.saturating_sub(count)..len,
         },
-        (first, "") => match number(first) {
-            None => return Wanted::Whole,
+        (first, "") => match position(first) {
+            None => return RequestedRange::Whole,
             Some(first) => first..len,
         },
-        (first, last) => match (number(first), number(last)) {
+        (first, last) => match (position(first), position(last)) {
             (Some(first), Some(last)) if first <= last => first..last.saturating_add(1).min(len),
-            _ => return Wanted::Whole,
+            _ => return RequestedRange::Whole,
         },
     };
-    if range.is_empty() { Wanted::Nothing } else { Wanted::Part(range) }
+    if range.is_empty() { RequestedRange::Unsatisfiable } else { RequestedRange::Satisfiable(range) }
 }
 
-/// For the fuzz targets.
+/// Returns the range of a file of `len` bytes, for the fuzz targets.
 #[cfg(any(fuzzing, test))]
 pub(crate) fn part_of(value: &HeaderValue, len: u64) -> Option<Range<u64>> {
     match parse_range(value, len) {
-        Wanted::Part(range) => Some(range),
-        Wanted::Whole | Wanted::Nothing => None,
+        RequestedRange::Satisfiable(range) => Some(range),
+        RequestedRange::Whole | RequestedRange::Unsatisfiable => None,
     }
 }
 
-/// RFC 6266: an ASCII name for everybody, the real one for those who read RFC 8187.
-fn disposition(call: &AdmittedRequest, extension: &str) -> Option<HeaderValue> {
-    const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-    let name = call.policy.log.file.file_name()?.to_string_lossy() + extension;
+/// Returns `Content-Disposition` (RFC 6266): an ASCII file name for every client, and the exact
+/// name for clients that support RFC 8187.
+fn disposition(request: &AdmittedRequest, extension: &str) -> Option<HeaderValue> {
+    const ENCODED_BYTES: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+    let name = request.policy.log.file.file_name()?.to_string_lossy() + extension;
     let ascii: String = name
         .chars()
         .map(|c| if c.is_ascii_graphic() && !matches!(c, '"' | '\\') || c == ' ' { c } else { '_' })
@@ -168,7 +180,7 @@ fn disposition(call: &AdmittedRequest, extension: &str) -> Option<HeaderValue> {
     let mut text = format!("attachment; filename=\"{ascii}\"");
     if ascii != name {
         text.push_str("; filename*=UTF-8''");
-        text.extend(utf8_percent_encode(&name, PLAIN));
+        text.extend(utf8_percent_encode(&name, ENCODED_BYTES));
     }
     HeaderValue::from_str(&text).ok()
 }
@@ -178,29 +190,29 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn range(text: &str) -> Wanted {
+    fn range(text: &str) -> RequestedRange {
         parse_range(&HeaderValue::from_str(text).unwrap(), 100)
     }
 
     #[test]
-    fn ranges() {
-        assert_eq!(range("bytes=0-9"), Wanted::Part(0..10));
-        assert_eq!(range("bytes=90-"), Wanted::Part(90..100));
-        assert_eq!(range("bytes=-5"), Wanted::Part(95..100));
-        assert_eq!(range("bytes=-500"), Wanted::Part(0..100));
-        assert_eq!(range("Bytes = 99-5000"), Wanted::Part(99..100));
-        assert_eq!(range("bytes=100-"), Wanted::Nothing);
-        assert_eq!(range("bytes=-0"), Wanted::Nothing);
-        assert_eq!(range("bytes=99999999999999999999999-"), Wanted::Nothing);
+    fn one_byte_range_is_parsed_and_other_values_mean_the_whole_file() {
+        assert_eq!(range("bytes=0-9"), RequestedRange::Satisfiable(0..10));
+        assert_eq!(range("bytes=90-"), RequestedRange::Satisfiable(90..100));
+        assert_eq!(range("bytes=-5"), RequestedRange::Satisfiable(95..100));
+        assert_eq!(range("bytes=-500"), RequestedRange::Satisfiable(0..100));
+        assert_eq!(range("Bytes = 99-5000"), RequestedRange::Satisfiable(99..100));
+        assert_eq!(range("bytes=100-"), RequestedRange::Unsatisfiable);
+        assert_eq!(range("bytes=-0"), RequestedRange::Unsatisfiable);
+        assert_eq!(range("bytes=99999999999999999999999-"), RequestedRange::Unsatisfiable);
         for whole in ["bytes=9-0", "bytes=a-b", "bytes=1", "lines=1-2", "bytes=0-1,5-6", "", "bytes=--1"] {
-            assert_eq!(range(whole), Wanted::Whole, "{whole}");
+            assert_eq!(range(whole), RequestedRange::Whole, "{whole}");
         }
     }
 
     proptest! {
         #[test]
-        fn a_part_lies_inside(text in "bytes=[0-9,\\- ]{0,30}", len: u64) {
-            if let Wanted::Part(range) = parse_range(&HeaderValue::from_str(&text).unwrap(), len) {
+        fn any_satisfiable_range_lies_within_the_file(text in "bytes=[0-9,\\- ]{0,30}", len: u64) {
+            if let RequestedRange::Satisfiable(range) = parse_range(&HeaderValue::from_str(&text).unwrap(), len) {
                 prop_assert!(range.start < range.end && range.end <= len);
             }
         }

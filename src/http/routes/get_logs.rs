@@ -1,4 +1,4 @@
-//! `get-logs` and `get-latest-logs`: the records as an operator reads them, in constant memory.
+//! Serves `get-logs` and `get-latest-logs`: the selected records, in constant memory.
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -8,19 +8,24 @@ use crate::http::query_response::{self, EVERYTHING, ReadDefaults};
 use crate::http::response::success::Answer;
 use crate::store::{Extent, Order};
 
-/// How many lines `get-latest-logs` gives.
-const LATEST: Option<NonZeroU64> = NonZeroU64::new(1024);
+/// Default number of lines of `get-latest-logs`.
+const DEFAULT_LATEST_LINES: Option<NonZeroU64> = NonZeroU64::new(1024);
 
-/// All lines, oldest first, or those that are asked for.
-pub(crate) async fn get_logs(call: &Arc<AdmittedRequest>) -> Answer {
-    let asked = query_response::ask(call).await?;
-    query_response::records(call, asked, EVERYTHING).await
+/// Answers with the selected lines. The default is all lines, oldest first.
+pub(crate) async fn get_logs(request: &Arc<AdmittedRequest>) -> Answer {
+    let requested = query_response::ask(request).await?;
+    query_response::records(request, requested, EVERYTHING).await
 }
 
-/// The latest 1024 lines as a JSON array, newest first, or those that are asked for.
-pub(crate) async fn get_latest_logs(call: &Arc<AdmittedRequest>) -> Answer {
-    let asked = query_response::ask(call).await?;
-    let usual =
-        ReadDefaults { order: Order::Descending, limit: LATEST, extent: Extent::Newest, output: None };
-    query_response::records(call, asked, usual).await
+/// Answers with the selected lines. The default is the latest 1024 lines as a JSON array, newest
+/// first.
+pub(crate) async fn get_latest_logs(request: &Arc<AdmittedRequest>) -> Answer {
+    let requested = query_response::ask(request).await?;
+    let defaults = ReadDefaults {
+        order: Order::Descending,
+        limit: DEFAULT_LATEST_LINES,
+        extent: Extent::Newest,
+        output: None,
+    };
+    query_response::records(request, requested, defaults).await
 }

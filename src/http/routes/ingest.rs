@@ -1,4 +1,4 @@
-//! `save-log` and `save-logs`: a request becomes durable lines.
+//! Serves `save-log` and `save-logs`: stores the records of a request.
 
 use std::sync::Arc;
 
@@ -7,93 +7,94 @@ use http::header::{self, HeaderValue};
 use crate::guard::Key;
 use crate::http::admitted_request::{AdmittedRequest, Input};
 use crate::http::observe::request_trace::{Part, time_stage};
-use crate::http::response::success;
-use crate::http::response::success::{Answer, saved_json};
+use crate::http::response::headers::{forbid_caching, wants_json};
+use crate::http::response::success::{self, Answer, saved_json};
 use crate::record::Level;
 use crate::store::{self, AppendTicket, Entry, Source};
 
-/// Stores one record.
-pub(crate) async fn save_log(call: &Arc<AdmittedRequest>) -> Answer {
-    call.with_input(save_one).await
+/// Stores the record of a request.
+pub(crate) async fn save_log(request: &Arc<AdmittedRequest>) -> Answer {
+    request.with_input(save_one).await
 }
 
-async fn save_one(call: Arc<AdmittedRequest>, input: Input) -> Answer {
-    let begun = {
-        let params = call.params(&input)?;
-        let key = call.authorize(&params).await?;
+async fn save_one(request: Arc<AdmittedRequest>, input: Input) -> Answer {
+    let append = {
+        let params = request.params(&input)?;
+        let key = request.authorize(&params).await?;
         let message = params.message()?;
         let entry = Entry { level: params.level()?, message: &message };
-        begin(&call, &key, &[entry]).await
+        begin(&request, &key, &[entry]).await
     };
     drop(input);
-    finish(&call, begun).await
+    finish(&request, append).await
 }
 
-/// Stores a batch, all or nothing.
-pub(crate) async fn save_logs(call: &Arc<AdmittedRequest>) -> Answer {
-    call.with_input(save_batch).await
+/// Stores a batch: all of its records or none.
+pub(crate) async fn save_logs(request: &Arc<AdmittedRequest>) -> Answer {
+    request.with_input(save_batch).await
 }
 
-async fn save_batch(call: Arc<AdmittedRequest>, input: Input) -> Answer {
-    let begun = {
-        let params = call.params(&input)?;
-        let key = call.authorize(&params).await?;
+async fn save_batch(request: Arc<AdmittedRequest>, input: Input) -> Answer {
+    let append = {
+        let params = request.params(&input)?;
+        let key = request.authorize(&params).await?;
         let batch = params.logs()?;
         let entries = batch.entries()?;
         let entries: Vec<Entry<'_>> =
             entries.iter().map(|entry| Entry { level: entry.level, message: &entry.message }).collect();
-        begin(&call, &key, &entries).await
+        begin(&request, &key, &entries).await
     };
     drop(input);
-    finish(&call, begun).await
+    finish(&request, append).await
 }
 
-/// Records in the queue. The body that they came in is not needed while they wait for the disk: of many large ones at
-/// once that is most of the memory.
+/// Records in the queue of the committer. The handler drops the body while the records wait for the
+/// disk, because many large bodies take most of the memory.
 struct PendingAppend {
     saved: usize,
+    /// Number of records below the level of the log.
     filtered: usize,
-    /// nothing, when there is nothing to store
+    /// `None` when no record is to be stored.
     ticket: Option<AppendTicket>,
 }
 
-async fn begin(call: &AdmittedRequest, key: &Arc<Key>, entries: &[Entry<'_>]) -> PendingAppend {
-    let all = entries.len();
-    let least: Level = call.policy.log.level;
+async fn begin(request: &AdmittedRequest, key: &Arc<Key>, entries: &[Entry<'_>]) -> PendingAppend {
+    let received = entries.len();
+    let min_level: Level = request.policy.log.level;
     let stored: Vec<Entry<'_>>;
-    let entries = if entries.iter().all(|entry| entry.level >= least) {
+    let entries = if entries.iter().all(|entry| entry.level >= min_level) {
         entries
     } else {
-        stored = entries.iter().filter(|entry| entry.level >= least).copied().collect();
+        stored = entries.iter().filter(|entry| entry.level >= min_level).copied().collect();
         &stored
     };
-    let ticket = if entries.is_empty() || call.is_head() {
+    let ticket = if entries.is_empty() || request.is_head() {
         None
     } else {
-        let client = call.client.text();
-        let source = Source { client: client.as_str(), key: &key.entry.name, route: call.route.name() };
-        let store = &*call.app.store;
-        Some(time_stage(call.trace.as_ref(), Part::Store, store::begin(store, &source, entries)).await)
+        let client = request.client.text();
+        let source = Source { client: client.as_str(), key: &key.entry.name, route: request.route.name() };
+        let store = &*request.app.store;
+        Some(time_stage(request.trace.as_ref(), Part::Store, store::begin(store, &source, entries)).await)
     };
-    let saved = if call.is_head() { 0 } else { entries.len() };
-    PendingAppend { saved, filtered: all - entries.len(), ticket }
+    let saved = if request.is_head() { 0 } else { entries.len() };
+    PendingAppend { saved, filtered: received - entries.len(), ticket }
 }
 
-async fn finish(call: &AdmittedRequest, begun: PendingAppend) -> Answer {
-    let PendingAppend { saved, filtered, ticket } = begun;
+async fn finish(request: &AdmittedRequest, append: PendingAppend) -> Answer {
+    let PendingAppend { saved, filtered, ticket } = append;
     let cursor = match ticket {
-        Some(ticket) => time_stage(call.trace.as_ref(), Part::Store, ticket).await?.cursor,
-        None => call.app.store.end(),
+        Some(ticket) => time_stage(request.trace.as_ref(), Part::Store, ticket).await?.cursor,
+        None => request.app.store.end(),
     };
-    if filtered > 0 && !call.is_head() {
-        call.app.instance_state.records.add_filtered(filtered as u64);
+    if filtered > 0 && !request.is_head() {
+        request.app.instance_state.records.add_filtered(filtered as u64);
     }
-    let mut response = if crate::http::response::headers::wants_json(&call.parts.headers) {
-        success::json(saved_json(saved, filtered, &call.app.store.cursor_key().encode(cursor)))
+    let mut response = if wants_json(&request.parts.headers) {
+        success::json(saved_json(saved, filtered, &request.app.store.cursor_key().encode(cursor)))
     } else {
         success::success()
     };
     response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
-    crate::http::response::headers::not_from_a_cache(response.headers_mut(), &call.parts.method);
+    forbid_caching(response.headers_mut(), &request.parts.method);
     Ok(response)
 }

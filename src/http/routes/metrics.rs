@@ -1,4 +1,5 @@
-//! `/metrics`: what the instance counts and how it stands, in the text format of Prometheus (version 0.0.4).
+//! Serves `metrics`: the counters and the state of the instance in the text exposition format of
+//! Prometheus (version 0.0.4).
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -9,78 +10,78 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use crate::http::admitted_request::AdmittedRequest;
 use crate::http::app::{App, unix_seconds};
 use crate::http::observe::counters::Reason;
-use crate::http::response::success;
-use crate::http::response::success::Answer;
+use crate::http::response::headers::keep_private;
+use crate::http::response::success::{self, Answer};
 use crate::record::Level;
 use crate::store::{Latencies, Statistics};
 
 const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
 
-/// The state of the instance at this moment.
-pub(crate) async fn metrics(call: &Arc<AdmittedRequest>) -> Answer {
-    call.authorize_operator().await?;
-    let app = &call.app;
+/// Answers with the metrics of the instance.
+pub(crate) async fn metrics(request: &Arc<AdmittedRequest>) -> Answer {
+    request.authorize_operator().await?;
+    let app = &request.app;
     let statistics = app.store.statistics().await;
-    let maintenance = app.guard.maintenance().is_on(call.policy.rules());
+    let maintenance = app.guard.maintenance().is_on(request.policy.rules());
     let text = describe(app, &statistics, maintenance);
     let mut response = success::text(text.into());
     response.headers_mut().insert(CONTENT_TYPE, MEDIA_TYPE);
-    crate::http::response::headers::keep_private(response.headers_mut());
+    keep_private(response.headers_mut());
     Ok(response)
 }
 
-fn describe(app: &App, found: &Statistics, maintenance: bool) -> String {
-    let mut page = Page(String::with_capacity(8 * 1024));
+fn describe(app: &App, statistics: &Statistics, maintenance: bool) -> String {
+    let mut out = Exposition(String::with_capacity(8 * 1024));
     let instance_state = &app.instance_state;
     let refusals = &instance_state.refusals;
-    page.family("moca_records_total", "counter", "Records stored since the start.");
-    for (level, count) in Level::ALL.iter().zip(found.records) {
-        page.sample("moca_records_total", &[("level", &level.as_str().to_ascii_lowercase())], count);
+    out.family("moca_records_total", "counter", "Records stored since the start.");
+    for (level, count) in Level::ALL.iter().zip(statistics.records) {
+        out.sample("moca_records_total", &[("level", &level.as_str().to_ascii_lowercase())], count);
     }
-    page.counter("moca_bytes_total", "Bytes of the lines of stored records.", found.bytes);
+    out.counter("moca_bytes_total", "Bytes of the lines of stored records.", statistics.bytes);
     let help = "Records accepted and not stored: below the level of the log.";
-    page.counter("moca_filtered_total", help, instance_state.records.filtered());
-    page.family("moca_refused_total", "counter", "Requests not served, by reason.");
+    out.counter("moca_filtered_total", help, instance_state.records.filtered());
+    out.family("moca_refused_total", "counter", "Requests not served, by reason.");
     for reason in Reason::ALL {
-        page.sample("moca_refused_total", &[("reason", reason.name())], refusals.count(*reason));
+        out.sample("moca_refused_total", &[("reason", reason.name())], refusals.count(*reason));
     }
     let help = "Requests refused because the limits of their key were reached.";
-    page.counter("moca_limited_total", help, refusals.count(Reason::TooManyRequests));
-    page.gauge("moca_queue_bytes", "Bytes of lines that wait to be written.", found.queue);
+    out.counter("moca_limited_total", help, refusals.count(Reason::TooManyRequests));
+    out.gauge("moca_queue_bytes", "Bytes of lines that wait to be written.", statistics.queue);
     let help = "How long it took to sync a batch to the disk; none where durability is os.";
-    page.histogram("moca_sync_seconds", help, &found.syncs);
-    page.family("moca_disk_free_bytes", "gauge", "Bytes left on the file system of the log.");
-    if let Some(free) = found.disk_free {
-        page.sample("moca_disk_free_bytes", &[], free);
+    out.histogram("moca_sync_seconds", help, &statistics.syncs);
+    out.family("moca_disk_free_bytes", "gauge", "Bytes left on the file system of the log.");
+    if let Some(free) = statistics.disk_free {
+        out.sample("moca_disk_free_bytes", &[], free);
     }
-    page.gauge("moca_size_bytes", "Bytes of all lines of the log, uncompressed.", found.size);
-    page.gauge(
+    out.gauge("moca_size_bytes", "Bytes of all lines of the log, uncompressed.", statistics.size);
+    out.gauge(
         "moca_segments",
         "Rotated segments of the log, beside the file that is written.",
-        found.segments,
+        statistics.segments,
     );
-    page.gauge("moca_followers", "Clients that follow the log.", app.followers.count());
-    page.gauge("moca_connections", "Open connections.", instance_state.connections.load(Ordering::Relaxed));
+    out.gauge("moca_followers", "Clients that follow the log.", app.followers.count());
+    out.gauge("moca_connections", "Open connections.", instance_state.connections.load(Ordering::Relaxed));
     let help = "Addresses blocked by the service or by hand, without those of ip_blacklist.json.";
-    page.gauge("moca_blocked_addresses", help, app.guard.blocked_count());
-    page.gauge("moca_maintenance", "1 in maintenance.", u8::from(maintenance));
+    out.gauge("moca_blocked_addresses", help, app.guard.blocked_count());
+    out.gauge("moca_maintenance", "1 in maintenance.", u8::from(maintenance));
     let in_force = instance_state.reload_refused.load().is_none();
     let help = "1 when the configuration files as they are now are in force.";
-    page.gauge("moca_reload_success", help, u8::from(in_force));
+    out.gauge("moca_reload_success", help, u8::from(in_force));
     let help = "When the configuration in force was read, as Unix time.";
-    page.gauge("moca_reload_timestamp_seconds", help, instance_state.reloaded.load(Ordering::Relaxed));
-    page.family("moca_build_info", "gauge", "Always 1: the version, and the log that is served.");
+    out.gauge("moca_reload_timestamp_seconds", help, instance_state.reloaded.load(Ordering::Relaxed));
+    out.family("moca_build_info", "gauge", "Always 1: the version, and the log that is served.");
     let build = [("version", env!("CARGO_PKG_VERSION")), ("log", app.name.as_str())];
-    page.sample("moca_build_info", &build, 1);
+    out.sample("moca_build_info", &build, 1);
     let help = "When the process began to serve, as Unix time.";
-    page.gauge("process_start_time_seconds", help, unix_seconds(instance_state.began));
-    page.0
+    out.gauge("process_start_time_seconds", help, unix_seconds(instance_state.began));
+    out.0
 }
 
-/// The text in the making.
-struct Page(String);
+/// A text in the exposition format, written one metric family after the other.
+struct Exposition(String);
 
-impl Page {
+impl Exposition {
     fn family(&mut self, name: &str, kind: &str, help: &str) {
         self.0.push_str(&format!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
     }
@@ -134,10 +135,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn labels_are_escaped() {
-        let mut page = Page(String::new());
-        page.sample("m", &[("a", "q\"b\\n\n"), ("b", "")], 1);
-        page.sample("m", &[], 0.5);
-        assert_eq!(page.0, "m{a=\"q\\\"b\\\\n\\n\",b=\"\"} 1\nm 0.5\n");
+    fn label_values_are_escaped() {
+        let mut out = Exposition(String::new());
+        out.sample("m", &[("a", "q\"b\\n\n"), ("b", "")], 1);
+        out.sample("m", &[], 0.5);
+        assert_eq!(out.0, "m{a=\"q\\\"b\\\\n\\n\",b=\"\"} 1\nm 0.5\n");
     }
 }

@@ -1,4 +1,4 @@
-//! The warp filters: which handler answers an admitted request. Who may come this far was decided before.
+//! Routes an admitted request to its handler with warp filters. All checks happened before.
 
 pub(crate) mod admin;
 pub(crate) mod clear_logs;
@@ -21,35 +21,42 @@ use super::admitted_request::AdmittedRequest;
 use super::response::success::Answer;
 use super::route::Route;
 
-/// All keyed routes.
+/// Returns the filter for all routes that need a key.
 pub(crate) fn routes()
 -> impl Filter<Extract = (Response,), Error = warp::Rejection> + Clone + Send + Sync + 'static {
-    // The busiest first: each filter that does not match costs a little.
-    let save_log = on(Route::SaveLog)
-        .and_then(|call: Arc<AdmittedRequest>| async move { reply(&call, ingest::save_log(&call).await) });
-    let save_logs = on(Route::SaveLogs)
-        .and_then(|call: Arc<AdmittedRequest>| async move { reply(&call, ingest::save_logs(&call).await) });
-    let details = on(Route::Details)
-        .and_then(|call: Arc<AdmittedRequest>| async move { reply(&call, details::details(&call).await) });
-    let get_logs = on(Route::GetLogs)
-        .and_then(|call: Arc<AdmittedRequest>| async move { reply(&call, get_logs::get_logs(&call).await) });
-    let get_latest = on(Route::GetLatestLogs).and_then(|call: Arc<AdmittedRequest>| async move {
-        reply(&call, get_logs::get_latest_logs(&call).await)
+    // The busiest routes come first, because each filter that does not match costs a little.
+    let save_log = on(Route::SaveLog).and_then(|request: Arc<AdmittedRequest>| async move {
+        reply(&request, ingest::save_log(&request).await)
     });
-    let download = on(Route::DownloadLogs).and_then(|call: Arc<AdmittedRequest>| async move {
-        reply(&call, download_logs::download_logs(&call).await)
+    let save_logs = on(Route::SaveLogs).and_then(|request: Arc<AdmittedRequest>| async move {
+        reply(&request, ingest::save_logs(&request).await)
     });
-    let clear = on(Route::ClearLogs).and_then(|call: Arc<AdmittedRequest>| async move {
-        reply(&call, clear_logs::clear_logs(&call).await)
+    let details = on(Route::Details).and_then(|request: Arc<AdmittedRequest>| async move {
+        reply(&request, details::details(&request).await)
     });
-    let metrics = on(Route::Metrics)
-        .and_then(|call: Arc<AdmittedRequest>| async move { reply(&call, metrics::metrics(&call).await) });
+    let get_logs = on(Route::GetLogs).and_then(|request: Arc<AdmittedRequest>| async move {
+        reply(&request, get_logs::get_logs(&request).await)
+    });
+    let get_latest = on(Route::GetLatestLogs).and_then(|request: Arc<AdmittedRequest>| async move {
+        reply(&request, get_logs::get_latest_logs(&request).await)
+    });
+    let download = on(Route::DownloadLogs).and_then(|request: Arc<AdmittedRequest>| async move {
+        reply(&request, download_logs::download_logs(&request).await)
+    });
+    let clear = on(Route::ClearLogs).and_then(|request: Arc<AdmittedRequest>| async move {
+        reply(&request, clear_logs::clear_logs(&request).await)
+    });
+    let metrics = on(Route::Metrics).and_then(|request: Arc<AdmittedRequest>| async move {
+        reply(&request, metrics::metrics(&request).await)
+    });
     let tail = on(Route::Tail)
-        .and_then(|call: Arc<AdmittedRequest>| async move { reply(&call, tail::tail(&call).await) });
-    let status = on(Route::AdminStatus)
-        .and_then(|call: Arc<AdmittedRequest>| async move { reply(&call, admin::status(&call).await) });
-    let blocked = on(Route::AdminBlocked)
-        .and_then(|call: Arc<AdmittedRequest>| async move { reply(&call, admin::blocked(&call).await) });
+        .and_then(|request: Arc<AdmittedRequest>| async move { reply(&request, tail::tail(&request).await) });
+    let status = on(Route::AdminStatus).and_then(|request: Arc<AdmittedRequest>| async move {
+        reply(&request, admin::status(&request).await)
+    });
+    let blocked = on(Route::AdminBlocked).and_then(|request: Arc<AdmittedRequest>| async move {
+        reply(&request, admin::blocked(&request).await)
+    });
     save_log
         .or(save_logs)
         .unify()
@@ -61,24 +68,25 @@ pub(crate) fn routes()
         .unify()
 }
 
-/// The handler of [`Route::SaveLog`], without the filters.
-pub(crate) async fn save_log(call: &Arc<AdmittedRequest>) -> Result<Response, Infallible> {
-    reply(call, ingest::save_log(call).await)
+/// Runs the handler of [`Route::SaveLog`] without the filters.
+pub(crate) async fn save_log(request: &Arc<AdmittedRequest>) -> Result<Response, Infallible> {
+    reply(request, ingest::save_log(request).await)
 }
 
 /// Matches the admitted requests of one route.
 fn on(
     route: Route,
 ) -> impl Filter<Extract = (Arc<AdmittedRequest>,), Error = warp::Rejection> + Clone + Send + Sync + 'static {
-    warp::ext::get::<Arc<AdmittedRequest>>().and_then(move |call: Arc<AdmittedRequest>| {
-        std::future::ready(if call.route == route { Ok(call) } else { Err(warp::reject::not_found()) })
+    warp::ext::get::<Arc<AdmittedRequest>>().and_then(move |request: Arc<AdmittedRequest>| {
+        std::future::ready(if request.route == route { Ok(request) } else { Err(warp::reject::not_found()) })
     })
 }
 
-fn reply(call: &AdmittedRequest, answer: Answer) -> Result<Response, Infallible> {
+/// Turns the result of a handler into an answer, and counts a problem.
+fn reply(request: &AdmittedRequest, answer: Answer) -> Result<Response, Infallible> {
     if let Err(problem) = &answer {
-        call.app.count(problem);
-        if let Some(trace) = &call.trace {
+        request.app.count(problem);
+        if let Some(trace) = &request.trace {
             trace.refused(problem);
         }
     }

@@ -1,37 +1,39 @@
-//! `openapi.json`: what this service understands and answers, as an OpenAPI 3.1 document for programs. It is the same
-//! for every log, holds nothing of the configuration, and needs no key.
+//! Serves `openapi.json`: the requests and answers of this service as an OpenAPI 3.1 document. It
+//! is the same for every log, contains no configuration and needs no key.
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, ETAG, HeaderValue};
 use http::{HeaderMap, Response, StatusCode};
 
-use crate::http::response::conditional::names_tag;
+use crate::http::response::conditional::if_none_match_names;
 use crate::http::response::success;
 
-/// As it is written.
-const WRITTEN: &[u8] = include_bytes!("openapi.json");
+/// The document as a person wrote it.
+const SOURCE: &[u8] = include_bytes!("openapi.json");
 
-/// As it is served: without line ends and what lines begin with, none of which can stand in a string of JSON.
-static DOCUMENT: [u8; one_line(WRITTEN, &mut [])] = {
-    let mut document = [0; one_line(WRITTEN, &mut [])];
-    one_line(WRITTEN, &mut document);
+/// The document as the service sends it, without line ends and indentation. A JSON string cannot
+/// contain a line end, so no string changes.
+static DOCUMENT: [u8; minify(SOURCE, &mut [])] = {
+    let mut document = [0; minify(SOURCE, &mut [])];
+    minify(SOURCE, &mut document);
     document
 };
 
-/// Changes when a byte of the document does.
-const TAG: u64 = fnv1a(WRITTEN);
+/// Hash of the document for the entity tag.
+const TAG: u64 = fnv1a(SOURCE);
 
-/// Puts `text` without line ends and indentation into `out`, where that has room, and gives its length.
-const fn one_line(text: &[u8], out: &mut [u8]) -> usize {
-    let (mut at, mut len, mut begins) = (0, 0, true);
+/// Writes `text` without line ends and indentation into `out` as far as it fits, and returns the
+/// length of the whole result.
+const fn minify(text: &[u8], out: &mut [u8]) -> usize {
+    let (mut at, mut len, mut at_line_start) = (0, 0, true);
     while at < text.len() {
         let byte = text[at];
         at += 1;
-        if byte == b'\n' || (begins && byte == b' ') {
-            begins = true;
+        if byte == b'\n' || (at_line_start && byte == b' ') {
+            at_line_start = true;
             continue;
         }
-        begins = false;
+        at_line_start = false;
         if len < out.len() {
             out[len] = byte;
         }
@@ -40,10 +42,10 @@ const fn one_line(text: &[u8], out: &mut [u8]) -> usize {
     len
 }
 
-/// The document, or 304 for who has it already.
+/// Answers with the document, or with 304 for a client that has it already.
 pub(crate) fn document(headers: &HeaderMap) -> warp::reply::Response {
     let tag = format!("\"{TAG:016x}\"");
-    let mut response = if names_tag(headers, &tag) {
+    let mut response = if if_none_match_names(headers, &tag) {
         let mut response = Response::new(Bytes::new().into());
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         response
@@ -52,12 +54,12 @@ pub(crate) fn document(headers: &HeaderMap) -> warp::reply::Response {
     };
     let out = response.headers_mut();
     out.extend(HeaderValue::try_from(tag).ok().map(|tag| (ETAG, tag)));
-    // May be kept, and is asked for again: an update may change it at any time.
+    // Caches must revalidate, because an update may change the document at any time.
     out.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     response
 }
 
-/// FNV-1a: it tells versions of one text apart, nothing more.
+/// Returns the FNV-1a hash. It distinguishes versions of one text and is not cryptographic.
 const fn fnv1a(bytes: &[u8]) -> u64 {
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
     let mut at = 0;
@@ -79,7 +81,7 @@ mod tests {
     use crate::http::route::Route;
 
     #[test]
-    fn every_route_is_described_and_nothing_else() {
+    fn document_describes_exactly_the_routes() {
         let document: Value = serde_json::from_slice(&DOCUMENT).unwrap();
         let paths: BTreeSet<String> = document["paths"].as_object().unwrap().keys().cloned().collect();
         let routes = Route::keyed().chain([Route::Status, Route::OpenApi, Route::Page]);
@@ -88,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_it_already_is_not_sent_it_again() {
+    fn known_entity_tag_answers_304() {
         let first = document(&HeaderMap::new());
         assert_eq!(first.status(), StatusCode::OK);
         let mut headers = HeaderMap::new();

@@ -1,8 +1,9 @@
-//! The operator's page: HTML with its style and script in it, from the three files of `page/`. It is the same for every
-//! log, holds nothing of the configuration and no secret, and needs no key; what it shows, it asks for with a key.
+//! Serves the operator's page: HTML with inline style and script, built from the three files of
+//! `page/`. The page is the same for every log, contains neither configuration nor secrets, and
+//! needs no key. It requests all data with the operator's key.
 //!
-//! Its policy lets the browser run that script and that style only, talk to this server only, and be framed by nobody.
-//! The hashes in it are those of the text that is served, so that nobody has to keep them in step.
+//! The content security policy allows this script and this style only, connections to this server
+//! only, and no frames. Its hashes are computed from the served text, so they always match.
 
 use std::sync::LazyLock;
 
@@ -12,17 +13,18 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Response, StatusCode};
 use sha2::{Digest, Sha256};
 
-use crate::http::response::conditional::names_tag;
+use crate::http::response::conditional::if_none_match_names;
 
 const HTML: &str = include_str!("page/index.html");
 const STYLE: &str = include_str!("page/page.css");
 const SCRIPT: &str = include_str!("page/page.js");
 
-/// Where the two go in the HTML.
-const STYLE_HERE: &str = "<style></style>";
-const SCRIPT_HERE: &str = "<script type=\"module\"></script>";
+/// The placeholder of the style in the HTML.
+const STYLE_PLACEHOLDER: &str = "<style></style>";
+/// The placeholder of the script in the HTML.
+const SCRIPT_PLACEHOLDER: &str = "<script type=\"module\"></script>";
 
-/// Made at the first request, the same ever after.
+/// The page, built at the first request.
 static PAGE: LazyLock<Page> = LazyLock::new(Page::new);
 
 struct Page {
@@ -33,8 +35,8 @@ struct Page {
 impl Page {
     fn new() -> Self {
         let text = HTML
-            .replace(STYLE_HERE, &format!("<style>{STYLE}</style>"))
-            .replace(SCRIPT_HERE, &format!("<script type=\"module\">{SCRIPT}</script>"));
+            .replace(STYLE_PLACEHOLDER, &format!("<style>{STYLE}</style>"))
+            .replace(SCRIPT_PLACEHOLDER, &format!("<script type=\"module\">{SCRIPT}</script>"));
         let policy = format!(
             "default-src 'none'; script-src 'sha256-{}'; style-src 'sha256-{}'; connect-src 'self'; \
              base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
@@ -44,7 +46,7 @@ impl Page {
         );
         let tag = format!("\"{}\"", BASE64.encode(&Sha256::digest(&text)));
         let headers = [
-            // May be kept, and is asked for again: an update may change it at any time.
+            // Caches must revalidate, because an update may change the page at any time.
             (header::CACHE_CONTROL, Ok(HeaderValue::from_static("no-cache"))),
             (header::CONTENT_SECURITY_POLICY, HeaderValue::try_from(policy)),
             (header::CONTENT_TYPE, Ok(HeaderValue::from_static("text/html; charset=utf-8"))),
@@ -57,15 +59,14 @@ impl Page {
     }
 }
 
-/// The page, or 304 for who has it already.
+/// Answers with the page, or with 304 for a client that has it already.
 pub(crate) fn page(headers: &HeaderMap) -> warp::reply::Response {
     let page = &*PAGE;
-    let has_it = page
-        .headers
-        .iter()
-        .any(|(name, value)| name == header::ETAG && value.to_str().is_ok_and(|tag| names_tag(headers, tag)));
+    let is_known = page.headers.iter().any(|(name, value)| {
+        name == header::ETAG && value.to_str().is_ok_and(|tag| if_none_match_names(headers, tag))
+    });
     let (status, body) =
-        if has_it { (StatusCode::NOT_MODIFIED, Bytes::new()) } else { (StatusCode::OK, page.text.clone()) };
+        if is_known { (StatusCode::NOT_MODIFIED, Bytes::new()) } else { (StatusCode::OK, page.text.clone()) };
     let mut response = Response::new(body.into());
     *response.status_mut() = status;
     response
@@ -79,17 +80,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn style_and_script_have_their_places_and_end_nowhere_else() {
-        assert_eq!(HTML.matches(STYLE_HERE).count(), 1);
-        assert_eq!(HTML.matches(SCRIPT_HERE).count(), 1);
+    fn html_has_one_placeholder_each_for_style_and_script() {
+        assert_eq!(HTML.matches(STYLE_PLACEHOLDER).count(), 1);
+        assert_eq!(HTML.matches(SCRIPT_PLACEHOLDER).count(), 1);
         assert_eq!(HTML.matches("<script").count(), 1, "the policy allows one script");
-        assert!(!STYLE.contains("</style") && !STYLE.contains(SCRIPT_HERE));
+        assert!(!STYLE.contains("</style") && !STYLE.contains(SCRIPT_PLACEHOLDER));
         assert!(!SCRIPT.contains("</script") && !SCRIPT.contains("<!--"));
     }
 
     #[test]
-    fn nothing_comes_from_elsewhere_and_nothing_is_made_of_text() {
-        // The namespace of SVG is a name, not an address.
+    fn page_loads_nothing_external_and_builds_no_markup_from_text() {
+        // The SVG namespace is a name. The browser does not load it.
         let script = SCRIPT.replace("http://www.w3.org/2000/svg", "");
         for text in [HTML, STYLE, &script] {
             assert!(!text.contains("://") && !text.contains("@import"));
@@ -105,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn it_stays_small() {
+    fn page_is_smaller_than_60_000_bytes() {
         assert!(HTML.len() + STYLE.len() + SCRIPT.len() < 60_000);
     }
 }

@@ -1,4 +1,4 @@
-//! `tail`: records as they are stored, as Server-Sent Events or as WebSocket messages.
+//! Serves `tail`: new records as they are stored, as Server-Sent Events or as WebSocket messages.
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -25,34 +25,34 @@ static LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 static ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
 
-/// Follows the log.
-pub(crate) async fn tail(call: &Arc<AdmittedRequest>) -> Answer {
-    call.with_input(begin).await
+/// Starts to follow the log.
+pub(crate) async fn tail(request: &Arc<AdmittedRequest>) -> Answer {
+    request.with_input(begin).await
 }
 
-async fn begin(call: Arc<AdmittedRequest>, input: Input) -> Answer {
-    let params = call.params(&input)?;
-    let key = call.authorize(&params).await?;
-    let accept = websocket::websocket_requested(&call.parts)?;
-    let store = &call.app.store;
-    let asked = ReadRequest::read(&params, &store.cursor_key())?;
-    if asked.order == Some(Order::Descending) {
+async fn begin(request: Arc<AdmittedRequest>, input: Input) -> Answer {
+    let params = request.params(&input)?;
+    let key = request.authorize(&params).await?;
+    let accept = websocket::websocket_requested(&request.parts)?;
+    let store = &request.app.store;
+    let requested = ReadRequest::read(&params, &store.cursor_key())?;
+    if requested.order == Some(Order::Descending) {
         return Err(Problem::invalid_parameter("order", "a tail gives records as they come"));
     }
-    let name = selection_name(&params, &asked)?;
-    let resume = resume(&call, &asked)?;
+    let name = selection_name(&params, &requested)?;
+    let resume = resume(&request, &requested)?;
     let lines = lines(&params)?;
-    let selection = asked.selection;
+    let selection = requested.selection;
     let at = match resume {
-        Some(cursor) => still_there(&call, cursor).await?,
+        Some(cursor) => check_cursor(&request, cursor).await?,
         None => {
-            let searches = lines.is_some() && !selection.is_all();
-            let _search = searches.then(|| call.begin_search()).transpose()?;
-            let state = Arc::clone(&call.state);
+            let is_search = lines.is_some() && !selection.is_all();
+            let _search = is_search.then(|| request.begin_search()).transpose()?;
+            let state = Arc::clone(&request.state);
             store.begin(selection.clone(), lines, Box::new(move || state.goes_on())).await?
         }
     };
-    let form = match (&accept, asked.output) {
+    let form = match (&accept, requested.output) {
         (Some(_), _) => Form::Message,
         (None, None | Some(RecordFormat::Text)) => Form::EventOfLine,
         (None, Some(RecordFormat::Json | RecordFormat::Ndjson)) => Form::EventOfObject,
@@ -64,13 +64,13 @@ async fn begin(call: Arc<AdmittedRequest>, input: Input) -> Answer {
         headers.insert(CONTENT_TYPE, EVENT_STREAM);
         headers.insert(&ACCEL_BUFFERING, HeaderValue::from_static("no"));
     }
-    cursor_header(&call, &mut response, at);
-    if call.is_head() {
+    cursor_header(&request, &mut response, at);
+    if request.is_head() {
         return Ok(response);
     }
     let format = BlockFormat { form, selection, name: name.into() };
-    let limit = asked.limit.map(NonZeroU64::get);
-    let follower = Follower::new(call.app.clone(), would_admit(&call, key), format, at, limit);
+    let limit = requested.limit.map(NonZeroU64::get);
+    let follower = Follower::new(request.app.clone(), would_admit(&request, key), format, at, limit);
     let protocol = match accept {
         None => Protocol::Events,
         Some(accept) => {
@@ -78,39 +78,45 @@ async fn begin(call: Arc<AdmittedRequest>, input: Input) -> Answer {
             Protocol::WebSocket
         }
     };
-    let version = call.parts.version;
+    let version = request.parts.version;
     response.extensions_mut().insert(FollowExtension::new(NewFollower { follower, protocol, version }));
     Ok(response)
 }
 
-/// After which record a client goes on: what it received last, as a browser tells it, else what it asks for.
-fn resume(call: &AdmittedRequest, asked: &ReadRequest) -> Result<Option<Cursor>, Problem> {
-    let Some(last) = call.parts.headers.get(&LAST_EVENT_ID).filter(|id| !id.is_empty()) else {
-        return Ok(asked.cursor);
+/// Returns the cursor that a client resumes from: `Last-Event-ID`, which a browser sends when it
+/// reconnects, or else the parameter `cursor`.
+fn resume(request: &AdmittedRequest, requested: &ReadRequest) -> Result<Option<Cursor>, Problem> {
+    let Some(last) = request.parts.headers.get(&LAST_EVENT_ID).filter(|id| !id.is_empty()) else {
+        return Ok(requested.cursor);
     };
-    let decoded = last.to_str().ok().map(|text| call.app.store.cursor_key().decode(text.trim()));
+    let decoded = last.to_str().ok().map(|text| request.app.store.cursor_key().decode(text.trim()));
     match decoded {
         Some(Ok(cursor)) => Ok(Some(cursor)),
         _ => Err(Problem::invalid_parameter("Last-Event-ID", "not a cursor of this log")),
     }
 }
 
-async fn still_there(call: &AdmittedRequest, cursor: Cursor) -> Result<Cursor, Problem> {
-    // The log as it is, not as it was left: somebody may have moved the file.
-    drop(call.app.store.snapshot().await?);
-    let mut found = call.app.store.line_chunk(cursor, 1).await;
-    if let Err(ReadError::Store(_)) = found {
-        // A clear may have come in between.
-        found = call.app.store.line_chunk(cursor, 1).await;
+/// Checks that the record behind a cursor still exists, and returns the cursor.
+///
+/// # Errors
+/// 410 for a cursor whose record is gone, 503 when the log cannot be read.
+async fn check_cursor(request: &AdmittedRequest, cursor: Cursor) -> Result<Cursor, Problem> {
+    // A snapshot makes the store look at the file again, because another program may have moved it.
+    drop(request.app.store.snapshot().await?);
+    let mut chunk = request.app.store.line_chunk(cursor, 1).await;
+    if let Err(ReadError::Store(_)) = chunk {
+        // The log may have been cleared between the two reads.
+        chunk = request.app.store.line_chunk(cursor, 1).await;
     }
-    match found {
+    match chunk {
         Ok(_) => Ok(cursor),
-        Err(ReadError::Gone { oldest }) => Err(Problem::gone(call.app.store.cursor_key().encode(oldest))),
+        Err(ReadError::Gone { oldest }) => Err(Problem::gone(request.app.store.cursor_key().encode(oldest))),
         Err(ReadError::Store(error)) => Err(error.into()),
     }
 }
 
-/// How many of the latest records come first; `None` = not asked for.
+/// Returns the number of latest records that the answer starts with, or `None` if the client
+/// requests none.
 fn lines(params: &Params<'_>) -> Result<Option<NonZeroU64>, Problem> {
     if params.text("lines").is_some_and(|text| text.trim() == "0") {
         return Ok(None);
@@ -118,32 +124,33 @@ fn lines(params: &Params<'_>) -> Result<Option<NonZeroU64>, Problem> {
     read_params::positive(params, "lines")
 }
 
-/// A text that tells this selection from others.
-fn selection_name(params: &Params<'_>, asked: &ReadRequest) -> Result<String, Problem> {
+/// Returns a text that differs for different selections. Followers with the same text share blocks.
+fn selection_name(params: &Params<'_>, requested: &ReadRequest) -> Result<String, Problem> {
     let mut name = String::new();
-    if asked.selection.is_all() {
+    if requested.selection.is_all() {
         return Ok(name);
     }
-    let (since, until) = (asked.selection.since, asked.selection.until);
-    name.push_str(&format!("{since:?} {until:?} {:?}", asked.selection.level));
+    let (since, until) = (requested.selection.since, requested.selection.until);
+    name.push_str(&format!("{since:?} {until:?} {:?}", requested.selection.level));
     for parameter in ["contains", "regex", "client", "key"] {
-        // Read a moment ago, so they are not too many.
+        // `ReadRequest::read` has checked their number and length.
         name.push_str(&format!(" {:?}", params.all(parameter, usize::MAX, usize::MAX)?));
     }
     Ok(name)
 }
 
-/// Returns the check that a follower repeats after a reload and after maintenance, as far as its result can have changed.
-fn would_admit(call: &AdmittedRequest, key: Arc<Key>) -> WouldAdmit {
-    let (app, policy, client) = (Arc::clone(&call.app), Arc::clone(&call.policy), call.client);
+/// Returns the check that a follower repeats after a reload and after maintenance. It covers all
+/// checks whose result can have changed.
+fn would_admit(request: &AdmittedRequest, key: Arc<Key>) -> WouldAdmit {
+    let (app, policy, client) = (Arc::clone(&request.app), Arc::clone(&request.policy), request.client);
     Box::new(move || {
         if client == ClientAddr::Local {
             return true;
         }
-        let now = app.policy();
-        let entry = now.files.keys.iter().find(|entry| entry.digest == key.entry.digest);
+        let current = app.policy();
+        let entry = current.files.keys.iter().find(|entry| entry.digest == key.entry.digest);
         let same_key = entry.is_some_and(|entry| *entry == key.entry);
-        let same_password = now.files.system.root_pass == policy.files.system.root_pass;
-        same_key && same_password && app.guard.would_admit(now.rules(), &client)
+        let same_password = current.files.system.root_pass == policy.files.system.root_pass;
+        same_key && same_password && app.guard.would_admit(current.rules(), &client)
     })
 }

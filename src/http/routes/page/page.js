@@ -1,30 +1,33 @@
-// The operator's page. It asks the routes of the log for everything, with the key and the root password in headers.
+// The operator's page. It requests all data from the routes of the log, with the key and the root
+// password in headers.
 //
-// What the server says is put into the page as text and never as markup; the policy of the page (trusted types) would
-// refuse anything else.
+// The page inserts data from the server as text, never as markup. Its content security policy
+// (trusted types) would refuse markup.
 //
-// The rows are one unbroken piece of the selection, at most MOST_ROWS of them. It grows at its end by the live tail,
-// which goes on from the cursor of the last record, and at its beginning by reads that go back from the first one.
+// The rows are a contiguous part of the selection, at most MAX_ROWS records. The live tail resumes
+// from the cursor of the last record and appends. Reads from the first record backwards prepend.
 
 const LEVELS = ["debug", "info", "warning", "error", "critical"];
 const FIELDS = ["since", "until", "level", "contains", "regex", "client", "key"];
-/** Rows in the page. */
-const MOST_ROWS = 5000;
-/** Lines that are shown first, and that are asked for at once. */
-const PAGE = 500;
-/** Rows that are made at once, so that the page answers in between. */
-const ROWS_A_FRAME = 200;
-/** Records before the first row that the chart counts without being asked. */
-const COUNTED_FIRST = 10_000;
-const COUNTED_NEXT = 100_000;
-/** So many lines missed, and the tail begins anew with the latest instead of sending them all. */
-const MOST_MISSED = 20_000;
-/** Seconds without a byte, heartbeats included, after which a stream is dead. */
-const SILENCE = 45;
-/** Seconds after which a page that nobody sees lets go of its connection: browsers have few of them. */
-const UNSEEN = 30;
-const LONG = 2000;
-const LONG_LINES = 20;
+/** Maximum number of rows in the page. */
+const MAX_ROWS = 5000;
+/** Number of lines in one read, and at the start of the tail. */
+const PAGE_LINES = 500;
+/** Maximum number of rows built in one frame, so that the page stays responsive. */
+const MAX_ROWS_PER_FRAME = 200;
+/** Number of records before the first row that the chart counts by itself. */
+const INITIAL_COUNT_RECORDS = 10_000;
+/** Number of records that the chart counts for each press of the button. */
+const MORE_COUNT_RECORDS = 100_000;
+/** Number of missed lines after which the tail starts again with the latest lines. */
+const MAX_MISSED_LINES = 20_000;
+/** Seconds without a byte, heartbeats included, after which the page gives up a stream. */
+const STREAM_TIMEOUT_SECONDS = 45;
+/** Seconds after which a hidden page closes its connection. A browser has few connections. */
+const HIDDEN_TIMEOUT_SECONDS = 30;
+/** Part of a message that is shown before the operator opens all of it. */
+const MAX_SHOWN_CHARS = 2000;
+const MAX_SHOWN_LINES = 20;
 
 const $ = (id) => document.getElementById(id);
 const sleep = (seconds) => new Promise((done) => setTimeout(done, seconds * 1000));
@@ -38,13 +41,13 @@ function make(tag, className, text) {
   return element;
 }
 
-// ---------------------------------------------------------------------------------------------------------------
-// Asking the server
+// -------------------------------------------------------------------------------------------------
+// Requests to the server
 
-/** The two headers; null = signed out. They are kept nowhere else. */
+/** The two headers, or null when signed out. The page stores them nowhere else. */
 let secrets = null;
 
-/** An answer that is not a success. */
+/** An error for an answer that is not a success. */
 class Refusal extends Error {
   constructor(answer, problem) {
     const wait = Number(answer.headers.get("Retry-After")) || 0;
@@ -57,13 +60,13 @@ class Refusal extends Error {
   }
 }
 
-/** Headers carry bytes; the server reads them as UTF-8. */
+/** Encodes a text for a header. Headers carry bytes, and the server reads them as UTF-8. */
 const asHeader = (text) => String.fromCharCode(...new TextEncoder().encode(text));
 
 async function ask(path, { query = {}, headers = {}, method = "GET", signal } = {}) {
   const url = new URL(path, base);
   url.search = new URLSearchParams(query);
-  // Same-origin, so that a server that wants a Referer gets one; nobody else does.
+  // This server may require a Referer. Other servers get none.
   const answer = await fetch(url, {
     method, signal, headers: { ...secrets, ...headers }, cache: "no-store", redirect: "error", referrerPolicy: "same-origin",
   });
@@ -71,7 +74,7 @@ async function ask(path, { query = {}, headers = {}, method = "GET", signal } = 
   throw new Refusal(answer, await answer.json().catch(() => ({})));
 }
 
-/** The lines of a body as they come. Lets the page breathe in between. */
+/** Yields the lines of a body as they arrive, and pauses so that the page stays responsive. */
 async function* linesOf(body, alive = () => {}) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
@@ -95,7 +98,7 @@ async function* linesOf(body, alive = () => {}) {
   }
 }
 
-/** Newest first, the records of the selection that end before the cursor. */
+/** Yields the records of the selection before the cursor, newest first. */
 async function* recordsBefore(cursor, limit, signal) {
   const query = { ...selection, output: "ndjson", order: "desc", limit };
   if (cursor) query.cursor = cursor;
@@ -103,7 +106,7 @@ async function* recordsBefore(cursor, limit, signal) {
   for await (const line of linesOf(answer.body)) if (line) yield JSON.parse(line);
 }
 
-// ---------------------------------------------------------------------------------------------------------------
+// -------------------------------------------------------------------------------------------------
 // Signing in and out
 
 $("sign-in").addEventListener("submit", async (event) => {
@@ -157,11 +160,11 @@ $("sign-out").addEventListener("click", () => {
   signOut();
 });
 
-/** What went wrong, where it belongs. */
+/** Shows an error at the part of the page that it concerns. */
 function failed(error, signal) {
   if (signal?.aborted || error.name === "AbortError") return;
   if (!(error instanceof Refusal)) return notice("The server can't be reached.");
-  // Not for a path that the key may not use, for instance.
+  // Signs out only if the key or the password is invalid, not if the key may not use a path.
   if (error.status === 401 || /^(Invalid root password|Your API-KEY is not online)/.test(error.message)) return signOut(error.message);
   if (error.status !== 400) return notice(error.message);
   $("filter-error").textContent = error.message;
@@ -171,27 +174,28 @@ function failed(error, signal) {
   }
 }
 
-// ---------------------------------------------------------------------------------------------------------------
-// The selection. It stands behind the # of the address, which no server is sent, so that it can be kept and shared.
+// -------------------------------------------------------------------------------------------------
+// The selection. It stands in the fragment of the address, so that operators can bookmark and share
+// it. Browsers do not send the fragment to a server.
 
 let selection = {};
-/** Ends everything that was asked for the selection in force. */
+/** Aborts all requests of the current selection. */
 let session = new AbortController();
 
 function choose(chosen) {
-  const wanted = {};
-  for (const name of FIELDS) if (chosen[name]) wanted[name] = chosen[name];
-  const hash = String(new URLSearchParams(wanted));
-  // Not by location.hash: its event comes later, and would take back what was typed meanwhile.
+  const parameters = {};
+  for (const name of FIELDS) if (chosen[name]) parameters[name] = chosen[name];
+  const hash = String(new URLSearchParams(parameters));
+  // Setting location.hash would fire an event later, and that event would undo newer input.
   if (location.hash.slice(1) !== hash) history.pushState(null, "", `${location.pathname}${location.search}#${hash}`);
   readHash();
   begin();
 }
 
-/** The selection of the address into the form. */
+/** Copies the selection of the address into the form. */
 function readHash() {
-  const wanted = new URLSearchParams(location.hash.slice(1));
-  for (const name of FIELDS) $(name).value = wanted.get(name) ?? "";
+  const parameters = new URLSearchParams(location.hash.slice(1));
+  for (const name of FIELDS) $(name).value = parameters.get(name) ?? "";
 }
 
 addEventListener("hashchange", () => {
@@ -205,7 +209,7 @@ $("filter").addEventListener("submit", (event) => {
 $("reset").addEventListener("click", () => choose({}));
 $("all-times").addEventListener("click", () => choose({ ...selection, since: "", until: "" }));
 
-/** Begins the selection that stands in the form. */
+/** Starts the selection in the form. */
 function begin(words = "") {
   session.abort();
   session = new AbortController();
@@ -225,7 +229,7 @@ function begin(words = "") {
   resume = null;
   known = 0;
   following = true;
-  paused = letGo = false;
+  paused = disconnected = false;
   $("countdown").textContent = "";
   wakeUp = null;
   showState();
@@ -233,34 +237,34 @@ function begin(words = "") {
   else tail();
 }
 
-/** A selection with an end is read; there is nothing to wait for. */
+/** Reads a selection that has an end. No new records can arrive for it. */
 async function readOnce(signal) {
   state("Reading…");
   await loadOlder(signal);
   if (signal.aborted) return;
   state("Not live: the selection has an end");
-  chart.countBack(COUNTED_FIRST, signal);
+  chart.countBack(INITIAL_COUNT_RECORDS, signal);
 }
 
-// ---------------------------------------------------------------------------------------------------------------
+// -------------------------------------------------------------------------------------------------
 // The live tail
 
-/** The cursor that the tail goes on from. */
+/** The cursor that the tail resumes from. */
 let resume = null;
-/** Ends the tail in force, and not what else was asked for the selection. */
+/** Aborts the current tail, but no other request of the selection. */
 let tailing = new AbortController();
-/** Lines arrive. */
+/** Whether the tail is connected. */
 let live = false;
-/** Records after the cursor that were rows and are counted. */
+/** Number of records after the cursor that were rows before and are counted already. */
 let known = 0;
-/** The operator has stopped the lines, or the page had to. */
+/** Whether the operator or the page has paused the tail. */
 let paused = false;
-/** New lines are scrolled to. */
+/** Whether the page scrolls to new lines. */
 let following = true;
-/** Ends the wait for the next attempt; null = there is none. */
+/** Ends the wait for the next attempt, or null when there is no wait. */
 let wakeUp = null;
 
-/** Server-sent events of one answer: `[id, data]`. */
+/** Yields the server-sent events of one answer as `[id, data]`. */
 async function* eventsOf(body, alive) {
   let [id, data] = ["", []];
   for await (const raw of linesOf(body, alive)) {
@@ -274,7 +278,7 @@ async function* eventsOf(body, alive) {
   }
 }
 
-/** Follows until the selection changes or somebody pauses, over every break. */
+/** Follows the log until the selection changes or the tail pauses, and reconnects after a break. */
 async function tail() {
   tailing = new AbortController();
   const signal = AbortSignal.any([session.signal, tailing.signal]);
@@ -291,7 +295,7 @@ async function tail() {
         words = error.message;
         if (resume && (error.status === 400 || (error.status === 410 && !error.oldest))) return begin(words);
         if (error.status === 410) {
-          // What the cursor named is gone; this one gives everything that is still there.
+          // The record of the cursor is gone. The oldest cursor reads all records that are left.
           resume = error.oldest;
           known = 0;
           if (rows.length) append([{ gap: "Lines were cleared or retired here." }]);
@@ -314,7 +318,7 @@ async function tail() {
   }
 }
 
-/** Waits, and shows it; the words are spoken once, the seconds are not. */
+/** Waits and shows the seconds. A screen reader speaks the words once, and not the seconds. */
 async function countDown(words, seconds, signal) {
   state(words, "bad");
   let woken = false;
@@ -343,13 +347,13 @@ async function tailOnce(signal, connected) {
   let timer = 0;
   const alive = () => {
     clearTimeout(timer);
-    timer = setTimeout(stop, SILENCE * 1000);
+    timer = setTimeout(stop, STREAM_TIMEOUT_SECONDS * 1000);
   };
   try {
     const query = { ...selection, output: "json" };
     const headers = {};
     if (resume) headers["Last-Event-ID"] = resume;
-    else query.lines = PAGE;
+    else query.lines = PAGE_LINES;
     const answer = await ask("tail", { query, headers, signal: connection.signal });
     connected();
     alive();
@@ -367,13 +371,13 @@ async function tailOnce(signal, connected) {
       resume = record.cursor;
       queue.push(record);
       soon();
-      if (Date.parse(record.time) < began && ++missed > MOST_MISSED) {
-        begin(`More than ${number(MOST_MISSED)} lines came meanwhile; here are the latest.`);
+      if (Date.parse(record.time) < began && ++missed > MAX_MISSED_LINES) {
+        begin(`More than ${number(MAX_MISSED_LINES)} lines came meanwhile; here are the latest.`);
         return;
       }
     }
   } catch (error) {
-    // An abort of ours is a break like any other.
+    // An abort by the page counts as a break of the connection.
     if (signal.aborted || !connection.signal.aborted) throw error;
   } finally {
     clearTimeout(timer);
@@ -383,7 +387,7 @@ async function tailOnce(signal, connected) {
   }
 }
 
-/** Stops the tail; it goes on from the last row. */
+/** Stops the tail. It resumes from the last row. */
 function pause() {
   paused = true;
   live = false;
@@ -418,18 +422,18 @@ document.addEventListener("visibilitychange", () => {
     unseen = setTimeout(() => {
       if (live) {
         pause();
-        letGo = true;
+        disconnected = true;
       }
-    }, UNSEEN * 1000);
-    soon(); // frames are not drawn any more
+    }, HIDDEN_TIMEOUT_SECONDS * 1000);
+    soon(); // A hidden page draws no frames.
   } else {
     wakeUp?.();
-    if (letGo) goOn();
-    letGo = false;
+    if (disconnected) goOn();
+    disconnected = false;
   }
 });
-/** The pause is not the operator's. */
-let letGo = false;
+/** Whether the page closed its connection by itself. */
+let disconnected = false;
 
 function state(words, look = "") {
   if ($("state").textContent !== words) $("state").textContent = words;
@@ -447,12 +451,12 @@ function notice(words) {
   $("notice").textContent = words;
 }
 
-// ---------------------------------------------------------------------------------------------------------------
+// -------------------------------------------------------------------------------------------------
 // Rows
 
-/** `{cursor, item}` of each row, oldest first; marks of a gap have no cursor. */
+/** `{cursor, item}` of each row, oldest first. Marks of a gap have no cursor. */
 let rows = [];
-/** Records that came and are not rows yet. */
+/** Received records that are not rows yet. */
 let queue = [];
 let reachedStart = false;
 let loading = false;
@@ -469,45 +473,45 @@ function emptyRows() {
 }
 
 let [frame, timeout] = [0, 0];
-/** Makes rows soon, with the next frame where frames are drawn. */
+/** Schedules the building of rows for the next frame, or for a timer when no frames are drawn. */
 function soon() {
   if (document.hidden) timeout ||= setTimeout(flush, 200);
   else frame ||= requestAnimationFrame(flush);
 }
 
-/** Makes rows of what came. */
+/** Builds rows from the queue. */
 function flush() {
   cancelAnimationFrame(frame);
   clearTimeout(timeout);
   frame = timeout = 0;
   if (!queue.length) return;
-  if (following && queue.length > MOST_ROWS) {
-    // They would be rows for a moment only.
-    const skipped = queue.splice(0, queue.length - MOST_ROWS);
+  if (following && queue.length > MAX_ROWS) {
+    // These records would be rows for a moment only.
+    const skipped = queue.splice(0, queue.length - MAX_ROWS);
     count(skipped);
     rows = [];
     reachedStart = false;
     $("rows").replaceChildren();
   }
-  const room = following ? ROWS_A_FRAME : Math.min(ROWS_A_FRAME, MOST_ROWS - rows.length);
+  const room = following ? MAX_ROWS_PER_FRAME : Math.min(MAX_ROWS_PER_FRAME, MAX_ROWS - rows.length);
   const taken = queue.splice(0, Math.max(0, room));
   append(taken);
   count(taken);
-  if (!following && rows.length >= MOST_ROWS) {
-    // The operator looks at older lines: they stay, and the new ones wait on the server.
+  if (!following && rows.length >= MAX_ROWS) {
+    // The operator reads older lines. The page keeps them, and newer lines wait on the server.
     hold();
   }
   if (queue.length) soon();
 }
 
-/** Those that were never rows before. */
+/** Counts and announces the records that were never rows before. */
 function count(records) {
   const seen = Math.min(known, records.length);
   known -= seen;
   const fresh = records.slice(seen);
   if (!fresh.length) return;
   chart.add(fresh, session.signal);
-  tell(fresh);
+  announce(fresh);
 }
 
 function append(records) {
@@ -523,13 +527,13 @@ function append(records) {
 }
 
 function trimStart() {
-  const over = rows.length - MOST_ROWS;
+  const over = rows.length - MAX_ROWS;
   if (over <= 0) return;
   for (const row of rows.splice(0, over)) row.item.remove();
   reachedStart = false;
 }
 
-/** Puts older records, newest first, before the rows, and leaves what is seen where it is. */
+/** Prepends older records, which come newest first, and keeps the visible rows in place. */
 function prepend(records) {
   const made = records.reverse().map(rowOf);
   const scroller = $("scroller");
@@ -537,21 +541,21 @@ function prepend(records) {
   $("rows").prepend(...made.map((row) => row.item));
   rows = made.concat(rows);
   scroller.scrollTop = scroller.scrollHeight - fromBottom;
-  if (rows.length <= MOST_ROWS) return;
-  for (const row of rows.splice(MOST_ROWS)) {
+  if (rows.length <= MAX_ROWS) return;
+  for (const row of rows.splice(MAX_ROWS)) {
     row.item.remove();
     if (row.cursor) known += 1;
   }
   hold();
 }
 
-/** The rows stay, and what comes after them waits on the server. */
+/** Keeps the rows. Later records wait on the server. */
 function hold() {
   queue = [];
   resume = rows.findLast((row) => row.cursor)?.cursor ?? resume;
-  if (selection.until) return notice(`${number(MOST_ROWS)} lines are held here; Apply brings the latest back.`);
+  if (selection.until) return notice(`${number(MAX_ROWS)} lines are held here; Apply brings the latest back.`);
   pause();
-  notice(`${number(MOST_ROWS)} lines are held here; Follow goes on with the next ones.`);
+  notice(`${number(MAX_ROWS)} lines are held here; Follow goes on with the next ones.`);
 }
 
 async function loadOlder(signal = session.signal) {
@@ -560,11 +564,11 @@ async function loadOlder(signal = session.signal) {
   showOlder();
   const cursor = firstCursor();
   try {
-    const found = [];
-    for await (const record of recordsBefore(cursor, PAGE, signal)) found.push(record);
-    reachedStart = found.length < PAGE;
+    const records = [];
+    for await (const record of recordsBefore(cursor, PAGE_LINES, signal)) records.push(record);
+    reachedStart = records.length < PAGE_LINES;
     if (cursor) following = false;
-    prepend(found);
+    prepend(records);
     if (!cursor) toEnd();
   } catch (error) {
     if (error.status === 410) reachedStart = true;
@@ -584,7 +588,7 @@ $("older").addEventListener("click", async () => {
 });
 
 function showOlder() {
-  // Not `disabled`: that would take the focus away from whoever has just pressed it.
+  // `disabled` would take the focus away from an operator who has just pressed the button.
   $("older").setAttribute("aria-disabled", loading || reachedStart || !rows.length);
   $("older").textContent = loading ? "Reading…" : reachedStart && rows.length ? "This is the beginning" : "Older lines";
 }
@@ -619,21 +623,21 @@ function rowOf(record) {
     time.append(make("span", "year", record.time.slice(0, 5)), record.time.slice(5, 23).replace("T", " "));
     about.append(`${record.client} · ${record.key}`, make("span", "more", ` · ${record.route} · ${record.pid} #${record.seq}`));
   } else {
-    about.append("not a record"); // a line that somebody else wrote into the file
+    about.append("not a record"); // Another program wrote this line into the file.
   }
   item.append(time, make("span", "level", LEVELS[level]?.toUpperCase()), message, about);
   return { cursor: record.cursor, item };
 }
 
-/** What is not seen, or makes the text around it seem another: controls, overrides of direction, invisible characters. */
+/** Characters that are invisible or change the look of the text around them. */
 const CONTROL = /([\0-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb])/;
 
 function show(element, message) {
-  let end = Math.min(message.length, LONG);
-  for (let at = -1, line = 0; line < LONG_LINES; line++) {
+  let end = Math.min(message.length, MAX_SHOWN_CHARS);
+  for (let at = -1, line = 0; line < MAX_SHOWN_LINES; line++) {
     at = message.indexOf("\n", at + 1);
     if (at < 0 || at >= end) break;
-    if (line === LONG_LINES - 1) end = at;
+    if (line === MAX_SHOWN_LINES - 1) end = at;
   }
   if (end < message.length && /[\ud800-\udbff]/.test(message[end - 1])) end -= 1;
   put(element, message.slice(0, end));
@@ -648,7 +652,7 @@ function show(element, message) {
   element.append("… ", more);
 }
 
-/** As it was sent; control characters as the file writes them. */
+/** Shows a text unchanged. Only control characters are escaped, as in the file. */
 function put(element, text) {
   if (!CONTROL.test(text)) return element.append(text);
   text.split(CONTROL).forEach((part, index) => {
@@ -658,33 +662,33 @@ function put(element, text) {
   });
 }
 
-/** News for screen readers: what came within ten seconds, in one sentence. */
-let told = null;
-function tell(records) {
-  if (!told) {
-    told = { lines: 0, errors: 0 };
+/** The summary of the last ten seconds for screen readers. */
+let announcement = null;
+function announce(records) {
+  if (!announcement) {
+    announcement = { lines: 0, errors: 0 };
     setTimeout(() => {
-      const { lines, errors } = told;
-      told = null;
+      const { lines, errors } = announcement;
+      announcement = null;
       if (!secrets) return;
       $("news").textContent = `${number(lines)} new ${lines === 1 ? "line" : "lines"}` + (errors ? `, ${number(errors)} with errors` : "");
     }, 10_000);
   }
-  told.lines += records.length;
-  told.errors += records.filter((record) => levelOf(record) >= 3).length;
+  announcement.lines += records.length;
+  announcement.errors += records.filter((record) => levelOf(record) >= 3).length;
 }
 
-// ---------------------------------------------------------------------------------------------------------------
-// The chart: how many lines of each level, over time
+// -------------------------------------------------------------------------------------------------
+// The chart: the number of lines of each level over time
 
 const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400];
 
 class Chart {
   #element = $("chart");
-  #counts = new Map(); // from a multiple of #grain, in seconds, to a number for each level
+  #counts = new Map(); // Maps a multiple of #grain, in seconds, to one number for each level.
   #grain = 1;
   #zone = "Z";
-  #first; // where counting back goes on
+  #first; // The cursor that counting back continues from.
   #whole = false;
   #counting = false;
   #drawn = false;
@@ -692,7 +696,7 @@ class Chart {
   #step = 1;
   #bars = 0;
   #earliest = 0;
-  #range = null; // the chosen bars, [where it began, where it is]
+  #range = null; // The selected bars: [start, current end].
 
   constructor() {
     const at = (event) => {
@@ -733,13 +737,13 @@ class Chart {
     this.#draw();
   }
 
-  /** Counts records that came by the tail; what was before the first of them is counted back. */
+  /** Counts records of the tail. Older records are counted back from the first of them. */
   add(records, signal) {
     if (!records.length) return;
     const first = this.#first === undefined;
     if (first) this.#first = records[0].cursor;
     for (const record of records) this.#count(record);
-    if (first) this.countBack(COUNTED_FIRST, signal);
+    if (first) this.countBack(INITIAL_COUNT_RECORDS, signal);
     this.#drawSoon();
   }
 
@@ -748,15 +752,15 @@ class Chart {
     this.#counting = true;
     this.#draw();
     try {
-      let found = 0;
+      let counted = 0;
       for await (const record of recordsBefore(this.#first, limit, signal)) {
         if (signal.aborted) return;
-        found += 1;
+        counted += 1;
         this.#first = record.cursor;
         this.#count(record);
         this.#drawSoon();
       }
-      this.#whole = found < limit;
+      this.#whole = counted < limit;
     } catch (error) {
       if (error.status === 410) this.#whole = true;
       else failed(error, signal);
@@ -773,7 +777,7 @@ class Chart {
     this.#zone = record.time.match(/(?:Z|[+-]\d\d:\d\d)$/)?.[0] ?? "Z";
     this.#into(Math.floor(time / this.#grain) * this.#grain, level, 1);
     if (this.#counts.size <= 20_000) return;
-    // Memory stays bounded however long the time is.
+    // Limits the memory for a long time range.
     this.#grain *= 10;
     const fine = this.#counts;
     this.#counts = new Map();
@@ -799,7 +803,7 @@ class Chart {
 
   #draw() {
     const stacks = this.#stacks();
-    const most = Math.max(1, ...stacks.map((numbers) => numbers.reduce((a, b) => a + b)));
+    const highest = Math.max(1, ...stacks.map((numbers) => numbers.reduce((a, b) => a + b)));
     const shapes = [];
     const rect = (look, x, y, width, height) => {
       const shape = document.createElementNS("http://www.w3.org/2000/svg", "rect");
@@ -810,7 +814,7 @@ class Chart {
       let top = 100;
       numbers.forEach((n, level) => {
         if (!n) return;
-        const height = Math.max(2, (n / most) * 92); // one error among thousands is seen
+        const height = Math.max(2, (n / highest) * 92); // One error among thousands stays visible.
         top = Math.max(0, top - height);
         rect(LEVELS[level], index + 0.06, top, 0.88, height);
       });
@@ -824,11 +828,11 @@ class Chart {
     $("bars").replaceChildren(...shapes);
     const times = this.#bars ? [0, this.#bars / 2, this.#bars].map((at) => this.#words(this.#from + at * this.#step)) : ["", "", ""];
     [...$("axis").children].forEach((label, index) => { label.textContent = times[index]; });
-    this.#speak(stacks, most);
+    this.#speak(stacks, highest);
     this.#showCounts(stacks);
   }
 
-  /** The numbers of each bar; sets how wide a bar is. */
+  /** Returns the numbers of each bar, and sets the width of a bar. */
   #stacks() {
     this.#bars = 0;
     if (!this.#counts.size) return [];
@@ -845,7 +849,7 @@ class Chart {
     this.#from = Math.floor(from / this.#step) * this.#step;
     this.#bars = Math.ceil((to - this.#from) / this.#step);
     this.#earliest = from;
-    // A few seconds are not as wide as the chart.
+    // Pads a short range, so that its few bars do not fill the chart.
     const missing = Math.max(0, 20 - this.#bars);
     this.#from -= missing * this.#step;
     this.#bars += missing;
@@ -870,7 +874,7 @@ class Chart {
     $("count-more").hidden = this.#counting || this.#whole || !this.#bars;
   }
 
-  /** Seconds since 1970 as the log would write them: in its zone, not in the browser's. */
+  /** Formats seconds since 1970 as the log does: in the zone of the log, not of the browser. */
   #local(seconds) {
     const [, sign, hours, minutes] = this.#zone.match(/([+-])(\d\d):(\d\d)/) ?? [0, "+", 0, 0];
     const offset = (Number(hours) * 60 + Number(minutes)) * 60 * (sign === "-" ? -1 : 1);
@@ -908,7 +912,7 @@ class Chart {
     return true;
   }
 
-  #speak(stacks, most) {
+  #speak(stacks, highest) {
     const chart = this.#element;
     chart.setAttribute("aria-valuemax", Math.max(0, this.#bars - 1));
     chart.setAttribute("aria-valuenow", this.#range?.[1] ?? 0);
@@ -919,7 +923,7 @@ class Chart {
     const words = LEVELS.map((name, level) => sums[level] && `${number(sums[level])} ${name}`).filter(Boolean).reverse();
     const text = `${this.#words(this.#from + a * this.#step)} to ${this.#words(this.#from + (b + 1) * this.#step)}: ${words.join(", ") || "no lines"}`;
     chart.setAttribute("aria-valuetext", text);
-    $("chart-most").textContent = this.#range ? `· ${text}` : `· at most ${number(most)} in ${this.#stepWords()}`;
+    $("chart-most").textContent = this.#range ? `· ${text}` : `· at most ${number(highest)} in ${this.#stepWords()}`;
   }
 
   #apply() {
@@ -932,12 +936,12 @@ class Chart {
 }
 
 const chart = new Chart();
-$("count-more").addEventListener("click", () => chart.countBack(COUNTED_NEXT, session.signal));
+$("count-more").addEventListener("click", () => chart.countBack(MORE_COUNT_RECORDS, session.signal));
 
-// ---------------------------------------------------------------------------------------------------------------
+// -------------------------------------------------------------------------------------------------
 // Download, clear, details
 
-/** The browser keeps what comes, on the disk where it is large, and gives it to the operator as a file. */
+/** Downloads the log into a file. The browser keeps a large file on the disk. */
 async function download(output, ending) {
   const buttons = [$("download-text"), $("download-ndjson")];
   for (const button of buttons) button.disabled = true;
@@ -1004,17 +1008,17 @@ async function look() {
 $("health").addEventListener("toggle", () => $("health").open && look());
 $("look-again").addEventListener("click", look);
 
-// ---------------------------------------------------------------------------------------------------------------
+// -------------------------------------------------------------------------------------------------
 // Light and dark, small and large
 
 const THEMES = ["system", "light", "dark"];
 let theme = "system";
-function dress(wanted) {
-  theme = THEMES.includes(wanted) ? wanted : "system";
+function applyTheme(name) {
+  theme = THEMES.includes(name) ? name : "system";
   document.documentElement.dataset.theme = theme;
   $("theme").textContent = `Theme: ${theme}`;
 }
-/** A browser may refuse to keep anything. */
+/** Stores the theme, if given, and returns the stored one. The browser may refuse storage. */
 function kept(...value) {
   try {
     if (value.length) localStorage.setItem("moca-theme", value[0]);
@@ -1024,10 +1028,10 @@ function kept(...value) {
   }
 }
 $("theme").addEventListener("click", () => {
-  dress(THEMES[(THEMES.indexOf(theme) + 1) % THEMES.length]);
+  applyTheme(THEMES[(THEMES.indexOf(theme) + 1) % THEMES.length]);
   kept(theme);
 });
-dress(kept());
+applyTheme(kept());
 if (matchMedia("(max-width: 46rem)").matches) $("filters").open = false;
 readHash();
 $("api-key").focus();
