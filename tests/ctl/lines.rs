@@ -233,7 +233,7 @@ fn tail_loses_nothing_over_restarts_and_kills() {
         } else {
             assert!(server.stop().success());
         }
-        server.start_again();
+        server.respawn();
     }
     for message in &sent {
         let line = following.lines.recv_timeout(Duration::from_secs(20)).expect("a line");
@@ -252,7 +252,7 @@ fn tail_reports_that_the_log_was_cleared() {
     let away = installation.path("run/away");
     std::fs::rename(&socket, &away).unwrap();
     assert!(server.stop().success());
-    server.start_again();
+    server.respawn();
     assert!(following.complaints.recv().unwrap().contains("waiting for it"));
     server.save("never seen");
     server.root_get("clear-logs").success();

@@ -23,7 +23,7 @@ impl Redis {
     /// Starts a redis-server. Returns `None` and notes it when none is installed.
     pub(crate) fn start(options: &[&str]) -> Option<Self> {
         let mut redis = Self::later(options)?;
-        redis.start_again();
+        redis.respawn();
         Some(redis)
     }
 
@@ -38,7 +38,7 @@ impl Redis {
         Some(Self { folder, port: free_port(), options, child: None })
     }
 
-    pub(crate) fn start_again(&mut self) {
+    pub(crate) fn respawn(&mut self) {
         assert!(self.child.is_none(), "Redis still runs");
         eventually("the port of Redis is free", Duration::from_secs(5), || {
             TcpListener::bind((Ipv4Addr::LOCALHOST, self.port)).is_ok()

@@ -26,12 +26,12 @@ impl Server {
     pub(super) fn start(setup: Setup) -> Self {
         let notes = Notes::listen(&setup.root.path().join("notify.sock"));
         let mut server = Self { setup, child: None, notes, ready_after: Duration::ZERO };
-        server.start_again();
+        server.respawn();
         server
     }
 
     /// Starts the program again in the same directories.
-    pub(crate) fn start_again(&mut self) {
+    pub(crate) fn respawn(&mut self) {
         assert!(self.child.is_none(), "the server still runs");
         let heard_before = self.notes.all().len();
         let socket = self.setup.notify.then(|| self.notes.path.clone());
@@ -69,7 +69,7 @@ impl Server {
     pub(crate) fn restart(&mut self) {
         let status = self.stop();
         assert!(status.success(), "{status}\n{}", self.stderr());
-        self.start_again();
+        self.respawn();
     }
 
     pub(crate) fn kill9(&mut self) {

@@ -20,7 +20,7 @@ fn kill_rounds(durability: &str) {
         });
         all.extend(sent);
         // The start must succeed in the same directory, whatever the crash left.
-        server.start_again();
+        server.respawn();
         assert_kept(&server.log_lines(), &all);
     }
     assert!(acknowledged(&all) > ROUNDS * SENDERS, "too few records were sent: {}", acknowledged(&all));
@@ -76,7 +76,7 @@ fn acknowledged_batch_survives_a_kill_whole() {
             senders.into_iter().flat_map(|sender| sender.join().unwrap()).collect()
         });
         acknowledged_batches.extend(sent);
-        server.start_again();
+        server.respawn();
         let counts = count(&server.log_lines());
         for label in &acknowledged_batches {
             for i in 0..200 {

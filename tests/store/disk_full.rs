@@ -128,7 +128,7 @@ fn appends_succeed_again_when_the_disk_has_space() {
     assert_stored(&server, &saved);
     // Stop and start succeed on a full disk as well.
     assert!(server.stop().success());
-    server.start_again();
+    server.respawn();
     assert_stored(&server, &saved);
     server.root_get("clear-logs").success();
     server.save("after the restart");
@@ -282,7 +282,7 @@ fn full_disk_during_rotation_and_compression_loses_nothing() {
         for kill in [false, true] {
             if kill {
                 server.kill9();
-                server.start_again();
+                server.respawn();
             } else {
                 server.restart();
             }
@@ -311,7 +311,7 @@ fn retention_frees_space_on_a_full_disk() {
         eventually("it is rotated", Duration::from_secs(5), || segments(&server).len() == 1);
         assert_holds(&server, &saved);
         server.kill9();
-        server.start_again();
+        server.respawn();
         assert_holds(&server, &saved);
         assert_eq!(read_after(&server, &first).status, 200);
         assert_eq!(server.save_with(&json!({"message": "no room"})).status, 503);

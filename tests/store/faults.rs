@@ -88,7 +88,7 @@ fn dies_and_comes_back(fault: &str, durability: &str, rotate: &Value) {
     let mut server = server_that_dies(fault, durability, rotate);
     let (mut saved, in_flight) = save_until_it_dies(&mut server, "a");
     server.without_env("MOCA_FAULT");
-    server.start_again();
+    server.respawn();
     wait_for_background_work(&server, rotate);
     let found = assert_kept(&server, &saved, Some(&in_flight), retires);
     if found.last() == Some(&in_flight) {
@@ -214,7 +214,7 @@ fn crash_at_every_step_of_a_clear() {
             assert_killed(&mut server);
             server.without_env("MOCA_FAULT");
             for _ in 0..2 {
-                server.start_again();
+                server.respawn();
                 // The clear was saved in the state, so the start finishes it.
                 assert_holds(&server, &[]);
                 assert!(segments(&server).is_empty());
@@ -224,7 +224,7 @@ fn crash_at_every_step_of_a_clear() {
                 assert_eq!(read_after(&server, &saved.last().unwrap().1).text(), "", "{fault}");
                 server.kill9();
             }
-            server.start_again();
+            server.respawn();
             let message = "after".to_owned();
             save(&server, &message);
             assert_eq!(messages_of(&read_after(&server, &saved.last().unwrap().1).text()), [message]);
@@ -245,7 +245,7 @@ fn repeated_kills_under_load_lose_nothing() {
             server.kill9();
         });
         sent.extend(of_round);
-        server.start_again();
+        server.respawn();
         let lines: Vec<String> = server.root_get("get-logs").text().lines().map(str::to_owned).collect();
         super::load::assert_kept(&lines, &sent);
     }

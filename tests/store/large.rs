@@ -31,7 +31,7 @@ fn write_log(path: &Path) -> (u64, u64) {
     (size, lines)
 }
 
-fn timed<T>(action: impl FnOnce() -> T) -> (T, Duration) {
+fn time_action<T>(action: impl FnOnce() -> T) -> (T, Duration) {
     let started = Instant::now();
     let result = action();
     (result, started.elapsed())
@@ -78,7 +78,7 @@ fn log_of_a_gigabyte_is_served_like_a_small_one() {
     let fastest = |name: &str| {
         (0..5)
             .map(|_| {
-                let (response, time) = timed(|| server.root_get(name));
+                let (response, time) = time_action(|| server.root_get(name));
                 assert_eq!(response.status, 200, "{response:?}");
                 time
             })
@@ -109,7 +109,7 @@ fn log_of_a_gigabyte_is_served_like_a_small_one() {
     eventually("the lines are counted", Duration::from_secs(30), || {
         server.root_get("details").json()["count"] == lines + 1
     });
-    let (response, time) = timed(|| server.root_get("clear-logs"));
+    let (response, time) = time_action(|| server.root_get("clear-logs"));
     response.success();
     assert!(time < Duration::from_secs(5), "clear-logs took {time:?}");
     server.assert_alive();

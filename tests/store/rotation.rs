@@ -232,7 +232,7 @@ fn max_age_removes_old_segments_without_appends() {
     let more = fill(&server, "more", 30);
     assert!(server.stop().success());
     std::thread::sleep(Duration::from_millis(3100));
-    server.start_again();
+    server.respawn();
     segment_count(&server, |count| count == 0);
     let left = server.messages();
     assert_holds(&server, &more[more.len() - left.len()..]);
@@ -342,7 +342,7 @@ fn log_without_its_state_keeps_its_lines() {
     all_compressed(&server, "zst");
     assert!(server.stop().success());
     std::fs::remove_dir_all(server.state_dir()).unwrap();
-    server.start_again();
+    server.respawn();
     eventually("counted", Duration::from_secs(10), || server.root_get("details").json()["counting"] == false);
     assert_holds(&server, &messages);
     assert_eq!(read_after(&server, &old).status, 400, "a cursor of another identity");

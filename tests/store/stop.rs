@@ -30,7 +30,7 @@ fn stop_under_load(durability: &str) {
         }
         all.extend(sent);
         assert_kept(&server.log_lines(), &all);
-        server.start_again();
+        server.respawn();
     }
     assert!(acknowledged(&all) > 400, "too few records were sent: {}", acknowledged(&all));
 }
@@ -53,7 +53,7 @@ fn record_survives_a_stop_right_after_its_answer() {
             server.save(&format!("{round}"));
             assert!(server.stop().success());
             assert_eq!(server.messages().last(), Some(&round.to_string()));
-            server.start_again();
+            server.respawn();
         }
     }
 }

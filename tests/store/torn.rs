@@ -44,7 +44,7 @@ fn torn_line_is_kept_aside() {
         server.save("two");
         assert!(server.stop().success());
         append(&server.log_path(), torn);
-        server.start_again();
+        server.respawn();
         assert_eq!(server.messages(), ["one", "two"]);
         assert!(is_kept_aside(&server, torn), "{:?} is gone: {:?}", torn, kept_aside(&server));
         server.save("three");
@@ -59,7 +59,7 @@ fn torn_line_after_a_crash_is_kept_aside() {
     server.save("one");
     server.kill9();
     append(&server.log_path(), TORN[0]);
-    server.start_again();
+    server.respawn();
     server.save("two");
     assert_eq!(server.messages(), ["one", "two"]);
     assert!(is_kept_aside(&server, TORN[0]), "{:?}", kept_aside(&server));
@@ -70,7 +70,7 @@ fn file_of_only_a_torn_line_becomes_empty() {
     let mut server = Setup::new().start();
     assert!(server.stop().success());
     std::fs::write(server.log_path(), TORN[0]).unwrap();
-    server.start_again();
+    server.respawn();
     assert!(server.log_lines().is_empty());
     assert!(is_kept_aside(&server, TORN[0]), "{:?}", kept_aside(&server));
     server.assert_alive();
@@ -83,7 +83,7 @@ fn long_torn_line_is_kept_aside_whole() {
     server.save("one");
     assert!(server.stop().success());
     append(&server.log_path(), &torn);
-    server.start_again();
+    server.respawn();
     assert_eq!(server.messages(), ["one"]);
     let kept: u64 = kept_aside(&server).iter().map(|path| std::fs::metadata(path).unwrap().len()).sum();
     assert!(kept >= torn.len() as u64, "{kept} of {} bytes were kept", torn.len());
@@ -96,7 +96,7 @@ fn all_torn_lines_over_time_are_kept() {
         server.save(&format!("{round}"));
         assert!(server.stop().success());
         append(&server.log_path(), format!("[INFO](torn in round {round}").as_bytes());
-        server.start_again();
+        server.respawn();
     }
     for round in 0..3 {
         assert!(is_kept_aside(&server, format!("torn in round {round}").as_bytes()), "round {round}");
@@ -110,7 +110,7 @@ fn whole_file_is_unchanged() {
     server.save("one");
     assert!(server.stop().success());
     let before = std::fs::read(server.log_path()).unwrap();
-    server.start_again();
+    server.respawn();
     assert_eq!(std::fs::read(server.log_path()).unwrap(), before);
     assert!(kept_aside(&server).is_empty(), "{:?}", kept_aside(&server));
 }
@@ -124,7 +124,7 @@ fn times_continue_from_the_last_line_of_an_earlier_run() {
     // The clock was wrong once: times must not decrease, or searches by time fail.
     let future = format!("2999-01-01 00:00:00.000000{zone}");
     append(&server.log_path(), format!("[INFO]({future})<127.0.0.1|k|save-log|1|1>future\n").as_bytes());
-    server.start_again();
+    server.respawn();
     server.save("after");
     let times: Vec<String> = server.parsed().into_iter().map(|line| line.time).collect();
     assert!(times.is_sorted(), "{times:?}");

@@ -37,7 +37,7 @@ fn restarts_lose_and_repeat_no_record() {
     page.browser.screenshot("cut");
     // Long enough for several attempts to connect that fail.
     std::thread::sleep(Duration::from_secs(3));
-    server.start_again();
+    server.respawn();
     let expected_now = save(&server, "after a crash");
     shows(&expected_now);
     page.is_live();

@@ -368,7 +368,7 @@ fn a_stop_ends_streams_so_that_clients_reconnect() {
         assert_eq!(events.end(), End::Whole);
         assert!(server.wait_for_exit(Duration::from_secs(8)).success());
         assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
-        server.start_again();
+        server.respawn();
         server.save("after");
         let mut events = follow_with(&server, "", &[("Last-Event-ID", &last.id)]).unwrap();
         assert_eq!(messages(&mut events, 1), ["after"]);

@@ -317,7 +317,7 @@ fn a_client_that_does_not_answer_pings_is_disconnected() {
     let server = Setup::new().http("websocket_ping_interval = 0.2\nwebsocket_ping_timeout = 0").start();
     let mut raw = Raw::open(&server, "");
     for _ in 0..6 {
-        assert_eq!(raw.receive().unwrap().0, 0x89, "nobody waits for an answer");
+        assert_eq!(raw.receive().unwrap().0, 0x89, "the client waits for no answer");
     }
 }
 

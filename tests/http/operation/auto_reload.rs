@@ -55,7 +55,7 @@ fn with_passed_sockets_it_exits_and_no_client_is_refused() {
         });
         let status = server.wait_for_exit(SOON);
         assert_eq!(status.code(), Some(0), "{}", server.stderr());
-        server.start_again();
+        server.respawn();
         sender.join().unwrap()
     });
     assert_eq!(server.messages().iter().filter(|message| *message == "meanwhile").count(), sent);
@@ -124,7 +124,7 @@ fn it_is_off_by_default_and_switched_at_a_reload() {
     server.assert_alive();
     server.set("server.json", "/auto_reload", json!(true));
     assert_eq!(server.wait_for_exit(SOON).code(), Some(0), "{}", server.stderr());
-    server.start_again();
+    server.respawn();
     server.set("server.json", "/auto_reload", json!(false));
     eventually("it is reloaded", Duration::from_secs(2), || server.stderr().contains("MOCA_EVENT=reloaded"));
     std::thread::sleep(Duration::from_millis(500));

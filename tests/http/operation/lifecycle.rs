@@ -42,7 +42,7 @@ fn it_serves_a_passed_socket() {
     assert!(server.stop().success());
     let mut between = server.connect();
     between.send("GET", &format!("{}?api_key={KEY}&message=between", route("save-log")), &[], b"").unwrap();
-    server.start_again();
+    server.respawn();
     between.receive("GET").unwrap().success();
     assert_eq!(server.messages(), ["still alive", "between"]);
 }
@@ -214,7 +214,7 @@ fn a_broken_configuration_with_passed_sockets_starts_with_the_last_good_one() {
     let good = std::fs::read_to_string(server.config_path("log.json")).unwrap();
     server.kill9();
     server.edit("log.json", "{ half an edit");
-    server.start_again();
+    server.respawn();
     server.save("after");
     assert_eq!(server.messages(), ["before", "after"]);
     eventually("the status says so", Duration::from_secs(5), || server.status_text().contains("log.json"));

@@ -45,7 +45,7 @@ fn it_survives_restart_and_crash() {
     server.get("/status").refused(503, TEXT);
     eventually("STATUS says maintenance", Duration::from_secs(2), || has_maintenance_status(&server));
     server.kill9();
-    server.start_again();
+    server.respawn();
     server.get("/status").refused(503, TEXT);
     server.signal(Signal::SIGUSR2);
     server.wait_for_status(200);

@@ -95,7 +95,7 @@ fn follow_disturbed_server(setup: Setup, clears: bool, seed: u64) {
             }
             _ => continue,
         }
-        server.start_again();
+        server.respawn();
     }
     is_over.store(true, Ordering::Relaxed);
     server.save(last);

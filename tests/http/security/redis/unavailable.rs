@@ -106,7 +106,7 @@ fn a_killed_redis_fails_no_request_and_is_used_again_after_its_start() {
             std::thread::sleep(Duration::from_millis(500));
             redis.kill();
             std::thread::sleep(Duration::from_millis(1500));
-            redis.start_again();
+            redis.respawn();
             wait_until_in_use(&server, 2);
             std::thread::sleep(Duration::from_millis(300));
         });
@@ -186,7 +186,7 @@ fn a_redis_missing_at_the_start_is_used_later() {
     let accepted = (0..10).filter(|_| save(&server, "few").status == 200).count();
     assert_eq!(accepted, 5, "the limits in memory decide");
     eventually("it is said once", Duration::from_secs(2), || times_away(&server) == 1);
-    redis.start_again();
+    redis.respawn();
     wait_until_in_use(&server, 1);
     wait_until_redis_counts(&redis, &server);
     let accepted = (0..10).filter(|_| save(&server, "few").status == 200).count();
