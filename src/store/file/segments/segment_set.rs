@@ -310,7 +310,7 @@ fn sibling_files(home: &Path) -> Files {
     for other in names {
         match SiblingFile::of(active, &other) {
             Some(SiblingFile::Segment(name, coding)) => {
-                files.entry(name.seq).or_default().push((name, coding))
+                files.entry(name.seq).or_default().push((name, coding));
             }
             Some(SiblingFile::Unfinished) => remove(&folder.join(other)),
             None => {}
