@@ -222,7 +222,7 @@ fn about_proxies(files: &Files, warnings: &mut Vec<Finding>) {
             && log.host != "localhost"
     });
     if believed_from_all && public {
-        let message = "whoever connects directly may claim any address";
+        let message = "a client that connects directly may claim any address";
         let remedy = "list the addresses of the proxies";
         warnings.push(Finding::of_option(HTTP, "trusted_proxies", message).with_remedy(remedy));
     }

@@ -68,7 +68,7 @@ fn settings_that_refuse_everything_are_warnings() {
         "api_key.json: everybody on this machine",
         "root_pass: no root password",
         "maintenance_mode: true",
-        "trusted_proxies: whoever connects",
+        "trusted_proxies: a client that connects",
         "loopback is in the list",
     ] {
         assert!(output.contains(words), "{words}: {output}");

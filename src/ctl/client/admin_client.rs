@@ -168,7 +168,7 @@ impl AdminClient {
             }
             std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused => {
                 let message = format!(
-                    "{name}: nobody listens on its admin socket {socket}; start it with `mocactl start {name}`"
+                    "{name}: no process listens on its admin socket {socket}; start it with `mocactl start {name}`"
                 );
                 Error::new(Exit::Unavailable, message)
             }

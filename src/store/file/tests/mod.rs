@@ -1,5 +1,5 @@
 //! The engine with real files: every acknowledged record is in the log once, in order and whole,
-//! whatever happens to the file.
+//! with damage to the file.
 
 mod append;
 mod clear;
