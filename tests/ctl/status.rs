@@ -93,7 +93,10 @@ fn a_running_instance_without_an_answer_is_reported() {
     let installation = Installation::of_one();
     installation.systemctl_shows(&[&shown(&[("active", "running", "active")])]);
     let output = installation.run(&["status"]);
-    assert!(output.status == 0 && output.err.contains("no process listens on its admin socket"), "{output:?}");
+    assert!(
+        output.status == 0 && output.err.contains("no process listens on its admin socket"),
+        "{output:?}"
+    );
     let rows = installation.run(&["status", "--json"]).json();
     assert!(rows[0]["error"].as_str().unwrap().contains("no process listens"), "{rows}");
 }
