@@ -16,7 +16,7 @@ pub fn state_file(state_dir: &Path, log: &LogName, suffix: &str) -> PathBuf {
 /// Blocks.
 ///
 /// # Errors
-/// An error of the file system. The old file is then unchanged.
+/// Fails when the file system does. The old file is then unchanged.
 pub(super) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".tmp");

@@ -1,11 +1,11 @@
-//! Entry points for the micro-benchmarks only: the parameters as `save-log` and `save-logs` read
-//! them.
+//! Entry points for the micro-benchmarks only. They parse parameters as `save-log` and `save-logs`
+//! do.
 
 use http::HeaderMap;
 
 use super::request::params::{BodyKind, Params};
 
-/// Returns the length of the message of one record plus its level. Returns `None` when the record
+/// Parses one record. Returns the length of its message plus its level, or `None` when the record
 /// would be refused.
 #[must_use]
 pub fn record(query: Option<&str>, headers: &HeaderMap, body: &[u8]) -> Option<usize> {
@@ -15,8 +15,8 @@ pub fn record(query: Option<&str>, headers: &HeaderMap, body: &[u8]) -> Option<u
     Some(message.len() + level as usize)
 }
 
-/// Returns the total length of the messages of a batch plus their levels. Returns `None` when the
-/// batch would be refused.
+/// Parses a batch. Returns the sum of the lengths of its messages and of their levels, or `None`
+/// when the batch would be refused.
 #[must_use]
 pub fn batch(query: Option<&str>, headers: &HeaderMap, body: &[u8]) -> Option<usize> {
     let params = Params::without_body(query, headers).ok()?;

@@ -16,13 +16,13 @@ pub struct Selection {
     pub until: Option<i64>,
     /// Lowest level.
     pub level: Option<Level>,
-    /// Texts that the message contains, all of them, byte for byte.
+    /// Texts that must all occur in the message, byte for byte.
     pub contains: Vec<String>,
     /// Pattern that the message matches.
     pub regex: Option<Pattern>,
-    /// Clients, one of which sent the record.
+    /// Clients that may have sent the record.
     pub clients: Option<Clients>,
-    /// Names of keys, one of which sent the record. Empty: any key.
+    /// Names of the keys with which the record may have been sent. Empty: any key.
     pub keys: Vec<String>,
 }
 
@@ -93,7 +93,7 @@ impl Clients {
     /// Parses addresses, networks and [`Self::LOCAL`].
     ///
     /// # Errors
-    /// On the first text that is none of these.
+    /// Fails on the first text that is neither an address, a network nor [`Self::LOCAL`].
     pub fn from_texts<T: AsRef<str>>(texts: impl IntoIterator<Item = T>) -> Result<Self, NotAClient> {
         let mut clients = Self::default();
         for text in texts {
@@ -117,7 +117,7 @@ impl Clients {
     }
 }
 
-/// A regular expression. A search takes time in proportion to the text, for every expression.
+/// A regular expression. For every expression, the search time is linear in the length of the text.
 #[derive(Debug, Clone)]
 pub struct Pattern(Regex);
 
@@ -127,7 +127,7 @@ pub enum PatternError {
     /// The text is longer than [`Pattern::MAX_CHARS`].
     #[error("longer than {} characters", Pattern::MAX_CHARS)]
     TooLong,
-    /// The compiled expression is too large, as of `(a{99}){99}`.
+    /// The compiled expression is too large. An example is `(a{99}){99}`.
     #[error("the expression is too large")]
     TooLarge,
     /// The text is not a regular expression.
@@ -149,7 +149,7 @@ impl Pattern {
     /// Compiles a pattern.
     ///
     /// # Errors
-    /// When the text is not a regular expression, or exceeds a limit.
+    /// Fails when the text is not a regular expression or exceeds a limit.
     pub fn new(text: &str) -> Result<Self, PatternError> {
         if text.len() > Self::MAX_CHARS && text.chars().nth(Self::MAX_CHARS).is_some() {
             return Err(PatternError::TooLong);
@@ -172,7 +172,7 @@ impl Pattern {
     }
 }
 
-/// Returns the message alone: the compiler draws the pattern above it.
+/// Returns the message without the lines above it, in which the compiler shows the pattern.
 fn last_line(text: &str) -> String {
     let line = text.lines().last().unwrap_or_default();
     line.strip_prefix("error: ").unwrap_or(line).to_owned()

@@ -23,14 +23,14 @@ pub enum Signal {
 
 /// Installs signal handlers for the rest of the process's life and returns the signals as a stream.
 ///
-/// Needs a Tokio runtime with I/O. Signals that arrive together may be merged or reordered, except
-/// that the last of several maintenance signals in the stream is always the last one sent.
+/// Needs a Tokio runtime with I/O. Signals that arrive together may be merged or reordered. The
+/// last maintenance signal in the stream is nevertheless always the last one that was sent.
 ///
 /// # Errors
 /// Fails if the system refuses the handlers or the pipe behind them.
 pub fn listen() -> io::Result<impl Stream<Item = Signal> + Send + Unpin> {
-    // Pending signals are delivered in the order of their numbers, so SIGUSR1 after SIGUSR2 would
-    // end as off. The handlers therefore note which of the two was the last.
+    // `Signals` returns pending signals in the order of their numbers. If SIGUSR1 followed SIGUSR2,
+    // maintenance would therefore end instead of begin. So the handlers store which came last.
     let maintenance = Arc::new(AtomicUsize::new(OFF));
     signal_hook::flag::register_usize(SIGUSR1, Arc::clone(&maintenance), ON)?;
     signal_hook::flag::register_usize(SIGUSR2, Arc::clone(&maintenance), OFF)?;

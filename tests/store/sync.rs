@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::strace::Trace;
 use crate::harness::Setup;
 
-/// Returns the lines in which the calls on the selected descriptors return. strace splits a call
-/// that another thread interrupts into two lines, of which the second counts.
+/// Returns the indices of the trace lines that show the return of a selected call. If another
+/// thread runs during a call, strace prints the call as two lines, and the second one is returned.
 fn returns(calls: &[String], names: &[&str], about: impl Fn(&str) -> bool) -> Vec<usize> {
     let mut places = Vec::new();
     for (place, call) in calls.iter().enumerate() {
@@ -38,8 +38,8 @@ fn is_log(text: &str, log: &Path) -> bool {
     text.contains(&format!("<{}>", log.display()))
 }
 
-/// Returns the line in which the send of the answer starts. The start counts, because a byte may
-/// arrive before the call returns.
+/// Returns the index of the trace line in which the server begins to send the answer. The end of
+/// that call would be too late, because the client may receive bytes before the call returns.
 fn answer_begins(calls: &[String]) -> usize {
     let begins = |call: &&String| {
         let socket = call.contains("socket:") || call.contains("TCP:");
@@ -51,7 +51,7 @@ fn answer_begins(calls: &[String]) -> usize {
 fn trace_of_one_save(durability: &str) -> Option<(Vec<String>, std::path::PathBuf)> {
     let server = Setup::new().durability(durability).start();
     server.save("warm");
-    // The syncs of the warm-up must not be counted for the traced request.
+    // The trace must not contain the syncs of the first record.
     std::thread::sleep(Duration::from_millis(200));
     let trace = Trace::attach(&server)?;
     server.save("traced-record");

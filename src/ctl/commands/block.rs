@@ -16,8 +16,8 @@ use crate::ctl::log_selection::{LogSelection, for_each_log};
 use crate::ctl::paths::Directories;
 use crate::ctl::ui::output::{Align, Cell, Printer, print_note};
 
-/// The commands about addresses that the service or the operator blocked. Those of
-/// ip_blacklist.json are edited there.
+/// The commands about addresses that the service or the operator blocked. The addresses in
+/// ip_blacklist.json are changed in that file.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// List the blocked addresses: since when and why

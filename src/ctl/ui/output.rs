@@ -1,6 +1,6 @@
 //! The output of commands: data on stdout, notes on stderr.
 //!
-//! A reader that is gone does not cause a panic. Only a terminal gets colours.
+//! A write to a closed pipe returns an error and does not panic. Only terminals get colours.
 
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -61,7 +61,7 @@ impl Printer {
         self.bytes(b"\n")
     }
 
-    /// Writes the buffered output: before another program writes, and before a wait.
+    /// Writes the buffered output. Call it before a wait and before another program writes.
     pub(crate) fn flush(&mut self) -> Result<(), Error> {
         self.writer.flush().map_err(Error::Output)
     }
@@ -87,8 +87,8 @@ impl Printer {
         Ok(())
     }
 
-    /// Returns the lines of such a table, with `gap` between its columns. Where the table is wider
-    /// than `most` columns, the texts of its first column are cut.
+    /// Returns the lines of a table with `gap` between its columns. If a line would be wider than
+    /// `most` characters, the texts in the first column are cut.
     pub(crate) fn lines_of_table(
         &self,
         heading: &[(&str, Align)],
@@ -132,10 +132,10 @@ impl Printer {
     }
 }
 
-/// Minimum width of the first column of a table that is cut.
+/// Minimum width to which the first column of a table is cut.
 const MIN_FIRST_COLUMN_WIDTH: usize = 4;
 
-/// Returns the beginning of a text that fits into `most` columns, with an ellipsis where it is cut.
+/// Cuts a text to a width of `most` characters. An ellipsis marks the cut.
 pub(crate) fn cut(text: &str, most: usize) -> Cow<'_, str> {
     if text.width() <= most {
         return Cow::Borrowed(text);
@@ -182,18 +182,18 @@ pub(crate) fn print_note(text: impl Display) {
     drop(writeln!(io::stderr(), "{text}"));
 }
 
-/// Returns a future that ends when the reader of the standard output is gone, such as the program
-/// behind a pipe.
+/// Returns a future that completes when the reader of the standard output is gone, for example the
+/// next program of a pipe.
 ///
-/// Where the reader cannot go away, as for a file, it never ends.
+/// If the output has no reader, for example because it is a file, the future never completes.
 pub(crate) fn output_closed() -> Receiver<()> {
     let (closed, receiver) = oneshot::channel();
     std::thread::spawn(move || {
         let stdout = io::stdout();
-        // No event is asked for: errors and hang-ups are always reported.
+        // The set of events is empty, because `poll` always reports errors and hang-ups.
         let mut descriptors = [PollFd::new(stdout.as_fd(), PollFlags::empty())];
         while poll(&mut descriptors, PollTimeout::NONE) == Err(Errno::EINTR) {}
-        // The receiver is gone when the command ends by itself.
+        // Sending fails if the command has already ended.
         closed.send(()).ok();
     });
     receiver
@@ -217,7 +217,7 @@ pub(crate) fn human_size(bytes: u64) -> String {
 pub(crate) fn human_short(number: f64) -> String {
     const UNITS: [&str; 6] = ["", "k", "M", "G", "T", "P"];
     let (mut number, mut unit) = (number, 0);
-    // From 999.5 on, a number would be shown as 1000.
+    // Numbers from 999.5 on would be rounded to 1000.
     while number >= 999.5 && unit + 1 < UNITS.len() {
         number /= 1000.0;
         unit += 1;

@@ -1,5 +1,5 @@
-//! Tests of every way to be slow, over HTTP, HTTPS and HTTP/2: while slow clients hold all
-//! connections, the next client is served after the configured timeouts, and not before.
+//! Tests of all kinds of slow clients over HTTP, HTTPS and HTTP/2. While slow clients hold all
+//! connections, the next client waits, and is served once their timeouts have passed.
 
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
@@ -9,7 +9,8 @@ use serde_json::json;
 use crate::harness::frames::{self, Frames};
 use crate::harness::{Conn, KEY, ROOT, Server, Setup, each, route};
 
-/// Each configured timeout is a second; some cases pass two of them.
+/// Maximum time until a slow client is disconnected. Each configured timeout is one second, and in
+/// some cases two of them pass.
 const LIMIT: Duration = Duration::from_secs(4);
 
 /// A client that is slow until the server closes the connection.
@@ -21,8 +22,8 @@ fn with_short_timeouts(setup: Setup) -> Setup {
         .fold(setup.http("max_connections = 2"), |setup, time| setup.http(&format!("{time} = 1")))
 }
 
-/// Checks that two slow clients hold both connections, and that the third client is served after
-/// them.
+/// Checks that a third client waits while two slow clients hold both connections, and is served
+/// afterwards.
 fn check_slow_client(server: &Server, slow: Slow<'_>) {
     let begin = Barrier::new(3);
     std::thread::scope(|scope| {
@@ -144,7 +145,7 @@ fn half_a_request_after_a_whole_one() {
     matrix(&|server| {
         let mut conn = server.connect();
         assert_eq!(conn.get("/status").status, 200);
-        // After the time for which a silent connection keeps its buffers.
+        // A silent connection releases its buffers within this time.
         std::thread::sleep(Duration::from_millis(600));
         conn.send_raw(b"GET /status HT").unwrap();
         conn.set_read_timeout(LIMIT);
@@ -176,7 +177,7 @@ fn an_answer_after_which_the_client_never_closes() {
     });
 }
 
-/// Fills the log with more than all socket buffers hold.
+/// Fills the log with more bytes than fit into all socket buffers.
 fn fill(server: &Server) {
     let logs = vec![json!({"msg": "x".repeat(8000)}); 128];
     for _ in 0..24 {
@@ -280,7 +281,7 @@ fn an_http2_body_trickles() {
         let headers = [("api-key", KEY), ("content-type", "application/json")];
         frames.request(1, "POST", &route("save-log"), &headers, false).unwrap();
         let started = Instant::now();
-        // The frames of the server stay in the socket meanwhile.
+        // Meanwhile the client reads no frames of the server.
         while started.elapsed() < LIMIT && frames.send(frames::DATA, 0, 1, b" ").is_ok() {
             std::thread::sleep(Duration::from_millis(150));
         }

@@ -1,6 +1,6 @@
 //! The terminal of `top`: raw mode, the alternate screen, and keys.
 //!
-//! However the program ends, by a key, a signal or a panic, the terminal is as it was before.
+//! The terminal is restored when the program ends, whether by a key, a signal or a panic.
 
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
@@ -52,12 +52,12 @@ pub(super) struct Terminal {
     signals: Handle,
 }
 
-/// Whether the terminal is taken. The holder of the lock may write to it, unless it was given back.
+/// Whether `top` controls the terminal. Only the holder of the lock may write, and only while true.
 struct Screen(Mutex<bool>);
 
 impl Screen {
     fn give_back(&self) {
-        // The thread that panics may hold the lock.
+        // `lock` could deadlock, because the thread that panics may hold the lock.
         if let Ok(mut is_taken) = self.0.try_lock()
             && std::mem::take(&mut *is_taken)
         {
@@ -67,7 +67,7 @@ impl Screen {
 }
 
 fn restore() {
-    // Nothing is left to do when the terminal is gone.
+    // An error means that the terminal is gone, so there is nothing to restore.
     execute!(io::stdout(), EnableLineWrap, Show, LeaveAlternateScreen).ok();
     disable_raw_mode().ok();
 }
@@ -79,10 +79,10 @@ pub(super) fn is_available() -> bool {
 }
 
 impl Terminal {
-    /// Takes the terminal over.
+    /// Switches the terminal to raw mode and to the alternate screen.
     ///
     /// # Errors
-    /// When the terminal refuses raw mode, or signal handlers cannot be installed.
+    /// Fails when the terminal refuses raw mode, or when signal handlers cannot be installed.
     pub(super) fn take() -> io::Result<Self> {
         let screen = Arc::new(Screen(Mutex::new(true)));
         let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGWINCH])?;
@@ -121,7 +121,8 @@ impl Terminal {
     pub(super) fn draw(&self, lines: &[String]) -> io::Result<()> {
         let mut frame = String::from("\x1b[H");
         for (index, line) in lines.iter().enumerate() {
-            // Each line is cleared first. After a text that reaches the edge, clearing would take its last character.
+            // Each line is cleared before its text is drawn. Clearing after a text that reaches the
+            // edge would erase its last character.
             frame.extend([if index == 0 { "" } else { "\r\n" }, "\x1b[K", line, "\x1b[0m"]);
         }
         frame.push_str("\x1b[J");
@@ -138,10 +139,10 @@ impl Terminal {
     pub(super) fn wait(deadline: Instant) -> io::Result<TerminalEvent> {
         let stdin = io::stdin();
         let left = deadline.saturating_duration_since(Instant::now());
-        // One millisecond more, so that a timeout that is rounded down does not wake too early.
+        // The timeout is rounded down to milliseconds. One more prevents a wake-up too early.
         let timeout = PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
         let mut descriptors = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
-        // crossterm reads a terminal that hung up again and again, so hang-ups are looked for here.
+        // After a hang-up, crossterm would read the terminal in an endless loop.
         match poll(&mut descriptors, timeout) {
             Ok(0) => return Ok(TerminalEvent::TimedOut),
             Ok(_) => {}

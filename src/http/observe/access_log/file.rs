@@ -38,8 +38,8 @@ impl LineFile {
     ///
     /// # Errors
     ///
-    /// Fails when the file cannot be opened or written. The lines that are not in the file stay in
-    /// `lines`, whole.
+    /// Fails when the file cannot be opened or written. `lines` then keeps each line that was not
+    /// written completely.
     pub(crate) fn append(&mut self, lines: &mut Vec<u8>) -> io::Result<()> {
         let mut open = self.current()?;
         let outcome = open.append(lines);
@@ -81,12 +81,12 @@ impl OpenFile {
         if !meta.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
         }
-        // A log locks its file while it writes it. The access log must not be such a file.
+        // A log keeps its file locked. The access log must not use the file of a log.
         if matches!(file.try_lock(), Err(TryLockError::WouldBlock)) {
             let message = "this is the file of a log; give that log another file";
             return Err(io::Error::new(io::ErrorKind::ResourceBusy, message));
         }
-        // The length is unknown, so that the first append checks the last byte.
+        // No file has this length, so the first append checks the last byte.
         Ok(Self { file, identity: (meta.dev(), meta.ino()), len: u64::MAX })
     }
 
@@ -96,8 +96,8 @@ impl OpenFile {
             let mut last = [0];
             self.file.read_exact_at(&mut last, len - 1)?;
             if last != *b"\n" {
-                // The file was cut within a line, by another program or by a crash. A line end
-                // keeps the next line apart from the rest.
+                // Another program or a crash cut the last line short. A line end separates it from
+                // the next line.
                 self.file.write_all(b"\n")?;
             }
         }
@@ -120,14 +120,14 @@ impl OpenFile {
         outcome
     }
 
-    /// Removes the written part of a line, unless another program has changed the file since. Then
-    /// the next append begins with a line end.
+    /// Removes the written part of a line. If another program has changed the file since, the part
+    /// stays, and the next append begins with a line end.
     fn remove_partial_line(&self, part: &[u8]) {
         let Ok(len) = self.file.metadata().map(|meta| meta.len()) else { return };
         let Some(start) = len.checked_sub(part.len() as u64) else { return };
         let mut found = vec![0; part.len()];
         if self.file.read_exact_at(&mut found, start).is_ok() && found == part {
-            // When the disk refuses this as well, the next append begins with a line end.
+            // If this fails too, the next append begins with a line end.
             self.file.set_len(start).ok();
         }
     }

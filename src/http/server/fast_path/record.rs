@@ -1,6 +1,7 @@
-//! One record on the fast path: its admission and its append. [`Record::of`] counts and changes
-//! nothing, so the slow path can still take the request. From [`Record::save`] on, the checks run
-//! in the order of `pipeline`.
+//! Checks and appends one record on the fast path.
+//!
+//! [`Record::of`] changes no counter and no other state, so the slow path can still handle the
+//! request. [`Record::save`] runs the checks in the order of `pipeline`.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -61,8 +62,7 @@ impl<'a> Record<'a> {
         let presented = match (request.key, &record.api_key) {
             (Some(key), None) => key,
             (None, Some(key)) => key,
-            // With two keys, the body's key and its limits decide. That is rare, so the slow path
-            // does it.
+            // A request without a key or with two keys is rare, so the slow path handles it.
             _ => return None,
         };
         let is_cached = cached_key

@@ -1,5 +1,5 @@
-//! Clearing: the state saves how far, then segments and lines are removed, then the state saves
-//! that they are gone.
+//! Clears the log in three steps: it saves the position up to which records are cleared, removes
+//! segments and lines, and saves that the clear is complete.
 
 use std::io;
 use std::time::SystemTime;
@@ -13,13 +13,13 @@ impl LogFile {
         self.verify()?;
         let end = self.view.lock().end().position;
         if let Err(error) = self.state.update(true, |state| state.clearing_to = Some(end)) {
-            // The failed write may be on the disk all the same: it is undone before the next
-            // append.
+            // A failed write may still have reached the disk. The state without the clear is
+            // therefore written before the next append.
             self.state.revise(|state| state.clearing_to = None);
             return Err(error);
         }
         fault::point("clear.noted");
-        // Readers first: from here on, the bytes that they read may be gone.
+        // From here on, the bytes under a reader may be gone. Readers notice the new generation.
         self.view.lock().generation += 1;
         let removed = self.segments.remove_all();
         if let Err(error) = removed.and_then(|()| self.file.set_len(0)).and_then(|()| self.file.sync_all()) {
@@ -33,7 +33,7 @@ impl LogFile {
         self.first = None;
         {
             let mut published = self.view.lock();
-            // Again, for readers that came in between saw an end that is gone.
+            // Readers that began during the removal saw the old end, so a new generation begins.
             published.generation += 1;
             published.incarnation += 1;
             (published.base, published.len, published.count, published.counting) = (end, 0, 0, 0);

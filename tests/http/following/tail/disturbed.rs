@@ -62,8 +62,8 @@ fn follow_and_reconnect(
     seen
 }
 
-/// Saves numbered records between stops, kills and clears of the server, and checks what four
-/// followers got.
+/// Saves numbered records while the server is stopped, killed and cleared several times, and checks
+/// the records that four followers received.
 fn follow_disturbed_server(setup: Setup, clears: bool, seed: u64) {
     let mut server = setup.start();
     let address = server.address();
