@@ -42,7 +42,7 @@ impl LogSelection {
     /// Returns the logs with these names, each once; without a name, all that are switched on.
     ///
     /// # Errors
-    /// When a name is unknown, and when no log is left.
+    /// Fails when a name is unknown, and when no log is left.
     pub(crate) fn select(&self, names: &[LogName]) -> Result<Vec<LogName>, Error> {
         if names.is_empty() {
             let enabled: Vec<LogName> =
@@ -88,11 +88,11 @@ impl LogSelection {
     }
 }
 
-/// Does the same work for each log and goes on after a failure. Returns the status of the first
+/// Does the same work for each log, even if it fails for some. Returns the status of the first
 /// failure.
 ///
 /// # Errors
-/// When the output cannot be written.
+/// Fails when the output cannot be written.
 pub(crate) fn for_each_log<'n>(
     names: &'n [LogName],
     mut work: impl FnMut(&'n LogName) -> Result<(), Error>,

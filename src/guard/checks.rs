@@ -297,7 +297,7 @@ impl Guard {
     /// Writes the block list if it changed since the last write, for shutdown. Blocks.
     ///
     /// # Errors
-    /// An error of the file system.
+    /// Returns the error of the file system.
     pub fn persist_now(&self) -> io::Result<()> {
         self.addresses.blocked.write()
     }

@@ -55,8 +55,8 @@ impl Maintenance {
     /// Switches maintenance on or off, at once and on disk. Blocks.
     ///
     /// # Errors
-    /// An error of the file system when the marker cannot be written or removed. The new state then
-    /// applies, but does not survive a restart.
+    /// Fails when the marker cannot be written or removed. The new state then applies, but does not
+    /// survive a restart.
     pub fn set_by_signal(&self, on: bool) -> io::Result<()> {
         let changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let was_on = self.by_signal.swap(on, Ordering::AcqRel);

@@ -16,7 +16,7 @@ pub fn state_file(state_dir: &Path, log: &LogName, suffix: &str) -> PathBuf {
 /// Blocks.
 ///
 /// # Errors
-/// Fails when the file system does. The old file is then unchanged.
+/// Returns the error of the file system. The old file is then unchanged.
 pub(super) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".tmp");
@@ -31,7 +31,7 @@ pub(super) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
 /// Removes the file durably. A missing file is no error. Blocks.
 ///
 /// # Errors
-/// An error of the file system.
+/// Returns the error of the file system.
 pub(super) fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

@@ -63,7 +63,7 @@ impl CursorKey {
     /// Parses the text form.
     ///
     /// # Errors
-    /// When [`encode`](Self::encode) did not make the text with the same key.
+    /// Fails when [`encode`](Self::encode) did not make the text with the same key.
     pub fn decode(&self, text: &str) -> Result<Cursor, CursorError> {
         let bytes = BASE64URL_NOPAD.decode(text.as_bytes()).map_err(|_| CursorError)?;
         let (body, check) = bytes.split_at_checked(12).ok_or(CursorError)?;

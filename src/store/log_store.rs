@@ -126,7 +126,7 @@ pub trait LogStore: Send + Sync + 'static {
     /// than it must.
     ///
     /// # Errors
-    /// When the log can't be read, or no longer holds the record that the cursor of the query
+    /// Fails when the log can't be read, or no longer holds the record that the cursor of the query
     /// names.
     fn read(&self, query: Query) -> BoxFuture<'_, Result<Reading, ReadError>>;
 
@@ -161,7 +161,7 @@ pub trait LogStore: Send + Sync + 'static {
 /// Stores `entries`. Waits for room and for durability.
 ///
 /// # Errors
-/// When nothing was stored.
+/// Fails when nothing was stored.
 pub async fn append(
     store: &dyn LogStore,
     source: &Source<'_>,

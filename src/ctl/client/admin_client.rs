@@ -51,7 +51,7 @@ impl AdminClient {
     /// Prepares a client; the connection is made for each request.
     ///
     /// # Errors
-    /// When the runtime of the client cannot be created.
+    /// Fails when the runtime of the client cannot be created.
     pub(crate) fn new(directories: &Directories, log: &LogName) -> Result<Self, Error> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -95,7 +95,7 @@ impl AdminClient {
     /// Sends a request, with `body` as JSON, and returns the reply once its head is there.
     ///
     /// # Errors
-    /// When the instance cannot be reached or does not answer in time, and when the status is
+    /// Fails when the instance cannot be reached or does not answer in time, and when the status is
     /// neither a success nor one of `accepted`: then with the reason that the instance gives.
     pub(crate) fn send(
         &self,
@@ -181,7 +181,7 @@ impl Reply<'_> {
     /// Waits for the next part of the body; `None` at its end.
     ///
     /// # Errors
-    /// When the connection ends before the body does, and when the read timeout passes.
+    /// Fails when the connection ends before the body does, and when the read timeout passes.
     pub(crate) fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
         let Self { body, client, .. } = self;
         client.wait_for_reply(next_chunk(body, client))

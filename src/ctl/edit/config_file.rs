@@ -61,7 +61,8 @@ impl Target {
     /// Replaces the file by the text that `change` returns.
     ///
     /// # Errors
-    /// When the old or the new text is not valid, and when the file cannot be read or written.
+    /// Fails when the old or the new text is not valid, and when the file cannot be read or
+    /// written.
     pub(crate) fn edit(
         self,
         dir: &Path,

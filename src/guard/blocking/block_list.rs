@@ -176,7 +176,7 @@ impl BlockList {
     /// Writes the list if it changed since the last write. Blocks.
     ///
     /// # Errors
-    /// An error of the file system. The file is unchanged then.
+    /// Returns the error of the file system. The file is then unchanged.
     pub(crate) fn write(&self) -> io::Result<()> {
         let mut written: MutexGuard<'_, u64> = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         // Read before the copy, so that a change during the copy causes another write.

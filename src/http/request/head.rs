@@ -21,9 +21,9 @@ pub(crate) fn check_head(
 ) -> Result<(), Problem> {
     let headers = request.headers();
     if let Some(coding) = headers.get(header::TRANSFER_ENCODING) {
-        // hyper removes Content-Length when both fields are present, so the raw head is searched
-        // for it. A raw head is missing when the request was pipelined: such a request is refused,
-        // because no known client pipelines chunked bodies.
+        // hyper removes Content-Length when both fields are present, so this searches the raw head.
+        // A pipelined request has no raw head. It is refused, because no known client pipelines
+        // chunked bodies.
         if state.head_names(b"content-length") != Some(false) {
             let detail = "Content-Length together with Transfer-Encoding.";
             return Err(Problem::bad_request(detail).closing());

@@ -57,7 +57,7 @@ impl MemoryShare {
     /// count against the client's time.
     ///
     /// # Errors
-    /// Those of [`Self::wait_for`].
+    /// Fails as [`Self::wait_for`] does.
     pub(super) async fn grow(
         &mut self,
         bytes: u64,

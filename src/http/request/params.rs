@@ -118,7 +118,7 @@ impl<'a> Params<'a> {
     /// pass.
     ///
     /// # Errors
-    /// Those of [`Self::with_body`].
+    /// Fails as [`Self::with_body`] does.
     pub(crate) fn with_batch(mut self, kind: BodyKind, body: &'a [u8]) -> Result<Self, Problem> {
         let may_be_json = matches!(kind, BodyKind::Json | BodyKind::Unnamed);
         let text = may_be_json.then(|| std::str::from_utf8(body).ok()).flatten();

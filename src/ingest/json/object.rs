@@ -55,7 +55,7 @@ impl<'a> Object<'a> {
     /// Reads a whole body.
     ///
     /// # Errors
-    /// A text that is not one JSON object, or has more than [`MAX_FIELDS`] members.
+    /// Fails when the text is not one JSON object or has more than [`MAX_FIELDS`] members.
     pub(crate) fn parse(text: &'a str) -> serde_json::Result<Self> {
         let mut deserializer = serde_json::Deserializer::from_str(text);
         let object = deserializer.deserialize_map(ObjectVisitor)?;

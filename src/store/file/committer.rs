@@ -197,12 +197,12 @@ impl Committer {
         written.group.complete(written.outcome.map_err(|error| StoreError::write(&error)));
     }
 
-    /// Has the disk thread write a batch, and then the batches that fill meanwhile, as long as each
-    /// is about as large as the one before. So the disk does not idle until this thread has its
-    /// turn: throughput grows by a fifth with a few senders, by a twentieth with 64. A smaller
-    /// batch is left to grow until the end of the turn, because it would cost a sync of its own.
-    /// The disk thread goes on only when no command waits (`may_continue`): later records must not
-    /// pass a command.
+    /// Lets the disk thread write a batch. The disk thread then continues with the batch that has
+    /// filled meanwhile, as long as each is about as large as the one before. So the disk does not
+    /// idle until this thread has its turn: throughput grows by a fifth with a few senders, by a
+    /// twentieth with 64. A smaller batch grows until the end of the turn, because it would cost a
+    /// separate sync. The disk thread continues only when no command waits (`may_continue`),
+    /// because later records must not overtake a command.
     ///
     /// Without a batch, the disk thread takes the current one when it starts, so that records which
     /// arrived until then share its sync. Senders of batches get a tenth more throughput.

@@ -12,7 +12,7 @@ impl DiskThread {
     /// Starts the thread.
     ///
     /// # Errors
-    /// When the system has no thread left.
+    /// Fails when the system has no thread left.
     pub(crate) fn spawn() -> io::Result<Self> {
         let (sender, jobs) = mpsc::channel::<Job>();
         std::thread::Builder::new()
@@ -24,7 +24,7 @@ impl DiskThread {
     /// Queues a job.
     ///
     /// # Errors
-    /// When the thread ended.
+    /// Fails when the thread ended.
     pub(crate) fn run(&self, job: Job) -> io::Result<()> {
         self.0.send(job).map_err(|_| thread_ended())
     }

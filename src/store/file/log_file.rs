@@ -134,7 +134,7 @@ impl LogFile {
     /// [is undisturbed](Self::is_undisturbed) or was verified; syncs them when `sync`.
     ///
     /// # Errors
-    /// As [`Self::commit`].
+    /// Fails as [`Self::commit`] does.
     pub(crate) fn append(&mut self, bytes: &[u8], records: u64, sync: bool) -> io::Result<CommitPosition> {
         let written = (&*self.file).write_all(bytes);
         let synced = |()| self.syncs.time(|| self.file.sync_data());

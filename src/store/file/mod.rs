@@ -76,7 +76,7 @@ impl FileStore {
     /// the append buffer, in bytes.
     ///
     /// # Errors
-    /// When the file or its state can't be opened, created or repaired.
+    /// Fails when the file or its state can't be opened, created or repaired.
     pub fn open(
         settings: &Settings,
         state_path: &Path,

@@ -93,8 +93,8 @@ impl View {
     /// Fills `buffer` from the active file as published in `seen`.
     ///
     /// # Errors
-    /// When the log was cleared or the file replaced meanwhile. The generation changes before the
-    /// first byte does, so bytes read under an unchanged generation are the bytes that were
+    /// Fails when the log was cleared or the file replaced meanwhile. The generation changes before
+    /// the first byte does, so bytes read under an unchanged generation are the bytes that were
     /// published.
     pub(crate) fn read_exact_at(&self, seen: &Published, buffer: &mut [u8], at: u64) -> io::Result<()> {
         let outcome = seen.file.read_exact_at(buffer, at);
@@ -105,7 +105,8 @@ impl View {
     /// Fills `buffer` from one of the segments published in `seen`.
     ///
     /// # Errors
-    /// As [`Self::read_exact_at`], and when the segment left the log and is no longer open.
+    /// Fails as [`Self::read_exact_at`] does, and when the segment left the log and is no longer
+    /// open.
     pub(crate) fn read_segment(
         &self,
         seen: &Published,

@@ -66,7 +66,7 @@ impl LogSnapshot {
     /// Fills `buffer` with the bytes from `offset` on. Blocks.
     ///
     /// # Errors
-    /// As [`Self::read`].
+    /// Fails as [`Self::read`] does.
     pub(crate) fn read_into(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         let (mut rest, mut at) = (buffer, offset);
         while let Some((segment, inside)) = self.seen.segments.locate(at).filter(|_| !rest.is_empty()) {

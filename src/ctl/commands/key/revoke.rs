@@ -40,7 +40,7 @@ pub(crate) fn run(args: &Args, directories: &Directories) -> Outcome {
 /// Returns the digest of the key that `which` names.
 ///
 /// # Errors
-/// When no key or more than one has this name.
+/// Fails when no key or more than one has this name.
 fn find(which: &str, keys: &[KeyEntry]) -> Result<KeyDigest, Error> {
     let whole = which.strip_prefix("sha256:").and_then(|hex| KeyDigest::from_hex(hex).ok());
     let given = whole.unwrap_or_else(|| KeyDigest::of(which));

@@ -36,8 +36,8 @@ impl LogFile {
     /// maintenance that is due first.
     ///
     /// # Errors
-    /// When a write or sync fails. Then the file holds none of the bytes, or will not when the next
-    /// append succeeds.
+    /// Returns the error of the failed write or sync. The bytes are then not in the file, or the
+    /// next append removes them before it writes.
     pub(crate) fn commit(&mut self, bytes: &[u8], records: u64, sync: bool) -> io::Result<CommitPosition> {
         self.verify()?;
         if !self.can_append(bytes.len()) {

@@ -25,7 +25,7 @@ impl LogFile {
     /// Makes a segment of the active file, which must not be empty and must be verified.
     ///
     /// # Errors
-    /// When a step fails. The active file is unchanged then.
+    /// Returns the error of the failed step. The active file is then unchanged.
     pub(crate) fn rotate(&mut self) -> io::Result<()> {
         if self.state.get().rotating.is_some() {
             // The state has room for one rotation only.

@@ -153,8 +153,8 @@ impl StateFile {
     /// Changes the state and writes it; syncs it when `durable`.
     ///
     /// # Errors
-    /// When the write fails. The change stays in memory; [`Self::flush`] must succeed before the
-    /// caller relies on it.
+    /// Returns the error of the write. The change stays in memory, and the caller may rely on it
+    /// only after [`Self::flush`] has succeeded.
     pub(crate) fn update(&mut self, durable: bool, change: impl FnOnce(&mut State)) -> io::Result<()> {
         change(&mut self.state);
         self.is_unwritten = true;

@@ -36,7 +36,7 @@ async fn many_senders_share_one_file() {
     }
 }
 
-/// Other threads append constantly; tasks on the committer's thread make progress all the same.
+/// While other threads append constantly, tasks on the committer's thread still make progress.
 #[tokio::test]
 async fn constant_appends_do_not_starve_other_tasks() {
     let bench = Bench::new(Durability::Os);
