@@ -1,7 +1,7 @@
 //! The two formats of configuration files, JSON and TOML.
 //!
 //! A format deserializes a text into a type and locates values in the text. Each type is compiled
-//! only for the format of its file; for both, the options would be twice as much code.
+//! only for the format of its file. Compiling it for both would double the code of the options.
 
 use std::fmt;
 

@@ -69,8 +69,8 @@ impl View {
         self.published.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Wakes the caller of [`Self::changed`] after a change. Several calls wake it once; without a
-    /// waiting caller, a call costs next to nothing.
+    /// Wakes the caller of [`Self::changed`] after a change. Several calls wake it once. A call
+    /// costs next to nothing if no caller waits.
     pub(crate) fn notify(&self) {
         self.changed.notify_one();
     }

@@ -1,10 +1,10 @@
 //! The access log: one line for each request, in the Combined Log Format, in a file beside the log.
 //!
 //! A request adds its line to a buffer and continues. A thread writes the buffer to the file every
-//! 100 ms, or earlier when the buffer holds enough. The buffer is bounded: while the disk is slow
-//! or full, lines that do not fit are dropped and counted, the journal reports them at most once a
-//! minute, and no request waits or fails. Lines are never synced: the access log promises no
-//! durability.
+//! 100 ms, or earlier when the buffer holds enough. The buffer is bounded. While the disk is slow
+//! or full, lines that do not fit are dropped and counted, and no request waits or fails. The
+//! journal reports dropped lines at most once a minute. Lines are never synced, because the access
+//! log promises no durability.
 
 pub(crate) mod file;
 pub(crate) mod line;
@@ -24,7 +24,7 @@ pub(crate) use line::{Outcome, RequestLine};
 use crate::record::Clock;
 use file::LineFile;
 
-/// Maximum number of buffered bytes. The thread may hold as many again.
+/// Maximum number of buffered bytes. The thread may hold the same number in addition.
 const MAX_BUFFERED_BYTES: usize = 1024 * 1024;
 /// Number of buffered bytes that the thread writes without waiting for more.
 const FLUSH_BYTES: usize = 64 * 1024;

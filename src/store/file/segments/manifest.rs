@@ -1,7 +1,9 @@
 //! The manifest: the list of segments, in one file of the state directory that is replaced as a
-//! whole. The manifest may lag behind the files, which decide: a segment without a file is dropped,
-//! a segment that was compressed meanwhile is recognised, and without a manifest lines are kept and
-//! cursors lost.
+//! whole.
+//!
+//! If the manifest and the files of the segments differ, the files decide. A segment without a file
+//! is dropped, and a segment that was compressed meanwhile is recognised. Without a manifest, the
+//! lines are kept, but cursors become invalid.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
