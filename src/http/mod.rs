@@ -2,7 +2,8 @@
 //!
 //! The modules in the order in which a request passes them: [`server`] serves connections,
 //! [`connection`] holds the phase and the deadline of each, [`pipeline`] takes a request through
-//! all checks to its route, [`request`] reads the body and the parameters, [`routes`] has one
+//! the checks of its head to its route, [`admitted_request`] finishes the checks that need the
+//! body, [`request`] reads the body and the parameters, [`routes`] has one
 //! handler for each route, [`response`] builds answers, [`follow`] serves open tails, and
 //! [`observe`] counts and logs requests and refusals.
 

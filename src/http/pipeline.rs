@@ -1,6 +1,6 @@
 //! Takes one request from its checks to its answer, in this order: block list → flood count →
-//! maintenance → known route and method → required headers → referer → key → (body → parameters →
-//! root password → handler). A refused client sees the first refusal only.
+//! maintenance → well-formed head → known route and method → required headers → referer → key and its
+//! limits → (body → parameters → required arguments → root password → handler). A refused client sees the first refusal only.
 
 use std::convert::Infallible;
 use std::future::{pending, poll_fn};

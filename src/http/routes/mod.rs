@@ -1,4 +1,6 @@
-//! Routes an admitted request to its handler with warp filters. All checks happened before.
+//! Routes an admitted request to its handler with warp filters. The checks of the head happened
+//! before. Each handler calls `authorize` or `authorize_operator`, which finish the checks that need
+//! the body: a key in the body, required arguments, limits and the root password.
 
 pub(crate) mod admin;
 pub(crate) mod clear_logs;
