@@ -135,7 +135,11 @@ const INDEX: &[(&str, &str, &str)] = &[
         "tests/http/security/root_password.rs::only_the_right_password_opens_the_root_routes",
     ),
     ("http.toml", "request_max_size", "tests/http/connections/hostile.rs::a_body_over_the_maximum_is_413"),
-    ("http.toml", "request_buffer_queue_size", "src/config/tests/warnings.rs::options_that_change_nothing"),
+    (
+        "http.toml",
+        "request_buffer_queue_size",
+        "src/config/tests/warnings.rs::options_without_effect_get_a_warning",
+    ),
     ("http.toml", "request_timeout", "tests/http/connections/slow.rs::a_slow_header_times_out"),
     (
         "http.toml",
