@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use super::object::{MAX_FIELDS, Object, Value, level_of, message_fits, message_of};
-use super::scanner::{Malformed, Scan};
+use super::scanner::{Malformed, Scanner};
 use crate::record::Level;
 
 /// One entry of a batch.
@@ -35,10 +35,10 @@ pub(crate) fn parse_batch<'a>(
     limit: usize,
     check: fn(&str) -> Result<(), &'static str>,
 ) -> Result<Vec<BatchEntry<'a>>, BatchError> {
-    let mut scan = Scan::new(text);
+    let mut scanner = Scanner::new(text);
     let mut refused = BatchError::NotAList;
-    let batch = read_list(&mut scan, limit, check, &mut refused);
-    batch.and_then(|batch| scan.end().map(|()| batch)).map_err(|Malformed| refused)
+    let batch = read_list(&mut scanner, limit, check, &mut refused);
+    batch.and_then(|batch| scanner.end().map(|()| batch)).map_err(|Malformed| refused)
 }
 
 /// A body and its entries, read in one pass. Finding the end of the list first and reading the list
@@ -54,37 +54,37 @@ impl<'a> BatchBody<'a> {
     /// Reads a body. Returns `None` when only [`Object::parse`] can decide: for a body without a
     /// list or with two of them, and for any body that will be refused.
     pub(crate) fn parse(text: &'a str, limit: usize) -> Option<Self> {
-        let mut scan = Scan::new(text);
+        let mut scanner = Scanner::new(text);
         let (mut rest, mut entries) = (Vec::with_capacity(4), None);
-        let body = scan.object(|scan, name| {
+        let body = scanner.object(|scanner, name| {
             if rest.len() == MAX_FIELDS {
                 return Err(Malformed);
             }
             if name != "logs" {
-                rest.push((name, scan.raw()?));
+                rest.push((name, scanner.raw()?));
                 return Ok(());
             }
             // The error is dropped: `parse_batch` finds it again and reports it.
-            let list = read_list(scan, limit, message_fits, &mut BatchError::NotAList)?;
+            let list = read_list(scanner, limit, message_fits, &mut BatchError::NotAList)?;
             if entries.replace(list).is_some() { Err(Malformed) } else { Ok(()) }
         });
-        body.and_then(|()| scan.end()).ok()?;
+        body.and_then(|()| scanner.end()).ok()?;
         Some(Self { rest: Object(rest), entries: entries? })
     }
 }
 
 /// Reads a list. `refused` gets the error of the entries.
 fn read_list<'a>(
-    scan: &mut Scan<'a>,
+    scanner: &mut Scanner<'a>,
     limit: usize,
     check: fn(&str) -> Result<(), &'static str>,
     refused: &mut BatchError,
 ) -> Result<Vec<BatchEntry<'a>>, Malformed> {
     let mut batch = Vec::new();
-    let read = scan.list(|scan| {
+    let read = scanner.list(|scanner| {
         let index = batch.len();
         *refused = BatchError::Entry { index, why: "expected an object" };
-        let entry = read_entry(scan)?;
+        let entry = read_entry(scanner)?;
         if index == limit {
             *refused = BatchError::TooMany(limit);
             return Err(Malformed);
@@ -105,10 +105,10 @@ fn read_list<'a>(
 }
 
 /// Reads one entry. The inner error is for invalid values, the outer one for invalid JSON.
-fn read_entry<'a>(scan: &mut Scan<'a>) -> Result<Result<BatchEntry<'a>, &'static str>, Malformed> {
+fn read_entry<'a>(scanner: &mut Scanner<'a>) -> Result<Result<BatchEntry<'a>, &'static str>, Malformed> {
     let (mut level, mut message, mut msg) = (None, None, None);
-    scan.object(|scan, name| {
-        let value = scan.value()?;
+    scanner.object(|scanner, name| {
+        let value = scanner.value()?;
         match &*name {
             "level" => level = value,
             "message" => message = value,

@@ -16,12 +16,12 @@ pub(crate) struct Malformed;
 
 /// A text and the position of the next unread byte.
 #[derive(Debug)]
-pub(crate) struct Scan<'a> {
+pub(crate) struct Scanner<'a> {
     text: &'a str,
     at: usize,
 }
 
-impl<'a> Scan<'a> {
+impl<'a> Scanner<'a> {
     /// Starts at the beginning of a text.
     pub(crate) const fn new(text: &'a str) -> Self {
         Self { text, at: 0 }
@@ -183,23 +183,23 @@ mod tests {
 
     /// Reads a whole text as an object, the top level only.
     fn members(text: &str) -> Result<Members<'_>, Malformed> {
-        let mut scan = Scan::new(text);
+        let mut scanner = Scanner::new(text);
         let mut members = Vec::new();
-        scan.object(|scan, name| {
-            members.push((name, scan.value()?));
+        scanner.object(|scanner, name| {
+            members.push((name, scanner.value()?));
             Ok(())
         })?;
-        scan.end().map(|()| members)
+        scanner.end().map(|()| members)
     }
 
     fn elements(text: &str) -> Result<Vec<Option<Value<'_>>>, Malformed> {
-        let mut scan = Scan::new(text);
+        let mut scanner = Scanner::new(text);
         let mut elements = Vec::new();
-        scan.list(|scan| {
-            elements.push(scan.value()?);
+        scanner.list(|scanner| {
+            elements.push(scanner.value()?);
             Ok(())
         })?;
-        scan.end().map(|()| elements)
+        scanner.end().map(|()| elements)
     }
 
     /// Reads the same with `serde_json` alone.

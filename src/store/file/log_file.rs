@@ -130,6 +130,20 @@ impl LogFile {
         self.state.get().identity_bytes()
     }
 
+    /// Appends `bytes`, which are `records` whole lines, and syncs them when `sync`; runs the
+    /// maintenance that is due first.
+    ///
+    /// # Errors
+    /// Returns the error of the failed write or sync. The bytes are then not in the file, or the
+    /// next append removes them before it writes.
+    pub(crate) fn commit(&mut self, bytes: &[u8], records: u64, sync: bool) -> io::Result<CommitPosition> {
+        self.verify()?;
+        if !self.can_append(bytes.len()) {
+            self.maintain(bytes.len() as u64);
+        }
+        self.append(bytes, records, sync)
+    }
+
     /// Appends `bytes`, which are `records` whole lines, to a file that
     /// [is undisturbed](Self::is_undisturbed) or was verified; syncs them when `sync`.
     ///

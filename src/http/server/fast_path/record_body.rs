@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::ingest::json::object::{MAX_FIELDS, Value, level_of, message_fits, message_of};
-use crate::ingest::json::scanner::{Malformed, Scan};
+use crate::ingest::json::scanner::{Malformed, Scanner};
 use crate::record::Level;
 
 /// The fields of a JSON body, with the values that `Params` gives when the query and the headers
@@ -19,13 +19,13 @@ impl<'a> Body<'a> {
     /// Parses the body. Returns `None` when it is no object or holds a value that the slow path
     /// refuses.
     pub(crate) fn parse(body: &'a [u8]) -> Option<Self> {
-        let mut scan = Scan::new(std::str::from_utf8(body).ok()?);
+        let mut scanner = Scanner::new(std::str::from_utf8(body).ok()?);
         let (mut api_key, mut level, mut message, mut msg) = (None, None, None, None);
         let mut count = 0;
         // The last of repeated fields counts.
-        let fields = scan.object(|scan, name| {
+        let fields = scanner.object(|scanner, name| {
             count += 1;
-            let value = scan.value()?;
+            let value = scanner.value()?;
             match &*name {
                 "api_key" => api_key = value,
                 "level" => level = value,
@@ -35,7 +35,7 @@ impl<'a> Body<'a> {
             }
             if count > MAX_FIELDS { Err(Malformed) } else { Ok(()) }
         });
-        fields.and_then(|()| scan.end()).ok()?;
+        fields.and_then(|()| scanner.end()).ok()?;
         let message = message_of(message.or(msg)?).ok()?;
         message_fits(&message).ok()?;
         let level = level.map_or_else(|| Ok(Level::default()), |value| level_of(&value)).ok()?;

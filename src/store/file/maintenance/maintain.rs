@@ -7,7 +7,6 @@ use std::time::Instant;
 use super::retention::expired_segments;
 use super::rules::{RETRY_INTERVAL, now_micros};
 use crate::config::Rotate;
-use crate::store::commit::CommitPosition;
 use crate::store::file::log_file::LogFile;
 
 impl LogFile {
@@ -32,20 +31,6 @@ impl LogFile {
         self.maintenance.is_low_on_space
     }
 
-    /// Appends `bytes`, which are `records` whole lines, and syncs them when `sync`; runs the
-    /// maintenance that is due first.
-    ///
-    /// # Errors
-    /// Returns the error of the failed write or sync. The bytes are then not in the file, or the
-    /// next append removes them before it writes.
-    pub(crate) fn commit(&mut self, bytes: &[u8], records: u64, sync: bool) -> io::Result<CommitPosition> {
-        self.verify()?;
-        if !self.can_append(bytes.len()) {
-            self.maintain(bytes.len() as u64);
-        }
-        self.append(bytes, records, sync)
-    }
-
     /// Verifies the files, then [maintains](Self::maintain) the log.
     pub(crate) fn verify_and_maintain(&mut self) -> io::Result<()> {
         let verified = self.verify();
@@ -61,7 +46,7 @@ impl LogFile {
 
     /// Applies the rules to the verified file before `incoming` bytes are appended. A step that
     /// fails is tried again later.
-    fn maintain(&mut self, incoming: u64) {
+    pub(crate) fn maintain(&mut self, incoming: u64) {
         let now = now_micros();
         // Retention first, because it frees space, which the rotation may need as well.
         self.retire_expired(incoming, now);
