@@ -1,6 +1,6 @@
 //! `mocactl key explain`: prints which rule admits or refuses a request.
 //!
-//! Each step is the check of the service itself, on a copy of its state.
+//! Each step calls the check that the service calls, on a copy of the service's state.
 
 use std::fs::{self, DirBuilder};
 use std::net::IpAddr;
@@ -127,8 +127,8 @@ fn argument(text: &str) -> Result<(String, String), String> {
     Ok((name.to_owned(), value.to_owned()))
 }
 
-/// A copy of the guard's state of a log, in a directory that is removed at the end. The checks may
-/// change the copy.
+/// Copies the guard's state of a log to a temporary directory, because the checks may change it.
+/// Removes the directory at the end.
 struct Scratch(PathBuf);
 
 impl Scratch {

@@ -1,4 +1,4 @@
-//! The checks of the guard in their order, each with its result as text.
+//! Runs the checks of the guard in their order and describes the result of each.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::config::{Files, KeyEntry, RootPassword};
 use crate::guard::{ClientAddr, Guard, Key, Refusal, Rules};
 
-/// The parts of a request that the checks read.
+/// Holds the parts of a request that the checks read.
 pub(super) struct Request {
     pub(super) key: Option<String>,
     pub(super) ip: IpAddr,
@@ -22,7 +22,7 @@ pub(super) struct Request {
     pub(super) arguments: Vec<(String, String)>,
 }
 
-/// The rules, and the guard with a copy of its state.
+/// Holds the rules, and a guard that works on a copy of its state.
 pub(super) struct Checks {
     pub(super) files: Files,
     pub(super) rules: Rules,
@@ -30,7 +30,7 @@ pub(super) struct Checks {
     pub(super) now: Instant,
 }
 
-/// The result of one rule.
+/// Describes the result of one rule.
 #[derive(Debug, Serialize)]
 pub(super) struct Step {
     pub(super) rule: &'static str,
@@ -43,7 +43,7 @@ pub(super) struct Step {
 pub(super) enum Verdict {
     Admits,
     Refuses,
-    /// The rule admits the request; the text has more to know.
+    /// The rule admits the request, and the text adds a detail.
     Note,
 }
 
@@ -60,7 +60,7 @@ const ROUTES_WITHOUT_ROOT_PASSWORD: [&str; 2] = ["save-log", "save-logs"];
 /// Returns the steps up to the one that refuses.
 pub(super) fn explain(request: &Request, checks: &Checks) -> Vec<Step> {
     let mut steps = Vec::new();
-    // A refusal is the last step.
+    // `None` means a refusal, which is the last step already.
     let _admitted = run_checks(request, checks, &mut steps).is_some();
     steps
 }
@@ -129,8 +129,8 @@ const REQUIRED_HEADERS: &str = "required.headers";
 const REQUIRED_ARGS: &str = "required.args";
 const RATE: &str = "rate";
 
-/// Adds the rules that one call of the guard checks, in their order. The rules before the refusing
-/// one have admitted.
+/// Adds a step for each rule that one call of the guard checks, in their order. The rules before
+/// the refusing one have admitted the request.
 fn add_group<T>(steps: &mut Vec<Step>, rules: &[&'static str], outcome: Result<T, Refusal>) -> Option<T> {
     let refusal = match outcome {
         Ok(value) => {
@@ -178,8 +178,8 @@ fn rule_and_remedy(refusal: &Refusal) -> (&'static str, &'static str) {
     }
 }
 
-/// Returns the first path of the key that admits the request: the last path of the shortest list
-/// that the guard admits.
+/// Returns the first path of the key that admits the request. The function asks the guard with the
+/// first path alone, then with the first two, and so on, until the guard admits.
 fn admitting_path<'k>(key: &'k Key, request: &Request, checks: &Checks) -> Option<&'k str> {
     let paths: Vec<&str> = request.paths.iter().map(String::as_str).collect();
     let admits = |count: usize| {
