@@ -1,4 +1,5 @@
-//! Serves the routes of the admin socket: the state of the instance, and the blocked addresses.
+//! Serves the routes of the admin socket. They give the state of the instance and manage the
+//! blocked addresses.
 
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
@@ -38,7 +39,8 @@ pub(crate) async fn status(request: &AdmittedRequest) -> Answer {
     Ok(success::json(body.to_string()))
 }
 
-/// Lists, blocks or unblocks addresses: `GET`, `POST` and `DELETE /admin/blocked`.
+/// Answers `/admin/blocked`. GET lists the blocked addresses, POST blocks one, and DELETE unblocks
+/// one.
 pub(crate) async fn blocked(request: &AdmittedRequest) -> Answer {
     let input = request.input().await?;
     let params = request.params(&input)?;

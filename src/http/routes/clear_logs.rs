@@ -1,4 +1,4 @@
-//! Serves `clear-logs`: removes all lines that were acknowledged before the request.
+//! Serves `clear-logs`, which removes all lines that were acknowledged before the request.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use crate::http::admitted_request::AdmittedRequest;
 use crate::http::response::headers::forbid_caching;
 use crate::http::response::success::{self, Answer};
 
-/// Clears the log. A HEAD request is checked and changes nothing.
+/// Clears the log. A HEAD request passes the same checks and changes nothing.
 pub(crate) async fn clear_logs(request: &Arc<AdmittedRequest>) -> Answer {
     request.authorize_operator().await?;
     if !request.is_head() {

@@ -1,4 +1,4 @@
-//! Serves `details`: the size and the settings of the log.
+//! Serves `details`, which gives the size and the settings of the log.
 
 use std::io::Write;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! Serves `download-logs`: the file as an attachment, whole or one range of it (RFC 9110, sections
-//! 8.8, 13 and 14).
+//! Serves `download-logs`, which sends the file, or one range of it, as an attachment (RFC 9110,
+//! sections 8.8, 13 and 14).
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -97,9 +97,9 @@ fn not_modified(headers: &HeaderMap, snapshot: &Snapshot) -> bool {
     if_none_match_names(headers, &snapshot.etag)
 }
 
-/// Returns whether `If-Range` allows a range: the client must know this state of the log. A date
-/// has a resolution of one second, so it counts only for a file that has not changed for two
-/// seconds.
+/// Reports whether `If-Range` allows a range, which it does if the client knows this state of the
+/// log. A date has a resolution of one second, so it counts only for a file that has not changed
+/// for two seconds.
 fn range_applies(headers: &HeaderMap, snapshot: &Snapshot) -> bool {
     let Some(condition) = headers.get(header::IF_RANGE) else { return true };
     let Ok(condition) = condition.to_str() else { return false };
@@ -116,19 +116,19 @@ fn seconds(time: SystemTime) -> u64 {
     time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-/// The part of the file that a client requests.
+/// Says which part of the file a client requests.
 #[derive(Debug, PartialEq, Eq)]
 enum RequestedRange {
     /// The whole file.
     Whole,
     /// One range that lies within the file, in bytes.
     Satisfiable(Range<u64>),
-    /// A range without a byte of the file.
+    /// A range that contains no byte of the file.
     Unsatisfiable,
 }
 
-/// Parses a `Range` with one byte range. The whole file answers several ranges and any other value,
-/// as RFC 9110 allows.
+/// Parses a `Range` with one byte range. The server ignores several ranges and any other value and
+/// sends the whole file, as RFC 9110 allows.
 fn parse_range(value: &HeaderValue, len: u64) -> RequestedRange {
     let spec = value.to_str().ok().and_then(|text| {
         let (unit, spec) = text.split_once('=')?;
@@ -139,7 +139,7 @@ fn parse_range(value: &HeaderValue, len: u64) -> RequestedRange {
     };
     let position = |text: &str| {
         let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        // A number that overflows lies behind the end of every file.
+        // A number that overflows is a position after the end of every file.
         digits.then(|| text.parse::<u64>().unwrap_or(u64::MAX))
     };
     let range = match (first.trim(), last.trim()) {
@@ -168,8 +168,8 @@ pub(crate) fn part_of(value: &HeaderValue, len: u64) -> Option<Range<u64>> {
     }
 }
 
-/// Returns `Content-Disposition` (RFC 6266): an ASCII file name for every client, and the exact
-/// name for clients that support RFC 8187.
+/// Returns `Content-Disposition` (RFC 6266). It has an ASCII file name for every client, and the
+/// exact name for clients that support RFC 8187.
 fn disposition(request: &AdmittedRequest, extension: &str) -> Option<HeaderValue> {
     const ENCODED_BYTES: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
     let name = request.policy.log.file.file_name()?.to_string_lossy() + extension;

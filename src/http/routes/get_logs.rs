@@ -1,4 +1,4 @@
-//! Serves `get-logs` and `get-latest-logs`: the selected records, in constant memory.
+//! Serves `get-logs` and `get-latest-logs`, which send the selected records in constant memory.
 
 use std::num::NonZeroU64;
 use std::sync::Arc;

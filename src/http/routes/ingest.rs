@@ -1,4 +1,4 @@
-//! Serves `save-log` and `save-logs`: stores the records of a request.
+//! Serves `save-log` and `save-logs`, which store the records of a request.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::http::response::success::{self, Answer, saved_json};
 use crate::record::Level;
 use crate::store::{self, AppendTicket, Entry, Source};
 
-/// Stores the record of a request.
+/// Stores one record.
 pub(crate) async fn save_log(request: &Arc<AdmittedRequest>) -> Answer {
     request.with_input(save_one).await
 }
@@ -29,7 +29,7 @@ async fn save_one(request: Arc<AdmittedRequest>, input: Input) -> Answer {
     finish(&request, append).await
 }
 
-/// Stores a batch: all of its records or none.
+/// Stores a batch. It stores all records or none.
 pub(crate) async fn save_logs(request: &Arc<AdmittedRequest>) -> Answer {
     request.with_input(save_batch).await
 }
@@ -48,13 +48,14 @@ async fn save_batch(request: Arc<AdmittedRequest>, input: Input) -> Answer {
     finish(&request, append).await
 }
 
-/// Records in the queue of the committer. The handler drops the body while the records wait for the
-/// disk, because many large bodies take most of the memory.
+/// Holds the append of a request while its records wait for the disk. It does not borrow from the
+/// body, so the handler can drop the body meanwhile. Many large bodies would otherwise take most of
+/// the memory.
 struct PendingAppend {
     saved: usize,
     /// Number of records below the level of the log.
     filtered: usize,
-    /// `None` when no record is to be stored.
+    /// `None` when the request stores no record.
     ticket: Option<AppendTicket>,
 }
 

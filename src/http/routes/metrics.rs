@@ -1,5 +1,5 @@
-//! Serves `metrics`: the counters and the state of the instance in the text exposition format of
-//! Prometheus (version 0.0.4).
+//! Serves `metrics`, which gives the counters and the state of the instance in the text exposition
+//! format of Prometheus (version 0.0.4).
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -78,7 +78,7 @@ fn describe(app: &App, statistics: &Statistics, maintenance: bool) -> String {
     out.0
 }
 
-/// A text in the exposition format, written one metric family after the other.
+/// Writes a text in the exposition format, one metric family after the other.
 struct Exposition(String);
 
 impl Exposition {

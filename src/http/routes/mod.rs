@@ -1,6 +1,8 @@
-//! Routes an admitted request to its handler with warp filters. The checks of the head happened
-//! before. Each handler calls `authorize` or `authorize_operator`, which finish the checks that need
-//! the body: a key in the body, required arguments, limits and the root password.
+//! Routes an admitted request to its handler with warp filters.
+//!
+//! The request has passed the checks of its head. Each handler calls `authorize` or
+//! `authorize_operator`, which finish the checks that need the body. These are the checks of a key
+//! in the body, of required arguments, of limits, and of the root password.
 
 pub(crate) mod admin;
 pub(crate) mod clear_logs;
@@ -26,7 +28,7 @@ use super::route::Route;
 /// Returns the filter for all routes that need a key.
 pub(crate) fn routes()
 -> impl Filter<Extract = (Response,), Error = warp::Rejection> + Clone + Send + Sync + 'static {
-    // The busiest routes come first, because each filter that does not match costs a little.
+    // The busiest routes come first, because each filter that does not match costs time.
     let save_log = on(Route::SaveLog).and_then(|request: Arc<AdmittedRequest>| async move {
         reply(&request, ingest::save_log(&request).await)
     });
@@ -70,7 +72,7 @@ pub(crate) fn routes()
         .unify()
 }
 
-/// Runs the handler of [`Route::SaveLog`] without the filters.
+/// Runs the handler of [`Route::SaveLog`] directly, without the filters.
 pub(crate) async fn save_log(request: &Arc<AdmittedRequest>) -> Result<Response, Infallible> {
     reply(request, ingest::save_log(request).await)
 }
@@ -84,7 +86,7 @@ fn on(
     })
 }
 
-/// Turns the result of a handler into an answer, and counts a problem.
+/// Turns the result of a handler into an answer. A problem is counted.
 fn reply(request: &AdmittedRequest, answer: Answer) -> Result<Response, Infallible> {
     if let Err(problem) = &answer {
         request.app.count(problem);

@@ -1,5 +1,6 @@
-//! Serves `openapi.json`: the requests and answers of this service as an OpenAPI 3.1 document. It
-//! is the same for every log, contains no configuration and needs no key.
+//! Serves `openapi.json`, which describes the requests and answers of this service as an OpenAPI
+//! 3.1 document. The document is the same for every log, contains no configuration, and needs no
+//! key.
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, ETAG, HeaderValue};
@@ -8,7 +9,7 @@ use http::{HeaderMap, Response, StatusCode};
 use crate::http::response::conditional::if_none_match_names;
 use crate::http::response::success;
 
-/// The document as a person wrote it.
+/// The document as it stands in the repository.
 const SOURCE: &[u8] = include_bytes!("openapi.json");
 
 /// The document as the service sends it, without line ends and indentation. A JSON string cannot
@@ -19,7 +20,7 @@ static DOCUMENT: [u8; minify(SOURCE, &mut [])] = {
     document
 };
 
-/// Hash of the document for the entity tag.
+/// Hash of the document, from which the entity tag is made.
 const TAG: u64 = fnv1a(SOURCE);
 
 /// Writes `text` without line ends and indentation into `out` as far as it fits, and returns the

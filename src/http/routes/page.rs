@@ -1,9 +1,12 @@
-//! Serves the operator's page: HTML with inline style and script, built from the three files of
-//! `page/`. The page is the same for every log, contains neither configuration nor secrets, and
-//! needs no key. It requests all data with the operator's key.
+//! Serves the operator's page.
 //!
-//! The content security policy allows this script and this style only, connections to this server
-//! only, and no frames. Its hashes are computed from the served text, so they always match.
+//! The page is HTML with inline style and script, built from the three files of `page/`. It is the
+//! same for every log, contains neither configuration nor secrets, and needs no key. Its script
+//! requests all data with the operator's key.
+//!
+//! The content security policy allows this script, this style, and connections to this server. It
+//! allows no other source and no frames. Its hashes are computed from the served text, so they
+//! always match.
 
 use std::sync::LazyLock;
 
@@ -90,7 +93,7 @@ mod tests {
 
     #[test]
     fn page_loads_nothing_external_and_builds_no_markup_from_text() {
-        // The SVG namespace is a name. The browser does not load it.
+        // The SVG namespace looks like a URL, but the browser does not load it.
         let script = SCRIPT.replace("http://www.w3.org/2000/svg", "");
         for text in [HTML, STYLE, &script] {
             assert!(!text.contains("://") && !text.contains("@import"));

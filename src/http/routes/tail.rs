@@ -1,4 +1,5 @@
-//! Serves `tail`: new records as they are stored, as Server-Sent Events or as WebSocket messages.
+//! Serves `tail`, which sends new records as they are stored, as Server-Sent Events or as WebSocket
+//! messages.
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -25,7 +26,7 @@ static LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 static ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
 
-/// Starts to follow the log.
+/// Answers with a follower of the log.
 pub(crate) async fn tail(request: &Arc<AdmittedRequest>) -> Answer {
     request.with_input(begin).await
 }
@@ -83,8 +84,8 @@ async fn begin(request: Arc<AdmittedRequest>, input: Input) -> Answer {
     Ok(response)
 }
 
-/// Returns the cursor that a client resumes from: `Last-Event-ID`, which a browser sends when it
-/// reconnects, or else the parameter `cursor`.
+/// Returns the cursor from which a client resumes. `Last-Event-ID`, which a browser sends when it
+/// reconnects, takes precedence over the parameter `cursor`.
 fn resume(request: &AdmittedRequest, requested: &ReadRequest) -> Result<Option<Cursor>, Problem> {
     let Some(last) = request.parts.headers.get(&LAST_EVENT_ID).filter(|id| !id.is_empty()) else {
         return Ok(requested.cursor);
@@ -99,7 +100,7 @@ fn resume(request: &AdmittedRequest, requested: &ReadRequest) -> Result<Option<C
 /// Checks that the record behind a cursor still exists, and returns the cursor.
 ///
 /// # Errors
-/// 410 for a cursor whose record is gone, 503 when the log cannot be read.
+/// Fails with 410 for a cursor whose record is gone, and with 503 when the log cannot be read.
 async fn check_cursor(request: &AdmittedRequest, cursor: Cursor) -> Result<Cursor, Problem> {
     // A snapshot makes the store look at the file again, because another program may have moved it.
     drop(request.app.store.snapshot().await?);
@@ -115,8 +116,8 @@ async fn check_cursor(request: &AdmittedRequest, cursor: Cursor) -> Result<Curso
     }
 }
 
-/// Returns the number of latest records that the answer starts with, or `None` if the client
-/// requests none.
+/// Returns how many of the latest records the answer starts with, or `None` if the client requests
+/// none.
 fn lines(params: &Params<'_>) -> Result<Option<NonZeroU64>, Problem> {
     if params.text("lines").is_some_and(|text| text.trim() == "0") {
         return Ok(None);
@@ -124,7 +125,7 @@ fn lines(params: &Params<'_>) -> Result<Option<NonZeroU64>, Problem> {
     read_params::positive(params, "lines")
 }
 
-/// Returns a text that differs for different selections. Followers with the same text share blocks.
+/// Returns a text that is different for each selection. Followers with the same text share blocks.
 fn selection_name(params: &Params<'_>, requested: &ReadRequest) -> Result<String, Problem> {
     let mut name = String::new();
     if requested.selection.is_all() {
@@ -139,8 +140,8 @@ fn selection_name(params: &Params<'_>, requested: &ReadRequest) -> Result<String
     Ok(name)
 }
 
-/// Returns the check that a follower repeats after a reload and after maintenance. It covers all
-/// checks whose result can have changed.
+/// Returns the check that a follower repeats after a reload and when maintenance begins or ends. It
+/// covers all checks whose result can have changed.
 fn would_admit(request: &AdmittedRequest, key: Arc<Key>) -> WouldAdmit {
     let (app, policy, client) = (Arc::clone(&request.app), Arc::clone(&request.policy), request.client);
     Box::new(move || {
