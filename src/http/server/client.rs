@@ -1,4 +1,4 @@
-//! The values that serve one connection, and the wait for its first byte.
+//! Holds the values that serve one connection, and waits for its first byte.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -13,8 +13,8 @@ use crate::net::deadline::{LazyDeadline, Millis, now, timer};
 use crate::net::shutdown::Shutdown;
 use crate::net::transport::Transport;
 
-/// Time for which a stopping service still reads from a silent connection, so that it answers a
-/// request that is on its way.
+/// Time for which a stopping service still reads from a silent connection. A request may be on its
+/// way and still gets its answer.
 pub(crate) const DRAIN_GRACE: Millis = 300;
 
 /// Silence after an answer until a connection releases its buffers, while few connections are open.
@@ -23,7 +23,7 @@ const IDLE_BUFFER_RELEASE: Millis = 250;
 /// Number of connections above which a silent connection releases its buffers at once.
 const MAX_CONNECTIONS_WITH_IDLE_BUFFERS: usize = 1000;
 
-/// The peer of a connection, and the values that serve it.
+/// Holds the peer of a connection, and the values that serve it.
 pub(crate) struct Client<H> {
     /// The shared state of the instance.
     pub(crate) app: Arc<App>,
@@ -59,7 +59,8 @@ pub(crate) async fn has_first_byte(
     .await
 }
 
-/// Returns the time at which a connection that is silent since `idle_since` releases its buffers.
+/// Returns the time at which a connection that has been silent since `idle_since` releases its
+/// buffers.
 pub(crate) fn buffer_release_at(idle_since: Millis, app: &App) -> Millis {
     let has_many_connections =
         app.instance_state.connections.load(Ordering::Relaxed) > MAX_CONNECTIONS_WITH_IDLE_BUFFERS;

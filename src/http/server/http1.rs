@@ -1,8 +1,8 @@
-//! Serves one HTTP/1 connection: hyper under one lazily armed timer whose deadline follows from the
-//! connection's phase, and the end of the connection when the service stops.
+//! Serves one HTTP/1 connection with hyper and ends it when the service stops.
 //!
-//! An idle connection consists of its socket and a timer. hyper and its buffers are created at the
-//! first byte and released after a period of silence.
+//! One lazily armed timer watches the connection. Its deadline follows from the connection's phase.
+//! An idle connection consists of its socket and this timer. hyper and its buffers are created at
+//! the first byte and released after a period of silence.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -63,7 +63,7 @@ async fn serve_until_idle<S: Transport, H: Handlers>(
     }
 }
 
-/// The state of a connection after hyper has served it.
+/// Says how hyper left a connection.
 enum ConnectionOutcome<S> {
     /// The connection has ended.
     Ended,
@@ -120,7 +120,7 @@ async fn serve_requests<S: Transport, H: Handlers>(
         }
         loop {
             let phase = state.phase();
-            // hyper treats a connection with a part of a head as idle and would close it.
+            // hyper treats a connection with an incomplete head as idle and would close it.
             if let Some(until) = drain_until
                 && !is_closing
                 && (has_complete_head(phase) || (phase != Phase::Head && now() >= until))
@@ -128,8 +128,8 @@ async fn serve_requests<S: Transport, H: Handlers>(
                 Pin::new(&mut connection).graceful_shutdown();
                 is_closing = true;
             }
-            // The result does not matter: errors are broken connections and refusals already
-            // written.
+            // The result does not matter, because an error means a broken connection or a refusal
+            // that was already written.
             if Pin::new(&mut connection).poll(cx).is_ready() {
                 return Poll::Ready(false);
             }
@@ -173,7 +173,7 @@ async fn serve_requests<S: Transport, H: Handlers>(
     }
     let parts = connection.into_parts();
     let mut stream = parts.io.into_inner();
-    // An empty `Bytes` would still hold the whole read buffer.
+    // An empty `Bytes` would still keep the whole read buffer allocated.
     if !parts.read_buf.is_empty() {
         stream.unread(parts.read_buf);
     }

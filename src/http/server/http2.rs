@@ -1,11 +1,13 @@
-//! Serves one HTTP/2 connection: hyper's server under the same timeouts as HTTP/1. Only a TLS
-//! handshake can negotiate HTTP/2.
+//! Serves one HTTP/2 connection with hyper, under the same timeouts as HTTP/1. Only a TLS handshake
+//! can negotiate HTTP/2.
 //!
-//! Each stream has a [`ConnectionState`] and a timer of its own and passes the same checks as an
-//! HTTP/1 request. The connection has a deadline of its own only while it has no streams, or while
-//! the client accepts no bytes. The memory that a client can occupy is bounded for each stream (its
-//! head and the waiting part of its answer) and for the connection (its streams and their unread
-//! bodies).
+//! Each stream has its own [`ConnectionState`] and timer and passes the same checks as an HTTP/1
+//! request. The connection itself has a deadline only while it has no streams, or while the client
+//! accepts no bytes.
+//!
+//! The memory that a client can occupy is bounded. The bound of a stream covers its head and the
+//! waiting part of its answer. The bound of the connection covers the number of its streams and
+//! their unread bodies.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -38,28 +40,28 @@ use crate::net::deadline::{LazyDeadline, timer};
 use crate::net::deadline::{Millis, now};
 use crate::net::transport::Transport;
 
-/// Maximum number of open streams on one connection. The streams above it are refused.
+/// Maximum number of open streams on one connection. Further streams are refused.
 const MAX_CONCURRENT_STREAMS: u32 = 128;
 
-/// Maximum number of unread bytes that a client may send on one stream, and of bytes of an answer
-/// that may wait for the client.
+/// Maximum number of unread bytes that a client may send on one stream. It is also the maximum
+/// number of bytes of an answer that may wait for the client.
 const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
 
 /// Maximum number of unread bytes that a client may send on all streams of one connection.
 const CONNECTION_WINDOW_BYTES: u32 = 256 * 1024;
 
-/// Maximum number of streams that the client resets before the server accepts them. One more ends
-/// the connection (CVE-2023-44487).
+/// Maximum number of streams that the client may reset before the server accepts them. One more
+/// ends the connection (CVE-2023-44487).
 const MAX_PENDING_RESETS: usize = 20;
 
-/// Maximum number of streams that the server resets for errors of the client. One more ends the
-/// connection (RUSTSEC-2024-0003).
+/// Maximum number of streams that the server resets because of errors of the client. One more ends
+/// the connection (RUSTSEC-2024-0003).
 const MAX_ERROR_RESETS: usize = 1024;
 
 /// Maximum size of a DATA frame. Each frame that the client accepts counts as progress.
 const MAX_DATA_FRAME_BYTES: usize = 16 * 1024;
 
-/// Silence after which a connection without streams is cut once GOAWAY was sent.
+/// Silence after GOAWAY until a connection without streams is cut.
 const CLOSE_TIMEOUT: Millis = 1000;
 
 /// Serves the connection until it ends or `client.shutdown` ends it.
@@ -99,12 +101,12 @@ pub(crate) async fn serve<S: Transport, H: Handlers>(stream: S, client: Client<H
     let mut lazy_deadline = LazyDeadline::new(deadline, timer);
     poll_fn(|cx| {
         if closing_since.is_none() && draining.as_mut().poll(cx).is_ready() {
-            // Sends GOAWAY: streams that the client has opened already are still answered.
+            // Sends GOAWAY. Streams that the client has opened already are still answered.
             connection.as_mut().graceful_shutdown();
             closing_since = Some(now());
         }
         loop {
-            // The result does not matter: an error is a broken connection.
+            // The result does not matter, because an error means a broken connection.
             if connection.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(());
             }
@@ -126,9 +128,9 @@ pub(crate) async fn serve<S: Transport, H: Handlers>(stream: S, client: Client<H
 
 /// Returns hyper's builder with all limits set.
 fn builder(executor: StreamExecutor, http: &HttpSettings) -> http2::Builder<StreamExecutor> {
-    // hyper refuses a larger head without a problem document. It counts the target and 32 bytes
-    // more for each field (RFC 9113, section 6.5.2). With this margin, `check_head` refuses the
-    // head first.
+    // hyper refuses a larger head without a problem document. It also counts the target and 32 bytes
+    // for each field (RFC 9113, section 6.5.2). The margin lets a head above `max_header_size` reach
+    // `check_head`, which refuses it with a problem document.
     let max_head_bytes = http.max_header_size * 2 + u64::from(http.max_headers) * 32 + 4096;
     let mut builder = http2::Builder::new(executor);
     builder
@@ -142,7 +144,7 @@ fn builder(executor: StreamExecutor, http: &HttpSettings) -> http2::Builder<Stre
     builder
 }
 
-/// The activity of a connection, from which its deadline follows.
+/// Tracks the activity of a connection, from which its deadline follows.
 struct ConnectionActivity {
     /// Number of open streams.
     open_streams: AtomicUsize,
@@ -150,7 +152,7 @@ struct ConnectionActivity {
     served: AtomicBool,
     /// Time at which the connection began or its last stream ended.
     idle_since: AtomicU64,
-    /// Time since which the client accepts no bytes; 0 while it accepts them.
+    /// Time since which the client has accepted no bytes, or 0 while it accepts them.
     blocked_since: AtomicU64,
     /// Time of the last write that the client accepted.
     last_write: AtomicU64,
@@ -187,12 +189,13 @@ impl ConnectionActivity {
             return blocked + timeouts.response;
         }
         if self.is_busy() {
-            // Each stream has its own timer. This deadline only checks the connection again.
+            // Each stream has its own timer. At this deadline the connection is only checked again.
             return now() + timeouts.keep_alive;
         }
         let idle = self.idle_since.load(Ordering::Relaxed);
         match closing_since {
-            // The end of an answer may still be in the send buffer.
+            // The end of an answer may still be in the send buffer, so each accepted write extends
+            // the time.
             Some(closing_since) => {
                 let begin = closing_since.max(idle);
                 let last_write = self.last_write.load(Ordering::Relaxed);
@@ -221,7 +224,7 @@ impl Drop for OpenStream {
     }
 }
 
-/// Runs each stream in a task of its own, under its own timer.
+/// Runs each stream in a separate task with its own timer.
 #[derive(Clone)]
 struct StreamExecutor {
     /// The state of the request that the service received last. hyper executes its stream next.
@@ -253,7 +256,7 @@ impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for StreamE
     }
 }
 
-/// Runs one stream under its own timer. hyper resets a stream that is dropped before its end.
+/// Runs one stream with its own timer. hyper resets a stream that is dropped before its end.
 async fn run_stream(stream: impl Future<Output = ()>, state: &ConnectionState, hurry: &CancellationToken) {
     let mut stream = pin!(stream);
     let mut hurrying = pin!(hurry.cancelled());
@@ -289,15 +292,15 @@ async fn run_stream(stream: impl Future<Output = ()>, state: &ConnectionState, h
     .await;
 }
 
-/// Discards the rest of a body after its answer, as long as the client continues to send. Many
-/// clients do not read the answer when their stream is reset in the middle of a body.
+/// Reads and discards the rest of a body after its answer, as long as the client continues to send.
+/// Many clients do not read the answer when the server resets their stream in the middle of a body.
 async fn linger(mut body: Box<Incoming>, timeouts: Timeouts) {
     let silence = Duration::from_millis(LINGER_TIMEOUT);
     let discard = async { while let Ok(Some(Ok(_))) = timeout(silence, body.frame()).await {} };
     drop(timeout(Duration::from_millis(timeouts.request), discard).await);
 }
 
-/// Adapts a response to HTTP/2.
+/// Removes `Connection` from a response and sends its body in paced frames, or no body for HEAD.
 fn into_http2_response<B: Body<Data = Bytes>>(
     mut response: Response<B>,
     state: Arc<ConnectionState>,
@@ -313,7 +316,8 @@ fn into_http2_response<B: Body<Data = Bytes>>(
     response.map(|body| PacedBody { body: (!is_head).then_some(body), rest: Bytes::new(), state })
 }
 
-/// The body of an answer in frames of limited size, so that each accepted frame shows progress.
+/// Sends the body of an answer in frames of limited size, so that each accepted frame shows
+/// progress.
 struct PacedBody<B> {
     /// `None` when the request was HEAD.
     body: Option<B>,
@@ -365,14 +369,14 @@ impl<B: Body<Data = Bytes> + Unpin> Body for PacedBody<B> {
     }
 }
 
-/// The transport of the connection. Notes whether the client accepts bytes.
+/// Wraps the transport of the connection and records whether the client accepts bytes.
 struct MonitoredTransport<S> {
     inner: S,
     activity: Arc<ConnectionActivity>,
 }
 
 impl<S> MonitoredTransport<S> {
-    /// Notes the outcome of an operation. `has_written` is true for a write.
+    /// Records the outcome of an operation. `has_written` is true for a write.
     fn note<T>(&self, outcome: Poll<T>, has_written: bool) -> Poll<T> {
         let activity = &self.activity;
         if outcome.is_pending() {

@@ -1,4 +1,4 @@
-//! The listening sockets of an instance and the connections that were accepted from them.
+//! Accepts connections from the listening sockets of an instance and serves them.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use crate::net::peer_credentials::is_admin_peer;
 use crate::net::refusal::{REFUSAL_STEP_TIMEOUT, write_refusal};
 use crate::net::shutdown::Shutdown;
 
-/// All listening sockets of an instance and their connections.
+/// Manages all listening sockets of an instance and their connections.
 pub struct Listeners {
     app: Arc<App>,
     shutdown: Shutdown,
@@ -40,8 +40,9 @@ pub struct Listeners {
 /// Part of the time of a stop that is reserved for refusing the requests that are still unanswered.
 const HURRY_TIME: Duration = Duration::from_millis(300);
 
-/// Number of descriptors that are reserved for other uses than connections: the log, its state,
-/// readers, sockets, and the second descriptor of each connection that the disk thread may answer.
+/// Number of descriptors that are reserved for purposes other than accepting connections. These are
+/// the log, its state, readers, sockets, and the second descriptor of each connection that the disk
+/// thread may answer.
 const RESERVED_DESCRIPTORS: u64 = 64 + fast_path::disk_reply::MAX_CONNECTIONS as u64;
 
 impl Listeners {
@@ -83,8 +84,8 @@ impl Listeners {
         self.connections.len()
     }
 
-    /// Stops accepting, lets every current request be answered, and waits at most `max_duration`
-    /// until all connections have ended. Returns the number of connections that are still open.
+    /// Stops accepting, lets current requests be answered, and waits for all connections to end,
+    /// for at most `max_duration`. Returns the number of connections that are still open.
     pub async fn stop(&self, max_duration: Duration) -> usize {
         self.shutdown.drain.cancel();
         self.accept_loops.close();
@@ -137,8 +138,8 @@ impl<H: Handlers> AcceptHandler for HttpConnections<H> {
 impl<H: Handlers> HttpConnections<H> {
     /// Serves a TCP connection, or refuses it when its address has too many.
     fn on_accept_tcp(&self, stream: TcpStream, address: IpAddr) {
-        // With Nagle's algorithm an answer may wait for an acknowledgement. Only a broken socket
-        // refuses the option.
+        // With Nagle's algorithm an answer may wait for an acknowledgement. The error does not
+        // matter, because only a broken socket refuses the option.
         drop(stream.set_nodelay(true));
         let peer = ClientAddr::from(address);
         let identity = self.app.identity();
@@ -189,7 +190,7 @@ impl<H: Handlers> HttpConnections<H> {
         }
     }
 
-    /// Runs a refusal in a task of its own.
+    /// Runs a refusal in a separate task.
     fn refuse(&self, refusing: impl Future<Output = ()> + Send + 'static) {
         let permit = self.limiter.enter_uncounted();
         self.connections.spawn(async move {
@@ -198,7 +199,7 @@ impl<H: Handlers> HttpConnections<H> {
         });
     }
 
-    /// Serves a connection in a task of its own.
+    /// Serves a connection in a separate task.
     fn spawn(&self, permit: ConnectionPermit, serving: impl Future<Output = ()> + Send + 'static) {
         let app = Arc::clone(&self.app);
         let accepted = Arc::clone(&self.accepted);

@@ -1,6 +1,6 @@
-//! The begin of an HTTPS connection: the wait for the first byte, the handshake, and the negotiated
-//! version of HTTP. All steps run in the task of the connection, so a slow client delays no other
-//! one.
+//! Starts an HTTPS connection. It waits for the first byte, performs the handshake, and serves the
+//! negotiated version of HTTP. All steps run in the task of the connection, so a slow client delays
+//! no other one.
 
 use std::io;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ pub(crate) async fn serve<H: Handlers>(stream: TcpStream, identity: Arc<Identity
     let request_timeout = client.app.policy().files.http.request_timeout;
     match timeout(request_timeout, peek_first_byte(&stream)).await.ok().flatten() {
         Some(HANDSHAKE_RECORD) => {}
-        // The first letter of a method means that the client uses plain HTTP.
+        // A capital letter is the start of a method, so the client uses plain HTTP.
         Some(b'A'..=b'Z') => {
             let problem = Problem::new(StatusCode::BAD_REQUEST, "This port speaks HTTPS, not plain HTTP.");
             client.app.count(&problem);

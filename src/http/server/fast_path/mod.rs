@@ -1,5 +1,5 @@
-//! The fast path: answers the common `POST` of one record from the connection's buffer, without
-//! hyper.
+//! Answers the common `POST` of one record on the fast path, from the connection's buffer and
+//! without hyper.
 
 pub(crate) mod disk_reply;
 pub(crate) mod recognize;

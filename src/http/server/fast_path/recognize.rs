@@ -1,14 +1,17 @@
-//! Recognizes the requests of the fast path: a whole `POST` of one record as JSON, whose head holds
-//! no field that a rule or a handler reads except the key, the length and the type of the answer.
+//! Recognizes the requests of the fast path.
 //!
-//! All other bytes stay untouched for the slow path, also malformed ones. The fast path refuses no
-//! head.
+//! Such a request is a whole `POST` of one record as JSON. Its head holds the host, the type and
+//! the length of the body, and perhaps the key and the type of the answer. No rule and no handler
+//! reads the other fields of the head.
+//!
+//! All other bytes, malformed ones included, stay untouched for the slow path. The fast path
+//! refuses no head.
 
 use crate::http::request::head::is_host;
 use crate::http::request::params::BodyKind;
 use crate::http::response::headers::names_json;
 
-/// The kind of request at the begin of the received bytes.
+/// Says what the received bytes start with.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Recognized<'b> {
     /// A whole request.
@@ -19,7 +22,7 @@ pub(crate) enum Recognized<'b> {
     Other,
 }
 
-/// A request that saves a record.
+/// Holds a request that saves a record.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct RecordRequest<'b> {
     /// The target, which has no query.
@@ -34,7 +37,7 @@ pub(crate) struct RecordRequest<'b> {
     pub(crate) len: usize,
 }
 
-/// The limits of a request from `http.toml`.
+/// Holds the limits of a request from `http.toml`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RequestLimits {
     /// Maximum length of a head in bytes.
@@ -48,8 +51,8 @@ pub(crate) struct RequestLimits {
 /// Maximum number of fields of a head on the fast path.
 const MAX_FAST_PATH_FIELDS: usize = 32;
 
-/// Fields that no part of the service reads, unless an option names one. `Policy` then disables the
-/// fast path.
+/// Fields that no part of the service reads, unless an option names one. `Policy` disables the fast
+/// path while such an option is set.
 const IGNORED_HEADERS: [&str; 16] = [
     "user-agent",
     "accept-encoding",
@@ -69,12 +72,12 @@ const IGNORED_HEADERS: [&str; 16] = [
     "x-real-ip",
 ];
 
-/// Recognizes the request at the begin of `bytes`.
+/// Recognizes the request at the start of `bytes`.
 pub(crate) fn recognize(bytes: &[u8], limits: RequestLimits) -> Recognized<'_> {
     parse_request(bytes, limits).unwrap_or(Recognized::Other)
 }
 
-/// Parses a request whose head is whole. Returns `None` for the slow path.
+/// Parses a request whose head is whole. Returns `None` when the bytes are for the slow path.
 fn parse_request(bytes: &[u8], limits: RequestLimits) -> Option<Recognized<'_>> {
     let mut fields = [httparse::EMPTY_HEADER; MAX_FAST_PATH_FIELDS];
     let mut head = httparse::Request::new(&mut fields);
@@ -87,7 +90,7 @@ fn parse_request(bytes: &[u8], limits: RequestLimits) -> Option<Recognized<'_>> 
     let (mut hosts, mut types, mut key, mut wants_json, mut length) = (0, 0, None, None, None);
     for field in head.headers.iter() {
         let is = |name: &str| field.name.eq_ignore_ascii_case(name);
-        // Comparing lengths first is cheap, since few names have the same length.
+        // Comparing lengths first is cheap, because few names have the same length.
         match field.name.len() {
             4 if is("host") => hosts += u8::from(is_host(field.value)),
             6 if is("accept") => put(&mut wants_json, names_json(text(field.value)?))?,
@@ -123,7 +126,8 @@ fn put<T>(slot: &mut Option<T>, value: T) -> Option<()> {
     slot.replace(value).is_none().then_some(())
 }
 
-/// Returns a value of visible ASCII and blanks. Other values are for the slow path.
+/// Returns a value that consists of visible ASCII characters and spaces. Other values are for the
+/// slow path.
 fn text(value: &[u8]) -> Option<&str> {
     let is_plain = value.iter().all(|byte| matches!(byte, b' '..=b'~'));
     is_plain.then_some(value).and_then(|value| std::str::from_utf8(value).ok())
@@ -135,14 +139,14 @@ fn bearer(value: &str) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-/// Returns a number of at most nine digits.
+/// Parses a number of at most nine digits.
 fn number(value: &[u8]) -> Option<usize> {
     let is_short_number = (1..=9).contains(&value.len()) && value.iter().all(u8::is_ascii_digit);
     is_short_number.then(|| value.iter().fold(0, |number, digit| number * 10 + usize::from(digit - b'0')))
 }
 
 /// Checks that `recognize` returns a whole request only when all of its bytes are present, and that
-/// the bytes after it do not matter. For the fuzz target `http_head`.
+/// the bytes after it do not matter. The fuzz target `http_head` calls it.
 #[cfg(any(fuzzing, test))]
 pub(crate) fn fuzz(bytes: &[u8]) {
     let limits = RequestLimits { head: 8192, fields: 32, body: 65536 };

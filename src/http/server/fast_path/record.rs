@@ -20,7 +20,7 @@ use crate::http::route::Route;
 use crate::record::Level;
 use crate::store::{self, AppendTicket, Entry, QueueFull, Saved, Source};
 
-/// The last key of a connection with its rule, so that the next record needs no lookup.
+/// Holds the last key of a connection with its rule, so that the next record needs no lookup.
 pub(crate) struct CachedKey {
     policy: Arc<Policy>,
     presented: String,
@@ -28,14 +28,14 @@ pub(crate) struct CachedKey {
     rule: PathRule,
 }
 
-/// A record whose content no check refuses.
+/// Holds a record whose content no check refuses.
 pub(crate) struct Record<'a> {
     cached_key: &'a CachedKey,
     level: Level,
     message: Cow<'a, str>,
 }
 
-/// The outcome of the first step of an append.
+/// Says how an append has started.
 pub(crate) enum AppendStart {
     /// The record is in the current batch.
     Pending(AppendTicket),

@@ -1,4 +1,4 @@
-//! The JSON body of a fast path request, which holds one record.
+//! Parses the JSON body of a fast path request, which holds one record.
 
 use std::borrow::Cow;
 
@@ -6,8 +6,8 @@ use crate::ingest::json::object::{MAX_FIELDS, Value, level_of, message_fits, mes
 use crate::ingest::json::scanner::{Malformed, Scanner};
 use crate::record::Level;
 
-/// The fields of a JSON body, with the values that `Params` gives when the query and the headers
-/// hold no parameter.
+/// Holds the fields of a JSON body. The values are those that `Params` returns when the query and
+/// the headers hold no parameter.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Body<'a> {
     pub(crate) api_key: Option<Cow<'a, str>>,
@@ -16,7 +16,7 @@ pub(crate) struct Body<'a> {
 }
 
 impl<'a> Body<'a> {
-    /// Parses the body. Returns `None` when it is no object or holds a value that the slow path
+    /// Parses the body. Returns `None` when it is not an object or holds a value that the slow path
     /// refuses.
     pub(crate) fn parse(body: &'a [u8]) -> Option<Self> {
         let mut scanner = Scanner::new(std::str::from_utf8(body).ok()?);
