@@ -1,5 +1,7 @@
-//! One admitted request: its client, the configuration it runs under, and its remaining steps: the
-//! body, the parameters, the checks of the key that need them, and the root password.
+//! Holds one admitted request and runs its remaining steps.
+//!
+//! These steps are the body, the parameters, the checks of the key that need them, and the root
+//! password.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -24,7 +26,7 @@ use super::route::Route;
 use crate::guard::{ClientAddr, Key, PathRule, Quota, Refusal};
 use crate::ingest::multipart;
 
-/// A request that has passed all checks that come before its body.
+/// Holds a request that has passed all checks before its body.
 pub(crate) struct AdmittedRequest {
     pub(crate) app: Arc<App>,
     pub(crate) policy: Arc<Policy>,
@@ -38,11 +40,11 @@ pub(crate) struct AdmittedRequest {
     body: Mutex<Option<Incoming>>,
     /// The key from the query or a header.
     head_key: Option<HeadKey>,
-    /// The rest of the key's limits.
+    /// The remaining quota of the key, set when the request is counted.
     quota: OnceLock<Quota>,
 }
 
-/// A request that was not admitted.
+/// Holds the problem of a refused request, its quota, and its unread body.
 pub(crate) struct RefusedRequest {
     pub(crate) problem: Problem,
     pub(crate) quota: Option<Quota>,
@@ -50,38 +52,38 @@ pub(crate) struct RefusedRequest {
     pub(crate) body: Option<Incoming>,
 }
 
-/// A key from the query or a header.
+/// Holds a valid key from the query or a header.
 struct HeadKey {
     key: Arc<Key>,
     rule: PathRule,
     limits: LimitState,
 }
 
-/// How far the limits of a key are checked. With [`LimitState::Spent`] all checks of the key are
-/// done.
+/// Says how far the limits of a key are checked.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum LimitState {
-    /// The request has been counted.
+    /// The request has been counted, so all checks of the key are done.
     Spent,
-    /// A required parameter may refuse the request before it is counted.
+    /// The parameters come first, because a missing one must refuse the request before it is
+    /// counted.
     AfterParameters,
-    /// The limits are in Redis: [`AdmittedRequest::spend_shared_limits`] checks them before the
+    /// The limits are in Redis. [`AdmittedRequest::spend_shared_limits`] checks them before the
     /// handler runs.
     Shared,
 }
 
-/// A body, and how to read it.
+/// Holds a body that was read, its format, and whether it was decrypted.
 pub(crate) struct Input {
     collected: Collected,
     kind: BodyKind,
     decryption: Decryption,
 }
 
-/// Maximum size of a body that is parsed on the event loop. Parsing it takes 1 ms at most.
+/// Maximum size of a body that the event loop parses itself. Parsing it takes 1 ms at most.
 const MAX_INLINE_BODY_BYTES: usize = 256 * 1024;
 
 impl AdmittedRequest {
-    /// Checks the key as far as that is possible before a byte of the body is read.
+    /// Checks the key as far as that is possible without the body.
     #[expect(clippy::too_many_arguments, reason = "the parts of a request, each of another type")]
     pub(crate) fn admit(
         app: Arc<App>,
@@ -125,7 +127,7 @@ impl AdmittedRequest {
         }
         let params = Params::without_body(self.parts.uri.query(), &self.parts.headers)?;
         let Some(presented) = params.api_key() else {
-            // A body that cannot hold a key is not read.
+            // A key may still be in the body. A body that cannot hold one is not read.
             return if self.can_have_parameters() { Ok(None) } else { Err(self.unknown_key(None)) };
         };
         let now = Instant::now();
@@ -144,7 +146,7 @@ impl AdmittedRequest {
         Ok(Some(HeadKey { key: Arc::clone(key), rule, limits }))
     }
 
-    /// Notes the key in the trace.
+    /// Records the key in the trace, if there is one.
     fn trace_key(&self, key: &Arc<Key>) {
         if let Some(trace) = &self.trace {
             trace.recognised(key);
@@ -192,7 +194,7 @@ impl AdmittedRequest {
         })
     }
 
-    /// Reports whether limits in Redis are still to be checked before the handler runs.
+    /// Reports whether [`AdmittedRequest::spend_shared_limits`] must run before the handler.
     pub(crate) fn has_shared_limits(&self) -> bool {
         self.head_key.as_ref().is_some_and(|head_key| head_key.limits == LimitState::Shared)
     }
@@ -208,7 +210,7 @@ impl AdmittedRequest {
         })
     }
 
-    /// Keeps the rest of the limits for the answer.
+    /// Keeps the remaining quota for the answer, also when a limit refuses the request.
     fn keep_quota(&self, outcome: Result<Quota, Refusal>) -> Result<(), Problem> {
         let (quota, outcome) = match outcome {
             Ok(quota) => (quota, Ok(())),
@@ -217,17 +219,17 @@ impl AdmittedRequest {
                 None => return Err(refusal.into()),
             },
         };
-        // A request is counted once, so there is no second value.
+        // A request is counted once, so the quota is not set yet.
         drop(self.quota.set(quota));
         outcome
     }
 
-    /// Returns the rest of the key's limits, for the answer.
+    /// Returns the remaining quota of the key, for the answer.
     pub(crate) fn quota(&self) -> Option<&Quota> {
         self.quota.get()
     }
 
-    /// Reads the body.
+    /// Reads the body, decompresses it, and decrypts it. Can be called once.
     pub(crate) async fn input(&self) -> Result<Input, Problem> {
         let headers = &self.parts.headers;
         let body = self.body.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -301,7 +303,7 @@ impl AdmittedRequest {
         }
     }
 
-    /// Reads the parameters without a check of the decryption.
+    /// Reads the parameters. The caller checks whether the decryption was right.
     fn read_params<'a>(&'a self, input: &'a Input) -> Result<Params<'a>, Problem> {
         let params = Params::without_body(self.parts.uri.query(), &self.parts.headers)?;
         let body = &input.collected.bytes;
@@ -317,7 +319,8 @@ impl AdmittedRequest {
     /// Finishes the checks of the key, checks the root password if the route needs it, and waits
     /// for the delay of the key.
     ///
-    /// A client of the admin socket needs no key and no password: it was checked when it connected.
+    /// A client of the admin socket needs no key and no password, because it was checked when it
+    /// connected.
     pub(crate) async fn authorize(&self, params: &Params<'_>) -> Result<Arc<Key>, Problem> {
         time_stage(self.trace.as_ref(), Part::Auth, self.finish_checks(params)).await
     }
@@ -332,7 +335,7 @@ impl AdmittedRequest {
             let found = self.app.guard.find_key(&self.policy.rules, presented, &self.client, now);
             found.inspect(|key| self.trace_key(key)).map_err(Problem::from)
         };
-        // The key in the body decides, although a key in the query or a header must be valid too.
+        // The key in the body decides. A key in the query or a header must be valid too.
         let body_key = params.key_in_body().map(|presented| find(Some(&presented))).transpose()?;
         let (key, rule, limits) = match (&self.head_key, body_key) {
             (Some(head_key), None) => (Arc::clone(&head_key.key), head_key.rule, head_key.limits),
@@ -365,8 +368,8 @@ impl AdmittedRequest {
         Ok(key)
     }
 
-    /// Reads the body and finishes the checks of a route for operators: the key and the root
-    /// password.
+    /// Reads the body and finishes the checks of a route for operators, which are the key and the
+    /// root password.
     pub(crate) async fn authorize_operator(self: &Arc<Self>) -> Result<(), Problem> {
         async fn authorize(request: Arc<AdmittedRequest>, input: Input) -> Result<(), Problem> {
             let params = request.params(&input)?;
@@ -383,7 +386,7 @@ impl AdmittedRequest {
         Search::begin(&self.app.searches, self.policy.files.http.max_searches, &self.state)
     }
 
-    /// Reports whether the method is HEAD, which is checked like GET and changes nothing.
+    /// Reports whether the method is HEAD. Such a request passes all checks and changes nothing.
     pub(crate) fn is_head(&self) -> bool {
         self.parts.method == Method::HEAD
     }

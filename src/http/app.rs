@@ -1,4 +1,4 @@
-//! The state that all connections of an instance share.
+//! Holds the state that all connections of an instance share.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -27,13 +27,13 @@ use crate::guard::Guard;
 use crate::net::certificate::Identity;
 use crate::store::LogStore;
 
-/// The shared state of an instance.
+/// Holds the shared state of an instance.
 pub struct App {
     /// The name of the log.
     pub name: LogName,
     /// The store of the log's records.
     pub store: Arc<dyn LogStore>,
-    /// The checks of clients and keys.
+    /// Checks clients and keys.
     pub guard: Arc<Guard>,
     /// The state of the process, for status and metrics.
     pub instance_state: InstanceState,
@@ -41,17 +41,18 @@ pub struct App {
     pub(crate) policy: ArcSwap<Policy>,
     pub(crate) access_log: Option<Arc<AccessLog>>,
     pub(crate) refusal_log: Arc<RefusalLog>,
-    /// The certificate of new TCP connections. `None` for plain HTTP.
+    /// The certificate of new TCP connections, or `None` for plain HTTP.
     pub(crate) identity: ArcSwapOption<Identity>,
     pub(crate) budget: Arc<MemoryBudget>,
     pub(crate) searches: Arc<Searches>,
     pub(crate) cpu_pool: CpuPool,
-    /// Cancelled when the stop begins. Connections accept no further request, and open tails end.
+    /// Cancelled when the stop begins. From then on connections accept no further request, and open
+    /// tails end.
     pub(crate) draining: CancellationToken,
     pub(crate) followers: FollowerHub,
 }
 
-/// The state of the process.
+/// Holds the state of the process.
 pub struct InstanceState {
     /// The addresses of the listening sockets, as URLs with the scheme `http`.
     pub(crate) addresses: Vec<String>,
@@ -66,7 +67,7 @@ pub struct InstanceState {
     pub(crate) records: RecordCounters,
     /// Time at which the configuration in force was read, in seconds of Unix time.
     pub(crate) reloaded: AtomicU64,
-    /// The reason why the current configuration files are not in force.
+    /// The reason why the last reload was refused, or `None` while the files on disk are in force.
     pub reload_refused: ArcSwapOption<String>,
 }
 
@@ -164,7 +165,7 @@ impl App {
     }
 
     /// Counts and logs the refusal of a connection or of bytes that are not a request. Returns the
-    /// bytes of the answer. The connection is closed after it.
+    /// bytes of the answer. The caller closes the connection after it.
     pub(crate) fn refuse_connection(&self, client: ClientAddr, problem: Problem) -> Vec<u8> {
         let policy = self.policy();
         self.count(&problem);

@@ -1,6 +1,8 @@
-//! Takes one request from its checks to its answer, in this order: block list → flood count →
-//! maintenance → well-formed head → known route and method → required headers → referer → key and its
-//! limits → (body → parameters → required arguments → root password → handler). A refused client sees the first refusal only.
+//! Takes one request from its checks to its answer.
+//!
+//! The order is: block list → flood count → maintenance → well-formed head → known route and method
+//! → required headers → referer → key and its limits → (body → parameters → required arguments →
+//! root password → handler). The client sees the first refusal only.
 
 use std::convert::Infallible;
 use std::future::{pending, poll_fn};
@@ -35,7 +37,7 @@ use super::routes::openapi;
 use super::routes::page;
 use crate::guard::{ClientAddr, Quota, client_addr};
 
-/// The warp service behind the checks.
+/// Answers admitted requests. It is the warp service behind the checks.
 pub(crate) trait Handlers:
     Service<Request<Empty<Bytes>>, Response = warp::reply::Response, Error = Infallible, Future: Send>
     + Clone
@@ -56,7 +58,7 @@ impl<T> Handlers for T where
 {
 }
 
-/// The body of an answer. Dropping it ends the request, whether it was sent or not.
+/// Sends the body of an answer. Dropping it ends the request, even if a part was not sent.
 pub(crate) struct AnswerBody<B> {
     inner: B,
     state: Arc<ConnectionState>,
@@ -98,7 +100,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for AnswerBody<B> {
     }
 }
 
-/// Answers one request.
+/// Checks one request, runs its handler, and returns the answer with all headers.
 pub(crate) async fn answer<H: Handlers>(
     app: Arc<App>,
     state: Arc<ConnectionState>,
@@ -190,8 +192,10 @@ pub(crate) async fn answer<H: Handlers>(
     Ok(response.map(|inner| AnswerBody { inner, state, access_log_guard }))
 }
 
-/// Waits for the handler, but not past the time limit of an answer. The timer of the connection
-/// expires the state and polls again.
+/// Waits for the handler, but not past the time limit of an answer.
+///
+/// The function has no timer. The timer of the connection or stream marks `state` as expired and
+/// polls again.
 async fn with_deadline(
     app: &App,
     state: &ConnectionState,
@@ -214,9 +218,9 @@ async fn with_deadline(
     .await
 }
 
-/// The outcome of the checks.
+/// Says what the checks decided about a request.
 enum CheckOutcome {
-    /// The route is answered already.
+    /// The checks have answered the request themselves.
     Answered {
         response: warp::reply::Response,
         /// The unread body.
@@ -240,8 +244,8 @@ impl From<Problem> for CheckOutcome {
     }
 }
 
-/// Reads and drops a small body, so that the client can use the connection again. A client with a
-/// `Retry-After` must not connect again for each attempt.
+/// Reads and drops a small body, so that the client can use the connection again. Without this, a
+/// client that obeys `Retry-After` would open a new connection for each attempt.
 async fn drain(body: Option<Incoming>, state: &ConnectionState) {
     const MAX_DRAINED_BYTES: u64 = 64 * 1024;
     const DRAIN_TIMEOUT: Duration = Duration::from_millis(200);
@@ -254,7 +258,7 @@ async fn drain(body: Option<Incoming>, state: &ConnectionState) {
     }
 }
 
-/// Truncates a path for an answer, since a path may have 16 KiB.
+/// Truncates a path for an answer, because a path may be as long as `max_header_size`.
 fn truncated(path: &str) -> String {
     const MAX_CHARS: usize = 200;
     match path.char_indices().nth(MAX_CHARS) {
@@ -280,7 +284,8 @@ fn check(
         return problem.into();
     }
     let (parts, body) = request.into_parts();
-    // Two targets have no path: the whole server and a tunnel (RFC 9112, sections 3.2.4 and 3.2.3).
+    // The targets of `OPTIONS *` (the whole server) and of CONNECT (a tunnel) have no path (RFC
+    // 9112, sections 3.2.4 and 3.2.3).
     let preflight = || policy.preflight(&parts.headers).map(Into::into);
     if parts.method == Method::OPTIONS && parts.uri.path() == "*" {
         return CheckOutcome::Answered { response: preflight(), body: Some(body) };
@@ -313,7 +318,8 @@ fn check(
         let response = openapi::document(&parts.headers);
         return CheckOutcome::Answered { response, body: Some(body) };
     }
-    // Headers that browsers and proxies must send are not required on the admin socket.
+    // `force_headers` and the rules of the referer are for browsers and proxies. A client of the
+    // admin socket is neither.
     if client != ClientAddr::Local
         && let Err(refusal) = app.guard.check_headers(rules, &parts.headers)
     {

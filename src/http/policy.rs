@@ -1,5 +1,5 @@
-//! The configuration as requests need it. A reload builds it once, and all requests that begin
-//! under it share it.
+//! Prepares the configuration for requests. A reload builds a [`Policy`] once, and all requests
+//! that begin under it share it.
 
 use std::sync::Arc;
 
@@ -16,10 +16,10 @@ use super::route::{METHODS, Route};
 use crate::config::{Files, KeyDigest, KeyEntry, LogEntry, LogName};
 use crate::guard::{Key, Rules};
 
-/// The value that allows everything.
+/// The value of a CORS option that allows everything.
 const WILDCARD: &str = "*";
 
-/// The headers of answers that scripts may read, beside those that browsers always expose.
+/// The headers of answers that scripts may read, in addition to those that browsers always expose.
 const EXPOSED_HEADERS: &str = "Moca-Cursor, RateLimit, RateLimit-Policy, Retry-After, Accept-Ranges, Content-Disposition, \
                        Content-Range, ETag, Server-Timing, WWW-Authenticate";
 
@@ -27,7 +27,7 @@ const EXPOSED_HEADERS: &str = "Moca-Cursor, RateLimit, RateLimit-Policy, Retry-A
 const ACCEPTED_HEADERS: &str = "API-KEY, X-API-Key, Authorization, ROOT-PASS, Content-Type, Content-Encoding, Moca-Encryption, \
                         Last-Event-ID, Range, If-Range, If-None-Match, Level, Message";
 
-/// The configuration of one log, prepared for requests.
+/// Holds the configuration of one log, prepared for requests.
 pub struct Policy {
     /// The entry of this log in `log.json`.
     pub log: LogEntry,
@@ -38,7 +38,7 @@ pub struct Policy {
     pub(crate) timeouts: Timeouts,
     /// True when the access log is on.
     pub(crate) access_log: bool,
-    /// The key that stands for each client of the admin socket.
+    /// The key under which every client of the admin socket acts.
     pub(crate) operator: Arc<Key>,
     /// `Server` and the configured headers, for every answer.
     common_headers: Vec<(HeaderName, HeaderValue)>,
@@ -78,7 +78,8 @@ impl Policy {
         policy
     }
 
-    /// Reports whether the fast path reads every part of a request that the options need.
+    /// Reports whether the configuration needs no part of a request that the fast path does not
+    /// read.
     fn permits_fast_path(&self) -> bool {
         let Files { http, server, system, .. } = &self.files;
         let uses_peer_address =
@@ -107,8 +108,8 @@ impl Policy {
         let headers = response.headers_mut();
         for (name, value) in &self.common_headers {
             if *name == header::CONTENT_SECURITY_POLICY {
-                // Browsers enforce every policy in the answer, so the page keeps its own policy
-                // too.
+                // Browsers enforce every policy in the answer. Appending keeps the policy of the
+                // page in force.
                 headers.append(name.clone(), value.clone());
             } else {
                 headers.insert(name.clone(), value.clone());

@@ -1,4 +1,4 @@
-//! The routes and their paths in both forms: `/moca-file-log/ROUTE` and
+//! Lists the routes and maps paths to them. Most routes have two paths, `/moca-file-log/ROUTE` and
 //! `/moca-file-log/NAME/ROUTE`.
 
 use http::Method;
@@ -6,7 +6,7 @@ use percent_encoding::percent_decode_str;
 
 use crate::config::LogName;
 
-/// The routes of a log.
+/// Names a route of a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Route {
     SaveLog,
@@ -35,7 +35,7 @@ const BLOCKED_LIST_METHODS: &str = "GET, POST, HEAD, DELETE, OPTIONS";
 const PREFIX: &str = "moca-file-log";
 
 impl Route {
-    /// The routes that need a key and have a segment of their own.
+    /// The routes that need a key and lie below [`PREFIX`].
     const NAMED: [Self; 8] = [
         Self::SaveLog,
         Self::SaveLogs,
@@ -87,11 +87,12 @@ impl Route {
         };
         let named =
             Self::NAMED.into_iter().chain([Self::OpenApi]).find(|candidate| is(route, candidate.name()));
-        // The page of a log that has the name of a route is only at the path without the name.
+        // A route wins over a log of the same name. The page of such a log is at `/moca-file-log`
+        // only.
         named.or_else(|| (route == rest && is(rest, log.as_str())).then_some(Self::Page))
     }
 
-    /// Returns the route at this path if it is one that only the admin socket has.
+    /// Returns the route at this path if it exists on the admin socket only.
     pub(crate) fn of_admin(path: &str) -> Option<Self> {
         let path = path.strip_prefix('/')?;
         [Self::AdminStatus, Self::AdminBlocked].into_iter().find(|route| route.name() == path)
