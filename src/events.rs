@@ -1,4 +1,4 @@
-//! The journal events of the service. The name and the number of an event never change.
+//! Defines the journal events of the service. The name and the number of an event never change.
 //!
 //! Every layer logs an event through its constant, by [`event!`](crate::event). So the fields
 //! `MOCA_EVENT` and `MESSAGE_ID` always match, and a test compares the table in `moca-file-log(8)`

@@ -1,4 +1,5 @@
-//! Exit statuses of the three programs, numbered as in `sysexits.h` (sysexits.h(3head)).
+//! Defines the exit statuses of the three programs, numbered as in `sysexits.h`
+//! (sysexits.h(3head)).
 //!
 //! Scripts and systemd's `RestartPreventExitStatus=` decide by these numbers.
 

@@ -1,4 +1,5 @@
-//! Crash points for tests: places between two steps at which a test kills the process by SIGKILL.
+//! Provides crash points for tests. A crash point is a place between two steps at which a test
+//! kills the process by SIGKILL.
 //!
 //! Crash points exist in debug builds only.
 

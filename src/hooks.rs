@@ -1,4 +1,4 @@
-//! Hooks: the operator's own programs that run before and after a server.
+//! Runs hooks, which are the operator's programs before and after a server.
 //!
 //! `startup.py` and then `startup.sh` run before the server starts to serve. `atexit.py` and then
 //! `atexit.sh` run after it has stopped. The server looks for them in the configuration directory,

@@ -1,4 +1,4 @@
-//! MocaFileLog: a log server that receives records over HTTP and writes them to plain text files.
+//! MocaFileLog is a log server that receives records over HTTP and writes them to plain text files.
 //! An answer is sent only after the record is durable.
 //!
 //! # Layers

@@ -1,5 +1,5 @@
-//! The server to compare with: hyper on one thread reads each body, stores nothing and answers
-//! `success.`.
+//! Serves as the baseline of the benchmarks: hyper on one thread reads each body, stores nothing
+//! and answers `success.`.
 //!
 //! `cargo run --release --example bare_hyper -- 127.0.0.1:5800`
 

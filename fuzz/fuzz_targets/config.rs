@@ -1,4 +1,4 @@
-//! The six files of the configuration.
+//! Fuzzes the parsers of the six configuration files.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

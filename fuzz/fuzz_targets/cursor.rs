@@ -1,10 +1,10 @@
-//! Cursors.
+//! Fuzzes the decoder of cursors.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use moca_file_log::store::CursorKey;
 
-// A text that is read as a cursor is the one text of that cursor.
+// A text that decodes to a cursor is exactly the text to which that cursor encodes.
 fuzz_target!(|text: &str| {
     let key = CursorKey::fixed();
     if let Ok(cursor) = key.decode(text) {

@@ -1,4 +1,4 @@
-//! The header `Forwarded`, with an element of a proxy behind it.
+//! Fuzzes the parser of the header `Forwarded`. A proxy appends its element to each input.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! Requests in the bytes of a connection, as the fast path recognises them.
+//! Fuzzes how the fast path recognises requests in the bytes of a connection.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,10 +1,10 @@
-//! Lines of a log, read back.
+//! Fuzzes the parser of lines.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use moca_file_log::record::{Line, LineFormat, Stamp, parse_line, parse_time, write_line};
 
-// What is read as a line is exactly what is written for the record that was read.
+// A line that parses is exactly the line that is written for its record.
 fuzz_target!(|line: &[u8]| {
     let time = parse_time(line);
     let Ok(record) = parse_line(line) else { return };

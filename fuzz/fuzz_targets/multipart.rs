@@ -1,4 +1,4 @@
-//! Multipart forms.
+//! Fuzzes the parser of multipart forms.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! Problems as JSON.
+//! Fuzzes the JSON of problems.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! The header `Range`.
+//! Fuzzes the parser of the header `Range`.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

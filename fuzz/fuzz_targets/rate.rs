@@ -1,4 +1,4 @@
-//! The grammar of rate limits.
+//! Fuzzes the parser of rate limits.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

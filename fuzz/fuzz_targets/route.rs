@@ -1,4 +1,4 @@
-//! Paths of URLs.
+//! Fuzzes the routing of URL paths.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

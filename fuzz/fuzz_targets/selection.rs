@@ -1,4 +1,4 @@
-//! What a reader selects, from query and body, and whether it admits a line.
+//! Fuzzes selections: parses one from query and body, and applies it to a line.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

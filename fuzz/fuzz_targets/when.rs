@@ -1,12 +1,12 @@
-//! Times as people write them.
+//! Fuzzes the parser of time specifications.
 #![no_main]
 
 use jiff::{Timestamp, tz::TimeZone};
 use libfuzzer_sys::fuzz_target;
 use moca_file_log::record::parse_time_spec;
 
-// A text is a time or none, blanks around it do not matter, and the zone matters only where it
-// names none.
+// A text either is a time or is refused. Blanks around it do not matter. The zone of the server
+// matters only when the text names no zone.
 fuzz_target!(|input: (&str, i32)| {
     let (text, now) = input;
     let now = Timestamp::from_second(i64::from(now)).unwrap_or_default();

@@ -1,4 +1,5 @@
-//! Frames of a WebSocket client. The first byte is the length of the pieces in which they arrive.
+//! Fuzzes the parser of a WebSocket client's frames. The first byte of the input is the length of
+//! the pieces in which the frames arrive.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,5 @@
-//! Turns bytes into entries. This layer does no I/O and knows neither keys nor the store.
+//! Turns the bytes of requests into entries. This layer does no I/O and knows neither keys nor the
+//! store.
 
 pub(crate) mod form;
 pub(crate) mod json;

@@ -1,4 +1,4 @@
-//! The accept loop of one listening socket, TCP or Unix.
+//! Runs the accept loop of one listening socket, TCP or Unix.
 
 use std::io;
 use std::net::IpAddr;
@@ -19,7 +19,8 @@ pub enum Socket {
     Tcp {
         /// The socket.
         listener: TcpListener,
-        /// True when this process bound it, so that no other process accepts from it after a stop.
+        /// True when this process bound the socket. Then no other process accepts from it after a
+        /// stop.
         belongs_to_us: bool,
     },
     /// The admin socket.
@@ -53,7 +54,7 @@ const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(50);
 /// threads. Without this pause, the thread that is awake takes all of them.
 const ACCEPT_YIELD: Duration = Duration::from_millis(1);
 
-/// The accept loop, which accepts connections until the stop begins.
+/// Accepts connections until the stop begins.
 pub(crate) struct Acceptor<H> {
     /// Serves or refuses each accepted connection.
     pub(crate) handler: H,
@@ -97,8 +98,8 @@ impl<H: AcceptHandler> Acceptor<H> {
         // The kernel has completed these handshakes already, and no other process accepts from a
         // socket that this process bound.
         if matches!(socket, Socket::Tcp { belongs_to_us: true, .. }) {
-            // Unconstrained: tokio's task budget makes the socket look empty after about 100
-            // accepts.
+            // Unconstrained, because tokio's task budget makes the socket look empty after about
+            // 100 accepts.
             while let Some(Ok(accepted)) = unconstrained(accept(&socket)).now_or_never() {
                 self.handler.on_accept(accepted);
             }

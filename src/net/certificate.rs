@@ -1,10 +1,10 @@
-//! The certificate and the private key of HTTPS: reads their PEM files, checks them as a pair, and
+//! Reads the PEM files of the HTTPS certificate and its private key, checks them as a pair, and
 //! prepares the configurations of the handshake.
 //!
 //! A pair that does not work is a [`Finding`] that names the file and the remedy. A finding never
 //! holds a part of the key. [`stamp`] detects a replaced file from its metadata. inotify cannot do
-//! that: programs that renew certificates write, rename and swap links, often in folders that the
-//! service may enter but not list (`/etc/ssl/private`).
+//! that, because programs that renew certificates write, rename and swap links, often in folders
+//! that the service may enter but not list (`/etc/ssl/private`).
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
@@ -110,11 +110,11 @@ pub fn load(tls: &Tls, config_dir: &Path) -> Result<Identity, Finding> {
         }
     };
     let mut provider = ring::default_provider();
-    // AES-128 goes before AES-256, although OpenSSL's clients prefer the opposite: 10 rounds
-    // instead of 14 on both sides save 1 % of the cost of a record, and no attack on either is
+    // AES-128 goes before AES-256, although OpenSSL's clients prefer the opposite. It has 10 rounds
+    // instead of 14, which saves both sides 1 % of the cost of a record. No attack on either is
     // known.
     provider.cipher_suites.sort_by_key(|suite| !AES_128_SUITES.contains(&suite.suite()));
-    // The server ignores SNI: it has one certificate.
+    // The server ignores SNI, because it has one certificate.
     let mut serving = ServerConfig::builder_with_provider(Arc::new(provider))
         .with_protocol_versions(&[&TLS13, &TLS12])
         .map_err(unusable)?

@@ -1,4 +1,4 @@
-//! The number of open connections, in all and from one address.
+//! Limits the number of open connections, in all and from one address.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

@@ -1,6 +1,6 @@
-//! A coarse clock and a lazily armed timer. A deadline that moves into the future does not touch
-//! the timer. The timer is armed again only when it fires too early, or when the deadline moves
-//! closer.
+//! Provides deadlines on a coarse clock with a lazily armed timer. A deadline that moves into the
+//! future does not touch the timer. The timer is armed again only when it fires too early, or when
+//! the deadline moves closer.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};

@@ -1,4 +1,4 @@
-//! Sockets: accepting, limiting, encrypting and timing connections. Knows no protocol above TLS.
+//! Accepts, limits, encrypts and times connections on sockets. Knows no protocol above TLS.
 
 pub(crate) mod acceptor;
 pub mod certificate;

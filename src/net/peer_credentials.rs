@@ -1,5 +1,5 @@
 //! Decides which local users may use the admin socket: root, the service's user, and members of the
-//! service's group. The mode of the socket's file allows the same users; this check still holds
+//! service's group. The mode of the socket's file allows the same users. This check still holds
 //! when an operator loosens the mode.
 
 use std::ffi::CString;
@@ -37,7 +37,8 @@ fn in_user_namespace() -> bool {
 
 /// Reports whether the user is a member of the service's group.
 fn is_member(uid: Uid, gid: Gid) -> bool {
-    // Membership in root's group admits no user: a service that runs as root serves root only.
+    // Membership in root's group admits no user, because a service that runs as root serves root
+    // only.
     let group = getegid();
     if group.as_raw() == 0 {
         return false;

@@ -10,7 +10,8 @@ pub(crate) const REFUSAL_STEP_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Writes `refusal` to a client that is not served, and closes.
 pub(crate) async fn write_refusal(mut stream: impl AsyncRead + AsyncWrite + Unpin, refusal: Vec<u8>) {
-    // A write that blocks means that the client is gone: the refusal fits into the socket's buffer.
+    // The refusal fits into the socket's buffer, so a write that blocks means that the client is
+    // gone.
     drop(timeout(REFUSAL_STEP_TIMEOUT, stream.write_all(&refusal)).await);
     drop(timeout(REFUSAL_STEP_TIMEOUT, stream.shutdown()).await);
     // Closing with unread bytes resets the connection before the client has read the refusal.

@@ -1,4 +1,5 @@
-//! The two steps of a stop: drain the connections, then refuse the requests that are unanswered.
+//! Signals the two steps of a stop. The first one drains the connections, the second one refuses
+//! the requests that are still unanswered.
 
 use tokio_util::sync::CancellationToken;
 

@@ -1,4 +1,4 @@
-//! The server's side of a TLS handshake.
+//! Runs the server's side of a TLS handshake.
 
 use std::io;
 use std::sync::Arc;

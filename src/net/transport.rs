@@ -1,4 +1,4 @@
-//! The byte streams below a protocol: TCP, TLS over TCP, and Unix sockets, behind one trait.
+//! Puts the byte streams below a protocol (TCP, TLS over TCP, and Unix sockets) behind one trait.
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};

@@ -1,8 +1,8 @@
-//! The certificate authorities that this machine trusts, for outgoing TLS connections.
+//! Reads the certificate authorities that this machine trusts, for outgoing TLS connections.
 
 use tokio_rustls::rustls::RootCertStore;
 
-/// Reads the certificate store of the system. Blocks: the store is made of files.
+/// Reads the certificate store of the system. Blocks, because the store is made of files.
 ///
 /// Certificates that cannot be parsed are skipped, so the connection that needs one fails. The
 /// store is empty when the machine has none (Debian: the package `ca-certificates`).

@@ -1,9 +1,9 @@
-//! The clock of a log file: local time with its offset, in microseconds, never backwards within the
-//! file.
+//! Gives each record of a log file its time of arrival: local time with its offset, in
+//! microseconds, never backwards within the file.
 //!
 //! A stamp is always 32 bytes, such as `2026-11-23 05:02:29.805789+00:00`, and parses back to the
 //! same instant. So a reader can find a time in the file by binary search. Years range from 1 to
-//! 9999; instants outside are clamped.
+//! 9999, and instants outside are clamped.
 
 use std::time::SystemTime;
 
@@ -16,10 +16,10 @@ pub const STAMP_LEN: usize = 32;
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
 
-/// The earliest instant of a stamp, 0001-01-02 UTC: with every offset, the year is at least 1.
+/// The earliest instant of a stamp, 0001-01-02 UTC. With every offset, its year is at least 1.
 const EARLIEST_MICROS: i64 = -62_135_510_400 * MICROS_PER_SECOND;
 
-/// The latest instant of a stamp, 9999-12-30 UTC: with every offset, the year has four digits.
+/// The latest instant of a stamp, 9999-12-30 UTC. With every offset, its year has four digits.
 const LATEST_MICROS: i64 = 253_402_128_000 * MICROS_PER_SECOND;
 
 /// The largest whole-minute offset that [`Offset`] can hold.
@@ -41,7 +41,7 @@ pub struct Stamp {
     text: [u8; STAMP_LEN],
 }
 
-/// The clock of one file: its stamps never go backwards.
+/// The clock of one file. Its stamps never go backwards.
 #[derive(Debug)]
 pub struct Clock {
     zone: TimeZone,

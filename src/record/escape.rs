@@ -1,10 +1,10 @@
-//! Escaping that can be undone exactly, so that every record is one line.
+//! Escapes texts, so that every record is one line. Unescaping restores each text exactly.
 //!
 //! The same code escapes the message of a text line, the other fields of a text line, and the
 //! strings of a JSON line. In the fields it also escapes the separators of the grammar, so that no
-//! field can forge another. The result holds no control character except TAB (none at all in
-//! JSON), no C1 control, no U+2028 and no U+2029. Every text has exactly one escaped form;
-//! unescaping rejects all others.
+//! field can forge another. The result holds no control character except TAB (none at all in JSON),
+//! no C1 control, no U+2028 and no U+2029. Every text has exactly one escaped form, and unescaping
+//! rejects all others.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -23,7 +23,7 @@ pub fn escape_into(out: &mut Vec<u8>, text: &str) {
 
 /// Displays a text escaped like the message of a text line.
 ///
-/// For every text of a client that is written to another log.
+/// Use it for every text of a client that is written to another log.
 #[derive(Debug, Clone, Copy)]
 pub struct Escaped<'a>(pub &'a str);
 

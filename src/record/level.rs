@@ -1,10 +1,10 @@
-//! The five severity levels of a record, with the numbers and names that clients send.
+//! Defines the five severity levels of a record, with the numbers and names that clients send.
 
 use std::fmt;
 
 /// The severity of a record.
 ///
-/// Levels are ordered: a log stores records at or above its configured level.
+/// Levels are ordered, because a log stores the records at or above its configured level.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 #[repr(u8)]
 pub enum Level {

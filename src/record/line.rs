@@ -1,9 +1,9 @@
-//! The grammar of a line: writes a record as one line of a file and parses it back.
+//! Writes a record as one line of a file and parses it back.
 //!
 //! The text format is `[LEVEL](TIME)<CLIENT|KEY|ROUTE|PID|SEQ>MESSAGE`. The JSON format is one
-//! object with the same members in the same order. For both formats: one record is one line,
-//! parsing restores every field exactly, and each valid line is the only spelling of its record.
-//! Every other line is foreign; parsing it returns an error and never panics.
+//! object with the same members in the same order. In both formats one record is one line, parsing
+//! restores every field exactly, and each valid line is the only spelling of its record. Every
+//! other line is foreign. Parsing it returns an error and never panics.
 
 use std::borrow::Cow;
 

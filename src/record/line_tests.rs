@@ -1,4 +1,4 @@
-//! Properties of the line grammar: every record is one line and parses back to itself.
+//! Tests the line grammar: every record is one line and parses back to itself.
 
 use super::*;
 use crate::record::Clock;

@@ -1,4 +1,5 @@
-//! Records: their levels, the grammar of a line, escaping, and times. No I/O.
+//! Defines what a record is: its level, its time, its line and the escaping of its texts. Does no
+//! I/O.
 
 mod clock;
 mod escape;

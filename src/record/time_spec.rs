@@ -1,4 +1,5 @@
-//! Time specifications of readers: RFC 3339, local dates and times, and ages such as `15m`.
+//! Parses the time specifications of readers: RFC 3339, local dates and times, and ages such as
+//! `15m`.
 
 use jiff::civil::{Date, DateTime, Time as Civil};
 use jiff::tz::TimeZone;

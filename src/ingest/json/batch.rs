@@ -51,8 +51,8 @@ pub(crate) struct BatchBody<'a> {
 }
 
 impl<'a> BatchBody<'a> {
-    /// Reads a body. Returns `None` when only [`Object::parse`] can decide: for a body without a
-    /// list or with two of them, and for any body that will be refused.
+    /// Reads a body. Returns `None` when only [`Object::parse`] can decide. This is so for a body
+    /// without a list, for one with two lists, and for any body that will be refused.
     pub(crate) fn parse(text: &'a str, limit: usize) -> Option<Self> {
         let mut scanner = Scanner::new(text);
         let (mut rest, mut entries) = (Vec::with_capacity(4), None);
@@ -64,7 +64,7 @@ impl<'a> BatchBody<'a> {
                 rest.push((name, scanner.raw()?));
                 return Ok(());
             }
-            // The error is dropped: `parse_batch` finds it again and reports it.
+            // The error is dropped, because `parse_batch` finds it again and reports it.
             let list = read_list(scanner, limit, message_fits, &mut BatchError::NotAList)?;
             if entries.replace(list).is_some() { Err(Malformed) } else { Ok(()) }
         });

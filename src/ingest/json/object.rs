@@ -37,7 +37,7 @@ impl<'a> Value<'a> {
     }
 
     /// Returns a string as it is, and any other value as its JSON text. A secret that is not a
-    /// string must count as a wrong secret: if it counted as absent, a source of lower precedence
+    /// string must count as a wrong secret. If it counted as absent, a source of lower precedence
     /// would decide.
     pub(crate) fn into_text(self) -> Cow<'a, str> {
         match self {
