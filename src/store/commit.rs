@@ -1,5 +1,5 @@
-//! Waiting for durability: all appends that share a write and a sync have one [`CommitGroup`], each
-//! append has one [`AppendTicket`].
+//! Lets appends wait for durability. All appends that share a write and a sync have one
+//! [`CommitGroup`], and each append has one [`AppendTicket`].
 
 use std::fmt;
 use std::future::Future;
@@ -76,7 +76,7 @@ impl CommitGroup {
     }
 
     /// Completes every ticket of this group. The committer calls it once, on the thread of the
-    /// runtime: waking a task from another thread costs a system call each.
+    /// runtime, because waking a task from another thread costs a system call.
     pub(crate) fn complete(&self, outcome: Result<CommitPosition, StoreError>) {
         let wakers = {
             let mut waiting = self.lock();
@@ -88,8 +88,8 @@ impl CommitGroup {
     }
 }
 
-/// The future of one append: completes when its records are durable, or with the reason why none of
-/// them is stored.
+/// Waits for one append. The future completes when the records are durable, or with the error for
+/// which none of them is stored.
 #[derive(Debug)]
 pub struct AppendTicket {
     group: Arc<CommitGroup>,
@@ -129,8 +129,8 @@ impl AppendTicket {
 pub struct DurableCallback(Arc<CommitGroup>);
 
 impl DurableCallback {
-    /// Removes the callback. Returns false when it has run, is running, or never runs: then the
-    /// ticket completes soon.
+    /// Removes the callback. Returns false when it has run, is running, or never runs. The ticket
+    /// then completes soon.
     #[must_use]
     pub fn cancel(&self) -> bool {
         self.0.lock().callback.take().is_some()

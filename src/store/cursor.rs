@@ -1,11 +1,11 @@
-//! Cursors: opaque names of positions in a log. A position is a byte offset that only grows, also
-//! through clears and restarts. An epoch counts how often another program replaced the file, so
-//! that a cursor never names a byte of another file.
+//! Defines cursors, the opaque names of positions in a log. A position is a byte offset that only
+//! grows, also through clears and restarts. An epoch counts how often another program replaced the
+//! file, so that a cursor never names a byte of another file.
 
 use data_encoding::BASE64URL_NOPAD;
 use sha2::{Digest, Sha256};
 
-/// A position in a log: right after a record.
+/// The position in a log right after a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Cursor {
     /// Changes when another program replaced the file.
@@ -14,8 +14,8 @@ pub struct Cursor {
     pub position: u64,
 }
 
-/// The secret of one log that authenticates its cursors: a cursor of another log and an altered
-/// cursor are refused.
+/// The secret of one log that authenticates its cursors. With it, the log refuses altered cursors
+/// and cursors of other logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CursorKey(pub(crate) [u8; 16]);
 

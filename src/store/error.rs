@@ -1,10 +1,10 @@
-//! The errors of an engine.
+//! Defines the errors of an engine.
 
 use std::io;
 
 use super::cursor::Cursor;
 
-/// Why the store did not append, read or clear. Every variant is temporary: the same request may
+/// Why the store did not append, read or clear. Every variant is temporary, so the same request may
 /// succeed later.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {

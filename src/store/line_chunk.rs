@@ -1,4 +1,4 @@
-//! A part of a log, as a follower reads it.
+//! Defines the part of a log that a follower reads at once.
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! The trait that separates the service from an engine, and the types of its methods.
+//! Defines the trait that separates the service from an engine, and the types of its methods.
 
 use std::num::NonZeroU64;
 use std::ops::Range;
@@ -55,9 +55,9 @@ pub struct Settings {
 /// Size and age of a log, which the store knows without reading its lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Details {
-    /// Number of lines; a lower bound while `counting`.
+    /// Number of lines. It is a lower bound while `counting` is true.
     pub count: u64,
-    /// The lines that the log had when the store was opened are still being counted.
+    /// True while the lines that the log had when the store was opened are being counted.
     pub counting: bool,
     /// Bytes of all lines.
     pub size: u64,
@@ -73,7 +73,7 @@ pub struct Details {
 
 /// The whole log at one moment.
 pub struct Snapshot {
-    /// Identifies this state of this log: changes when lines are added or cleared.
+    /// Identifies this state of this log. It changes when lines are added or cleared.
     pub etag: String,
     /// Bytes of all lines.
     pub len: u64,
@@ -88,7 +88,7 @@ pub struct Snapshot {
 /// Reads the bytes of one snapshot.
 pub trait ByteSource: Send + Sync {
     /// Streams the bytes of `range` in constant memory. The stream fails when the log is cleared
-    /// meanwhile: it never returns bytes of another state.
+    /// meanwhile, so it never returns bytes of another state.
     fn stream(&self, range: Range<u64>) -> BoxStream<'static, Result<Bytes, StoreError>>;
 }
 
@@ -130,17 +130,17 @@ pub trait LogStore: Send + Sync + 'static {
     /// names.
     fn read(&self, query: Query) -> BoxFuture<'_, Result<Reading, ReadError>>;
 
-    /// Completes when lines were added, or the log was cleared or replaced, since it completed
-    /// last. For one caller.
+    /// Completes when lines were added, or the log was cleared or replaced, since the last
+    /// completion. Only one caller may wait at a time.
     fn changed(&self) -> BoxFuture<'static, ()>;
 
     /// Returns about `size` bytes of whole lines after the cursor `after`, or none at the end of
     /// the log. Followers that start at different cursors soon share the same chunks.
     fn line_chunk(&self, after: Cursor, size: u64) -> BoxFuture<'static, Result<LineChunk, ReadError>>;
 
-    /// Returns the cursor at which a follower of `selection` starts: before the last `latest`
-    /// selected records; without `latest`, before the first record of the selected time; without
-    /// either, at the end.
+    /// Returns the cursor at which a follower of `selection` starts. With `latest` it is before as
+    /// many of the last selected records, otherwise before the first record of the selected time.
+    /// Without either, it is the end of the log.
     fn begin(
         &self,
         selection: Selection,
@@ -170,7 +170,7 @@ pub async fn append(
     begin(store, source, entries).await.await
 }
 
-/// Adds `entries` to the queue. Waits for room; the ticket waits for durability.
+/// Adds `entries` to the queue. This waits for room, and the ticket waits for durability.
 pub async fn begin(store: &dyn LogStore, source: &Source<'_>, entries: &[Entry<'_>]) -> AppendTicket {
     loop {
         if let Ok(ticket) = store.try_append(source, entries) {

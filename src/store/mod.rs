@@ -1,5 +1,5 @@
-//! Where records live. [`LogStore`] separates the service from an engine; [`FileStore`] is the
-//! engine that keeps a log as one plain text file.
+//! Stores records. [`LogStore`] separates the service from an engine. [`FileStore`] is the engine
+//! that keeps a log as one plain text file.
 //!
 //! Every engine keeps three promises. An append completes when its records have reached what
 //! [`Durability`](crate::config::Durability) names, or fails, and then nothing was stored.

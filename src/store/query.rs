@@ -1,4 +1,4 @@
-//! Queries and their answers, independent of the engine and of the route.
+//! Defines queries and their answers, independent of the engine and of the route.
 
 use std::fmt;
 use std::num::NonZeroU64;

@@ -1,4 +1,4 @@
-//! Conditions that select records, independent of the format of their lines.
+//! Defines the conditions that select records, independent of the format of their lines.
 
 use std::net::IpAddr;
 
@@ -7,7 +7,7 @@ use regex::{Regex, RegexBuilder};
 use crate::config::IpSet;
 use crate::record::{Level, Record};
 
-/// Conditions that all must hold; the default admits every record.
+/// Conditions that must all hold. The default admits every record.
 #[derive(Debug, Clone, Default)]
 pub struct Selection {
     /// Earliest time, microseconds since the epoch.
@@ -73,11 +73,11 @@ impl Selection {
     }
 }
 
-/// A set of clients: addresses, networks, and the operator's own socket.
+/// A set of clients: addresses, networks, and the admin socket.
 #[derive(Debug, Clone, Default)]
 pub struct Clients {
     addresses: IpSet,
-    /// The set contains the operator's own socket.
+    /// True when the set contains the admin socket.
     local: bool,
 }
 
@@ -87,7 +87,7 @@ pub struct Clients {
 pub struct NotAClient;
 
 impl Clients {
-    /// The client of records that came by the operator's own socket.
+    /// The client of records that came through the admin socket.
     pub const LOCAL: &str = "local";
 
     /// Parses addresses, networks and [`Self::LOCAL`].

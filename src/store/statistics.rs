@@ -1,5 +1,5 @@
-//! Counters of a store, for metrics. Counting costs the committer a few additions a batch; reading
-//! the counters takes no lock.
+//! Counts what a store does, for metrics. Counting costs the committer a few additions for each
+//! batch. Reading the counters takes no lock.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -24,7 +24,7 @@ pub struct Statistics {
     pub bytes: u64,
     /// Bytes of the lines in the current batch, which waits for the batch before it.
     pub queue: u64,
-    /// Latencies of syncs; none when `durability` is `os`.
+    /// Latencies of syncs. There are none when `durability` is `os`.
     pub syncs: Latencies,
     /// Bytes of all lines, uncompressed.
     pub size: u64,

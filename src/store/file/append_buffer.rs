@@ -1,5 +1,5 @@
-//! The current batch: each append formats its lines directly into one buffer, in order of arrival,
-//! while the batch before it is being written. Bounded in bytes.
+//! Collects the current batch. Each append formats its lines directly into one buffer, in order of
+//! arrival, while the batch before it is being written. The buffer is bounded in bytes.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -12,8 +12,8 @@ use crate::store::file::maintenance::background::JobResult;
 use crate::store::statistics::LEVELS;
 use crate::store::{Entry, QueueFull, Settings, Source, StoreError};
 
-/// Maximum capacity of a buffer that is kept for reuse. A fresh buffer for each large batch, with a
-/// page fault for every 4 KiB, costs a third of its time.
+/// Maximum capacity of a buffer that is kept for reuse. A fresh buffer for each large batch would
+/// take a third of the time of the batch, with a page fault for every 4 KiB.
 const MAX_KEPT_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 
 /// A buffer is not kept when its batch filled less than this part of it.
@@ -40,7 +40,7 @@ pub(crate) enum Command {
     Close(oneshot::Sender<Result<(), StoreError>>),
 }
 
-/// A batch that the committer took: it writes the lines, then runs the commands.
+/// A batch that the committer took. The committer writes the lines, then runs the commands.
 #[derive(Debug)]
 pub(crate) struct Batch {
     /// Whole lines.
@@ -81,7 +81,7 @@ struct Inner {
     /// Maximum length of `lines`.
     capacity_bytes: usize,
     is_closed: bool,
-    /// The disk has fewer free bytes than `min_free`: appends fail.
+    /// True while the disk has fewer free bytes than `min_free`, so that appends fail.
     is_low_on_space: bool,
 }
 
@@ -111,7 +111,7 @@ impl Inner {
     fn reserve(&mut self, incoming: usize) {
         let wanted = self.lines.len() + incoming;
         if self.lines.capacity() < wanted {
-            // A sixteenth more, for lines may be longer than estimated.
+            // A sixteenth more, because lines may be longer than estimated.
             let max = self.capacity_bytes + self.capacity_bytes / 16;
             let room = wanted.max(max.min(2 * self.lines.capacity()));
             self.lines.reserve_exact(room - self.lines.len());
@@ -144,8 +144,8 @@ impl AppendBuffer {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Appends the entries. Returns their ticket, and whether they are the first of their batch:
-    /// then the caller wakes the committer.
+    /// Appends the entries. Returns their ticket, and whether they are the first of their batch. If
+    /// they are, the caller wakes the committer.
     pub(crate) fn push<'a>(
         &self,
         source: &Source<'a>,
@@ -165,7 +165,8 @@ impl AppendBuffer {
         }
         let is_first = inner.is_empty();
         inner.reserve(incoming);
-        // All entries arrived at once and share a stamp, which costs as much as the rest of a line.
+        // All entries arrived at once, so they share one stamp. A stamp costs as much as the rest
+        // of a line.
         let stamp = inner.clock.stamp();
         let line = |entry: &Entry<'a>, seq: u64| Line {
             level: entry.level,
@@ -246,7 +247,8 @@ impl AppendBuffer {
 
     /// Applies new settings to the records that follow.
     ///
-    /// Sequence numbers of records that failed are not used again: a gap in SEQ shows them.
+    /// Sequence numbers of records that failed are not used again, so a gap in SEQ shows these
+    /// records.
     pub(crate) fn apply(&self, settings: &Settings) {
         let mut inner = self.lock();
         inner.format = settings.format;

@@ -1,8 +1,8 @@
-//! The only writer of a log. On the runtime's thread it takes the current batch at the end of each
-//! turn of the event loop. A `write(2)` into the page cache runs there; everything that may wait
-//! for a disk runs on the disk thread, while the next batch fills. The committer wakes all waiting
-//! appends at once from the runtime's thread; the disk thread may run the durability callback of an
-//! append that is alone before.
+//! Writes the log, as its only writer. On the runtime's thread, the committer takes the current
+//! batch at the end of each turn of the event loop. A `write(2)` into the page cache runs there.
+//! Everything that may wait for a disk runs on the disk thread, while the next batch fills. The
+//! committer wakes all waiting appends at once from the runtime's thread. Before that, the disk
+//! thread may run the durability callback of an append that is alone in its batch.
 
 use std::io;
 use std::pin::pin;
@@ -37,7 +37,7 @@ enum Turn {
     Inline,
     /// On the disk thread, while other tasks ran.
     Waited,
-    /// It was the last one: the store is closed.
+    /// It was the last batch, because the store is closed.
     Closed,
 }
 
@@ -50,7 +50,7 @@ pub(crate) struct Committer {
     write_latency: WriteLatency,
     /// When maintenance is due.
     maintenance_at: Option<Instant>,
-    /// The disk has fewer free bytes than `min_free`: appends fail.
+    /// True while the disk has fewer free bytes than `min_free`, so that appends fail.
     is_low_on_space: bool,
     background: Option<BackgroundThread>,
 }
@@ -95,7 +95,8 @@ impl Committer {
                     return;
                 }
                 self.maintain_if_due().await;
-                // Other threads may append faster than this one writes; other tasks need a turn.
+                // Other threads may append faster than this one writes. The other tasks of this
+                // thread need a turn as well.
                 if matches!(turn, Turn::Inline) && !self.shared.append_buffer.is_empty() {
                     yield_now().await;
                 }
@@ -106,7 +107,7 @@ impl Committer {
     /// Runs maintenance when it is due, also under constant load.
     async fn maintain_if_due(&mut self) {
         if self.maintenance_at.is_some_and(|at| at <= Instant::now()) {
-            // An error was logged, or the next append fails with it.
+            // An error was logged already, or the next append fails with it.
             drop(self.on_disk_thread(LogFile::verify_and_maintain).await);
         }
     }
@@ -199,9 +200,9 @@ impl Committer {
 
     /// Lets the disk thread write a batch. The disk thread then continues with the batch that has
     /// filled meanwhile, as long as each is about as large as the one before. So the disk does not
-    /// idle until this thread has its turn: throughput grows by a fifth with a few senders, by a
-    /// twentieth with 64. A smaller batch grows until the end of the turn, because it would cost a
-    /// separate sync. The disk thread continues only when no command waits (`may_continue`),
+    /// idle until this thread has its turn. Throughput grows by a fifth with a few senders, and by
+    /// a twentieth with 64. A smaller batch grows until the end of the turn, because it would cost
+    /// a separate sync. The disk thread continues only when no command waits (`may_continue`),
     /// because later records must not overtake a command.
     ///
     /// Without a batch, the disk thread takes the current one when it starts, so that records which
@@ -235,7 +236,7 @@ impl Committer {
         while let Some(written) = reports.recv().await {
             self.complete(written);
         }
-        // If the disk thread ended, the next batch fails.
+        // If the disk thread has ended, the next batch fails.
         drop(self.wait_for_disk_thread(done).await);
         Ok(())
     }

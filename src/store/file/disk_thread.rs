@@ -1,11 +1,11 @@
-//! The thread that does what may wait for a disk.
+//! Runs work that may wait for a disk on a separate thread.
 
 use std::io;
 use std::sync::mpsc;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// Runs jobs one after the other on a thread of its own. The thread ends when this is dropped.
+/// Runs jobs one after the other on a separate thread. The thread ends when this value is dropped.
 pub(crate) struct DiskThread(mpsc::Sender<Job>);
 
 impl DiskThread {
@@ -30,7 +30,7 @@ impl DiskThread {
     }
 }
 
-/// Returns the error of work that the thread can't do any more.
+/// Returns the error for a job whose thread has ended.
 pub(crate) fn thread_ended() -> io::Error {
     io::Error::other("the thread that writes the log ended")
 }

@@ -1,4 +1,4 @@
-//! Reads for followers: chunks of whole lines after a cursor.
+//! Reads chunks of whole lines after a cursor, for followers.
 
 use std::io;
 
@@ -8,8 +8,8 @@ use super::reader::blocking;
 use super::snapshot::{Gone, LogSnapshot};
 use crate::store::{Cursor, LineChunk, ReadError, StoreError};
 
-/// Maximum distance from the end of the active file at which a read runs on the caller's thread:
-/// the page cache still holds bytes that were written so recently.
+/// Maximum distance from the end of the active file at which a read runs on the caller's thread.
+/// The page cache still holds bytes that were written so recently.
 const MAX_INLINE_READ_BYTES: u64 = 4 * 1024 * 1024;
 
 /// Returns about `size` bytes of whole lines after the cursor `after`, or none at the end of the
@@ -96,7 +96,7 @@ mod tests {
                 prop_assert_eq!(at, store.end());
                 ends.push(of_this);
             }
-            // After two chunks of its own, the second follower shares the chunks of the first.
+            // After its first two chunks, the second follower shares the chunks of the first one.
             prop_assert!(ends[1].iter().skip(2).all(|end| ends[0].contains(end)), "{:?}", ends);
         }
     }

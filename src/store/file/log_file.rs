@@ -1,8 +1,8 @@
-//! The active file and the log's segments, as their only writer uses them. Opens and repairs the
+//! Manages the active file and the log's segments for their only writer. Opens and repairs the
 //! file, appends batches whole or not at all, and notices when another program moved, deleted,
 //! truncated or extended it.
 //!
-//! All calls block; the committer decides on which thread they run.
+//! All calls block. The committer decides on which thread they run.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -47,7 +47,7 @@ pub(crate) struct LogFile {
     pub(crate) dev: u64,
     /// Bytes of whole lines: the length of the file unless another program changed it.
     pub(crate) len: u64,
-    /// A failed write left bytes after `len` that are not cut off yet.
+    /// True when a failed write left bytes after `len` that are not cut off yet.
     is_dirty: bool,
     /// The saved state of the log.
     pub(crate) state: StateFile,
@@ -130,8 +130,8 @@ impl LogFile {
         self.state.get().identity_bytes()
     }
 
-    /// Appends `bytes`, which are `records` whole lines, and syncs them when `sync`; runs the
-    /// maintenance that is due first.
+    /// Runs the maintenance that is due, then appends `bytes`, which are `records` whole lines.
+    /// Syncs them when `sync` is true.
     ///
     /// # Errors
     /// Returns the error of the failed write or sync. The bytes are then not in the file, or the
@@ -144,8 +144,8 @@ impl LogFile {
         self.append(bytes, records, sync)
     }
 
-    /// Appends `bytes`, which are `records` whole lines, to a file that
-    /// [is undisturbed](Self::is_undisturbed) or was verified; syncs them when `sync`.
+    /// Appends `bytes`, which are `records` whole lines, to a file that [is
+    /// undisturbed](Self::is_undisturbed) or was verified. Syncs them when `sync` is true.
     ///
     /// # Errors
     /// Fails as [`Self::commit`] does.
@@ -193,8 +193,8 @@ impl LogFile {
             log::warn!("can't sync {} before leaving it: {error}", self.path.display());
         }
         let home = fs::canonicalize(path)?;
-        // The segments of the old file stay beside it; the segments beside the new file belong to
-        // it.
+        // The segments of the old file stay beside it. The segments beside the new file belong to
+        // the new file.
         self.state.revise(|state| state.rotating = None);
         let segments = SegmentSet::open(home, &self.state_path, self.state.get(), &self.view);
         let old_file = std::mem::replace(&mut self.file, Arc::new(file));
@@ -227,7 +227,8 @@ impl LogFile {
         synced
     }
 
-    /// Returns whether the file is as this writer left it: then an append waits for no disk.
+    /// Returns whether the file is as this writer left it. An append then needs no repair first,
+    /// and so waits for no disk.
     pub(crate) fn is_undisturbed(&self) -> bool {
         !self.is_dirty
             && self.state.is_flushed()
@@ -280,10 +281,10 @@ impl LogFile {
         self.verify()
     }
 
-    /// Cuts the bytes of a failed write off.
+    /// Cuts off the bytes of a failed write.
     fn undo(&mut self) -> io::Result<()> {
         if self.is_dirty {
-            // Another program may have truncated the file: `set_len` would fill it with zeros.
+            // Another program may have truncated the file. `set_len` would then fill it with zeros.
             if self.file.metadata()?.size() > self.len {
                 self.file.set_len(self.len)?;
             }
@@ -292,8 +293,8 @@ impl LogFile {
         Ok(())
     }
 
-    /// Adopts the open file as it is: cuts a torn last line, decides whether the file continues the
-    /// known state, publishes it, and counts the lines that are not counted.
+    /// Adopts the open file as it is. Cuts off a torn last line, decides whether the file continues
+    /// the known state, publishes the file, and counts the lines that are not counted yet.
     pub(crate) fn adopt(&mut self) -> io::Result<()> {
         let torn =
             cut_torn_tail(&self.file, &self.path).map_err(|error| at_path(&error, &torn_path(&self.path)))?;
@@ -305,8 +306,8 @@ impl LogFile {
         let known = self.state.get().clone();
         let is_opening = self.ino == 0;
         let known_len = if is_opening { known.len } else { self.len };
-        // Any line continues an empty file: the first line may be there before its fingerprint was
-        // saved, and followers at the end of the log wait for it.
+        // Any line continues an empty file, because the first line may be there before its
+        // fingerprint was saved, and followers at the end of the log wait for that line.
         let is_blank = known_len == 0 && known.head.is_empty();
         let continues = (known.dev, known.ino) == (meta.dev(), meta.ino())
             && len >= known_len
@@ -323,7 +324,7 @@ impl LogFile {
             published.len = len;
             published.modified = meta.modified().unwrap_or_else(|_| SystemTime::now());
             if continues && !is_opening && !needs_recount {
-                // The published bytes are unchanged: readers and cursors stay valid.
+                // The published bytes are unchanged, so readers and cursors stay valid.
                 counted_to = known_len;
             } else {
                 published.generation += 1;

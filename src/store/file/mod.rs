@@ -1,7 +1,7 @@
-//! The engine that keeps a log as one plain text file. `append_buffer` takes records; `committer`
-//! writes them in groups through `log_file`; `published` is what readers may see, and a `snapshot`
-//! is one state of it. `state` repairs the file when it is opened, `maintenance` rotates it, and
-//! `segments` holds the rotated segments.
+//! Keeps a log as one plain text file. `append_buffer` takes records, and `committer` writes them
+//! in groups through `log_file`. `published` holds the part of the log that readers may see, and a
+//! `snapshot` is one state of that part. `state` repairs the file when it is opened, `maintenance`
+//! rotates it, and `segments` holds the rotated segments.
 
 mod append_buffer;
 mod committer;
@@ -72,7 +72,7 @@ const DISK_TIMEOUT: Duration = Duration::from_millis(250);
 impl FileStore {
     /// Opens or creates the file, repairs it, and returns the store with the future that writes it.
     /// The future must run on the same runtime as the appends, and ends after [`LogStore::close`].
-    /// `state_path` is the file of this log in the state directory; `queue` is the maximum size of
+    /// `state_path` is the file of this log in the state directory. `queue` is the maximum size of
     /// the append buffer, in bytes.
     ///
     /// # Errors
@@ -112,10 +112,10 @@ impl FileStore {
         done.map(|outcome| outcome.unwrap_or(Err(StoreError::Closed))).boxed()
     }
 
-    /// Returns a snapshot, after a check whether another program moved or truncated the file. The
-    /// check is given up when the disk hangs.
+    /// Checks whether another program moved or truncated the file, then returns a snapshot. If the
+    /// disk hangs, it returns the snapshot without the check.
     async fn source(&self) -> LogSnapshot {
-        // An error of the check shows when the file is read.
+        // The error is dropped, because the read that follows reports its own error.
         drop(timeout(DISK_TIMEOUT, self.command(Command::Verify)).await);
         LogSnapshot::take(&self.shared.view)
     }
@@ -251,7 +251,7 @@ impl LogStore for FileStore {
     }
 }
 
-/// Maximum length of a line: 8192 characters of 8 escaped bytes each, and the prefix.
+/// Maximum length of a line, which is 8192 characters of 8 escaped bytes each, and the prefix.
 const MAX_LINE_BYTES: u64 = 128 * 1024;
 
 impl LogSnapshot {

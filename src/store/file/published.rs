@@ -1,5 +1,5 @@
-//! The readable part of the log. The writer publishes here after a commit; readers take a copy and
-//! do not hold the lock while they read.
+//! Publishes the readable part of the log. The writer changes it after a commit. Readers take a
+//! copy and do not hold the lock while they read.
 
 use std::fs::File;
 use std::io;
@@ -22,7 +22,7 @@ pub(crate) struct Published {
     pub(crate) file: Arc<File>,
     /// Changes when bytes that were published before may be gone or different.
     pub(crate) generation: u64,
-    /// Changes when the active file is another one, or its bytes are different.
+    /// Changes when another file becomes the active one, or the bytes of the file are different.
     pub(crate) incarnation: u64,
     /// The epoch of the active file.
     pub(crate) epoch: u32,
@@ -64,7 +64,7 @@ impl View {
         }
     }
 
-    /// Locks the state, for a change or a short look.
+    /// Locks the state, for a change or a short read.
     pub(crate) fn lock(&self) -> MutexGuard<'_, Published> {
         self.published.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -75,7 +75,8 @@ impl View {
         self.changed.notify_one();
     }
 
-    /// Completes when the state changed since it completed last. For one caller.
+    /// Completes when the state has changed since the last completion. Only one caller may wait at
+    /// a time.
     pub(crate) async fn changed(&self) {
         self.changed.notified().await;
     }
@@ -115,7 +116,7 @@ impl View {
         at: u64,
     ) -> io::Result<()> {
         let outcome = self.segment_cache.read(segment, buffer, at).or_else(|error| {
-            // The segment may have been compressed meanwhile: another file has the same lines.
+            // If the segment was compressed meanwhile, another file has the same lines.
             let now = Arc::clone(&self.lock().segments);
             let same = now.by_seq(segment.seq()).filter(|now| now.coding != segment.coding);
             same.map_or(Err(error), |same| self.segment_cache.read(same, buffer, at))

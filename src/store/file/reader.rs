@@ -13,7 +13,7 @@ use tokio::time::sleep;
 use super::snapshot::LogSnapshot;
 use crate::store::{ByteSource, StoreError};
 
-/// Bytes of one read: large enough to hide the cost of the blocking pool, small enough for many
+/// Bytes of one read, large enough to hide the cost of the blocking pool and small enough for many
 /// readers at once.
 const BLOCK_BYTES: u64 = 256 * 1024;
 
@@ -24,7 +24,7 @@ static READERS: Semaphore = Semaphore::const_new(4);
 /// took a third of the throughput of appends, because most of its work runs on the same event loop.
 const BLOCKS_BESIDE_WRITERS: u64 = 2;
 
-/// Duration of the pause: the shortest that the timer has.
+/// Duration of the pause, which is the shortest one that the timer has.
 const READER_PAUSE: Duration = Duration::from_millis(1);
 
 impl ByteSource for LogSnapshot {

@@ -1,4 +1,4 @@
-//! The state that the store and its committer share.
+//! Holds the state that the store and its committer share.
 
 use std::io;
 use std::sync::Arc;

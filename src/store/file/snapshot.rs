@@ -1,6 +1,6 @@
-//! The log at one moment: all its bytes as one sequence of whole lines, oldest first, across
-//! segments and active file. Readers use offsets, from 0 at the first byte that is left; cursors
-//! name the same bytes and outlive a snapshot.
+//! Shows the log at one moment: all its bytes as one sequence of whole lines, oldest first, across
+//! segments and active file. Readers use offsets, which begin with 0 at the first byte that is
+//! left. Cursors name the same bytes and outlive a snapshot.
 
 use std::io;
 use std::ops::Range;
@@ -9,8 +9,8 @@ use std::sync::Arc;
 use super::published::{Published, View};
 use crate::store::Cursor;
 
-/// One state of the log, readable until the log is cleared. Segments may be compressed meanwhile;
-/// segments that are retired may stay readable for a while.
+/// One state of the log, readable until the log is cleared. Segments may be compressed meanwhile.
+/// Segments that are retired may stay readable for a while.
 #[derive(Debug, Clone)]
 pub(crate) struct LogSnapshot {
     view: Arc<View>,
@@ -38,7 +38,8 @@ impl LogSnapshot {
         self.seen.segments.len()
     }
 
-    /// Returns the number of records that the log has stored by now, since it was opened.
+    /// Returns the number of records that were stored since the log was opened, as of now and not
+    /// as of the snapshot.
     pub(crate) fn stored_now(&self) -> u64 {
         self.view.lock().stored
     }
@@ -56,7 +57,7 @@ impl LogSnapshot {
     /// Reads all bytes of `range`. Blocks.
     ///
     /// # Errors
-    /// Also when the log was cleared or replaced since the snapshot was taken.
+    /// Fails also when the log was cleared or replaced since the snapshot was taken.
     pub(crate) fn read(&self, range: Range<u64>) -> io::Result<Vec<u8>> {
         let mut block = vec![0; (range.end - range.start) as usize];
         self.read_into(&mut block, range.start)?;

@@ -1,7 +1,7 @@
-//! Background work on segments, one after the other on a thread of low priority: compressing a
-//! segment, counting its lines, syncing a file that was only handed to the kernel. The thread
-//! writes a file and sends the result; the committer puts it in place, in order with its other
-//! work.
+//! Does background work on segments, one job after the other on a thread of low priority. A job
+//! compresses a segment, counts its lines, or syncs a file that was only handed to the kernel. The
+//! thread writes a file and sends the result. The committer puts it in place, in order with its
+//! other work.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -251,8 +251,8 @@ impl JobOutput {
     }
 }
 
-/// Leaves the processor to other threads. A sandbox may forbid a thread to lower its own priority:
-/// then the thread sleeps as long as it worked.
+/// Leaves the processor to other threads. A sandbox may forbid a thread to lower its priority. The
+/// thread then sleeps as long as it worked.
 struct CpuThrottle {
     must_sleep: bool,
     worked_since: Instant,
@@ -260,7 +260,7 @@ struct CpuThrottle {
 
 impl CpuThrottle {
     fn start() -> Self {
-        // Neither std nor nix can set the priority of a thread; renice(1) can.
+        // Neither std nor nix can set the priority of a thread, but renice(1) can.
         let mut renice = Command::new("renice");
         renice.args(["-n", LOWEST_PRIORITY_NICE, "-p", &gettid().to_string()]);
         let status = renice.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();

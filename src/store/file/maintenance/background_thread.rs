@@ -1,5 +1,5 @@
-//! The thread for [background work](super::background) on segments: one job at a time, and none
-//! outlives the store.
+//! Runs [background work](super::background) on a thread, one job at a time. No job outlives the
+//! store.
 
 use std::fs;
 use std::path::PathBuf;
@@ -56,7 +56,7 @@ impl BackgroundThread {
     pub(crate) async fn end(self) {
         self.cancel();
         drop(timeout(STOP_TIMEOUT, self.ended).await);
-        // The store is closed: the committer does not take a result that came late.
+        // The store is closed, so the committer does not put a finished file in place any more.
         if let Some(unfinished) = self.unfinished {
             drop(fs::remove_file(unfinished));
         }

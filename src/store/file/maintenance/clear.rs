@@ -13,8 +13,8 @@ impl LogFile {
         self.verify()?;
         let end = self.view.lock().end().position;
         if let Err(error) = self.state.update(true, |state| state.clearing_to = Some(end)) {
-            // A failed write may still have reached the disk. The state without the clear is
-            // therefore written before the next append.
+            // The failed write may have reached the disk nevertheless. So the state without the
+            // clear is written before the next append.
             self.state.revise(|state| state.clearing_to = None);
             return Err(error);
         }

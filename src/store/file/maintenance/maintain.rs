@@ -1,5 +1,5 @@
-//! Maintenance of the active file: rotation and retention when the rules ask for them, and the
-//! check of the free space.
+//! Maintains the active file: runs rotation and retention when the rules require them, and checks
+//! the free space.
 
 use std::io;
 use std::time::Instant;
@@ -25,8 +25,8 @@ impl LogFile {
         self.maintenance.due_at
     }
 
-    /// Returns whether the disk has fewer free bytes than `min_free`: the store refuses records
-    /// then.
+    /// Returns whether the disk has fewer free bytes than `min_free`. The store then refuses
+    /// records.
     pub(crate) const fn is_low_on_space(&self) -> bool {
         self.maintenance.is_low_on_space
     }

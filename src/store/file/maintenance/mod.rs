@@ -1,4 +1,4 @@
-//! Rotation, retention, clearing, and the work on segments that a background thread does.
+//! Rotates the log, removes old segments, clears the log, and does background work on segments.
 
 pub(crate) mod background;
 pub(crate) mod background_thread;

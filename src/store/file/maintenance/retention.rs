@@ -1,4 +1,4 @@
-//! Retention: how many of the oldest segments are removed.
+//! Decides how many of the oldest segments are removed.
 
 use crate::config::Rotate;
 use crate::store::file::segments::segment::SegmentList;

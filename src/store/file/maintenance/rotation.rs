@@ -1,5 +1,5 @@
-//! Rotation: the active file becomes a segment, and a fresh file takes its place. A rotation needs
-//! no free space but a directory entry. The process may crash after each step:
+//! Rotates the log: the active file becomes a segment, and a fresh file takes its place. A rotation
+//! needs no free space but a directory entry. The process may crash after each step:
 //!
 //! 1. The fresh file is created, under the name of the segment and `.tmp`.
 //! 2. The state saves the rotation and both files.
@@ -133,7 +133,7 @@ impl LogFile {
             })
         });
         if outcome.is_err() {
-            // The failed write may be on the disk all the same: it is undone before the next
+            // The failed write may have reached the disk nevertheless. It is undone before the next
             // append.
             self.state.revise(|state| state.rotating = before);
             return outcome;

@@ -1,5 +1,5 @@
-//! The rules of `rotate`, and when maintenance is due: by the length of the active file, which
-//! costs an append one comparison, and by time.
+//! Applies the rules of `rotate` to decide when maintenance is due. One condition is the length of
+//! the active file, which costs an append one comparison, the other one is the time.
 
 use std::num::NonZeroU64;
 use std::path::Path;
@@ -29,7 +29,7 @@ const MAX_MAINTENANCE_INTERVAL: Duration = Duration::from_secs(60);
 /// Minimum time between two warnings.
 const WARN_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Number of segments that `max_total` is divided into when it is the only rule.
+/// Number of segments into which `max_total` is divided when there is no `max_size`.
 const SEGMENTS_OF_TOTAL: u64 = 8;
 
 /// The rules in force, and when maintenance is due.
@@ -61,7 +61,7 @@ pub(crate) struct MaintenanceState {
 pub(crate) struct Backoff {
     /// End of the delay.
     pub(crate) until: Instant,
-    /// Number of the segment whose work failed: work on newer segments goes on. `None`: all work
+    /// Number of the segment whose work failed. Work on newer segments goes on. `None`: all work
     /// waits.
     pub(crate) failed_seq: Option<u64>,
 }
@@ -91,15 +91,15 @@ impl MaintenanceState {
         (self.due_at_len, self.due_at) = (0, Some(Instant::now()));
     }
 
-    /// Returns the length at which the active file is rotated. `max_total` alone implies a part of
-    /// it, for retention removes whole segments.
+    /// Returns the length at which the active file is rotated. Without `max_size`, it is a part of
+    /// `max_total`, because retention removes whole segments.
     pub(crate) fn max_len(&self) -> Option<u64> {
         let part_of_total = self.rules.max_total.map(|total| (total.get() / SEGMENTS_OF_TOTAL).max(1));
         self.rules.max_size.map(NonZeroU64::get).or(part_of_total)
     }
 
-    /// Returns the period of the rotation. `max_age` alone implies a shorter period, for retention
-    /// removes whole segments.
+    /// Returns the period of the rotation. Without `every` and without a maximum length, it follows
+    /// from `max_age` and is shorter, because retention removes whole segments.
     fn period(&self) -> Option<Every> {
         let days = |days: u64| Duration::from_secs(days * 86_400);
         let by_age = self.rules.max_age.filter(|_| self.max_len().is_none()).map(|age| {

@@ -1,4 +1,4 @@
-//! The ends of hours, days and weeks in the server's time zone.
+//! Computes the ends of hours, days and weeks in the server's time zone.
 
 use jiff::civil::Weekday;
 use jiff::tz::TimeZone;
@@ -6,8 +6,8 @@ use jiff::{SignedDuration, Timestamp, ToSpan, ZonedDateTime};
 
 use crate::config::Every;
 
-/// Returns the end of the period that `micros` lies in, both in microseconds since the epoch;
-/// `i64::MAX` for times outside the calendar.
+/// Returns the end of the period that contains `micros`, both in microseconds since the epoch.
+/// Returns `i64::MAX` for times outside the calendar.
 pub(crate) fn end_of_period(every: Every, micros: i64, zone: &TimeZone) -> i64 {
     let end = Timestamp::from_microsecond(micros)
         .ok()

@@ -1,6 +1,6 @@
-//! Finds the lines of a block that a selection admits. A text that the message must contain is
-//! searched in the whole block at once, in each form that it may have in a line; only the lines
-//! that hold it are parsed. The parsed record always decides.
+//! Finds the lines of a block that a selection admits. The filter searches the whole block at once
+//! for a text that the message must contain, in each form that the text may have in a line. It
+//! parses only the lines that hold the text. The parsed record always decides.
 
 use std::ops::Range;
 
@@ -17,7 +17,7 @@ pub(crate) struct LineFilter {
     needles: Vec<Finder<'static>>,
 }
 
-/// Ranges of lines in a block, their line ends included.
+/// Ranges of lines in a block, including their line ends.
 pub(crate) type LineRanges = Vec<Range<u32>>;
 
 impl LineFilter {

@@ -1,6 +1,6 @@
 //! Reads a part of a snapshot, forwards or backwards, in blocks of whole lines that fit into one
-//! buffer, which is reused. Of a line that is longer than the buffer, which only another program
-//! can have written, the reader keeps the end.
+//! buffer, which is reused. The reader keeps only the end of a line that is longer than the buffer.
+//! Only another program can have written such a line.
 
 use std::io;
 use std::ops::Range;
@@ -13,10 +13,10 @@ use crate::store::file::snapshot::LogSnapshot;
 /// Sizes of reads and buffers, in bytes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sizes {
-    /// The first read: small, because it often holds the whole answer.
+    /// The first read, which is small, because it often holds the whole answer.
     pub(crate) first: usize,
-    /// Every other read: larger than any record, large enough to hide the cost of a read, small
-    /// enough for the processor's cache.
+    /// Every other read. It is larger than any record, large enough to hide the cost of a read, and
+    /// small enough for the processor's cache.
     pub(crate) block: usize,
     /// The part of a block that is filtered at once when a line may take long, so that a turn ends.
     pub(crate) portion: usize,
@@ -40,15 +40,16 @@ impl Sizes {
 pub(crate) struct LineReader {
     snapshot: LogSnapshot,
     order: Order,
-    /// The range that is not read yet; both ends are line ends, or ends of the snapshot.
+    /// The range that is not read yet. Both ends are line ends, or ends of the snapshot.
     left: Range<u64>,
-    /// The other end of a line that is longer than the buffer.
+    /// The end of a line longer than the buffer at which the reader found the line: its start when
+    /// reading forwards, its end when reading backwards. `None` outside such a line.
     long: Option<u64>,
     /// Bytes of the next read.
     next: usize,
     block_bytes: usize,
     buffer: Vec<u8>,
-    /// The whole lines in the buffer; `start` and `end` are their offsets in the snapshot.
+    /// The whole lines in the buffer. `start` and `end` are their offsets in the snapshot.
     block: Range<usize>,
     start: u64,
     end: u64,
@@ -61,7 +62,7 @@ pub(crate) struct LineBlock<'b> {
     pub(crate) start: u64,
     /// Offset after the last line.
     pub(crate) end: u64,
-    /// The lines; of a single line that is longer than the buffer, its end.
+    /// The lines. For a single line that is longer than the buffer, only its end.
     pub(crate) lines: &'b [u8],
 }
 
@@ -131,7 +132,7 @@ impl LineReader {
     }
 
     /// Returns the whole lines after `part` was read. A `small` block without a line end is read
-    /// again, larger.
+    /// again with a larger buffer.
     fn forwards(&mut self, part: &Range<u64>, small: bool) -> Option<Range<u64>> {
         let last = part.end == self.left.end;
         let end = match self.long {

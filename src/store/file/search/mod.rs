@@ -2,9 +2,9 @@
 //! caller continues, and streams the answer.
 //!
 //! The cursor is known before the first byte of the answer. A query without a limit scans for the
-//! other end of the answer first. A limited answer is kept in memory up to a bound; only a longer
+//! other end of the answer first. A limited answer is kept in memory up to a bound. Only a longer
 //! one is counted first and read again. The work runs in short turns on the blocking pool, so that
-//! queries share it, and so that the work for a caller who left ends.
+//! queries share the pool and the work ends soon after its caller has left.
 
 mod filter;
 mod line_reader;
@@ -117,7 +117,7 @@ struct Searcher {
     progress: Box<dyn Fn() + Send + Sync>,
 }
 
-/// The offsets of the first and the last of some records, in the order of the scan.
+/// The offsets of the first and the last record of a scan, in the order of the scan.
 struct Ends {
     first: Range<u64>,
     last: Range<u64>,
@@ -235,7 +235,7 @@ impl Searcher {
         }
     }
 
-    /// Returns the first `limit` records. Keeps them in memory up to a bound; longer answers are
+    /// Returns the first `limit` records. Keeps them in memory up to a bound. Longer answers are
     /// counted and read again.
     async fn read_some(
         self,

@@ -1,5 +1,5 @@
-//! One pass over a part of a snapshot: returns the lines that the filter admits, read block by
-//! block.
+//! Passes once over a part of a snapshot, block by block, and returns the lines that the filter
+//! admits.
 
 use std::io;
 use std::ops::Range;
@@ -30,7 +30,7 @@ pub(crate) struct Scan {
 pub(crate) struct Found<'b> {
     /// The offsets in the snapshot, the line end included.
     pub(crate) range: Range<u64>,
-    /// The line without its line end; of a line longer than a block, its end.
+    /// The line without its line end. For a line longer than a block, only its last part.
     pub(crate) line: &'b [u8],
 }
 

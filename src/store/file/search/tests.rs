@@ -1,5 +1,6 @@
-//! Compares queries of real files with a filter without blocks, binary search and index: random
-//! records in both formats with foreign lines between them, read in small blocks.
+//! Compares queries of real files with a simple filter that checks every line. The files hold
+//! random records in both formats with foreign lines between them, and the queries read small
+//! blocks.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -204,7 +205,7 @@ fn naive(content: &[u8], selection: &Selection) -> Vec<(String, u64, u64)> {
         let start = at;
         at += line.len() as u64;
         let line = &line[..line.len() - 1];
-        // Of a line longer than a block, the end is returned.
+        // A query returns only the end of a line that is longer than a block.
         let ours = line.len() < TINY.block;
         if selection.is_all() || ours && parse_line(line).is_ok_and(|record| selection.admits(&record)) {
             let shown = &line[(line.len() + 1).saturating_sub(TINY.block)..];

@@ -9,7 +9,7 @@ use memchr::memchr;
 use crate::record::parse_time;
 use crate::store::file::snapshot::LogSnapshot;
 
-/// Bytes of the first read of a probe. The search turns linear within as many bytes.
+/// Bytes of the first read of a probe. In a range of at most this size, the search is linear.
 const FIRST_READ_BYTES: usize = 4 * 1024;
 
 /// Maximum bytes of one read, where no line has a time.
@@ -26,9 +26,9 @@ pub(crate) struct TimeSearch {
     low: u64,
     /// Lines with a time that begin at or after this offset are not before the target.
     high: u64,
-    /// Searches a line with a time.
+    /// Visits lines until one has a time.
     probe: LineStarts,
-    /// The last lines are searched one by one.
+    /// True when the range is so small that its lines are searched one by one.
     is_linear: bool,
     buffer: Vec<u8>,
 }
@@ -59,8 +59,8 @@ impl TimeSearch {
         };
     }
 
-    /// Does one read. Returns the offset once it is known: lines with a time before it are before
-    /// the target, later lines are not.
+    /// Does one read. Returns the offset once it is known. Lines before the offset that have a time
+    /// are before the target, and later ones are not.
     pub(crate) fn step(&mut self) -> io::Result<Option<u64>> {
         let (target, high, end) = (self.target, self.high, self.snapshot.len());
         let mut found = None;

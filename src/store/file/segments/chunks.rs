@@ -1,6 +1,6 @@
-//! The format of compressed segments: chunks of the same size, each compressed on its own, and an
-//! index of them at the end. So reading any byte decompresses one chunk, and `zstdcat` and `zcat`
-//! read the whole file, as a sequence of frames or members.
+//! Reads and writes compressed segments: chunks of the same size, each compressed separately, and
+//! an index of them at the end. So reading any byte decompresses one chunk, and `zstdcat` and
+//! `zcat` read the whole file, as a sequence of frames or members.
 //!
 //! - zstd: a frame with a checksum for each chunk, then the seek table of the zstd seekable format
 //!   in a skippable frame.
@@ -8,8 +8,8 @@
 //!   index. `MI` holds compressed sizes, 32 bits each; the last member, `ML`, holds where those
 //!   members begin, the length of all chunks, the size of a chunk and the number of chunks.
 //!
-//! Numbers are little-endian. A file whose index is inconsistent is an error: a file that another
-//! program changed is never read as lines.
+//! Numbers are little-endian. An inconsistent index is an error, so a file that another program
+//! changed is never read as lines.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -23,8 +23,8 @@ use zstd::zstd_safe::CParameter;
 
 use super::segment::Coding;
 
-/// Uncompressed bytes of every chunk but the last: few enough to read single lines cheaply, enough
-/// to compress well.
+/// Uncompressed bytes of every chunk but the last. They are few enough to read single lines
+/// cheaply, and enough to compress well.
 pub(crate) const CHUNK_BYTES: u64 = 256 * 1024;
 
 /// Maximum compressed size of a chunk.
@@ -119,7 +119,7 @@ impl Chunks {
 }
 
 /// Compresses the first `len` bytes of `from` into `to`. Calls `each` with every chunk before it is
-/// compressed; an error of `each` ends the work. Returns the bytes written.
+/// compressed. An error of `each` ends the work. Returns the bytes written.
 pub(crate) fn pack(
     from: &File,
     len: u64,

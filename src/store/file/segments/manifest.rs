@@ -1,9 +1,9 @@
-//! The manifest: the list of segments, in one file of the state directory that is replaced as a
-//! whole.
+//! Reads and writes the manifest, which is the list of segments. It is one file of the state
+//! directory and is replaced as a whole.
 //!
 //! If the manifest and the files of the segments differ, the files decide. A segment without a file
-//! is dropped, and a segment that was compressed meanwhile is recognised. Without a manifest, the
-//! lines are kept, but cursors become invalid.
+//! is dropped, and a segment that was compressed meanwhile is recognised. If the manifest is
+//! missing, the lines are kept, but cursors become invalid.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};

@@ -1,4 +1,4 @@
-//! Rotated segments: their files, the list of them, and reading them.
+//! Manages rotated segments: their files, the list of them, and reads from them.
 
 pub(crate) mod chunks;
 pub(crate) mod manifest;

@@ -1,5 +1,6 @@
-//! A rotated segment: lines of the log that are no longer written, in a file beside the active one.
-//! The name of its file, its properties, and the list of all segments.
+//! Describes rotated segments. A segment holds lines of the log to which no more are appended, in a
+//! file beside the active one. Defines the name of that file, the properties of a segment, and the
+//! list of all segments.
 
 use std::ffi::OsStr;
 use std::fs::{self, Metadata};
@@ -116,7 +117,7 @@ impl SiblingFile {
     }
 }
 
-/// One segment. Its properties never change; another coding is another value.
+/// One segment. Its properties never change. The same segment in another coding is another value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Segment {
     /// The part of the file name after `FILE.`.
@@ -215,7 +216,7 @@ impl SegmentList {
         self.stored
     }
 
-    /// Returns the number of lines; a lower bound while [`Self::is_uncounted`].
+    /// Returns the number of lines. It is a lower bound while [`Self::is_uncounted`] is true.
     pub(crate) const fn count(&self) -> u64 {
         self.count
     }

@@ -23,7 +23,7 @@ const MAX_CACHED_CHUNKS: usize = 8;
 pub(crate) struct SegmentCache {
     files: Mutex<VecDeque<Arc<Opened>>>,
     chunks: Mutex<VecDeque<Chunk>>,
-    /// A file was altered or missing: the segment set checks all files.
+    /// True after a file was found altered or missing. The segment set then checks all files.
     is_suspicious: AtomicBool,
     /// Number of files opened so far.
     opened: AtomicU64,
@@ -51,7 +51,7 @@ impl SegmentCache {
     /// Fills `buffer` with the bytes of a segment from `at` on.
     ///
     /// # Errors
-    /// Also when the segment is shorter, or another program altered its file.
+    /// Fails also when the segment is shorter, or another program altered its file.
     pub(crate) fn read(&self, segment: &Segment, buffer: &mut [u8], at: u64) -> io::Result<()> {
         let outcome = self.open(segment).and_then(|opened| {
             match &opened.chunks {
@@ -148,7 +148,7 @@ fn altered() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "another program changed a segment")
 }
 
-/// Returns an item and moves it to the end, where the item used last is.
+/// Returns an item and moves it to the end, which is the place of the item used last.
 fn touch<T: Clone>(kept: &mut VecDeque<T>, wanted: impl Fn(&T) -> bool) -> Option<T> {
     let place = kept.iter().position(wanted)?;
     let found = kept.remove(place)?;

@@ -1,4 +1,4 @@
-//! The segments of a log, as their only writer uses them: finds them at a start, adds, replaces and
+//! Manages the segments of a log for their only writer. Finds them at a start, adds, replaces and
 //! removes them, notices when another program changed them, and publishes each change. All calls
 //! block.
 
@@ -19,8 +19,8 @@ use crate::store::file::published::View;
 use crate::store::file::state::durable_fs::sync_folder;
 use crate::store::file::state::state_file::{Rotating, State};
 
-/// Age from which the modification time of a folder tells later changes apart: a folder that
-/// changed more recently may change again without a new time.
+/// Minimum age of a folder's modification time before the set relies on it. A folder that changed
+/// more recently may change again without a new time.
 const MTIME_SETTLE_TIME: Duration = Duration::from_secs(2);
 
 /// All segments of a log.
@@ -97,7 +97,7 @@ impl SegmentSet {
         }
         let found: Vec<_> = listed.iter().map(|entry| manifest::find(entry, &self.home)).collect();
         self.is_unsaved |= found.iter().zip(&listed).any(|(found, listed)| found.as_ref() != Some(listed));
-        // The oldest segments may have been retired before the manifest was saved; another program
+        // The oldest segments may have been retired before the manifest was saved. Another program
         // removed the others.
         let missing =
             found.iter().skip_while(|found| found.is_none()).filter(|found| found.is_none()).count();
@@ -107,7 +107,8 @@ impl SegmentSet {
         Some(found.into_iter().flatten().collect())
     }
 
-    /// Returns the segments that no manifest lists, by their names: older lines of this log.
+    /// Returns the segments that no manifest lists, found by their names. They hold older lines of
+    /// this log.
     fn adopt(&mut self, files: &Files) -> Vec<Segment> {
         let mut items = Vec::new();
         for (name, coding) in files.values().flatten() {
@@ -149,8 +150,8 @@ impl SegmentSet {
         &self.list
     }
 
-    /// Returns whether the caller must [assign positions](Self::assign_positions): the segments
-    /// were found without a manifest.
+    /// Returns whether the caller must [assign positions](Self::assign_positions), because the
+    /// segments were found without a manifest.
     pub(crate) const fn lacks_positions(&self) -> bool {
         self.lacks_positions
     }

@@ -1,4 +1,4 @@
-//! Changes to files and folders that survive a crash of the machine.
+//! Changes files and folders so that the change survives a crash of the machine.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
@@ -14,7 +14,7 @@ use nix::fcntl::{AT_FDCWD, OFlag, RenameFlags, renameat2};
 /// lines.
 ///
 /// # Errors
-/// Also when the path is not a regular file, or another process holds the lock.
+/// Fails also when the path is not a regular file, or another process holds the lock.
 pub(crate) fn open_or_create(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     // Without O_NONBLOCK, opening a FIFO without a reader would block.
@@ -75,7 +75,8 @@ pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
 /// Renames a file. Fails if `to` exists.
 pub(crate) fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     match renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE) {
-        // Some file systems lack RENAME_NOREPLACE; no other program creates these names.
+        // Some file systems lack RENAME_NOREPLACE. A plain rename is safe there, because no other
+        // program creates these names.
         Err(Errno::EINVAL | Errno::ENOSYS) if fs::symlink_metadata(to).is_err() => fs::rename(from, to),
         Err(Errno::EINVAL | Errno::ENOSYS) => Err(io::ErrorKind::AlreadyExists.into()),
         other => Ok(other?),

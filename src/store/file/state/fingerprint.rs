@@ -1,5 +1,5 @@
-//! Fingerprints of the first bytes of a file, which distinguish it from another file with the same
-//! inode.
+//! Computes the fingerprint of the first bytes of a file, which distinguishes it from another file
+//! with the same inode.
 
 use std::fs::File;
 use std::io;
@@ -45,7 +45,7 @@ impl Fingerprint {
         Self::of_bytes(&[0; HEAD_BYTES as usize])
     }
 
-    /// Returns whether the file was empty: then the fingerprint identifies nothing.
+    /// Returns whether the file was empty. The fingerprint then identifies nothing.
     pub(crate) const fn is_empty(&self) -> bool {
         self.len == 0
     }

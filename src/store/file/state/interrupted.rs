@@ -14,7 +14,7 @@ use crate::store::file::segments::segment_set::SegmentSet;
 /// before the active file is opened.
 pub(crate) fn put_in_place(state: &State, path: &Path) {
     let Some(rotating) = &state.rotating else { return };
-    // The path may be a link to the missing file; the folder of the link's target exists.
+    // The path may be a link to the missing file. The folder of the link's target exists.
     let home = fs::read_link(path).map_or_else(
         |_| path.to_owned(),
         |target| match path.parent() {
@@ -33,7 +33,7 @@ pub(crate) fn put_in_place(state: &State, path: &Path) {
     }
 }
 
-/// Updates the state to the steps that an interrupted rotation did; `file` is the active file.
+/// Updates the state to the steps that an interrupted rotation did. `file` is the active file.
 pub(crate) fn finish_rotation(state: &mut StateFile, file: &File, home: &Path) -> io::Result<()> {
     let Some(rotating) = state.get().rotating.clone() else { return Ok(()) };
     let meta = file.metadata()?;
@@ -49,8 +49,8 @@ pub(crate) fn finish_rotation(state: &mut StateFile, file: &File, home: &Path) -
     Ok(())
 }
 
-/// Finishes an interrupted clear. A file that is longer than the clear holds later lines: then all
-/// lines stay.
+/// Finishes an interrupted clear. A file that is longer than the clear holds later lines, and then
+/// all lines stay.
 pub(crate) fn finish_clear(state: &mut StateFile, file: &File, segments: &mut SegmentSet) -> io::Result<()> {
     let known = state.get();
     let Some(to) = known.clearing_to else { return Ok(()) };

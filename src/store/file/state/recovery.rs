@@ -1,5 +1,5 @@
-//! Repairs the active file: bytes after the last line end were never acknowledged. They are kept in
-//! `FILE.torn`, then cut off.
+//! Repairs the active file. Bytes after the last line end were never acknowledged, so they are
+//! copied to `FILE.torn` and then cut off.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -12,9 +12,10 @@ use super::durable_fs::{is_out_of_space, sync_folder};
 /// Bytes of one read.
 const BLOCK_BYTES: u64 = 64 * 1024;
 
-/// Cuts a torn last line off. Returns the number of bytes kept aside.
+/// Cuts off a torn last line. Returns the number of bytes that `FILE.torn` keeps.
 ///
-/// A crash at any point is safe: the bytes are on disk in `FILE.torn` before the file is cut.
+/// The bytes are on disk in `FILE.torn` before the file is cut, so a crash in between loses none of
+/// them. Only a full disk is an exception, see [`cut_first`].
 pub(crate) fn cut_torn_tail(file: &File, path: &Path) -> io::Result<u64> {
     let len = file.metadata()?.len();
     let whole = end_of_last_line(file, len)?;
@@ -59,9 +60,9 @@ fn copy(file: &File, mut aside: &File, torn: Range<u64>) -> io::Result<()> {
     aside.write_all(b"\n")
 }
 
-/// Cuts first, because a full disk has no space for a copy: the cut of each block, from the end of
-/// the file, frees the space to keep it. If a block can't be kept all the same, the journal reports
-/// how many bytes are lost.
+/// Cuts before it copies, because a full disk has no space for a copy. Works block by block from
+/// the end of the file. The cut of a block frees the space for its copy. If a block still cannot be
+/// kept, the journal reports how many bytes are lost.
 fn cut_first(file: &File, path: &Path, torn: Range<u64>) -> io::Result<u64> {
     let aside = OpenOptions::new().write(true).create(true).truncate(false).mode(0o640).open(torn_path(path));
     let kept_before = aside.as_ref().ok().and_then(|aside| Some(aside.metadata().ok()?.len()));

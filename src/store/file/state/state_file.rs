@@ -1,6 +1,6 @@
-//! The state of a log beyond its lines: its identity, the position of the first byte, and how many
-//! lines were counted. One small file has two slots, which are overwritten in turn: a torn write
-//! leaves the other slot, and a write needs no free space, so that a log on a full disk can be
+//! Keeps the state of a log beyond its lines: its identity, the position of the first byte, and the
+//! number of counted lines. One small file has two slots, which are overwritten in turn. A torn
+//! write leaves the other slot intact. A write needs no free space, so a log on a full disk can be
 //! cleared.
 
 use std::fs::{File, OpenOptions};
@@ -24,7 +24,7 @@ const CHECK_LEN: usize = 16;
 /// The state of a log, see [`StateFile`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct State {
-    /// Number of writes of this file; the slot with the higher number is valid.
+    /// Number of writes of this file. The slot with the higher number is valid.
     revision: u64,
     /// Secret identity of the log, 32 hex digits.
     pub(crate) identity: String,
@@ -110,8 +110,8 @@ pub(crate) struct StateFile {
 }
 
 impl StateFile {
-    /// Opens or creates the file. Without a valid slot the log starts with a new state: its lines
-    /// stay, older cursors are lost. On a full disk the state is in memory only.
+    /// Opens or creates the file. Without a valid slot the log starts with a new state. Its lines
+    /// stay, but older cursors are lost. On a full disk the state is in memory only.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let opened =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
@@ -150,7 +150,7 @@ impl StateFile {
         &self.state
     }
 
-    /// Changes the state and writes it; syncs it when `durable`.
+    /// Changes the state and writes it. Syncs it when `durable` is true.
     ///
     /// # Errors
     /// Returns the error of the write. The change stays in memory, and the caller may rely on it

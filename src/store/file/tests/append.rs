@@ -1,5 +1,5 @@
-//! Appends: each record is stored once, in order, with growing times, and counted; settings change
-//! between appends.
+//! Tests appends: each record is stored once, in order, with growing times, and counted. Settings
+//! change between appends.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -62,7 +62,7 @@ async fn constant_appends_do_not_starve_other_tasks() {
     enough.store(true, Ordering::Relaxed);
     sender.join().unwrap();
     let others = store.stored() - saved;
-    // About ten when each task has its turn; thousands when the committer never yields.
+    // About ten when each task has its turn, thousands when the committer never yields.
     assert!(0 < others && others < 300 * saved, "{others} records of the other thread, {saved} of this one");
     store.close().await.unwrap();
 }

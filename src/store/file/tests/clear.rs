@@ -1,4 +1,5 @@
-//! A clear removes the records before it and no others, also when it is interrupted or fails.
+//! Tests that a clear removes the records before it and no others, also when it is interrupted or
+//! fails.
 
 use super::*;
 
@@ -27,7 +28,7 @@ async fn record_after_a_clear_is_kept_while_the_disk_thread_is_busy() {
             |message: &str| store.try_append(&SOURCE, &[Entry { level: Level::Info, message }]).unwrap();
         let before = append("before");
         let clear = store.clear();
-        // The committer takes both; the disk thread writes the record when the next one arrives.
+        // The committer takes both. The disk thread writes the record when the next one arrives.
         while store.shared.append_buffer.waiting() > 0 {
             tokio::task::yield_now().await;
         }

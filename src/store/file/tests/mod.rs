@@ -1,5 +1,5 @@
-//! The engine with real files: every acknowledged record is in the log once, in order and whole,
-//! with damage to the file.
+//! Tests the engine with real files: every acknowledged record is in the log once, in order and
+//! whole, even when the file is damaged.
 
 mod append;
 mod clear;

@@ -1,4 +1,4 @@
-//! The newest lines, read from the end of the file.
+//! Tests reads of the newest lines, from the end of the file.
 
 use super::*;
 

@@ -1,5 +1,5 @@
-//! Other programs, crashes and failed writes change the file: no record is lost or mistaken for
-//! another.
+//! Tests that no record is lost or mistaken for another when other programs, crashes and failed
+//! writes change the file.
 
 use std::io::Write;
 use std::time::Duration;
@@ -92,7 +92,7 @@ async fn cursor_never_names_a_record_of_another_file() {
         let bench = Bench::new(durability);
         let store = bench.open();
         let before = save(&store, "one").await;
-        // As after a crash: the last state is not saved, and the lock is gone.
+        // After a crash, the last state is not saved, and the lock is gone.
         drop(store);
         let state = bench.dir.path().join("a.state");
         let kept = fs::read(&state).unwrap();
