@@ -1,4 +1,4 @@
-//! The systemd generator: makes units from `log.json`.
+//! Makes the systemd units from `log.json`, as a systemd generator.
 
 use std::process::ExitCode;
 

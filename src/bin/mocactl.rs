@@ -1,4 +1,4 @@
-//! The operator's tool: `mocactl COMMAND`.
+//! Runs `mocactl COMMAND`, the operator's tool.
 
 use std::process::ExitCode;
 

@@ -1,6 +1,6 @@
 //! Loads all configuration files together, from the directory or from texts.
 //!
-//! The result is valid as a whole: an error in one file rejects all of them.
+//! The result is valid as a whole, because an error in one file rejects all of them.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,4 +1,4 @@
-//! The six configuration files: parsed, validated and watched for changes.
+//! Parses and validates the six configuration files, and watches them for changes.
 //!
 //! Each file has its own module in `files`. [`load()`] reads them together into one immutable
 //! [`Files`], or returns findings, each with its position in the text. So an invalid file never

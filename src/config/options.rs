@@ -1,10 +1,11 @@
-//! The names of all options.
+//! Lists the names of all options.
 
 use super::files::{api_key_json, http_toml, log_json, server_json, system_json};
 use super::syntax::document::KnownOptions;
 use super::syntax::step::Step;
 
-/// Returns the file and the name of every option that has an effect; a nested one as `ssl.cert`.
+/// Returns the file and the name of every option that has an effect. A nested option has a name
+/// such as `ssl.cert`.
 #[must_use]
 pub fn options() -> Vec<(&'static str, String)> {
     let name = |name: &str| Step::Name(name.to_owned());

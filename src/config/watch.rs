@@ -2,7 +2,7 @@
 //!
 //! The watcher reports every kind of change: a write in place, a rename, a symbolic link with a new
 //! target, and the replacement of the directory itself. It ignores events of read access. Events
-//! say only that something changed; the caller then reads all files again.
+//! say only that something changed, so the caller then reads all files again.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
@@ -76,7 +76,7 @@ impl Watcher {
     /// Fails if the kernel ends the stream of events or refuses another watch. A missing directory
     /// is no error; the method waits for it.
     pub async fn changed(&mut self) -> io::Result<()> {
-        // A deadline and not a timeout, so that events that do not count cannot delay the retry.
+        // A deadline and not a timeout, so that ignored events cannot delay the retry.
         let mut retry = Instant::now() + RETRY_INTERVAL;
         loop {
             let now = Instant::now();

@@ -1,4 +1,5 @@
-//! [`Guard`]: the state about clients that survives a reload, and each check by itself.
+//! Defines [`Guard`], which holds the state about clients that survives a reload and has a method
+//! for each check.
 
 use std::borrow::Cow;
 use std::io;
@@ -55,7 +56,8 @@ impl Guard {
     /// directory. Blocks.
     ///
     /// # Errors
-    /// [`GuardError::StateDir`]. A broken state file is no error: it is moved aside with a warning.
+    /// [`GuardError::StateDir`]. A broken state file is no error, because it is moved aside with a
+    /// warning.
     pub fn open(state_dir: &Path, log: &LogName) -> Result<Self, GuardError> {
         std::fs::create_dir_all(state_dir)
             .map_err(|source| GuardError::StateDir { path: state_dir.to_owned(), source })?;
@@ -96,8 +98,8 @@ impl Guard {
 
     /// Finds the key that a request presents.
     ///
-    /// An unknown key counts towards `block_ip_when_received_invalid_system_auth`: more of them in
-    /// an hour block the address, except loopback.
+    /// An unknown key counts towards `block_ip_when_received_invalid_system_auth`. More than that
+    /// many in an hour block the address, except loopback.
     ///
     /// # Errors
     /// [`Refusal::MissingKey`] for no key, an empty one, or one of more than 1024 characters;
@@ -124,9 +126,9 @@ impl Guard {
 
     /// Checks `status`, `ip`, `allowed_path` and `required.headers` of the key, in this order.
     ///
-    /// `paths` is the path of the request in both of its URL forms, decoded and normalised: no
-    /// empty, `.` or `..` segments; a trailing slash does not matter. The first `allowed_path` that
-    /// equals one of them, or is a parent of one, admits the request.
+    /// `paths` is the path of the request in both of its URL forms, decoded and normalised. It has
+    /// no empty, `.` or `..` segments, and a trailing slash does not matter. The first
+    /// `allowed_path` that equals one of them, or is a parent of one, admits the request.
     ///
     /// # Errors
     /// [`Refusal::KeyOffline`], [`Refusal::AddressNotAllowed`], [`Refusal::PathNotAllowed`],
@@ -157,9 +159,9 @@ impl Guard {
     /// Counts one request in the limits of the path (by key, path and client) and in those of the
     /// key, or in none of them.
     ///
-    /// Windows are fixed, from the first hit: at most N requests are accepted in one. A refused
-    /// request neither counts nor prolongs a window. A key without limits takes no lock and no
-    /// memory.
+    /// A window has a fixed length and opens at its first hit. At most N requests are accepted in
+    /// one window. A refused request neither counts nor prolongs a window. A key without limits
+    /// takes no lock and no memory.
     ///
     /// # Errors
     /// [`Refusal::TooManyRequests`].
@@ -173,18 +175,18 @@ impl Guard {
         self.rates.spend(key.limits(rule), *client, now)
     }
 
-    /// Counts limits in this Redis from now on, or in memory for `None`. Returns at once.
+    /// Counts limits in this Redis from now on, or in memory if `redis` is `None`. Returns at once.
     ///
-    /// The URL that is already in use changes nothing. A Redis needs a tokio runtime for its
-    /// background task.
+    /// Passing the URL that is already in use changes nothing. A Redis needs a tokio runtime for
+    /// its background task.
     pub fn share_limits(&self, redis: Option<&RedisUrl>) {
         if self.shared.load().as_ref().map(|shared| shared.url()) != redis {
             self.shared.store(redis.map(|url| Arc::new(SharedLimits::new(url.clone()))));
         }
     }
 
-    /// Returns whether the caller must use [`Guard::spend_shared`] instead of [`Guard::spend`]: the
-    /// request has limits, and a Redis that counts them is available.
+    /// Returns whether the caller must use [`Guard::spend_shared`] instead of [`Guard::spend`],
+    /// because the request has limits and a Redis that counts them is available.
     #[must_use]
     pub fn is_shared(&self, key: &Key, rule: PathRule) -> bool {
         !key.limits(rule).is_empty()
@@ -193,7 +195,7 @@ impl Guard {
 
     /// Counts one request like [`Guard::spend`], in the counters that all instances share.
     ///
-    /// Waits at most 50 ms for Redis. Without an answer, the limits in memory decide, starting from
+    /// Waits at most 35 ms for Redis. Without an answer, the limits in memory decide, starting from
     /// the last counts of Redis, for this request and the following ones until Redis is available
     /// again.
     ///
@@ -224,7 +226,8 @@ impl Guard {
     ///
     /// After ten wrong passwords in a minute from one address, further ones are not verified.
     /// Argon2id runs off the event loop, at most twice at the same time, and not at all for the
-    /// last right password. The admin socket needs no password: its callers must not call this.
+    /// last right password. A client of the admin socket needs no password, so do not call this for
+    /// it.
     ///
     /// # Errors
     /// [`Refusal::InvalidRootPassword`], also when none is presented, and always when none is

@@ -1,4 +1,5 @@
-//! The address of a client: the peer, or the address that a trusted proxy reports.
+//! Determines the address of a client: the address of the peer, or the one that a trusted proxy
+//! reports.
 //!
 //! A header counts only when an option names it and `trusted_proxies` contains the peer. A value
 //! that is no address means the address of the peer, so a client cannot hide its address behind a
@@ -112,7 +113,7 @@ impl fmt::Display for ClientAddr {
 
 /// Returns the address of the client: `peer`, or the address that a trusted proxy reports.
 ///
-/// The first of these options decides that is configured and whose header is present, as in Sanic:
+/// As in Sanic, the first of these options decides that is configured and whose header is present:
 /// 1. `forwarded_secret`: the `for` of the rightmost element of `Forwarded` (RFC 7239) with this
 ///    secret
 /// 2. `real_ip_header`: the last line of this header
@@ -150,8 +151,8 @@ fn reported_text<'h>(headers: &'h HeaderMap, http: &HttpSettings) -> Option<Cow<
     if let Some(text) = real_ip {
         return Some(Cow::Borrowed(text));
     }
-    // Bytes, not text: invalid UTF-8 in an entry of the client must not hide the entries of proxies
-    // after it.
+    // Bytes and not text, because invalid UTF-8 in an entry of the client must not hide the entries
+    // of proxies after it.
     let steps = usize::try_from(http.proxies_count?.get()).ok()?.checked_sub(1)?;
     headers
         .get_all(&http.forwarded_for_header)

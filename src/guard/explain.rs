@@ -2,7 +2,7 @@
 //! requires.
 //!
 //! The client gets only the refusal. Explanations contain names of headers and parameters, but no
-//! values: a value may be a key or a password.
+//! values, because a value may be a key or a password.
 
 use http::HeaderMap;
 use http::header::REFERER;

@@ -26,8 +26,8 @@ pub(super) fn find_node<'h>(lines: impl DoubleEndedIterator<Item = &'h [u8]>, se
     for line in lines.rev() {
         let mut rest = Some(line);
         while let Some(text) = rest {
-            // Left of a malformed element, its content and the elements before it cannot be told
-            // apart.
+            // To the left of a malformed element, the parser cannot tell its content from the
+            // elements before it.
             let Some((element, left)) = take_element(text, secret) else { break };
             if element.is_trusted {
                 return Search::Found(element.node.filter(|_| element.nodes == 1));
@@ -110,8 +110,9 @@ fn split_last(text: &[u8]) -> (&[u8], Option<Rest<'_>>) {
     }
 }
 
-/// Returns the position of the opening quote of a quoted string without its closing quote: the last
-/// quote after `=`. Every other quote in it must be escaped.
+/// Returns the position of the opening quote in `body`, which ends before the closing quote of a
+/// quoted string. The opening quote is the last one after `=`. Every other quote in it must be
+/// escaped.
 fn opening_quote(body: &[u8]) -> Option<usize> {
     let mut end = body.len();
     loop {

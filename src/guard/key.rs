@@ -1,4 +1,4 @@
-//! A key of `api_key.json`, prepared at each reload.
+//! Prepares a key of `api_key.json` for requests, at each reload.
 
 use std::fmt;
 

@@ -1,4 +1,5 @@
-//! Maintenance mode: on while `system.json` sets it or after a signal switched it on.
+//! Keeps the maintenance mode, which is on while `system.json` sets it or after a signal switched
+//! it on.
 //!
 //! The marker file `NAME.maintenance` keeps the state of the signal, so that it survives restart
 //! and reboot.

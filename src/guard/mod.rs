@@ -1,8 +1,9 @@
 //! Decides which client may do what, from which address and how often. Knows no routes and no
 //! storage.
 //!
-//! [`Rules`] is the configuration: immutable, rebuilt at each reload. [`Guard`] is the state that
-//! survives a reload: the windows of rate limits, blocked addresses, wrong passwords, maintenance.
+//! [`Rules`] is the configuration, which is immutable and rebuilt at each reload. [`Guard`] is the
+//! state that survives a reload: the windows of rate limits, blocked addresses, wrong passwords,
+//! maintenance.
 //!
 //! The methods of [`Guard`] are the checks of a request. Callers call them in this order:
 //! [`Guard::check_address`], [`Guard::check_headers`], [`Guard::find_key`], [`Guard::check_key`],

@@ -1,4 +1,4 @@
-//! Every reason to refuse a request, with its status and its text for the client.
+//! Defines every reason to refuse a request, with its status and its text for the client.
 
 use std::time::Duration;
 
@@ -49,7 +49,8 @@ pub enum Refusal {
     /// 429: a limit of the key is used up, or the client sent too many wrong root passwords.
     #[error("Too many requests.")]
     TooManyRequests {
-        /// Time until one more request can be accepted; the window's length when the limit is 0.
+        /// Time until one more request can be accepted, or the length of the window when the limit
+        /// is 0.
         retry_after: Duration,
         /// The limits of the key; empty for wrong root passwords.
         quota: Quota,
@@ -59,8 +60,8 @@ pub enum Refusal {
     Maintenance,
 }
 
-/// `Retry-After` of maintenance, whose end is unknown. After a minute clients neither hammer nor
-/// give up.
+/// `Retry-After` of maintenance, whose end is unknown. A minute is long enough to spare the server
+/// and short enough for clients not to give up.
 const MAINTENANCE_RETRY_AFTER: Duration = Duration::from_secs(60);
 
 impl Refusal {

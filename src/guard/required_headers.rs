@@ -20,8 +20,8 @@ pub(super) fn check(system: &System, headers: &HeaderMap) -> Result<(), Refusal>
         return if system.force_referer { Err(Refusal::MissingReferer) } else { Ok(()) };
     }
     let allowed = &system.allowed_referer;
-    // A request may have several `Referer` lines, and programs differ in which one they read. All
-    // must be allowed.
+    // A request may have several `Referer` lines, and programs differ in which one they read. So
+    // all of them must be allowed.
     let all_allowed = referers.all(|line| allowed.any || line.to_str().is_ok_and(|url| allowed.allows(url)));
     if all_allowed { Ok(()) } else { Err(Refusal::InvalidReferer) }
 }

@@ -1,5 +1,5 @@
-//! The root password: compared over digests in constant time, or verified by Argon2id off the event
-//! loop.
+//! Checks the root password: compares digests in constant time, or verifies an Argon2id hash off
+//! the event loop.
 //!
 //! Guessing is slow for the client and cheap for the service: an address gets at most ten wrong
 //! attempts a minute, at most two Argon2id verifications run at the same time, and the last right
@@ -24,7 +24,7 @@ type PasswordDigest = [u8; 32];
 
 /// The configured password, prepared for comparison.
 pub(super) enum ExpectedPassword {
-    /// No password is configured: the root routes are closed.
+    /// No password is configured, so the root routes are closed.
     Closed,
     /// The SHA-256 of a password in clear text.
     Clear(PasswordDigest),
@@ -127,8 +127,8 @@ impl RootPasswordCheck {
         self.attempts.reserve(client, now)?;
         let (attempts, hash, presented) =
             (Arc::clone(&self.attempts), Arc::clone(hash), presented.to_owned());
-        // The task does all of it: a client that disconnects neither frees the permit nor undoes
-        // the count.
+        // The task does all of the work, so a client that disconnects neither frees the permit nor
+        // undoes the count.
         let verification = tokio::task::spawn_blocking(move || {
             let is_right = Argon2::default().verify_password(presented.as_bytes(), &*hash).is_ok();
             if is_right {
@@ -161,7 +161,7 @@ impl Attempts {
         Ok(())
     }
 
-    /// Ends a reserved attempt: uncounts it when the password was right.
+    /// Ends a reserved attempt. Removes it from the count when the password was right.
     fn settle(&self, is_right: bool, client: ClientAddr) -> Result<(), Refusal> {
         if is_right {
             self.wrong.lock().unwrap_or_else(PoisonError::into_inner).undo_hit(&client);

@@ -1,4 +1,4 @@
-//! The configuration as checks need it: immutable, prepared at each reload.
+//! Prepares the configuration for the checks, at each reload. The result is immutable.
 
 use std::collections::HashMap;
 use std::sync::Arc;

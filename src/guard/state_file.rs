@@ -1,4 +1,4 @@
-//! The files in the state directory: their names, and their atomic replacement.
+//! Names the files in the state directory and replaces them atomically.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -12,8 +12,8 @@ pub fn state_file(state_dir: &Path, log: &LogName, suffix: &str) -> PathBuf {
     state_dir.join(format!("{}.{suffix}", log.file_stem()))
 }
 
-/// Replaces the file atomically and durably: after a crash, the old or the new file is there.
-/// Blocks.
+/// Replaces the file atomically and durably. After a crash, either the old or the new file is
+/// there. Blocks.
 ///
 /// # Errors
 /// Returns the error of the file system. The old file is then unchanged.

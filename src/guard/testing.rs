@@ -1,4 +1,4 @@
-//! Configurations for tests.
+//! Makes configurations for tests.
 
 use crate::config::{Files, HttpSettings, Sources, System};
 

@@ -1,10 +1,10 @@
-//! The logger of the service: sends messages to the journal with structured fields, or to stderr
-//! without a journal.
+//! Logs the messages of the service to the journal, with structured fields, or to stderr if there
+//! is no journal.
 //!
-//! Events with a name are logged by [`event!`](crate::event), with the fields `MOCA_CLIENT` and
-//! `MOCA_KEY` where they apply; other messages by the macros of `log`. Every journal entry has the
-//! field `MOCA_LOG`. This module escapes messages as in a log file, so callers pass the texts of
-//! clients unchanged. Logging blocks while journald is busy, so no caller logs once per request.
+//! Callers log events with a name by [`event!`](crate::event), with the fields `MOCA_CLIENT` and
+//! `MOCA_KEY` where they apply, and other messages by the macros of `log`. Every journal entry has
+//! the field `MOCA_LOG`. This module escapes messages as in a log file, so callers pass the texts
+//! of clients unchanged. Logging blocks while journald is busy, so no caller logs once per request.
 
 use std::io::Write;
 

@@ -1,4 +1,4 @@
-//! The interface to systemd: passed sockets, notification, watchdog, journal, signals.
+//! Connects the service to systemd: passed sockets, notification, watchdog, journal, signals.
 //!
 //! Without systemd, each part does nothing or falls back, so the same program runs in a terminal.
 

@@ -1,4 +1,4 @@
-//! The signals to a server as a stream.
+//! Delivers the signals to a server as a stream.
 
 use std::io;
 use std::sync::Arc;

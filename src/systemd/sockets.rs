@@ -1,4 +1,5 @@
-//! Sockets that systemd opened for the service and keeps open over restarts (sd_listen_fds(3)).
+//! Takes the sockets that systemd opened for the service and keeps open across restarts
+//! (sd_listen_fds(3)).
 
 use std::io;
 use std::net::TcpListener;
@@ -60,10 +61,11 @@ pub enum SocketError {
     },
 }
 
-/// Takes the sockets that systemd passed to this process, in their order; empty if there are none.
+/// Takes the sockets that systemd passed to this process, in their order. The list is empty if
+/// there are none.
 ///
-/// Call it once at the start of `main`, before any thread starts: it removes `LISTEN_FDS` and
-/// `LISTEN_PID` from the environment, so a second call finds no sockets.
+/// Call it once at the start of `main`, before any thread starts, because it removes `LISTEN_FDS`
+/// and `LISTEN_PID` from the environment. A second call finds no sockets.
 ///
 /// # Errors
 /// Fails at the first socket that is not a listening stream socket.

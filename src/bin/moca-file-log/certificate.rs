@@ -2,7 +2,7 @@
 //!
 //! The watcher compares their stamps about twice a second and does not use inotify. The files may
 //! be in a folder that the service may enter but not list, such as `/etc/ssl/private`, or on a
-//! network file system; inotify reports nothing there.
+//! network file system. inotify reports nothing there.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -46,8 +46,9 @@ impl CertificateWatcher {
             let Ok(stamp) = tokio::task::spawn_blocking(look).await else { continue };
             let reported = match &self.known {
                 Some((known_pair, reported)) if known_pair == pair => reported.as_ref(),
-                // The files of a new pair were read when the configuration came into force. The
-                // first report makes the caller read them again, in case they changed since.
+                // A new pair has no stamp yet. The caller read its files when the configuration
+                // came into force, but they may have changed since. So the first stamp is reported
+                // as a change.
                 _ => None,
             };
             if reported == Some(&stamp) {

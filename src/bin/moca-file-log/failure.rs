@@ -1,4 +1,4 @@
-//! The error that stops the start of the service.
+//! Defines the error that stops the start of the service.
 
 use moca_file_log::exit::Exit;
 

@@ -1,4 +1,5 @@
-//! The life of an instance: open, report ready, handle signals and changed files, drain, close.
+//! Runs an instance: opens it, reports it ready, handles signals and changed files, drains the
+//! connections, and closes it.
 
 use std::path::PathBuf;
 use std::pin::pin;
@@ -26,7 +27,7 @@ use crate::startup::{Configured, Directories, Startup, create_directory, load};
 use crate::workers::Workers;
 
 /// Maximum size of the lines that wait for the disk, in bytes. Another batch of the same size may
-/// be on its way to the disk meanwhile.
+/// be in the middle of its write.
 const WRITE_QUEUE_BYTES: usize = 2 * 1024 * 1024;
 
 /// Maximum time that a stop waits until the rest of the access log is written.
@@ -89,8 +90,8 @@ impl Instance {
         let by_systemd = !passed.is_empty();
         journal::set_level(journal::level_filter(files.server.log_level));
         warnings.iter().for_each(|warning| log::warn!("{warning}"));
-        // The port is bound before the files are opened: a second process for the same log fails
-        // here and does not touch the files.
+        // The port is bound before the files are opened, so that a second process for the same log
+        // fails here and does not touch the files.
         let sockets = sockets(passed, &log, files.server.backlog)?;
         create_directory(&directories.logs)?;
         create_directory(&directories.state)?;
@@ -133,7 +134,7 @@ impl Instance {
     ) -> ExitReason {
         event!(info, STARTED; "serving {} on {}", self.name.as_str(), self.app.addresses().join(", "));
         self.notifier.ready(&reloader.status());
-        // A reload may wait for a disk. In a task of its own it delays neither signals nor the
+        // A reload may wait for a disk. In a separate task it delays neither signals nor the
         // watchdog.
         let (commands, received) = mpsc::unbounded_channel();
         let reloader = tokio::spawn(reloader.run(received));

@@ -1,7 +1,8 @@
-//! The server of one log: `moca-file-log NAME`.
+//! Serves one log: `moca-file-log NAME`.
 //!
-//! Under systemd it serves the passed sockets; otherwise it binds the address in `log.json` itself.
-//! An error during the start ends it with a message of one line and an exit status of `sysexits.h`.
+//! Under systemd the program serves the passed sockets. Otherwise it binds the address in
+//! `log.json` itself. An error during the start ends it with a message of one line and an exit
+//! status of `sysexits.h`.
 
 mod certificate;
 mod failure;
@@ -27,8 +28,8 @@ use failure::StartError;
 use instance::ExitReason;
 use startup::{Arguments, Startup, load, prepare};
 
-/// Runs the program by whose name it was called. The package installs the three programs as one
-/// file with three names, since they share most of their code.
+/// Runs the one of the three programs whose name it was called by. The package installs the three
+/// programs as one file with three names, since they share most of their code.
 fn main() -> ExitCode {
     let called = std::env::args_os().next().map(PathBuf::from);
     match called.as_deref().and_then(Path::file_name).and_then(std::ffi::OsStr::to_str) {

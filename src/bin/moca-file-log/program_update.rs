@@ -1,8 +1,8 @@
-//! `auto_reload`: notices that the installed program was replaced.
+//! Notices that the installed program was replaced (`auto_reload`).
 //!
 //! Under systemd the server then stops, and systemd starts the new program behind sockets that stay
 //! open. Otherwise the server executes the new program itself. The check waits until the file is
-//! complete, and ignores a program that cannot print its version: then the server keeps running.
+//! complete. It ignores a program that cannot print its version, and the server keeps running.
 
 use std::fs::Metadata;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -51,7 +51,7 @@ impl From<&Metadata> for FileIdentity {
 }
 
 impl Program {
-    /// Returns the program of this process; call it at the start.
+    /// Returns the program of this process. Call it at the start.
     ///
     /// If the program was started through a symbolic link, each check follows the link again. So a
     /// new target is a change.
@@ -71,7 +71,7 @@ impl Program {
         executable.then(|| FileIdentity::from(&meta))
     }
 
-    /// Checks that the file is a server that runs on this machine: it must print its version.
+    /// Checks that the file is a server that runs on this machine, by asking it for its version.
     ///
     /// # Errors
     /// Returns the reason why it is not.

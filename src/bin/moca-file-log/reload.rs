@@ -1,5 +1,5 @@
-//! Reloads the configuration: a change takes effect as a whole or not at all. Reports the result to
-//! systemd and the journal.
+//! Reloads the configuration and reports the result to systemd and the journal. A change takes
+//! effect as a whole or not at all.
 
 use std::path::Path;
 use std::sync::Arc;

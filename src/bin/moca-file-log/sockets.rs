@@ -1,4 +1,4 @@
-//! The sockets of an instance: those that systemd passed, or one bound to the address in
+//! Provides the sockets of an instance: those that systemd passed, or one bound to the address in
 //! `log.json`.
 
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -72,10 +72,11 @@ fn bind(log: &LogEntry, backlog: u32) -> Result<TcpListener, StartError> {
     };
     let socket = if address.is_ipv6() { TcpSocket::new_v6() } else { TcpSocket::new_v4() };
     let socket = socket.map_err(|error| failure("open a socket for", error))?;
-    // Without it, a restart would have to wait until the connections of the last run time out.
+    // Without this option, a restart would have to wait until the connections of the last run time
+    // out.
     socket.set_reuseaddr(true).map_err(|error| failure("prepare", error))?;
     if address.is_ipv6() {
-        // `::` must accept IPv4 as well; the default of the system may be another.
+        // `::` must accept IPv4 as well, and the default of the system may differ.
         setsockopt(&socket, Ipv6V6Only, &false).map_err(|error| failure("prepare", error.into()))?;
     }
     socket.bind(address).map_err(|error| failure("listen on", error))?;

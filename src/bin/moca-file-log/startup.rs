@@ -1,4 +1,4 @@
-//! The start of an instance: arguments, directories, configuration.
+//! Prepares the start of an instance: arguments, directories, configuration.
 
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,5 @@
-//! Worker threads, which serve connections in addition to the first thread (`workers` in
-//! `http.toml`), each with its own event loop.
+//! Runs worker threads, which serve connections in addition to the first thread (`workers` in
+//! `http.toml`). Each has its own event loop.
 //!
 //! All threads accept from the same sockets and append to the same batch. Only the first thread and
 //! its disk thread write, so order and durability are the same as with one thread.

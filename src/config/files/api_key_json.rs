@@ -1,4 +1,4 @@
-//! `api_key.json`: the keys, with the paths, addresses and rates that each allows.
+//! Reads `api_key.json`: the keys, with the paths, addresses and rates that each allows.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -126,8 +126,8 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 impl KeyEntry {
-    /// Creates an entry with the defaults: switched off, allowed on every path and from every
-    /// address, without limits.
+    /// Creates an entry with the defaults. It is switched off, allowed on every path and from every
+    /// address, and has no limits.
     #[must_use]
     pub fn new(digest: KeyDigest) -> Self {
         Self {

@@ -1,6 +1,6 @@
-//! `http.toml`: sizes, timeouts, connections and proxies of HTTP.
+//! Reads `http.toml`: sizes, timeouts, connections and proxies of HTTP.
 //!
-//! Contains the variables of Sanic's server configuration in lower case, and further ones.
+//! The file has the variables of Sanic's server configuration, in lower case, and further ones.
 
 use std::num::NonZeroU32;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! `ip_blacklist.json`: addresses and networks whose requests are always refused.
+//! Reads `ip_blacklist.json`: addresses and networks whose requests are always refused.
 
 use crate::config::syntax::document::{Document, KnownOptions};
 use crate::config::syntax::finding::Finding;

@@ -1,4 +1,4 @@
-//! `log.json`: the logs, with the address, the file and the rotation of each.
+//! Reads `log.json`: the logs, with the address, the file and the rotation of each.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -192,7 +192,7 @@ fn named(component: &Component<'_>) -> bool {
 /// Returns whether `file` has a name that the log of `log` gives to its segments
 /// (`FILE.YYYYMMDDTHHMMSSZ-SEQ`) or to a torn line (`FILE.torn`).
 ///
-/// The log would take the file for its own and remove it by the rules of retention.
+/// The log would mistake the file for one of its segments, and retention would remove it.
 fn belongs_to(file: &Path, log: &Path) -> bool {
     let folder = |path: &Path| -> PathBuf {
         path.parent().into_iter().flat_map(Path::components).filter(named).collect()

@@ -1,4 +1,4 @@
-//! One reader for each configuration file.
+//! Reads the configuration files, with one module for each file.
 
 pub(crate) mod api_key_json;
 pub(crate) mod http_toml;

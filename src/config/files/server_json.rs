@@ -1,4 +1,4 @@
-//! `server.json`: TLS, headers, CORS, logging, and the Redis server for shared limits.
+//! Reads `server.json`: TLS, headers, CORS, logging, and the Redis server for shared limits.
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! `system.json`: maintenance, referer, required headers, denial-of-service detection, and the root
-//! password.
+//! Reads `system.json`: maintenance, referer, required headers, denial-of-service detection, and
+//! the root password.
 
 use std::num::NonZeroU64;
 
@@ -52,7 +52,7 @@ pub struct RequiredHeader {
 /// The root password. `Debug` shows only the variant.
 #[derive(Clone, PartialEq, Eq)]
 pub enum RootPassword {
-    /// None: every password is refused.
+    /// No password is configured, so every password is refused.
     Closed,
     /// A password in clear text.
     Clear(String),

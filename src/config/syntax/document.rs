@@ -1,5 +1,5 @@
-//! The text of one configuration file, which is parsed into a type with a position for each error
-//! and each unknown option.
+//! Parses the text of one configuration file into a type, with a position for each error and each
+//! unknown option.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -19,7 +19,7 @@ pub(crate) struct Document<'t, S> {
     pub(crate) file: &'static str,
     /// The text as written, without a byte order mark.
     source: &'t str,
-    /// The text for the parser; each byte has the same position as in `source`.
+    /// The text for the parser. Each byte has the same position as in `source`.
     text: String,
     syntax: PhantomData<S>,
 }
@@ -148,7 +148,7 @@ impl<S: Syntax> Document<'_, S> {
     }
 }
 
-/// Number of unknown options of a file that get a warning of their own.
+/// Number of unknown options of a file that get a separate warning.
 ///
 /// For each of them the text is parsed again, so a file of thousands of unknown options would take
 /// minutes without this limit.

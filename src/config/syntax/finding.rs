@@ -1,4 +1,4 @@
-//! Messages about a configuration file, with their position in the text.
+//! Defines messages about a configuration file, with their position in the text.
 
 use std::fmt;
 

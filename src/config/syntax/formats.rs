@@ -1,4 +1,4 @@
-//! The two formats of configuration files, JSON and TOML.
+//! Supports the two formats of configuration files, JSON and TOML.
 //!
 //! A format deserializes a text into a type and locates values in the text. Each type is compiled
 //! only for the format of its file. Compiling it for both would double the code of the options.
@@ -20,7 +20,8 @@ pub(crate) trait Syntax {
     fn read<T: DeserializeOwned>(text: &str, unread: impl FnMut(Vec<Step>))
     -> Result<T, (Vec<Step>, String)>;
 
-    /// Returns the byte offset of the value at `path`. Parses the text again; findings are rare.
+    /// Returns the byte offset of the value at `path`. Parses the text again, because findings are
+    /// rare.
     fn offset(text: &str, path: &[Step]) -> Option<usize>;
 }
 

@@ -1,7 +1,7 @@
-//! JSON with comments (`//`, `/* */`) and trailing commas, as people write it by hand.
+//! Accepts JSON with comments (`//`, `/* */`) and trailing commas, as people write it by hand.
 //!
-//! Both are replaced by spaces, so that a strict JSON parser reads the rest and every byte keeps
-//! its position.
+//! Replaces both by spaces, so that a strict JSON parser reads the rest and every byte keeps its
+//! position.
 
 /// Returns `text` with comments and trailing commas replaced by spaces. The result has the same
 /// length and the same line breaks.

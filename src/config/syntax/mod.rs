@@ -1,4 +1,4 @@
-//! Parsing with positions: turns the text of a file into a type, and locates each finding.
+//! Turns the text of a file into a type, and locates each finding in the text.
 
 pub(crate) mod document;
 pub(crate) mod finding;

@@ -1,4 +1,4 @@
-//! The path of a value in a file.
+//! Describes the path of a value in a file.
 
 /// One step of a path from the outermost value of a file to a value inside it.
 #[derive(Debug, Clone, PartialEq, Eq)]

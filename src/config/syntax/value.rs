@@ -1,5 +1,4 @@
-//! Deserializers for the values of configuration files: scalars, lists, and objects with free
-//! names.
+//! Deserializes the values of configuration files: scalars, lists, and objects with free names.
 //!
 //! All checks happen during deserialization, so that the error has the path of the value. Each
 //! error says what was expected.

@@ -1,4 +1,4 @@
-//! The meaning of each option, and of its absence.
+//! Tests the meaning of each option, and of its absence.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Files on the disk: valid, absent, unreadable, of the wrong kind.
+//! Tests files on the disk: valid, absent, unreadable, and of the wrong kind.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! The files as a whole: valid ones, invalid ones, and that no text makes the parser panic.
+//! Tests the files as a whole: valid ones, invalid ones, and that no text makes the parser panic.
 
 mod defaults;
 mod directory;
@@ -32,14 +32,14 @@ fn parse(file: &str, text: &str) -> Result<Loaded, Vec<Finding>> {
     Files::parse(&with(file, text))
 }
 
-/// Parses a valid text; checks that there is no warning.
+/// Parses a valid text and checks that there is no warning.
 fn accepted(file: &str, text: &str) -> Files {
     let loaded = parse(file, text).unwrap_or_else(|errors| panic!("{file} {text}: {errors:?}"));
     assert_eq!(loaded.warnings, [], "{file} {text}");
     loaded.files
 }
 
-/// Parses an invalid text; returns the only error.
+/// Parses an invalid text and returns the only error.
 fn refused(file: &str, text: &str) -> Finding {
     match parse(file, text) {
         Ok(loaded) => panic!("accepted: {file} {text}: {:?}", loaded.files),

@@ -1,4 +1,4 @@
-//! No text makes the parser panic, and every finding is one line.
+//! Tests that no text makes the parser panic, and that every finding is one line.
 
 use proptest::prelude::*;
 

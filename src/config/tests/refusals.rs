@@ -1,4 +1,4 @@
-//! Invalid values: each is rejected with its position and what was expected.
+//! Tests invalid values: each is rejected with its position and what was expected.
 
 use super::super::{Files, Sources};
 use super::refused;
@@ -12,7 +12,7 @@ fn place(file: &str, text: &str) -> String {
     format!("{line}:{column} {}", finding.path)
 }
 
-/// Returns a log with `options` and the required ones.
+/// Returns the text of a log with `options` and the required options.
 fn log(options: &str) -> String {
     format!(r#"{{"a": {{"host": "127.0.0.1", "port": 1, "file": "a.log", {options}}}}}"#)
 }

@@ -1,4 +1,4 @@
-//! Values that are accepted with a warning.
+//! Tests values that are accepted with a warning.
 
 use super::{LOG, parse};
 

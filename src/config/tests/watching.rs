@@ -1,4 +1,4 @@
-//! Changes of a real directory, made in the ways that people and programs use.
+//! Tests changes of a real directory, made in the ways that people and programs use.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -11,7 +11,8 @@ use tokio::time::timeout;
 use super::super::{Watcher, load};
 use super::LOG;
 
-/// Timeout for a change to be noticed; longer than documented, since other tests use the machine.
+/// Maximum time until a change is noticed. It is longer than documented, because other tests use
+/// the machine.
 const NOTICE_TIMEOUT: Duration = Duration::from_secs(5);
 
 fn run(test: impl AsyncFnOnce(&Path)) {

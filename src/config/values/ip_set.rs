@@ -1,4 +1,5 @@
-//! Sets of addresses and networks (CIDR), IPv4 and IPv6; IPv4-mapped IPv6 addresses count as IPv4.
+//! Keeps sets of addresses and networks (CIDR), IPv4 and IPv6. IPv4-mapped IPv6 addresses count as
+//! IPv4.
 
 use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;

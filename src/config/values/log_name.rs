@@ -1,4 +1,4 @@
-//! The name of a log, and the names of its state files and its access log.
+//! Validates the name of a log, and derives the names of its state files and its access log.
 
 use std::borrow::Borrow;
 use std::fmt;

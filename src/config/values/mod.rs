@@ -1,4 +1,4 @@
-//! The grammars of single values: log names, rates, origins, addresses, URLs, sizes.
+//! Parses single values: log names, rates, origins, addresses, URLs, sizes.
 
 pub(crate) mod ip_set;
 pub(crate) mod log_name;

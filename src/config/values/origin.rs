@@ -1,4 +1,5 @@
-//! Web origins (RFC 6454), for `access_control_allowed_origins` and `allowed_referer`.
+//! Parses and compares web origins (RFC 6454), for `access_control_allowed_origins` and
+//! `allowed_referer`.
 
 use std::fmt;
 use std::net::Ipv6Addr;

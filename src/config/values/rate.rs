@@ -1,5 +1,5 @@
-//! The grammar of rate limits: `N (/ | per) [M] UNIT[s]`, several joined by `,`, `;` or `|`; `*`
-//! for none.
+//! Parses rate limits: `N (/ | per) [M] UNIT[s]`. Several are joined by `,`, `;` or `|`, and `*`
+//! means none.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,7 +12,7 @@ pub struct RateLimits(Vec<RateLimit>);
 /// A limit of `amount` requests in a window of `multiple` × `unit`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RateLimit {
-    /// Number of requests in a window; with 0, every request is refused.
+    /// Number of requests in a window. With 0, every request is refused.
     pub amount: u64,
     /// Number of units in a window, at least 1.
     pub multiple: u64,

@@ -1,4 +1,4 @@
-//! The URL of a Redis server, for `rate_limiter_redis_storage`.
+//! Parses the URL of a Redis server, for `rate_limiter_redis_storage`.
 //!
 //! The forms are `redis://[[USER]:PASSWORD@]HOST[:PORT][/DB]`, the same with `rediss://` for TLS,
 //! and `redis+unix:///SOCKET`. Each may be followed by `?db=N&user=…&password=…`. User, password
@@ -44,7 +44,7 @@ pub enum RedisPlace {
 const DEFAULT_PORT: u16 = 6379;
 
 impl RedisUrl {
-    /// Parses a URL; `None` if it is invalid. There is no reason in the result, since the URL is a
+    /// Parses a URL; `None` if it is invalid. The result does not say why, because the URL is a
     /// secret.
     #[must_use]
     pub fn parse(url: &str) -> Option<Self> {

@@ -1,4 +1,4 @@
-//! The grammars of sizes (`10MB`, `1GiB`) and ages (`30d`, `12h`).
+//! Parses sizes (`10MB`, `1GiB`) and ages (`30d`, `12h`).
 
 use std::time::Duration;
 

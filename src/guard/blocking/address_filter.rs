@@ -1,5 +1,5 @@
-//! Refuses clients by address: `ip_blacklist.json`, the block list, floods (`dos_detect`), unknown
-//! keys.
+//! Refuses clients by address: by `ip_blacklist.json`, the block list, floods (`dos_detect`) and
+//! unknown keys.
 //!
 //! Loopback and the admin socket are never counted and never blocked automatically. An operator may
 //! block loopback.
@@ -58,8 +58,8 @@ impl AddressFilter {
     /// Returns whether `ip_blacklist.json` or the block list contains the address.
     pub(crate) fn is_listed(&self, rules: &Rules, client: &ClientAddr) -> bool {
         let ClientAddr::Ip(address) = *client else { return false };
-        // Both lists contain IPv4 addresses as such; a dual-stack socket reports them as
-        // IPv4-mapped IPv6 filter.
+        // Both lists contain plain IPv4 addresses, but a dual-stack socket reports them as
+        // IPv4-mapped IPv6 addresses.
         let address = address.to_canonical();
         let listed = !rules.blacklist.is_empty() && rules.blacklist.contains(address);
         listed || self.blocked.contains(address)

@@ -1,7 +1,7 @@
-//! The block list: addresses that were blocked at run time, kept across restarts in
-//! `NAME.blocked.json`.
+//! Keeps the block list, which holds the addresses that were blocked at run time. The list survives
+//! restarts in `NAME.blocked.json`.
 //!
-//! The list is bounded: a new entry replaces the oldest one of a full list. A lookup never waits
+//! The list is bounded. In a full list, a new entry replaces the oldest one. A lookup never waits
 //! for the disk, and takes no lock while the list is empty.
 
 use std::collections::{BTreeMap, HashMap};
@@ -78,7 +78,7 @@ impl Entries {
 }
 
 impl BlockList {
-    /// Reads the list. Moves a file that cannot be used aside.
+    /// Reads the list. Moves an unusable file aside.
     pub(crate) fn open(path: PathBuf) -> Self {
         Self::with_capacity(path, MAX_BLOCKED_ADDRESSES)
     }

@@ -1,4 +1,4 @@
-//! Blocked addresses: the block list and its file, floods, unknown keys.
+//! Blocks addresses: keeps the block list and its file, and counts floods and unknown keys.
 
 pub(crate) mod address_filter;
 pub(crate) mod block_list;

@@ -1,4 +1,4 @@
-//! The limits of a key, prepared at each reload, and the decision about a request.
+//! Prepares the limits of a key at each reload, and decides about a request from its counts.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -86,7 +86,7 @@ pub(crate) struct LimitId([u8; 16]);
 /// one limit.
 pub(crate) fn prepare_limits(entry: &KeyEntry) -> (Vec<Limit>, Vec<Vec<Limit>>) {
     let of_paths: usize = entry.allowed_path.iter().map(|path| path.rate.as_slice().len()).sum();
-    // A single limit has the name of the key; several need different names.
+    // A single limit has the name of the key. Several limits need different names.
     let is_single = entry.rate.as_slice().len() + of_paths == 1;
     let own = prepare(entry, None, entry.rate.as_slice(), is_single);
     let by_path = entry.allowed_path.iter();
@@ -129,8 +129,8 @@ impl LimitId {
         hash.update(entry.digest.as_bytes());
         hash.update(limit.amount.to_be_bytes());
         hash.update(limit.window().as_secs().to_be_bytes());
-        // All bytes so far have a fixed length, and a path starts with `/`: different limits hash
-        // different bytes.
+        // All bytes so far have a fixed length, and a path starts with `/`, so different limits
+        // hash different bytes.
         hash.update(path.unwrap_or_default().as_bytes());
         let digest: [u8; 32] = hash.finalize().into();
         let mut half = [0; 16];

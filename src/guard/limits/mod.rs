@@ -1,4 +1,5 @@
-//! The rate limits of keys: fixed windows in memory, or counters that instances share in Redis.
+//! Limits the requests of each key, by fixed windows in memory or by counters that instances share
+//! in Redis.
 
 pub(crate) mod limit;
 pub(crate) mod quota;

@@ -1,4 +1,4 @@
-//! The remaining quota of a key, and its headers `RateLimit` and `RateLimit-Policy`
+//! Reports the remaining quota of a key in the headers `RateLimit` and `RateLimit-Policy`
 //! (draft-ietf-httpapi-ratelimit-headers), which are structured fields (RFC 9651).
 
 use std::cmp::Reverse;
@@ -43,7 +43,8 @@ impl Quota {
         self.limits.is_empty()
     }
 
-    /// Returns the limits, the tightest first: fewest requests left, then the longest wait.
+    /// Returns the limits, the tightest first. That is the one with the fewest requests left, and
+    /// among equals the one with the longest wait.
     #[must_use]
     pub fn limits(&self) -> &[LimitState] {
         &self.limits

@@ -1,9 +1,9 @@
-//! The counters of rate limits in memory: at most N requests in one window, which opens at its
-//! first hit.
+//! Counts requests for the rate limits, in memory. A limit admits at most N requests in one window,
+//! which opens at its first hit.
 //!
 //! A request counts in all of its limits, or in none when one of them refuses it. A refused request
-//! neither counts nor prolongs a window. A window survives a reload while the key, the path, the
-//! amount and the window's length stay.
+//! neither counts nor prolongs a window. A window survives a reload if the key, the path, the
+//! amount and the length of the window are unchanged.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;

@@ -1,7 +1,7 @@
-//! Counters in fixed windows: a window opens at its first hit and closes a fixed time later.
+//! Counts hits in fixed windows. A window opens at its first hit and closes a fixed time later.
 //!
-//! Memory is bounded: each new window removes a few closed ones, and beyond the capacity the oldest
-//! window.
+//! Memory is bounded, because each new window removes a few closed ones, and beyond the capacity
+//! the oldest window.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
@@ -28,9 +28,9 @@ struct Queue<K> {
 /// The state of a counter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Count {
-    /// Hits in the open window; 0 when no window is open.
+    /// Hits in the open window, or 0 when no window is open.
     pub(crate) hits: u64,
-    /// Time until the window closes; the whole window length when no window is open.
+    /// Time until the window closes, or the whole window length when no window is open.
     pub(crate) closes_in: Duration,
 }
 
@@ -38,8 +38,8 @@ pub(crate) struct Count {
 /// takes.
 const MAX_DRIFT: Duration = Duration::from_millis(200);
 
-/// Number of closed windows of each length that a new window removes. More than one, so that they
-/// get fewer.
+/// Number of closed windows of each length that a new window removes. It is more than one, so that
+/// closed windows do not accumulate.
 const MAX_SWEPT_PER_HIT: usize = 2;
 
 impl<K: Copy + Eq + Hash> Windows<K> {

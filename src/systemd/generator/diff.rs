@@ -1,4 +1,4 @@
-//! Compares two plans.
+//! Compares two plans of units.
 
 use super::plan::Plan;
 use crate::config::LogName;
@@ -10,18 +10,20 @@ use crate::config::LogName;
 /// ports.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Diff {
-    /// Logs without a change; their processes keep running.
+    /// Logs without a change. Their processes keep running.
     pub unchanged: Vec<LogName>,
-    /// Logs with another address; the socket and the service must be restarted.
+    /// Logs with another address. The socket and the service must be restarted.
     pub listen: Vec<LogName>,
-    /// Logs with only another sandbox; the service must be restarted, the socket stays open.
+    /// Logs in which only the sandbox differs. The service must be restarted, and the socket stays
+    /// open.
     pub service: Vec<LogName>,
-    /// Logs that are new or switched on; the sockets and the service must be started.
+    /// Logs that are new or switched on. The sockets and the service must be started.
     pub added: Vec<LogName>,
-    /// Logs that are removed or switched off; the sockets and the service must be stopped.
+    /// Logs that are removed or switched off. The sockets and the service must be stopped.
     pub removed: Vec<LogName>,
     /// Logs with another backlog at the same address, which are in `unchanged` or `service` too.
-    /// The change is not worth closing a socket; it takes effect when the socket unit starts next.
+    /// The change does not justify closing a socket. It takes effect when the socket unit starts
+    /// next.
     pub backlog: Vec<LogName>,
 }
 

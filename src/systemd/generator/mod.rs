@@ -1,4 +1,4 @@
-//! The systemd generator: makes units from `log.json` and `server.json`.
+//! Makes the systemd units from `log.json` and `server.json`, as a systemd generator.
 //!
 //! There is an instance for each log, a socket for each address, and a sandbox that is opened only
 //! as far as a log needs. No operator edits a unit by hand. A [`Plan`] describes the units.

@@ -1,4 +1,4 @@
-//! The plan of the units: addresses and sandboxes of all logs.
+//! Plans the units: the addresses and sandboxes of all logs.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -11,7 +11,7 @@ use crate::config::{self, Files, Finding, LogEntry, LogName, RedisPlace};
 
 /// The units of all logs that are switched on.
 ///
-/// Compared and stored by `mocactl apply`; written by the generator.
+/// `mocactl apply` compares and stores it, and the generator writes it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Plan {
     /// The units of each log, by its name.

@@ -1,7 +1,7 @@
-//! The program `moca-file-log-generator NORMAL-DIR [EARLY-DIR LATE-DIR]`, which systemd runs at
-//! boot and at every `systemctl daemon-reload` (systemd.generator(7)).
+//! Runs the program `moca-file-log-generator NORMAL-DIR [EARLY-DIR LATE-DIR]`, which systemd starts
+//! at boot and at every `systemctl daemon-reload` (systemd.generator(7)).
 //!
-//! It does not fail because of the configuration: it reports errors and writes the units that it
+//! It does not fail because of the configuration. It reports errors and writes the units that it
 //! can.
 
 use std::ffi::OsString;
@@ -36,7 +36,7 @@ pub fn main() -> ExitCode {
 
 /// Writes a message to stderr and, if `in_kernel_log`, to the kernel's log.
 ///
-/// The journal does not run yet when systemd runs generators; later it reads the kernel's log.
+/// The journal does not run yet when systemd runs generators. It reads the kernel's log later.
 fn say(message: &str, in_kernel_log: bool) {
     // Without stderr there is no place to report the error.
     drop(writeln!(stderr(), "moca-file-log-generator: {message}"));

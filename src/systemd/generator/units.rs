@@ -1,4 +1,4 @@
-//! The names of the units of a log, and the path of its admin socket.
+//! Names the units of a log and the path of its admin socket.
 
 use data_encoding::HEXLOWER;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};

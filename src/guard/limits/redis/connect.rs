@@ -1,4 +1,4 @@
-//! Connects to Redis: lookup, TCP or Unix socket, TLS, login.
+//! Connects to Redis: looks up the host, connects by TCP or a Unix socket, starts TLS, and logs in.
 
 use std::io;
 use std::net::SocketAddr;
@@ -37,10 +37,10 @@ pub(super) type Driver = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Connects and logs in.
 ///
-/// Returns the connection and its driver; the connection works only while the driver is polled.
+/// Returns the connection and its driver. The connection works only while the driver is polled.
 pub(super) async fn connect(url: &RedisUrl) -> Result<(MultiplexedConnection, Driver), Unavailable> {
-    // No timeout: a lookup occupies a thread until it ends, and abandoned lookups would add up to
-    // many threads.
+    // No timeout, because a lookup occupies a thread until it ends, and abandoned lookups would add
+    // up to many threads.
     let addresses = match &url.place {
         RedisPlace::Tcp { host, port, .. } => lookup(host, *port).await?,
         RedisPlace::Unix(_) => Vec::new(),

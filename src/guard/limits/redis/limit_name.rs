@@ -1,4 +1,4 @@
-//! The names of limits in Redis.
+//! Builds the names of limits in Redis.
 //!
 //! The limit of a key has the name `LIMITER/ID/N/M/UNIT`, the limit of a path
 //! `LIMITER/ID/CLIENT/PATH/N/M/UNIT`. ID is the first 32 hexadecimal digits of the API key's
@@ -9,8 +9,8 @@ use std::fmt::Write;
 use crate::config::{KeyDigest, RateLimit};
 use crate::guard::client_addr::ClientAddr;
 
-/// Number of hexadecimal digits of a key's digest in a name. Half of the digest keeps keys apart,
-/// and cannot be turned back into a key.
+/// Number of hexadecimal digits of a key's digest in a name. Half of the digest is enough to
+/// distinguish keys, and does not reveal a key.
 const ID_DIGITS: usize = 32;
 
 /// The name of a limit, split where the limit of a path has the client's address.

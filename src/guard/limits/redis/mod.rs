@@ -1,4 +1,4 @@
-//! Rate limits that all instances share: their counters live in Redis.
+//! Counts the rate limits that all instances share, in Redis.
 
 mod connect;
 pub(crate) mod limit_name;

@@ -1,9 +1,9 @@
-//! Rate limits that all instances and hosts share, counted in one Redis.
+//! Counts the rate limits that all instances and hosts share, in one Redis.
 //!
 //! A request asks Redis once, over the one connection of the instance, and waits at most
-//! [`TAKE_TIMEOUT`]. No failure of Redis fails a request: the limits in memory decide from then on,
-//! for every request and at once, while a background task reconnects. Requests get a new connection
-//! only after that connection has counted a probe.
+//! [`TAKE_TIMEOUT`]. No failure of Redis fails a request. After a failure the limits in memory
+//! decide for every request at once, while a background task reconnects. Requests get a new
+//! connection only after that connection has counted a probe.
 //!
 //! The journal gets at most one warning a minute, and never a password.
 
@@ -32,8 +32,8 @@ const MIN_RECONNECT_DELAY: Duration = Duration::from_millis(100);
 /// Upper bound of the delay between two attempts to reconnect.
 const MAX_RECONNECT_DELAY: Duration = Duration::from_secs(2);
 
-/// Age from which a connection counts as stable: after its loss the delay starts at its minimum
-/// again.
+/// Age from which a connection counts as stable. After the loss of a stable connection, the delay
+/// starts at its minimum again.
 const STABLE_CONNECTION_AGE: Duration = Duration::from_secs(10);
 
 /// Minimum time between two warnings in the journal.
@@ -59,13 +59,13 @@ struct ActiveConnection {
     failed: Notify,
 }
 
-/// The state of Redis as the journal has it.
+/// The state of Redis that the journal reported last.
 #[derive(Default)]
 struct LoggedState {
     warned: Option<Instant>,
-    /// The last entry says that Redis is unavailable.
+    /// True when the last journal entry says that Redis is unavailable.
     is_unavailable: bool,
-    /// An entry says that Redis is in use.
+    /// True when a journal entry has said that Redis is in use.
     was_available: bool,
 }
 
@@ -116,10 +116,10 @@ impl Drop for SharedLimits {
 }
 
 impl Inner {
-    /// Takes `active` away from requests, so that the background task replaces it.
+    /// Withdraws `active` from requests, so that the background task replaces it.
     fn disconnect(&self, active: &Arc<ActiveConnection>, failure: Unavailable) {
         self.active.compare_and_swap(active, None);
-        // Later failures are consequences of the first, which the journal gets.
+        // Only the first failure is stored for the journal. Later ones are its consequences.
         drop(active.failure.set(failure));
         active.failed.notify_one();
     }
@@ -132,7 +132,8 @@ impl Inner {
             Ok(connected) => connected,
             Err(failure) => return (failure, Duration::ZERO),
         };
-        // The probe counts a hit: a Redis that only reads, or only answers, cannot count limits.
+        // The probe counts a hit, because a Redis that is read-only, or only answers, cannot count
+        // limits.
         let probe = TakeRequest::probe();
         let probe = within_timeout(probe.send_script(connection.clone()));
         tokio::select! {
@@ -196,8 +197,8 @@ async fn within_timeout<T>(request: impl Future<Output = Result<T, Unavailable>>
     if let Ok(answer) = timeout(TAKE_TIMEOUT, &mut request).await {
         return answer;
     }
-    // This thread may have been late, not Redis. The answer is then in the socket: one turn of the
-    // event loop reads it, another one passes it on.
+    // Perhaps this thread was late, and not Redis. The answer is then in the socket. One turn of
+    // the event loop reads it, and another one passes it on.
     for _ in 0..3 {
         yield_now().await;
         if let Some(answer) = futures_util::FutureExt::now_or_never(&mut request) {

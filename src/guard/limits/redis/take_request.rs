@@ -1,8 +1,8 @@
-//! The request to Redis: one script checks all limits of a request and counts it in all of them, or
-//! in none.
+//! Builds and sends the request to Redis. One script checks all limits of a request and counts it
+//! in all of them, or in none.
 //!
 //! The value of a counter is the number of hits. Redis expires it with its window, by the clock of
-//! Redis: the first hit sets the expiry, and no later hit moves it.
+//! Redis. The first hit sets the expiry, and no later hit moves it.
 
 use std::sync::LazyLock;
 use std::time::Duration;

@@ -1,6 +1,6 @@
-//! The reasons why Redis cannot count limits, in words for the journal.
+//! Defines the reasons why Redis cannot count limits, in words for the journal.
 //!
-//! No text repeats an answer of Redis: it may contain anything, also a password.
+//! No text repeats an answer of Redis, because the answer may contain anything, even a password.
 
 use std::io;
 use std::sync::Arc;
@@ -70,7 +70,7 @@ impl From<RedisError> for Unavailable {
     }
 }
 
-/// Returns the reason for an error code of Redis about which the operator can do something.
+/// Returns the reason for an error code of Redis that the operator can resolve.
 fn from_code(code: &str) -> Option<Unavailable> {
     Some(match code {
         "NOAUTH" | "WRONGPASS" => Unavailable::LoginRefused,
