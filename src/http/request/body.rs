@@ -1,5 +1,5 @@
-//! Reads a body within the limit of one request and the memory limit of all requests together. A
-//! body that arrives in one piece is not copied.
+//! Reads a body within the size limit of one request and the memory limit of all requests together.
+//! A body that arrives in one piece is not copied.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -15,7 +15,7 @@ use crate::http::connection::phase::Expired;
 use crate::http::connection::state::ConnectionState;
 use crate::http::response::problem::Problem;
 
-/// A whole body and its share of the memory budget.
+/// Holds a whole body and its share of the memory budget.
 #[derive(Debug)]
 pub(crate) struct Collected {
     pub(crate) bytes: Bytes,
@@ -37,15 +37,15 @@ impl Collected {
 /// Size of the first buffer for a body that arrives in several pieces.
 pub(crate) const INITIAL_BUFFER_BYTES: u64 = 64 * 1024;
 
-/// The limits of a body, in bytes.
+/// Holds the limits of a body, in bytes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct BodyLimits {
     /// Maximum size of this body.
     pub(crate) body: u64,
     /// Maximum memory of all bodies together.
     pub(crate) memory: u64,
-    /// Whether the caller has presented a valid key. An eighth of the memory is reserved for such
-    /// callers.
+    /// True when the client has presented a valid key. An eighth of the memory is reserved for such
+    /// clients.
     pub(crate) keyed: bool,
 }
 
@@ -64,8 +64,8 @@ impl BodyLimits {
 /// Reads the whole body.
 ///
 /// # Errors
-/// 413 for a body beyond the limits, 408 for one that arrives too slowly, 400 for one that breaks
-/// off, 503 while too many large bodies are in memory.
+/// Fails with 413 for a body beyond the limits, 408 for one that arrives too slowly, 400 for one
+/// that breaks off or is malformed, and 503 while too many large bodies are in memory.
 pub(crate) async fn collect(
     body: &mut Incoming,
     limits: BodyLimits,
@@ -76,7 +76,7 @@ pub(crate) async fn collect(
     if body.is_end_stream() {
         return Ok(Collected { bytes: Bytes::new(), share });
     }
-    // A body that can never fit is refused before it arrives.
+    // A body whose announced length exceeds the limit is refused before it arrives.
     let max = limits.max_body_bytes();
     let announced = body.size_hint().lower();
     if announced > max {
@@ -100,8 +100,8 @@ pub(crate) async fn collect(
             return Err(Problem::too_large(max));
         }
         if whole.capacity() < whole.len() + chunk.len() {
-            // The buffer follows the received bytes, not Content-Length: a client can announce any
-            // length at no cost.
+            // The buffer grows with the received bytes and not with Content-Length, because a
+            // client can announce any length at no cost.
             let capacity = len.max(INITIAL_BUFFER_BYTES).max(2 * whole.capacity() as u64).min(max);
             let capacity = if announced > len { capacity.min(announced) } else { capacity };
             share.grow(capacity.saturating_sub(share.bytes()), memory, state).await?;

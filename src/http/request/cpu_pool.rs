@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 use crate::http::observe::counters::Reason;
 use crate::http::response::problem::Problem;
 
-/// Maximum number of jobs that run at once. The event loop keeps a core, and readers of logs keep
-/// their threads.
+/// Maximum number of jobs that run at once. The limit leaves a core for the event loop, and threads
+/// for the readers of logs.
 const MAX_CONCURRENT_JOBS: usize = 2;
 
 /// Runs jobs on the blocking pool, and limits how many run at once.
@@ -22,7 +22,7 @@ pub(crate) struct CpuPool {
     permits: Arc<Semaphore>,
 }
 
-/// Result of one poll: the future's output, or the future itself.
+/// Holds the result of one poll, which is the future's output or the future itself.
 enum Polled<T> {
     Done(T),
     Pending(Pin<Box<dyn Future<Output = T> + Send>>),
@@ -41,10 +41,10 @@ impl CpuPool {
 
     /// Runs `work` as soon as a permit is free. Dropping the returned future cancels the token that
     /// `work` gets. The permit and all that `work` owns, its memory share included, are released
-    /// when `work` returns, not before.
+    /// only when `work` returns.
     ///
     /// # Errors
-    /// 503 when the service stops.
+    /// Fails with 503 when the service stops.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&CancellationToken) -> T + Send + 'static,
@@ -65,7 +65,7 @@ impl CpuPool {
     /// dropped, the work ends at its next await point.
     ///
     /// # Errors
-    /// 503 when the service stops.
+    /// Fails with 503 when the service stops.
     pub(crate) async fn drive<T: Send + 'static>(
         &self,
         mut work: Pin<Box<dyn Future<Output = T> + Send>>,
@@ -77,7 +77,7 @@ impl CpuPool {
             let waker = waker.clone();
             let poll = spawn_blocking(move || {
                 let polled = match work.as_mut().poll(&mut Context::from_waker(&waker)) {
-                    // Large bodies are freed on this thread, not on the event loop.
+                    // The drop frees a large body here, so that the event loop does not have to.
                     Poll::Ready(result) => {
                         drop(work);
                         Polled::Done(result)
@@ -96,8 +96,8 @@ impl CpuPool {
     }
 }
 
-/// A waker that stores one wake-up until [`CpuPool::drive`] waits for it, so that a wake-up between
-/// two polls is not lost.
+/// Stores one wake-up until [`CpuPool::drive`] waits for it, so that a wake-up between two polls is
+/// not lost.
 struct NotifyWaker(Notify);
 
 impl Wake for NotifyWaker {
@@ -110,8 +110,8 @@ impl Wake for NotifyWaker {
     }
 }
 
-/// Returns the error for a pool that no longer runs jobs. This happens at the end of the process
-/// only.
+/// Returns the error for a pool that no longer runs jobs, which happens only at the end of the
+/// process.
 fn failed() -> Problem {
     Problem::overloaded("The service is stopping.").counted_as(Reason::Shutdown)
 }

@@ -1,7 +1,7 @@
-//! Decodes `Content-Encoding` (RFC 9110, section 8.4): gzip, deflate, zstd, and several of them in
-//! a row.
+//! Decodes `Content-Encoding` (RFC 9110, section 8.4). The codings are gzip, deflate and zstd, and
+//! a body may have several of them in a row.
 //!
-//! The limits of an uncompressed body hold for the output. No coding may produce more than the
+//! The limits of an uncompressed body apply to the output. No coding may produce more than the
 //! limit of one body, and the output counts against the memory budget as it grows. A decompression
 //! bomb therefore costs at most the limit of one body. A stream that is truncated, damaged or
 //! followed by other bytes is refused.
@@ -23,16 +23,16 @@ use crate::http::response::problem::Problem;
 /// Maximum number of codings of one body.
 const MAX_CODINGS: usize = 3;
 
-/// Maximum size, before and after decoding, of a body that is decoded on the event loop: half a
-/// millisecond of work.
+/// Maximum size, before and after decoding, of a body that is decoded on the event loop. Decoding
+/// it takes half a millisecond.
 const MAX_INLINE_BYTES: u64 = 64 * 1024;
 
 /// Binary logarithm of the maximum zstd window. RFC 8878 recommends that every decoder supports
 /// 8 MiB.
 const MAX_ZSTD_WINDOW_LOG: u32 = 23;
 
-/// Maximum number of members of one gzip body. Each member costs microseconds apart from its bytes.
-/// Block-wise gzip has one member for 64 KiB.
+/// Maximum number of members of one gzip body. Each member costs microseconds in addition to its
+/// bytes. Block-wise gzip has one member for each 64 KiB.
 const MAX_MEMBERS: u32 = 16_384;
 /// Maximum number of gzip members of a body that is decoded on the event loop.
 const MAX_INLINE_MEMBERS: u32 = 64;
@@ -48,7 +48,7 @@ enum Coding {
     Zstd,
 }
 
-/// The codings of a body. The coding that the client applied last comes first.
+/// Lists the codings of a body. The coding that the client applied last comes first.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Codings(Vec<Coding>);
 
@@ -56,7 +56,7 @@ impl Codings {
     /// Returns the codings in `Content-Encoding`.
     ///
     /// # Errors
-    /// 415 with the supported codings, for an unknown coding or too many.
+    /// Fails with 415, which names the supported codings, for an unknown coding or too many.
     pub(crate) fn of(headers: &HeaderMap) -> Result<Self, Problem> {
         let mut codings = Vec::new();
         for value in headers.get_all(CONTENT_ENCODING) {
@@ -84,7 +84,8 @@ impl Codings {
     }
 }
 
-/// Returns the refusal, with the supported codings in `Accept-Encoding` (RFC 9110, section 12.5.3).
+/// Returns the refusal of a coding, with the supported codings in `Accept-Encoding` (RFC 9110,
+/// section 12.5.3).
 fn unsupported() -> Problem {
     Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "This Content-Encoding is not supported.")
         .because("gzip, deflate and zstd are, and up to three of them in a row")
@@ -94,7 +95,8 @@ fn unsupported() -> Problem {
 /// Decodes a body. Small bodies are decoded on the event loop, others on the CPU pool.
 ///
 /// # Errors
-/// 413 for a body beyond the limits, 400 for a damaged one, 503 for one without memory.
+/// Fails with 413 for a body beyond the limits, 400 for a damaged one, and 503 when the memory of
+/// all bodies is used up.
 pub(crate) async fn decode(
     body: Collected,
     codings: Codings,
@@ -104,8 +106,8 @@ pub(crate) async fn decode(
     let (bytes, mut share) = body.into_parts();
     let memory = limits.memory_for_this();
     let held = share.bytes();
-    // Input and output are in memory together. The output buffer has one byte more than the limit:
-    // the decoder needs it to see that an output of the maximum size has ended.
+    // Input and output are in memory together. The output buffer has one byte more than the limit,
+    // because only a read into that byte shows that an output of the maximum size has ended.
     let available = memory.saturating_sub(held + 1);
     let max = limits.max_body_bytes().min(available);
     let refusal = move |error: DecodeError| match error {
@@ -118,7 +120,8 @@ pub(crate) async fn decode(
         let mut output_memory = OutputMemory { share: &mut share, granted: first, memory };
         let work = WorkLimits { output: max.min(MAX_INLINE_BYTES), members: MAX_INLINE_MEMBERS };
         match inflate(bytes.clone(), &codings, work, &mut output_memory, None) {
-            // Too much work for the event loop: the CPU pool decodes the body from the start.
+            // This is too much work for the event loop. The CPU pool decodes the body from the
+            // start.
             Err(DecodeError::TooLarge | DecodeError::TooManyMembers) => share.shrink_to(held + first),
             Err(error) => return Err(refusal(error)),
             Ok(decoded) => return Ok(Collected::new(decoded, share)),
@@ -133,14 +136,14 @@ pub(crate) async fn decode(
     inflated.await?.map_err(refusal)
 }
 
-/// Reason why decoding ended without a whole body.
+/// Says why decoding ended without a whole body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum DecodeError {
     TooLarge,
     TooManyMembers,
     NoMemory,
     Corrupt,
-    /// The client has left, and the request with it.
+    /// The request was dropped, because its client has left.
     Cancelled,
 }
 
@@ -177,7 +180,7 @@ impl From<DecodeError> for io::Error {
     }
 }
 
-/// Limits of the work for one body.
+/// Limits the work for one body.
 #[derive(Debug, Clone, Copy)]
 struct WorkLimits {
     /// Maximum output of each coding, in bytes.
@@ -186,7 +189,7 @@ struct WorkLimits {
     members: u32,
 }
 
-/// The memory of the output.
+/// Accounts for the memory of the output.
 struct OutputMemory<'s> {
     share: &'s mut MemoryShare,
     /// Bytes of the share that belong to the output.
@@ -225,7 +228,7 @@ fn inflate(
     let mut decoded = Vec::new();
     loop {
         if decoded.len() == decoded.capacity() {
-            // One byte more than the limit, to see that an output of the maximum size has ended.
+            // The buffer gets one byte more than the limit, as in `decode`.
             let capacity = INITIAL_BUFFER_BYTES.max(2 * decoded.capacity() as u64).min(work.output + 1);
             if capacity == decoded.capacity() as u64 {
                 return Err(DecodeError::TooLarge);
@@ -277,8 +280,8 @@ fn open<'s>(
     Ok(Box::new(Capped { stream, remaining: work.output }))
 }
 
-/// The compressed body, in chunks. It checks for cancellation on each chunk: a decoder can read
-/// empty members and frames for a long time without any output.
+/// Reads the compressed body in chunks. It checks for cancellation on each chunk, because a decoder
+/// can read empty members and frames for a long time without any output.
 struct Source {
     body: Bytes,
     at: usize,
@@ -307,7 +310,7 @@ impl Read for Source {
     }
 }
 
-/// A reader that fails after the maximum output of one coding.
+/// Reads a stream and fails when one coding exceeds its maximum output.
 struct Capped<R> {
     stream: R,
     remaining: u64,
@@ -343,7 +346,7 @@ impl<R: BufRead> Read for GzipMembers<R> {
     }
 }
 
-/// A decoder that refuses bytes after the end of its stream.
+/// Decodes a stream and refuses bytes after its end.
 struct NoTrailingBytes<D, R> {
     stream: D,
     rest: fn(&mut D) -> &mut R,

@@ -84,7 +84,8 @@ fn output_of_the_maximum_size_passes_and_one_byte_more_is_refused() {
 
 #[test]
 fn output_of_an_inner_coding_is_limited_too() {
-    // Empty members: the final output is small, the output of the inner coding is large.
+    // The members are empty, so the final output is small and the output of the inner coding is
+    // large.
     let inner = gzip(b"").repeat(2_000);
     assert_eq!(inflated("gzip, gzip", gzip(&inner), UNLIMITED, UNLIMITED), Ok(Vec::new()));
     assert_eq!(inflated("gzip, gzip", gzip(&inner), 10_000, UNLIMITED), Err(DecodeError::TooLarge));
@@ -131,7 +132,7 @@ fn zstd_window_above_8_mib_is_refused() {
     let frame = |log: u32| {
         let mut encoder = zstd::stream::Encoder::new(Vec::new(), 1).unwrap();
         encoder.window_log(log).unwrap();
-        // In pieces, so that the encoder does not know the size of the whole.
+        // The input comes in pieces, so that the encoder does not know its total size.
         for _ in 0..10 {
             encoder.write_all(&[b'x'; 1000]).unwrap();
         }

@@ -1,11 +1,13 @@
-//! Decrypts bodies with `pyjs_secret`: base64 of IV ‖ AES-128-CBC(PKCS#7), announced by the header
-//! `Moca-Encryption`.
+//! Decrypts bodies with `pyjs_secret`.
+//!
+//! Such a body is base64 of IV ‖ AES-128-CBC(PKCS#7), and the header `Moca-Encryption` announces
+//! it.
 //!
 //! CBC does not authenticate. An attacker who holds the encrypted body of another client could send
-//! altered copies and learn the text from the different refusals for a wrong padding and for a
-//! wrong content (a padding oracle). Therefore every text that is not genuine gets the same refusal
-//! after the same work: the server parses the text even after a wrong padding, and refuses a text
-//! without the parameters of its content type as if its padding were wrong.
+//! altered copies. Different refusals for a wrong padding and for a wrong content would then reveal
+//! the text (a padding oracle). Therefore every text that is not genuine gets the same refusal
+//! after the same work. The server parses the text even after a wrong padding. It refuses a text
+//! without the parameters of its content type as if the padding were wrong.
 
 use aes::Aes128;
 use aes::cipher::block_padding::NoPadding;
@@ -20,12 +22,12 @@ use super::cpu_pool::CpuPool;
 use super::params::BodyKind;
 use crate::http::response::problem::Problem;
 
-/// Maximum size of a body that is decrypted on the event loop.
+/// Maximum size of a body that the event loop decrypts itself.
 const MAX_INLINE_BYTES: usize = 64 * 1024;
 
 const BLOCK_BYTES: usize = 16;
 
-/// Result of the decryption of a body.
+/// Says whether a body was encrypted and whether its padding is valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Decryption {
     /// The body was not encrypted.
@@ -36,7 +38,7 @@ pub(crate) enum Decryption {
     Broken,
 }
 
-/// Returns whether the headers announce an encrypted body. Any value of `Moca-Encryption` does,
+/// Returns whether the headers announce an encrypted body. Any value of `Moca-Encryption` does so,
 /// even an empty one.
 pub(crate) fn is_announced(headers: &HeaderMap) -> bool {
     static MOCA_ENCRYPTION: HeaderName = HeaderName::from_static("moca-encryption");
@@ -52,8 +54,9 @@ pub(crate) fn undecryptable() -> Problem {
 /// request.
 ///
 /// # Errors
-/// [`undecryptable`] for a body that is not base64 of whole blocks, or when no secret is
-/// configured. Those of [`MemoryShare::wait_for`](super::memory_budget::MemoryShare::wait_for).
+/// Fails with [`undecryptable`] when the body is not base64 of whole blocks, and when no secret is
+/// configured. Fails as [`MemoryShare::wait_for`](super::memory_budget::MemoryShare::wait_for) does
+/// when the memory is used up.
 pub(crate) async fn decrypt(
     body: Collected,
     secret: Option<&[u8; BLOCK_BYTES]>,
@@ -92,8 +95,8 @@ fn open(base64: &[u8], secret: &[u8; BLOCK_BYTES]) -> Option<(Bytes, Decryption)
     Some((Bytes::from(message).slice(BLOCK_BYTES..end), decryption))
 }
 
-/// Returns the length of a PKCS#7 padding (RFC 5652, section 6.3). The time does not depend on the
-/// bytes of the padding.
+/// Returns the length of a PKCS#7 padding (RFC 5652, section 6.3). It takes the same time for all
+/// bytes of the padding, so the time reveals nothing.
 fn padding_of(text: &[u8]) -> Option<usize> {
     let last = text.last_chunk::<BLOCK_BYTES>()?;
     let len = last[BLOCK_BYTES - 1];
@@ -112,7 +115,7 @@ fn decode_base64(text: &[u8]) -> Option<Vec<u8>> {
     let text = text.strip_suffix(b"=").map_or(text, |text| text.strip_suffix(b"=").unwrap_or(text));
     let mut decoded = vec![0; max_decoded_len(text)];
     let mut len = 0;
-    // A multiple of four digits, so that each piece decodes by itself.
+    // The length is a multiple of four digits, so that each piece can be decoded alone.
     let mut piece = [0; 4096];
     let mut filled = 0;
     for byte in text.iter().filter(|byte| !byte.is_ascii_whitespace()) {
@@ -135,9 +138,10 @@ fn decode_piece(digits: &[u8], into: &mut [u8]) -> Option<usize> {
 
 /// Returns whether a plaintext has the form and the parameters of its content type.
 ///
-/// An attacker who knows the ciphertext before a block can change the end of the block and keep the
-/// rest, so a readable text is not enough: it must contain parameters. The attacker cannot produce
-/// such a text of two blocks without knowing it, and a longer one contains a block of random bytes.
+/// A readable text is not enough, because an attacker can change the ciphertext before a block.
+/// That changes the end of the decrypted block and keeps the rest. The text must therefore contain
+/// parameters too. An attacker cannot produce such a text of two blocks without knowing the
+/// plaintext. A longer altered text contains a block of random bytes, so it is not readable.
 pub(crate) fn is_genuine(kind: BodyKind, text: &[u8], has_parameters: bool) -> bool {
     let is_control = |byte: &u8| byte.is_ascii_control() && !byte.is_ascii_whitespace();
     let is_readable = std::str::from_utf8(text).is_ok()

@@ -1,4 +1,4 @@
-//! Checks the head of a request where hyper leaves the check to the server.
+//! Checks the parts of a request's head that hyper does not check.
 
 use http::header;
 use http::{Request, StatusCode, Version};
@@ -12,8 +12,8 @@ use crate::http::response::problem::Problem;
 /// and the size of the head. hyper accepts more than a server may.
 ///
 /// # Errors
-/// 400 for conflicting or malformed fields, 414 and 431 for a head that is too long, 501 for an
-/// unknown transfer coding.
+/// Fails with 400 for conflicting or malformed fields, 414 or 431 for a head that is too long, and
+/// 501 for an unknown transfer coding.
 pub(crate) fn check_head(
     request: &Request<Incoming>,
     state: &ConnectionState,
@@ -21,14 +21,15 @@ pub(crate) fn check_head(
 ) -> Result<(), Problem> {
     let headers = request.headers();
     if let Some(coding) = headers.get(header::TRANSFER_ENCODING) {
-        // hyper removes Content-Length when both fields are present, so this searches the raw head.
-        // A pipelined request has no raw head. It is refused, because no known client pipelines
+        // hyper removes Content-Length when both fields are present, so the raw head is searched. A
+        // pipelined request has no raw head. It is refused, because no known client pipelines
         // chunked bodies.
         if state.head_names(b"content-length") != Some(false) {
             let detail = "Content-Length together with Transfer-Encoding.";
             return Err(Problem::bad_request(detail).closing());
         }
-        // hyper decodes the last coding only and passes the encoded bytes below it on as the body.
+        // hyper decodes the last coding only. It would pass the bytes of the other codings on as
+        // the body.
         let one = headers.get_all(header::TRANSFER_ENCODING).iter().count() == 1;
         if !one || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
             let detail = "This Transfer-Encoding is not supported.";
@@ -63,7 +64,7 @@ pub(crate) fn is_host(value: &[u8]) -> bool {
     !value.iter().any(|byte| matches!(byte, b' ' | b'\t' | b'/' | b'?' | b'#' | b'@' | b'\\'))
 }
 
-/// Checks an HTTP/2 head for what hyper checks in HTTP/1 only.
+/// Checks the parts of an HTTP/2 head that hyper checks in HTTP/1 only.
 fn check_http2_head(request: &Request<Incoming>, http: &HttpSettings) -> Result<(), Problem> {
     let headers = request.headers();
     // RFC 9113, section 8.3.1: `:authority` replaces Host. If both are sent, they must be equal.

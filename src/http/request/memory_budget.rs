@@ -1,4 +1,4 @@
-//! The memory that all bodies may hold together.
+//! Limits the memory that all bodies may hold together.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,8 +9,8 @@ use crate::http::connection::phase::Phase;
 use crate::http::connection::state::ConnectionState;
 use crate::http::response::problem::Problem;
 
-/// A body that holds more than this does not wait for more memory. Otherwise large bodies would
-/// wait for each other.
+/// Maximum memory that a body may hold while it waits for more. A body that holds more is refused,
+/// because large bodies would otherwise wait for each other.
 const MAX_HELD_WHILE_WAITING_BYTES: u64 = 1024 * 1024;
 
 /// Counts the memory of all bodies, in bytes.
@@ -21,7 +21,7 @@ pub(crate) struct MemoryBudget {
     freed: Notify,
 }
 
-/// A part of the budget. Dropping it gives the part back.
+/// Holds a part of the budget. Dropping it gives the part back.
 #[derive(Debug)]
 pub(crate) struct MemoryShare {
     budget: Arc<MemoryBudget>,
@@ -67,7 +67,8 @@ impl MemoryShare {
         if self.try_grow(bytes, limit) {
             return Ok(());
         }
-        // From here on the client waits for the server.
+        // From here on the client waits for the server, so the time limit of the body does not
+        // apply.
         state.enter(Phase::Handling);
         self.wait_for(bytes, limit).await?;
         state.request_begins(true);
@@ -77,8 +78,8 @@ impl MemoryShare {
     /// Grows the share by `bytes`, and waits until other bodies have freed enough memory.
     ///
     /// # Errors
-    /// 413 when the share would exceed `limit` even alone. 503 when the share already holds more
-    /// than [`MAX_HELD_WHILE_WAITING_BYTES`].
+    /// Fails with 413 when the share alone would exceed `limit`. Fails with 503 when it would have
+    /// to wait and already holds more than [`MAX_HELD_WHILE_WAITING_BYTES`].
     pub(crate) async fn wait_for(&mut self, bytes: u64, limit: u64) -> Result<(), Problem> {
         loop {
             let budget = Arc::clone(&self.budget);
@@ -88,7 +89,7 @@ impl MemoryShare {
             if self.try_grow(bytes, limit) {
                 return Ok(());
             }
-            // Neither a wait nor a second request can succeed.
+            // Neither waiting nor a second request would help.
             if self.bytes + bytes > limit {
                 return Err(Problem::no_room(limit));
             }

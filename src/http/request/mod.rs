@@ -1,4 +1,5 @@
-//! A request's body and parameters: read under caps, decompressed, decrypted, parsed.
+//! Reads the body of a request within its limits, decompresses and decrypts it, and parses the
+//! parameters.
 
 pub(crate) mod body;
 pub(crate) mod cpu_pool;

@@ -1,5 +1,5 @@
-//! Finds the parameters of a request. Their sources in order of precedence: JSON body, query, form,
-//! headers.
+//! Finds the parameters of a request. The sources, in order of precedence, are JSON body, query,
+//! form and headers.
 
 use std::borrow::Cow;
 
@@ -26,7 +26,7 @@ static ROOT_PASS: HeaderName = HeaderName::from_static("root-pass");
 static LEVEL: HeaderName = HeaderName::from_static("level");
 static MESSAGE: HeaderName = HeaderName::from_static("message");
 
-/// The kind of a body, by its content type.
+/// Classifies a body by its content type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BodyKind {
     Json,
@@ -65,14 +65,14 @@ impl BodyKind {
     }
 }
 
-/// The entries of a batch, and the body that they were read from.
+/// Holds the entries of a batch, and the body from which they were read.
 #[derive(Debug)]
 struct List<'a> {
     entries: Vec<BatchEntry<'a>>,
     body: &'a str,
 }
 
-/// The parameters of one request, from all sources.
+/// Holds the parameters of one request, from all sources.
 #[derive(Debug)]
 pub(crate) struct Params<'a> {
     json: Option<Object<'a>>,
@@ -87,7 +87,7 @@ impl<'a> Params<'a> {
     /// Reads the parameters of the query and the headers, for the checks before the body is read.
     ///
     /// # Errors
-    /// 400 for a query with too many parameters.
+    /// Fails with 400 for a query with too many parameters.
     pub(crate) fn without_body(query: Option<&'a str>, headers: &'a HeaderMap) -> Result<Self, Problem> {
         Ok(Self {
             json: None,
@@ -101,7 +101,7 @@ impl<'a> Params<'a> {
     /// Adds the parameters of a body that is not multipart.
     ///
     /// # Errors
-    /// 400 for a body that is not of its kind.
+    /// Fails with 400 for a body that does not match its content type.
     pub(crate) fn with_body(mut self, kind: BodyKind, body: &'a [u8]) -> Result<Self, Problem> {
         match kind {
             BodyKind::Json if !body.is_empty() => self.json = Some(parse_json(body)?),
@@ -155,14 +155,14 @@ impl<'a> Params<'a> {
             .or_else(|| self.header(header?))
     }
 
-    /// Returns the text of `logs` after its entries were read. Only `required_args` of a key asks
-    /// for it. This is rare enough to parse the body again.
+    /// Returns the text of `logs` after its entries were read. It parses the body again, because
+    /// only `required_args` of a key asks for the text, and that is rare.
     fn batch_text(&self, name: &str) -> Option<Value<'_>> {
         let list = self.list.as_ref().filter(|_| name == "logs")?;
         Object::parse(list.body).ok()?.get(name)
     }
 
-    /// Returns the value of a parameter that has no header.
+    /// Returns the value of a parameter that no header can carry.
     pub(crate) fn value(&self, name: &str) -> Option<Value<'_>> {
         self.get(name, None)
     }
@@ -170,7 +170,7 @@ impl<'a> Params<'a> {
     /// Returns the value of a parameter that must be a string.
     ///
     /// # Errors
-    /// 400 for a JSON value of another type.
+    /// Fails with 400 for a JSON value of another type.
     pub(crate) fn one(&self, name: &str) -> Result<Option<Cow<'_, str>>, Problem> {
         match self.value(name) {
             None => Ok(None),
@@ -183,7 +183,8 @@ impl<'a> Params<'a> {
     /// In JSON the value may be a list.
     ///
     /// # Errors
-    /// 400 for more than `max_values` values, or for a value of more than `max_chars` characters.
+    /// Fails with 400 for more than `max_values` values, or for a value of more than `max_chars`
+    /// characters.
     pub(crate) fn all(
         &self,
         name: &str,
@@ -260,7 +261,7 @@ impl<'a> Params<'a> {
     /// Returns the level of the record. An absent level is [`Level::Info`].
     ///
     /// # Errors
-    /// 400 for a value that is no level.
+    /// Fails with 400 for a value that is not a level.
     pub(crate) fn level(&self) -> Result<Level, Problem> {
         match self.get("level", Some(&LEVEL)) {
             None => Ok(Level::default()),
@@ -272,7 +273,8 @@ impl<'a> Params<'a> {
     /// Returns `message`, or `msg` if there is no `message`.
     ///
     /// # Errors
-    /// 400 for a missing message, one of another type, or one of more than 8192 characters.
+    /// Fails with 400 for a missing message, one of another type, or one of more than 8192
+    /// characters.
     pub(crate) fn message(&self) -> Result<Cow<'_, str>, Problem> {
         let value = self.get("message", Some(&MESSAGE)).or_else(|| self.get("msg", None));
         let message = match value {
@@ -284,10 +286,10 @@ impl<'a> Params<'a> {
             .map_err(|why| Problem::bad_request("message parameter format error.").because(why))
     }
 
-    /// Returns the batch in `logs`. `logs` is a list, or the JSON text of a list.
+    /// Returns the batch in `logs`, which is a list or the JSON text of a list.
     ///
     /// # Errors
-    /// 400 for a request without `logs`.
+    /// Fails with 400 for a request without `logs`.
     pub(crate) fn logs(&'a self) -> Result<Batch<'a>, Problem> {
         if let Some(list) = &self.list {
             return Ok(Batch::Read(&list.entries));
@@ -297,7 +299,7 @@ impl<'a> Params<'a> {
     }
 }
 
-/// The entries of a batch, or the JSON text that the entries will borrow from.
+/// Holds the entries of a batch, or the JSON text from which [`Batch::entries`] reads them.
 #[derive(Debug)]
 pub(crate) enum Batch<'a> {
     Read(&'a [BatchEntry<'a>]),
@@ -308,7 +310,7 @@ impl Batch<'_> {
     /// Returns all entries.
     ///
     /// # Errors
-    /// 400 that names the first invalid entry.
+    /// Fails with 400, which names the first invalid entry.
     pub(crate) fn entries(&self) -> Result<Cow<'_, [BatchEntry<'_>]>, Problem> {
         match self {
             Self::Read(entries) => Ok(Cow::Borrowed(entries)),
@@ -333,8 +335,8 @@ fn not_json(why: String) -> Problem {
     Problem::bad_request("The body must be a JSON object.").because(why)
 }
 
-/// Describes a JSON error without the value. serde quotes a value of the wrong type, and the value
-/// may be a secret.
+/// Describes a JSON error without the value. serde would quote a value of the wrong type, and that
+/// value may be a secret.
 fn describe(error: &serde_json::Error) -> String {
     match error.classify() {
         serde_json::error::Category::Data => {

@@ -1,6 +1,6 @@
-//! Reads the parameters of a read request: a [`Selection`], and the order, limit, cursor and format
-//! of the answer. They come from the body, the query or the form. Headers do not count, because a
-//! sender of records sets `LEVEL` once for all its requests.
+//! Reads the parameters of a read request. They are a [`Selection`], and the order, limit, cursor
+//! and format of the answer. They come from the body, the query or the form. Headers do not count,
+//! because a sender of records sets `LEVEL` once for all its requests.
 
 use std::num::NonZeroU64;
 
@@ -22,7 +22,7 @@ const MAX_NAMES: usize = 100;
 /// Maximum length of each client or key name.
 const MAX_NAME_CHARS: usize = 1024;
 
-/// The parameters of a read request. `None` means that the client left the parameter out.
+/// Holds the parameters of a read request. `None` means that the client left the parameter out.
 #[derive(Debug, Default)]
 pub(crate) struct ReadRequest {
     pub(crate) selection: Selection,
@@ -37,7 +37,7 @@ impl ReadRequest {
     /// that a cursor belongs to this log.
     ///
     /// # Errors
-    /// 400 that names the first parameter with an invalid value.
+    /// Fails with 400, which names the first parameter with an invalid value.
     pub(crate) fn read(params: &Params<'_>, key: &CursorKey) -> Result<Self, Problem> {
         // The clock is read only if a time is given, and once for both times.
         let mut now = None;
@@ -91,7 +91,7 @@ pub(crate) fn positive(params: &Params<'_>, name: &'static str) -> Result<Option
         Value::Number(text) => text,
         Value::Other(_) => "",
     };
-    // Each number has one spelling: no sign, no leading zeros, at most 19 digits.
+    // Each number has one spelling, without sign and leading zeros and with at most 19 digits.
     let is_canonical =
         number.len() < 20 && !number.starts_with('0') && number.bytes().all(|byte| byte.is_ascii_digit());
     match number.parse() {

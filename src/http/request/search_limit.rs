@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use crate::http::connection::state::ConnectionState;
 use crate::http::response::problem::Problem;
 
-/// Counts the searches under way. A read without a selection is no search.
+/// Counts the running searches. A read without a selection is not a search.
 #[derive(Debug, Default)]
 pub(crate) struct Searches(AtomicU32);
 
-/// A search under way. Dropping it ends the search.
+/// Represents a running search. Dropping it ends the search.
 pub(crate) struct Search {
     searches: Arc<Searches>,
     state: Arc<ConnectionState>,
@@ -20,7 +20,7 @@ impl Search {
     /// Begins a search for the request of `state`.
     ///
     /// # Errors
-    /// 503 while `max` searches are under way.
+    /// Fails with 503 while `max` searches are running.
     pub(crate) fn begin(
         searches: &Arc<Searches>,
         max: u32,
