@@ -1,4 +1,4 @@
-//! The phase of an HTTP/1 connection or an HTTP/2 stream, and the deadline of that phase.
+//! Tracks the phase of an HTTP/1 connection or an HTTP/2 stream, and the deadline of that phase.
 
 pub(crate) mod phase;
 pub(crate) mod state;

@@ -1,29 +1,30 @@
-//! The phases of an HTTP/1 connection or an HTTP/2 stream, and the time that each of them may take.
+//! Defines the phases of an HTTP/1 connection or an HTTP/2 stream, and the time that each phase may
+//! take.
 
 use std::time::Duration;
 
 use crate::config::HttpSettings;
 use crate::net::deadline::Millis;
 
-/// The phases of a connection.
+/// Names the phase of a connection or stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Phase {
-    /// Accepted; no byte was received.
+    /// The connection was accepted, and no byte was received.
     New = 0,
     /// A part of a request's head was received.
     Head = 1,
-    /// The head is complete, the body is not.
+    /// The head is complete, and the body is not.
     Body = 2,
-    /// The request is complete; the answer has not begun.
+    /// The request is complete, and the answer has not begun.
     Handling = 3,
     /// The answer has begun.
     Answering = 4,
-    /// Between two requests.
+    /// The last answer has ended, and no byte of the next request was received.
     Idle = 5,
     /// The answer is written. The server discards the rest of the request.
     Lingering = 6,
-    /// HTTP/2: a chunk of the answer waits for flow control to let it pass.
+    /// A chunk of the answer waits for the client's flow control window (HTTP/2 only).
     Offering = 7,
     /// A follower has taken the connection over and writes the answer.
     Following = 8,
@@ -44,7 +45,7 @@ impl Phase {
     ];
 }
 
-/// The time limit that a connection has exceeded.
+/// Names the time limit that a connection or stream has exceeded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Expired {
     /// The client sent no byte of a request. The server closes without an answer.
@@ -59,14 +60,14 @@ pub(crate) enum Expired {
     Stalled,
 }
 
-/// The maximum duration of each phase in milliseconds, and the maximum size of a head.
+/// Holds the maximum duration of each phase in milliseconds, and the maximum size of a head.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Timeouts {
     /// Time from the first byte of a request to its last.
     pub(crate) request: Millis,
     /// Time between two reads of a body.
     pub(crate) body_silence: Millis,
-    /// Time to the begin of the answer, and between two writes that the client accepts.
+    /// Time until the answer begins, and time between two writes that the client accepts.
     pub(crate) response: Millis,
     /// Time between two requests.
     pub(crate) keep_alive: Millis,

@@ -1,7 +1,7 @@
-//! The state of an HTTP/1 connection or an HTTP/2 stream: its phase and the deadline of that phase.
+//! Holds the state of an HTTP/1 connection or an HTTP/2 stream, from which its deadline follows.
 //!
 //! The byte stream, the pipeline and the timer share one atomic word. Entering a phase costs one
-//! reading of the clock and one store, and does not touch the timer.
+//! read of the clock and one store, and does not touch the timer.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -12,21 +12,22 @@ use super::phase::{Expired, Phase, Timeouts};
 use crate::net::deadline::{Millis, now};
 
 /// Duration of a search after which a client that closed its half of the connection counts as gone.
-/// The server cannot tell whether such a client has left or waits for its answer.
+/// The server cannot tell whether such a client has left or still waits for its answer.
 const HALF_CLOSED_SEARCH_TIMEOUT: Millis = 1_000;
 
-/// Maximum silence of a refused client while the server discards the rest of its request. Without
-/// this phase the connection is reset and the client cannot read the refusal.
+/// Maximum silence of a refused client while the server discards the rest of its request. If the
+/// server closed at once, the kernel would reset the connection and the client could not read the
+/// refusal.
 pub(crate) const LINGER_TIMEOUT: Millis = 2_000;
 
-/// The state that the byte stream, the pipeline and the timer of a connection share.
+/// Holds the state that the byte stream, the pipeline and the timer of a connection share.
 #[derive(Debug)]
 pub(crate) struct ConnectionState {
-    /// The phase in the lowest byte, the time of its begin above.
+    /// The phase in the lowest byte, and the time at which it began in the other bytes.
     word: AtomicU64,
     /// Time at which the last byte of a body arrived.
     last_read: AtomicU64,
-    /// Time since which the client accepts no bytes; 0 while it accepts them.
+    /// Time since which the client has accepted no bytes, or 0 while it accepts them.
     blocked_since: AtomicU64,
     /// The expired time limit as `1 + Expired`, or [`NOT_EXPIRED`].
     expired: AtomicU64,
@@ -34,13 +35,13 @@ pub(crate) struct ConnectionState {
     unread_body: AtomicBool,
     /// Set when every byte of the answers is written.
     flushed: AtomicBool,
-    /// The head of the current request as it was received, see [`Self::head_names`].
+    /// The head of the current request as it was received, for [`Self::head_names`].
     head: Mutex<Vec<u8>>,
-    /// True for a stream of HTTP/2. There only the reader of a body sees its chunks arrive.
+    /// True for an HTTP/2 stream, where only the reader of a body sees its chunks arrive.
     is_stream: bool,
-    /// HTTP/2: the body that no handler reads any more.
+    /// The body that no handler reads any more (HTTP/2 only).
     kept_body: Mutex<Option<Box<Incoming>>>,
-    /// Time at which the search of this request began; 0 while there is none.
+    /// Time at which the search of this request began, or 0 while there is none.
     searching_since: AtomicU64,
     timeouts: Timeouts,
 }
@@ -81,7 +82,8 @@ impl ConnectionState {
         self.word.store(pack(phase, now()), Ordering::Relaxed);
     }
 
-    /// Notes that the head is complete. The time of the request still counts from its first byte.
+    /// Records that the head is complete. The time limit of the request still counts from its first
+    /// byte.
     pub(crate) fn request_begins(&self, has_body: bool) {
         self.expired.store(NOT_EXPIRED, Ordering::Relaxed);
         self.unread_body.store(has_body, Ordering::Relaxed);
@@ -95,19 +97,19 @@ impl ConnectionState {
         self.word.store(pack(Phase::Body, began), Ordering::Relaxed);
     }
 
-    /// Notes progress of an answer that has not begun. Its time limit begins again.
+    /// Records progress of an answer that has not begun. Its time limit begins again.
     pub(crate) fn goes_on(&self) {
         if self.phase() == Phase::Handling {
             self.enter(Phase::Handling);
         }
     }
 
-    /// Notes the begin of a search for this request.
+    /// Records that a search begins for this request.
     pub(crate) fn search_begins(&self) {
         self.searching_since.store(now().max(1), Ordering::Relaxed);
     }
 
-    /// Notes the end of the search.
+    /// Records that the search has ended.
     pub(crate) fn search_ends(&self) {
         self.searching_since.store(0, Ordering::Relaxed);
     }
@@ -118,14 +120,15 @@ impl ConnectionState {
         since != 0 && now() > since + HALF_CLOSED_SEARCH_TIMEOUT
     }
 
-    /// Notes that the whole body was read.
+    /// Records that the whole body was read.
     pub(crate) fn body_read(&self) {
         self.unread_body.store(false, Ordering::Relaxed);
         self.enter(Phase::Handling);
     }
 
-    /// Takes the body that no handler reads any more. A stream keeps it until the client has taken
-    /// its answer, since many clients lose the answer when they are reset in the middle of a body.
+    /// Takes the body that no handler reads any more. An HTTP/2 stream keeps it until the client
+    /// has received its answer. Many clients lose the answer when their stream is reset in the
+    /// middle of a body.
     pub(crate) fn keep_unread_body(&self, body: Incoming) {
         if self.is_stream && self.has_unread_body() {
             *self.kept_body.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(body));
@@ -142,20 +145,20 @@ impl ConnectionState {
         self.is_stream
     }
 
-    /// Reports whether a follower may take the connection over, so whether all bytes before the
-    /// takeover are written.
+    /// Reports whether a follower may take the connection over. All bytes before the takeover must
+    /// be written.
     pub(crate) fn is_ready_for_takeover(&self) -> bool {
         self.phase() == Phase::Following && self.blocked_since.load(Ordering::Relaxed) == 0
     }
 
-    /// Notes that a chunk of a body was read.
+    /// Records that a chunk of a body was read.
     pub(crate) fn piece_read(&self) {
         if self.is_stream {
             self.last_read.store(now(), Ordering::Relaxed);
         }
     }
 
-    /// Expires a request that has no answer yet: its client gets 408 or 503.
+    /// Expires a request that has no answer yet. Its client gets 408 or 503.
     pub(crate) fn expire_unanswered(&self) {
         match self.phase() {
             Phase::Head => self.expire(Expired::Head),
@@ -165,8 +168,8 @@ impl ConnectionState {
         }
     }
 
-    /// Returns the time since which there is no request and no byte to write. Returns `None` while
-    /// there is one.
+    /// Returns the time since which the connection has had no request and no byte to write. Returns
+    /// `None` while it has one.
     pub(crate) fn idle_since(&self) -> Option<Millis> {
         let (phase, since) = unpack(self.word.load(Ordering::Relaxed));
         let idle =
@@ -174,7 +177,7 @@ impl ConnectionState {
         idle.then_some(since)
     }
 
-    /// Notes that every byte of the answers is written.
+    /// Records that every byte of the answers is written.
     pub(crate) fn mark_flushed(&self) {
         self.flushed.store(true, Ordering::Relaxed);
     }
@@ -189,7 +192,7 @@ impl ConnectionState {
         self.unread_body.load(Ordering::Relaxed)
     }
 
-    /// Notes bytes of the client. Returns true when the head exceeds its maximum size.
+    /// Records bytes from the client. Returns true when the head exceeds its maximum size.
     pub(crate) fn on_received(&self, bytes: &[u8]) -> bool {
         match self.phase() {
             phase @ (Phase::New | Phase::Idle | Phase::Head) => {
@@ -226,8 +229,8 @@ impl ConnectionState {
             return http::StatusCode::URI_TOO_LONG;
         }
         let content_length = field(&head, b"content-length").map(<[u8]>::trim_ascii);
-        // hyper rejects a length that fits into no number in the same way, but there the body is
-        // too large.
+        // hyper rejects a Content-Length that overflows an integer in the same way as a head that
+        // is too large. Then the body is too large.
         if content_length.is_some_and(|digits| digits.len() >= 19 && digits.iter().all(u8::is_ascii_digit)) {
             http::StatusCode::PAYLOAD_TOO_LARGE
         } else {
@@ -235,7 +238,7 @@ impl ConnectionState {
         }
     }
 
-    /// Drops the kept head, so that no check of the next request reads it.
+    /// Drops the received head, so that no check of the next request reads it.
     pub(crate) fn forget_head(&self) {
         let mut head = self.head.lock().unwrap_or_else(PoisonError::into_inner);
         head.clear();
@@ -244,14 +247,14 @@ impl ConnectionState {
         }
     }
 
-    /// Notes that the client accepts no bytes.
+    /// Records that the client accepts no bytes.
     pub(crate) fn on_write_blocked(&self) {
         if self.blocked_since.load(Ordering::Relaxed) == 0 {
             self.blocked_since.store(now().max(1), Ordering::Relaxed);
         }
     }
 
-    /// Notes that the client accepts bytes.
+    /// Records that the client accepts bytes.
     pub(crate) fn on_written(&self) {
         if self.blocked_since.load(Ordering::Relaxed) != 0 {
             self.blocked_since.store(0, Ordering::Relaxed);
@@ -277,7 +280,7 @@ impl ConnectionState {
             }
             Phase::Handling => (since + self.timeouts.response, Expired::Answer),
             // The answer streams as fast as the client reads it. `blocked` detects a client that
-            // does not.
+            // does not read.
             Phase::Answering | Phase::Following => (now() + self.timeouts.response, Expired::Stalled),
             Phase::Idle => (since + self.timeouts.keep_alive, Expired::Silence),
             Phase::Offering => (since + self.timeouts.response, Expired::Stalled),
@@ -288,7 +291,7 @@ impl ConnectionState {
         }
     }
 
-    /// Notes that a time limit has expired.
+    /// Records that a time limit has expired.
     pub(crate) fn expire(&self, limit: Expired) {
         self.expired.store(1 + limit as u64, Ordering::Relaxed);
     }
@@ -332,12 +335,12 @@ pub(crate) const READ_BUFFER_BYTES: usize = 32 * 1024;
 /// [`READ_BUFFER_BYTES`].
 const MAX_KEPT_HEAD_BYTES: usize = 2 * READ_BUFFER_BYTES;
 
-/// Packs a phase and the time of its begin into one word.
+/// Packs a phase and the time at which it began into one word.
 const fn pack(phase: Phase, since: Millis) -> u64 {
     (since << 8) | phase as u64
 }
 
-/// Returns the phase and the time of its begin.
+/// Returns the phase and the time at which it began.
 fn unpack(word: u64) -> (Phase, Millis) {
     let phase = Phase::ALL.get((word & 0xff) as usize).copied().unwrap_or(Phase::New);
     (phase, word >> 8)

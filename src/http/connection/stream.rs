@@ -1,6 +1,6 @@
-//! The byte stream of a connection. It notes reads and writes in the connection's state, replaces
-//! the refusals of hyper by problem documents, and reads the rest of a refused request so that the
-//! client can read the refusal.
+//! Wraps the byte stream of a connection. It records reads and writes in the connection's state,
+//! replaces the refusals of hyper by problem documents, and reads the rest of a refused request so
+//! that the client can read the refusal.
 
 use std::io;
 use std::pin::Pin;
@@ -22,25 +22,25 @@ pub(crate) trait UnparsedRequests: Send + Sync {
     fn refuse_unparsed(&self, peer: ClientAddr, status: StatusCode) -> Vec<u8>;
 }
 
-/// The byte stream of a connection, between hyper and the socket.
+/// Passes the bytes of a connection between hyper and the socket.
 pub(crate) struct ConnectionStream<S> {
     inner: S,
     state: Arc<ConnectionState>,
     refusals: Arc<dyn UnparsedRequests>,
     peer: ClientAddr,
-    /// The refusal that replaces the bytes of hyper, and the number of its bytes that are written.
+    /// The refusal that replaces hyper's bytes, and the number of its bytes that are written.
     replacement: Option<(Vec<u8>, usize)>,
     /// Bytes that were read and put back. The next read returns them first.
     unread: Bytes,
     half_closed: bool,
     /// Set when the head exceeds its maximum size.
     head_too_long: bool,
-    /// Set when the refusal was counted and its bytes were made.
+    /// Set when the refusal was counted and encoded.
     refused: bool,
 }
 
 impl<S: Transport> ConnectionStream<S> {
-    /// Returns the byte stream over `inner`.
+    /// Creates the byte stream over `inner`.
     pub(crate) const fn new(
         inner: S,
         state: Arc<ConnectionState>,
@@ -65,8 +65,8 @@ impl<S: Transport> ConnectionStream<S> {
         &self.inner
     }
 
-    /// Returns the transport below. A caller that reads or writes there must update the state
-    /// itself.
+    /// Returns the transport below. A caller that reads from it or writes to it must update the
+    /// state itself.
     pub(crate) const fn inner_mut(&mut self) -> &mut S {
         &mut self.inner
     }
@@ -119,20 +119,21 @@ impl<S: Transport> ConnectionStream<S> {
         }
         ready!(self.poll_replacement(cx))?;
         if self.head_too_long {
-            // Unread bytes would reset the connection before the client has read the refusal.
+            // Without this, unread bytes would reset the connection before the client reads the
+            // refusal.
             ready!(Pin::new(self).poll_shutdown(cx))?;
         }
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
-    /// Reports whether hyper writes now without a call of the service. The phase decides that,
-    /// since a log may hold text that looks like such an answer.
+    /// Reports whether hyper writes now without a call of the service. The phase decides that and
+    /// not the text, because a log may contain text that looks like such an answer.
     fn is_written_by_hyper(&self) -> bool {
         let is_between_requests = matches!(self.state.phase(), Phase::New | Phase::Head | Phase::Idle);
         is_between_requests && self.state.is_flushed()
     }
 
-    /// Notes in the state whether the client accepts bytes.
+    /// Records in the state whether the client accepts bytes.
     fn note_write<T>(&self, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         match &outcome {
             Poll::Pending => self.state.on_write_blocked(),
@@ -187,14 +188,15 @@ impl<S: Transport> AsyncWrite for ConnectionStream<S> {
         self.note_write(outcome)
     }
 
-    /// Returns false, so that hyper copies head and body into one buffer. That makes a saved record
-    /// 4 % faster, and the copy costs little in a long answer.
+    /// Returns false, so that hyper copies head and body into one buffer. A saved record is then 4
+    /// % faster, and the copy costs little in a long answer.
     fn is_write_vectored(&self) -> bool {
         false
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // hyper flushes each time the answer has made progress.
+        // hyper flushes each time the answer makes progress, so a client that has left is noticed
+        // here.
         if self.state.has_long_search() && self.inner.is_closed_by_peer() {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
@@ -213,7 +215,7 @@ impl<S: Transport> AsyncWrite for ConnectionStream<S> {
                 self.state.enter(Phase::Lingering);
             }
         }
-        // Closing a socket with unread bytes resets the connection, and the client loses its
+        // Closing a socket with unread bytes resets the connection, and the client would lose its
         // answer.
         let mut scratch = [0; 16 * 1024];
         while self.state.phase() == Phase::Lingering {
