@@ -1,4 +1,4 @@
-//! Blocks of encoded records, made once for all followers that want the same records.
+//! Encodes records into blocks, once for all followers that request the same records.
 //!
 //! A block holds the records of one chunk of the log, selected and encoded. The cache keeps recent
 //! blocks, so that a thousand followers cost one read and one encoding. A follower that is far
@@ -14,7 +14,7 @@ use crate::http::response::record_format::{write_object, write_record};
 use crate::record::parse_line;
 use crate::store::{Cursor, CursorKey, LineChunk, LogStore, ReadError, Selection};
 
-/// The encoding of a record.
+/// Names the encoding of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Form {
     /// One event of Server-Sent Events whose data is the line.
@@ -25,25 +25,25 @@ pub(crate) enum Form {
     Message,
 }
 
-/// Names the records that a follower wants, and their encoding.
+/// Describes the records that a follower requests, and their encoding.
 #[derive(Debug)]
 pub(crate) struct BlockFormat {
     /// The encoding of each record.
     pub(crate) form: Form,
     /// The filter that the records must pass.
     pub(crate) selection: Selection,
-    /// A text that is the same only for equal selections. It is part of the key in the cache.
+    /// A text that is equal only for equal selections. It is part of the cache key.
     pub(crate) name: Arc<str>,
 }
 
-/// The encoded records of one chunk of the log.
+/// Holds the encoded records of one chunk of the log.
 #[derive(Debug)]
 pub(crate) struct Block {
     /// The records, framed as one chunk of HTTP/1.1. Empty when there are no records.
     chunk: Bytes,
     /// Number of bytes of `chunk` before the records.
     head_len: usize,
-    /// The end of each record, in bytes after the start of the first one.
+    /// The offset of the end of each record, in bytes from the start of the first one.
     ends: Vec<u32>,
     /// The cursor at which the next block begins.
     pub(crate) next: Cursor,
@@ -123,7 +123,7 @@ fn write_event_start(out: &mut Vec<u8>, cursor: Cursor, key: &CursorKey) {
 /// Writes a line as an event.
 ///
 /// A line of this server contains no line end. A line of another program may contain a CR, which
-/// would end the data field, so the text after it becomes another data field.
+/// would end the data field. The text after it therefore becomes another data field.
 fn write_event(out: &mut Vec<u8>, line: &[u8], cursor: Cursor, key: &CursorKey) {
     write_event_start(out, cursor, key);
     let mut rest = line;
@@ -134,7 +134,7 @@ fn write_event(out: &mut Vec<u8>, line: &[u8], cursor: Cursor, key: &CursorKey) 
     }
     match std::str::from_utf8(rest) {
         Ok(_) => out.extend_from_slice(rest),
-        // An event stream is UTF-8.
+        // An event stream must be UTF-8.
         Err(_) => out.extend_from_slice(String::from_utf8_lossy(rest).as_bytes()),
     }
     out.extend_from_slice(b"\n\n");
@@ -196,9 +196,9 @@ struct CacheState {
 
 #[derive(Debug, Default)]
 struct CacheEntry {
-    /// The block. The first follower that wants it makes it, the others wait for it.
+    /// The block. The first follower that requests it makes it, and the others wait for it.
     slot: Arc<OnceCell<Arc<Block>>>,
-    /// Number of bytes of the block; 0 until it is made.
+    /// Number of bytes of the block, or 0 until it is made.
     bytes: usize,
 }
 
@@ -248,7 +248,7 @@ impl BlockCache {
                     self.lock().set_size(&block_key, block.bytes());
                 }
             }
-            // The block is empty because the log ends here, or the read failed. The next call tries
+            // The log ends here, so the block is empty, or the read failed. The next call tries
             // again.
             _ => drop(self.lock().blocks.remove(&block_key)),
         }

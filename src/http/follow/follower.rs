@@ -1,4 +1,4 @@
-//! One follower: its position, its selection, and the stream of its events.
+//! Reads the events of one follower from its position in the log.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +22,7 @@ pub(crate) struct Follower {
     pub(crate) format: BlockFormat,
     /// The cursor after the last record that it returned.
     cursor: Cursor,
-    /// Number of records until the limit of the client; `None` without a limit.
+    /// Number of records until the client's limit is reached, or `None` without a limit.
     remaining: Option<u64>,
     /// Maximum number of bytes of a chunk.
     max_chunk_bytes: u64,
@@ -34,13 +34,13 @@ pub(crate) struct Follower {
     _permit: FollowerPermit,
 }
 
-/// Reports whether the caller would be admitted if it asked now.
+/// Reports whether the client would be admitted if it sent its request now.
 pub(crate) type WouldAdmit = Box<dyn Fn() -> bool + Send + Sync>;
 
-/// What a follower receives from its stream.
+/// Describes an event of a follower's stream.
 #[derive(Debug, Clone)]
 pub(crate) enum FollowEvent {
-    /// Records. More events follow.
+    /// A block of records. More events follow.
     Block(Arc<Block>),
     /// The last records before the limit of the client. The stream ends.
     Last(Bytes),
@@ -50,7 +50,8 @@ pub(crate) enum FollowEvent {
     Failed,
 }
 
-/// Delays before the retries of a failed read. A clear is over at once, a busy disk takes longer.
+/// Delays before the retries of a failed read. A clear is over at once, so the first delay is zero.
+/// A busy disk takes longer.
 const RETRY_DELAYS: [Duration; 3] = [Duration::ZERO, Duration::from_millis(50), Duration::from_secs(1)];
 
 impl Follower {
@@ -144,7 +145,7 @@ impl Follower {
             self.cursor = block.next;
             let records = block.record_count() as u64;
             if records == 0 {
-                // Long stretches without a match must not delay the other followers.
+                // A long part of the log without a match must not delay the other followers.
                 yield_now().await;
                 continue;
             }

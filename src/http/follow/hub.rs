@@ -1,10 +1,10 @@
-//! The thread that serves followers, and the ticks that wake them.
+//! Runs the thread that serves followers, and sends the ticks that wake them.
 //!
-//! Writers have priority. Followers read, encode and write into thousands of sockets on a thread of
-//! their own, so that they cost the event loop that receives records only one wake-up in each tick.
-//! Records that are published while the followers are busy wait for the next tick: the higher the
-//! load, the larger the blocks and the fewer the writes. Without followers there is no thread and
-//! no wake-up.
+//! Writers have priority. Followers read, encode and write to thousands of sockets on a separate
+//! thread. The event loop that receives records therefore wakes that thread only once in each tick.
+//! Records that are published while the followers are busy wait for the next tick. Under a higher
+//! load the blocks are larger and the writes fewer. Without followers there is no thread and no
+//! wake-up.
 
 use std::future::Future;
 use std::ops::RangeInclusive;
@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::block::BlockCache;
 use crate::store::{Cursor, LogStore};
 
-/// The parts of an instance that followers use.
+/// Gives followers access to the parts of an instance that they use.
 pub(crate) trait FollowContext: Send + Sync {
     /// Returns the store of the log.
     fn store(&self) -> &dyn LogStore;
@@ -37,19 +37,19 @@ pub(crate) trait FollowContext: Send + Sync {
     fn stop(&self) -> CancellationToken;
 }
 
-/// The state on which the permissions of followers depend.
+/// Holds the state on which the permissions of followers depend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PermissionState {
     /// Address of the configuration in force.
     pub(crate) policy: usize,
-    /// Whether the instance is in maintenance.
+    /// True while the instance is in maintenance.
     pub(crate) maintenance: bool,
 }
 
-/// The state that all followers of an instance share.
+/// Holds the state that all followers of an instance share.
 #[derive(Debug, Default)]
 pub(crate) struct FollowerHub {
-    /// The thread of the followers. It holds `None` when the thread could not be started.
+    /// The thread of the followers. The value is `None` when the thread could not be started.
     thread: OnceLock<Option<Handle>>,
     /// Sends the ticks to the followers.
     ticks: OnceLock<watch::Sender<Tick>>,
@@ -61,7 +61,7 @@ pub(crate) struct FollowerHub {
     pub(crate) blocks: BlockCache,
 }
 
-/// The state that a tick announces to all followers.
+/// Holds the state that a tick announces to all followers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Tick {
     /// The end of the log when the tick began.
@@ -73,19 +73,20 @@ pub(crate) struct Tick {
 /// Minimum time between two ticks. Records that arrive within it are sent together.
 const TICK_INTERVAL: Duration = Duration::from_millis(4);
 
-/// Interval at which the loop checks, without followers, whether the instance still exists.
+/// Interval at which the loop checks whether the instance still exists while it has no followers.
 const IDLE_CHECK_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Interval at which the permissions of followers are checked again.
 const PERMISSION_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Maximum number of bytes of the log that all followers together hold in chunks of their own.
+/// Maximum number of bytes of the log that all followers together hold in chunks that they do not
+/// share.
 const MAX_CHUNK_BYTES_IN_USE: u64 = 32 * 1024 * 1024;
 
 /// Minimum and maximum number of bytes of a chunk.
 const CHUNK_BYTES: RangeInclusive<u64> = 4 * 1024..=64 * 1024;
 
-/// Counts one follower for as long as it exists.
+/// Counts one follower until it is dropped.
 pub(crate) struct FollowerPermit(Arc<dyn FollowContext>);
 
 impl Drop for FollowerPermit {
@@ -113,7 +114,8 @@ impl FollowerHub {
         (permit, ticks.subscribe())
     }
 
-    /// Returns the size of chunks for the present number of followers, in bytes: a power of two.
+    /// Returns the size of chunks for the present number of followers, in bytes. It is a power of
+    /// two.
     pub(crate) fn chunk_bytes(&self) -> u64 {
         let share = MAX_CHUNK_BYTES_IN_USE / self.count().max(1);
         (share.clamp(*CHUNK_BYTES.start(), *CHUNK_BYTES.end()) / 2 + 1).next_power_of_two()
@@ -130,7 +132,8 @@ impl FollowerHub {
         match context.hub().thread(context) {
             Some(thread) => {
                 let mut task = AbortOnDrop(thread.spawn(work));
-                // The task panics only when the whole process ends with it.
+                // An error does not matter here, because a panic of the task ends the whole
+                // process.
                 drop((&mut task.0).await);
             }
             None => work.await,
@@ -191,7 +194,7 @@ async fn send_ticks(context: Weak<dyn FollowContext>, follower_arrived: Arc<Noti
             });
         }
         drop(this);
-        // The followers that were woken run before the next tick begins.
+        // Yields to the followers that were woken, so that they run before the next tick.
         yield_now().await;
         sleep(TICK_INTERVAL).await;
     }

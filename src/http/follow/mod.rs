@@ -1,9 +1,9 @@
-//! Open tails: new records as Server-Sent Events and as WebSocket messages.
+//! Serves open tails, which send new records as Server-Sent Events or as WebSocket messages.
 //!
-//! A follower keeps a cursor and no records: it reads from the log what it sends. [`hub`] wakes the
-//! followers on a thread of their own. [`block`] encodes records once for all followers that want
-//! the same records. [`sse`] and [`websocket`] take a connection over from hyper and write blocks
-//! into it.
+//! A follower keeps a cursor and no records. It reads the records from the log before it sends
+//! them. [`hub`] wakes the followers, which run on a separate thread. [`block`] encodes records
+//! once for all followers that request the same records. [`sse`] and [`websocket`] take a
+//! connection over from hyper and write blocks to it.
 
 pub(crate) mod block;
 pub(crate) mod follower;

@@ -1,4 +1,4 @@
-//! Serves a follower: on a connection of HTTP/1 that was taken over, or as the body of an HTTP/2
+//! Serves a follower on an HTTP/1 connection that was taken over, or as the body of an HTTP/2
 //! answer.
 
 use std::sync::Arc;
@@ -19,7 +19,7 @@ pub(crate) fn http2_response(
     http::Response::from_parts(head, sse::body(new_follower.follower).into_body())
 }
 
-/// Serves a connection that was taken over until it ends, on the thread of the followers.
+/// Serves a connection that was taken over, on the thread of the followers, until it ends.
 pub(crate) async fn serve<S: Transport>(stream: ConnectionStream<S>, takeover: Takeover, stopping: Shutdown) {
     let context = Arc::clone(takeover.new_follower.follower.context());
     stream.inner().limit_send_buffer();

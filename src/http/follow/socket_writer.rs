@@ -1,5 +1,5 @@
-//! The socket of a follower: the bytes to write, how long the client has accepted none, and whether
-//! the client is still connected.
+//! Writes to the socket of a follower. It records since when the client has accepted no bytes, and
+//! detects that the client has disconnected.
 
 use std::io;
 use std::pin::Pin;
@@ -10,15 +10,15 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::net::deadline::{Millis, now};
 
-/// Writes one buffer at a time into the socket of a follower.
+/// Writes one buffer at a time to the socket of a follower.
 pub(crate) struct SocketWriter<S> {
-    /// The connection.
+    /// The byte stream of the connection.
     stream: S,
-    /// The bytes that are still to be written.
+    /// The bytes that are not written yet.
     out: Bytes,
     /// Maximum number of bytes of one write.
     max_write_bytes: usize,
-    /// The time since when the client has accepted no bytes; `None` while it accepts them.
+    /// The time since which the client has accepted no bytes, or `None` while it accepts them.
     blocked_since: Option<Millis>,
     /// The time at which the client last accepted bytes after it had accepted none.
     pub(crate) progress_at: Millis,
@@ -26,7 +26,7 @@ pub(crate) struct SocketWriter<S> {
     pub(crate) written_at: Millis,
 }
 
-/// Maximum number of reads in one poll. It keeps a client that sends a lot from delaying the
+/// Maximum number of reads in one poll. It prevents a client that sends a lot from delaying the
 /// others.
 const MAX_READS_PER_POLL: usize = 16;
 
@@ -79,13 +79,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> SocketWriter<S> {
         Poll::Ready(Ok(()))
     }
 
-    /// Returns the time since when the client has accepted no bytes.
+    /// Returns the time since which the client has accepted no bytes.
     pub(crate) const fn blocked_since(&self) -> Option<Millis> {
         self.blocked_since
     }
 
-    /// Reads bytes of the client into `into` and returns their number; 0 means that the client has
-    /// closed its half.
+    /// Reads bytes from the client into `into` and returns their number. 0 means that the client
+    /// has closed its half.
     pub(crate) fn poll_read_into(
         &mut self,
         cx: &mut Context<'_>,

@@ -1,5 +1,5 @@
-//! Server-Sent Events (WHATWG HTML, section 9.2), on a connection of HTTP/1 that was taken over and
-//! as the body of an HTTP/2 answer.
+//! Sends Server-Sent Events (WHATWG HTML, section 9.2) on an HTTP/1 connection that was taken over,
+//! or as the body of an HTTP/2 answer.
 
 use std::future::{poll_fn, ready};
 use std::pin::pin;
@@ -26,7 +26,7 @@ use crate::store::StoreError;
 /// would close the idle connection.
 const HEARTBEAT_INTERVAL_MS: u64 = 15_000;
 
-/// A comment, which clients ignore.
+/// A comment of the event stream, which clients ignore.
 const HEARTBEAT: &[u8] = b":\n\n";
 
 /// The first bytes of a stream. They make the client reconnect one second after the stream has
@@ -39,10 +39,10 @@ const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 /// Maximum time for closing the connection.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Serves a connection of HTTP/1 until it ends.
+/// Serves an HTTP/1 connection until it ends.
 ///
-/// A client that has closed its half of the connection has left. Nothing else would show that it no
-/// longer listens.
+/// A client that has closed its half of the connection counts as gone. There is no other sign that
+/// it no longer listens.
 pub(crate) async fn serve<S: Transport>(
     stream: ConnectionStream<S>,
     mut takeover: Takeover,

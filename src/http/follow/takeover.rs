@@ -1,4 +1,4 @@
-//! Connections of HTTP/1 that hyper hands over to a follower.
+//! Hands an HTTP/1 connection over from hyper to a follower.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,14 +11,14 @@ pub(crate) use super::follower::Follower;
 use crate::config::HttpSettings;
 use crate::http::observe::request_trace::AccessLogGuard;
 
-/// A follower that was admitted and that no connection serves yet.
+/// Holds a follower that was admitted and that no connection serves yet.
 pub(crate) struct NewFollower {
     pub(crate) follower: Follower,
     pub(crate) protocol: Protocol,
     pub(crate) version: Version,
 }
 
-/// The protocol that carries the records.
+/// Names the protocol that carries the records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Protocol {
     Events,
@@ -58,14 +58,14 @@ impl NewFollower {
     }
 }
 
-/// A connection of HTTP/1 that hyper no longer serves, and the follower that takes it over.
+/// Describes how a follower takes over an HTTP/1 connection that hyper no longer serves.
 pub(crate) struct Takeover {
     pub(crate) new_follower: NewFollower,
     /// The head of the answer, which is not written yet.
     pub(crate) head: response::Parts,
     /// The part of the configuration that applies to this connection.
     pub(crate) settings: FollowSettings,
-    /// Writes the line of the access log when the connection ends; `None` while the access log is
+    /// Writes the line of the access log when the connection ends. `None` while the access log is
     /// off.
     pub(crate) access_log: Option<Box<AccessLogGuard>>,
 }
@@ -76,11 +76,11 @@ impl fmt::Debug for Takeover {
     }
 }
 
-/// The part of the configuration that applies to connections of followers. Times are in
+/// Holds the part of the configuration that applies to connections of followers. Times are in
 /// milliseconds, sizes in bytes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct FollowSettings {
-    /// Maximum time in which the client accepts no bytes.
+    /// Maximum time for which the client may accept no bytes.
     pub(crate) stall_timeout: u64,
     /// Maximum size of a message of the client.
     pub(crate) max_message_bytes: u64,
@@ -90,9 +90,9 @@ pub(crate) struct FollowSettings {
     pub(crate) max_read_bytes: usize,
     /// Maximum size of one write, and of a chunk of records.
     pub(crate) max_write_bytes: usize,
-    /// Time between two pings; 0 = no pings.
+    /// Time between two pings. 0 means no pings.
     pub(crate) ping_interval: u64,
-    /// Maximum time until the client answers a ping; 0 = no limit.
+    /// Maximum time until the client answers a ping. 0 means no limit.
     pub(crate) ping_timeout: u64,
 }
 
@@ -132,7 +132,7 @@ pub(crate) fn raw_head(head: &mut response::Parts, chunked: bool) -> Vec<u8> {
     raw
 }
 
-/// Passes a takeover from the request to its connection of HTTP/1.
+/// Passes a takeover from the request to its HTTP/1 connection.
 #[derive(Debug, Default)]
 pub(crate) struct TakeoverSlot(Mutex<Option<Box<Takeover>>>);
 

@@ -1,8 +1,8 @@
-//! Records as WebSocket messages (RFC 6455), on a connection of HTTP/1.1 that was taken over.
+//! Sends records as WebSocket messages (RFC 6455) on an HTTP/1.1 connection that was taken over.
 //!
 //! The frames of records are the same for all followers, because a server does not mask its frames.
-//! The control frames of this server are written between them. Messages of the client are read and
-//! discarded.
+//! The session writes its control frames between them. It reads and discards the messages of the
+//! client.
 
 use std::future::poll_fn;
 use std::mem;
@@ -45,7 +45,7 @@ const MAX_READ_BYTES: usize = 4096;
 /// Holds the value of `Sec-WebSocket-Accept` for a valid handshake.
 pub(crate) struct WebSocketAccept(HeaderValue);
 
-/// Returns the accepted handshake when the request asks for WebSocket, otherwise `None`.
+/// Returns the accepted handshake if the request asks for WebSocket, otherwise `None`.
 ///
 /// # Errors
 ///
@@ -174,8 +174,8 @@ pub(crate) async fn serve<S: Transport>(
     .await;
     let close = async {
         if poll_fn(|cx| session.writer.poll_shutdown(cx)).await.is_ok() {
-            // Closing a socket with unread bytes resets the connection, and the client may lose the
-            // close frame.
+            // Closing a socket with unread bytes resets the connection, and the client could lose
+            // the close frame.
             let mut scratch = [0; 1024];
             while let Ok(1..) = poll_fn(|cx| session.writer.poll_read_into(cx, &mut scratch)).await {}
         }
@@ -183,7 +183,7 @@ pub(crate) async fn serve<S: Transport>(
     drop(timeout(Duration::from_millis(CLOSE_TIMEOUT_MS), close).await);
 }
 
-/// The state of one WebSocket connection, apart from the records.
+/// Holds the state of one WebSocket connection, except for the records.
 struct WebSocketSession<S> {
     /// The socket.
     writer: SocketWriter<S>,
@@ -191,7 +191,7 @@ struct WebSocketSession<S> {
     settings: FollowSettings,
     /// Reads the frames of the client.
     frames: FrameReader,
-    /// Bytes of the client that are not parsed yet.
+    /// Bytes from the client that are not parsed yet.
     unparsed: Vec<u8>,
     /// Control frames of this server that are not written yet, in order.
     control: Vec<u8>,
@@ -203,7 +203,7 @@ struct WebSocketSession<S> {
     pinged_at: Option<Millis>,
     /// The time at which this server sent its close frame.
     closed_at: Option<Millis>,
-    /// Whether input is ignored: the client has sent a close frame or an invalid frame.
+    /// Set when the client has sent a close frame or an invalid frame. Further input is ignored.
     ignores_input: bool,
 }
 
@@ -256,8 +256,7 @@ impl<S: Transport> WebSocketSession<ConnectionStream<S>> {
         true
     }
 
-    /// Reads what the client sends, as long as fewer of its pings than the limit wait for an
-    /// answer.
+    /// Reads the client's frames while fewer pings than the limit wait for an answer.
     fn read_input(&mut self, cx: &mut Context<'_>) -> Result<(), ()> {
         let mut scratch = [0; MAX_READ_BYTES];
         let max_bytes = self.settings.max_read_bytes.min(MAX_READ_BYTES);
@@ -307,7 +306,7 @@ impl<S: Transport> WebSocketSession<ConnectionStream<S>> {
         self.unparsed = rest.to_vec();
     }
 
-    /// Returns the time at which the connection needs attention without any I/O.
+    /// Returns the time at which the session must act even if the socket is not ready.
     fn deadline(&self) -> Millis {
         if let Some(since) = self.writer.blocked_since() {
             return since.saturating_add(self.settings.stall_timeout).min(self.answer_due());
@@ -320,9 +319,10 @@ impl<S: Transport> WebSocketSession<ConnectionStream<S>> {
 
     /// Returns the time by which the client must have answered a ping.
     ///
-    /// The time starts anew while the client still accepts bytes that were written before the ping.
+    /// The time starts again while the client still accepts bytes that were written before the
+    /// ping.
     fn answer_due(&self) -> Millis {
-        /// A time that never comes. A timer can still be armed with it.
+        /// A time that is never reached. It is small enough for a timer.
         const NEVER: Millis = Millis::MAX / 4;
         match self.pinged_at {
             Some(pinged_at) if self.settings.ping_timeout > 0 => {
@@ -332,7 +332,7 @@ impl<S: Transport> WebSocketSession<ConnectionStream<S>> {
         }
     }
 
-    /// Handles a deadline that has passed: sends a ping or a close frame. Returns whether the
+    /// Handles a deadline that has passed by sending a ping or a close frame. Returns whether the
     /// connection is over.
     fn handle_deadline(&mut self) -> bool {
         let time = now();

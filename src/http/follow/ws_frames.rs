@@ -1,19 +1,19 @@
-//! The frames of a WebSocket client (RFC 6455, section 5), parsed as their bytes arrive.
+//! Parses the frames of a WebSocket client (RFC 6455, section 5) as their bytes arrive.
 //!
-//! Of text and binary messages only the length is kept. The payload of a control frame is kept; it
-//! has at most 125 bytes.
+//! The parser keeps only the length of text and binary messages. It keeps the payload of a control
+//! frame, which has at most 125 bytes.
 
 use std::mem;
 use std::str;
 
-/// Parses frames from bytes that arrive in any division.
+/// Parses frames from bytes that may arrive in pieces of any size.
 #[derive(Debug, Default)]
 pub(crate) struct FrameReader {
     /// The bytes of a head that is not complete yet.
     head: Vec<u8>,
     /// The frame whose head is complete.
     frame: Option<Frame>,
-    /// Number of bytes so far of a fragmented message; `None` between two messages.
+    /// Number of bytes so far of a fragmented message, or `None` between two messages.
     message: Option<u64>,
 }
 
@@ -25,20 +25,20 @@ struct Frame {
     bytes_read: u64,
     /// Number of payload bytes.
     length: u64,
-    /// The unmasked payload of a control frame; empty for other frames.
+    /// The unmasked payload of a control frame. Empty for other frames.
     payload: Vec<u8>,
 }
 
-/// A control frame of the client.
+/// Represents a control frame of the client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ClientMessage {
     Ping(Vec<u8>),
     Pong,
-    /// The status code of the close frame; `None` when it has none.
+    /// Carries the status code of the close frame, or `None` when it has none.
     Close(Option<u16>),
 }
 
-/// Status codes of a close frame (RFC 6455, section 7.4.1).
+/// Lists the status codes that a close frame may carry (RFC 6455, section 7.4.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u16)]
 pub(crate) enum CloseCode {
@@ -61,7 +61,7 @@ pub(crate) const PONG: u8 = 0xa;
 const MAX_CONTROL_PAYLOAD_BYTES: u64 = 125;
 
 impl FrameReader {
-    /// Returns the next control frame in `bytes` and advances `bytes` after it. Returns `None` when
+    /// Returns the next control frame in `bytes` and advances `bytes` past it. Returns `None` when
     /// all bytes are read and no control frame is complete.
     ///
     /// # Errors
@@ -154,7 +154,7 @@ fn check_head(head: &[u8]) -> Result<(), CloseCode> {
     if is_invalid { Err(CloseCode::ProtocolError) } else { Ok(()) }
 }
 
-/// Returns the length of a head; `None` before its second byte has arrived.
+/// Returns the length of a head, or `None` before its second byte has arrived.
 fn head_length(head: &[u8]) -> Option<usize> {
     head.get(1).map(|second| match second & 0x7f {
         126 => 8,
@@ -188,8 +188,8 @@ fn close_code(payload: &[u8]) -> Result<Option<u16>, CloseCode> {
     if known && str::from_utf8(reason).is_ok() { Ok(Some(code)) } else { Err(CloseCode::ProtocolError) }
 }
 
-/// Checks that the frames of a client mean the same in every division of their bytes. For the fuzz
-/// target `ws_frames`.
+/// Checks that the frames of a client are parsed to the same result however their bytes are
+/// divided. The fuzz target `ws_frames` calls it.
 #[cfg(any(fuzzing, test))]
 pub(crate) fn fuzz(bytes: &[u8], part_len: usize, max_message_bytes: u64) {
     let read = |part_len: usize| {
