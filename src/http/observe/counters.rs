@@ -1,5 +1,5 @@
-//! Counters of refused requests, by reason, and of filtered records. The reasons are a fixed set,
-//! so that a client cannot add one.
+//! Counts refused requests by reason, and filtered records. The set of reasons is fixed, so that a
+//! client cannot add a time series.
 
 use std::array;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,7 +10,7 @@ use crate::guard::Refusal;
 
 macro_rules! reasons {
     ($($reason:ident => $name:literal,)*) => {
-        /// The reason why a request was not served, as metrics name it.
+        /// Says why a request was not served, as metrics name it.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub(crate) enum Reason {
             $($reason,)*
@@ -20,7 +20,7 @@ macro_rules! reasons {
             /// All reasons.
             pub(crate) const ALL: &[Self] = &[$(Self::$reason,)*];
 
-            /// Returns the name of the reason, in lower case and `_`.
+            /// Returns the name of the reason in snake case.
             pub(crate) const fn name(self) -> &'static str {
                 match self {
                     $(Self::$reason => $name,)*
@@ -76,7 +76,7 @@ reasons! {
 }
 
 impl Reason {
-    /// Returns the reason for an answer with this status when no better reason is known.
+    /// Returns the reason for an answer with this status when no more precise reason is known.
     pub(crate) const fn of_status(status: StatusCode) -> Self {
         match status.as_u16() {
             400 => Self::BadRequest,
@@ -145,7 +145,7 @@ impl RefusalCounters {
     }
 }
 
-/// Counts records that were accepted and not stored.
+/// Counts records that were accepted but not stored.
 #[derive(Debug, Default)]
 pub(crate) struct RecordCounters {
     filtered: AtomicU64,

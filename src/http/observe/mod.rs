@@ -1,5 +1,4 @@
-//! Observation of requests: counters, the access log, the refusal log, and traces of single
-//! requests.
+//! Observes requests with counters, the access log, the refusal log, and traces of single requests.
 
 pub(crate) mod access_log;
 pub(crate) mod counters;

@@ -1,7 +1,7 @@
-//! The reasons of refusals in the journal, with `debug`.
+//! Writes the reasons of refusals to the journal while `debug` is on.
 //!
-//! A thread of its own writes to the journal. The journal may be busy: a flood of refused requests
-//! must neither fill it nor wait for it.
+//! A separate thread writes, because the journal may be busy. A flood of refused requests must
+//! neither fill the journal nor wait for it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use super::access_log::redact::redacted;
 use crate::guard::{ClientAddr, Refusal};
 
-/// The parts of a problem that the refusal log uses.
+/// Gives the parts of a problem that the refusal log uses.
 pub(crate) trait RefusalDetails {
     /// Returns the HTTP status of the answer.
     fn status(&self) -> u16;
@@ -20,7 +20,7 @@ pub(crate) trait RefusalDetails {
     /// Returns the text of the answer in one line.
     fn words(&self) -> String;
 
-    /// Returns the check that refused the request; `None` when no check did.
+    /// Returns the refusal of the check that refused the request, or `None` when no check did.
     fn cause(&self) -> Option<&Refusal>;
 }
 
@@ -30,11 +30,11 @@ pub(crate) fn redacted_words(details: &impl RefusalDetails) -> String {
     redacted(&details.words()).chars().take(300).collect()
 }
 
-/// Writes the reasons of refusals to the journal, on a thread of its own. It limits their number in
-/// each second.
+/// Writes the reasons of refusals to the journal on a separate thread. Limits their number in each
+/// second.
 #[derive(Default)]
 pub(crate) struct RefusalLog {
-    /// Sends explanations to the thread. It holds `None` when the thread could not be started.
+    /// Sends explanations to the thread. The value is `None` when the thread could not be started.
     journal: OnceLock<Option<SyncSender<Explanation>>>,
     /// The start of the current second, and the number of refusals in it.
     second: Mutex<Option<(Instant, u32)>>,
@@ -42,7 +42,7 @@ pub(crate) struct RefusalLog {
     suppressed: Arc<AtomicU64>,
 }
 
-/// The reason of one refusal.
+/// Holds the reason of one refusal.
 pub(crate) struct Explanation {
     /// The address of the client.
     pub(crate) client: ClientAddr,
@@ -56,7 +56,7 @@ pub(crate) struct Explanation {
 const MAX_REFUSALS_LOGGED_PER_SECOND: u32 = 100;
 
 impl RefusalLog {
-    /// Sends an explanation to the journal, or counts it when the limit is reached. It calls
+    /// Sends an explanation to the journal, or counts it when the limit is reached. Calls
     /// `explanation` only within the limit.
     pub(crate) fn explain(&self, explanation: impl FnOnce() -> Explanation) {
         if !log::log_enabled!(log::Level::Info) {
@@ -91,8 +91,7 @@ impl RefusalLog {
     }
 }
 
-/// Writes explanations to the journal, and at most once a second the number of those that were left
-/// out.
+/// Writes explanations to the journal. At most once a second it also writes how many were left out.
 fn write_explanations(received: &Receiver<Explanation>, suppressed: &AtomicU64) {
     let mut quiet = true;
     let mut counted = Instant::now();

@@ -1,7 +1,7 @@
-//! The trace of a request: data for its line in the access log and, with `debug`, for
-//! `Server-Timing` and for the reason of a refusal in the journal.
+//! Traces a request for its line in the access log and, with `debug`, for `Server-Timing` and for
+//! the reason of a refusal in the journal.
 //!
-//! With both options off there is no [`Trace`], and a request costs the test of two booleans.
+//! With both options off there is no [`Trace`], and a request only tests two booleans.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,30 +22,31 @@ pub(crate) struct Trace {
     client: ClientAddr,
     /// The last key that was recognised.
     key: Mutex<Option<Arc<Key>>>,
-    /// The parts of the request for the access log; `None` while the access log is off.
+    /// The parts of the request for the access log, or `None` while the access log is off.
     request_line: Option<RequestLine>,
-    /// The data for `debug`; `None` while `debug` is off.
+    /// The data for `debug`, or `None` while `debug` is off.
     debug: Option<Debug>,
 }
 
-/// The data that explains a request with `debug`.
+/// Holds the data that explains a request with `debug`.
 struct Debug {
     guard: Arc<Guard>,
     refusal_log: Arc<RefusalLog>,
     rules: Arc<Rules>,
     began: Instant,
-    /// Microseconds that each part took, plus one; 0 = the part did not run.
+    /// Microseconds that each part took, plus one. 0 means that the part did not run.
     parts: [AtomicU64; PARTS.len()],
     method: Method,
     path: String,
-    /// Both URL forms of the route, as the rules of keys name it. Empty when the path is no route.
+    /// Both URL forms of the route, as the rules of keys name it. Empty when the path is not a
+    /// route.
     rule_paths: Vec<String>,
     headers: HeaderMap,
     /// The arguments that a refusal for missing arguments names.
     missing_args: Mutex<Vec<String>>,
 }
 
-/// The parts of a request that `Server-Timing` reports.
+/// Names the parts of a request that `Server-Timing` reports.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Part {
     /// The checks of address, head and key.
@@ -86,12 +87,12 @@ impl Trace {
         Arc::new(Self { access_log, client, key: Mutex::new(None), request_line, debug })
     }
 
-    /// Notes the key that was recognised.
+    /// Records the key that was recognised.
     pub(crate) fn recognised(&self, key: &Arc<Key>) {
         *self.key.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(key));
     }
 
-    /// Notes the arguments that a refusal names. It calls `names` only with `debug`.
+    /// Records the arguments that a refusal names. Calls `names` only with `debug`.
     pub(crate) fn missing_args(&self, names: impl FnOnce() -> Vec<String>) {
         if let Some(debug) = &self.debug {
             *debug.missing_args.lock().unwrap_or_else(PoisonError::into_inner) = names();
@@ -102,7 +103,7 @@ impl Trace {
         self.key.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Returns the start of a part, for [`Self::took`].
+    /// Returns the time at which a part starts, for [`Self::took`].
     pub(crate) fn now(&self) -> Option<Instant> {
         self.debug.as_ref().map(|_| Instant::now())
     }
@@ -132,7 +133,7 @@ impl Trace {
         }
     }
 
-    /// Explains a refusal or failure in the journal, with `debug`.
+    /// Explains a refusal or failure in the journal while `debug` is on.
     pub(crate) fn refused(&self, details: &impl RefusalDetails) {
         let Some(debug) = &self.debug else { return };
         debug.refusal_log.explain(|| {
@@ -163,12 +164,12 @@ impl Trace {
     }
 }
 
-/// The parts of the instance that explain a request with `debug`.
+/// Holds the parts of the instance that explain a request with `debug`.
 pub(crate) struct DebugContext {
     pub(crate) guard: Arc<Guard>,
     pub(crate) refusal_log: Arc<RefusalLog>,
     pub(crate) rules: Arc<Rules>,
-    /// Both URL forms of the route; empty when the path is no route.
+    /// Both URL forms of the route. Empty when the path is not a route.
     pub(crate) rule_paths: Vec<String>,
 }
 
@@ -186,7 +187,7 @@ pub(crate) async fn time_stage<T>(
     outcome
 }
 
-/// Writes the line of a request into the access log when it is dropped.
+/// Writes the line of a request to the access log when it is dropped.
 ///
 /// A request that was cut before its answer has the status 499, as in nginx.
 pub(crate) struct AccessLogGuard {

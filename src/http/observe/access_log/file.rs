@@ -1,4 +1,4 @@
-//! The file of the access log. The writer appends whole lines, and opens the file again when
+//! Writes the file of the access log. The writer appends whole lines, and opens the file again when
 //! another program has moved or deleted it.
 
 use std::fs::{File, OpenOptions, TryLockError};
@@ -74,7 +74,7 @@ impl LineFile {
 impl OpenFile {
     fn at(path: &Path) -> io::Result<Self> {
         let mut options = OpenOptions::new();
-        // O_NONBLOCK: the open of a FIFO without a reader would block.
+        // Without O_NONBLOCK, opening a FIFO that has no reader would block.
         options.read(true).append(true).create(true).mode(0o640).custom_flags(OFlag::O_NONBLOCK.bits());
         let file = options.open(path)?;
         let meta = file.metadata()?;
@@ -96,8 +96,8 @@ impl OpenFile {
             let mut last = [0];
             self.file.read_exact_at(&mut last, len - 1)?;
             if last != *b"\n" {
-                // Another program or a crash cut the last line short. A line end separates it from
-                // the next line.
+                // Another program or a crash has cut the last line short. A line end separates it
+                // from the next line.
                 self.file.write_all(b"\n")?;
             }
         }

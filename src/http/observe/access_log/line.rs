@@ -1,5 +1,5 @@
-//! A line in the Combined Log Format of Apache and nginx. Bytes of a client cannot end a field or a
-//! line, and URLs are written without secrets.
+//! Writes a line in the Combined Log Format of Apache and nginx. Bytes of a client cannot end a
+//! field or a line, and URLs are written without secrets.
 
 use http::header::{REFERER, USER_AGENT};
 use http::{HeaderMap, HeaderName, Request, Version};
@@ -8,7 +8,7 @@ use super::redact::redacted;
 use crate::guard::ClientAddr;
 use crate::record::{Stamp, escape_quoted_into, escape_word_into};
 
-/// The parts of a request that its line repeats, escaped. They are kept from the head of the
+/// Holds the parts of a request that its line repeats, escaped. They are kept from the head of the
 /// request until its answer ends.
 #[derive(Debug)]
 pub(crate) struct RequestLine {
@@ -25,8 +25,8 @@ impl RequestLine {
         escape_quoted_into(&mut line, request.method().as_str());
         line.push(b' ');
         let uri = request.uri();
-        // Only HTTP/1 clients choose the form of the target. In HTTP/2 it is always put together
-        // from its parts.
+        // Only HTTP/1 clients choose the form of the target. In HTTP/2 the target is always
+        // assembled from its parts.
         let target = match uri.path_and_query() {
             Some(target) if request.version() > Version::HTTP_11 || uri.scheme().is_none() => {
                 target.to_string()
@@ -58,7 +58,7 @@ fn quoted_header(out: &mut Vec<u8>, headers: &HeaderMap, name: &HeaderName) {
     out.push(b'"');
 }
 
-/// The outcome of a request.
+/// Describes the outcome of a request.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Outcome<'a> {
     /// The address of the client.

@@ -1,4 +1,5 @@
-//! The access log: one line for each request, in the Combined Log Format, in a file beside the log.
+//! Writes the access log, which has one line for each request in the Combined Log Format, to a file
+//! next to the log.
 //!
 //! A request adds its line to a buffer and continues. A thread writes the buffer to the file every
 //! 100 ms, or earlier when the buffer holds enough. The buffer is bounded. While the disk is slow
@@ -35,7 +36,7 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 /// Minimum time between two warnings in the journal.
 const WARN_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Writes the access log of an instance on a thread of its own.
+/// Writes the access log of an instance on a separate thread.
 pub struct AccessLog {
     shared: Arc<Shared>,
     path: PathBuf,
@@ -57,7 +58,7 @@ struct State {
     /// Number of lines that were dropped since the thread last took lines.
     dropped: u64,
     thread: ThreadState,
-    /// Whether the access log is on. The thread closes the file when it is off.
+    /// True while the access log is on. The thread closes the file when it is off.
     is_on: bool,
 }
 
@@ -132,7 +133,7 @@ impl AccessLog {
         }
     }
 
-    /// Writes the remaining lines and accepts no more. Blocks, for at most `max_wait`.
+    /// Writes the remaining lines and accepts no more. Blocks for at most `max_wait`.
     pub fn close(&self, max_wait: Duration) {
         let mut state = self.shared.lock();
         if state.thread != ThreadState::Running {
@@ -154,7 +155,7 @@ struct Writer {
 
 impl Writer {
     fn run(mut self) {
-        // Whole lines that are being written.
+        // Holds the whole lines that are being written.
         let mut batch = Vec::new();
         loop {
             let state = self.gather(!batch.is_empty());
@@ -177,7 +178,7 @@ impl Writer {
     }
 
     /// Waits until there are lines to write, until the file must be closed, or until the access log
-    /// ends. After the first line it waits a little for more lines.
+    /// ends. After the first line it waits up to [`GATHER_INTERVAL`] for more lines.
     fn gather(&self, failed: bool) -> MutexGuard<'_, State> {
         let work = &self.shared.work;
         let mut state = self.shared.lock();
@@ -209,12 +210,12 @@ fn lines_in(text: &[u8]) -> u64 {
     memchr::memchr_iter(b'\n', text).count() as u64
 }
 
-/// What was reported to the journal about the access log.
+/// Remembers what was reported to the journal about the access log.
 #[derive(Default)]
 struct Health {
-    /// Whether the last write failed.
+    /// True when the last write failed.
     is_failing: bool,
-    /// Whether the journal holds a warning about the failure.
+    /// True when the journal holds a warning about the failure.
     is_reported: bool,
     /// The time of the last warning.
     warned: Option<Instant>,

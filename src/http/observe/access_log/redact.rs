@@ -8,8 +8,8 @@ use percent_encoding::percent_decode_str;
 /// The text that replaces a secret.
 const MASK: &str = "***";
 
-/// Names of parameters with a secret value, and names that people mistake for them. `-` equals `_`,
-/// and case does not matter.
+/// Names of parameters with a secret value, and names that clients use by mistake in their place.
+/// `-` equals `_`, and case does not matter.
 const SECRET_NAMES: [&str; 4] = ["api_key", "root_pass", "x_api_key", "authorization"];
 
 /// Returns a URL, or a part of one, without the values of secret parameters and without the user
@@ -28,7 +28,7 @@ pub(crate) fn redacted(url: &str) -> Cow<'_, str> {
         start = end + 1;
     }
     if let Some(info) = user_info(url) {
-        // A secret that looks like a URL is already hidden from its first byte.
+        // A secret that looks like a URL is hidden as a whole already.
         let in_secret = hidden.iter().any(|value| value.start <= info.start && info.start <= value.end);
         if !in_secret {
             hidden.push(info);
@@ -39,10 +39,10 @@ pub(crate) fn redacted(url: &str) -> Cow<'_, str> {
     }
     hidden.sort_by_key(|range| range.start);
     let mut clean = String::new();
-    // The end of the part of the URL that is already copied or hidden.
+    // The URL is copied or hidden up to this offset.
     let mut done = 0;
     for range in hidden {
-        // A range that begins within a hidden range gets no mask of its own.
+        // A range that begins within a hidden range gets no second mask.
         if let Some(before) = url.get(done..range.start) {
             clean.push_str(before);
             clean.push_str(MASK);
@@ -131,7 +131,7 @@ mod tests {
     }
 
     proptest! {
-        /// No value that the server would read as a secret is left, in any surroundings.
+        /// Checks that no value that the server would read as a secret is left, wherever it stands.
         #[test]
         fn no_secret_that_the_server_reads_is_left(
             before in "(/[a-z?;=%/]{0,12}|http://h/[a-z]{0,3})",
