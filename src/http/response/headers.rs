@@ -8,15 +8,15 @@ pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json"
 pub(crate) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 
-/// Adds the headers for an answer with text from clients: no cache stores it, and no browser takes
-/// a message for a page.
+/// Adds the headers for an answer with text from clients. Because of them, no cache stores the
+/// answer and no browser renders a message as a page.
 pub(crate) fn keep_private(headers: &mut HeaderMap) {
     headers.insert(CACHE_CONTROL, NO_STORE);
     headers.insert(X_CONTENT_TYPE_OPTIONS, NOSNIFF);
 }
 
-/// Forbids caches to store the answer to a request that changes something. A cache could repeat a
-/// stored answer to GET (RFC 9111, section 3), and the server would not see the request.
+/// Forbids caches to store the answer to a request that changes something. Otherwise a cache could
+/// repeat a stored answer to GET (RFC 9111, section 3), and the server would not see the request.
 pub(crate) fn forbid_caching(headers: &mut HeaderMap, method: &Method) {
     if *method != Method::POST {
         headers.insert(CACHE_CONTROL, NO_STORE);

@@ -12,21 +12,21 @@ use super::head_writer::write_fields;
 use super::success;
 use crate::guard::Quota;
 
-/// The prepared heads of a configuration that allows the fast path.
+/// Holds the prepared heads of a configuration that allows the fast path.
 #[derive(Debug)]
 pub(crate) struct PreparedHeads {
     text: Vec<u8>,
     json: Vec<u8>,
 }
 
-/// The header fields that only hyper may write: framing and date.
+/// The header fields of framing and date. A configuration that sets one of them has no fast path.
 const FRAMING: [HeaderName; 4] =
     [header::CONNECTION, header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::DATE];
 
 impl PreparedHeads {
     /// Prepares the heads of successful answers. `apply_headers` adds the headers that every answer
-    /// carries. Returns `None` when a configured header belongs to [`FRAMING`]: only hyper can
-    /// write it.
+    /// carries. Returns `None` when a configured header belongs to [`FRAMING`], because only hyper
+    /// can write such answers.
     pub(crate) fn new(apply_headers: impl Fn(&mut warp::reply::Response)) -> Option<Self> {
         let head = |mut response: warp::reply::Response| {
             response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
@@ -55,7 +55,7 @@ impl PreparedHeads {
     }
 }
 
-/// The part of a head that differs between answers.
+/// Holds the parts of a head that differ between answers.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ReplyExtras<'a> {
     /// The remaining quota of the key.

@@ -17,7 +17,7 @@ use crate::http::observe::refusal_log::RefusalDetails;
 use crate::ingest::form::FormError;
 use crate::store::StoreError;
 
-/// An error answer: status, detail and headers.
+/// Describes an error answer.
 #[derive(Debug, Clone)]
 pub(crate) struct Problem {
     status: StatusCode,
@@ -33,16 +33,17 @@ pub(crate) struct Problem {
     counted: Reason,
 }
 
-/// The extra member of a problem document. Clients match on `detail`, so `detail` stays constant.
+/// Names the extra member of a problem document. Clients compare `detail`, so `detail` is constant
+/// and the variable text is in the extra member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Member {
-    /// `reason`: an explanation for a person.
+    /// `reason`, which explains the problem to a person.
     Reason,
-    /// `oldest`: the cursor of the oldest record that is left, if the requested one is gone.
+    /// `oldest`, the cursor of the oldest record that is left when the requested one is gone.
     Oldest,
 }
 
-/// Delay before the client should try again after a temporary failure of unknown length.
+/// Delay after which the client should try again after a temporary failure of unknown length.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("application/problem+json");
@@ -143,7 +144,7 @@ impl Problem {
 
     /// Adds `Retry-After`, in seconds.
     pub(crate) fn retry_after(self, after: Duration) -> Self {
-        // Rounded up: the service would refuse a client that returns a moment too early.
+        // Rounded up, because the service would refuse a client that returns too early.
         let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
         self.with(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)))
     }
@@ -181,7 +182,7 @@ impl Problem {
         let mut response = Response::new(Bytes::from(self.body()));
         *response.status_mut() = self.status;
         response.headers_mut().insert(header::CONTENT_TYPE, MEDIA_TYPE);
-        // Otherwise a cache may store a 404 or 405 for a while (RFC 9110, section 15.1).
+        // Otherwise a cache may store a 404 or 405 (RFC 9110, section 15.1).
         response.headers_mut().insert(header::CACHE_CONTROL, NO_STORE);
         response.headers_mut().extend(self.headers.into_iter().map(|(name, value)| (Some(name), value)));
         response
@@ -230,8 +231,8 @@ impl From<FormError> for Problem {
 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
-        // Log shippers drop records after a 500 or 507 and send them again after a 503. The error
-        // of the disk stands in the journal, for the operator.
+        // Log shippers drop records after a 500 or 507 and send them again after a 503. The
+        // operator finds the error of the disk in the journal.
         let (detail, reason) = match error {
             StoreError::Write(_) => ("The log can't be written at the moment.", Reason::WriteFailed),
             StoreError::Read(_) => ("The log can't be read at the moment.", Reason::ReadFailed),

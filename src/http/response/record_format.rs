@@ -1,4 +1,5 @@
-//! Encodes records for an answer: as the lines of the file, or as JSON objects with a cursor each.
+//! Encodes records for an answer, as the lines of the file or as JSON objects that have a cursor
+//! each.
 
 use http::header::HeaderValue;
 
@@ -6,7 +7,7 @@ use super::headers::{JSON, TEXT};
 use crate::record::{Record, Stamp, escape_json_into, read_line};
 use crate::store::{Cursor, CursorKey};
 
-/// The format of the records in an answer.
+/// Names the format of the records in an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RecordFormat {
     /// The lines of the file, unchanged.
@@ -33,8 +34,8 @@ impl RecordFormat {
 }
 
 /// Appends the JSON object of a line, without a line end. The members are `time, level, client,
-/// key, route, pid, seq, message, cursor`. `after` is the cursor behind the line. A line that is
-/// not a record becomes the message, and its unknown members are null.
+/// key, route, pid, seq, message, cursor`. `after` is the cursor after the line. A line that is not
+/// a record becomes the message, and its unknown members are null.
 pub(crate) fn write_object(out: &mut Vec<u8>, line: &[u8], after: Cursor, key: &CursorKey) {
     match read_line(line) {
         Ok(record) => write_record(out, &record, after, key),

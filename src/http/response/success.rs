@@ -33,7 +33,7 @@ fn with_type(body: Bytes, media_type: HeaderValue) -> warp::reply::Response {
 }
 
 /// Returns an answer that streams its body. An error in the stream aborts the connection, so that a
-/// client does not take half a log for a whole one.
+/// client notices that the log is incomplete.
 pub(crate) fn streaming(
     blocks: impl futures_util::Stream<Item = Result<Bytes, StoreError>> + Send + 'static,
 ) -> warp::reply::Response {
@@ -41,7 +41,7 @@ pub(crate) fn streaming(
     warp::reply::Reply::into_response(warp::reply::stream(blocks))
 }
 
-/// Returns the JSON body for stored records. `cursor` is the encoded cursor behind the last record.
+/// Returns the JSON body for stored records. `cursor` is the encoded cursor after the last record.
 pub(crate) fn saved_json(saved: usize, filtered: usize, cursor: &str) -> String {
     format!("{{\"saved\":{saved},\"filtered\":{filtered},\"cursor\":\"{cursor}\"}}")
 }
