@@ -1,5 +1,5 @@
-//! Entry points for the fuzz targets in `fuzz/`. Each panics where the code breaks a promise. They
-//! are part of the tests' build only so that a rename does not break them unnoticed.
+//! Contains the entry points of the fuzz targets in `fuzz/`. Each panics where the code breaks a
+//! promise. The tests' build includes them, so that a rename that breaks them is noticed.
 
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 
@@ -17,8 +17,8 @@ use crate::ingest::multipart;
 use crate::record::parse_line;
 use crate::store::CursorKey;
 
-/// Reads all parameters of a request with this query and body. Each is read or refused, within its
-/// limits.
+/// Reads all parameters of a request with this query and body. Checks that each is read within its
+/// limits or refused.
 pub fn parameters(content_type: &[u8], query: &str, body: &[u8]) {
     let mut headers = HeaderMap::new();
     headers.extend(HeaderValue::from_bytes(content_type).ok().map(|value| (CONTENT_TYPE, value)));
@@ -42,8 +42,8 @@ pub fn parameters(content_type: &[u8], query: &str, body: &[u8]) {
     }
 }
 
-/// Reads the selection of a reading route. A refusal names its parameter; a selection can be
-/// applied to any line.
+/// Reads the selection of a reading route. Checks that a refusal names its parameter, and that a
+/// selection can be applied to any line.
 pub fn selection(query: &str, body: &[u8], line: &[u8]) {
     let headers = HeaderMap::new();
     let key = CursorKey::fixed();
@@ -63,7 +63,7 @@ pub fn selection(query: &str, body: &[u8], line: &[u8]) {
     }
 }
 
-/// Reads a multipart body. Its fields together are no longer than the body allows.
+/// Reads a multipart body. Checks that its fields together are no longer than the body allows.
 pub fn multipart(body: &[u8]) {
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("multipart/form-data; boundary=B"));
@@ -73,7 +73,7 @@ pub fn multipart(body: &[u8]) {
     }
 }
 
-/// Reads the header `Range`. The range lies within the file.
+/// Reads the header `Range`. Checks that the range lies within the file.
 pub fn range(value: &[u8], len: u64) {
     if let Ok(value) = HeaderValue::from_bytes(value)
         && let Some(part) = download_logs::part_of(&value, len)
@@ -82,7 +82,8 @@ pub fn range(value: &[u8], len: u64) {
     }
 }
 
-/// Finds the route of a path. The path contains its name, or percent signs.
+/// Finds the route of a path. Checks that the path contains the name of the route, or percent
+/// signs.
 pub fn route(path: &str) {
     if let Ok(log) = "a b".parse::<LogName>()
         && let Some(route) = Route::of(path, &log)
@@ -91,7 +92,7 @@ pub fn route(path: &str) {
     }
 }
 
-/// Writes a problem with this text. The body is JSON that holds the text unchanged.
+/// Writes a problem with this text. Checks that the body is JSON that holds the text unchanged.
 pub fn problem(detail: &str, reason: &str) {
     let problem = Problem::bad_request(detail.to_owned()).because(reason);
     let document: serde_json::Value =

@@ -1,5 +1,5 @@
-//! Entry points for the micro-benchmarks only. They parse parameters as `save-log` and `save-logs`
-//! do.
+//! Contains the entry points of the micro-benchmarks. They parse parameters as `save-log` and
+//! `save-logs` do.
 
 use http::HeaderMap;
 

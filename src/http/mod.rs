@@ -1,11 +1,11 @@
-//! HTTP: a connection becomes an answer. Knows nothing of systemd.
+//! Serves HTTP connections and answers their requests. Knows nothing of systemd.
 //!
-//! The modules in the order in which a request passes them: [`server`] serves connections,
-//! [`connection`] holds the phase and the deadline of each, [`pipeline`] takes a request through
-//! the checks of its head to its route, [`admitted_request`] finishes the checks that need the
-//! body, [`request`] reads the body and the parameters, [`routes`] has one
-//! handler for each route, [`response`] builds answers, [`follow`] serves open tails, and
-//! [`observe`] counts and logs requests and refusals.
+//! A request passes the modules in this order. [`server`] serves connections, and [`connection`]
+//! holds the phase and the deadline of each. [`pipeline`] takes a request through the checks of its
+//! head to its route. [`admitted_request`] finishes the checks that need the body, and [`request`]
+//! reads the body and the parameters. [`routes`] has one handler for each route. [`response`]
+//! builds answers, [`follow`] serves open tails, and [`observe`] counts and logs requests and
+//! refusals.
 
 pub(crate) mod admitted_request;
 pub(crate) mod app;

@@ -1,5 +1,5 @@
-//! The answer with the records that a reader selects. The search runs off the event loop in
-//! constant memory, and `max_searches` limits the number of searches at once.
+//! Answers with the records that a client selects. The search runs off the event loop in constant
+//! memory, and `max_searches` limits the number of searches that run at once.
 
 use std::sync::Arc;
 
@@ -14,10 +14,10 @@ use super::response::record_format::{RecordFormat, write_object};
 use super::response::success::{Answer, streaming};
 use crate::store::{Cursor, CursorKey, Extent, Form, Order, Query, ReadError};
 
-/// The values of a route for parameters that the request does not set.
+/// Holds the values of a route for parameters that the request does not set.
 pub(crate) struct ReadDefaults {
     pub(crate) order: Order,
-    /// Maximum number of records. `None` for all.
+    /// Maximum number of records, or `None` for all.
     pub(crate) limit: Option<std::num::NonZeroU64>,
     pub(crate) extent: Extent,
     /// `None` for a JSON array of lines.
@@ -102,7 +102,7 @@ fn form(output: Option<RecordFormat>, key: CursorKey) -> Form {
     }
 }
 
-/// The defaults for all lines as they stand in the file, oldest first.
+/// The defaults of a route that returns all lines as they stand in the file, oldest first.
 pub(crate) const EVERYTHING: ReadDefaults = ReadDefaults {
     order: Order::Ascending,
     limit: None,
