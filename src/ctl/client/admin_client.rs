@@ -1,5 +1,5 @@
-//! The HTTP/1.1 client of a running instance, over its admin socket: one connection for each
-//! request.
+//! Sends HTTP/1.1 requests to a running instance over its admin socket, with one connection for
+//! each request.
 
 use std::future::Future;
 use std::os::unix::net::UnixStream;
@@ -20,8 +20,8 @@ use crate::ctl::error::Error;
 use crate::ctl::paths::Directories;
 use crate::exit::Exit;
 
-/// Maximum time without a byte of the reply. A connection may start the instance, so this is longer
-/// than a start takes.
+/// Maximum time without a byte of the reply. The connection may start the instance, so this is
+/// longer than a start takes.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Maximum size of a reply that is held in memory as a whole.
@@ -30,16 +30,16 @@ const MAX_REPLY_BYTES: usize = 64 * 1024 * 1024;
 /// Maximum size of a problem document.
 const MAX_PROBLEM_BYTES: usize = 64 * 1024;
 
-/// A client of one instance.
+/// Sends requests to one instance.
 pub(crate) struct AdminClient {
     name: LogName,
     socket: PathBuf,
-    /// Maximum time without a byte of the reply; `None` waits without a limit.
+    /// Maximum time without a byte of the reply, or `None` for no limit.
     read_timeout: Option<Duration>,
     runtime: Runtime,
 }
 
-/// The head of a reply, and its body as a stream.
+/// Holds the head of a reply, and its body as a stream.
 pub(crate) struct Reply<'c> {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
@@ -48,7 +48,7 @@ pub(crate) struct Reply<'c> {
 }
 
 impl AdminClient {
-    /// Prepares a client; the connection is made for each request.
+    /// Creates a client. It connects anew for each request.
     ///
     /// # Errors
     /// Fails when the runtime of the client cannot be created.
@@ -95,8 +95,8 @@ impl AdminClient {
     /// Sends a request, with `body` as JSON, and returns the reply once its head is there.
     ///
     /// # Errors
-    /// Fails when the instance cannot be reached or does not answer in time, and when the status is
-    /// neither a success nor one of `accepted`: then with the reason that the instance gives.
+    /// Fails when the instance cannot be reached or does not answer in time. Fails with the reason
+    /// that the instance gives when the status is neither a success nor one of `accepted`.
     pub(crate) fn send(
         &self,
         method: Method,
@@ -108,14 +108,15 @@ impl AdminClient {
         let request = request(method, target, headers, body)
             .map_err(|error| Error::new(Exit::Software, format!("can't build a request: {error}")))?;
         let response = self.wait_for_reply(async {
-            // A connect that does not block fails when the backlog of the socket is full; this one
+            // A non-blocking connect would fail while the backlog of the socket is full. This one
             // waits.
             let stream = UnixStream::connect(&self.socket).map_err(|error| self.unreachable(&error))?;
             stream.set_nonblocking(true).map_err(|error| self.broken(error))?;
             let stream = tokio::net::UnixStream::from_std(stream).map_err(|error| self.broken(error))?;
             let handshake = http1::handshake(TokioIo::new(stream)).await;
             let (mut sender, connection) = handshake.map_err(|error| self.broken_by(&error))?;
-            // Runs while this client waits. Its errors reach the caller through the reply as well.
+            // The task runs while this client waits. The caller sees its errors in the reply as
+            // well.
             self.runtime.spawn(connection);
             sender.send_request(request).await.map_err(|error| self.broken_by(&error))
         })?;
@@ -133,7 +134,7 @@ impl AdminClient {
         self.runtime.block_on(future)
     }
 
-    /// Runs a future that ends when a part of the reply is there; the read timeout limits it.
+    /// Runs a future that waits for a part of the reply, for at most the read timeout.
     fn wait_for_reply<T>(&self, part: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
         self.block_on(async {
             match self.read_timeout {
@@ -145,7 +146,7 @@ impl AdminClient {
         })
     }
 
-    /// Returns the error for a reply that is cut or malformed.
+    /// Returns the error for a reply that was cut or is malformed.
     pub(crate) fn broken(&self, why: impl std::fmt::Display) -> Error {
         let (name, socket) = (self.name.as_str(), self.socket.display());
         Error::new(Exit::TempFail, format!("{name}: talking to {socket} failed: {why}"))
@@ -178,7 +179,7 @@ impl AdminClient {
 }
 
 impl Reply<'_> {
-    /// Waits for the next part of the body; `None` at its end.
+    /// Waits for the next part of the body. Returns `None` at its end.
     ///
     /// # Errors
     /// Fails when the connection ends before the body does, and when the read timeout passes.
@@ -187,8 +188,8 @@ impl Reply<'_> {
         client.wait_for_reply(next_chunk(body, client))
     }
 
-    /// Waits for the next part of the body, as [`Self::chunk`] does, or until `stop` ends, with
-    /// what it returns.
+    /// Waits for the next part of the body, as [`Self::chunk`] does, or until `stop` ends. Then it
+    /// returns the output of `stop`.
     pub(crate) fn chunk_or<T>(
         &mut self,
         stop: impl Future<Output = T>,
@@ -203,7 +204,7 @@ impl Reply<'_> {
         })
     }
 
-    /// Reads the rest of the body, which has at most `max_bytes`.
+    /// Reads the rest of the body, which may have at most `max_bytes`.
     pub(crate) fn bytes(&mut self, max_bytes: usize) -> Result<Vec<u8>, Error> {
         let mut bytes = Vec::new();
         while let Some(chunk) = self.chunk()? {
@@ -215,7 +216,7 @@ impl Reply<'_> {
         Ok(bytes)
     }
 
-    /// Reads the body as a problem document (RFC 9457); null when it is none.
+    /// Reads the body as a problem document (RFC 9457). Returns null when it is not one.
     pub(crate) fn problem(&mut self) -> serde_json::Value {
         let body = self.bytes(MAX_PROBLEM_BYTES);
         body.ok().and_then(|body| serde_json::from_slice(&body).ok()).unwrap_or_default()
@@ -229,7 +230,7 @@ impl Reply<'_> {
         })
     }
 
-    /// Returns the error that a refusal stands for, with its `detail`.
+    /// Returns the error for a refusal, with its `detail` as the message.
     fn refused(mut self) -> Error {
         let problem = self.problem();
         let member = |name: &str| problem.get(name).and_then(serde_json::Value::as_str);

@@ -1,3 +1,3 @@
-//! The client of running instances.
+//! Sends requests to running instances.
 
 pub(crate) mod admin_client;

@@ -1,4 +1,4 @@
-//! Edits of configuration files.
+//! Edits configuration files.
 //!
 //! Only one command edits at a time. A file is replaced as a whole, keeps its mode and owners, and
 //! is never replaced by a text that the server would refuse.
@@ -15,7 +15,7 @@ use crate::ctl::edit::json_edit::NotStrictJson;
 use crate::ctl::error::Error;
 use crate::exit::Exit;
 
-/// The files that commands edit.
+/// Names a file that commands edit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Target {
     ApiKey,
@@ -82,14 +82,14 @@ impl Target {
         Ok(())
     }
 
-    /// Returns the error for a file that is left as it is.
+    /// Returns the error for a file that is not changed, because it is not strict JSON.
     pub(crate) fn not_strict_json(self, why: NotStrictJson) -> Error {
         Error::new(Exit::DataErr, format!("{} is not changed: {why}", self.file()))
     }
 }
 
-/// Replaces a file as a whole and syncs it to the disk. Where the path is a link, its target is
-/// replaced.
+/// Replaces a file as a whole and syncs it to the disk. If the path is a link, the function
+/// replaces its target.
 pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let temporary = temporary(&target)?;
@@ -124,8 +124,8 @@ fn write_like(target: &Path, temporary: &Path, content: &[u8]) -> io::Result<()>
     file.sync_all()
 }
 
-/// Returns the group that may read secrets. Only root can give a file to a group without being in
-/// it.
+/// Returns the group that may read secrets, if it exists and the user is root. Only root can give a
+/// file to a group without being in it.
 fn service_group() -> Option<u32> {
     let group = geteuid().is_root().then(|| Group::from_name("moca-file-log"))?;
     Some(group.ok()??.gid.as_raw())

@@ -1,6 +1,7 @@
-//! Edits of a JSON text that keep every other byte of it: order, spacing, unknown options.
+//! Edits a JSON text and keeps every other byte of it, such as order, spacing and unknown options.
 //!
-//! Only strict JSON is edited: after an edit, a comment about an entry might no longer be true.
+//! Only strict JSON is edited, because a comment about an entry might no longer be true after an
+//! edit.
 
 use std::ops::Range;
 
@@ -10,7 +11,7 @@ use serde_json::value::RawValue;
 
 use crate::config::Members;
 
-/// The error for a text that is not changed, because it is not strict JSON of the expected kind.
+/// Says that a text is not changed, because it is not strict JSON of the expected kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "it is not plain JSON: it has comments, a trailing comma or a byte order mark, which a rewrite could not keep true; edit it by hand, or remove them first"
@@ -92,20 +93,20 @@ pub(crate) fn change(
 }
 
 fn place(text: &str, value: &RawValue) -> Result<Range<usize>, NotStrictJson> {
-    // A borrowed raw value is a part of the text that it was read from.
+    // A borrowed raw value points into the text from which it was read.
     let start = (value.get().as_ptr() as usize).checked_sub(text.as_ptr() as usize).ok_or(NotStrictJson)?;
     let range = start..start + value.get().len();
     if text.get(range.clone()) == Some(value.get()) { Ok(range) } else { Err(NotStrictJson) }
 }
 
-/// Returns the indent of a value that begins its line.
+/// Returns the indent of a value, or `None` when the value does not begin its line.
 fn own_line_indent(text: &str, at: usize) -> Option<&str> {
     let line = text[..at].rfind('\n')? + 1;
     let before = &text[line..at];
     before.bytes().all(|byte| matches!(byte, b' ' | b'\t')).then_some(before)
 }
 
-/// Returns a line end as the text has them, and the indent after it.
+/// Returns a line end of the kind that the text uses, and the indent after it.
 fn newline(text: &str, indent: &str) -> String {
     let end = if text.contains("\r\n") { "\r\n" } else { "\n" };
     format!("{end}{indent}")

@@ -1,4 +1,4 @@
-//! Edits of configuration files.
+//! Edits configuration files.
 
 pub(crate) mod config_file;
 pub(crate) mod json_edit;

@@ -1,4 +1,4 @@
-//! New keys and passwords.
+//! Makes new keys and passwords.
 
 use std::path::Path;
 
@@ -10,8 +10,8 @@ use crate::ctl::edit::json_edit;
 use crate::ctl::error::Error;
 use crate::exit::Exit;
 
-/// Returns a new secret: 256 random bits after a prefix that names its origin. With the prefix it
-/// cannot be taken for an option.
+/// Returns a new secret, which has 256 random bits after a prefix that names its origin. Because of
+/// the prefix, a command line cannot mistake it for an option.
 pub(crate) fn fresh_secret() -> Result<String, Error> {
     let mut random = [0; 32];
     getrandom::fill(&mut random)
@@ -19,8 +19,8 @@ pub(crate) fn fresh_secret() -> Result<String, Error> {
     Ok(format!("moca_{}", BASE64URL_NOPAD.encode(&random)))
 }
 
-/// Replaces the public key and root password of the samples by new ones, as plain text. A first
-/// installation does this.
+/// Replaces the public key and root password of the sample files by new ones, as plain text. The
+/// first installation of the package and `reset-system` do so.
 pub(crate) fn fresh_secrets(config_dir: &Path) -> Result<(), Error> {
     let (key, password) = (Value::from(fresh_secret()?), Value::from(fresh_secret()?));
     Target::ApiKey.edit(config_dir, |text, files| {

@@ -1,4 +1,4 @@
-//! The state of instances, as one word.
+//! Reads the state of instances and describes each by one word.
 
 use crate::config::LogName;
 use crate::ctl::error::Error;
@@ -10,7 +10,7 @@ use crate::ctl::system::units::Units;
 /// start it.
 pub(crate) const RUNNING: &str = "running";
 
-/// Returns the state of each log; `None` where there is no systemd.
+/// Returns the state of each log, or `None` on a machine without systemd.
 pub(crate) fn states(units: &[Units]) -> Result<Option<Vec<&'static str>>, Error> {
     let both: Vec<String> =
         units.iter().flat_map(|units| [units.service.clone(), units.socket.clone()]).collect();
@@ -19,12 +19,12 @@ pub(crate) fn states(units: &[Units]) -> Result<Option<Vec<&'static str>>, Error
     Ok(Some((0..units.len()).map(|index| state(service(index), socket(index))).collect()))
 }
 
-/// Returns the state without systemd: a log with an admin socket counts as running.
+/// Returns the state on a machine without systemd. A log with an admin socket counts as running.
 pub(crate) fn state_by_socket(name: &LogName, directories: &Directories) -> &'static str {
     if directories.admin_socket(name).exists() { RUNNING } else { "stopped" }
 }
 
-/// Returns one word for both units.
+/// Returns one word for the state of both units.
 fn state(service: Option<&UnitProperties>, socket: Option<&UnitProperties>) -> &'static str {
     match service.map_or("", |service| service.get("ActiveState")) {
         "active" | "reloading" => RUNNING,

@@ -1,4 +1,4 @@
-//! systemd and the users of the system.
+//! Runs `systemctl`, reads the state of units, and checks the user.
 
 pub(crate) mod instance_state;
 pub(crate) mod systemctl;

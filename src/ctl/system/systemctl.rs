@@ -1,4 +1,4 @@
-//! Runs `systemctl`. Arguments are passed as they are: no shell sees the name of a log.
+//! Runs `systemctl`. Arguments are passed without a shell, so the name of a log needs no quoting.
 
 use std::collections::HashMap;
 use std::os::unix::process::ExitStatusExt;
@@ -11,18 +11,18 @@ use crate::exit::Exit;
 
 const PROGRAM: &str = "systemctl";
 
-/// The properties of a unit.
+/// Holds the properties of a unit.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct UnitProperties(HashMap<String, String>);
 
 impl UnitProperties {
-    /// Returns a property; empty when there is none.
+    /// Returns a property, or an empty text when the unit does not have it.
     pub(crate) fn get(&self, property: &str) -> &str {
         self.0.get(property).map_or("", String::as_str)
     }
 }
 
-/// Returns the exit status as a shell reports it: 128 + N for the signal N.
+/// Returns the exit status as a shell reports it, which is 128 + N for the signal N.
 pub(crate) fn exit_code(status: ExitStatus) -> u8 {
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
     code.and_then(|code| u8::try_from(code).ok()).unwrap_or(Exit::Software.code())
@@ -45,7 +45,7 @@ pub(crate) fn daemon_reload(printer: &mut Printer) -> Outcome {
     Ok(exit_code(status))
 }
 
-/// Returns the properties of these units, in their order; `None` where there is no systemd.
+/// Returns the properties of these units, in their order, or `None` on a machine without systemd.
 pub(crate) fn show(units: &[String], properties: &[&str]) -> Result<Option<Vec<UnitProperties>>, Error> {
     let mut command = Command::new(PROGRAM);
     command.arg("show").arg(format!("--property={}", properties.join(","))).arg("--").args(units);

@@ -1,14 +1,14 @@
-//! The names of the units of a log.
+//! Makes the names of the units of a log.
 
 use crate::config::LogName;
 use crate::ctl::error::Error;
 use crate::exit::Exit;
 use crate::systemd::generator::{admin_socket_unit, service_unit, socket_unit};
 
-/// The target of all enabled units.
+/// The target that starts all enabled units.
 pub(crate) const TARGET: &str = "moca-file-log.target";
 
-/// The units of one log.
+/// Names the units of one log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Units {
     pub(crate) service: String,

@@ -1,4 +1,4 @@
-//! The user who runs the command.
+//! Checks that the user who runs the command is root.
 
 use nix::unistd::geteuid;
 

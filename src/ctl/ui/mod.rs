@@ -1,4 +1,4 @@
-//! The operator's terminal: output and questions.
+//! Prints output and asks questions on the operator's terminal.
 
 pub(crate) mod output;
 pub(crate) mod prompt;

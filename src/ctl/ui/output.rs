@@ -1,4 +1,4 @@
-//! The output of commands: data on stdout, notes on stderr.
+//! Prints the output of commands. Data goes to stdout, notes go to stderr.
 //!
 //! A write to a closed pipe returns an error and does not panic. Only terminals get colours.
 
@@ -15,13 +15,13 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::ctl::error::Error;
 
-/// The standard output of a command.
+/// Writes the standard output of a command.
 pub(crate) struct Printer {
     writer: BufWriter<Stdout>,
     colours: bool,
 }
 
-/// The colour of a text on a terminal.
+/// Names the colour of a text on a terminal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Colour {
     Plain,
@@ -153,14 +153,14 @@ pub(crate) fn cut(text: &str, most: usize) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// The alignment of a column.
+/// Names the alignment of a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Align {
     Left,
     Right,
 }
 
-/// One cell of a table.
+/// Holds one cell of a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Cell {
     pub(crate) text: String,
@@ -182,8 +182,8 @@ pub(crate) fn print_note(text: impl Display) {
     drop(writeln!(io::stderr(), "{text}"));
 }
 
-/// Returns a future that completes when the reader of the standard output is gone, for example the
-/// next program of a pipe.
+/// Returns a future that completes when the reader of the standard output has closed it, for
+/// example the next program of a pipe.
 ///
 /// If the output has no reader, for example because it is a file, the future never completes.
 pub(crate) fn output_closed() -> Receiver<()> {
@@ -199,7 +199,7 @@ pub(crate) fn output_closed() -> Receiver<()> {
     receiver
 }
 
-/// Returns a size with its unit; KB, MB, GB are powers of 1000.
+/// Returns a size with its unit. KB, MB and GB are powers of 1000.
 pub(crate) fn human_size(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["KB", "MB", "GB", "TB", "PB"];
     if bytes < 1000 {
@@ -213,7 +213,7 @@ pub(crate) fn human_size(bytes: u64) -> String {
     format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit])
 }
 
-/// Returns a number in at most five characters; k, M, G are powers of 1000.
+/// Returns a number in at most five characters. k, M and G are powers of 1000.
 pub(crate) fn human_short(number: f64) -> String {
     const UNITS: [&str; 6] = ["", "k", "M", "G", "T", "P"];
     let (mut number, mut unit) = (number, 0);

@@ -1,4 +1,4 @@
-//! Questions to the operator at the terminal.
+//! Asks the operator questions at the terminal.
 
 use std::fs::File;
 use std::io::{self, BufRead, IsTerminal, Read, Write};
@@ -11,7 +11,7 @@ use crate::ctl::error::Error;
 use crate::ctl::ui::output::print_note;
 use crate::exit::Exit;
 
-/// Asks the operator whether to go on. With `yes`, no question is asked.
+/// Asks the operator whether to go on. With `yes` it asks nothing and returns true.
 pub(crate) fn confirm(question: &str, yes: bool) -> Result<bool, Error> {
     if yes {
         return Ok(true);
@@ -43,7 +43,8 @@ pub(crate) fn argument_or_stdin(argument: &str, what: &str) -> Result<String, Er
     if argument == "-" { read_stdin_line(what) } else { Ok(argument.to_owned()) }
 }
 
-/// Reads a new password: on a terminal twice and without echo, else as one line of standard input.
+/// Reads a new password. On a terminal it asks twice and without echo. Otherwise it reads one line
+/// of standard input.
 pub(crate) fn new_password() -> Result<String, Error> {
     if !io::stdin().is_terminal() {
         return read_stdin_line("the password");
@@ -77,8 +78,8 @@ fn without_line_end(mut bytes: Vec<u8>, what: &str) -> Result<String, Error> {
     String::from_utf8(bytes).map_err(|_| Error::new(Exit::DataErr, format!("{what} is not UTF-8 text")))
 }
 
-/// Turns the echo of the terminal off until it is dropped. A signal that ends the program turns it
-/// on again as well.
+/// Turns the echo of the terminal off until it is dropped. A signal that ends the program also
+/// turns the echo on again.
 struct EchoOff {
     terminal: File,
     before: Termios,
