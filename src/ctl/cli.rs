@@ -1,4 +1,4 @@
-//! The definition of the command line. Help, man pages and completions are made from it.
+//! Defines the command line. Help, man pages and completions are made from this definition.
 
 use clap::Parser;
 

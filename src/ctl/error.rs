@@ -1,14 +1,15 @@
-//! The errors of commands: a message for the operator and an exit status for scripts.
+//! Defines the errors of commands, each with a message for the operator and an exit status for
+//! scripts.
 
 use std::io;
 
 use crate::config::Finding;
 use crate::exit::Exit;
 
-/// The reason why a command failed.
+/// Says why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// The command could not do its work.
+    /// The command failed.
     #[error("{message}")]
     Failed {
         /// The exit status.

@@ -1,5 +1,5 @@
-//! Checks of a whole configuration: errors that the server would report, and valid settings that
-//! have no effect or refuse every request.
+//! Checks a whole configuration. It finds the errors that the server would report, and valid
+//! settings that have no effect or refuse every request.
 
 use std::fs;
 use std::net::IpAddr;
@@ -15,9 +15,9 @@ const SYSTEM: &str = "system.json";
 const SERVER: &str = "server.json";
 const HTTP: &str = "http.toml";
 
-/// The findings about a configuration.
+/// Holds the findings about a configuration.
 pub(crate) struct LintResult {
-    /// With an error the server does not start, and a running one keeps the last good
+    /// Errors. With one of them the server does not start, and a running one keeps the last good
     /// configuration.
     pub(crate) errors: Vec<Finding>,
     /// Settings that the operator should look at.
@@ -40,7 +40,7 @@ pub(crate) fn lint(directories: &Directories) -> LintResult {
     }
 }
 
-/// Returns the warnings about the valid files when others are invalid. Each file is read alone.
+/// Returns the warnings about the valid files when other files are invalid. Reads each file alone.
 fn warnings_of_the_others(dir: &Path, errors: &[Finding]) -> Vec<Finding> {
     let text = |file: &str| {
         let broken = errors.iter().any(|error| error.file == file);
@@ -238,7 +238,7 @@ fn about_redis(files: &Files, warnings: &mut Vec<Finding>) {
     }
 }
 
-/// Returns the files with secrets that every user of this machine can read.
+/// Returns a warning for each file with secrets that every user of this machine can read.
 fn modes(dir: &Path, files: &Files) -> Vec<Finding> {
     let mut secret = vec![KEYS, SYSTEM];
     if files.server.pyjs_secret.is_some() || files.server.rate_limiter_redis_storage.is_some() {

@@ -1,7 +1,7 @@
-//! The logs that a command works on.
+//! Selects the logs that a command works on.
 //!
-//! Only `log.json` is read: a mistake in another file must not keep an operator from stopping a
-//! log.
+//! It reads only `log.json`, because a mistake in another file must not prevent an operator from
+//! stopping a log.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -21,7 +21,7 @@ pub(crate) struct LogNames {
     pub(crate) names: Vec<LogName>,
 }
 
-/// The logs of `log.json`, of which a command selects some.
+/// Holds the logs of `log.json`, from which a command selects.
 pub(crate) struct LogSelection {
     pub(crate) entries: BTreeMap<LogName, LogEntry>,
     file: PathBuf,
@@ -39,7 +39,8 @@ impl LogSelection {
         }
     }
 
-    /// Returns the logs with these names, each once; without a name, all that are switched on.
+    /// Returns the logs with these names, each once. Without a name it returns all that are
+    /// switched on.
     ///
     /// # Errors
     /// Fails when a name is unknown, and when no log is left.
@@ -88,7 +89,7 @@ impl LogSelection {
     }
 }
 
-/// Does the same work for each log, even if it fails for some. Returns the status of the first
+/// Does the same work for each log, even if it fails for some logs. Returns the status of the first
 /// failure.
 ///
 /// # Errors

@@ -1,11 +1,11 @@
-//! `mocactl`, the operator's tool.
+//! Implements `mocactl`, the operator's tool.
 //!
 //! Each command has a file in `commands`. Commands change units through `systemctl` (`system`), ask
-//! running instances over their admin sockets (`client`) and edit configuration files (`edit`).
+//! running instances over their admin sockets (`client`), and edit configuration files (`edit`).
 //!
-//! The tool uses the configuration and the rules of the guard, and nothing else of the server. No
-//! shell sees the name of a log. A command ends with a status of `sysexits.h`, or with the status
-//! of the program that it runs.
+//! The tool uses the configuration and the rules of the guard, and no other part of the server. It
+//! never passes the name of a log to a shell. A command ends with a status of `sysexits.h`, or with
+//! the status of the program that it runs.
 
 mod cli;
 mod client;
@@ -35,7 +35,7 @@ pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Without a terminal the message cannot be shown.
+            // The result does not matter, because the message cannot be shown if printing fails.
             drop(error.print());
             return if error.use_stderr() { Exit::Usage.into() } else { ExitCode::SUCCESS };
         }
@@ -45,7 +45,7 @@ pub fn main() -> ExitCode {
     let outcome = commands::run(command, &Cli::command(), &directories, &mut printer)
         .and_then(|status| printer.flush().map(|()| status));
     let status = outcome.unwrap_or_else(|error: Error| {
-        // The output before the failure comes before its message.
+        // The buffered output must come before the message of the failure.
         drop(printer.flush());
         if !error.is_silent() {
             print_note(format_args!("mocactl: {error}"));

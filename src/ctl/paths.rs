@@ -1,4 +1,4 @@
-//! The directories of an installation: the options that every command has.
+//! Defines the directories of an installation, which every command has as options.
 
 use std::path::{Path, PathBuf};
 

@@ -1,6 +1,7 @@
 //! Applies `log.json` and `server.json` to the units of systemd.
 //!
-//! Only changed units are touched. The processes of other logs go on.
+//! Only the units of changed logs are started, stopped or restarted. The processes of other logs
+//! keep running.
 
 use std::path::Path;
 
@@ -18,12 +19,12 @@ use crate::systemd::generator::{
 /// Maximum number of rounds when the files are edited again and again.
 const MAX_ROUNDS: usize = 10;
 
-/// Applies the configuration as a whole. With an invalid file nothing changes.
+/// Applies the configuration as a whole. If a file is invalid, nothing changes.
 ///
-/// systemd does not report edits that are made while this runs, so the files are compared again at
-/// the end.
+/// systemd does not report edits that are made while this runs, so the function compares the files
+/// again at the end.
 pub(crate) fn apply(if_edited: bool, directories: &Directories, printer: &mut Printer) -> Outcome {
-    // Tests of the generator and of this command move both with the same variable.
+    // Tests set this variable to give the generator and this command another root directory.
     let root = std::env::var_os("MOCA_FILE_LOG_ROOT").unwrap_or_else(|| "/".into());
     let kept = generator::Directories::below(Path::new(&root));
     if if_edited {
@@ -34,8 +35,8 @@ pub(crate) fn apply(if_edited: bool, directories: &Directories, printer: &mut Pr
     }
     for _ in 0..MAX_ROUNDS {
         let stamp = FileStamp::of(&directories.config);
-        // The stamp is kept for refused files as well. Where it cannot be written, the plan cannot
-        // either, which is an error.
+        // The stamp is kept for refused files as well. Its error does not matter, because the plan
+        // then cannot be written either, and that is reported.
         let _kept = stamp.keep(&kept.snapshot);
         apply_once(directories, &kept, printer)?;
         if FileStamp::of(&directories.config) == stamp {

@@ -1,4 +1,4 @@
-//! The options of `get` and `tail` that select records.
+//! Defines the options of `get` and `tail` that select records.
 
 use clap::Args;
 use serde_json::{Map, Value, json};

@@ -1,4 +1,4 @@
-//! `mocactl block`: the addresses that running instances refuse.
+//! `mocactl block`: manages the addresses that running instances refuse.
 
 use std::net::IpAddr;
 
@@ -47,7 +47,7 @@ pub(crate) enum Command {
     },
 }
 
-/// A blocked address, as the instance reports it.
+/// Describes a blocked address, as the instance reports it.
 #[derive(Debug, Deserialize, Serialize)]
 struct Blocked {
     address: IpAddr,
@@ -63,7 +63,7 @@ struct BlockedIn<'a> {
     blocked: &'a Blocked,
 }
 
-/// The answer of an instance to a change.
+/// Holds the answer of an instance to a change.
 #[derive(Deserialize)]
 struct Changed {
     changed: bool,

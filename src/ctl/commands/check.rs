@@ -18,7 +18,7 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// A finding as JSON.
+/// Represents a finding as JSON.
 #[derive(Serialize)]
 struct JsonFinding<'f> {
     file: &'f str,

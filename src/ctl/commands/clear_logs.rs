@@ -1,4 +1,4 @@
-//! `mocactl clear-logs`: removes every record of a log, through its instance.
+//! `mocactl clear-logs`: removes every record of a log through its running instance.
 
 use http::Method;
 

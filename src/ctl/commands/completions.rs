@@ -1,5 +1,5 @@
-//! `mocactl completions`, and the hidden `generate`, which writes the man pages and completions of
-//! a package. Both are made from the definition of the command line.
+//! `mocactl completions`: prints the completions for a shell. The hidden `generate` writes the man
+//! pages and completions of a package. Both are made from the definition of the command line.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -64,7 +64,8 @@ fn script(shell: Shell, cli: &Command) -> Vec<u8> {
     script
 }
 
-/// Returns the command line without the hidden commands, which not every generator leaves out.
+/// Returns the command line without the hidden commands, because some generators would include
+/// them.
 fn visible(cli: &Command) -> Command {
     Command::new("mocactl")
         .version(env!("CARGO_PKG_VERSION"))

@@ -1,4 +1,4 @@
-//! `mocactl get`: prints the records of a log, all or a selection, through its instance.
+//! `mocactl get`: prints all records of a log, or a selection, through its running instance.
 
 use std::num::NonZeroU64;
 

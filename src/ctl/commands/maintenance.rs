@@ -1,7 +1,8 @@
 //! `mocactl turn-off` and `turn-on`: begin and end maintenance.
 //!
-//! A running instance gets a signal and keeps the state itself. For an instance that does not run,
-//! this command writes or removes the marker in the state directory, which the next start reads.
+//! The command sends a signal to a running instance, which then keeps the state itself. For an
+//! instance that does not run, it writes or removes the marker in the state directory, which the
+//! next start reads.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
@@ -26,7 +27,7 @@ use crate::guard::state_file;
 /// Maximum time for an instance to finish its start or stop.
 const STATE_CHANGE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Whether an instance runs, as far as signals are concerned.
+/// Says whether an instance can be sent a signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum RunState {
     /// The instance handles signals.
@@ -35,7 +36,7 @@ enum RunState {
     /// installed.
     Starting,
     NotRunning,
-    /// There is no systemd to ask.
+    /// The machine has no systemd that could report the state.
     Unknown,
 }
 
@@ -69,8 +70,8 @@ fn switch(on: bool, name: &LogName, directories: &Directories) -> Result<&'stati
                 let message = format!("{name}: it is neither started nor stopped after a minute; try again");
                 return Err(Error::new(Exit::TempFail, message));
             }
-            // The state is read once more after the change: the instance may have started before it
-            // saw the marker.
+            // The state is read once more after the change, because the instance may have started
+            // before the marker was written.
             RunState::NotRunning if marked => return Ok(", from its next start on"),
             RunState::Unknown if marked => {
                 return Ok(
@@ -94,7 +95,7 @@ fn run_state(units: &Units) -> Result<RunState, Error> {
         shown.first().map_or(("", ""), |unit| (unit.get("ActiveState"), unit.get("SubState")));
     Ok(match active {
         "active" | "reloading" => RunState::Running,
-        // Between two attempts there is no process.
+        // Between two attempts to start, there is no process.
         "activating" if sub.starts_with("auto-restart") => RunState::NotRunning,
         "activating" | "deactivating" => RunState::Starting,
         _ => RunState::NotRunning,
@@ -113,15 +114,15 @@ fn signal(on: bool, service: &str) -> Result<(), Error> {
     Err(Error::new(Exit::Unavailable, format!("systemctl kill {service} failed ({status})")))
 }
 
-/// Writes the marker. The directory belongs to the service, so no link is followed and no file is
-/// overwritten.
+/// Writes the marker. The directory belongs to the service, so the function follows no link and
+/// overwrites no file.
 fn mark(state_dir: &Path, marker: &Path) -> io::Result<()> {
     if !state_dir.exists() {
         create_state_dir(state_dir)?;
     }
     let mut file = match OpenOptions::new().write(true).create_new(true).mode(0o640).open(marker) {
         Ok(file) => file,
-        // Only the presence of the marker counts.
+        // Only the presence of the marker matters.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
         Err(error) => return Err(error),
     };
@@ -153,8 +154,8 @@ fn create_state_dir(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Prints a note when `maintenance_mode` of system.json keeps maintenance on, which no signal
-/// changes.
+/// Prints a note when `maintenance_mode` of system.json keeps maintenance on, because no signal
+/// changes that.
 fn warn_of_file(directories: &Directories) {
     let target = Target::System;
     match target.read(&directories.config).and_then(|text| target.parse(&text)) {

@@ -1,4 +1,4 @@
-//! The commands of `mocactl`, one file a command.
+//! Contains the commands of `mocactl`, one file for each command.
 
 mod apply;
 mod block;

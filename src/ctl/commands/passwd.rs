@@ -11,13 +11,13 @@ use crate::ctl::ui::output::print_note;
 use crate::ctl::ui::prompt;
 use crate::exit::Exit;
 
-/// Maximum length of a password: a request cannot carry a longer one.
+/// Maximum length of a password. A request cannot carry a longer one.
 const MAX_PASSWORD_CHARACTERS: usize = 1024;
 /// Passwords with fewer characters get a warning.
 const SHORT_PASSWORD_CHARACTERS: usize = 12;
 
 pub(crate) fn run(directories: &Directories) -> Outcome {
-    // Whether the file can be changed is known before the operator types a password.
+    // If the file cannot be changed, the command fails before the operator types a password.
     let target = Target::System;
     let text = target.read(&directories.config)?;
     target.parse(&text)?;
@@ -42,7 +42,7 @@ pub(crate) fn run(directories: &Directories) -> Outcome {
 }
 
 /// Returns the hash as a PHC string. The parameters are the minimum that OWASP recommends (19 MiB,
-/// 2 passes): the server checks up to two passwords at once and remembers the last right one.
+/// 2 passes). The server checks at most two passwords at once and remembers the last right one.
 fn hash(password: &str) -> Result<String, Error> {
     Argon2::default()
         .hash_password(password.as_bytes())

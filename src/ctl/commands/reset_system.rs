@@ -41,7 +41,7 @@ pub(crate) struct Args {
     shipped_dir: PathBuf,
 }
 
-/// The units of MocaFileLog that systemd may have loaded.
+/// Patterns of all units of MocaFileLog that systemd may have loaded.
 const ALL_UNITS: [&str; 3] = [TARGET, "moca-file-log@*", "moca-file-log-admin@*"];
 
 pub(crate) fn run(args: &Args, directories: &Directories, printer: &mut Printer) -> Outcome {
@@ -86,7 +86,7 @@ pub(crate) fn run(args: &Args, directories: &Directories, printer: &mut Printer)
     restart(printer)
 }
 
-/// Stops all units and returns whether one of them was active.
+/// Stops all units. Returns whether one of them was active.
 fn stop(units: &[String], printer: &mut Printer) -> Result<bool, Error> {
     let Some(before) = systemctl::show(units, &["Id", "ActiveState"])? else {
         print_note(
@@ -110,7 +110,7 @@ fn stop(units: &[String], printer: &mut Printer) -> Result<bool, Error> {
 
 /// Returns the files of logs outside the log directory, with their rotated segments.
 fn files_elsewhere(directories: &Directories) -> Vec<PathBuf> {
-    // An invalid log.json names no logs.
+    // The names of logs in an invalid log.json cannot be read.
     let Ok(logs) = LogSelection::load(directories) else { return Vec::new() };
     let outside = logs.entries.values().map(|log| &log.file);
     let outside = outside.filter(|file| file.is_absolute() && !file.starts_with(&directories.logs));
@@ -157,7 +157,7 @@ fn pack(archive: &fs::File, directories: &Directories, elsewhere: &[PathBuf]) ->
     command.args(["--create", "--gzip", "--file=-", "--directory=/", "--"]);
     let directories = [&directories.config, &directories.logs, &directories.state];
     for path in directories.into_iter().chain(elsewhere) {
-        // A directory that the installation does not have is left out.
+        // The archive leaves out a directory that the installation does not have.
         let Ok(path) = fs::canonicalize(path) else { continue };
         command.arg(path.strip_prefix("/").unwrap_or(&path));
     }
@@ -209,7 +209,7 @@ fn names_in(folder: &Path) -> Result<Vec<OsString>, Error> {
     names.map_err(|error| Error::of_file("read", folder, &error))
 }
 
-/// Removes a file or a directory; links are not followed.
+/// Removes a file or a directory without following links.
 fn remove(path: &Path) -> Result<(), Error> {
     let is_folder = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir());
     let outcome = if is_folder { fs::remove_dir_all(path) } else { fs::remove_file(path) };

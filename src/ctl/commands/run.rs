@@ -28,7 +28,7 @@ pub(crate) fn run(args: &Args, directories: &Directories) -> Outcome {
     command.arg("--config-dir").arg(&directories.config).arg("--log-dir").arg(&directories.logs);
     command.arg("--state-dir").arg(&directories.state).arg("--").arg(&args.name);
     // The service cannot write to files that root creates, so the server runs as the owner of the
-    // state.
+    // state directory.
     if let (true, Ok(state)) = (geteuid().is_root(), std::fs::metadata(&directories.state))
         && state.uid() != 0
     {
@@ -39,7 +39,7 @@ pub(crate) fn run(args: &Args, directories: &Directories) -> Outcome {
         ));
         command.uid(owner).gid(group);
     }
-    // This returns only when it failed.
+    // `exec` returns only when it fails.
     let error = command.exec();
     Err(Error::of_program(&server.to_string_lossy(), &error))
 }

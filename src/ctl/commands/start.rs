@@ -8,7 +8,7 @@ use crate::ctl::system::units::all_units;
 use crate::ctl::ui::output::Printer;
 use crate::exit::Exit;
 
-/// Starts the logs. A log that is switched off is an error.
+/// Starts the logs. Fails for a log that is switched off.
 pub(crate) fn run(args: &LogNames, directories: &Directories, printer: &mut Printer) -> Outcome {
     let logs = LogSelection::load(directories)?;
     let names = logs.select(&args.names)?;

@@ -29,13 +29,13 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// Time over which records are counted for records/s.
+/// Time between the two samples from which records/s is computed.
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Exit status of `systemctl status` when a unit is not active.
 const NOT_ACTIVE: u8 = 3;
 
-/// The status that an instance reports.
+/// Holds the status that an instance reports.
 #[derive(Debug, Deserialize, Serialize)]
 struct Live {
     version: String,
@@ -58,7 +58,7 @@ struct MaintenanceState {
     by_file: bool,
 }
 
-/// One log of the table.
+/// Holds one row of the table.
 #[derive(Debug, Serialize)]
 struct Row {
     name: String,
@@ -67,7 +67,7 @@ struct Row {
     address: String,
     records_per_second: Option<f64>,
     live: Option<Live>,
-    /// The reason why `live` is empty although the instance runs.
+    /// The reason why `live` is `None` although the instance runs.
     error: Option<String>,
 }
 
@@ -124,8 +124,8 @@ pub(crate) fn run(args: &Args, directories: &Directories, printer: &mut Printer)
     systemctl::run(printer, &["status", "--no-pager", "--lines=5"], &services)
 }
 
-/// Asks the running instances twice; the difference gives records/s. Other instances are not asked,
-/// which would start them.
+/// Asks the running instances twice and computes records/s from the difference. Asks no other
+/// instance, because a request would start it.
 fn sample(rows: &mut [Row], names: &[LogName], directories: &Directories) {
     let mut first = Vec::with_capacity(rows.len());
     for (row, name) in rows.iter_mut().zip(names) {
@@ -144,7 +144,8 @@ fn sample(rows: &mut [Row], names: &[LogName], directories: &Directories) {
     for ((row, name), before) in rows.iter_mut().zip(names).zip(first) {
         let Some((before, at)) = before else { continue };
         match live(name, directories) {
-            // After a restart the count begins again.
+            // After a restart the count begins at zero, so the two samples must have the same
+            // process.
             Ok(now) if now.pid == before.pid => {
                 let new = now.records.saturating_sub(before.records);
                 let rate = f64::from(u32::try_from(new).unwrap_or(u32::MAX)) / at.elapsed().as_secs_f64();

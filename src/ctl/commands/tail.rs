@@ -1,8 +1,8 @@
 //! `mocactl tail`: prints the latest records of a log and follows the new ones.
 //!
-//! Records come over one stream from the admin socket. When the stream ends, as at a restart of the
-//! instance, the next stream begins after the last printed record, so that no record is missing and
-//! none is printed twice.
+//! Records come over one stream from the admin socket. When the stream ends, for example at a
+//! restart of the instance, the next stream begins after the last printed record. So no record is
+//! missing and none is printed twice.
 
 use std::time::Duration;
 
@@ -52,7 +52,7 @@ const ROUTE: &str = "/moca-file-log/tail";
 
 /// Time between the end of a stream and the next request.
 const RECONNECT_DELAY: Duration = Duration::from_millis(100);
-/// The same while the instance cannot be reached.
+/// Time until the next request while the instance cannot be reached.
 const UNAVAILABLE_DELAY: Duration = Duration::from_secs(1);
 
 /// Maximum time without a byte of the stream. The instance sends a heartbeat four times as often.
@@ -74,9 +74,9 @@ impl Args {
     }
 }
 
-/// How a stream ended without an error.
+/// Says how a stream ended without an error.
 enum StreamEnd {
-    /// The reader of the output is gone.
+    /// The reader of the output has closed it.
     OutputClosed,
     /// The instance ended the stream.
     Ended,
@@ -103,7 +103,7 @@ pub(crate) fn run(args: &Args, directories: &Directories, printer: &mut Printer)
             Err(StreamError::Failed(
                 error @ Error::Failed { exit: Exit::Unavailable | Exit::TempFail, .. },
             )) if last.is_some() => {
-                // A restart takes a moment, and no record is lost meanwhile.
+                // A restart is short, and no record is lost meanwhile. The note is printed once.
                 if !is_unavailable {
                     print_note(format_args!("mocactl: {error}; waiting for it"));
                 }
@@ -118,7 +118,7 @@ pub(crate) fn run(args: &Args, directories: &Directories, printer: &mut Printer)
     }
 }
 
-/// The reason why a stream failed.
+/// Says why a stream failed.
 enum StreamError {
     /// Records after the last printed one were removed. `oldest` is the cursor of the oldest that
     /// is left.
@@ -155,7 +155,7 @@ fn follow(
     }
     let mut events = Vec::new();
     loop {
-        // The output is complete before the next wait.
+        // Flushes the output before the next wait.
         printer.flush()?;
         match reply.chunk_or(&mut *output_closed)? {
             Err(_) => return Ok(StreamEnd::OutputClosed),
@@ -191,7 +191,7 @@ fn print_events(events: &mut Vec<u8>, last: &mut Option<String>, printer: &mut P
     Ok(())
 }
 
-/// Reads the cursor of the oldest record that is left from a problem document.
+/// Reads the cursor of the oldest remaining record from a problem document.
 fn oldest(client: &AdminClient, reply: &mut Reply<'_>) -> Result<String, Error> {
     let problem = reply.problem();
     let oldest = problem.get("oldest").and_then(Value::as_str);

@@ -46,7 +46,7 @@ pub(crate) fn update_system(args: &SystemArgs, printer: &mut Printer) -> Outcome
     apt(&[&options[..], &[file.as_os_str()]].concat(), printer)
 }
 
-/// Returns the version of a package file. A file of another package is an error.
+/// Returns the version of a package file. Fails for a file of another package.
 fn version_of(file: &Path) -> Result<String, Error> {
     let field = |name: &str| -> Result<String, Error> {
         let mut command = Command::new("dpkg-deb");

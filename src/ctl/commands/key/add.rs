@@ -1,4 +1,4 @@
-//! `mocactl key add`: makes a key, prints it once and stores its hash.
+//! `mocactl key add`: makes a key, prints it once, and stores its hash.
 
 use serde::Serialize;
 use serde_json::json;
@@ -62,7 +62,8 @@ pub(crate) fn run(args: &Args, directories: &Directories, printer: &mut Printer)
     Ok(0)
 }
 
-/// An entry of `api_key.json`. The options stand in the order in which an operator looks for them.
+/// Represents an entry of `api_key.json`. The options stand in the order in which an operator looks
+/// for them.
 #[derive(Serialize)]
 struct NewEntry<'a> {
     key: &'a str,

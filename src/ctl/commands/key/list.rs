@@ -66,7 +66,7 @@ fn describe(key: &KeyEntry) -> Value {
     })
 }
 
-/// Returns the addresses that may use the key; `None` means any.
+/// Returns the addresses that may use the key, or `None` for any address.
 fn addresses(key: &KeyEntry) -> Option<Vec<String>> {
     let mut list: Vec<_> = key.ip.as_ref()?.iter().collect();
     list.sort();

@@ -1,4 +1,4 @@
-//! `mocactl key`: the keys of clients.
+//! `mocactl key`: manages the keys of clients.
 
 mod add;
 mod explain;

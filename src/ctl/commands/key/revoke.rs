@@ -23,7 +23,8 @@ pub(crate) fn run(args: &Args, directories: &Directories) -> Outcome {
     let mut gone = (String::new(), 0);
     Target::ApiKey.edit(&directories.config, |text, files| {
         let digest = find(&which, &files.keys)?;
-        // All entries of this key are removed: after the first, the next one would count.
+        // All entries of this key are removed. Otherwise the second entry would count after the
+        // first is removed.
         let indices: Vec<usize> =
             (0..files.keys.len()).filter(|&index| files.keys[index].digest == digest).collect();
         gone = (files.keys[indices[0]].name.clone(), indices.len());

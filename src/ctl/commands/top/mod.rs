@@ -1,4 +1,4 @@
-//! `mocactl top`: live figures of all logs, in a terminal.
+//! `mocactl top`: shows live figures of all logs in a terminal.
 
 mod row;
 mod sample;
@@ -40,7 +40,7 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// Maximum time without a byte of a reply. After it the instance is shown as silent.
+/// Maximum time without a byte of a reply. After it `top` shows the instance as silent.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(2);
 
 fn interval(text: &str) -> Result<Duration, String> {
@@ -102,7 +102,7 @@ struct Watch<'a> {
     states: States,
 }
 
-/// Whether there is a systemd to ask.
+/// Says whether the machine has a systemd that reports the states of units.
 #[derive(PartialEq, Eq)]
 enum States {
     Unknown,
@@ -132,9 +132,9 @@ impl Watch<'_> {
                     figures = sample.since(self.before.get(&name));
                     self.before.insert(name.clone(), sample);
                 }
-                // Without permission for one instance, there is none for the others.
+                // If one instance refuses this user, the others do so too.
                 Some(Err(refused @ Error::Failed { exit: Exit::NoPerm, .. })) => return Err(refused),
-                // The socket is left over from a process that is gone.
+                // The socket is left over from a process that has ended.
                 Some(Err(Error::Failed { exit: Exit::Unavailable, .. }))
                     if self.states == States::NoSystemd =>
                 {

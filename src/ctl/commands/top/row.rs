@@ -1,16 +1,16 @@
-//! One row of the table.
+//! Makes one row of the table.
 
 use serde::Serialize;
 
 use super::sample::Figures;
 
-/// One log of the table.
+/// Holds the figures of one log.
 #[derive(Debug, Serialize)]
 pub(super) struct Row {
     pub(super) name: String,
     pub(super) state: &'static str,
     #[serde(flatten)]
     pub(super) figures: Figures,
-    /// The reason why there are no figures although the instance runs.
+    /// The reason why the figures are missing although the instance runs.
     pub(super) error: Option<String>,
 }

@@ -1,10 +1,10 @@
-//! Samples of the metrics of an instance, and the figures between two samples.
+//! Reads samples of the metrics of an instance and computes the figures between two samples.
 
 use std::time::Instant;
 
 use serde::Serialize;
 
-/// The metrics of an instance at one moment.
+/// Holds the metrics of an instance at one time.
 #[derive(Debug)]
 pub(super) struct Sample {
     at: Instant,
@@ -12,7 +12,7 @@ pub(super) struct Sample {
     series: Vec<(String, f64)>,
 }
 
-/// The figures of an instance that `top` shows.
+/// Holds the figures of an instance that `top` shows.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Figures {
     pub(super) records_per_second: Option<f64>,
@@ -20,7 +20,7 @@ pub(super) struct Figures {
     pub(super) refused_per_second: Option<f64>,
     pub(super) limited_per_second: Option<f64>,
     pub(super) queue_bytes: Option<f64>,
-    /// The 99th percentile of the syncs; `None` without a sync.
+    /// The 99th percentile of the syncs, or `None` without a sync.
     pub(super) sync_p99_seconds: Option<f64>,
     pub(super) followers: Option<f64>,
     pub(super) connections: Option<f64>,
@@ -32,7 +32,7 @@ pub(super) struct Figures {
 const STARTED: &str = "process_start_time_seconds";
 
 impl Sample {
-    /// Reads the text format of Prometheus; other lines are ignored.
+    /// Reads the text format of Prometheus and ignores other lines.
     pub(super) fn read(text: &str, at: Instant) -> Self {
         let samples = text.lines().filter(|line| !line.starts_with('#'));
         let series = samples.filter_map(|line| {
@@ -82,8 +82,8 @@ impl Sample {
         }
     }
 
-    /// Estimates the 99th percentile: latencies are spread evenly within a bucket, and one beyond
-    /// the last bound counts as that bound.
+    /// Estimates the 99th percentile. It assumes that latencies are spread evenly within a bucket.
+    /// A latency above the last bound counts as that bound.
     fn p99(&self, before: &Self) -> Option<f64> {
         let buckets: Vec<(f64, f64)> = self
             .syncs()

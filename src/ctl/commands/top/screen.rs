@@ -1,4 +1,4 @@
-//! The rows on the screen: their order, their columns, and scrolling.
+//! Draws the rows on the screen, in the chosen order and at the scroll position.
 
 use std::cmp::Ordering;
 use std::time::Duration;
@@ -25,10 +25,10 @@ const HEADING: [(&str, Align); 13] = [
     ("MNT", Align::Left),
 ];
 
-/// Lines above the rows: the title and the heading.
+/// Number of lines above the rows, which are the title and the heading.
 const HEADER_LINES: usize = 2;
 
-/// The order and the scroll position that the operator chose.
+/// Holds the order and the scroll position that the operator chose.
 #[derive(Debug)]
 pub(super) struct View {
     interval: Duration,
@@ -111,7 +111,7 @@ impl View {
     }
 }
 
-/// Returns the lines of the table, with at most `most` columns.
+/// Returns the lines of the table, each at most `most` columns wide.
 pub(super) fn table<'a>(
     rows: impl IntoIterator<Item = &'a Row>,
     printer: &Printer,
@@ -121,7 +121,7 @@ pub(super) fn table<'a>(
     printer.lines_of_table(&HEADING, &cells, " ", most)
 }
 
-/// Returns the number of a row in a column.
+/// Returns the value of a row in a numeric column.
 fn number(row: &Row, column: usize) -> Option<f64> {
     let figures = &row.figures;
     match column {
@@ -153,7 +153,7 @@ fn cells(row: &Row) -> Vec<Cell> {
         let number = number(row, column);
         let show = if *title == "P99" { human_seconds } else { human_short };
         let text = number.map_or_else(|| "-".to_owned(), show);
-        // Refusals stand out.
+        // Refusals are coloured, so that the operator notices them.
         let colour = match (*title, number) {
             ("REF/S" | "LIM/S", Some(rate)) if rate > 0.0 => Colour::Yellow,
             _ => Colour::Plain,

@@ -1,6 +1,7 @@
-//! The terminal of `top`: raw mode, the alternate screen, and keys.
+//! Controls the terminal of `top`, which uses raw mode and the alternate screen, and reads its
+//! keys.
 //!
-//! The terminal is restored when the program ends, whether by a key, a signal or a panic.
+//! The terminal is restored when the program ends by a key, a signal or a panic.
 
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
@@ -19,10 +20,10 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGWINCH};
 use signal_hook::iterator::{Handle, Signals};
 
-/// Columns and lines where the terminal does not report its size.
+/// Number of columns and lines if the terminal does not report its size.
 const DEFAULT_SIZE: (u16, u16) = (80, 24);
 
-/// A key that `top` understands.
+/// Names a key that `top` understands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Key {
     Quit,
@@ -33,26 +34,27 @@ pub(super) enum Key {
     Reverse,
 }
 
-/// The reason why a wait ended.
+/// Says why a wait ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum TerminalEvent {
     /// The operator pressed these keys.
     Pressed(Vec<Key>),
     /// The size may have changed.
     Resized,
-    /// The time is over.
+    /// The deadline has passed.
     TimedOut,
-    /// The terminal hung up.
+    /// The terminal was closed.
     HungUp,
 }
 
-/// The terminal in raw mode with its alternate screen, until this is dropped.
+/// Keeps the terminal in raw mode and on its alternate screen until it is dropped.
 pub(super) struct Terminal {
     screen: Arc<Screen>,
     signals: Handle,
 }
 
-/// Whether `top` controls the terminal. Only the holder of the lock may write, and only while true.
+/// Guards the terminal. The value is true while `top` controls it. Only the holder of the lock may
+/// write, and only while the value is true.
 struct Screen(Mutex<bool>);
 
 impl Screen {
@@ -72,7 +74,7 @@ fn restore() {
     disable_raw_mode().ok();
 }
 
-/// Returns whether input and output are terminals that understand more than lines.
+/// Returns whether input and output are terminals that can move the cursor.
 pub(super) fn is_available() -> bool {
     let is_capable = std::env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb");
     is_capable && io::stdin().is_terminal() && io::stdout().is_terminal()
@@ -89,7 +91,7 @@ impl Terminal {
         let handle = signals.handle();
         let at_signal = Arc::clone(&screen);
         std::thread::spawn(move || {
-            // SIGWINCH has a handler so that it interrupts a wait.
+            // SIGWINCH has a handler only so that it interrupts a wait.
             if let Some(signal) = signals.forever().find(|signal| *signal != SIGWINCH) {
                 let mut is_taken = at_signal.0.lock().unwrap_or_else(PoisonError::into_inner);
                 if std::mem::take(&mut *is_taken) {
@@ -139,7 +141,8 @@ impl Terminal {
     pub(super) fn wait(deadline: Instant) -> io::Result<TerminalEvent> {
         let stdin = io::stdin();
         let left = deadline.saturating_duration_since(Instant::now());
-        // The timeout is rounded down to milliseconds. One more prevents a wake-up too early.
+        // The timeout is rounded down to milliseconds. One more millisecond prevents a wake-up
+        // before the deadline.
         let timeout = PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
         let mut descriptors = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
         // After a hang-up, crossterm would read the terminal in an endless loop.
@@ -223,7 +226,7 @@ mod tests {
         }
     }
 
-    /// Starts this test once more as a child, in a terminal of its own, and lets the child panic.
+    /// Starts this test once more as a child in a new terminal, and lets the child panic.
     #[test]
     fn a_panic_gives_the_terminal_back() {
         const CHILD: &str = "MOCA_PANICS_IN_A_TERMINAL";
@@ -243,7 +246,7 @@ mod tests {
         assert_eq!(tcgetattr(&pty.slave).unwrap(), before);
         drop((program, pty.slave));
         let (mut shown, mut master) = (Vec::new(), File::from(pty.master));
-        // EIO is the end of a terminal.
+        // A read from a terminal that was closed ends with EIO.
         drop(master.read_to_end(&mut shown));
         let place = |wanted: &[u8]| shown.windows(wanted.len()).rposition(|window| window == wanted);
         assert!(place(ENTER).unwrap() < place(LEAVE).unwrap(), "{:?}", String::from_utf8_lossy(&shown));
