@@ -43,7 +43,7 @@ pub enum ReadError {
     /// The record that the cursor names was cleared, or left the log in another way.
     #[error("what the cursor names is no longer in the log")]
     Gone {
-        /// The cursor of the oldest record that is left.
+        /// The cursor before the oldest record that is left.
         oldest: Cursor,
     },
     /// The log can't be read at the moment.
