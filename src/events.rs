@@ -12,9 +12,9 @@ pub struct Event {
     pub name: &'static str,
     /// The value of `MESSAGE_ID`: 128 random bits in hexadecimal (sd-id128(3)).
     pub id: &'static str,
-    /// What the event means, for the operator.
+    /// The meaning of the event, for the operator.
     pub meaning: &'static str,
-    /// What the operator should do.
+    /// The action that the operator should take.
     pub remedy: &'static str,
 }
 

@@ -48,7 +48,7 @@ pub enum HookError {
 /// inherits them.
 ///
 /// # Errors
-/// Returns the error of the first hook that fails; later hooks do not run.
+/// Returns the error of the first hook that fails. Later hooks do not run.
 pub fn run_startup(dir: &Path, log: &str) -> Result<(), HookError> {
     run(dir, "startup.py", "python3", log)?;
     run(dir, "startup.sh", "sh", log)

@@ -87,7 +87,8 @@ struct Followers {
 }
 
 impl Followers {
-    /// Waits until each follower has every record; returns how many have, and the bytes of all.
+    /// Waits until each follower has every record. Returns the number of followers that have, and
+    /// the bytes of all.
     async fn join(mut self, open: usize) -> (u64, u64) {
         let until = tokio::time::Instant::now() + FOLLOW_TIMEOUT;
         for _ in 0..open {

@@ -22,7 +22,8 @@ use super::values::log_name::LogName;
 pub struct Files {
     /// The logs of `log.json`, by name.
     pub logs: BTreeMap<LogName, LogEntry>,
-    /// The entries of `api_key.json` in file order; of two entries with one key the first counts.
+    /// The entries of `api_key.json` in file order. Of two entries with the same key, the first one
+    /// counts.
     pub keys: Vec<KeyEntry>,
     /// The content of `server.json`.
     pub server: Server,

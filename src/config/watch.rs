@@ -74,7 +74,7 @@ impl Watcher {
     ///
     /// # Errors
     /// Fails if the kernel ends the stream of events or refuses another watch. A missing directory
-    /// is no error; the method waits for it.
+    /// is no error, because the method waits for it.
     pub async fn changed(&mut self) -> io::Result<()> {
         // A deadline and not a timeout, so that ignored events cannot delay the retry.
         let mut retry = Instant::now() + RETRY_INTERVAL;

@@ -248,7 +248,7 @@ impl Guard {
         explain::explain(&self.addresses, &self.maintenance, rules, refusal, context)
     }
 
-    /// Returns the names of `required.args` that are missing or different; `value_of` is as in
+    /// Returns the names of `required.args` that are missing or different. `value_of` is as in
     /// [`Self::check_args`].
     pub fn missing_args<'a>(
         &self,
@@ -289,7 +289,7 @@ impl Guard {
         self.addresses.unblock(address)
     }
 
-    /// Writes the block list to disk after each change. Never returns; needs a tokio runtime with
+    /// Writes the block list to disk after each change. Never returns. Needs a tokio runtime with
     /// time.
     ///
     /// A failed write is repeated every ten seconds.

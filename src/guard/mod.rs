@@ -8,8 +8,8 @@
 //! The methods of [`Guard`] are the checks of a request. Callers call them in this order:
 //! [`Guard::check_address`], [`Guard::check_headers`], [`Guard::find_key`], [`Guard::check_key`],
 //! [`Guard::check_args`], [`Guard::spend`], [`Guard::check_root`]. Each returns the first
-//! [`Refusal`] of its own rules. In this order, a request that one check refuses does not count
-//! towards the rate limits.
+//! [`Refusal`] that it finds. In this order, a request that a check before [`Guard::spend`] refuses
+//! does not count towards the rate limits.
 //!
 //! Checks take the time as a parameter (`now`), so that tests need not wait. No request waits for a
 //! disk. The memory for clients is bounded. Journal entries contain no secret and no text of a

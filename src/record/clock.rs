@@ -52,7 +52,7 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// Creates a clock for `zone`; a server passes [`TimeZone::system`].
+    /// Creates a clock for `zone`. A server passes [`TimeZone::system`].
     #[must_use]
     pub fn new(zone: TimeZone) -> Self {
         let second = EARLIEST_MICROS.div_euclid(MICROS_PER_SECOND);

@@ -85,7 +85,7 @@ pub(super) static FIELD: EscapeRules = EscapeRules::new(Notation::Text, [b'|', b
 /// Rules for a string of a JSON line.
 pub(super) static JSON: EscapeRules = EscapeRules::new(Notation::Json, [b'"'; 3]);
 
-/// How a character without a letter of its own is written.
+/// The notation of a character that has no escape letter.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Notation {
     /// As `\u{1b}`.
@@ -241,7 +241,7 @@ impl EscapeRules {
         let mut rest = escaped;
         loop {
             let (clean, stop) = rest.split_at(self.clean_len(rest.as_bytes()));
-            // This borrows the first part; a copy is made only when another part follows.
+            // This borrows the first part. A copy is made only when another part follows.
             text += clean;
             let Some((special, after)) = self.unescape_one(stop) else { return (text, stop) };
             text.to_mut().push(special);
@@ -283,7 +283,7 @@ impl EscapeRules {
         EscapeSequence { bytes: [b'\\', letter, 0, 0, 0, 0, 0, 0], len: 2 }
     }
 
-    /// Returns the numeric sequence of a character without a letter of its own.
+    /// Returns the numeric sequence of a character that has no escape letter.
     #[cold]
     fn long_sequence(&self, special: char) -> EscapeSequence {
         let mut sequence = EscapeSequence { bytes: *b"\\u\0\0\0\0\0\0", len: 2 };

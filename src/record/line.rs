@@ -12,7 +12,7 @@ use super::clock::{self, STAMP_LEN, Stamp, Time};
 use super::escape::{EscapeRules, FIELD, JSON, MESSAGE, escape_into, escape_json_into};
 use super::level::Level;
 
-/// The start of every JSON line; the time follows.
+/// The start of every JSON line. The time follows it.
 const JSON_START: &str = "{\"time\":\"";
 
 /// A record to be written, with borrowed texts.
@@ -77,7 +77,7 @@ pub enum LineError {
     Foreign {
         /// The index of the byte at which parsing stopped.
         at: usize,
-        /// What the grammar requires there.
+        /// The text that the grammar requires there.
         expected: &'static str,
     },
 }
@@ -150,7 +150,7 @@ pub struct LinePrefix {
     format: LineFormat,
     /// The part of a JSON line before the level; empty in the text format.
     time: Vec<u8>,
-    /// Client, key, route and process; in the text format also the time.
+    /// Client, key, route and process, and in the text format also the time.
     origin: Vec<u8>,
 }
 

@@ -21,11 +21,11 @@ const MICROS_PER_SECOND: i64 = 1_000_000;
 /// Returns the instant that `text` names at the time `now`, in microseconds since the Unix epoch.
 ///
 /// A time without an offset is in the zone of `now`. Fractions of a microsecond are rounded up. An
-/// age greater than an `i64` holds, and the last hours of the year 9999, are clamped; no record
-/// reaches them.
+/// age greater than an `i64` holds, and the last hours of the year 9999, are clamped. No record has
+/// such a time.
 ///
-/// A local time that the start of summer time skips is read as the time that much later. A local
-/// time that occurs twice is read as the earlier one.
+/// A local time that the start of summer time skips is read as one hour later, or by as much as the
+/// clock was set forward. A local time that occurs twice is read as the earlier one.
 ///
 /// # Errors
 /// Fails if `text` is none of `2026-11-23T05:02:29.805789+00:00` (a space may replace the `T`),
@@ -55,7 +55,7 @@ pub fn parse_time_spec(text: &str, now: &ZonedDateTime) -> Result<i64, UnknownTi
     Ok(in_zone(day.to_datetime(time), now.time_zone()))
 }
 
-/// Parses an age such as `15m`; returns microseconds.
+/// Parses an age such as `15m` and returns microseconds.
 fn ago(text: &str) -> Option<i64> {
     let (number, unit) = text.split_at_checked(text.len() - 1)?;
     let seconds = match unit {

@@ -30,10 +30,10 @@ pub struct Query {
     pub cursor: Option<Cursor>,
     /// Maximum number of records.
     pub limit: Option<NonZeroU64>,
-    /// Which records are returned when more than `limit` are selected, and at which one the caller
-    /// continues.
+    /// The choice of records when more than `limit` are selected, and the record at which the
+    /// caller continues.
     pub extent: Extent,
-    /// How each record is written.
+    /// The form in which each record is written.
     pub form: Form,
     /// Called after each step of work that precedes the first byte of the answer.
     pub progress: Progress,
@@ -42,7 +42,7 @@ pub struct Query {
 /// Called after each step of work for a waiting caller.
 pub type Progress = Box<dyn Fn() + Send + Sync>;
 
-/// Which records are returned when more than the limit are selected.
+/// The choice of records when more than the limit are selected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Extent {
     /// The first records in the order of the query. The caller continues after the last one.
@@ -51,7 +51,7 @@ pub enum Extent {
     Newest,
 }
 
-/// How records are written: `open`, the records with `between` between them, `close`.
+/// The form of an answer: `open`, the records with `between` between them, `close`.
 pub struct Form {
     /// Written before the first record.
     pub open: &'static str,

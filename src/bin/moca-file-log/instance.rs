@@ -210,7 +210,7 @@ fn forward(commands: &mpsc::UnboundedSender<Signal>, signal: Signal) {
     }
 }
 
-/// Waits for a signal to stop; adds other signals to `pending`.
+/// Waits for a signal to stop, and adds other signals to `pending`.
 async fn stop_signal(signals: &mut (impl Stream<Item = Signal> + Unpin), pending: &mut Vec<Signal>) {
     while let Some(signal) = signals.next().await {
         match signal {

@@ -170,7 +170,7 @@ impl Reloader {
     /// Applies `files` to the running instance.
     ///
     /// # Errors
-    /// Returns the reasons if the log cannot be opened with the new settings; then nothing changes.
+    /// Returns the reasons if the log cannot be opened with the new settings. Then nothing changes.
     async fn put_into_force(&self, files: Files, warnings: &[Finding]) -> Result<(), Vec<String>> {
         let now = self.app.policy();
         if files == now.files {
@@ -217,7 +217,7 @@ impl Reloader {
         LogEntry { host: now.host.clone(), port: now.port, use_ipv6: now.use_ipv6, ..entry.clone() }
     }
 
-    /// Switches maintenance on or off; the state is kept across restarts.
+    /// Switches maintenance on or off. The state is kept across restarts.
     async fn set_maintenance(&mut self, on: bool) {
         let guard = Arc::clone(&self.app.guard);
         let outcome = tokio::task::spawn_blocking(move || guard.maintenance().set_by_signal(on)).await;

@@ -18,7 +18,7 @@ pub(crate) struct Sockets {
     pub(crate) addresses: Vec<String>,
 }
 
-/// Takes the passed sockets; without any, binds the address of `log`.
+/// Takes the passed sockets. Without any, binds the address of `log`.
 pub(crate) fn sockets(
     passed: Vec<PassedSocket>,
     log: &LogEntry,

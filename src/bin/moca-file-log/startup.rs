@@ -51,7 +51,7 @@ pub(crate) struct Startup {
 /// Determines the name and the directories from the arguments and the environment.
 pub(crate) fn prepare(arguments: &Arguments, passed: Vec<PassedSocket>) -> Result<Startup, StartError> {
     let place = |given: &Option<PathBuf>, variable: &str, fallback: &str| {
-        // systemd separates several directories by colons; the first one counts.
+        // systemd separates several directories by colons, and the first one counts.
         let from_systemd =
             || std::env::var_os(variable).and_then(|value| std::env::split_paths(&value).next());
         given.clone().or_else(from_systemd).unwrap_or_else(|| PathBuf::from(fallback))

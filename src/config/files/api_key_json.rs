@@ -43,7 +43,7 @@ pub struct KeyEntry {
     pub ip: Option<IpSet>,
     /// The rate limits of the key (default none).
     pub rate: RateLimits,
-    /// How long the answer to an accepted request is delayed (default 0).
+    /// Delay of the answer to each accepted request (default 0).
     pub delay: Duration,
     /// A comment of the operator.
     pub info: Option<String>,
@@ -62,9 +62,9 @@ pub struct AllowedPath {
 /// The value that a required argument must have. Numbers and strings are compared as text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ArgValue {
-    /// Any value; the file contains null.
+    /// Any value, which the file writes as null.
     Present,
-    /// This text; the file contains a string, a number or a boolean.
+    /// This text, which the file writes as a string, a number or a boolean.
     Text(String),
 }
 

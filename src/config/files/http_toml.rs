@@ -57,7 +57,7 @@ pub struct HttpSettings {
     /// Maximum time for the answer to a ping (default 20 s; 0 for no limit).
     #[serde(deserialize_with = "time_or_none")]
     pub websocket_ping_timeout: Duration,
-    /// How long a stop waits for requests in flight before it closes them (default 15 s).
+    /// Maximum time that a stop waits for requests in flight before it closes them (default 15 s).
     #[serde(deserialize_with = "time_or_none")]
     pub graceful_shutdown_timeout: Duration,
     /// Whether to write the access log; `None` if the file does not say. `server.json` takes

@@ -42,7 +42,7 @@ pub struct LogEntry {
     /// The format of a line (default text).
     #[serde(default, deserialize_with = "format")]
     pub format: LineFormat,
-    /// What the server guarantees with a 200 answer (default disk).
+    /// The guarantee that the server gives with a 200 answer (default disk).
     #[serde(default, deserialize_with = "durability")]
     pub durability: Durability,
     /// Rotation and retention; `None` means that the file grows without limit.
@@ -50,7 +50,7 @@ pub struct LogEntry {
     pub rotate: Option<Rotate>,
 }
 
-/// What the server guarantees with a 200 answer.
+/// The guarantee that the server gives with a 200 answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Durability {
     /// The record is on the disk: fdatasync(2) has returned.
@@ -64,8 +64,8 @@ pub enum Durability {
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(default)]
 pub struct Rotate {
-    /// Maximum size of the active file, in uncompressed bytes; the file is rotated before it is
-    /// exceeded.
+    /// Maximum size of the active file, in uncompressed bytes. The file is rotated before it grows
+    /// beyond this size.
     #[serde(deserialize_with = "some_size")]
     pub max_size: Option<NonZeroU64>,
     /// Rotates the file each hour, day or week, in the time zone of the server.
@@ -74,13 +74,13 @@ pub struct Rotate {
     /// Number of rotated segments to keep.
     #[serde(deserialize_with = "count")]
     pub keep: Option<u64>,
-    /// Maximum age of the newest record of a segment; older segments are removed.
+    /// Maximum age of the newest record of a segment. Older segments are removed.
     #[serde(deserialize_with = "age")]
     pub max_age: Option<Duration>,
     /// Maximum size of the log on the disk in bytes, with the active file.
     #[serde(deserialize_with = "some_size")]
     pub max_total: Option<NonZeroU64>,
-    /// Minimum free space of the file system in bytes; below it, records are answered 503.
+    /// Minimum free space of the file system in bytes. Below it, records are answered 503.
     #[serde(deserialize_with = "size")]
     pub min_free: Option<u64>,
     /// Compression of rotated segments (default none).
@@ -99,7 +99,7 @@ impl Rotate {
     }
 }
 
-/// How often a file is rotated by the calendar.
+/// The calendar period at which a file is rotated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Every {
     /// At the start of each hour: `hour`.
@@ -288,7 +288,7 @@ fn durability<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Durability, 
     })
 }
 
-/// Deserializes `rotate`; null and an empty object both mean no rotation.
+/// Deserializes `rotate`. Null and an empty object both mean no rotation.
 fn rotate<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Rotate>, D::Error> {
     let rotate = Option::<Object<Rotate>>::deserialize(deserializer)?;
     Ok(rotate.map(|Object(rotate)| rotate).filter(|rotate| *rotate != Rotate::default()))

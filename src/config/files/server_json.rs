@@ -265,7 +265,7 @@ impl Name for AnswerHeader {
     }
 }
 
-/// A method, the name of a header, or `*`; also several of them, separated by commas.
+/// A method, the name of a header, or `*`. It may also be several of them, separated by commas.
 struct Token(String);
 
 impl Element for Token {

@@ -16,9 +16,9 @@ pub struct Finding {
     pub line: Option<usize>,
     /// The column in characters, from 1; `None` if the finding has no position.
     pub column: Option<usize>,
-    /// What is wrong and what was expected; never contains a secret.
+    /// The mistake and the expected value. Never contains a secret.
     pub message: String,
-    /// What the operator can do, if the message does not say it already.
+    /// The remedy for the operator, if the message does not say it already.
     pub remedy: Option<String>,
 }
 

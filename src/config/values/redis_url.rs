@@ -108,7 +108,7 @@ fn of_unix(rest: &str) -> Option<RedisUrl> {
     valid.then(|| RedisUrl { place: RedisPlace::Unix(socket.into()), user, password, database: 0 })
 }
 
-/// Parses `USER:PASSWORD`; both are optional.
+/// Parses `USER:PASSWORD`, of which both parts are optional.
 fn login_of(login: &str) -> Option<(Option<String>, Option<String>)> {
     let (user, password) = login.split_once(':').unwrap_or((login, ""));
     Some((filled(decoded(user)?), filled(decoded(password)?)))

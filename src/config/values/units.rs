@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-/// Parses a size such as `10MB`, `1GiB` or `4096`; returns bytes.
+/// Parses a size such as `10MB`, `1GiB` or `4096` and returns bytes.
 ///
-/// KB, MB, GB and TB are powers of 1000; KiB, MiB, GiB and TiB are powers of 1024.
+/// KB, MB, GB and TB are powers of 1000. KiB, MiB, GiB and TiB are powers of 1024.
 pub(crate) fn size(text: &str) -> Option<u64> {
     let (number, unit) = number_and_unit(text)?;
     let factor: u64 = match unit.to_ascii_lowercase().as_str() {

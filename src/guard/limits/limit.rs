@@ -50,8 +50,8 @@ impl<'k> Limits<'k> {
     /// Decides about a request from the counts before it, given in the order of [`Self::iter`].
     ///
     /// # Errors
-    /// [`Refusal::TooManyRequests`] when a limit is used up. It names the longest wait of those
-    /// limits.
+    /// [`Refusal::TooManyRequests`] when a limit is used up. The refusal has the longest wait of
+    /// those limits.
     pub(crate) fn check(self, before: impl IntoIterator<Item = Count>) -> Result<Quota, Refusal> {
         let mut states = Vec::with_capacity(self.of_path.len() + self.of_key.len());
         let mut wait: Option<Duration> = None;

@@ -31,7 +31,7 @@ const MAX_INLINE_WRITE_BYTES: usize = 512 * 1024;
 /// Maximum time that the disk thread takes batches by itself, so that maintenance is not delayed.
 const MAX_DISK_THREAD_RUN: Duration = Duration::from_millis(20);
 
-/// How a batch was written.
+/// The way in which a batch was written.
 enum Turn {
     /// On the runtime's thread.
     Inline,

@@ -37,7 +37,7 @@ impl FileStamp {
     /// Writes the stamp to `dir`, which is created if it is missing.
     ///
     /// # Errors
-    /// Fails if the stamp cannot be written; then no stamp is kept.
+    /// Fails if the stamp cannot be written. Then no stamp is kept.
     pub fn keep(&self, dir: &Path) -> io::Result<()> {
         fs::create_dir_all(dir)?;
         let path = dir.join(FILE);

@@ -47,7 +47,7 @@ pub struct Sandbox {
 /// Returns the plan of the configuration directory `config_dir`.
 ///
 /// # Errors
-/// Fails if one of the six files is invalid or systemd cannot serve a log; returns all findings.
+/// Returns all findings if one of the six files is invalid or systemd cannot serve a log.
 pub fn plan(config_dir: &Path) -> Result<Plan, Vec<Finding>> {
     let (plan, findings) = Plan::of(&config::load(config_dir)?.files);
     if findings.is_empty() { Ok(plan) } else { Err(findings) }

@@ -111,7 +111,7 @@ fn folders(plan: &Plan) -> Option<String> {
     folders.sort();
     folders.dedup();
     for folder in &folders {
-        // `:` applies mode and owner only to a new folder; those of an existing one stay.
+        // `:` applies mode and owner only to a new folder. An existing folder keeps its own.
         let folder = quoted(&folder.to_string_lossy());
         _ = writeln!(text, "d {folder} :0750 :moca-file-log :moca-file-log -");
     }

@@ -37,7 +37,7 @@ pub fn applied(dir: &Path) -> Result<Option<Plan>, SnapshotError> {
 /// Stores the plan in `dir`, which is created if it is missing. The write is atomic and synced.
 ///
 /// # Errors
-/// Fails if the plan cannot be written; the plan stored before remains.
+/// Fails if the plan cannot be written. The plan that was stored before remains.
 pub fn store(dir: &Path, plan: &Plan) -> Result<(), SnapshotError> {
     let logs = plan.logs.iter().map(|(name, units)| (name.to_string(), units.clone())).collect();
     let path = dir.join(FILE);

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use super::escape::escape;
 use crate::config::LogName;
 
-/// The unit that an operator enables; it wants the units of all logs.
+/// The unit that an operator enables. It wants the units of all logs.
 pub const TARGET: &str = "moca-file-log.target";
 
 /// Maximum length of a unit name in systemd.

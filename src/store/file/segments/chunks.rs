@@ -5,8 +5,8 @@
 //! - zstd: a frame with a checksum for each chunk, then the seek table of the zstd seekable format
 //!   in a skippable frame.
 //! - gzip (RFC 1952): a member for each chunk, then empty members whose extra fields hold the
-//!   index. `MI` holds compressed sizes, 32 bits each; the last member, `ML`, holds where those
-//!   members begin, the length of all chunks, the size of a chunk and the number of chunks.
+//!   index. `MI` holds compressed sizes, 32 bits each. The last member, `ML`, holds the offset of
+//!   the `MI` members, the length of all chunks, the size of a chunk and the number of chunks.
 //!
 //! Numbers are little-endian. An inconsistent index is an error, so a file that another program
 //! changed is never read as lines.
