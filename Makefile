@@ -31,7 +31,7 @@ TEST_THREADS ?=
 # The seconds that `make fuzz-smoke` gives to each target.
 FUZZ_SECONDS ?= 10
 
-# The steps of `make check`. Each is a target of its own.
+# The steps of `make check`. Each is also a separate target.
 CHECK_STEPS := fmt deny clippy msrv-lint doc test-rust test-api test-web fuzz-smoke test-system
 
 help: ## list the targets

@@ -20,7 +20,7 @@ nodes = {node["id"]: node for node in metadata["resolve"]["nodes"]}
 root = metadata["resolve"]["root"]
 oldest = packages[root]["rust_version"]
 
-# Tests and benchmarks run on the current toolchain: their libraries do not count.
+# Tests and benchmarks run on the current toolchain, so their libraries do not count.
 reached, waiting = {root}, [root]
 while waiting:
     for dependency in nodes[waiting.pop()]["deps"]:
