@@ -4,9 +4,9 @@
 //! The compiler vectorises loops over whole blocks. This module covers the rest of a text that is
 //! too short for a block.
 //!
-//! Each test returns a mask in which the highest bit of every matching byte is set. Bytes after
-//! the first match may be set by mistake. So a mask is exact only in whether there is a match and
-//! where the first one is; [`first`] reads that. Masks can be joined by `|`.
+//! Each test returns a mask in which the highest bit of every matching byte is set. Bytes after the
+//! first match may be set by mistake. So a mask shows exactly whether there is a match and where
+//! the first one is, and nothing else. [`first`] returns that position. Masks can be joined by `|`.
 
 /// Returns a word with `byte` in all eight positions.
 const fn splat(byte: u8) -> u64 {

@@ -113,7 +113,8 @@ impl fmt::Display for ClientAddr {
 
 /// Returns the address of the client: `peer`, or the address that a trusted proxy reports.
 ///
-/// As in Sanic, the first of these options decides that is configured and whose header is present:
+/// As in Sanic, the server uses the first of these options that is configured and whose header is
+/// present:
 /// 1. `forwarded_secret`: the `for` of the rightmost element of `Forwarded` (RFC 7239) with this
 ///    secret
 /// 2. `real_ip_header`: the last line of this header

@@ -31,8 +31,9 @@ impl Directories {
 
 /// Returns the plan in force, and messages about what is wrong.
 ///
-/// Without a plan in force, at boot, the plan of the current files comes into force. If the files
-/// are invalid, it is the last applied plan, or without one the plan of their valid parts.
+/// At boot there is no plan in force. Then the plan of the current files comes into force. If the
+/// files are invalid, the last applied plan does, or without one the plan of the valid parts of the
+/// files.
 #[must_use]
 pub fn choose(directories: &Directories) -> (Plan, Vec<String>) {
     let mut messages = Vec::new();

@@ -27,7 +27,8 @@ const DISK_FULL_BACKOFF: Duration = Duration::from_secs(30);
 /// Delay of work on a segment after another failure, which takes longer to repair.
 const FAILURE_BACKOFF: Duration = Duration::from_secs(600);
 
-/// A segment is compressed when the disk has space for this part of its lines.
+/// Expected ratio of a segment's uncompressed size to its compressed size. The store compresses a
+/// segment only if the disk has room for a file of that compressed size.
 const EXPECTED_RATIO: u64 = 4;
 
 /// The lowest priority of a thread, see nice(2).

@@ -133,8 +133,8 @@ impl LogFile {
             })
         });
         if outcome.is_err() {
-            // The failed write may have reached the disk nevertheless. It is undone before the next
-            // append.
+            // The failed write may have reached the disk nevertheless. So the state without the
+            // rotation is written before the next append.
             self.state.revise(|state| state.rotating = before);
             return outcome;
         }

@@ -60,7 +60,8 @@ impl LineFilter {
     }
 
     fn select_by_text(&self, block: &[u8], ranges: &mut LineRanges) {
-        // The next occurrence of each form, searched again after it is passed.
+        // The next occurrence of each form. The filter searches it again after it has passed that
+        // occurrence.
         let mut next: Vec<Option<usize>> = self.needles.iter().map(|needle| needle.find(block)).collect();
         while let Some(found) = next.iter().flatten().min().copied() {
             let start = memrchr(b'\n', &block[..found]).map_or(0, |newline| newline + 1);
