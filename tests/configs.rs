@@ -1,4 +1,5 @@
-//! The sample configuration: it is valid, equals the defaults, and contains every option of HTTP.
+//! Tests the sample configuration: it is valid, equals the defaults, and contains every option of
+//! HTTP.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fs;

@@ -1,4 +1,5 @@
-//! The documents: every page is in the summary, every link leads somewhere, and what a reader meets first is short.
+//! Tests of the documents: every page is in the summary, every link has a target, and the first
+//! pages that a reader sees are short.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,5 +1,5 @@
-//! The layers of `ARCHITECTURE.md` against the imports of `src/`: no import points up, and no two files import each other,
-//! directly or through others. Test code is exempt.
+//! Compares the imports of `src/` with the layers of `ARCHITECTURE.md`: no import points up, and no
+//! two files import each other, directly or through others. Test code is exempt.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -119,7 +119,7 @@ fn place(blocks: &[Block], file: &str, other: &str) -> Option<(usize, String)> {
         let inside = |block: &&Block| block.iter().all(|(_, entry)| top(entry) == folder);
         match blocks.iter().skip(1).find(inside) {
             Some(block) => block,
-            // A folder without a block of its own: only circles are forbidden.
+            // In a folder without a block, only circles are forbidden.
             None => return Some((0, folder)),
         }
     } else {

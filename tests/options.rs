@@ -1,4 +1,5 @@
-//! The index of all options, each with the test that fails when the program ignores the option.
+//! Checks the index of all options, each with the test that fails when the program ignores the
+//! option.
 //!
 //! A new option needs a line in [`INDEX`] and a row in a table of `docs/configuration.md`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]

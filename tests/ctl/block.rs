@@ -1,4 +1,4 @@
-//! `mocactl block`.
+//! Tests of `mocactl block`.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! `mocactl check`: findings with their positions, and exit statuses.
+//! Tests of `mocactl check`: findings with their positions, and exit statuses.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -1,4 +1,4 @@
-//! An edit keeps every other byte of a file, its mode, its owners, and a link to it.
+//! Tests that an edit keeps every other byte of a file, its mode, its owners, and a link to it.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};

@@ -1,4 +1,4 @@
-//! `mocactl key explain` agrees with the service.
+//! Tests that `mocactl key explain` agrees with the service.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! Completions and man pages, made from the definition of the command line.
+//! Tests of completions and man pages, which are made from the definition of the command line.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,4 +1,4 @@
-//! The directories of an installation, and stubs in PATH that record how they were called.
+//! Makes the directories of an installation, and stubs in PATH that record how they were called.
 
 use std::fs;
 use std::io::Write;

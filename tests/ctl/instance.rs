@@ -1,4 +1,4 @@
-//! A fake instance behind a socket: it answers as a test says and records the requests.
+//! Runs a fake instance behind a socket. It answers as a test says and records the requests.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};

@@ -1,4 +1,4 @@
-//! Keys are made, listed, used and revoked.
+//! Tests of keys: they are made, listed, used and revoked.
 
 use std::collections::HashSet;
 

@@ -1,4 +1,4 @@
-//! `mocactl get`, `tail` and `clear-logs`, through the admin socket.
+//! Tests of `mocactl get`, `tail` and `clear-logs`, through the admin socket.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};

@@ -1,4 +1,4 @@
-//! Maintenance: a signal for a running instance, a marker for a stopped one.
+//! Tests of maintenance: a signal switches a running instance, a marker file a stopped one.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};

@@ -1,4 +1,4 @@
-//! A closed pipe or a full disk ends a command without a panic.
+//! Tests that a closed pipe or a full disk ends a command without a panic.
 
 use std::fs::OpenOptions;
 use std::process::Stdio;

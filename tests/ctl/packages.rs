@@ -1,4 +1,4 @@
-//! The calls of apt-get and dpkg-deb.
+//! Tests of the calls of apt-get and dpkg-deb.
 
 use std::fs;
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! `mocactl passwd`.
+//! Tests of `mocactl passwd`.
 
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};

@@ -1,4 +1,4 @@
-//! A user who is neither root nor in the group gets an error and changes nothing.
+//! Tests that a user who is neither root nor in the group gets an error and changes nothing.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -1,4 +1,4 @@
-//! `mocactl reset-system`: the shipped files again, never without an archive.
+//! Tests of `mocactl reset-system`: it restores the shipped files, and never without an archive.
 
 use std::fs;
 use std::path::{Path, PathBuf};

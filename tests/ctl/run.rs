@@ -1,4 +1,4 @@
-//! `mocactl run` becomes the server.
+//! Tests that `mocactl run` becomes the server.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

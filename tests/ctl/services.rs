@@ -1,4 +1,4 @@
-//! The calls of systemctl, argument by argument.
+//! Tests of the calls of systemctl, argument by argument.
 
 use serde_json::json;
 

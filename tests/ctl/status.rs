@@ -1,4 +1,4 @@
-//! `mocactl status`: the table and the JSON.
+//! Tests of `mocactl status`: the table and the JSON.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

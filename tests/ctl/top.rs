@@ -1,4 +1,4 @@
-//! `mocactl top`: real servers behind real admin sockets, in a real terminal.
+//! Tests of `mocactl top`: real servers behind real admin sockets, in a real terminal.
 
 use std::fs::File;
 use std::io::{Read, Write};

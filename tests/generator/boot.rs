@@ -1,4 +1,4 @@
-//! Several runs of the generator in a row: boots, reloads and `mocactl apply`.
+//! Tests several runs of the generator in a row: boots, reloads and `mocactl apply`.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! A raw HTTP/1.1 client on one connection. The test controls every byte.
+//! Provides a raw HTTP/1.1 client on one connection. The test controls every byte.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};

@@ -1,4 +1,4 @@
-//! A client of `tail` that parses one stream of Server-Sent Events.
+//! Provides a client of `tail` that parses one stream of Server-Sent Events.
 
 use std::collections::VecDeque;
 use std::io;

@@ -1,5 +1,5 @@
-//! The harness of the black-box tests: the real server in temporary directories, a raw HTTP client,
-//! and a parser of log lines that shares no code with the server.
+//! Provides the harness of the black-box tests: the real server in temporary directories, a raw
+//! HTTP client, and a parser of log lines that shares no code with the server.
 #![allow(dead_code, unused_imports, reason = "each test crate uses its own part of the harness")]
 
 mod conn;

@@ -1,4 +1,4 @@
-//! Certificates for tests, and a TLS client that accepts any certificate.
+//! Provides certificates for tests, and a TLS client that accepts any certificate.
 
 use std::io;
 use std::net::TcpStream;

@@ -1,4 +1,4 @@
-//! A real redis-server for one test, which the test can kill, stop and start again.
+//! Runs a real redis-server for one test, which the test can kill, stop and start again.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};

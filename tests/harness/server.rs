@@ -1,4 +1,5 @@
-//! The running server: its process, its messages to the service manager, its files.
+//! Provides access to the running server: its process, its messages to the service manager, its
+//! files.
 
 use std::net::SocketAddr;
 use std::os::unix::net::UnixDatagram;

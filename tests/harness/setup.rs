@@ -1,4 +1,4 @@
-//! The setup of a server: its configuration files, its directories, its environment.
+//! Sets up a server: its configuration files, its directories, its environment.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;

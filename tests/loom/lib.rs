@@ -1,5 +1,5 @@
-//! Models of the waiting for durability, `src/store/commit.rs`: loom runs them in every order in
-//! which their threads can interleave. `make loom` runs the models.
+//! Models how appends wait for durability (`src/store/commit.rs`). loom runs the models in every
+//! order in which their threads can interleave. `make loom` runs the models.
 #![cfg(loom)]
 #![allow(dead_code)]
 

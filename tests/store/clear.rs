@@ -1,4 +1,4 @@
-//! Clearing while others save, and batches that are stored whole or not at all.
+//! Tests of clearing while other clients save, and of batches that are stored whole or not at all.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};

@@ -1,5 +1,5 @@
-//! The process is killed at random moments under load: every acknowledged record is in the file,
-//! once and whole.
+//! Tests that kill the process at random moments under load: every acknowledged record is in the
+//! file, once and whole.
 
 use serde_json::{Value, json};
 
@@ -19,7 +19,7 @@ fn kill_rounds(durability: &str) {
             server.kill9();
         });
         all.extend(sent);
-        // The start must succeed in the same directory, whatever the crash left.
+        // The start must succeed in the same directory, in any state that the crash left.
         server.respawn();
         assert_kept(&server.log_lines(), &all);
     }

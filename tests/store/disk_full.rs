@@ -1,5 +1,5 @@
-//! A full disk: appends get 503 with Retry-After, never 500; reading and clearing still work;
-//! exactly the acknowledged records are stored.
+//! Tests of a full disk: appends get 503 with Retry-After and never 500, reading and clearing still
+//! work, and exactly the acknowledged records are stored.
 
 use std::path::Path;
 use std::process::Command;

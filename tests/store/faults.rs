@@ -1,6 +1,6 @@
-//! The process dies, as by SIGKILL, between any two steps of a rotation, a compression, a retention
-//! and a clear: every acknowledged record is stored once and in order, cursors name the same
-//! records, and no unfinished file is left.
+//! Tests that kill the process between any two steps of a rotation, a compression, a retention and
+//! a clear: every acknowledged record is stored once and in order, cursors name the same records,
+//! and no unfinished file is left.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! A log of 1 GB: the server is ready at once, returns the newest lines at once, and streams all
-//! lines in little memory.
+//! Tests of a log of 1 GB: the server is ready at once, returns the newest lines at once, and
+//! streams all lines in little memory.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! Concurrent senders, each of which remembers the outcome of every record.
+//! Runs concurrent senders, each of which remembers the outcome of every record.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;

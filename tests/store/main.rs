@@ -1,5 +1,5 @@
-//! The file keeps the promise of every answer: through crashes, stops, full disks, slow disks,
-//! large files and changes by other programs.
+//! Tests that the file keeps the promise of every answer, through crashes, stops, full disks, slow
+//! disks, large files and changes by other programs.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "../harness/mod.rs"]

@@ -1,5 +1,5 @@
-//! Another program moves, deletes or truncates the file: the next record is in a fresh, whole file
-//! at the path.
+//! Tests of a file that another program moves, deletes or truncates: the next record is in a fresh,
+//! whole file at the path.
 
 use serde_json::json;
 

@@ -1,4 +1,5 @@
-//! Rotation and retention, by every option of `rotate`, while the server runs and at its start.
+//! Tests of rotation and retention, by every option of `rotate`, while the server runs and at its
+//! start.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

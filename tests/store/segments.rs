@@ -1,4 +1,4 @@
-//! Helpers of the tests of rotation: the files of a log, and the server's view of them.
+//! Helps the tests of rotation: lists the files of a log, and the server's view of them.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};

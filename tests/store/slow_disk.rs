@@ -1,4 +1,4 @@
-//! A slow disk: only the sender of a record waits for it, and gets exactly one answer.
+//! Tests of a slow disk: only the sender of a record waits for it, and gets exactly one answer.
 
 use std::time::{Duration, Instant};
 
@@ -73,7 +73,7 @@ fn overdue_sync_gets_one_answer() {
         let mut conn = server.connect();
         send(&mut conn, "text/plain", message);
         conn.receive("POST").unwrap().problem(503);
-        // The record is stored all the same; no second answer follows.
+        // The record is stored nevertheless, and no second answer follows.
         assert!(conn.is_silent_for(Duration::from_millis(2500)) || conn.is_closed_within(LIMIT));
         assert_eq!(server.messages().last().unwrap(), message);
     }

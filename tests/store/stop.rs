@@ -1,4 +1,5 @@
-//! SIGTERM under load: exit 0, nothing acknowledged lost, nothing in flight cut without an answer.
+//! Tests of SIGTERM under load: the exit status is 0, no acknowledged record is lost, and no
+//! request in flight ends without an answer.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! A server under strace, which writes the system calls to a file and can change their results.
+//! Runs a server under strace, which writes the system calls to a file and can change their
+//! results.
 
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! A torn last line: the next start cuts it off, keeps it aside, and succeeds.
+//! Tests of a torn last line: the next start moves it to `FILE.torn`, and succeeds.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

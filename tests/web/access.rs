@@ -1,4 +1,4 @@
-//! The page without a mouse, with a screen reader, on a telephone and in the dark theme.
+//! Tests of the page without a mouse, with a screen reader, on a telephone and in the dark theme.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

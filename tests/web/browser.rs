@@ -1,5 +1,5 @@
-//! A headless Chromium, driven by ChromeDriver over the WebDriver protocol (W3C), which is JSON
-//! over HTTP/1.1.
+//! Drives a headless Chromium by ChromeDriver over the WebDriver protocol (W3C), which is JSON over
+//! HTTP/1.1.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;

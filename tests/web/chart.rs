@@ -1,4 +1,5 @@
-//! The chart of records over time: its counts, and the selection of a time by mouse and keyboard.
+//! Tests of the chart of records over time: its counts, and the selection of a time by mouse and
+//! keyboard.
 
 use std::fmt::Write;
 

@@ -1,4 +1,4 @@
-//! Restarts of the server while the page is open, and thousands of records at once.
+//! Tests of restarts of the server while the page is open, and of thousands of records at once.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! Messages with markup, scripts and control characters.
+//! Tests of messages with markup, scripts and control characters.
 
 use serde_json::json;
 

@@ -1,5 +1,5 @@
-//! The operators' page in a real Chromium, against the real server: what an operator does and sees.
-//! `make test-web` runs these tests; their pictures are in `target/web`.
+//! Tests of the operator's page in a real Chromium, against the real server. `make test-web` runs
+//! these tests and writes their pictures to `target/web`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "../harness/mod.rs"]

@@ -1,4 +1,4 @@
-//! The page as an operator uses it.
+//! Uses the page as an operator does.
 
 use std::time::Duration;
 

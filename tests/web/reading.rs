@@ -1,4 +1,4 @@
-//! Following, filtering, going back, downloading and clearing.
+//! Tests of following, filtering, going back, downloading and clearing.
 
 use std::time::Instant;
 

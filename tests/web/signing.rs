@@ -1,4 +1,5 @@
-//! Signing in and out: who may, the texts of refusals, and that key and password are kept nowhere.
+//! Tests of signing in and out: the permissions, the texts of refusals, and that the page stores
+//! neither key nor password.
 
 use serde_json::json;
 

@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 ///
 /// The path units of systemd miss changes while the service that they start is running. So `mocactl
 /// apply` takes a stamp before it reads the files, compares it at the end, and starts again if it
-/// differs. A file may also change after that comparison and before systemd watches again. When it
-/// watches again, systemd starts another service, which compares the files with the kept stamp and
-/// so finds the change.
+/// differs. A file may also change after that comparison and before systemd watches again. So
+/// systemd runs another service afterwards, which compares the files with the kept stamp and finds
+/// such a change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileStamp([Option<(u64, u64, [i64; 4])>; 2]);
 

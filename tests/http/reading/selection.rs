@@ -245,7 +245,7 @@ fn cursors_page_through_the_log_in_both_directions() {
     for order in ["asc", "desc"] {
         for selection in [&[][..], &[("level", "2")], &[("contains", "needle")]] {
             for route in ["get-logs", "get-latest-logs", "download-logs"] {
-                // That route returns the newest records, whatever their order.
+                // That route returns the newest records, in either order.
                 if route == "get-latest-logs" && order == "asc" {
                     continue;
                 }

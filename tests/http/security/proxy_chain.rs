@@ -1,5 +1,5 @@
-//! Tests with the real nginx in front of the server: which address counts under each setting,
-//! whatever headers the client sends.
+//! Tests with the real nginx in front of the server: which address counts under each setting, for
+//! all headers that a client may send.
 
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};

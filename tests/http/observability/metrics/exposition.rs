@@ -1,5 +1,5 @@
-//! A strict parser of the Prometheus text format (version 0.0.4). It shares no code with the
-//! server, and panics also on mistakes that a scraper tolerates.
+//! Provides a strict parser of the Prometheus text format (version 0.0.4). It shares no code with
+//! the server, and panics also on mistakes that a scraper tolerates.
 
 use std::collections::{BTreeMap, HashSet};
 
