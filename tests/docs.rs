@@ -119,7 +119,7 @@ fn heading(line: &str) -> Option<&str> {
     ((1..=6).contains(&depth) && text.starts_with(' ')).then(|| text.trim())
 }
 
-/// Resolves a link that stands on a page, without leaving the repository.
+/// Resolves a link on a page, without leaving the repository.
 fn resolve(page: &Path, target: &str) -> Option<PathBuf> {
     let mut path = page.parent().unwrap().to_owned();
     for component in Path::new(target).components() {

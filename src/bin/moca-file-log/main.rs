@@ -28,8 +28,8 @@ use failure::StartError;
 use instance::ExitReason;
 use startup::{Arguments, Startup, load, prepare};
 
-/// Runs the one of the three programs whose name it was called by. The package installs the three
-/// programs as one file with three names, since they share most of their code.
+/// Runs one of the three programs, chosen by the name that it was called with. The package installs
+/// the three programs as one file with three names, since they share most of their code.
 fn main() -> ExitCode {
     let called = std::env::args_os().next().map(PathBuf::from);
     match called.as_deref().and_then(Path::file_name).and_then(std::ffi::OsStr::to_str) {

@@ -1,5 +1,5 @@
 //! Rotates the log: the active file becomes a segment, and a fresh file takes its place. A rotation
-//! needs no free space but a directory entry. The process may crash after each step:
+//! needs no free space except for one directory entry. The process may crash after each step:
 //!
 //! 1. The fresh file is created, under the name of the segment and `.tmp`.
 //! 2. The state saves the rotation and both files.
