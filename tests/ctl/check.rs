@@ -1,4 +1,4 @@
-//! Tests of `mocactl check`: findings with their positions, and exit statuses.
+//! Tests of `mocactl check`. They check the findings with their positions, and the exit statuses.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -152,7 +152,7 @@ fn every_option_without_effect_is_a_warning() {
         assert!(explained.contains(&expected), "{expected:?}: {explained:?}");
     }
     assert_eq!(explained.len(), 12, "{explained:?}");
-    // With the options that they need, they are no longer mentioned.
+    // When the options that they need are set, there is no warning.
     let installation = Installation::of_one();
     installation.write(
         "http.toml",

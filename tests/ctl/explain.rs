@@ -26,8 +26,8 @@ fn ask(server: &Server, key: Option<&str>, path: &str, headers: &[&str], argumen
     server.get_with(&format!("{path}{query}"), &all)
 }
 
-/// The text of the refusing step contains the detail of the answer. An admitted request gets the
-/// status 200.
+/// Checks that the text of the refusing step contains the detail of the answer, or that an admitted
+/// request gets the status 200.
 fn agree(server: &Server, key: Option<&str>, path: &str, headers: &[&str], arguments: &[&str]) {
     let mut flags = vec!["--path", path];
     if let Some(key) = key {

@@ -89,7 +89,7 @@ fn the_man_pages_of_the_other_programs_are_valid() {
     }
 }
 
-/// The formatter prints no warning.
+/// Checks that the formatter prints no warning.
 fn renders(page: &Path) {
     let output = Command::new("man").args(["--warnings", "-l"]).arg(page).env("MANPAGER", "cat").output();
     match output {

@@ -8,12 +8,12 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
 
-/// An installation in a temporary directory.
+/// Represents an installation in a temporary directory.
 pub(crate) struct Installation {
     root: tempfile::TempDir,
 }
 
-/// The output and the exit status of a command.
+/// Holds the output and the exit status of a command.
 #[derive(Debug)]
 pub(crate) struct CommandOutput {
     pub(crate) status: i32,
@@ -33,13 +33,13 @@ impl CommandOutput {
         said
     }
 
-    /// Returns stdout of a command that succeeded.
+    /// Returns stdout. Panics when the command did not succeed.
     pub(crate) fn ok(self) -> String {
         assert_eq!(self.status, 0, "{self:?}");
         self.out
     }
 
-    /// Returns stderr of a command that failed with this status.
+    /// Returns stderr. Panics when the command did not end with this status.
     pub(crate) fn failed(self, status: i32) -> String {
         assert_eq!(self.status, status, "{self:?}");
         self.err
@@ -113,7 +113,7 @@ impl Installation {
         fs::write(self.path("bin").join(format!("{program}.code")), code.to_string()).expect("write a code");
     }
 
-    /// Sets the outputs of `systemctl show`, one after the other; the last one stays.
+    /// Sets the outputs of `systemctl show`, one for each call. The last one is repeated.
     pub(crate) fn systemctl_shows(&self, answers: &[&str]) {
         let folder = self.path("bin/systemctl.show");
         fs::create_dir_all(&folder).expect("a folder");
@@ -158,7 +158,7 @@ impl Installation {
         let mut command = self.command(arguments);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("run mocactl");
-        // The program may end without reading.
+        // The write may fail, because the program may end without reading.
         drop(child.stdin.take().expect("stdin").write_all(input.as_bytes()));
         CommandOutput::of(&child.wait_with_output().expect("wait for mocactl"))
     }
@@ -168,12 +168,12 @@ impl Installation {
     }
 }
 
-/// An entry of `log.json`.
+/// Returns an entry of `log.json`.
 pub(crate) fn entry(port: u16, file: &str) -> Value {
     json!({"host": "127.0.0.1", "port": port, "file": file})
 }
 
-/// A hostile name with the instance part of its unit.
+/// Hostile names of logs, each with the instance part of its unit.
 pub(crate) const HOSTILE: [(&str, &str); 6] = [
     ("a;b $(c)", "a\\x3bb\\x20\\x24\\x28c\\x29"),
     ("$(touch pwned)`touch pwned`", "\\x24\\x28touch\\x20pwned\\x29\\x60touch\\x20pwned\\x60"),

@@ -5,7 +5,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-/// A recorded request.
+/// Holds a recorded request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RecordedRequest {
     pub(crate) method: String,
@@ -13,13 +13,13 @@ pub(crate) struct RecordedRequest {
     pub(crate) body: String,
 }
 
-/// A fake instance, which serves until the test process ends.
+/// Represents a fake instance, which serves until the test process ends.
 pub(crate) struct Instance {
     asked: Arc<Mutex<Vec<RecordedRequest>>>,
 }
 
 impl Instance {
-    /// Listens at `socket`; `answer` returns the bytes of an answer.
+    /// Listens at `socket`. `answer` returns the bytes of each answer.
     pub(crate) fn listen(
         socket: &Path,
         answer: impl Fn(&RecordedRequest) -> Vec<u8> + Send + 'static,
@@ -32,7 +32,7 @@ impl Instance {
                 let mut stream = stream.expect("a connection");
                 let Some(request) = read(&stream) else { continue };
                 remembered.lock().expect("a lock").push(request.clone());
-                // The client may be gone.
+                // The client may have disconnected.
                 drop(stream.write_all(&answer(&request)));
             }
         });

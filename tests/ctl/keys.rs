@@ -1,4 +1,4 @@
-//! Tests of keys: they are made, listed, used and revoked.
+//! Tests of the commands that make, list and revoke keys.
 
 use std::collections::HashSet;
 
@@ -78,7 +78,7 @@ fn a_key_is_revoked_by_name_hash_or_key() {
     assert_eq!(installation.read("api_key.json"), "[]");
     let error = installation.run(&["key", "revoke", "s3cret"]).failed(66);
     assert!(!error.contains("s3cret"), "it may be a key: {error}");
-    // The second entry of a key would count after the first is removed.
+    // If only the first entry of a key were removed, the second one would count.
     installation.write("api_key.json", r#"[{"key": "k"}, {"key": "x"}, {"key": "k", "status": true}]"#);
     installation.run(&["key", "revoke", "k"]).ok();
     assert_eq!(installation.read("api_key.json"), r#"[{"key": "x"}]"#);

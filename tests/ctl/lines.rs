@@ -164,7 +164,7 @@ fn receive(stream: impl std::io::Read + Send + 'static) -> Receiver<String> {
     receiver
 }
 
-/// Starts a server, and an installation whose admin socket is the one of the server.
+/// Starts a server, and makes an installation that uses the admin socket of this server.
 fn served() -> (Server, Installation) {
     let server = Setup::new().with_admin_socket().start();
     let installation = Installation::of_one();
@@ -278,7 +278,7 @@ fn clear_logs_asks_for_confirmation() {
     assert_eq!(*shared.lock().unwrap(), text(3));
     installation.run(&["clear-logs", "sample1", "--yes"]).ok();
     assert_eq!(*shared.lock().unwrap(), "");
-    // The other logs are cleared as well; the exit status is the one of the failure.
+    // The other logs are cleared as well. The exit status is that of the failure.
     shared.lock().unwrap().push('x');
     let output = installation.run(&["clear-logs", "-y"]);
     assert!(

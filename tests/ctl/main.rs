@@ -1,7 +1,7 @@
-//! Tests of `mocactl` as an operator runs it: the real program, with its own directories for each
-//! test.
+//! Tests of `mocactl` as an operator runs it. They run the real program, and each test has its own
+//! directories.
 //!
-//! `systemctl` is a stub that records its arguments. The tests prove how it is called, not what
+//! `systemctl` is a stub that records its arguments. The tests show how it is called, not what
 //! systemd does.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

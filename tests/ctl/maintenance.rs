@@ -1,4 +1,4 @@
-//! Tests of maintenance: a signal switches a running instance, a marker file a stopped one.
+//! Tests of the commands for maintenance. A running instance gets a signal, a stopped one a marker.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
@@ -66,7 +66,7 @@ fn a_starting_instance_is_waited_for() {
     installation.run(&["turn-off"]).ok();
     assert_eq!(installation.calls("systemctl").len(), 1);
     assert!(!is_on(&installation, "sample1"));
-    // The instance started between the first look and the marker, so it gets both.
+    // The instance starts after the first check and before the marker is written, so it gets both.
     let installation = Installation::of_one();
     installation.systemctl_shows(&[INACTIVE, STARTING, ACTIVE]);
     installation.run(&["turn-off"]).ok();

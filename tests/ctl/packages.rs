@@ -10,7 +10,7 @@ use crate::installation::Installation;
 
 const KEEP: [&str; 4] = ["-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Options::=--force-confold"];
 
-/// Makes a real package file of a package with this name.
+/// Makes a real package file for a package with this name.
 fn package(installation: &Installation, package: &str, file: &str) -> Option<String> {
     let tree = installation.root().join(format!("tree-{package}"));
     fs::create_dir_all(tree.join("DEBIAN")).unwrap();

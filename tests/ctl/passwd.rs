@@ -48,8 +48,8 @@ fn the_password_is_read_from_standard_input() {
     assert!(installation.run_with(&["passwd"], "short\n").err.contains("5 characters only"));
 }
 
-/// Runs the command in its own terminal and types each answer after its question. Returns the
-/// success and the output.
+/// Runs the command in its own terminal and types each answer after its question. Returns whether
+/// it succeeded, and its output.
 fn typed(installation: &Installation, answers: &[(&str, &str)]) -> Option<(bool, String)> {
     let inner = installation.command(&["passwd"]);
     let words = std::iter::once(inner.get_program()).chain(inner.get_args());
@@ -113,7 +113,8 @@ fn a_running_service_accepts_the_new_password() {
     let mut child = command.spawn().unwrap();
     child.stdin.take().unwrap().write_all(b"fresh password\n").unwrap();
     assert!(child.wait().unwrap().success());
-    // Ten wrong passwords a minute are checked, so the test makes few attempts, after the reload.
+    // The server checks ten wrong passwords a minute, so the test makes few attempts, after the
+    // reload.
     std::thread::sleep(Duration::from_secs(1));
     crate::harness::eventually("the new password opens", Duration::from_secs(10), || {
         std::thread::sleep(Duration::from_secs(1));

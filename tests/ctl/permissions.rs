@@ -22,7 +22,7 @@ fn another_user_gets_77_and_changes_nothing() {
         fs::set_permissions(installation.path(path), fs::Permissions::from_mode(mode)).unwrap();
     };
     open("", 0o755);
-    // Every user can run the program from there.
+    // Every user can run the program from this directory.
     let program = installation.path("mocactl");
     fs::copy(env!("CARGO_BIN_EXE_mocactl"), &program).unwrap();
     let socket = installation.path("run/sample1.sock");

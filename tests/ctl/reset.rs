@@ -1,4 +1,5 @@
-//! Tests of `mocactl reset-system`: it restores the shipped files, and never without an archive.
+//! Tests of `mocactl reset-system`, which restores the shipped files and never does so without an
+//! archive.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -124,7 +125,7 @@ fn reset_needs_a_confirmation_an_archive_and_shipped_files() {
         &["start", "--", "moca-file-log.target"],
         "what was stopped runs again"
     );
-    // An archive that cannot be read back does not count.
+    // If the archive cannot be read back, nothing changes.
     reset.installation.systemctl_shows(&["Id=a\nActiveState=inactive\n"]);
     reset.installation.stub("tar", "case \"$1\" in --list) exit 1;; esac; echo no archive");
     reset.run(&["--yes"]).failed(73);

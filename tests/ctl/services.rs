@@ -109,7 +109,7 @@ fn apply_changes_nothing_with_an_invalid_file() {
     ];
     let start = [&["start", "--"][..], &started].concat();
     assert_eq!(installation.calls("systemctl"), [vec!["daemon-reload"], start]);
-    // Units that are up to date are not changed.
+    // A second apply changes no unit.
     installation.run(&["apply"]).ok();
     assert_eq!(installation.calls("systemctl").last().unwrap(), &["daemon-reload"]);
 }
@@ -118,7 +118,7 @@ fn apply_changes_nothing_with_an_invalid_file() {
 fn apply_if_edited_applies_only_edits_since_the_last_apply() {
     let installation = Installation::of_one();
     let applied = || installation.calls("systemctl").len();
-    // There is no record of an earlier apply.
+    // No earlier apply is recorded.
     installation.run(&["apply", "--if-edited"]).ok();
     assert_eq!(applied(), 0);
     installation.run(&["apply"]).ok();
@@ -133,7 +133,7 @@ fn apply_if_edited_applies_only_edits_since_the_last_apply() {
     assert!(moved > before);
     installation.run(&["apply", "--if-edited"]).ok();
     assert_eq!(applied(), moved);
-    // A refused file is refused once, not at each call.
+    // A refused file is refused once, and not again at each call.
     installation.write("log.json", "{");
     installation.run(&["apply", "--if-edited"]).failed(78);
     installation.run(&["apply", "--if-edited"]).ok();

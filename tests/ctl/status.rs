@@ -1,4 +1,4 @@
-//! Tests of `mocactl status`: the table and the JSON.
+//! Tests of `mocactl status` with its table and its JSON.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -1,4 +1,4 @@
-//! Tests of `mocactl top`: real servers behind real admin sockets, in a real terminal.
+//! Tests of `mocactl top` with real servers, real admin sockets and a real terminal.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -21,7 +21,7 @@ use crate::harness::{KEY, Server, Setup, eventually, route};
 use crate::installation::{CommandOutput, Installation, entry};
 use crate::instance::{Instance, answer};
 
-/// The servers `busy` and `idle`, and two logs that do not run, as the stub of systemctl reports.
+/// Runs the servers `busy` and `idle`. The stub of systemctl reports two more logs that do not run.
 struct RunningLogs {
     installation: Installation,
     busy: Server,
@@ -155,7 +155,7 @@ fn without_systemd_a_socket_means_running() {
     assert_eq!((&rows[1]["state"], &rows[1]["connections"]), (&json!("running"), &json!(7.0)), "{rows}");
 }
 
-/// A terminal of 80 columns and 24 lines, and `mocactl top` in it.
+/// Runs `mocactl top` in a terminal of 80 columns and 24 lines.
 struct TerminalSession {
     child: Child,
     master: File,
@@ -200,7 +200,7 @@ impl TerminalSession {
         String::from_utf8_lossy(&self.screen).into_owned()
     }
 
-    /// Returns the complete screens without colours, each as its lines.
+    /// Returns the lines of each complete screen, without colours.
     fn frames(&mut self) -> Vec<Vec<String>> {
         let text = self.text();
         let frames = text.split("\x1b[H").skip(1).filter(|frame| frame.contains("\x1b[J"));
@@ -213,7 +213,7 @@ impl TerminalSession {
         });
     }
 
-    /// Waits for the end and checks that the terminal is as before.
+    /// Waits until the program ends, and checks that the terminal is as before.
     fn ended(mut self) -> Option<i32> {
         let status = self.child.wait().unwrap();
         let ended = |session: &mut Self| session.text().trim_end().ends_with(LEAVE);
@@ -257,13 +257,13 @@ fn top_shows_live_figures_in_a_terminal() {
         assert!(frame.len() <= 24 && frame.iter().all(|line| line.width() <= 80), "{frame:#?}");
         assert!(frame[0].starts_with("mocactl top: 4 logs") && frame[1].starts_with("LOG "), "{frame:#?}");
     }
-    // After a text that reaches the edge, clearing the rest of the line would take its last
+    // After a text that reaches the edge, clearing the rest of the line would erase its last
     // character.
     let text = session.text();
     let last = text.split("\x1b[H").filter(|frame| frame.contains("\x1b[J")).last().unwrap();
     assert!(last.split("\r\n").all(|line| line.starts_with("\x1b[K")), "{last:?}");
     assert_ne!(tcgetattr(&session.slave).unwrap(), session.before, "keys come one by one");
-    // An instance that ends is shown as silent.
+    // The screen shows an instance that ends as silent.
     field.idle.kill9();
     session.until("the one that is gone is silent", |frame| {
         frame.iter().any(|line| line.starts_with("idle ") && line.contains(" silent "))
