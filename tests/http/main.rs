@@ -1,4 +1,4 @@
-//! Black-box tests of the HTTP interface: real sockets, the real program.
+//! Black-box tests of the HTTP interface, with real sockets and the real program.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "../harness/mod.rs"]

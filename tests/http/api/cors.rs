@@ -144,7 +144,7 @@ fn credentials_can_be_turned_off() {
     assert_eq!(response.header("access-control-allow-credentials"), None, "{response:?}");
 }
 
-/// Returns every kind of answer with its status.
+/// Returns an answer of every kind with its status.
 fn answers_of_every_kind(server: &Server) -> Vec<(u16, Response)> {
     let origin = ("Origin", LOCAL);
     let key = ("API-KEY", KEY);

@@ -1,4 +1,5 @@
-//! Tests of the HTTP interface as a whole: routes, headers, OpenAPI, the operator's page.
+//! Tests of the HTTP interface as a whole, with its routes, headers, OpenAPI document and
+//! operator's page.
 
 mod cors;
 mod openapi;

@@ -1,4 +1,4 @@
-//! Compares the OpenAPI document with the server: every documented operation answers as documented,
+//! Compares the OpenAPI document with the server. Every documented operation answers as documented,
 //! every documented success occurs, and answers and headers have the documented form.
 //!
 //! `tests/api` does the same with thousands of generated requests.
@@ -11,7 +11,7 @@ use crate::harness::{KEY, ROOT, Response, Server, Setup, encode, route};
 
 const AUTH: [(&str, &str); 2] = [("API-KEY", KEY), ("ROOT-PASS", ROOT)];
 
-/// The document. Its methods resolve references.
+/// Holds the document. Its methods resolve references.
 struct Document(Value);
 
 impl Document {
@@ -36,7 +36,8 @@ impl Document {
         self.0.pointer(pointer).and_then(Value::as_object).unwrap_or_else(|| panic!("no object at {pointer}"))
     }
 
-    /// Returns every operation: its path in the document, its URLs, its method, its description.
+    /// Returns the path in the document, the URLs, the method and the description of every
+    /// operation.
     fn operations(&self) -> Vec<(String, Vec<String>, String, &Value)> {
         let mut operations = Vec::new();
         for (path, item) in self.object("/paths") {
@@ -156,10 +157,10 @@ fn has_type(value: &Value, wanted: &Value) -> bool {
     }
 }
 
-/// Target, headers, body.
+/// Holds target, headers and body.
 type Request = (String, Vec<(&'static str, String)>, Vec<u8>);
 
-/// Returns requests that cause every documented answer.
+/// Returns requests that together cause every documented answer.
 fn requests(url: &str, method: &str) -> Vec<Request> {
     let auth = || AUTH.map(|(name, value)| (name, value.to_owned())).to_vec();
     let and = |name: &'static str, value: &str| {
@@ -208,7 +209,7 @@ fn every_operation_answers_as_documented() {
             for (mut target, headers, body) in requests(&url, &method) {
                 server.save("a record");
                 if path == "/tail" {
-                    // Otherwise the stream would not end.
+                    // Without a limit the stream would not end.
                     let separator = if target.contains('?') { '&' } else { '?' };
                     target = format!("{}{separator}lines=1&limit=1", target.replace("level=3", "level=1"));
                 }

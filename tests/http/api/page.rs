@@ -1,5 +1,5 @@
-//! Tests of the operator's page as it is served: its headers, and that it contains no log data and
-//! no secret. `tests/web` tests the page in a browser.
+//! Tests of the operator's page as it is served. They check its headers, and that it contains no
+//! log data and no secret. `tests/web` tests the page in a browser.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -19,7 +19,7 @@ fn page(server: &Server) -> Response {
     response
 }
 
-/// Returns the text between two texts that occur once.
+/// Returns the text between two texts, each of which must occur once.
 fn between<'a>(text: &'a str, begin: &str, end: &str) -> &'a str {
     assert_eq!((text.matches(begin).count(), text.matches(end).count()), (1, 1), "{begin}");
     let (_, rest) = text.split_once(begin).unwrap();

@@ -1,4 +1,4 @@
-//! Tests of routes: which URLs and methods exist, and the answers to others.
+//! Tests of routes. They check which URLs and methods exist, and the answers to others.
 
 use serde_json::json;
 
@@ -7,7 +7,7 @@ use crate::harness::{KEY, ROOT, Response, Server, Setup, encode, route};
 const ROUTES: [&str; 7] =
     ["save-log", "save-logs", "details", "get-logs", "get-latest-logs", "download-logs", "clear-logs"];
 
-/// Sends a request with key, root password and message, so that every route has its parameters.
+/// Sends a request with key, root password and message, which are enough for every route.
 fn ask(server: &Server, method: &str, path: &str) -> Response {
     let target =
         format!("{path}?api_key={KEY}&root_pass={ROOT}&message=m&logs={}", encode(r#"[{"msg":"m"}]"#));
@@ -103,7 +103,7 @@ fn head_gives_the_headers_of_get_and_no_body() {
         assert_eq!(head.status, 200, "{name}: {head:?}");
         assert_eq!(head.header("content-type"), get.header("content-type"), "{name}");
     }
-    // A body after the answer to HEAD would have garbled the next answer on this connection.
+    // A body after the answer to HEAD would corrupt the next answer on this connection.
     assert_eq!(conn.get("/status").status, 200);
 }
 

@@ -1,5 +1,5 @@
-//! Tests of the requirements of RFC 9110, 9111, 9112, 9457, 6750, 9651 and the rate limit draft for
-//! every answer.
+//! Tests of what RFC 9110, 9111, 9112, 9457, 6750, 9651 and the rate limit draft require of every
+//! answer.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -11,7 +11,7 @@ use crate::harness::{Conn, KEY, ROOT, Response, Server, Setup, encode, route};
 const READS: [&str; 4] = ["details", "get-logs", "get-latest-logs", "download-logs"];
 const AUTH: [(&str, &str); 2] = [("API-KEY", KEY), ("ROOT-PASS", ROOT)];
 
-/// An answer, with a description of its request.
+/// Holds an answer, with a description of its request.
 type Answered = (String, Response);
 
 fn with_auth<'a>(more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
@@ -107,7 +107,7 @@ fn every_answer_has_the_headers_that_http_requires() {
         assert!(is_http_date(&date), "{what}: {date:?}");
         assert!(one(&what, &response, "server").starts_with("MocaFileLog("), "{what}");
         assert!(list(&response, "vary").contains(&"origin".to_owned()), "{what}: {response:?}");
-        // RFC 9110, section 8.6: never both, and a 304 has neither here.
+        // An answer never has both (RFC 9110, section 8.6). A 304 of this server has neither.
         let framed = ["content-length", "transfer-encoding"].map(|name| response.header(name).is_some());
         assert_ne!(framed, [true, true], "{what}: {response:?}");
         if response.status != 304 {
@@ -213,7 +213,7 @@ fn head_has_the_headers_of_get() {
     cases.push((route("clear-logs"), AUTH.to_vec()));
     for (target, headers) in cases {
         let mut conn = server.connect();
-        // HEAD first, because GET may change the state.
+        // HEAD comes first, because GET may change the state.
         let head = conn.request("HEAD", &target, &headers, b"");
         let get = conn.request("GET", &target, &headers, b"");
         assert_eq!(head.status, get.status, "{target}");
@@ -231,7 +231,7 @@ fn head_has_the_headers_of_get() {
     }
 }
 
-/// A string and its parameters.
+/// Holds a string and its parameters.
 type Item = (String, Vec<(String, u64)>);
 
 /// Parses a structured list of strings with integer parameters (RFC 9651, sections 3.1 and 3.3).
@@ -329,16 +329,16 @@ fn answer_to(server: &Server, bytes: &str) -> String {
 fn all_four_forms_of_a_target_are_handled() {
     let server = start_server();
     let mut conn = server.connect();
-    // The absolute-form (RFC 9112, section 3.2.2).
+    // This target has the absolute-form (RFC 9112, section 3.2.2).
     assert_eq!(conn.get("http://log.test/status").status, 200);
     assert_eq!(conn.get("http://other.test:99/moca-file-log/nothing").status, 404);
     let save = format!("http://log.test{}?message=absolute", route("save-log"));
     conn.request("GET", &save, &AUTH, b"").success();
-    // The asterisk-form, for the whole server.
+    // The asterisk-form names the whole server.
     let whole = conn.request("OPTIONS", "*", &[], b"");
     assert_eq!((whole.status, list(&whole, "allow").len()), (200, 4), "{whole:?}");
     conn.request("GET", "*", &[], b"").problem(404);
-    // The authority-form, for tunnels, which the server does not offer.
+    // The authority-form is for tunnels, which the server does not offer.
     let mut conn = server.connect();
     let tunnel = conn.request("CONNECT", "log.test:80", &[], b"");
     tunnel.problem(405);
@@ -357,7 +357,7 @@ fn trace_does_not_echo_the_request() {
 #[test]
 fn http_1_0_clients_are_served() {
     let server = start_server();
-    // No Host, no chunks, closed at the end.
+    // A request without Host is served, without chunks, and the connection is closed at the end.
     let head = "GET /moca-file-log/get-latest-logs HTTP/1.0\r\n";
     let answer = answer_to(&server, &format!("{head}API-KEY: {KEY}\r\nROOT-PASS: {ROOT}\r\n\r\n"));
     assert!(answer.starts_with("HTTP/1.0 200 ") || answer.starts_with("HTTP/1.1 200 "), "{answer}");
@@ -365,7 +365,7 @@ fn http_1_0_clients_are_served() {
     let (_, body) = answer.split_once("\r\n\r\n").unwrap();
     let lines: Vec<String> = serde_json::from_str(body).unwrap();
     assert_eq!(lines.len(), 1);
-    // Kept alive on request.
+    // The connection is kept alive on request.
     let mut conn = server.connect();
     for _ in 0..2 {
         conn.send_raw(b"GET /status HTTP/1.0\r\nConnection: keep-alive\r\n\r\n").unwrap();
@@ -399,7 +399,7 @@ fn expect_100_continue_gets_100() {
     assert_eq!(conn.read_line().unwrap(), "");
     conn.send_raw(b"message=a").unwrap();
     conn.receive("POST").unwrap().success();
-    // RFC 9110, section 10.1.1: a server may ignore an unknown expectation.
+    // A server may ignore an unknown expectation (RFC 9110, section 10.1.1).
     expecting(&mut conn, "the-unexpected");
     conn.send_raw(b"message=b").unwrap();
     conn.receive("POST").unwrap().success();

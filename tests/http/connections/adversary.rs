@@ -1,4 +1,5 @@
-//! Tests with malicious clients and stops at bad moments: one client does not affect the others.
+//! Tests with malicious clients, and with stops at bad moments. One client must not affect the
+//! others.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Tests with hostile input: a clear answer, bounded memory, no 5xx, and the next request is
-//! served.
+//! Tests with hostile input. The server gives a clear answer, uses bounded memory, answers no 5xx,
+//! and serves the next request.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -113,7 +113,7 @@ fn headers_that_are_too_large_or_too_many_are_431() {
     server.assert_alive();
 }
 
-/// A head larger than the server reads at once. The unread rest must not reset the connection,
+/// The head is larger than the server reads at once. The unread rest must not reset the connection,
 /// because the client would lose the refusal.
 #[test]
 fn an_endless_head_is_refused_and_the_client_can_read_the_refusal() {
@@ -123,7 +123,7 @@ fn an_endless_head_is_refused_and_the_client_can_read_the_refusal() {
             let mut stream = TcpStream::connect(server.address()).unwrap();
             stream.write_all(format!("{begin}{}", "x".repeat(size)).as_bytes()).unwrap();
             stream.shutdown(Shutdown::Write).unwrap();
-            // Late enough for a reset to overtake the answer.
+            // The client reads so late that a reset would overtake the answer.
             std::thread::sleep(Duration::from_millis(100));
             let mut answer = String::new();
             stream.read_to_string(&mut answer).unwrap_or_else(|error| panic!("{status} {size}: {error}"));
@@ -354,7 +354,7 @@ fn a_client_that_disconnects_does_not_affect_others() {
     }
     std::thread::sleep(Duration::from_millis(400));
     server.save("still alive");
-    // On a busy machine a delayed record of a client that left may come after it.
+    // On a busy machine a delayed record of a client that has left may come after it.
     assert!(server.messages().iter().any(|message| message == "still alive"));
 }
 

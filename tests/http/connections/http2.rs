@@ -1,5 +1,5 @@
-//! Tests of HTTP/2 beyond curl: floods, malformed heads, concurrent streams, the end of a
-//! connection.
+//! Tests of HTTP/2 that curl cannot make, with floods, malformed heads, concurrent streams, and the
+//! end of a connection.
 
 use std::time::{Duration, Instant};
 
@@ -23,7 +23,7 @@ fn a_thousand_streams_in_sequence_are_answered() {
         frames.request(2 * n + 1, "GET", &save(&n.to_string()), &[], true).unwrap();
         let answer = frames.receive_one_of(&[frames::HEADERS, frames::RST_STREAM, frames::GOAWAY]).unwrap();
         assert_eq!((answer.kind, answer.stream), (frames::HEADERS, 2 * n + 1));
-        // Room for the answers, which are small.
+        // Gives the server window for the answers, which are small.
         frames.send(frames::WINDOW_UPDATE, 0, 0, &100_u32.to_be_bytes()).unwrap();
     }
     assert_eq!(server.messages().len(), 1000);
@@ -68,7 +68,7 @@ fn rapid_resets_end_the_connection() {
         flood.extend_from_slice(&frames::frame(frames::RST_STREAM, 0, 2 * n + 1, &8_u32.to_be_bytes()));
     }
     let started = Instant::now();
-    // The server may have closed before all is sent.
+    // The server may close before all bytes are sent.
     frames.conn.send_raw(&flood).ok();
     frames.until_closed(LIMIT);
     assert!(started.elapsed() < LIMIT);
@@ -119,7 +119,7 @@ fn a_refused_body_does_not_end_the_other_streams() {
     let headers = [("api-key", KEY), ("content-length", "2000")];
     frames.request(1, "POST", &route("save-log"), &headers, false).unwrap();
     let answer = frames.receive_one_of(&[frames::HEADERS]).unwrap();
-    // The connection stays open; HTTP/1 would close it after this refusal.
+    // The connection stays open. HTTP/1 would close it after this refusal.
     assert_eq!(answer.stream, 1);
     frames.request(3, "GET", "/status", &[], true).unwrap();
     assert_eq!(frames.receive_one_of(&[frames::HEADERS, frames::GOAWAY]).unwrap().stream, 3);

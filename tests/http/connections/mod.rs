@@ -1,4 +1,4 @@
-//! Tests of connections: TLS, HTTP/2, timeouts, slow and hostile clients.
+//! Tests of connections with TLS, HTTP/2, timeouts, and slow and hostile clients.
 
 mod adversary;
 mod hostile;

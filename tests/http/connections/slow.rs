@@ -1,4 +1,4 @@
-//! Tests with clients that are slow, silent, half closed or too many: each timeout and limit works.
+//! Tests of each timeout and limit with clients that are slow, silent, half closed or too many.
 
 use std::time::{Duration, Instant};
 
@@ -149,7 +149,7 @@ fn connections_above_max_connections_wait() {
             assert_eq!(conn.get("/status").status, 200);
         }
         std::thread::scope(|scope| {
-            // With TLS, it waits in the handshake.
+            // With TLS, this client waits in the handshake.
             let waiting = scope.spawn(|| server.get("/status").status);
             std::thread::sleep(Duration::from_millis(400));
             assert!(!waiting.is_finished(), "more connections than allowed were served");
@@ -168,8 +168,8 @@ fn connections_of_one_address_are_limited() {
             assert_eq!(conn.get("/status").status, 200);
         }
         let mut refused = server.connect();
-        // The answer may come without a request. A request into the closing connection could
-        // destroy it.
+        // The answer may come without a request. A request on the closing connection could cause a
+        // reset, and the client would lose the answer.
         if refused.is_silent_for(Duration::from_millis(300)) {
             refused.send("GET", "/status", &[], b"").ok();
         }
@@ -188,7 +188,7 @@ fn connections_of_one_address_are_limited() {
 
 #[test]
 fn thousands_of_open_connections_are_served() {
-    // As many as the usual limit of open files in a container permits.
+    // The usual limit of open files in a container permits this many.
     const COUNT: usize = 15_000;
     if !raise_file_limit(COUNT as u64 + 1000) {
         cannot_run("too few open files are allowed");
@@ -208,7 +208,7 @@ fn thousands_of_open_connections_are_served() {
     }
     eventually("buffers of silent connections are given back", LIMIT, || server.memory_now() < 120_000_000);
     server.assert_alive();
-    // All of them at the same time, and each is answered.
+    // All clients send at the same time, and each gets an answer.
     for conn in &mut open {
         conn.send("GET", "/status", &[], b"").unwrap();
     }

@@ -13,7 +13,7 @@ use crate::harness::{Conn, KEY, ROOT, Server, Setup, each, route};
 /// some cases two of them pass.
 const LIMIT: Duration = Duration::from_secs(4);
 
-/// A client that is slow until the server closes the connection.
+/// Runs a client that is slow until the server closes the connection.
 type Slow<'a> = &'a (dyn Fn(&Server) + Sync);
 
 fn with_short_timeouts(setup: Setup) -> Setup {

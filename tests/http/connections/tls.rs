@@ -1,5 +1,5 @@
-//! Tests of HTTPS: with openssl and curl, with certificates that are renewed, and with broken
-//! pairs.
+//! Tests of HTTPS with openssl and curl, with renewed certificates, and with broken pairs of
+//! certificate and key.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -11,8 +11,8 @@ use serde_json::json;
 
 use crate::harness::{Conn, KEY, Pair, Server, Setup, cannot_run, eventually, route};
 
-/// One second after the second look at the files. The rest is for a machine that is busy with other
-/// tests.
+/// Maximum time until a renewed certificate is used. The server needs one second after it has read
+/// the files for the second time. The rest is for a machine that is busy with other tests.
 const SOON: Duration = Duration::from_secs(4);
 
 fn program_runs(program: &str, argument: &str) -> bool {
@@ -79,7 +79,7 @@ fn openssl_negotiates_both_tls_versions_and_both_protocols() {
         let said = openssl(&server, &[old, "-cipher", "ALL:@SECLEVEL=0"]);
         assert!(!said.contains("Verify return code: 0") || said.contains("Cipher is (NONE)"), "{said}");
     }
-    // Every server name gets the one certificate.
+    // The server sends its only certificate for every server name.
     let said = openssl(&server, &["-servername", "else.example"]);
     assert!(said.contains("BEGIN CERTIFICATE"), "{said}");
     assert!(!server.stderr().contains("alert"), "{}", server.stderr());
@@ -168,7 +168,7 @@ fn both_versions_of_http_give_the_same_answers() {
             let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
             let mut headers: Vec<String> =
                 head.lines().skip(1).map(|line| line.trim().to_lowercase()).collect();
-            // Headers of the connection, and the time.
+            // These are the headers of the connection, and the time.
             let of_connection = ["connection:", "transfer-encoding:", "date:"];
             headers.retain(|header| !of_connection.iter().any(|name| header.starts_with(name)));
             headers.sort();
@@ -247,7 +247,7 @@ fn a_passed_socket_speaks_tls_and_the_admin_socket_does_not() {
     assert!(answer.contains("https://127.0.0.1:"), "{answer}");
 }
 
-/// Replaces the pair, each file by a rename, as tools that renew certificates do.
+/// Replaces both files of the pair by renames, as tools that renew certificates do.
 fn renew(folder: &Path) -> Pair {
     let pair = Pair::new();
     for (name, text) in [("cert.pem", &pair.cert), ("key.pem", &pair.key)] {
@@ -313,7 +313,7 @@ fn links_out_of_the_configuration_directory_are_followed() {
     std::os::unix::fs::symlink(archive("2"), archive("live.new")).unwrap();
     std::fs::rename(archive("live.new"), archive("live")).unwrap();
     eventually("the new certificate", SOON, || server.connect().certificate() == two.der);
-    // Written in place.
+    // The files are overwritten in place.
     let three = Pair::new();
     three.write(&archive("2"));
     eventually("the third certificate", SOON, || server.connect().certificate() == three.der);

@@ -1,4 +1,4 @@
-//! Tests of following a log: Server-Sent Events and WebSocket.
+//! Tests of following a log over Server-Sent Events and WebSocket.
 
 mod tail;
 mod websocket;

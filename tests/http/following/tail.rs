@@ -316,17 +316,17 @@ fn a_client_that_does_not_read_is_cut_and_a_slow_one_is_not() {
         let server = setup.http("response_timeout = 3").start();
         let block = "x".repeat(8000);
         let entries: Vec<Value> = (0..2000).map(|n| json!({"msg": format!("{n} {block}")})).collect();
-        // The timeout holds for these requests too: on a busy machine, only small ones are answered
-        // in time.
+        // The timeout applies to these requests too. On a busy machine, only small ones are
+        // answered in time.
         for part in entries.chunks(100) {
             server.save_batch(&json!(part)).success();
         }
         let stalled = follow(&server, "lines=2000");
         let mut slow = follow(&server, "lines=2000");
         let started = Instant::now();
-        // More than the buffers hold. The client takes it in pieces, over more time than the
-        // timeout. It only looks at the beginning of each record: on a busy machine a piece must
-        // not take as long as the timeout.
+        // This is more than the buffers hold. The client reads it in pieces, over more time than
+        // the timeout. It checks only the beginning of each record, because on a busy machine a
+        // piece must not take as long as the timeout.
         for n in 0..2000 {
             let record = slow.next().data;
             assert!(record.contains(&format!(">{n} x")), "{n}");
@@ -349,7 +349,7 @@ fn a_disconnect_is_noticed_at_once() {
     each(|setup| {
         let server = setup.start();
         let clients: Vec<Follow> = (0..20).map(|_| follow(&server, "")).collect();
-        // The connection that saw the start may still be closing.
+        // The connection that detected the start may still be closing.
         eventually("they are there", Duration::from_secs(2), || server.connections() == 20);
         drop(clients);
         eventually("they are gone", Duration::from_secs(2), || server.connections() == 0);
@@ -444,10 +444,10 @@ fn streams_work_over_http_2() {
         read_until(&mut frames, &mut text, &format!(">{message}\n\n"));
     }
     assert_eq!(text.matches("id: ").count(), 2, "{text}");
-    // Another request on the same connection meanwhile.
+    // Meanwhile the server answers another request on the same connection.
     frames.request(3, "GET", "/status", &[], true).unwrap();
     assert_eq!(frames.status().unwrap(), (3, 200));
-    // WebSocket is not available over HTTP/2 (RFC 8441 was not announced).
+    // WebSocket is not available over HTTP/2, because the server does not announce RFC 8441.
     let upgrade = [&headers[..], &[("sec-websocket-version", "13")]].concat();
     frames
         .send(

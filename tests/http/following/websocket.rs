@@ -45,7 +45,7 @@ fn next(socket: &mut WebSocket<TcpStream>) -> Value {
     }
 }
 
-/// Waits until the server closes, and returns its code.
+/// Waits until the server sends a close frame, and returns its code.
 fn closed(socket: &mut WebSocket<TcpStream>) -> u16 {
     let mut code = None;
     loop {
@@ -67,7 +67,7 @@ const HANDSHAKE: [(&str, &str); 6] = [
     ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
 ];
 
-/// A WebSocket connection whose test writes and reads the frames.
+/// Holds a WebSocket connection on which the test itself writes and reads the frames.
 struct Raw(Conn);
 
 impl Raw {
@@ -76,7 +76,7 @@ impl Raw {
         conn.send("GET", &format!("{}?{query}", route("tail")), &HANDSHAKE, b"").unwrap();
         let head = conn.read_head().unwrap();
         assert_eq!(head.status, 101, "{head:?}");
-        // The example of RFC 6455, section 1.3.
+        // This is the example of RFC 6455, section 1.3.
         assert_eq!(head.header("sec-websocket-accept"), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
         assert!(head.expect_header("upgrade").eq_ignore_ascii_case("websocket"));
         Self(conn)
@@ -100,7 +100,7 @@ impl Raw {
         Ok((head[0], self.0.receive_exactly(usize::try_from(length).unwrap())?))
     }
 
-    /// Returns the code that the server closes with. The connection must end then.
+    /// Returns the code with which the server closes. The connection must end after it.
     fn closes(&mut self) -> u16 {
         loop {
             let (first, payload) = self.receive().expect("a closing frame");
@@ -137,7 +137,7 @@ fn each_record_is_one_message() {
     server.save("before");
     let mut socket = open(&server, "lines=1");
     assert_eq!(next(&mut socket)["message"], "before");
-    // With every length of a frame head.
+    // The messages need frame heads of every length.
     for message in
         ["one", "", "\u{2028} \r\n \u{1F600}", &"x".repeat(300), &"é".repeat(8000), &"\u{1}".repeat(8192)]
     {
@@ -242,12 +242,12 @@ fn messages_of_the_client_are_ignored_except_control_frames() {
     assert_eq!(raw.receive().unwrap().0, 0x81);
     raw.send(0x88, b"\x0f\xa1bye");
     assert_eq!(raw.closes(), 4001, "its own code");
-    // A browser's close() without a code. Code 0 is not sent.
+    // A browser's close() sends no code. The server must not answer it with code 0.
     let mut raw = Raw::open(&server, "");
     raw.send(0x88, b"");
     assert_eq!(raw.receive().unwrap(), (0x88, Vec::new()));
     assert!(raw.0.is_closed_within(Duration::from_secs(3)));
-    // Only the end of the connection, without a close frame.
+    // The client ends the connection without a close frame.
     let leaving = Raw::open(&server, "");
     drop(leaving);
     server.assert_alive();
@@ -279,7 +279,7 @@ fn a_message_above_the_limit_closes_the_connection() {
     raw.send(0x82, &[0; 1000]);
     raw.send(0x89, b"fits");
     assert_eq!(raw.receive().unwrap(), (0x8a, b"fits".to_vec()));
-    // In one frame whose payload is missing.
+    // The message is one frame whose payload is not sent.
     raw.0.send_raw(&masked(0x82, &[0; 1001])[..8]).unwrap();
     assert_eq!(raw.closes(), 1009);
     let mut raw = Raw::open(&server, "");
@@ -342,7 +342,7 @@ fn pings_behind_a_backlog(settings: &str, pings: usize) -> (Server, Raw, u64) {
     let logs: Vec<Value> = (0..1000).map(|_| json!({"msg": "x".repeat(8000)})).collect();
     server.save_batch(&json!(logs)).success();
     server.save_batch(&json!(logs)).success();
-    // Until the buffers are full.
+    // Waits until the buffers are full.
     std::thread::sleep(Duration::from_millis(500));
     let pings: Vec<u8> =
         (0..pings).flat_map(|ping| masked(0x89, &u32::try_from(ping).unwrap().to_be_bytes())).collect();
@@ -352,7 +352,7 @@ fn pings_behind_a_backlog(settings: &str, pings: usize) -> (Server, Raw, u64) {
     (server, raw, unread)
 }
 
-/// A masked ping of four bytes.
+/// Size of a masked ping with four bytes of payload.
 const PING: u64 = 10;
 
 #[test]
@@ -460,7 +460,7 @@ fn it_outlasts_http_timeouts_but_not_a_client_that_does_not_read() {
     server.save("still there");
     assert_eq!(next(&mut socket)["message"], "still there");
     let logs: Vec<Value> = (0..100).map(|_| json!({"msg": "x".repeat(8000)})).collect();
-    // Small requests, since the timeouts hold for them too.
+    // The requests are small, because the timeouts apply to them too.
     for _ in 0..10 {
         server.save_batch(&json!(logs)).success();
     }

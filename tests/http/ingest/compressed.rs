@@ -1,4 +1,4 @@
-//! Tests of compressed bodies: they are stored like plain ones, and use at most the memory that a
+//! Tests of compressed bodies. They are stored like plain ones, and use at most the memory that a
 //! body may use.
 
 use std::io::Write;
@@ -78,7 +78,7 @@ fn every_coding_works_for_every_kind_of_body() {
         ]);
     }
     assert_eq!(server.messages(), expected);
-    // Several members in sequence: in a small body, in a large one, and many of them.
+    // The bodies have few members, several members, and more members than the server accepts.
     for members in [2, 100, 20_000] {
         let (begin, end) = (gzip(&message("members")), gzip(b" ").repeat(members - 1));
         let response = send(&server, "save-log", "gzip", &[begin, end].concat());
@@ -90,7 +90,7 @@ fn every_coding_works_for_every_kind_of_body() {
     for (coding, code) in codings {
         send(&server, "save-log", coding, &code(&body)).success();
     }
-    // Two header lines are one list.
+    // Two header lines count as one list.
     let headers = [JSON, ("Content-Encoding", "gzip"), ("Content-Encoding", "zstd")];
     server.request("POST", &route("save-log"), &headers, &both(&message("two headers"))).success();
 }
@@ -154,7 +154,8 @@ fn a_key_in_a_header_is_checked_before_anything_is_decompressed() {
         .unauthorized("Unknown API-KEY.");
 }
 
-/// 128 MiB of zeros. JSON white space would compress as well, so the content does not matter.
+/// Returns 128 MiB of zeros. JSON white space would compress as well, so the content does not
+/// matter.
 fn zeros() -> Vec<u8> {
     vec![0; 128 * 1024 * 1024]
 }
@@ -190,7 +191,7 @@ fn a_bomb_costs_at_most_the_cap() {
             });
         }
     });
-    // The limit of the body while it grows, the window of zstd, and the pieces in flight.
+    // The memory is that of a growing body, of the zstd window, and of the pieces in flight.
     let grown = server.memory_peak() - before;
     assert!(grown < 40_000_000, "{grown} bytes");
     server.assert_alive();
@@ -226,7 +227,7 @@ fn all_decompressed_bodies_together_are_bounded() {
 #[test]
 fn a_body_above_the_memory_limit_is_413_at_once() {
     let bomb = gzip(&[0; 1_000_000]);
-    // A gzip body without compression: the compressed and the plain form together are too large.
+    // The gzip body is not compressed, so the encoded and the decoded form together are too large.
     let mut stored = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::none());
     stored.write_all(&message(&"x".repeat(70_000))).unwrap();
     for (most, memory, body, detail) in [

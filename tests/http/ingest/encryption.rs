@@ -1,5 +1,5 @@
-//! Tests of encrypted bodies: bodies of version 1.0.0 clients are stored, and all undecryptable
-//! bodies get the same refusal.
+//! Tests of encrypted bodies. Bodies from clients of version 1.0.0 are stored, and all
+//! undecryptable bodies get the same refusal.
 
 use std::time::Duration;
 
@@ -73,7 +73,7 @@ fn the_plaintext_is_read_by_its_content_type() {
     send(&server, &route("save-logs"), "application/json", batch.as_bytes()).success();
     let unnamed = encrypt(json!({"api_key": KEY, "message": "unnamed"}).to_string().as_bytes());
     server.request("POST", &save, &[("Moca-Encryption", "")], unnamed.as_bytes()).success();
-    // Only the body is encrypted; target and headers are plain.
+    // Only the body is encrypted. Target and headers are plain.
     let message = encrypt(json!({"message": "m"}).to_string().as_bytes());
     let target = format!("{save}?api_key={KEY}");
     send(&server, &target, "application/json", message.as_bytes()).success();
@@ -141,7 +141,7 @@ fn all_undecryptable_bodies_get_the_same_refusal() {
         let answer = raw_answer(&with, &format!("GET {} HTTP/1.1\r\n{key}", route("save-log")), b"");
         answers.entry(answer).or_default().push("GET".to_owned());
     }
-    // Without the secret, the server decrypts no body, not even a right one.
+    // A server without the secret decrypts no body, not even a valid one.
     let request = format!("POST {} HTTP/1.1\r\nContent-Type: application/json\r\n", route("save-log"));
     answers.entry(raw_answer(&without, &request, whole.as_bytes())).or_default().push("no secret".to_owned());
     assert_eq!(answers.len(), 1, "{answers:#?}");
@@ -157,8 +157,8 @@ fn all_undecryptable_bodies_get_the_same_refusal() {
 
 #[test]
 fn every_altered_body_is_refused() {
-    // A padding oracle needs a difference between answers: the preceding ciphertext determines the
-    // end of a block.
+    // A change of the preceding ciphertext changes the end of a block and so its padding. If the
+    // answers differed, they would be a padding oracle.
     let server = server();
     let foreign = json!({"api_key": KEY, "message": "what nobody else should read"}).to_string();
     let foreign = BASE64.decode(encrypt(foreign.as_bytes()).as_bytes()).unwrap();

@@ -1,4 +1,4 @@
-//! Tests of the fast path: common records take it, all other requests take the slow path. Both
+//! Tests of the fast path. Common records take it, and all other requests take the slow path. Both
 //! paths give the same answer and store the same line.
 
 use std::time::Duration;
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Conn, KEY, ROOT, Response, Server, Setup, route};
 
-/// A header field that the fast path does not know.
+/// A header field that the fast path does not know, so that the request takes the slow path.
 const DETOUR: (&str, &str) = ("X-Detour", "please");
 
 const JSON: (&str, &str) = ("Content-Type", "application/json");
@@ -28,8 +28,8 @@ fn server(durability: &str) -> Server {
         .start()
 }
 
-/// Returns the parts of an answer that do not differ between requests, as times and remaining
-/// limits do.
+/// Returns the parts of an answer that are the same for equal requests. Times and remaining limits
+/// are not.
 fn comparable(answer: &Response) -> (u16, Vec<(String, String)>, String) {
     let differs = ["date", "ratelimit"];
     let mut headers: Vec<(String, String)> =
@@ -335,7 +335,7 @@ fn any_body_gets_the_same_answer_by_both_paths() {
     let fields = prop::collection::vec((names, any_value()), 0..5);
     let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(150));
     let outcome = runner.run(&(fields, any::<bool>(), "[ ,}x]{0,2}"), |(fields, keyed, tail)| {
-        // Written by hand, because a name may occur twice.
+        // The JSON is written by hand, because a name may occur twice.
         let texts: Vec<String> =
             fields.iter().map(|(name, value)| format!("{}:{value}", json!(name))).collect();
         let body = format!("{{{}}}{tail}", texts.join(","));

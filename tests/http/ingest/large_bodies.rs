@@ -1,4 +1,4 @@
-//! Tests of large bodies: the server parses them off the event loop, so small requests do not wait.
+//! Tests of large bodies. The server parses them off the event loop, so small requests do not wait.
 
 use std::io::Read;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -39,7 +39,7 @@ fn small_requests_beside(server: &Server, senders: &[&(dyn Fn() + Sync)]) -> (us
 #[test]
 fn parsing_large_bodies_does_not_delay_small_requests() {
     let server = Setup::new().http("max_body_memory = 1000000000").start();
-    // A body that is slow to parse for its size, without a known key.
+    // The body is slow to parse for its size and holds no known key.
     let body = format!("{{\"api_key\": \"nobody\", \"x\": [{}0]}}", "[],".repeat(1_700_000));
     let send = || {
         server.request("POST", &route("save-log"), &[JSON], body.as_bytes()).unauthorized("Unknown API-KEY.");
@@ -89,7 +89,7 @@ fn large_and_small_bodies_get_the_same_answer() {
     server.post_json(&route("save-log"), &body).refused(400, "level parameter format error.");
     let logs: Vec<_> = (0..1024).map(|n| json!({"message": format!("{n} {}", "m".repeat(2000))})).collect();
     server.save_batch(&json!(logs)).success();
-    // Also on routes that ignore the body.
+    // Routes that ignore the body accept it as well.
     let body = json!({"api_key": KEY, "root_pass": crate::harness::ROOT, "padding": "x".repeat(1_000_000)});
     assert_eq!(server.post_json(&route("details"), &body).json()["count"], 1025);
     server.post_json(&route("clear-logs"), &body).success();

@@ -1,10 +1,10 @@
-//! Tests of lines: a record is one line for any message, and the message can be restored from it.
+//! Tests of lines. A record is one line for any message, and the message can be restored from it.
 
 use serde_json::{Value, json};
 
 use crate::harness::{KEY, Line, Setup, cannot_run, must_be_escaped, route, sha256_hex};
 
-/// Returns messages that a careless writer would tear, forge or lose.
+/// Returns messages for which a careless writer would write torn, forged or missing lines.
 fn hostile_messages() -> Vec<String> {
     let mut messages: Vec<String> = [
         "two\nlines",

@@ -1,4 +1,4 @@
-//! Tests of writing: request bodies become lines of the log.
+//! Tests of writing, in which request bodies become lines of the log.
 
 mod compressed;
 mod encryption;

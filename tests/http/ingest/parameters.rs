@@ -1,4 +1,4 @@
-//! Tests of the values of each parameter: the exact limits, and the answers to invalid values.
+//! Tests of the exact limits of each parameter, and of the answers to invalid values.
 
 use serde_json::{Value, json};
 

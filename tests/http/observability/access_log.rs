@@ -1,5 +1,5 @@
-//! Tests of the access log: one line for each request in the Combined Log Format, without forged
-//! fields and secrets.
+//! Tests of the access log. It has one line for each request in the Combined Log Format, without
+//! forged fields and secrets.
 
 use std::fs;
 use std::io::Write;
@@ -14,8 +14,8 @@ use serde_json::json;
 
 use crate::harness::{Conn, KEY, ROOT, Setup, cannot_run, eventually, route};
 
-/// A line of the Combined Log Format, parsed by its grammar: `h l u [t] "r" s b "referer" "agent"`.
-/// A quoted field contains no quote.
+/// Holds a line of the Combined Log Format, parsed by the grammar `h l u [t] "r" s b "referer"
+/// "agent"`. A quoted field contains no quote.
 #[derive(Debug, PartialEq, Eq)]
 struct Entry {
     client: String,
@@ -206,7 +206,7 @@ fn clients_cannot_forge_fields_or_lines() {
             assert_eq!(conn.receive("GET").unwrap().status, 200, "{piece:?}");
             sent += 1;
         }
-        // hyper refuses most of these as a target; the line then does not contain them.
+        // hyper refuses most of these as a target. The line then does not contain them.
         let mut conn = server.connect();
         let mut head = b"GET /x?".to_vec();
         head.extend(piece.iter().filter(|byte| !byte.is_ascii_whitespace()));
@@ -356,7 +356,7 @@ fn rotation_under_load_loses_and_tears_no_line() {
             let to = folder.join(format!("old.{moved}"));
             if fs::rename(&path, &to).is_ok() {
                 moved += 1;
-                // Every second time as the `create` of logrotate does.
+                // Every second time the test creates the file, as the `create` of logrotate does.
                 if moved % 2 == 0 {
                     fs::write(&path, "").unwrap();
                 }
@@ -402,7 +402,7 @@ fn lines_after_an_outside_delete_or_truncate_are_whole() {
     assert_eq!(lines.iter().filter(|line| try_parse(line).is_some()).count(), 3, "{lines:?}");
 }
 
-/// A small file system, unmounted on drop.
+/// Mounts a small file system and unmounts it on drop.
 struct SmallDisk(tempfile::TempDir);
 
 impl SmallDisk {
@@ -454,8 +454,7 @@ fn a_full_disk_drops_lines_and_delays_no_request() {
     // Lines beyond the memory limit are dropped, and no request waits.
     fs::remove_file(&ballast).unwrap();
     eventually("it goes on by itself", Duration::from_secs(5), || {
-        // The disk has room for some of the waiting lines. The file is moved away as a rotation
-        // does.
+        // The disk has room for only some of the waiting lines, so the test deletes the file.
         fs::remove_file(&path).ok();
         asked += 1;
         ask(1);

@@ -1,5 +1,5 @@
-//! Tests of `debug`: the times of the parts of a request and the reasons of refusals, only with the
-//! option and without a secret.
+//! Tests of `debug`. The option shows the times of the parts of a request and the reasons of
+//! refusals, without a secret. Without the option there are none.
 
 use std::time::{Duration, Instant};
 
@@ -173,7 +173,8 @@ fn maintenance_and_closed_root_routes_are_explained() {
     wait_for_explanation(&server, "503, maintenance was switched on by signal");
 }
 
-/// A flood of refusals writes at most a hundred messages a second to the journal, and their number.
+/// A flood of refusals writes at most a hundred messages a second to the journal, and the number of
+/// the others.
 #[test]
 fn explanations_of_a_flood_are_limited() {
     let server = debugging().start();

@@ -1,4 +1,4 @@
-//! Tests of the journal: entries and their fields, as journald receives them.
+//! Tests of the entries of the journal and their fields, as journald receives them.
 
 use std::process::Command;
 
@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use crate::harness::{cannot_run, free_port};
 
-/// A stand-in for journald: receives entries at its socket, in a private `/run`, and prints each as
-/// a JSON line.
+/// A stand-in for journald. It receives entries at its socket, in a private `/run`, and prints each
+/// as a JSON line.
 const JOURNALD: &str = r#"
 import json, os, signal, socket, struct, subprocess, sys, time, urllib.request
 program, folder, port = sys.argv[1:]
@@ -87,7 +87,7 @@ fn events_have_the_documented_fields() {
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
     let of = |event: &str| entries.iter().find(|entry| entry["MOCA_EVENT"] == event).unwrap();
-    // The identifiers of the manual page, which never change.
+    // These are the identifiers of the manual page, which never change.
     for (event, id) in [
         ("started", "7eb92f54c5ab09610ce3a3e23ccaa4de"),
         ("refused", "3da84108a668356b6165b9f65c72900b"),

@@ -1,4 +1,4 @@
-//! Tests of what the operator sees: access log, metrics, journal, debug.
+//! Tests of the access log, the metrics, the journal and `debug`.
 
 mod access_log;
 mod debug;

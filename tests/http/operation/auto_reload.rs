@@ -1,4 +1,4 @@
-//! Tests of `auto_reload`: a server whose program was replaced restarts with the new one, and no
+//! Tests of `auto_reload`. A server whose program was replaced restarts with the new one, and no
 //! client is refused.
 
 use std::fs;
@@ -43,7 +43,7 @@ fn with_passed_sockets_it_exits_and_no_client_is_refused() {
     renew(&server);
     let address = server.address();
     let target = format!("{}?api_key={KEY}&message=meanwhile", route("save-log"));
-    // Each record has a new connection, while the server restarts.
+    // Each record uses a new connection while the server restarts.
     let sent = std::thread::scope(|scope| {
         let sender = scope.spawn(|| {
             for _ in 0..60 {
@@ -98,11 +98,12 @@ fn a_broken_program_is_not_started() {
         eventually(why, SOON, || server.stderr().contains(why));
         assert_eq!(refused(), index + 1, "{}", server.stderr());
     }
-    // One message for each program.
+    // The server writes one message for each program.
     std::thread::sleep(Duration::from_secs(3));
     assert_eq!(refused(), 3, "{}", server.stderr());
     server.assert_alive();
-    // A file that is not executable is no program yet, and a missing file is no reason to stop.
+    // The server ignores a file that is not executable yet. It keeps running when the file is
+    // missing.
     let new = program(&server);
     fs::remove_file(&new).unwrap();
     std::thread::sleep(Duration::from_secs(3));

@@ -1,4 +1,4 @@
-//! Tests of invalid configurations: each refuses the start and names the place of the mistake.
+//! Tests of invalid configurations. The server refuses to start and names the place of the mistake.
 
 use serde_json::{Value, json};
 

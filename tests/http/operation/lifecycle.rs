@@ -1,4 +1,4 @@
-//! Tests of start and stop: sockets, readiness, hooks, signals, exit statuses.
+//! Tests of start and stop, with sockets, readiness, hooks, signals and exit statuses.
 
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
@@ -177,7 +177,7 @@ fn a_failing_exit_hook_does_not_fail_the_stop() {
 
 #[test]
 fn the_environment_can_name_the_directories() {
-    // Flags have precedence: the environment names directories that do not exist.
+    // The environment names directories that do not exist, so the flags must take precedence.
     let server = Setup::new()
         .env("CONFIGURATION_DIRECTORY", "/nonexistent/config")
         .env("LOGS_DIRECTORY", "/nonexistent/log")

@@ -1,4 +1,4 @@
-//! Tests of `log_level`: which messages of the server are shown, at once after a change.
+//! Tests of `log_level`, which says which messages the server shows. A change applies at once.
 
 use std::time::Duration;
 
@@ -16,7 +16,8 @@ fn shown_levels(level: u8) -> Vec<&'static str> {
         .server("unheard_of", json!(1))
         .config_file("atexit.sh", "exit 1\n")
         .start();
-    // Info: a reload. Warning: an unknown key. Error: a refused configuration.
+    // A reload gives an info message, an unknown key gives a warning, and a refused configuration
+    // gives an error.
     let key = [("API-KEY", "wrong"), ("X-Real-IP", "203.0.113.7")];
     server.get_with(&route("save-log"), &key).problem(401);
     server.edit("http.toml", "keep_alive_timeout = 7\n");
@@ -62,7 +63,7 @@ fn errors_are_always_shown() {
 
 #[test]
 fn debug_shows_additional_messages() {
-    // A missing service manager is no problem.
+    // The server starts without a service manager and then writes debug messages.
     let debug = |level: u8| {
         let missing = ("NOTIFY_SOCKET", "/nonexistent/notify");
         let setup = Setup::new().server("log_level", json!(level)).env(missing.0, missing.1).without_notify();

@@ -1,4 +1,4 @@
-//! Tests of operation: start, stop, configuration, reload.
+//! Tests of start, stop, configuration and reload.
 
 mod auto_reload;
 mod configuration;

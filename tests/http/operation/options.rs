@@ -1,4 +1,4 @@
-//! Tests of options without a test elsewhere. `tests/options.rs` is the index of all options.
+//! Tests of options that no other file tests. `tests/options.rs` is the index of all options.
 
 use std::net::{Ipv4Addr, TcpStream};
 use std::time::Duration;

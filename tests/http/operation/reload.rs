@@ -1,4 +1,4 @@
-//! Tests of reloads: every change of a configuration file applies, and a broken file never replaces
+//! Tests of reloads. Every change of a configuration file applies, and a broken file never replaces
 //! a good one.
 
 use std::time::Duration;
@@ -8,7 +8,8 @@ use serde_json::json;
 
 use crate::harness::{KEY, Line, ROOT, Server, Setup, eventually, route};
 
-/// The promise is one second. The rest is for a machine that is busy with other tests.
+/// Maximum time until a change applies. The promise is one second. The rest is for a machine that
+/// is busy with other tests.
 const SOON: Duration = Duration::from_millis(2500);
 
 fn key_works(server: &Server, key: &str) -> bool {
@@ -82,7 +83,7 @@ fn system_json_applies() {
     let details = |password: &str| {
         server.get_with(&route("details"), &[("API-KEY", KEY), ("ROOT-PASS", password)]).status
     };
-    // Few wrong passwords, because their number is limited.
+    // The test sends few wrong passwords, because their number is limited.
     std::thread::sleep(Duration::from_millis(1000));
     eventually("the new password opens", SOON, || {
         std::thread::sleep(Duration::from_millis(250));

@@ -1,4 +1,4 @@
-//! Tests of `workers`: several threads serve, and answers and records stay the same.
+//! Tests of `workers`. Several threads serve, and answers and records stay the same.
 
 use std::collections::HashMap;
 use std::fs;
@@ -43,7 +43,7 @@ fn send(server: &Server, connections: usize, records: usize) {
     });
 }
 
-/// Number of records of each connection: enough that even a busy thread has waited often.
+/// Number of records of each connection. They are so many that even a busy thread waits often.
 const RECORDS: usize = 160;
 
 #[test]
@@ -102,6 +102,6 @@ fn a_changed_number_applies_at_a_restart() {
     eventually("a word about it", Duration::from_secs(5), || server.stderr().contains("workers"));
     assert!(waits_of_workers(&server).is_empty());
     server.restart();
-    // A thread sets its own name.
+    // A thread sets its own name after it has started.
     eventually("one more thread", Duration::from_secs(5), || waits_of_workers(&server).len() == 1);
 }

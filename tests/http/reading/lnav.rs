@@ -1,4 +1,4 @@
-//! Tests of the packaged lnav format: the real lnav parses the lines of the real server, with
+//! Tests of the packaged lnav format. The real lnav parses the lines of the real server, with
 //! level, time and fields.
 
 use std::fs;
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Line, Server, Setup, cannot_run, route};
 
-/// A home directory with the packaged format and no other lnav file.
+/// Makes a home directory with the packaged format and no other lnav file.
 struct Lnav(tempfile::TempDir);
 
 impl Lnav {

@@ -1,4 +1,4 @@
-//! Tests of the operator's routes: details, get-logs, get-latest-logs, download-logs, clear-logs.
+//! Tests of the operator's routes details, get-logs, get-latest-logs, download-logs and clear-logs.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! Tests of reading: lines of the log become answers.
+//! Tests of reading, in which lines of the log become answers.
 
 mod lnav;
 mod log_routes;

@@ -1,4 +1,4 @@
-//! Tests of the load of searches: their number, their time limit, their end.
+//! Tests of the number of searches, their time limit, and their end.
 
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -81,7 +81,7 @@ fn max_searches_limits_concurrent_searches() {
     let refused = third.receive("GET").unwrap();
     refused.refused(503, "Too many searches at once.");
     assert!(refused.retry_after() >= 1);
-    // A request without a selection is no search.
+    // A request without a selection does not count as a search.
     for target in ["get-latest-logs?limit=3", "get-logs?limit=3&order=desc", "get-logs?limit=2&output=json"] {
         assert_eq!(server.get_with(&route(target), &ACCESS).status, 200, "{target}");
     }
@@ -96,7 +96,7 @@ fn max_searches_limits_concurrent_searches() {
 fn a_search_ends_when_its_client_leaves() {
     for setup in [Setup::new(), Setup::new().tls()] {
         let server = start_with_large_log(setup, 300);
-        // Before the first byte of the answer, and after it.
+        // The client leaves before the first byte of the answer, or after it.
         for (pattern, begins) in [(SLOW, false), (SLOW_BETWEEN, true)] {
             let begun = bytes_read(&server);
             let mut conn = server.connect();

@@ -1,4 +1,4 @@
-//! Tests of reading a part of the log: selection, order, format and cursors. They compare the
+//! Tests of reading a part of the log by selection, order, format and cursors. They compare the
 //! server with a filter of the whole file that shares no code with the server.
 
 use std::cell::RefCell;
@@ -27,7 +27,7 @@ fn messages(response: &Response) -> Vec<String> {
     objects(response).iter().map(|object| object["message"].as_str().unwrap().to_owned()).collect()
 }
 
-/// A record and its line.
+/// Holds a record and its line.
 #[derive(Debug, Clone)]
 struct Stored {
     line: String,
@@ -103,7 +103,7 @@ fn start_with_mixed_log() -> (Server, Vec<Stored>) {
     (server, records)
 }
 
-/// The parameters of a selection.
+/// Holds the parameters of a selection.
 #[derive(Debug, Clone, Default)]
 struct Wanted {
     since: Option<usize>,
@@ -112,7 +112,7 @@ struct Wanted {
     contains: Vec<&'static str>,
     regex: Option<(&'static str, &'static str)>,
     client: Option<(&'static str, &'static str)>,
-    /// One of [`key_names`].
+    /// Indices into [`key_names`].
     keys: Vec<usize>,
     limit: Option<usize>,
     descends: bool,
@@ -122,7 +122,7 @@ struct Wanted {
 fn wanted() -> impl Strategy<Value = Wanted> {
     let texts =
         vec!["needle", "\n", "\\", "\"quoted\" \\", "\t", "\u{2028}", "é", "1", "absent", "ERROR", "n"];
-    // The second means the same without a regular expression.
+    // The second text of each pair selects the same records without a regular expression.
     let patterns = vec![("^plain", "plain"), ("(?i)NEEDLE", "needle"), (r"\\ w", "\\ w")];
     let clients =
         vec![("192.0.2.0/25", "192.0.2.7"), ("2001:db8::/32", "2001:db8::7"), ("192.0.2.130", "192.0.2.130")];
@@ -157,7 +157,7 @@ impl Wanted {
 
     fn of(&self, records: &[Stored]) -> Vec<Stored> {
         let selects = |record: &&Stored| {
-            // All times have one zone, so that their texts sort like the times.
+            // All times have the same zone, so their texts sort like the times.
             self.since.is_none_or(|index| record.time >= records[index].time)
                 && self.until.is_none_or(|index| record.time < records[index].time)
                 && self.level.is_none_or(|level| record.level >= level)
@@ -208,7 +208,7 @@ fn a_selection_equals_a_filter_of_the_file() {
             "{:?}",
             pairs
         );
-        // The same parameters in a JSON body and in a form, with objects as output.
+        // Sends the same parameters in a JSON body and in a form, with objects as output.
         let mut body = json!({"api_key": KEY, "root_pass": ROOT, "output": "json"});
         for (name, value) in &pairs {
             match &mut body[*name] {
@@ -266,7 +266,8 @@ fn cursors_page_through_the_log_in_both_directions() {
                         break;
                     }
                     let last = page_objects.last().unwrap()["cursor"].as_str().unwrap().to_owned();
-                    // On the route of the newest records, the cursor is that of the newest one.
+                    // On the route of the newest records, the answer carries the cursor of the
+                    // newest one.
                     let named = if route == "get-latest-logs" {
                         page_objects[0]["cursor"].as_str().unwrap()
                     } else {

@@ -1,4 +1,4 @@
-//! Tests of the admin socket: requests need no key and no password, and some routes exist only
+//! Tests of the admin socket. Its requests need no key and no password, and some routes exist only
 //! there.
 
 use std::io::{Read, Write};

@@ -1,4 +1,4 @@
-//! Tests of automatic blocking: floods and unknown keys block an address permanently, except
+//! Tests of automatic blocking. Floods and unknown keys block an address permanently, except
 //! loopback.
 
 use std::time::Duration;
@@ -101,7 +101,7 @@ fn unknown_keys_block_the_address_when_configured() {
     for _ in 0..3 {
         from(&server, FLOODER, &guess).unauthorized("Unknown API-KEY.");
     }
-    // The third request may be the last allowed or the first refused one.
+    // The third request may be the last allowed one or the first refused one.
     from(&server, FLOODER, &guess);
     from(&server, FLOODER, &guess).refused(403, BLOCKED);
     let right = format!("{}?api_key={KEY}&message=m", route("save-log"));

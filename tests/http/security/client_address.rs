@@ -1,4 +1,4 @@
-//! Tests of the client's address: which headers of which peers count.
+//! Tests of the client's address. They check which headers count, and from which peers.
 
 use crate::harness::{KEY, Setup, route};
 

@@ -1,4 +1,5 @@
-//! Tests of keys: known, online, with the right address, path, headers and arguments.
+//! Tests of keys. A key must be known, online, and used with the right address, path, headers and
+//! arguments.
 
 use std::time::{Duration, Instant};
 

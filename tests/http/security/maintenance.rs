@@ -1,5 +1,5 @@
-//! Tests of maintenance: by signal or by file, for all clients outside the whitelist, kept over a
-//! restart.
+//! Tests of maintenance. A signal or a file begins it, it refuses all clients outside the
+//! whitelist, and it lasts over a restart.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Tests of access: addresses, keys, passwords, rate limits, maintenance.
+//! Tests of access by address, key, password, rate limit and maintenance.
 
 pub(crate) mod admin_socket;
 mod blocking;

@@ -1,4 +1,4 @@
-//! Tests of the checks before the key, and of the order of all checks: the first refusal is the
+//! Tests of the checks before the key, and of the order of all checks. The first refusal is the
 //! answer.
 
 use std::time::{Duration, Instant};

@@ -1,5 +1,5 @@
-//! Tests with the real nginx in front of the server: which address counts under each setting, for
-//! all headers that a client may send.
+//! Tests with the real nginx in front of the server. They check which address counts under each
+//! setting, also when the client sends forged headers.
 
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -25,7 +25,7 @@ const APPENDS: &str = "proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_f
 const REPLACES: &str = "proxy_set_header X-Real-IP $remote_addr;";
 const FORWARDS: &str = r#"proxy_set_header Forwarded "$http_forwarded, $element;secret=between-us";"#;
 
-/// One nginx process, ended on drop.
+/// Runs one nginx process, which ends on drop.
 struct Nginx {
     child: Child,
     port: u16,
@@ -34,7 +34,7 @@ struct Nginx {
 
 impl Nginx {
     /// Starts nginx in front of `upstream`, with these directives next to `proxy_pass`. Returns
-    /// `None` and notes it when nginx is missing.
+    /// `None` and reports that the test cannot run when nginx is missing.
     fn before(upstream: u16, directives: &str) -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
         let port = free_port();
@@ -42,8 +42,8 @@ impl Nginx {
         let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
             .map(|kind| format!("{kind}_temp_path {}/{kind};\n", dir.path().display()))
             .concat();
-        // One process, so that its end ends nginx. The map quotes the elements of Forwarded (RFC
-        // 7239).
+        // nginx runs as a single process, so that it ends with this process. The map quotes the
+        // elements of Forwarded (RFC 7239).
         let config = format!(
             r#"daemon off; master_process off; pid {dir}/pid; error_log stderr warn;
             events {{}}
@@ -97,7 +97,8 @@ impl Nginx {
         conn.request("GET", &format!("{}?message=m", route("save-log")), &headers, b"")
     }
 
-    /// Returns the client in the record's line, the same with and without forged headers.
+    /// Returns the client in the record's line. It must be the same with and without forged
+    /// headers.
     fn names(&self, server: &Server, source: &str) -> String {
         self.save(source, &[]).success();
         let honest = server.parsed().pop().unwrap().client;
@@ -171,7 +172,7 @@ fn forwarded_counts_with_the_secret() {
     let secret = || Setup::new().http("forwarded_secret = \"between-us\"");
     let Some(client) = through_one(secret(), FORWARDS) else { return };
     assert_eq!(client, CLIENT);
-    // An element of a proxy with another secret.
+    // The element comes from a proxy with another secret.
     let other = FORWARDS.replace("between-us", "between-others");
     assert_eq!(through_one(secret(), &other).unwrap(), "127.0.0.1");
     // The headers of the other options do not count then.
@@ -215,7 +216,7 @@ fn only_proxies_in_trusted_proxies_count() {
             let Some(client) = through_one(setup, &directives) else { return };
             assert_eq!(client, expected, "{option}, trusted_proxies = {trusted}, the proxy at {own_address}");
         }
-        // Bypassing the proxy.
+        // The client bypasses the proxy.
         let server = Setup::new().http(option).http("trusted_proxies = [\"127.0.0.9\"]").start();
         let mut conn = Conn::open_from(CLIENT.parse().unwrap(), server.address()).unwrap();
         let own_way = [("API-KEY", KEY), ("X-Forwarded-For", VICTIM), ("X-Real-IP", VICTIM)];

@@ -1,4 +1,5 @@
-//! Tests of rate limits: at most N requests in a window, no refusal after its end, and the headers.
+//! Tests of rate limits. They admit at most N requests in a window, refuse none after its end, and
+//! send the headers.
 
 use std::time::{Duration, Instant};
 
@@ -80,7 +81,7 @@ fn at_most_n_requests_are_accepted_in_a_window() {
         }
         std::thread::sleep(Duration::from_millis(4));
     }
-    // Windows of one second from a first hit: three begin in this time.
+    // A window lasts one second from its first hit, so three windows begin in this time.
     assert!((10..=15).contains(&accepted.len()), "{} accepted", accepted.len());
 }
 

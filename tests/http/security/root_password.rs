@@ -1,4 +1,4 @@
-//! Tests of the root password: its sources, and the limit of wrong attempts.
+//! Tests of the sources of the root password, and of the limit of wrong attempts.
 
 use serde_json::{Value, json};
 
@@ -69,7 +69,8 @@ fn ten_wrong_passwords_a_minute_are_the_limit() {
     let response = details(&server, "192.0.2.1", "wrong");
     response.refused(429, "Too many requests.");
     assert!((1..=60).contains(&response.retry_after()), "{response:?}");
-    // Otherwise the limit would reveal which password was right.
+    // The right password gets 429 as well. Otherwise the limit would reveal which password is
+    // right.
     details(&server, "192.0.2.1", ROOT).problem(429);
     assert_eq!(details(&server, "192.0.2.2", ROOT).status, 200, "another address is not concerned");
     server.save("saving is not concerned");

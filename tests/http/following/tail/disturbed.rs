@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::CREDENTIALS;
 use crate::harness::{Conn, Follow, Line, Setup, route};
 
-/// Pseudo-random numbers from a seed.
+/// Generates pseudo-random numbers from a seed.
 struct Random(u64);
 
 impl Random {

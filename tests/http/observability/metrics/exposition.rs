@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, HashSet};
 
 use crate::harness::Response;
 
-/// Names and values of the labels of a sample.
+/// Holds the names and values of the labels of a sample.
 pub(crate) type Labels = Vec<(String, String)>;
 
-/// A parsed page of metrics.
+/// Holds a parsed page of metrics.
 #[derive(Debug)]
 pub(crate) struct Exposition {
     /// The type of each metric.

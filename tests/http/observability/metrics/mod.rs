@@ -1,4 +1,4 @@
-//! Tests of `/metrics`: the metrics, their values, and the permissions that they need.
+//! Tests of `/metrics`. They check the metrics, their values, and the permissions that they need.
 
 mod exposition;
 
@@ -254,7 +254,7 @@ fn metrics_need_a_key_and_the_root_password() {
     bad.refused(403, "Invalid root password.");
     let sender = server.get_with("/metrics", &[("API-KEY", "sender"), AUTH[1]]);
     sender.refused(403, "Your API-KEY can't access to this path.");
-    // As Prometheus sends them.
+    // The first request is of the form that Prometheus sends.
     Exposition::of(&server.get_with("/metrics", &[("Authorization", "Bearer scraper"), AUTH[1]]));
     Exposition::of(&server.get(&format!("/metrics/?api_key={KEY}&root_pass={ROOT}")));
     Exposition::of(&server.post_json("/metrics", &json!({"api_key": KEY, "root_pass": ROOT})));

@@ -1,5 +1,5 @@
-//! Tests of limits that instances share through a real Redis: exact, atomic, with the headers of
-//! limits in memory.
+//! Tests of limits that instances share through a real Redis. The limits are exact and atomic, and
+//! answers carry the same headers as with limits in memory.
 
 mod unavailable;
 mod urls;
@@ -59,7 +59,7 @@ fn ask(address: SocketAddr, keys: &[&str], rounds: usize) -> Vec<usize> {
 }
 
 /// Repeats an attempt a few times. A busy machine may delay Redis for longer than a request waits,
-/// which is no fault of the server.
+/// and the server is not the cause.
 fn undisturbed(mut attempt: impl FnMut() -> Result<(), String>) {
     let disturbed: Vec<String> = (0..5).map_while(|_| attempt().err()).collect();
     assert!(disturbed.len() < 5, "{disturbed:#?}");
@@ -138,7 +138,7 @@ fn a_window_is_fixed_from_its_first_hit() {
                 "{told} s between {now} and {after} ms"
             );
             assert_eq!(redis.say(&["GET", &counter]), "3", "a refused hit was counted");
-            // Steady traffic above the limit.
+            // The traffic stays above the limit.
             std::thread::sleep(Duration::from_millis(90));
         }
         eventually("the counter is gone", Duration::from_secs(2), || redis.say(&["EXISTS", &counter]) == "0");
@@ -205,7 +205,8 @@ fn headers_are_the_same_with_and_without_redis() {
         let of = |name| response.header(name).map(str::to_owned);
         (response.status, of("ratelimit"), of("ratelimit-policy"), of("retry-after"), response.text())
     };
-    // Within one second, because the remaining seconds would differ otherwise.
+    // The requests must fall within one second, because the remaining seconds would differ
+    // otherwise.
     let sequence = |server: &Server| {
         let (mut conn, mut all) = (server.connect(), Vec::new());
         for key in ["one", "many", "shut", "free"] {
@@ -247,7 +248,7 @@ fn only_requests_with_limits_ask_redis_and_once_each() {
         let saved = conn.request("GET", &format!("{}?message=m", route("save-log")), &headers, b"");
         assert_eq!(saved.status, 200);
     }
-    // One more call at the start, and one for each time that a busy machine delayed Redis.
+    // There is one more call at the start, and one each time that a busy machine delays Redis.
     assert_eq!(calls(&redis, "evalsha"), 25);
     assert_eq!(calls(&redis, "eval"), u64::try_from(times_in_use(&server)).unwrap());
     assert_eq!(calls(&redis, "script|load"), 0);

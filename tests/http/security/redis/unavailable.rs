@@ -1,5 +1,5 @@
-//! Tests with a Redis that dies, hangs, is missing or refuses: no request fails or waits, and the
-//! server uses it again when it works.
+//! Tests with a Redis that dies, hangs, is missing or refuses. No request fails or waits, and the
+//! server uses Redis again when it works.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
@@ -12,12 +12,12 @@ use serde_json::json;
 use super::{id, save, target, times_away, times_in_use, undisturbed, wait_until_in_use, with_redis};
 use crate::harness::{Conn, Redis, Server, eventually, slowness};
 
-/// Returns the maximum time of a request: the promised time, longer on a busy machine.
+/// Returns the maximum time of a request, which is longer on a slow machine.
 fn max_wait() -> Duration {
     Duration::from_millis(50) + Duration::from_millis(200) * slowness()
 }
 
-/// The outcome of requests.
+/// Counts the outcomes of requests.
 #[derive(Default, Debug)]
 struct Outcomes {
     accepted: usize,
@@ -196,7 +196,7 @@ fn a_redis_missing_at_the_start_is_used_later() {
 #[test]
 fn a_redis_that_refuses_writes_is_not_used() {
     let Some(redis) = Redis::start(&[]) else { return };
-    // A full Redis, a read-only replica, a Redis that requires replicas.
+    // The cases are a full Redis, a read-only replica, and a Redis that requires replicas.
     for (n, (refuse, relent, words)) in [
         (["CONFIG SET maxmemory 1"], "CONFIG SET maxmemory 0", "no memory left"),
         (["REPLICAOF 127.0.0.1 1"], "REPLICAOF NO ONE", "replica"),
@@ -261,7 +261,7 @@ fn a_wrong_password_is_logged_once_and_never_shown() {
         let server = with_redis(&url).key("k", &json!({"rate": "2/hour"})).start();
         eventually("it is said", Duration::from_secs(3), || times_away(&server) == 1);
         assert_eq!((0..5).filter(|_| save(&server, "k").status == 200).count(), 2);
-        // After several attempts.
+        // Waits for several attempts.
         std::thread::sleep(Duration::from_millis(1500));
         let stderr = server.stderr();
         assert_eq!((times_away(&server), times_in_use(&server)), (1, 0), "{stderr}");

@@ -1,4 +1,4 @@
-//! Tests of every form of Redis URL: passwords and users, databases, Unix sockets, TLS.
+//! Tests of every form of Redis URL, with passwords and users, databases, Unix sockets and TLS.
 
 use std::path::Path;
 use std::time::Duration;
@@ -25,7 +25,7 @@ fn shares_through(setup: Setup, redis: &Redis, login: &[&str], database: &str) {
 
 #[test]
 fn passwords_users_databases_and_sockets_work() {
-    // The permissions that the documentation names.
+    // These are the permissions that the documentation names.
     let acl = "--user counter on >s3cret/@? ~LIMITER/* +select +eval +evalsha +get +pttl +set +incr";
     let options: Vec<&str> = ["--requirepass", "s3cret"].into_iter().chain(acl.split(' ')).collect();
     let Some(redis) = Redis::start(&options) else { return };
@@ -47,7 +47,7 @@ fn passwords_users_databases_and_sockets_work() {
     eventually("no such database", Duration::from_secs(3), || server.stderr().contains("the database"));
 }
 
-/// Writes a certificate for `localhost`, and the authority that signed it.
+/// Writes a certificate for `localhost`, and that of the authority that signed it.
 fn certificates(folder: &Path) {
     let authority_key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(Vec::new()).unwrap();
@@ -77,7 +77,8 @@ fn tls_trusts_only_the_certificate_store_of_the_system() {
     let url = |host: &str| format!("rediss://:s3cret@{host}:{port}/1");
     let trusting = |url: &str| with_redis(url).env("SSL_CERT_FILE", &ca);
     shares_through(trusting(&url("localhost")), &redis, &["-a", "s3cret"], "1");
-    // The authority is not trusted; the certificate has another name; the port does not speak TLS.
+    // The authority is not trusted, the certificate has another name, or the port does not speak
+    // TLS.
     let plain = redis.url().replace("redis://127.0.0.1", "rediss://localhost");
     for setup in [with_redis(&url("localhost")), trusting(&url("127.0.0.1")), trusting(&plain)] {
         let server = setup.key("k", &json!({"rate": "2/hour"})).start();
