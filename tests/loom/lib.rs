@@ -82,7 +82,7 @@ mod tests {
             let group = Arc::new(CommitGroup::default());
             let mut ticket = AppendTicket::new(Arc::clone(&group), 10, true);
             let committer = thread::spawn(move || group.complete(Ok(POSITION)));
-            // Polled by one task, then moved to another one.
+            // One task polls the ticket first, and another task then waits for it.
             if !poll_once(&mut ticket) {
                 assert_eq!(end(ticket), 110);
             }

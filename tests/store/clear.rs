@@ -11,7 +11,7 @@ use crate::harness::{KEY, Line, ROOT, Setup, route};
 fn clears_race_with_saves(durability: &str) {
     let mut server = Setup::new().durability(durability).start();
     let (sent, (asked, answered)) = under_load(&mut server, 8, "load", |server| {
-        // For each clear: the time of its request and of its answer.
+        // Holds the times of the request and of the answer of each clear.
         let clears = Mutex::new(Vec::new());
         let server = &*server;
         std::thread::scope(|scope| {

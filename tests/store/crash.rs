@@ -1,5 +1,5 @@
-//! Tests that kill the process at random moments under load: every acknowledged record is in the
-//! file, once and whole.
+//! Kills the process at random moments under load. Every acknowledged record must be in the file,
+//! once and whole.
 
 use serde_json::{Value, json};
 

@@ -1,5 +1,5 @@
-//! Tests of a full disk: appends get 503 with Retry-After and never 500, reading and clearing still
-//! work, and exactly the acknowledged records are stored.
+//! Tests with a full disk. Appends get 503 with Retry-After and never 500. Reading and clearing
+//! still work. Exactly the acknowledged records are stored.
 
 use std::path::Path;
 use std::process::Command;
@@ -11,7 +11,7 @@ use super::load::count;
 use super::segments::{assert_holds, read_after, read_all, save, segments, try_save};
 use crate::harness::{KEY, ROOT, Server, Setup, cannot_run, eventually, route};
 
-/// A small file system, which is unmounted when this is dropped.
+/// Mounts a small file system and unmounts it on drop.
 struct SmallDisk(tempfile::TempDir);
 
 impl SmallDisk {
@@ -64,7 +64,7 @@ fn fill(server: &Server, label: &str) -> Vec<String> {
 /// Asserts that exactly the acknowledged records are stored.
 fn assert_stored(server: &Server, saved: &[String]) {
     let stored = server.messages();
-    // The counts first, because the messages are long.
+    // The counts are compared first, because the messages are long.
     assert_eq!(stored.len(), saved.len(), "stored and acknowledged differ");
     assert!(stored == saved, "stored and acknowledged records differ");
 }
@@ -231,7 +231,7 @@ fn min_free_refuses_records_before_the_disk_is_full() {
         });
         let saved = server.messages();
         assert_holds(&server, &saved);
-        // Another program takes the rest: a clear still succeeds.
+        // Another program fills the rest of the disk. A clear still succeeds.
         std::fs::write(disk.path().join("ballast"), vec![1; 700_000]).unwrap();
         server.root_get("clear-logs").success();
         eventually("there is space again", Duration::from_secs(5), || {
@@ -241,7 +241,7 @@ fn min_free_refuses_records_before_the_disk_is_full() {
     }
 }
 
-/// Returns a log on `disk` that rotates; with `state_too` its state is on the same disk.
+/// Returns a log on `disk` that rotates. With `state_too`, its state is on the same disk.
 fn rotating_on(disk: &SmallDisk, rotate: serde_json::Value, state_too: bool) -> Setup {
     let setup = Setup::new().log("rotate", rotate).log_dir(&disk.path().join("log"));
     if state_too {
@@ -326,7 +326,7 @@ fn retention_frees_space_on_a_full_disk() {
 
 #[test]
 fn failed_rotation_continues_in_the_same_file() {
-    // The folder, the ballast, the log.
+    // The file system has three inodes, for the folder, the ballast and the log.
     let Some(disk) = SmallDisk::mount("512k,nr_inodes=3") else { return };
     let ballast = disk.path().join("ballast");
     std::fs::write(&ballast, "").unwrap();

@@ -1,6 +1,6 @@
-//! Tests that kill the process between any two steps of a rotation, a compression, a retention and
-//! a clear: every acknowledged record is stored once and in order, cursors name the same records,
-//! and no unfinished file is left.
+//! Lets the process die, as by SIGKILL, between any two steps of a rotation, a compression, a
+//! retention and a clear. Afterwards every acknowledged record is stored once and in order, cursors
+//! name the same records, and no unfinished file is left.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::segments::{
 };
 use crate::harness::{Conn, KEY, ROOT, Server, Setup, cannot_run, eventually, route};
 
-/// Returns true in builds without crash points; only debug builds have them.
+/// Returns true in builds without crash points. Only debug builds have them.
 fn lacks_crash_points() -> bool {
     if !cfg!(debug_assertions) {
         cannot_run("fault points are compiled into debug builds only");
@@ -24,7 +24,7 @@ fn server_that_dies(fault: &str, durability: &str, rotate: &Value) -> Server {
 }
 
 /// Saves until the process dies. Returns the acknowledged messages with their cursors, and the
-/// message without an answer.
+/// message that got no answer.
 fn save_until_it_dies(server: &mut Server, label: &str) -> (Vec<(String, String)>, String) {
     let mut saved = Vec::new();
     for n in 0.. {
@@ -54,8 +54,9 @@ fn assert_killed(server: &mut Server) {
     assert_eq!(status.signal(), Some(9), "{status}\n{}", server.stderr());
 }
 
-/// Asserts that the log holds the newest acknowledged records, and all of them without retention,
-/// and that each cursor returns the records after it, or is gone with its record.
+/// Asserts that the log holds the newest acknowledged records, or all of them if there is no
+/// retention. Also asserts that each cursor returns the records after it, or gets 410 if its record
+/// is gone.
 fn assert_kept(
     server: &Server,
     saved: &[(String, String)],
@@ -139,7 +140,8 @@ fn crash_at_every_step_of_a_rotation() {
     }
 }
 
-/// The line is in the file, but its fingerprint is not saved: a follower at the end gets the line.
+/// The line is in the file, but its fingerprint is not saved. A follower at the end must get the
+/// line.
 #[test]
 fn crash_at_the_first_line_of_a_file() {
     if lacks_crash_points() {

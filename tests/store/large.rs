@@ -26,7 +26,7 @@ fn write_log(path: &Path) -> (u64, u64) {
         size += block.len() as u64;
         lines += lines_of_block;
     }
-    // Synced here, or the first sync of the server would write the whole file.
+    // Without this sync, the first sync of the server would write the whole file.
     file.sync_all().unwrap();
     (size, lines)
 }
@@ -56,7 +56,7 @@ fn stream(server: &Server, name: &str) -> (u64, Vec<u8>) {
     (count, end)
 }
 
-/// One test, because every test would have to write the gigabyte again.
+/// This is a single test, because every test would have to write the gigabyte again.
 #[test]
 fn log_of_a_gigabyte_is_served_like_a_small_one() {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("large-{}", std::process::id()));
@@ -66,7 +66,8 @@ fn log_of_a_gigabyte_is_served_like_a_small_one() {
     let mut server = Setup::new().durability("disk").log_dir(&folder).start();
     let slow = slowness();
 
-    // The best of three starts, because another test may use the processor during one of them.
+    // Takes the best of three starts, because another test may use the processor during one of
+    // them.
     let mut ready = server.ready_after();
     for _ in 0..2 {
         server.restart();
@@ -74,7 +75,7 @@ fn log_of_a_gigabyte_is_served_like_a_small_one() {
     }
     assert!(ready < Duration::from_millis(50) * slow, "READY after {ready:?}");
 
-    // The best of several runs, because page cache and other processes influence one run.
+    // Takes the best of several runs, because page cache and other processes influence one run.
     let fastest = |name: &str| {
         (0..5)
             .map(|_| {
@@ -116,7 +117,7 @@ fn log_of_a_gigabyte_is_served_like_a_small_one() {
     drop(cleanup);
 }
 
-/// Removes the gigabyte, also when the test fails.
+/// Removes the gigabyte, even when the test fails.
 struct Cleanup(PathBuf);
 
 impl Drop for Cleanup {

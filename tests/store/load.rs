@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::harness::{Conn, KEY, Line, Server, route};
 
-/// One record that was sent, and its outcome.
+/// Holds one record that was sent, and its outcome.
 #[derive(Debug, Clone)]
 pub(crate) struct Sent {
     pub(crate) id: String,
@@ -18,9 +18,9 @@ pub(crate) struct Sent {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// 200 `success.`.
+    /// The answer was 200 `success.`.
     Acknowledged,
-    /// Another status.
+    /// The answer had another status.
     Refused(u16),
     /// The connection was closed or reset before a byte of the answer.
     Unanswered,
@@ -28,8 +28,8 @@ pub(crate) enum Outcome {
     Cut,
 }
 
-/// Sends ids one after the other over keep-alive connections, until `stop` is set or the server is
-/// gone.
+/// Sends ids one after the other over keep-alive connections, until `stop` is set or the server has
+/// ended.
 pub(crate) fn send_until(address: SocketAddr, prefix: &str, stop: &AtomicBool) -> Vec<Sent> {
     let mut sent = Vec::new();
     let Ok(mut conn) = Conn::open(address) else { return sent };

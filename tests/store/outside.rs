@@ -1,5 +1,5 @@
-//! Tests of a file that another program moves, deletes or truncates: the next record is in a fresh,
-//! whole file at the path.
+//! Tests in which another program moves, deletes or truncates the file. The next record must be in
+//! a fresh, whole file at the path.
 
 use serde_json::json;
 
@@ -75,7 +75,7 @@ fn deleted_folder_is_created_again_or_reported() {
     save_three(&server);
     std::fs::remove_dir_all(server.log_path().parent().unwrap()).unwrap();
     let response = server.save_with(&json!({"message": "fresh"}));
-    // Created again, or an error: a record that is acknowledged is stored.
+    // The server creates the file again or answers an error. An acknowledged record is stored.
     if response.status == 200 {
         assert_eq!(server.messages(), ["fresh"]);
     } else {

@@ -29,7 +29,7 @@ fn segment_count(server: &Server, wanted: impl Fn(usize) -> bool) {
     });
 }
 
-/// Writes lines of an earlier time, as an earlier run would have left them.
+/// Writes lines of an earlier time, as an earlier run of the server would have left them.
 fn write_old_lines(setup_path: &std::path::Path, time: &str, count: usize) -> Vec<String> {
     std::fs::create_dir_all(setup_path.parent().unwrap()).unwrap();
     let lines = (0..count).map(|n| format!("[INFO]({time})<192.0.2.1|k|save-log|1|{n}>old {n}\n"));
@@ -110,7 +110,7 @@ fn cursors_name_the_same_records_through_rotation_compression_and_restart() {
             }
             server.restart();
         }
-        // Any range of bytes.
+        // The client may request any range of bytes.
         let text = text_of_all(&server);
         for (from, to) in [(0, 0), (1, 2999), (2990, 3010), (5000, 9500), (0, text.len() - 1)] {
             let headers = [
@@ -131,7 +131,7 @@ fn cursors_name_the_same_records_through_rotation_compression_and_restart() {
 
 #[test]
 fn every_rotates_without_appends() {
-    // A zone in which an hour ends soon.
+    // This is a zone in which an hour ends soon.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let east = (3595 + 3600 - now % 3600) % 3600;
     let zone = format!("<soon>-00:{:02}:{:02}", east / 60, east % 60);
@@ -201,7 +201,7 @@ fn keep_zero_leaves_the_active_file() {
 
 #[test]
 fn max_total_is_never_exceeded() {
-    // Also as the only rule: then it decides when the file is rotated.
+    // If `max_total` is the only rule, it also decides when the file is rotated.
     for rotate in [json!({"max_size": "1KB", "max_total": "5KB"}), json!({"max_total": "8KB"})] {
         let max = if rotate["max_total"] == "5KB" { 5_000 } else { 8_000 };
         let server = rotating(rotate).start();
@@ -229,7 +229,7 @@ fn max_age_removes_old_segments_without_appends() {
     assert_holds(&server, &messages[messages.len() - left.len()..]);
     assert_eq!(read_after(&server, &first).status, 410, "the cursor is gone with its record");
     assert!(server.stderr().contains("removed the oldest"), "not reported: {}", server.stderr());
-    // Also after a time in which the server did not run.
+    // The rule also applies after a time in which the server did not run.
     let more = fill(&server, "more", 30);
     assert!(server.stop().success());
     std::thread::sleep(Duration::from_millis(3100));
@@ -390,7 +390,8 @@ fn compression_has_the_lowest_priority() {
             let Ok(stat) = std::fs::read_to_string(task.path().join("stat")) else { continue };
             let (name, rest) = stat.rsplit_once(')').unwrap();
             if name.ends_with("(segments") {
-                // The 19th field of proc(5) is the nice value, the 17th after the name.
+                // The nice value is field 19 of the line (proc(5)), which is the 17th after the
+                // name.
                 let nice = rest.split_whitespace().nth(16).unwrap().to_owned();
                 seen = seen.max(Some(nice));
             }

@@ -1,4 +1,5 @@
-//! Helps the tests of rotation: lists the files of a log, and the server's view of them.
+//! Contains helpers for the tests of rotation. They read the files of a log directly, and the
+//! records through the server.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -43,7 +44,7 @@ pub(crate) fn segments(server: &Server) -> Vec<PathBuf> {
     found.into_iter().map(|(_, path)| path).collect()
 }
 
-/// Returns the lines in a file, read by `zstd` or `gzip` where it is compressed.
+/// Returns the lines in a file. `zstd` or `gzip` decompresses it if it is compressed.
 pub(crate) fn text_of(path: &Path) -> String {
     let program = match path.extension().and_then(|extension| extension.to_str()) {
         Some("zst") => "zstdcat",
@@ -95,7 +96,8 @@ pub(crate) fn read_after(server: &Server, cursor: &str) -> Response {
     server.get_with(&target, &[("API-KEY", KEY), ("ROOT-PASS", ROOT)])
 }
 
-/// Asserts that files and server hold exactly `messages`, and that no unfinished file is left.
+/// Asserts that the files hold and the server returns exactly `messages`, and that no unfinished
+/// file is left.
 pub(crate) fn assert_holds(server: &Server, messages: &[String]) {
     let text = text_of_all(server);
     assert_eq!(

@@ -1,4 +1,4 @@
-//! Tests of a slow disk: only the sender of a record waits for it, and gets exactly one answer.
+//! Tests with a slow disk. Only the sender of a record waits for it, and gets exactly one answer.
 
 use std::time::{Duration, Instant};
 
@@ -85,7 +85,7 @@ fn many_senders_are_answered_once_each() {
     let mut conns: Vec<Conn> = (0..6).map(|_| server.connect()).collect();
     let mut expected = vec!["before".to_owned()];
     for round in 0..12 {
-        // Sometimes one record, sometimes several at once.
+        // Some rounds send one record, others several at once.
         let few = 1 + round % conns.len();
         for (n, conn) in conns.iter_mut().take(few).enumerate() {
             let message = format!("{round}-{n}");
@@ -143,8 +143,8 @@ fn stop_waits_for_the_sync_and_closes_the_connection() {
 
 #[test]
 fn socket_that_refuses_a_send_gets_the_whole_answer() {
-    // The second send of each thread fails: the disk thread answers one by one, the other thread
-    // only where the disk thread could not.
+    // The second send of each thread fails. The disk thread sends the answers one by one. The other
+    // thread sends only an answer that the disk thread could not send.
     for error in ["EAGAIN", "ENOBUFS"] {
         let server = Setup::new().durability("disk").start();
         server.save("before");

@@ -1,5 +1,5 @@
-//! Tests of SIGTERM under load: the exit status is 0, no acknowledged record is lost, and no
-//! request in flight ends without an answer.
+//! Sends SIGTERM under load. The server exits with 0, loses no acknowledged record, and cuts no
+//! request in flight without an answer.
 
 use std::time::Duration;
 
@@ -19,8 +19,8 @@ fn stop_under_load(durability: &str) {
         let counts = count(&server.log_lines());
         for record in sent.iter().flatten() {
             let stored = counts.contains_key(&record.id);
-            // A request that crossed the close of an idle connection was not read; a stored one
-            // was.
+            // A request that crossed the close of an idle connection was not read, so it may lack
+            // an answer. A request whose record is stored was read.
             assert_ne!(record.outcome, Outcome::Cut, "{} has half an answer", record.id);
             if record.outcome == Outcome::Unanswered {
                 assert!(!stored, "{} was in flight and got no answer", record.id);

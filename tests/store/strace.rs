@@ -9,7 +9,7 @@ use nix::unistd::Pid;
 
 use crate::harness::{Server, cannot_run, eventually};
 
-/// A traced server and the file of its system calls.
+/// Traces a server into a file of its system calls.
 pub(crate) struct Trace {
     child: Child,
     file: std::path::PathBuf,
@@ -20,7 +20,7 @@ impl Trace {
         Self::with(server, &[])
     }
 
-    /// Attaches strace with an option `--inject`, see strace(1), for each of `injected`.
+    /// Attaches strace with an option `--inject` (strace(1)) for each of `injected`.
     pub(crate) fn with(server: &Server, injected: &[&str]) -> Option<Self> {
         let file = server.root_dir().join("strace.out");
         let errors = server.root_dir().join("strace.err");

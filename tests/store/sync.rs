@@ -1,4 +1,5 @@
-//! Traces system calls: the record has reached what `durability` names before the answer is sent.
+//! Traces system calls to check that, before the answer is sent, the record is as durable as
+//! `durability` promises.
 
 use std::path::Path;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Tests of a torn last line: the next start moves it to `FILE.torn`, and succeeds.
+//! Tests with a torn last line. The next start cuts it off, keeps it in another file, and succeeds.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ fn append(path: &Path, bytes: &[u8]) {
     file.write_all(bytes).unwrap();
 }
 
-/// Returns the files beside the log that keep torn lines.
+/// Returns the files next to the log that keep torn lines.
 fn kept_aside(server: &Server) -> Vec<PathBuf> {
     let path = server.log_path();
     let name = path.file_name().unwrap().to_string_lossy().into_owned();
@@ -121,7 +121,7 @@ fn times_continue_from_the_last_line_of_an_earlier_run() {
     server.save("now");
     let zone = Line::parse(&server.log_lines()[0]).time[26..].to_owned();
     assert!(server.stop().success());
-    // The clock was wrong once: times must not decrease, or searches by time fail.
+    // The clock was wrong once. Times must not decrease, because searches by time would fail.
     let future = format!("2999-01-01 00:00:00.000000{zone}");
     append(&server.log_path(), format!("[INFO]({future})<127.0.0.1|k|save-log|1|1>future\n").as_bytes());
     server.respawn();
