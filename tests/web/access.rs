@@ -129,7 +129,7 @@ fn theme_follows_the_system_until_the_operator_chooses_one() {
         assert_eq!(background() < 128, is_dark, "{system}");
         browser.screenshot(system);
     }
-    // The choice of the button overrides the system, and survives a reload.
+    // The theme that the button chooses overrides that of the system, and is kept over a reload.
     let theme = |expected: &str| {
         browser.click("#theme");
         assert_eq!(browser.text("#theme"), format!("Theme: {expected}"));
@@ -147,7 +147,7 @@ fn theme_follows_the_system_until_the_operator_chooses_one() {
     browser.assert_well();
 }
 
-/// Returns role and name of each node of the accessibility tree.
+/// Returns the role and the name of each node of the accessibility tree.
 fn accessibility_tree(browser: &Browser) -> Vec<(String, String)> {
     browser.cdp("Accessibility.enable", &json!({}));
     let found = browser.cdp("Accessibility.getFullAXTree", &json!({}));

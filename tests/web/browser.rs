@@ -14,20 +14,20 @@ use serde_json::{Value, json};
 
 use crate::harness::cannot_run;
 
-/// Limit of one command to ChromeDriver.
+/// Maximum time of one command to ChromeDriver.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(40);
 
 /// Key of an element's id in answers (W3C WebDriver, section 12).
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
-/// Script that runs before each page: it collects violations of the Content-Security-Policy and
+/// A script that runs before each page. It collects violations of the Content-Security-Policy and
 /// uncaught errors.
 const WATCH: &str = "window.mishaps = [];
     document.addEventListener('securitypolicyviolation', event => mishaps.push(`policy: ${event.violatedDirective} ${event.blockedURI} ${event.sample}`));
     addEventListener('error', event => mishaps.push(`error: ${event.message}`));
     addEventListener('unhandledrejection', event => mishaps.push(`rejection: ${event.reason}`));";
 
-/// A browser with one tab. Dropping it ends the browser and its driver.
+/// Controls a browser with one tab. Dropping it ends the browser and its driver.
 pub(crate) struct Browser {
     driver: Child,
     port: u16,
@@ -36,7 +36,7 @@ pub(crate) struct Browser {
     folder: tempfile::TempDir,
 }
 
-/// Keys without a character, in the codes of WebDriver.
+/// Defines the WebDriver codes of keys without a character.
 pub(crate) mod keys {
     pub(crate) const TAB: &str = "\u{e004}";
     pub(crate) const ENTER: &str = "\u{e007}";
@@ -49,7 +49,7 @@ pub(crate) mod keys {
 }
 
 impl Browser {
-    /// Starts a browser for the test of this name. Returns `None` where ChromeDriver is missing,
+    /// Starts a browser for the test of this name. Returns `None` when ChromeDriver is missing,
     /// which is a failure in CI.
     pub(crate) fn start(name: &'static str) -> Option<Self> {
         let folder = tempfile::tempdir().expect("a temporary directory");
@@ -63,7 +63,7 @@ impl Browser {
             cannot_run("chromedriver is missing; on Debian: apt-get install chromium chromium-driver");
             return None;
         };
-        // "ChromeDriver was started successfully on port 40123."
+        // ChromeDriver prints "ChromeDriver was started successfully on port 40123."
         let mut output = BufReader::new(driver.stdout.take().expect("its output"));
         let port = loop {
             let mut line = String::new();
@@ -163,7 +163,7 @@ impl Browser {
         found[ELEMENT].as_str().expect("an element").to_owned()
     }
 
-    /// Clicks on an element. It fails where another element covers it.
+    /// Clicks on an element. Fails when another element covers it.
     pub(crate) fn click(&self, css: &str) {
         let element = self.element(css);
         self.call("POST", &format!("/element/{element}/click"), &json!({}));
@@ -225,7 +225,7 @@ impl Browser {
         self.run_with(script, &json!([css])) == true
     }
 
-    /// Runs the script until it returns something else than null or false, for ten seconds at most.
+    /// Runs the script until it returns a value other than null or false, for ten seconds at most.
     pub(crate) fn eventually(&self, what: &str, script: &str) -> Value {
         self.within(what, Duration::from_secs(10), script)
     }
@@ -245,7 +245,7 @@ impl Browser {
         }
     }
 
-    /// Sets the size of the page in CSS pixels. Below 600 it is that of a telephone.
+    /// Sets the size of the page in CSS pixels. A width below 600 emulates a telephone.
     pub(crate) fn resize(&self, width: u32, height: u32) {
         let mobile = width < 600;
         let scale = if mobile { 2 } else { 1 };
@@ -268,7 +268,7 @@ impl Browser {
         std::fs::write(folder.join(format!("{}-{name}.png", self.name)), picture).expect("write a picture");
     }
 
-    /// Ends the processes of this browser that its driver left running. They have its profile
+    /// Ends the processes of this browser that its driver has left running. They have its profile
     /// folder in their arguments.
     fn end_strays(&self) {
         let profile = self.profile();
@@ -291,7 +291,7 @@ impl Browser {
         self.folder.path().join("downloads")
     }
 
-    /// Waits until so many files are downloaded and returns their paths.
+    /// Waits until `count` files are downloaded and returns their paths.
     pub(crate) fn downloaded(&self, count: usize) -> Vec<PathBuf> {
         let until = Instant::now() + Duration::from_secs(10);
         loop {
@@ -342,7 +342,7 @@ impl Drop for Browser {
     }
 }
 
-/// Reads the body of an answer by its length: ChromeDriver keeps the connection open.
+/// Reads the body of an answer by its length, because ChromeDriver keeps the connection open.
 fn body_of(stream: &mut BufReader<TcpStream>) -> std::io::Result<Vec<u8>> {
     let mut length = 0;
     loop {

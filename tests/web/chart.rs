@@ -1,5 +1,5 @@
-//! Tests of the chart of records over time: its counts, and the selection of a time by mouse and
-//! keyboard.
+//! Tests of the chart of records over time, with its counts and the selection of a time by mouse
+//! and keyboard.
 
 use std::fmt::Write;
 
@@ -36,7 +36,7 @@ fn field(page: &Page, name: &str) -> Timestamp {
     text.parse().unwrap_or_else(|error| panic!("{name}: {text:?}: {error}"))
 }
 
-/// Checks that the page shows the records that the server returns for the selected times; returns
+/// Checks that the page shows the records that the server returns for the selected times. Returns
 /// these times.
 fn shows_the_selection(page: &Page, server: &Server) -> (Timestamp, Timestamp) {
     let ended = "return document.querySelector('#state').textContent.startsWith('Not live')
@@ -71,7 +71,7 @@ fn dragging_over_the_chart_selects_a_time() {
         ("2026-03-01T10:25:00Z".parse().unwrap(), "2026-03-01T10:51:00Z".parse().unwrap())
     );
     browser.screenshot("part");
-    // A second selection within the first, from right to left.
+    // The second selection lies within the first and goes from right to left.
     browser.drag("#chart", 0.6, 0.4);
     let (closer, earlier) = shows_the_selection(&page, &server);
     assert!(closer > since && earlier < until, "{closer} {earlier}");

@@ -35,7 +35,7 @@ fn restarts_lose_and_repeat_no_record() {
     let cut_off = "return document.querySelector('#state').textContent === 'Cut off' && document.querySelector('#countdown').textContent.startsWith('again in')";
     page.browser.eventually("cut off", cut_off);
     page.browser.screenshot("cut");
-    // Long enough for several attempts to connect that fail.
+    // Several attempts to connect fail in this time.
     std::thread::sleep(Duration::from_secs(3));
     server.respawn();
     let expected_now = save(&server, "after a crash");
@@ -64,7 +64,7 @@ fn page_responds_while_thousands_of_records_arrive() {
         server.save_batch(&json!(logs)).success();
     }
     let sent = began.elapsed();
-    // An operator types meanwhile.
+    // Meanwhile an operator types.
     let typed = Instant::now();
     browser.fill("#contains", "typed");
     let typed = typed.elapsed();

@@ -24,7 +24,7 @@ const MARKUP: [&str; 16] = [
     "tab\there\n    indented\n\nend",
 ];
 
-/// Invisible characters as sent, and as the page shows them: escaped, as in the file.
+/// Invisible characters as sent, and as the page shows them, which is escaped as in the file.
 const INVISIBLE: [(&str, &str); 6] = [
     ("user \u{202e}nimda\u{202c} did it", "user \\u{202e}nimda\\u{202c} did it"),
     ("\u{2066}isolated\u{2069} \u{200f}mark\u{200e}", "\\u{2066}isolated\\u{2069} \\u{200f}mark\\u{200e}"),
@@ -44,7 +44,7 @@ fn markup_in_a_message_is_shown_as_text() {
     let expected: Vec<&str> = MARKUP.into_iter().chain(INVISIBLE.map(|(_, shown)| shown)).collect();
     page.shows(&expected);
     page.browser.screenshot("rows");
-    // The same for records that arrive while the page is open, and for texts of filters.
+    // Records that arrive while the page is open, and texts of filters, are shown in the same way.
     for message in MARKUP {
         server.save_with(&json!({"message": message, "level": "error"})).success();
     }

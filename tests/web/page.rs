@@ -7,14 +7,14 @@ use serde_json::{Value, json};
 use crate::browser::Browser;
 use crate::harness::{KEY, ROOT, Server};
 
-/// The page of a server, open in a browser.
+/// Represents the page of a server, open in a browser.
 pub(crate) struct Page {
     pub(crate) browser: Browser,
     pub(crate) url: String,
 }
 
 impl Page {
-    /// Opens the page at its sign-in. Returns `None` where there is no browser.
+    /// Opens the page at its sign-in. Returns `None` on a machine without a browser.
     pub(crate) fn open(name: &'static str, server: &Server) -> Option<Self> {
         let browser = Browser::start(name)?;
         let url = format!("http://{}/moca-file-log/", server.address());
@@ -83,7 +83,7 @@ impl Page {
         self.is_live();
     }
 
-    /// Waits until this number stands beside a level.
+    /// Waits until the page shows this number next to a level.
     pub(crate) fn counts(&self, level: &str, expected: &str) {
         let script =
             format!("return document.querySelector('#counts .{level} b')?.textContent === '{expected}'");

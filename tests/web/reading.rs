@@ -13,7 +13,7 @@ fn save_as(server: &Server, client: &str, key: &str, level: u8, message: &str) {
     server.get_with(&target, &[("API-KEY", key), ("X-Real-IP", client)]).success();
 }
 
-/// Saves records with these numbers; the level goes round all five.
+/// Saves records with these numbers. Their levels are the five levels in turn.
 fn batch(server: &Server, range: std::ops::Range<usize>) {
     let logs: Vec<Value> = range.map(|n| json!({"message": format!("line {n}"), "level": n % 5})).collect();
     for part in logs.chunks(1000) {
@@ -196,7 +196,7 @@ fn pause_loses_no_record() {
     page.shows(&["before"]);
     page.browser.click("#follow");
     page.shows(&["before", "a", "b"]);
-    // Also when the operator clicks very fast.
+    // The page also works when the operator clicks very fast.
     page.browser.run("for (let i = 0; i < 21; i++) follow.click()");
     server.save("c");
     page.browser.click("#follow");
@@ -231,7 +231,7 @@ fn download_holds_the_selected_records() {
     assert_eq!(bytes.iter().filter(|&&byte| byte == b'\n').count(), 41);
     page.filter("contains", "line 3");
     page.browser.eventually("filtered", "return document.querySelectorAll('#rows li').length === 11");
-    // The name of the file has the second in it.
+    // The name of the file contains the second, so the next download gets another name.
     std::thread::sleep(std::time::Duration::from_millis(1100));
     let (_, bytes) = download("#download-text", 2);
     assert_eq!(bytes, get("contains=line+3"));
@@ -282,11 +282,11 @@ fn page_survives_a_clear_by_another_operator() {
     let Some(page) = Page::signed_in("cleared", &server) else { return };
     page.shows(&["one"]);
     let clear = || server.get_with(&route("clear-logs"), &[("API-KEY", KEY), ("ROOT-PASS", ROOT)]).success();
-    // While the page follows.
+    // Clears while the page follows.
     clear();
     server.save("two");
     page.shows(&["one", "two"]);
-    // While the page is paused: it says that records may have been cleared unseen.
+    // Clears while the page is paused. The page says that records may have been cleared unseen.
     page.browser.click("#follow");
     server.save("never seen");
     clear();

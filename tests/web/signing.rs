@@ -1,5 +1,5 @@
-//! Tests of signing in and out: the permissions, the texts of refusals, and that the page stores
-//! neither key nor password.
+//! Tests of signing in and out. They check the permissions, the texts of refusals, and that the
+//! page stores neither key nor password.
 
 use serde_json::json;
 
@@ -20,7 +20,8 @@ fn key_and_password_open_the_page_and_are_kept_nowhere() {
     page.shows(&["one"]);
     assert_eq!(browser.text("#log-name"), "sample1");
     assert!(!browser.is_visible("#sign-in") && browser.is_visible("#room"));
-    // Neither in an address, nor in the page, nor in the storage of the browser.
+    // Key and password are neither in an address, nor in the page, nor in the storage of the
+    // browser.
     page.filter("contains", "on");
     page.shows(&["one"]);
     let script = "return [location.href, document.cookie, JSON.stringify({...sessionStorage, ...localStorage}),
@@ -38,7 +39,7 @@ fn key_and_password_open_the_page_and_are_kept_nowhere() {
     server.save("two");
     page.sign_in(KEY, ROOT);
     page.shows(&["one", "two"]);
-    // After a reload the page asks for both again.
+    // After a reload, the page asks for both again.
     browser.open(&page.url);
     assert!(browser.is_visible("#sign-in") && !browser.is_visible("#room"));
     browser.assert_well();
@@ -110,7 +111,7 @@ fn page_works_with_referer_rules_and_reports_maintenance() {
     page.browser.screenshot("state");
     server.set("system.json", "/maintenance_mode", json!(false));
     server.wait_for_status(200);
-    // The page would try again by itself after the time of Retry-After.
+    // Without a click, the page would try again after the time of Retry-After.
     page.browser.eventually("a wait", "return document.querySelector('#follow').textContent === 'Try now'");
     page.browser.click("#follow");
     page.is_live();
