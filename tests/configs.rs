@@ -1,4 +1,4 @@
-//! Tests the sample configuration: it is valid, equals the defaults, and contains every option of
+//! Checks that the sample configuration is valid, equals the defaults, and contains every option of
 //! HTTP.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -75,7 +75,7 @@ fn sample_values_equal_the_defaults() {
     );
 }
 
-/// So that `jq` and other JSON tools can edit them.
+/// `jq` and other JSON tools must be able to edit the samples.
 #[test]
 fn json_samples_have_no_comments() {
     for name in JSON {
@@ -127,7 +127,7 @@ fn option_name(line: &str) -> Option<&str> {
     name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_').then_some(name)
 }
 
-/// A deserializer that notes the fields of a struct and then fails.
+/// Deserializes no value. It records the names of the fields of a struct and then fails.
 struct Fields<'a>(&'a mut Vec<&'static str>);
 
 impl<'de> Deserializer<'de> for Fields<'_> {

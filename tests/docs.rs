@@ -1,18 +1,18 @@
-//! Tests of the documents: every page is in the summary, every link has a target, and the first
-//! pages that a reader sees are short.
+//! Checks that every page of the documents is in the summary, that every link has a target, and
+//! that the first pages are short.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-/// Maximum size of README.md and ARCHITECTURE.md: one or two screens.
+/// Maximum size of README.md and ARCHITECTURE.md.
 const MAX_ENTRY_PAGE_BYTES: u64 = 12_288;
 
-/// Maximum size of a picture: each reader of the README loads it.
+/// Maximum size of a picture. Each reader of the README loads it.
 const MAX_PICTURE_BYTES: u64 = 250_000;
 
-/// Folders whose paths, as they stand in the text of a page, must exist.
+/// Folders whose paths must exist when a page names them.
 const FOLDERS: [&str; 9] =
     ["src/", "tests/", "docs/", "configs/", "systemd/", "packaging/", "benches/", "fuzz/", ".ci/"];
 
@@ -20,7 +20,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Returns every Markdown file of the repository, relative to its root.
+/// Returns the path of every Markdown file of the repository, relative to its root.
 fn pages() -> Vec<PathBuf> {
     fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(root().join(folder)).unwrap() {
@@ -28,7 +28,7 @@ fn pages() -> Vec<PathBuf> {
             let name = entry.file_name().into_string().unwrap();
             let path = folder.join(&name);
             if entry.file_type().unwrap().is_dir() {
-                // hidden folders, and what builds and runs leave behind
+                // Skips hidden folders, and files that builds and runs leave behind.
                 if !name.starts_with('.') && !["target", "client_logs", "state"].contains(&name.as_str()) {
                     walk(&path, found);
                 }
@@ -48,7 +48,7 @@ fn read(page: &Path) -> String {
     fs::read_to_string(root().join(page)).unwrap_or_else(|error| panic!("{}: {error}", page.display()))
 }
 
-/// The parts of a page that a check looks at.
+/// Holds the parts of a page that the checks use.
 #[derive(Default)]
 struct Page {
     /// The text outside of code.
@@ -183,7 +183,7 @@ fn every_path_that_a_page_names_exists() {
             let (name, _) = span.split_once(':').unwrap_or((&span, ""));
             let is_path = FOLDERS.iter().any(|folder| name.starts_with(folder))
                 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte));
-            // NAME and FILE stand for something that a reader adds.
+            // NAME and FILE are placeholders.
             let is_pattern = ["NAME", "FILE"].iter().any(|word| name.contains(word));
             if is_path && !is_pattern && !root().join(name).exists() {
                 missing.push(format!("{}: {name}", path.display()));

@@ -1,4 +1,4 @@
-//! Compares the imports of `src/` with the layers of `ARCHITECTURE.md`: no import points up, and no
+//! Compares the imports of `src/` with the layers in `ARCHITECTURE.md`. No import points up, and no
 //! two files import each other, directly or through others. Test code is exempt.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -10,12 +10,13 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-/// The parsed sources: each file by its path below `src/` without `.rs`, with what it imports.
+/// Holds the parsed sources. A file is named by its path below `src/` without `.rs`, and maps to
+/// its imports.
 struct Sources {
     files: BTreeMap<String, BTreeSet<String>>,
 }
 
-/// One block of layers: entries with the number of their line.
+/// Holds one block of layers, as entries with the numbers of their lines.
 type Block = Vec<(usize, String)>;
 
 #[test]
@@ -79,7 +80,7 @@ fn each_test_named_in_the_architecture_exists() {
     assert!(count > 50, "the table names {count} tests");
 }
 
-/// The checks above see imports in every form that the code uses.
+/// The checks above must find imports in every form that the code uses.
 #[test]
 fn imports_are_found_in_every_form() {
     let found = |text: &str| imports_of("http/pipeline", text);
@@ -109,8 +110,8 @@ fn layers(text: &str) -> Vec<Block> {
     fenced.split("\n\n").map(block).collect()
 }
 
-/// Returns the line and the entry of `file` as it is compared with `other`: in the first block when the two lie in
-/// different folders of `src/`, else in the block of their folder.
+/// Returns the line and the entry of `file` for a comparison with `other`. They come from the first
+/// block when the two lie in different folders of `src/`, else from the block of their folder.
 fn place(blocks: &[Block], file: &str, other: &str) -> Option<(usize, String)> {
     let top = |path: &str| path.split('/').next().unwrap_or_default().to_owned();
     let same_folder = top(file) == top(other);
@@ -134,7 +135,7 @@ fn place(blocks: &[Block], file: &str, other: &str) -> Option<(usize, String)> {
             None => entry.clone(),
         };
         let rest = file.strip_prefix(name.as_str())?;
-        // An entry with a star is weaker than one that names the file.
+        // An entry that names the file wins over one with a star.
         let strength = name.len() * 2 - usize::from(entry.ends_with('*'));
         (rest.is_empty() || rest.starts_with('/')).then_some((strength, *line, name))
     });
@@ -154,7 +155,7 @@ impl Sources {
                 let imports =
                     imports_of(file, text).into_iter().filter_map(|path| target(&path, &texts, &reexports));
                 let imports = imports.filter(|import| import != file && !tests.contains(import));
-                // A module declares and re-exports its children: that is no import of them.
+                // A module that declares and re-exports its children does not import them.
                 (file.clone(), imports.collect())
             })
             .collect();
@@ -166,7 +167,7 @@ fn collect(folder: &Path, texts: &mut BTreeMap<String, String>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
-            // The programs are on top of everything and import the library by its name.
+            // The programs are the top layer and import the library by its name.
             if path != Path::new("src/bin") {
                 collect(&path, texts);
             }
@@ -177,7 +178,8 @@ fn collect(folder: &Path, texts: &mut BTreeMap<String, String>) {
     }
 }
 
-/// Returns the files that hold tests or helpers of tests only: their module is declared under `#[cfg(test)]`.
+/// Returns the files whose module is declared under `#[cfg(test)]`. They hold only tests or helpers
+/// of tests.
 fn test_files(texts: &BTreeMap<String, String>) -> BTreeSet<String> {
     let declaration = Regex::new(
         r#"#\[cfg\(test\)\]\s*(?:#\[path = "([^"]+)\.rs"\]\s*)?(?:pub(?:\([^)]*\))? )?mod (\w+);"#,
@@ -228,7 +230,7 @@ fn imports_of(file: &str, text: &str) -> Vec<String> {
     for import in USES.captures_iter(&text) {
         let (public, tree) = (import.get(1).is_some(), &import[2]);
         for path in expand(tree) {
-            // `pub use child::Item` in a `mod.rs` is no import.
+            // `pub use child::Item` in a `mod.rs` does not count as an import.
             if !public || path.starts_with("crate::") {
                 found.extend(absolute(&path));
             }
@@ -292,7 +294,7 @@ fn without_tests(text: &str) -> String {
     text
 }
 
-/// Returns what each `mod.rs` re-exports: the path of the name and the path of the item.
+/// Returns the re-exports of each `mod.rs`, as the path of the name and the path of the item.
 fn reexports(texts: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     let uses = Regex::new(r"(?m)^pub(?:\([^)]*\))?\s+use\s+([^;]+);").unwrap();
     let mut found = BTreeMap::new();
@@ -344,7 +346,7 @@ fn target(
     })
 }
 
-/// Returns the circles of the graph, each as its files in a row.
+/// Returns the circles of the graph. Each is a text that lists its files.
 fn circles(graph: &BTreeMap<String, BTreeSet<String>>) -> Vec<String> {
     let reach = |from: &str| {
         let (mut seen, mut open) = (BTreeSet::new(), vec![from]);

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-/// The file, the option and `path/of/test.rs::function` of each option.
+/// Lists the file, the name and `path/of/test.rs::function` of each option.
 const INDEX: &[(&str, &str, &str)] = &[
     ("log.json", "status", "tests/http/operation/options.rs::a_log_that_is_switched_off_does_not_start"),
     ("log.json", "host", "tests/http/operation/options.rs::it_listens_on_its_host_only"),
@@ -298,8 +298,8 @@ fn every_option_is_in_a_table_of_the_documentation() {
     }
 }
 
-/// The options of `log.json`, `api_key.json`, `server.json`, `system.json` and Sanic's table in
-/// MocaFileLog 1.0.0 are options of this version.
+/// Covers the options of `log.json`, `api_key.json`, `server.json`, `system.json` and Sanic's table
+/// in MocaFileLog 1.0.0.
 #[test]
 fn every_option_of_version_1_0_0_is_known() {
     let original: [(&str, &[&str]); 5] = [

@@ -1,4 +1,5 @@
-//! Tests several runs of the generator in a row: boots, reloads and `mocactl apply`.
+//! Tests of several runs of the generator in a row, as boots, reloads and `mocactl apply` cause
+//! them.
 
 use std::fs;
 use std::path::Path;
@@ -94,7 +95,7 @@ fn only_wrong_arguments_fail() {
     assert!(String::from_utf8(output.stderr).unwrap().contains("can't create /proc/nonexistent"));
 }
 
-/// A boot waits for the generator.
+/// The generator must be fast, because a boot waits for it.
 #[test]
 fn hundred_logs_take_less_than_a_second() {
     let work = tempfile::tempdir().unwrap();
@@ -102,7 +103,7 @@ fn hundred_logs_take_less_than_a_second() {
     let log =
         |n: u32| format!(r#""log {n}": {{"host": "127.0.0.1", "port": {}, "file": "{n}.log"}}"#, 8000 + n);
     edit(&root, &format!("{{{}}}", (0..100).map(log).collect::<Vec<_>>().join(",")));
-    // The first run reads the files, the others read the plan.
+    // The first run reads the files, and the other runs read the plan.
     let times: Vec<_> = (0..5)
         .map(|run| {
             let start = Instant::now();

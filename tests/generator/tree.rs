@@ -5,7 +5,8 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-/// Returns the files and links below a directory by their relative paths; empty if it is missing.
+/// Returns the files and links below a directory by their relative paths. Returns an empty map if
+/// the directory is missing.
 pub(crate) fn read(dir: &Path) -> BTreeMap<PathBuf, String> {
     let mut tree = BTreeMap::new();
     collect(dir, Path::new(""), &mut tree);
@@ -43,5 +44,5 @@ pub(crate) fn write(dir: &Path, tree: &BTreeMap<PathBuf, String>) {
     }
 }
 
-/// Marks a link; no text file starts with it.
+/// Marks a link. No text file starts with these bytes.
 const LINK: &str = "\0-> ";

@@ -1,4 +1,4 @@
-//! Checks the packaged units together with the generated drop-ins by `systemd-analyze verify`.
+//! Checks the packaged units together with the generated drop-ins, with `systemd-analyze verify`.
 
 use std::fs;
 use std::path::Path;
@@ -37,7 +37,7 @@ fn systemd_finds_no_fault() {
     }
 }
 
-/// Copies the units of the package, with a program that exists on this machine.
+/// Copies the units of the package and makes them name a program that exists on this machine.
 fn packaged_units(dir: &Path) {
     let program = env!("CARGO_BIN_EXE_moca-file-log-generator");
     for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd")).unwrap() {

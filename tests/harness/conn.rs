@@ -10,11 +10,11 @@ use serde_json::Value;
 
 use super::pair::{TlsConn, handshake};
 
-/// Timeout of reads and writes. Longer than any answer may take, so that a hanging server fails its
-/// test.
+/// Timeout of reads and writes. It is longer than any answer may take, so that only a hanging
+/// server fails its test.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A connection to the server, kept open between requests.
+/// Holds a connection to the server, which stays open between requests.
 pub(crate) struct Conn {
     stream: Stream,
     buffer: Vec<u8>,
@@ -34,7 +34,7 @@ impl Stream {
     }
 }
 
-/// An answer, with its body decoded from chunks.
+/// Holds an answer. Its body is decoded from chunks.
 #[derive(Clone)]
 pub(crate) struct Response {
     pub(crate) status: u16,
@@ -66,7 +66,7 @@ impl Conn {
         Ok(Self { stream: Stream::Tls(Box::new(stream)), buffer: Vec::new() })
     }
 
-    /// Returns the server's certificate, DER.
+    /// Returns the server's certificate in DER.
     pub(crate) fn certificate(&self) -> Vec<u8> {
         let Stream::Tls(stream) = &self.stream else { panic!("not a connection of TLS") };
         stream.conn.peer_certificates().expect("certificates")[0].to_vec()
@@ -245,7 +245,7 @@ impl Conn {
         self.stream.tcp().shutdown(Shutdown::Write).expect("shut down the sending half");
     }
 
-    /// Reads the head of the next answer, also of an interim one.
+    /// Reads the head of the next answer, which may be an interim one.
     pub(crate) fn read_head(&mut self) -> io::Result<Response> {
         let status_line = self.read_line()?;
         let status = status_line
@@ -267,7 +267,7 @@ impl Conn {
         }
     }
 
-    /// Reads the next line, also of an interim answer.
+    /// Reads the next line of an answer, which may be an interim one.
     pub(crate) fn read_line(&mut self) -> io::Result<String> {
         loop {
             if let Some(end) = self.buffer.windows(2).position(|pair| pair == b"\r\n") {
@@ -310,7 +310,7 @@ impl Conn {
                 Stream::Plain(stream) => stream.read(&mut piece),
                 Stream::Tls(stream) => stream.read(&mut piece),
             };
-            // A suspended machine interrupts reads.
+            // A read is interrupted when the machine was suspended.
             match got {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 other => break other?,

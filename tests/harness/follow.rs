@@ -6,18 +6,18 @@ use std::time::{Duration, Instant};
 
 use super::{Conn, Response, is_timeout};
 
-/// One event.
+/// Holds one event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Event {
     pub(crate) id: String,
     pub(crate) data: String,
 }
 
-/// A stream that was answered 200.
+/// Holds a stream that the server answered with 200.
 pub(crate) struct Follow {
     conn: Conn,
     pub(crate) head: Response,
-    /// what came and is no whole event yet
+    /// The received bytes that are not a whole event yet.
     rest: Vec<u8>,
     events: VecDeque<Event>,
     pub(crate) comments: usize,
@@ -25,16 +25,16 @@ pub(crate) struct Follow {
     ended: Option<End>,
 }
 
-/// How a stream ended.
+/// Says how a stream ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
-    /// The last chunk came.
+    /// The last chunk was received.
     Whole,
     /// The connection was closed or reset before the last chunk.
     Cut,
 }
 
-/// Timeout of all waits, longer than any event may take.
+/// Timeout of all waits. It is longer than any event may take.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
 impl Follow {
@@ -45,7 +45,7 @@ impl Follow {
             .map(|head| Self::of(conn, head))
     }
 
-    /// Opens a stream like [`Self::on`], from a server that may have stopped.
+    /// Opens a stream as [`Self::on`] does, from a server that may have stopped.
     pub(crate) fn try_open(
         mut conn: Conn,
         target: &str,

@@ -22,7 +22,7 @@ const ACK: u8 = 1;
 /// The connection preface.
 pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// SETTINGS_INITIAL_WINDOW_SIZE.
+/// Identifier of SETTINGS_INITIAL_WINDOW_SIZE.
 pub(crate) const INITIAL_WINDOW_SIZE: u16 = 4;
 
 pub(crate) struct Frames {
@@ -152,8 +152,8 @@ pub(crate) fn fields(fields: &[(&str, &str)]) -> Vec<u8> {
     block
 }
 
-/// Returns the status, the first field of an answer: from the static table, or three Huffman-coded
-/// digits.
+/// Returns the status, which is the first field of an answer. It is an entry of the static table,
+/// or three Huffman-coded digits.
 fn status(block: &[u8]) -> u16 {
     const KNOWN: [u16; 7] = [200, 204, 206, 304, 400, 404, 500];
     match block {

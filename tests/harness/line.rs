@@ -1,6 +1,6 @@
 //! Parses the lines of a log by their documented grammar, without code of the server.
 
-/// A parsed line of the text format.
+/// Holds a parsed line of the text format.
 #[derive(Debug, Clone)]
 pub(crate) struct Line {
     pub(crate) level: String,

@@ -1,5 +1,5 @@
-//! Provides the harness of the black-box tests: the real server in temporary directories, a raw
-//! HTTP client, and a parser of log lines that shares no code with the server.
+//! Provides the harness of the black-box tests. It runs the real server in temporary directories,
+//! and has a raw HTTP client and a parser of log lines that shares no code with the server.
 #![allow(dead_code, unused_imports, reason = "each test crate uses its own part of the harness")]
 
 mod conn;
@@ -40,19 +40,20 @@ pub(crate) fn each(test: impl Fn(Setup) + Sync) {
     });
 }
 
-/// Notes that the machine cannot run a test (root, mounts, strace). Panics where every test must
-/// run.
+/// Prints that the machine cannot run a test (root, mounts, strace). Panics in CI, where every test
+/// must run.
 pub(crate) fn cannot_run(why: &str) {
     assert!(std::env::var_os("CI").is_none(), "cannot run here: {why}");
     eprintln!("skipped: {why}");
 }
 
-/// Returns how much slower than the reference machine this one may be.
+/// Returns the factor by which this machine may be slower than the reference machine.
 pub(crate) fn slowness() -> u32 {
     if std::env::var_os("MOCA_SLOW_MACHINE").is_some() { 20 } else { 1 }
 }
 
-/// Raises the soft limit of open files to the hard limit, for this process and its servers.
+/// Raises the soft limit of open files to `wanted`, for this process and its servers. Returns
+/// whether so many files can be open.
 pub(crate) fn raise_file_limit(wanted: u64) -> bool {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return false };

@@ -12,7 +12,7 @@ use tokio_rustls::rustls::{
     ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme, StreamOwned,
 };
 
-/// A certificate for this machine and its key, in PEM.
+/// Holds a certificate for this machine and its key, in PEM.
 pub(crate) struct Pair {
     pub(crate) cert: String,
     pub(crate) key: String,

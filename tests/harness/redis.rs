@@ -10,8 +10,8 @@ use nix::unistd::Pid;
 
 use super::{cannot_run, eventually, free_port};
 
-/// A redis-server in its own folder, without persistence, on a Unix socket and a port. Dropping it
-/// kills the process.
+/// Runs a redis-server in its own folder, without persistence, on a Unix socket and a port.
+/// Dropping it kills the process.
 pub(crate) struct Redis {
     folder: tempfile::TempDir,
     port: u16,
@@ -20,7 +20,8 @@ pub(crate) struct Redis {
 }
 
 impl Redis {
-    /// Starts a redis-server. Returns `None` and notes it when none is installed.
+    /// Starts a redis-server. Returns `None` and reports that the test cannot run when none is
+    /// installed.
     pub(crate) fn start(options: &[&str]) -> Option<Self> {
         let mut redis = Self::later(options)?;
         redis.respawn();
@@ -52,7 +53,7 @@ impl Redis {
         command.args(&self.options).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         self.child = Some(command.spawn().expect("start redis-server"));
         eventually("Redis answers", Duration::from_secs(10), || {
-            // NOAUTH is an answer too.
+            // An answer NOAUTH also shows that the server runs.
             let said = self.run(&["PING"]);
             said.status.success() && !said.stdout.is_empty()
         });

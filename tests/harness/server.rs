@@ -1,5 +1,4 @@
-//! Provides access to the running server: its process, its messages to the service manager, its
-//! files.
+//! Controls a running server and reads its files and its messages to the service manager.
 
 use std::net::SocketAddr;
 use std::os::unix::net::UnixDatagram;
@@ -15,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::{Conn, KEY, Line, ROOT, Response, Setup, encode_pairs, eventually, is_timeout};
 
-/// A server that sent READY. Dropping it kills the process.
+/// Represents a server that has sent READY. Dropping it kills the process.
 pub(crate) struct Server {
     setup: Setup,
     child: Option<Child>,
@@ -134,7 +133,7 @@ impl Server {
         Conn::open(self.address()).expect("connect to the server")
     }
 
-    /// Opens a connection without sending a byte, also without a TLS handshake.
+    /// Opens a connection without sending a byte, not even of a TLS handshake.
     pub(crate) fn connect_bare(&self) -> Conn {
         Conn::open(self.address()).expect("connect to the server")
     }
@@ -270,7 +269,7 @@ impl Server {
         self.setup.root.path()
     }
 
-    /// Writes a configuration file in place, as `>` in a shell does.
+    /// Overwrites a configuration file in place, as `>` in a shell does.
     pub(crate) fn edit(&self, name: &str, text: &str) {
         std::fs::write(self.config_path(name), text).expect("write a configuration file");
     }
@@ -342,7 +341,7 @@ fn lines_of(path: &Path) -> Vec<String> {
     text.split_terminator('\n').map(str::to_owned).collect()
 }
 
-/// The receiver of NOTIFY_SOCKET (sd_notify(3)).
+/// Receives the messages that the server sends to NOTIFY_SOCKET (sd_notify(3)).
 struct Notes {
     path: PathBuf,
     heard: Arc<Mutex<Vec<String>>>,

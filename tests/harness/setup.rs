@@ -1,4 +1,4 @@
-//! Sets up a server: its configuration files, its directories, its environment.
+//! Prepares the configuration files, the directories and the environment of a server.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
@@ -17,7 +17,8 @@ use super::{Pair, Server};
 pub(crate) const KEY: &str = "test-key";
 pub(crate) const ROOT: &str = "root-pass";
 
-/// A server that is not started yet. Setters take and return it, so that a test can chain them.
+/// Describes a server that is not started yet. Setters take and return it, so that a test can chain
+/// them.
 pub(crate) struct Setup {
     pub(super) root: tempfile::TempDir,
     pub(super) name: String,
@@ -94,7 +95,7 @@ impl Setup {
         self
     }
 
-    /// Sets the whole of `api_key.json`.
+    /// Sets the whole content of `api_key.json`.
     pub(crate) fn keys(mut self, keys: Value) -> Self {
         self.keys = keys;
         self
@@ -136,7 +137,7 @@ impl Setup {
         self
     }
 
-    /// Sets the whole of `ip_blacklist.json`.
+    /// Sets the whole content of `ip_blacklist.json`.
     pub(crate) fn blacklist(mut self, blacklist: Value) -> Self {
         self.blacklist = blacklist;
         self
@@ -154,7 +155,7 @@ impl Setup {
         self.http("real_ip_header = \"X-Real-IP\"")
     }
 
-    /// Writes another file of the configuration directory, executable.
+    /// Writes another file into the configuration directory and makes it executable.
     pub(crate) fn config_file(self, name: &str, text: &str) -> Self {
         let path = self.config_dir().join(name);
         std::fs::create_dir_all(self.config_dir()).expect("create the configuration directory");
@@ -190,7 +191,7 @@ impl Setup {
         self
     }
 
-    /// Names the port of a configuration that the test wrote itself.
+    /// Sets the port that a configuration which the test wrote itself uses.
     pub(crate) fn on_port(mut self, port: u16) -> Self {
         self.port = port;
         self
@@ -366,9 +367,9 @@ impl Setup {
 
 /// Returns a TCP port of 127.0.0.1 that is free and that no other test uses.
 ///
-/// The port is below the range from which the kernel takes ports for clients. A socket with an
-/// abstract name reserves it for as long as this process lives, since tests run as processes of
-/// their own.
+/// The port is below the range from which the kernel takes ports for clients. Each test runs as a
+/// separate process. A socket with an abstract name therefore reserves the port until this process
+/// ends.
 pub(crate) fn free_port() -> u16 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let first = std::process::id().wrapping_mul(131);
