@@ -201,7 +201,8 @@ fn test_files(texts: &BTreeMap<String, String>) -> BTreeSet<String> {
     texts.keys().filter(is_test).cloned().collect()
 }
 
-/// Returns the paths that `text` names below `crate::` and `super::`, as paths from the root of the crate.
+/// Returns the paths that `text` names below `crate::` and `super::`, as paths from the root of the
+/// crate.
 fn imports_of(file: &str, text: &str) -> Vec<String> {
     let text = without_tests(&without_comments(text));
     let module: Vec<&str> = file.split('/').filter(|part| *part != "mod" && *part != "lib").collect();

@@ -1,5 +1,5 @@
-//! Provides a raw HTTP/2 client (RFC 9113) on one connection. The test controls every frame. Of
-//! HPACK (RFC 7541), it knows only literal fields and the status of an answer.
+//! Provides a raw HTTP/2 client (RFC 9113) on one connection. The test controls every frame. The
+//! client supports only literal fields and the status of an answer in HPACK (RFC 7541).
 
 use std::io;
 use std::net::SocketAddr;

@@ -1,4 +1,4 @@
-//! Tests of a log of 1 GB: the server is ready at once, returns the newest lines at once, and
+//! Tests of a log of 1 GB. The server is ready at once, returns the newest lines at once, and
 //! streams all lines in little memory.
 
 use std::io::Write;

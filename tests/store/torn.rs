@@ -1,4 +1,4 @@
-//! Tests with a torn last line. The next start cuts it off, keeps it in another file, and succeeds.
+//! Tests of a torn last line. The next start moves it to `FILE.torn` and succeeds.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
