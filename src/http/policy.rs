@@ -103,7 +103,8 @@ impl Policy {
         }
     }
 
-    /// Adds the headers of every answer: `Server`, the configured headers, and CORS for `origin`.
+    /// Adds the headers that every answer carries. They are `Server`, the configured headers, and
+    /// CORS for `origin`.
     pub(crate) fn apply_headers<B>(&self, response: &mut Response<B>, origin: Option<&HeaderValue>) {
         let headers = response.headers_mut();
         for (name, value) in &self.common_headers {

@@ -1,4 +1,4 @@
-//! Builds answers: successes, problems, records, and their heads.
+//! Builds the heads and bodies of answers, which are successes, problems and records.
 
 pub(crate) mod conditional;
 pub(crate) mod head_writer;

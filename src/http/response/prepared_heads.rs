@@ -60,7 +60,7 @@ impl PreparedHeads {
 pub(crate) struct ReplyExtras<'a> {
     /// The remaining quota of the key.
     pub(crate) quota: Option<&'a Quota>,
-    /// Whether the connection closes after this answer.
+    /// True when the connection closes after this answer.
     pub(crate) closes: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Serves connections: the listeners, HTTP/1, HTTP/2, and the fast path for one record.
+//! Serves connections with the listeners, HTTP/1, HTTP/2, and the fast path for one record.
 
 pub(crate) mod client;
 pub(crate) mod fast_path;

@@ -324,7 +324,7 @@ fn its_file_is_never_the_file_of_a_log() {
     server.assert_alive();
 }
 
-/// Rotates the file in every way under load: no line is torn, repeated or lost.
+/// Rotates the file in every way under load. No line may be torn, repeated or lost.
 #[test]
 fn rotation_under_load_loses_and_tears_no_line() {
     let server = with_access_log().start();
