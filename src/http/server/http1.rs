@@ -13,7 +13,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 
-use super::client::{Client, DRAIN_GRACE, buffer_release_at, has_first_byte};
+use super::connection_context::{ConnectionContext, DRAIN_GRACE, buffer_release_at, has_first_byte};
 use super::fast_path::serve;
 use crate::http::connection::phase::{Expired, Phase};
 use crate::http::connection::state::{ConnectionState, READ_BUFFER_BYTES};
@@ -26,13 +26,13 @@ use crate::net::deadline::{LazyDeadline, timer};
 use crate::net::deadline::{Millis, now};
 use crate::net::transport::Transport;
 
-/// Serves the connection until it ends or `client.shutdown` ends it.
-pub(crate) async fn serve<S: Transport, H: Handlers>(stream: S, client: Client<H>) {
-    let state = Arc::new(ConnectionState::new(client.app.policy().timeouts));
-    let mut stream = ConnectionStream::new(stream, Arc::clone(&state), client.app.clone(), client.peer);
-    while stream.has_unread() || has_first_byte(stream.inner(), &state, &client.shutdown).await {
+/// Serves the connection until it ends or `context.shutdown` ends it.
+pub(crate) async fn serve<S: Transport, H: Handlers>(stream: S, context: ConnectionContext<H>) {
+    let state = Arc::new(ConnectionState::new(context.app.policy().timeouts));
+    let mut stream = ConnectionStream::new(stream, Arc::clone(&state), context.app.clone(), context.peer);
+    while stream.has_unread() || has_first_byte(stream.inner(), &state, &context.shutdown).await {
         // Boxed, so that the task of a silent connection does not hold the memory of this future.
-        match Box::pin(serve_until_idle(stream, &state, &client)).await {
+        match Box::pin(serve_until_idle(stream, &state, &context)).await {
             Some(idle) => stream = idle,
             None => return,
         }
@@ -44,19 +44,19 @@ pub(crate) async fn serve<S: Transport, H: Handlers>(stream: S, client: Client<H
 async fn serve_until_idle<S: Transport, H: Handlers>(
     mut stream: ConnectionStream<S>,
     state: &Arc<ConnectionState>,
-    client: &Client<H>,
+    context: &ConnectionContext<H>,
 ) -> Option<ConnectionStream<S>> {
-    if serve::is_eligible(client.peer) {
-        match serve::serve_records(stream, state, client).await {
+    if serve::is_eligible(context.peer) {
+        match serve::serve_records(stream, state, context).await {
             serve::FastPathOutcome::SlowPath(unread) => stream = unread,
             serve::FastPathOutcome::Idle(idle) => return Some(idle),
             serve::FastPathOutcome::Ended => return None,
         }
     }
-    match Box::pin(serve_requests(stream, state, client)).await {
+    match Box::pin(serve_requests(stream, state, context)).await {
         ConnectionOutcome::Idle(idle) => Some(idle),
         ConnectionOutcome::Following(stream, takeover) => {
-            Box::pin(follow::serve(stream, *takeover, client.shutdown.clone())).await;
+            Box::pin(follow::serve(stream, *takeover, context.shutdown.clone())).await;
             None
         }
         ConnectionOutcome::Ended => None,
@@ -77,9 +77,9 @@ enum ConnectionOutcome<S> {
 async fn serve_requests<S: Transport, H: Handlers>(
     stream: ConnectionStream<S>,
     state: &Arc<ConnectionState>,
-    client: &Client<H>,
+    context: &ConnectionContext<H>,
 ) -> ConnectionOutcome<S> {
-    let Client { app, peer, handlers, shutdown } = client;
+    let ConnectionContext { app, peer, handlers, shutdown } = context;
     let policy = app.policy();
     let http = &policy.files.http;
     let takeovers = Arc::new(TakeoverSlot::default());

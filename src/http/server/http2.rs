@@ -30,7 +30,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::client::Client;
+use super::connection_context::ConnectionContext;
 use crate::config::HttpSettings;
 use crate::http::connection::phase::{Expired, Phase, Timeouts};
 use crate::http::connection::state::{ConnectionState, LINGER_TIMEOUT};
@@ -64,9 +64,9 @@ const MAX_DATA_FRAME_BYTES: usize = 16 * 1024;
 /// Silence after GOAWAY until a connection without streams is cut.
 const CLOSE_TIMEOUT: Millis = 1000;
 
-/// Serves the connection until it ends or `client.shutdown` ends it.
-pub(crate) async fn serve<S: Transport, H: Handlers>(stream: S, client: Client<H>) {
-    let Client { app, peer, handlers, shutdown } = client;
+/// Serves the connection until it ends or `context.shutdown` ends it.
+pub(crate) async fn serve<S: Transport, H: Handlers>(stream: S, context: ConnectionContext<H>) {
+    let ConnectionContext { app, peer, handlers, shutdown } = context;
     let policy = app.policy();
     let timeouts = policy.timeouts;
     let activity = Arc::new(ConnectionActivity::new());

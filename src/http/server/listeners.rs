@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::client::Client;
+use super::connection_context::ConnectionContext;
 use super::{fast_path, http1, tls};
 use crate::guard::ClientAddr;
 use crate::http::app::App;
@@ -152,10 +152,10 @@ impl<H: Handlers> HttpConnections<H> {
                 None => self.refuse(write_refusal(stream, refusal)),
             };
         };
-        let client = self.client(peer);
+        let context = self.context(peer);
         match identity {
-            Some(identity) => self.spawn(permit, tls::serve(stream, identity, client)),
-            None => self.spawn(permit, http1::serve(stream, client)),
+            Some(identity) => self.spawn(permit, tls::serve(stream, identity, context)),
+            None => self.spawn(permit, http1::serve(stream, context)),
         }
     }
 
@@ -164,8 +164,8 @@ impl<H: Handlers> HttpConnections<H> {
         if is_admin_peer(&stream)
             && let Some(permit) = self.enter(ClientAddr::Local)
         {
-            let client = self.client(ClientAddr::Local);
-            return self.spawn(permit, http1::serve(stream, client));
+            let context = self.context(ClientAddr::Local);
+            return self.spawn(permit, http1::serve(stream, context));
         }
         let problem = Problem::new(StatusCode::FORBIDDEN, "This socket is for root and the service's group.");
         self.refuse(write_refusal(stream, self.app.refuse_connection(ClientAddr::Local, problem)));
@@ -181,8 +181,8 @@ impl<H: Handlers> HttpConnections<H> {
     }
 
     /// Returns the values that serve a connection of `peer`.
-    fn client(&self, peer: ClientAddr) -> Client<H> {
-        Client {
+    fn context(&self, peer: ClientAddr) -> ConnectionContext<H> {
+        ConnectionContext {
             app: Arc::clone(&self.app),
             peer,
             handlers: self.handlers.clone(),

@@ -1,6 +1,6 @@
 //! Serves connections with the listeners, HTTP/1, HTTP/2, and the fast path for one record.
 
-pub(crate) mod client;
+pub(crate) mod connection_context;
 pub(crate) mod fast_path;
 pub(crate) mod http1;
 pub(crate) mod http2;

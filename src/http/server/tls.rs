@@ -10,7 +10,7 @@ use http::StatusCode;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::client::{Client, has_first_byte};
+use super::connection_context::{ConnectionContext, has_first_byte};
 use super::{http1, http2};
 use crate::http::connection::state::ConnectionState;
 use crate::http::pipeline::Handlers;
@@ -20,19 +20,23 @@ use crate::net::refusal::write_refusal;
 use crate::net::tls::{HANDSHAKE_RECORD, handshake, peek_first_byte};
 
 /// Serves the connection from its first byte to its end.
-pub(crate) async fn serve<H: Handlers>(stream: TcpStream, identity: Arc<Identity>, client: Client<H>) {
-    let state = ConnectionState::new(client.app.policy().timeouts);
-    if !has_first_byte(&stream, &state, &client.shutdown).await {
+pub(crate) async fn serve<H: Handlers>(
+    stream: TcpStream,
+    identity: Arc<Identity>,
+    context: ConnectionContext<H>,
+) {
+    let state = ConnectionState::new(context.app.policy().timeouts);
+    if !has_first_byte(&stream, &state, &context.shutdown).await {
         return;
     }
-    let request_timeout = client.app.policy().files.http.request_timeout;
+    let request_timeout = context.app.policy().files.http.request_timeout;
     match timeout(request_timeout, peek_first_byte(&stream)).await.ok().flatten() {
         Some(HANDSHAKE_RECORD) => {}
         // A capital letter is the start of a method, so the client uses plain HTTP.
         Some(b'A'..=b'Z') => {
             let problem = Problem::new(StatusCode::BAD_REQUEST, "This port speaks HTTPS, not plain HTTP.");
-            client.app.count(&problem);
-            let refusal = client.app.policy().raw_refusal(problem);
+            context.app.count(&problem);
+            let refusal = context.app.policy().raw_refusal(problem);
             return Box::pin(write_refusal(stream, refusal)).await;
         }
         _ => return,
@@ -41,7 +45,7 @@ pub(crate) async fn serve<H: Handlers>(stream: TcpStream, identity: Arc<Identity
     drop(identity);
     let outcome = tokio::select! {
         outcome = handshaking => outcome,
-        () = client.shutdown.hurry.cancelled() => return,
+        () = context.shutdown.hurry.cancelled() => return,
     };
     let stream = match outcome {
         Ok(stream) => stream,
@@ -49,9 +53,9 @@ pub(crate) async fn serve<H: Handlers>(stream: TcpStream, identity: Arc<Identity
         Err(error) => return log::debug!("a TLS handshake failed: {error}"),
     };
     if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-        Box::pin(http2::serve(stream, client)).await;
+        Box::pin(http2::serve(stream, context)).await;
     } else {
-        http1::serve(stream, client).await;
+        http1::serve(stream, context).await;
     }
 }
 

@@ -28,8 +28,8 @@ use crate::http::policy::Policy;
 use crate::http::response::prepared_heads::{PreparedHeads, ReplyExtras, write_response};
 use crate::http::response::problem::Problem;
 use crate::http::response::success::saved_json;
-use crate::http::server::client::Client;
-use crate::http::server::client::buffer_release_at;
+use crate::http::server::connection_context::ConnectionContext;
+use crate::http::server::connection_context::buffer_release_at;
 use crate::net::deadline::{LazyDeadline, timer};
 use crate::net::deadline::{Millis, now};
 use crate::net::transport::Transport;
@@ -62,24 +62,24 @@ pub(crate) const fn is_eligible(peer: ClientAddr) -> bool {
 pub(crate) async fn serve_records<S: Transport, H>(
     mut stream: ConnectionStream<S>,
     state: &ConnectionState,
-    client: &Client<H>,
+    context: &ConnectionContext<H>,
 ) -> FastPathOutcome<S> {
-    let app = &client.app;
+    let app = &context.app;
     let (deadline, _) = state.deadline();
     let timer = pin!(timer(deadline));
-    let draining = pin!(client.shutdown.drain.cancelled());
-    let hurrying = pin!(client.shutdown.hurry.cancelled());
+    let draining = pin!(context.shutdown.drain.cancelled());
+    let hurrying = pin!(context.shutdown.hurry.cancelled());
     let mut waiter = Waiter { lazy_deadline: LazyDeadline::new(deadline, timer), draining, hurrying };
     let mut bytes = BytesMut::with_capacity(BUFFER_BYTES);
     bytes.extend_from_slice(&stream.take_unread());
-    let peer = client.peer.text();
+    let peer = context.peer.text();
     let mut cached_key: Option<CachedKey> = None;
     let mut out = Vec::with_capacity(512);
     let mut replier = DiskReplier::default();
     let mut body_until: Option<Millis> = None;
     loop {
         let policy = app.policy();
-        let Some(heads) = policy.fast_path.as_ref().filter(|_| !client.shutdown.drain.is_cancelled()) else {
+        let Some(heads) = policy.fast_path.as_ref().filter(|_| !context.shutdown.drain.is_cancelled()) else {
             return to_slow_path(stream, bytes);
         };
         let (request, is_part) = match recognize(&bytes, request_limits(&policy)) {
@@ -110,13 +110,13 @@ pub(crate) async fn serve_records<S: Transport, H>(
                 ReadEvent::Broken => return FastPathOutcome::Ended,
             }
         };
-        let Some(record) = Record::of(&request, app, &policy, client.peer, &mut cached_key) else {
+        let Some(record) = Record::of(&request, app, &policy, context.peer, &mut cached_key) else {
             return to_slow_path(stream, bytes);
         };
         body_until = None;
         state.request_begins(false);
         let (wants_json, len) = (request.wants_json, request.len);
-        let (start, quota) = record.save(app, &policy, client.peer, peer.as_str());
+        let (start, quota) = record.save(app, &policy, context.peer, peer.as_str());
         let success = Success { app, heads, wants_json };
         let mut disk_reply = None;
         let outcome = match start {
@@ -136,7 +136,7 @@ pub(crate) async fn serve_records<S: Transport, H>(
             }
         };
         let written = disk_reply.as_ref().and_then(DiskReply::written);
-        let closes = written.map_or_else(|| client.shutdown.drain.is_cancelled(), |answer| answer.closes);
+        let closes = written.map_or_else(|| context.shutdown.drain.is_cancelled(), |answer| answer.closes);
         let extras = ReplyExtras { quota: quota.as_ref(), closes };
         out.clear();
         match (written, outcome) {

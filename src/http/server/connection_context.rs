@@ -24,7 +24,7 @@ const IDLE_BUFFER_RELEASE: Millis = 250;
 const MAX_CONNECTIONS_WITH_IDLE_BUFFERS: usize = 1000;
 
 /// Holds the peer of a connection, and the values that serve it.
-pub(crate) struct Client<H> {
+pub(crate) struct ConnectionContext<H> {
     /// The shared state of the instance.
     pub(crate) app: Arc<App>,
     /// The address of the peer.
