@@ -14,8 +14,9 @@ use tokio::time::{sleep, timeout};
 use super::block::http_chunk;
 use super::follower::{FollowEvent, Follower};
 use super::socket_writer::SocketWriter;
-use super::takeover::{Takeover, raw_head};
+use super::takeover::Takeover;
 use crate::http::connection::stream::ConnectionStream;
+use crate::http::response::head_writer::Framing;
 use crate::http::response::success::streaming;
 use crate::net::deadline::{LazyDeadline, now, timer};
 use crate::net::shutdown::Shutdown;
@@ -43,15 +44,11 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 ///
 /// A client that has closed its half of the connection counts as gone. There is no other sign that
 /// it no longer listens.
-pub(crate) async fn serve<S: Transport>(
-    stream: ConnectionStream<S>,
-    mut takeover: Takeover,
-    stopping: Shutdown,
-) {
+pub(crate) async fn serve<S: Transport>(stream: ConnectionStream<S>, takeover: Takeover, stopping: Shutdown) {
     let chunked = takeover.new_follower.version == Version::HTTP_11;
     let framed = |bytes: &[u8]| if chunked { http_chunk(bytes).0 } else { Bytes::copy_from_slice(bytes) };
     let last_chunk: &'static [u8] = if chunked { LAST_CHUNK } else { b"" };
-    let mut head = raw_head(&mut takeover.head, chunked);
+    let mut head = takeover.head_bytes(if chunked { Framing::Chunked } else { Framing::UntilClose });
     head.extend_from_slice(&framed(SSE_PREAMBLE));
     let mut writer = SocketWriter::new(stream, head, usize::MAX);
     let (stall_timeout, mut access_log) = (takeover.settings.stall_timeout, takeover.access_log);

@@ -2,14 +2,14 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use http::header::{CONNECTION, HeaderValue, TRANSFER_ENCODING};
-use http::{StatusCode, Version, response};
+use http::{Version, response};
 
 pub(crate) use super::follower::Follower;
 use crate::config::HttpSettings;
 use crate::http::observe::request_trace::AccessLogGuard;
+use crate::http::response::head_writer::{Framing, HeadWriter};
 
 /// Holds a follower that was admitted and that no connection serves yet.
 pub(crate) struct NewFollower {
@@ -70,6 +70,15 @@ pub(crate) struct Takeover {
     pub(crate) access_log: Option<Box<AccessLogGuard>>,
 }
 
+impl Takeover {
+    /// Returns the head of the answer as bytes. The answer is the last one of HTTP on its connection.
+    pub(crate) fn head_bytes(&self, framing: Framing) -> Vec<u8> {
+        let mut out = Vec::with_capacity(512);
+        HeadWriter::begin(&mut out, self.head.status).fields(&self.head.headers).finish(framing, true);
+        out
+    }
+}
+
 impl fmt::Debug for Takeover {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Takeover").field("protocol", &self.new_follower.protocol).finish_non_exhaustive()
@@ -110,26 +119,6 @@ impl FollowSettings {
             ping_timeout: millis(http.websocket_ping_timeout),
         }
     }
-}
-
-/// Returns the head of an HTTP/1.1 answer as bytes (RFC 9112, section 4).
-pub(crate) fn raw_head(head: &mut response::Parts, chunked: bool) -> Vec<u8> {
-    if head.status != StatusCode::SWITCHING_PROTOCOLS {
-        head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
-    }
-    if chunked {
-        head.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-    }
-    let reason = head.status.canonical_reason().unwrap_or_default();
-    let date = httpdate::fmt_http_date(SystemTime::now());
-    let mut raw = format!("HTTP/1.1 {} {reason}\r\ndate: {date}\r\n", head.status.as_u16()).into_bytes();
-    for (name, value) in &head.headers {
-        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
-            raw.extend_from_slice(part);
-        }
-    }
-    raw.extend_from_slice(b"\r\n");
-    raw
 }
 
 /// Passes a takeover from the request to its HTTP/1 connection.

@@ -14,8 +14,8 @@ use bytes::Bytes;
 use data_encoding::BASE64;
 use futures_util::Stream;
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
-    SEC_WEBSOCKET_VERSION, UPGRADE,
+    CONNECTION, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION,
+    UPGRADE,
 };
 use http::request::Parts;
 use http::{HeaderMap, Method, Response, StatusCode, Version};
@@ -25,9 +25,10 @@ use tokio::time::timeout;
 use super::block::frame_head;
 use super::follower::FollowEvent;
 use super::socket_writer::SocketWriter;
-use super::takeover::{FollowSettings, Takeover, raw_head};
+use super::takeover::{FollowSettings, Takeover};
 use super::ws_frames::{CLOSE, ClientMessage, CloseCode, FrameReader, PING, PONG};
 use crate::http::connection::stream::ConnectionStream;
+use crate::http::response::head_writer::Framing;
 use crate::http::response::problem::Problem;
 use crate::net::deadline::{LazyDeadline, Millis, now, timer};
 use crate::net::shutdown::Shutdown;
@@ -91,21 +92,15 @@ impl WebSocketAccept {
     pub(crate) fn apply_headers<B>(self, response: &mut Response<B>) {
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         let headers = response.headers_mut();
-        headers.remove(CONTENT_LENGTH);
-        headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
         headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
         headers.insert(SEC_WEBSOCKET_ACCEPT, self.0);
     }
 }
 
 /// Serves a connection until it ends.
-pub(crate) async fn serve<S: Transport>(
-    stream: ConnectionStream<S>,
-    mut takeover: Takeover,
-    stopping: Shutdown,
-) {
+pub(crate) async fn serve<S: Transport>(stream: ConnectionStream<S>, takeover: Takeover, stopping: Shutdown) {
     let settings = takeover.settings;
-    let head = raw_head(&mut takeover.head, false);
+    let head = takeover.head_bytes(Framing::Upgrade);
     let mut access_log = takeover.access_log;
     let follower = takeover.new_follower.follower.with_max_chunk_bytes(settings.max_write_bytes as u64);
     let mut events = pin!(follower.events());

@@ -25,7 +25,8 @@ use crate::http::connection::phase::Phase;
 use crate::http::connection::state::ConnectionState;
 use crate::http::connection::stream::ConnectionStream;
 use crate::http::policy::Policy;
-use crate::http::response::prepared_heads::{PreparedHeads, ReplyExtras, write_response};
+use crate::http::response::head_writer::write_response;
+use crate::http::response::prepared_heads::{PreparedHeads, ReplyExtras};
 use crate::http::response::problem::Problem;
 use crate::http::response::success::saved_json;
 use crate::http::server::connection_context::ConnectionContext;
@@ -143,7 +144,7 @@ pub(crate) async fn serve_records<S: Transport, H>(
             (Some(answer), _) => out.extend_from_slice(&answer.bytes),
             (None, Err(problem)) => {
                 app.count(&problem);
-                write_response(&mut out, extras, &policy.refusal(problem));
+                write_response(&mut out, &policy.refusal(problem), extras.quota, extras.closes);
             }
             (None, Ok(cursor)) => success.write(&mut out, extras, cursor),
         }
