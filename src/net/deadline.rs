@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
+use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 /// A time on the coarse monotonic clock, or a duration, in milliseconds. The coarse clock is exact
@@ -20,46 +21,45 @@ pub(crate) fn now() -> Millis {
         .map_or(0, |time| time.tv_sec() as u64 * 1000 + time.tv_nsec() as u64 / 1_000_000)
 }
 
-/// A deadline with a lazily armed timer. The future that waits owns the pinned timer.
-pub(crate) struct LazyDeadline<'t> {
-    /// The time for which the timer is armed.
-    armed: Millis,
-    timer: Pin<&'t mut Sleep>,
+pin_project! {
+    /// A deadline with a lazily armed timer.
+    pub(crate) struct LazyDeadline {
+        // The time for which the timer is armed.
+        armed: Millis,
+        #[pin]
+        timer: Sleep,
+    }
 }
 
-impl<'t> LazyDeadline<'t> {
-    /// Wraps a timer that [`timer`] returned for the same deadline.
-    pub(crate) const fn new(deadline: Millis, timer: Pin<&'t mut Sleep>) -> Self {
-        Self { armed: deadline, timer }
+impl LazyDeadline {
+    /// Returns a timer that the first poll arms for `deadline`.
+    pub(crate) fn new(deadline: Millis) -> Self {
+        Self { armed: deadline, timer: sleep_until(instant_of(deadline)) }
     }
 
     /// Returns `Ready` when `deadline` has passed. A caller that polls again for the same deadline
     /// gets `Pending` until another second has passed.
-    pub(crate) fn poll_expired(&mut self, deadline: Millis, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_expired(mut self: Pin<&mut Self>, deadline: Millis, cx: &mut Context<'_>) -> Poll<()> {
         if deadline < self.armed {
-            self.arm(deadline);
+            self.as_mut().arm(deadline);
         }
         loop {
-            ready!(self.timer.as_mut().poll(cx));
+            ready!(self.as_mut().project().timer.poll(cx));
             let time = now();
             if time >= deadline {
                 self.arm(time + 1000);
                 return Poll::Ready(());
             }
             // The timer was armed for the deadline of an earlier phase.
-            self.arm(deadline);
+            self.as_mut().arm(deadline);
         }
     }
 
-    fn arm(&mut self, deadline: Millis) {
-        self.armed = deadline;
-        self.timer.as_mut().reset(instant_of(deadline));
+    fn arm(self: Pin<&mut Self>, deadline: Millis) {
+        let this = self.project();
+        *this.armed = deadline;
+        this.timer.reset(instant_of(deadline));
     }
-}
-
-/// Returns the timer for a [`LazyDeadline`].
-pub(crate) fn timer(deadline: Millis) -> Sleep {
-    sleep_until(instant_of(deadline))
 }
 
 /// Converts `deadline` to tokio's clock. Adds more than one tick of the coarse clock, so that the

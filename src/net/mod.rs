@@ -2,6 +2,7 @@
 
 pub(crate) mod acceptor;
 pub mod certificate;
+pub(crate) mod connection_driver;
 pub(crate) mod connection_limiter;
 pub(crate) mod deadline;
 pub(crate) mod peer_credentials;

@@ -296,6 +296,16 @@ impl ConnectionState {
         self.expired.store(1 + limit as u64, Ordering::Relaxed);
     }
 
+    /// Notes that a time limit has expired, and reports whether its client still gets a refusal.
+    ///
+    /// At the first expiry the stream or the pipeline refuses the request. The connection or the
+    /// stream is cut at the second one, and at once when the client is silent or does not read.
+    pub(crate) fn may_refuse(&self, limit: Expired) -> bool {
+        let is_first = !self.is_expired(limit);
+        self.expire(limit);
+        is_first && !matches!(limit, Expired::Silence | Expired::Stalled)
+    }
+
     /// Reports whether any time limit has expired.
     pub(crate) fn is_overdue(&self) -> bool {
         self.expired.load(Ordering::Relaxed) != NOT_EXPIRED

@@ -13,4 +13,6 @@ pub(crate) mod socket_writer;
 pub(crate) mod sse;
 pub(crate) mod takeover;
 pub(crate) mod websocket;
+pub(crate) mod websocket_handshake;
+pub(crate) mod websocket_session;
 pub(crate) mod ws_frames;

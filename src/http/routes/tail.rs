@@ -12,7 +12,7 @@ use crate::http::admitted_request::{AdmittedRequest, Input};
 use crate::http::follow::block::{BlockFormat, Form};
 use crate::http::follow::follower::{Follower, WouldAdmit};
 use crate::http::follow::takeover::{FollowExtension, NewFollower, Protocol};
-use crate::http::follow::websocket;
+use crate::http::follow::websocket_handshake::websocket_requested;
 use crate::http::query_response::cursor_header;
 use crate::http::request::params::Params;
 use crate::http::request::read_params::{self, ReadRequest};
@@ -34,7 +34,7 @@ pub(crate) async fn tail(request: &Arc<AdmittedRequest>) -> Answer {
 async fn begin(request: Arc<AdmittedRequest>, input: Input) -> Answer {
     let params = request.params(&input)?;
     let key = request.authorize(&params).await?;
-    let accept = websocket::websocket_requested(&request.parts)?;
+    let accept = websocket_requested(&request.parts)?;
     let store = &request.app.store;
     let requested = ReadRequest::read(&params, &store.cursor_key())?;
     if requested.order == Some(Order::Descending) {

@@ -1,21 +1,12 @@
-//! Holds the values that serve one connection, and waits for its first byte.
+//! Holds the values that serve one connection.
 
-use std::future::poll_fn;
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::Poll;
 
 use crate::guard::ClientAddr;
 use crate::http::app::App;
-use crate::http::connection::state::ConnectionState;
-use crate::net::deadline::{LazyDeadline, Millis, now, timer};
+use crate::net::deadline::Millis;
 use crate::net::shutdown::Shutdown;
-use crate::net::transport::Transport;
-
-/// Time for which a stopping service still reads from a silent connection. A request may be on its
-/// way and still gets its answer.
-pub(crate) const DRAIN_GRACE: Millis = 300;
 
 /// Silence after an answer until a connection releases its buffers, while few connections are open.
 const IDLE_BUFFER_RELEASE: Millis = 250;
@@ -33,30 +24,6 @@ pub(crate) struct ConnectionContext<H> {
     pub(crate) handlers: H,
     /// Signals that the service stops.
     pub(crate) shutdown: Shutdown,
-}
-
-/// Waits for a byte on a connection without a request. Returns false when none arrives in time.
-pub(crate) async fn has_first_byte(
-    transport: &impl Transport,
-    state: &ConnectionState,
-    shutdown: &Shutdown,
-) -> bool {
-    let mut draining = pin!(shutdown.drain.cancelled());
-    let mut drain_until: Option<Millis> = None;
-    let (deadline, _) = state.deadline();
-    let timer = pin!(timer(deadline));
-    let mut lazy = LazyDeadline::new(deadline, timer);
-    poll_fn(|cx| {
-        if transport.poll_readable(cx).is_ready() {
-            return Poll::Ready(true);
-        }
-        if drain_until.is_none() && draining.as_mut().poll(cx).is_ready() {
-            drain_until = Some(now() + DRAIN_GRACE);
-        }
-        let deadline = drain_until.map_or(deadline, |until| deadline.min(until));
-        lazy.poll_expired(deadline, cx).map(|()| false)
-    })
-    .await
 }
 
 /// Returns the time at which a connection that has been silent since `idle_since` releases its

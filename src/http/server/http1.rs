@@ -1,20 +1,26 @@
-//! Serves one HTTP/1 connection with hyper and ends it when the service stops.
+//! Serves one HTTP/1 connection: the fast path first, then hyper for all other requests.
 //!
-//! One lazily armed timer watches the connection. Its deadline follows from the connection's phase.
-//! An idle connection consists of its socket and this timer. hyper and its buffers are created at
-//! the first byte and released after a period of silence.
+//! An idle connection consists of its socket and a timer. hyper and its buffers are created at the
+//! first byte and released after a period of silence.
 
-use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::error::Error;
+use std::ops::ControlFlow;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper::server::conn::http1::{self, Connection};
+use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::TokioIo;
 
-use super::connection_context::{ConnectionContext, DRAIN_GRACE, buffer_release_at, has_first_byte};
+use super::connection_context::{ConnectionContext, buffer_release_at};
+use super::fast_path::connection::FastPathOutcome;
 use super::fast_path::serve;
+use super::first_byte::has_first_byte;
+use crate::config::HttpSettings;
+use crate::http::app::App;
 use crate::http::connection::phase::{Expired, Phase};
 use crate::http::connection::state::{ConnectionState, READ_BUFFER_BYTES};
 use crate::http::connection::stream::ConnectionStream;
@@ -22,7 +28,7 @@ use crate::http::follow::serve as follow;
 use crate::http::follow::takeover::{Takeover, TakeoverSlot};
 use crate::http::pipeline;
 use crate::http::pipeline::Handlers;
-use crate::net::deadline::{LazyDeadline, timer};
+use crate::net::connection_driver::{ConnectionWork, drive};
 use crate::net::deadline::{Millis, now};
 use crate::net::transport::Transport;
 
@@ -48,9 +54,9 @@ async fn serve_until_idle<S: Transport, H: Handlers>(
 ) -> Option<ConnectionStream<S>> {
     if serve::is_eligible(context.peer) {
         match serve::serve_records(stream, state, context).await {
-            serve::FastPathOutcome::SlowPath(unread) => stream = unread,
-            serve::FastPathOutcome::Idle(idle) => return Some(idle),
-            serve::FastPathOutcome::Ended => return None,
+            FastPathOutcome::SlowPath(unread) => stream = unread,
+            FastPathOutcome::Idle(idle) => return Some(idle),
+            FastPathOutcome::Ended => return None,
         }
     }
     match Box::pin(serve_requests(stream, state, context)).await {
@@ -80,8 +86,6 @@ async fn serve_requests<S: Transport, H: Handlers>(
     context: &ConnectionContext<H>,
 ) -> ConnectionOutcome<S> {
     let ConnectionContext { app, peer, handlers, shutdown } = context;
-    let policy = app.policy();
-    let http = &policy.files.http;
     let takeovers = Arc::new(TakeoverSlot::default());
     let service = service_fn({
         let (app, state, peer, handlers) = (Arc::clone(app), Arc::clone(state), *peer, handlers.clone());
@@ -91,89 +95,17 @@ async fn serve_requests<S: Transport, H: Handlers>(
             pipeline::answer(Arc::clone(&app), Arc::clone(&state), takeovers, peer, handlers.clone(), request)
         }
     });
-    let mut builder = http1::Builder::new();
-    builder
-        .keep_alive(http.keep_alive)
-        // A client that has closed its half of the connection still gets its answer.
-        .half_close(true)
-        .max_headers(http.max_headers as usize)
-        .max_buf_size(usize::try_from(http.max_header_size).unwrap_or(usize::MAX).max(READ_BUFFER_BYTES));
-    let mut connection = builder.serve_connection(TokioIo::new(stream), service);
-    drop(policy);
-
-    let mut draining = pin!(shutdown.drain.cancelled());
-    let mut hurrying = pin!(shutdown.hurry.cancelled());
-    let mut is_hurried = false;
-    let mut drain_until: Option<Millis> = None;
-    let mut is_closing = false;
-    let (deadline, _) = state.deadline();
-    let timer = pin!(timer(deadline));
-    let mut lazy_deadline = LazyDeadline::new(deadline, timer);
-    let mut takeover = None;
-    let is_open = poll_fn(|cx| {
-        if drain_until.is_none() && draining.as_mut().poll(cx).is_ready() {
-            drain_until = Some(now() + DRAIN_GRACE);
-        }
-        if drain_until.is_some() && !is_hurried && hurrying.as_mut().poll(cx).is_ready() {
-            is_hurried = true;
-            state.expire_unanswered();
-        }
-        loop {
-            let phase = state.phase();
-            // hyper treats a connection with an incomplete head as idle and would close it.
-            if let Some(until) = drain_until
-                && !is_closing
-                && (has_complete_head(phase) || (phase != Phase::Head && now() >= until))
-            {
-                Pin::new(&mut connection).graceful_shutdown();
-                is_closing = true;
-            }
-            // The result does not matter, because an error means a broken connection or a refusal
-            // that was already written.
-            if Pin::new(&mut connection).poll(cx).is_ready() {
-                return Poll::Ready(false);
-            }
-            takeover = state.is_ready_for_takeover().then(|| takeovers.take()).flatten();
-            if takeover.is_some() {
-                return Poll::Ready(true);
-            }
-            let (mut deadline, limit) = state.deadline();
-            if let Some(until) = drain_until.filter(|_| !is_closing && state.phase() != Phase::Head) {
-                deadline = deadline.min(until);
-            }
-            let release_at = state
-                .idle_since()
-                .filter(|_| drain_until.is_none())
-                .map(|idle_since| buffer_release_at(idle_since, app));
-            if let Some(release_at) = release_at {
-                deadline = deadline.min(release_at);
-            }
-            if lazy_deadline.poll_expired(deadline, cx).is_pending() {
-                return Poll::Pending;
-            }
-            let time = now();
-            if drain_until.is_some_and(|until| !is_closing && time >= until) && state.phase() != Phase::Head {
-                continue;
-            }
-            if release_at.is_some_and(|release_at| time >= release_at) {
-                return Poll::Ready(true);
-            }
-            match limit {
-                Expired::Silence | Expired::Stalled => return Poll::Ready(false),
-                // At the first expiry the stream or the pipeline refuses the request. At the second
-                // one the connection is cut.
-                _ if state.is_expired(limit) => return Poll::Ready(false),
-                _ => state.expire(limit),
-            }
-        }
-    })
-    .await;
-    if !is_open {
-        return ConnectionOutcome::Ended;
-    }
-    let parts = connection.into_parts();
+    let connection = builder(&app.policy().files.http).serve_connection(TokioIo::new(stream), service);
+    let mut requests =
+        Requests { connection, state, app, takeovers: &takeovers, grace_end: None, is_closing: false };
+    let takeover = match drive(shutdown, &mut requests).await {
+        RequestsEnd::Closed => return ConnectionOutcome::Ended,
+        RequestsEnd::Idle => None,
+        RequestsEnd::TakenOver(takeover) => Some(takeover),
+    };
+    let parts = requests.connection.into_parts();
     let mut stream = parts.io.into_inner();
-    // An empty `Bytes` would still keep the whole read buffer allocated.
+    // An empty `Bytes` would still hold the whole read buffer.
     if !parts.read_buf.is_empty() {
         stream.unread(parts.read_buf);
     }
@@ -183,7 +115,118 @@ async fn serve_requests<S: Transport, H: Handlers>(
     }
 }
 
-/// Reports whether a request with a complete head is in progress. Its answer announces the close.
-const fn has_complete_head(phase: Phase) -> bool {
-    matches!(phase, Phase::Body | Phase::Handling | Phase::Answering | Phase::Lingering)
+/// Returns hyper's builder with the options that `http.toml` sets.
+fn builder(http: &HttpSettings) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .keep_alive(http.keep_alive)
+        // A client that has closed its half of the connection still gets its answer.
+        .half_close(true)
+        .max_headers(http.max_headers as usize)
+        .max_buf_size(usize::try_from(http.max_header_size).unwrap_or(usize::MAX).max(READ_BUFFER_BYTES));
+    builder
+}
+
+/// The requests of a connection that hyper serves, under the deadlines of its phases.
+struct Requests<'c, S, Svc: HttpService<Incoming>> {
+    connection: Connection<TokioIo<ConnectionStream<S>>, Svc>,
+    state: &'c ConnectionState,
+    app: &'c App,
+    takeovers: &'c TakeoverSlot,
+    /// The end of the grace period, once the service stops.
+    grace_end: Option<Millis>,
+    /// Set when hyper closes the connection after the current request.
+    is_closing: bool,
+}
+
+/// The reason why hyper no longer serves a connection.
+enum RequestsEnd {
+    /// The connection is closed or broken, or a time limit has expired.
+    Closed,
+    /// The connection was silent long enough to release its buffers.
+    Idle,
+    /// A follower takes the connection over.
+    TakenOver(Box<Takeover>),
+}
+
+/// A time limit of a connection that hyper serves.
+enum RequestsLimit {
+    /// The grace period of a stop.
+    Grace,
+    /// The silence after which an idle connection releases its buffers.
+    Buffers,
+    /// The time limit of the current phase.
+    Phase(Expired),
+}
+
+impl<S, Svc, B> ConnectionWork for Requests<'_, S, Svc>
+where
+    S: Transport,
+    Svc: HttpService<Incoming, ResBody = B>,
+    B: Body<Error: Into<Box<dyn Error + Send + Sync>>> + 'static,
+{
+    type Output = RequestsEnd;
+    type Limit = RequestsLimit;
+
+    fn poll_work(&mut self, cx: &mut Context<'_>) -> Poll<RequestsEnd> {
+        if self.must_close() {
+            Pin::new(&mut self.connection).graceful_shutdown();
+            self.is_closing = true;
+        }
+        // The result does not matter: errors are broken connections and refusals already written.
+        if Pin::new(&mut self.connection).poll(cx).is_ready() {
+            return Poll::Ready(RequestsEnd::Closed);
+        }
+        let takeover = self.state.is_ready_for_takeover().then(|| self.takeovers.take()).flatten();
+        takeover.map_or(Poll::Pending, |takeover| Poll::Ready(RequestsEnd::TakenOver(takeover)))
+    }
+
+    fn deadline(&self) -> (Millis, RequestsLimit) {
+        let (deadline, limit) = self.state.deadline();
+        let phase = (deadline, RequestsLimit::Phase(limit));
+        let earlier = match self.grace_end {
+            // A head that has begun has the time of its phase.
+            Some(_) if self.is_closing || self.state.phase() == Phase::Head => None,
+            Some(grace_end) => Some((grace_end, RequestsLimit::Grace)),
+            None => self
+                .state
+                .idle_since()
+                .map(|idle_since| (buffer_release_at(idle_since, self.app), RequestsLimit::Buffers)),
+        };
+        earlier.filter(|(earlier, _)| *earlier <= deadline).unwrap_or(phase)
+    }
+
+    fn on_expired(&mut self, limit: RequestsLimit) -> ControlFlow<RequestsEnd> {
+        match limit {
+            // hyper closes the connection when the work continues.
+            RequestsLimit::Grace => ControlFlow::Continue(()),
+            RequestsLimit::Buffers => ControlFlow::Break(RequestsEnd::Idle),
+            RequestsLimit::Phase(limit) if self.state.may_refuse(limit) => ControlFlow::Continue(()),
+            RequestsLimit::Phase(_) => ControlFlow::Break(RequestsEnd::Closed),
+        }
+    }
+
+    fn on_drain(&mut self, grace_end: Millis) {
+        self.grace_end = Some(grace_end);
+    }
+
+    fn on_hurry(&mut self) -> ControlFlow<RequestsEnd> {
+        self.state.expire_unanswered();
+        ControlFlow::Continue(())
+    }
+}
+
+impl<S, Svc: HttpService<Incoming>> Requests<'_, S, Svc> {
+    /// Reports whether hyper has to close the connection now, because the service stops. hyper
+    /// treats a connection with a part of a head as idle and would close it, so such a connection
+    /// keeps its time.
+    fn must_close(&self) -> bool {
+        let Some(grace_end) = self.grace_end.filter(|_| !self.is_closing) else { return false };
+        match self.state.phase() {
+            Phase::Head => false,
+            // The answer announces the close.
+            Phase::Body | Phase::Handling | Phase::Answering | Phase::Lingering => true,
+            Phase::New | Phase::Idle | Phase::Offering | Phase::Following => now() >= grace_end,
+        }
+    }
 }

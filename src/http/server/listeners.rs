@@ -24,7 +24,7 @@ use crate::net::acceptor::{AcceptHandler, Accepted, Acceptor, Socket};
 use crate::net::connection_limiter::{ConnectionLimiter, ConnectionPermit};
 use crate::net::peer_credentials::is_admin_peer;
 use crate::net::refusal::{REFUSAL_STEP_TIMEOUT, write_refusal};
-use crate::net::shutdown::Shutdown;
+use crate::net::shutdown::{HURRY_TIME, Shutdown};
 
 /// Manages all listening sockets of an instance and their connections.
 pub struct Listeners {
@@ -36,9 +36,6 @@ pub struct Listeners {
     /// Number of accept loops of TCP sockets.
     acceptors: Arc<AtomicUsize>,
 }
-
-/// Part of the time of a stop that is reserved for refusing the requests that are still unanswered.
-const HURRY_TIME: Duration = Duration::from_millis(300);
 
 /// Number of descriptors that are reserved for purposes other than accepting connections. These are
 /// the log, its state, readers, sockets, and the second descriptor of each connection that the disk

@@ -10,7 +10,8 @@ use http::StatusCode;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::connection_context::{ConnectionContext, has_first_byte};
+use super::connection_context::ConnectionContext;
+use super::first_byte::has_first_byte;
 use super::{http1, http2};
 use crate::http::connection::state::ConnectionState;
 use crate::http::pipeline::Handlers;
