@@ -91,9 +91,12 @@ fn builder(executor: StreamExecutor, http: &HttpSettings) -> http2::Builder<Stre
     builder
 }
 
+/// hyper's connection over a transport that is monitored.
+type HyperConnection<S, Svc> = Connection<TokioIo<MonitoredTransport<S>>, Svc, StreamExecutor>;
+
 /// The streams of a connection, under the deadline of the connection itself.
 struct Streams<'c, S, Svc: HttpService<Incoming>> {
-    connection: Pin<Box<Connection<TokioIo<MonitoredTransport<S>>, Svc, StreamExecutor>>>,
+    connection: Pin<Box<HyperConnection<S, Svc>>>,
     activity: &'c ConnectionActivity,
     timeouts: Timeouts,
     /// The time at which GOAWAY was sent.
