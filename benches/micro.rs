@@ -12,7 +12,7 @@ use jiff::tz::TimeZone;
 use moca_file_log::config::{Files, KeyDigest, KeyEntry, LogName, RateLimit, RateLimits, Unit};
 use moca_file_log::guard::{ClientAddr, Guard, Key, PathRule, Rules};
 use moca_file_log::http::micro;
-use moca_file_log::record::{Clock, Level, Line, LineFormat, write_line};
+use moca_file_log::record::{Clock, Entry, Field, Level, Line, LineFormat, write_line};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
@@ -39,17 +39,25 @@ fn lines(criterion: &mut Criterion) {
     group.bench_function("stamp", |bencher| bencher.iter(|| clock.stamp()));
     let stamp = clock.stamp();
     let mut out = Vec::with_capacity(4096);
-    for (name, message) in [("plain", PLAIN), ("utf8", &japanese), ("hostile", &hostile)] {
+    let five =
+        [("user", "bob"), ("status", "200"), ("path", "/a/b"), ("agent", "curl 8.5.0"), ("ms", "81.25")]
+            .map(|(name, value)| Field::of_sender(name, value));
+    let cases: [(&str, &str, &[Field<'_>]); 4] = [
+        ("plain", PLAIN, &[]),
+        ("utf8", &japanese, &[]),
+        ("hostile", &hostile, &[]),
+        ("fields", PLAIN, &five),
+    ];
+    for (name, message, fields) in cases {
         for (form, format) in [("text", LineFormat::Text), ("json", LineFormat::Json)] {
             let line = Line {
-                level: Level::Info,
+                entry: Entry { fields, ..Entry::new(Level::Info, message) },
                 stamp: &stamp,
                 client: "127.0.0.1",
                 key: "bench",
                 route: "save-log",
                 pid: 4711,
                 seq: 123_456,
-                message,
             };
             group.throughput(Throughput::Bytes(message.len() as u64));
             group.bench_function(format!("{form}/{name}"), |bencher| {

@@ -120,6 +120,11 @@ impl From<Time> for Stamp {
     }
 }
 
+/// Returns whether a stamp can show the instant `micros`.
+pub(super) fn can_show(micros: i64) -> bool {
+    (EARLIEST_MICROS..=LATEST_MICROS).contains(&micros)
+}
+
 /// Parses the 32 bytes of a stamp, with `separator` between date and time.
 pub(super) fn parse(text: &[u8; STAMP_LEN], separator: u8) -> Option<Time> {
     let shape = [(4, b'-'), (7, b'-'), (10, separator), (13, b':'), (16, b':'), (19, b'.'), (29, b':')];
@@ -148,7 +153,7 @@ pub(super) fn parse(text: &[u8; STAMP_LEN], separator: u8) -> Option<Time> {
     }
     let second = Offset::from_seconds(offset).ok()?.to_timestamp(civil).ok()?.as_second();
     let micros = second * MICROS_PER_SECOND + i64::from(fraction);
-    (EARLIEST_MICROS..=LATEST_MICROS).contains(&micros).then_some(Time { micros, offset })
+    can_show(micros).then_some(Time { micros, offset })
 }
 
 fn now_micros() -> i64 {

@@ -1,10 +1,10 @@
 //! Escapes texts, so that every record is one line. Unescaping restores each text exactly.
 //!
-//! The same code escapes the message of a text line, the other fields of a text line, and the
-//! strings of a JSON line. In the fields it also escapes the separators of the grammar, so that no
-//! field can forge another. The result holds no control character except TAB (none at all in JSON),
-//! no C1 control, no U+2028 and no U+2029. Every text has exactly one escaped form, and unescaping
-//! rejects all others.
+//! The same code escapes the message of a text line, its origin (client, key, route), its field
+//! values, and the strings of a JSON line. In the origin it also escapes the separators of the
+//! grammar, so that no part can forge another. The result holds no control character except TAB
+//! (none at all in JSON), no C1 control, no U+2028 and no U+2029. Every text has exactly one escaped
+//! form, and unescaping rejects all others.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -82,6 +82,9 @@ pub(super) static MESSAGE: EscapeRules = EscapeRules::new(Notation::Text, [b'\\'
 /// Rules for client, key and route of a text line.
 pub(super) static FIELD: EscapeRules = EscapeRules::new(Notation::Text, [b'|', b'<', b'>']);
 
+/// Rules for a quoted value of a field in a text line: those of a message, and `"` as `\"`.
+pub(super) static VALUE: EscapeRules = EscapeRules::new(Notation::Value, [b'"'; 3]);
+
 /// Rules for a string of a JSON line.
 pub(super) static JSON: EscapeRules = EscapeRules::new(Notation::Json, [b'"'; 3]);
 
@@ -90,6 +93,8 @@ pub(super) static JSON: EscapeRules = EscapeRules::new(Notation::Json, [b'"'; 3]
 enum Notation {
     /// As `\u{1b}`.
     Text,
+    /// As `\u{1b}`; `"` as `\"`.
+    Value,
     /// As `\u001b`.
     Json,
 }
@@ -114,7 +119,7 @@ struct EscapeSequence {
 impl EscapeRules {
     const fn new(notation: Notation, extra: [u8; 3]) -> Self {
         let kept = match notation {
-            Notation::Text => b'\t',
+            Notation::Text | Notation::Value => b'\t',
             Notation::Json => u8::MAX,
         };
         Self::keeping(notation, extra, kept)
@@ -249,13 +254,37 @@ impl EscapeRules {
         }
     }
 
+    /// Returns the rest as [`Self::unescape`] does, without building the text.
+    pub(super) fn skip<'a>(&self, escaped: &'a str) -> &'a str {
+        let mut rest = escaped;
+        loop {
+            let (_, stop) = rest.split_at(self.clean_len(rest.as_bytes()));
+            let Some((_, after)) = self.unescape_one(stop) else { return stop };
+            rest = after;
+        }
+    }
+
+    /// Returns the length of `text` when it is escaped.
+    pub(super) fn escaped_len(&self, text: &str) -> usize {
+        let mut rest = text;
+        let mut len = 0;
+        loop {
+            let (clean, stop) = rest.split_at(self.clean_len(rest.as_bytes()));
+            len += clean.len();
+            let mut chars = stop.chars();
+            let Some(special) = chars.next() else { return len };
+            len += self.sequence(special).len;
+            rest = chars.as_str();
+        }
+    }
+
     fn unescape_one<'a>(&self, escaped: &'a str) -> Option<(char, &'a str)> {
         let after = escaped.strip_prefix('\\')?;
         let special = match (after.as_bytes().first()?, self.notation) {
             (b'n', _) => '\n',
             (b'r', _) => '\r',
             (b't', Notation::Json) => '\t',
-            (b'u', Notation::Text) => {
+            (b'u', Notation::Text | Notation::Value) => {
                 let (hex, _) = after.strip_prefix("u{")?.split_once('}')?;
                 char::from_u32(u32::from_str_radix(hex, 16).ok()?)?
             }
@@ -277,7 +306,7 @@ impl EscapeRules {
             ('\n', _) => b'n',
             ('\r', _) => b'r',
             ('\t', Notation::Json) => b't',
-            ('"', Notation::Json) => b'"',
+            ('"', Notation::Json | Notation::Value) => b'"',
             _ => return self.long_sequence(special),
         };
         EscapeSequence { bytes: [b'\\', letter, 0, 0, 0, 0, 0, 0], len: 2 }
@@ -288,7 +317,9 @@ impl EscapeRules {
     fn long_sequence(&self, special: char) -> EscapeSequence {
         let mut sequence = EscapeSequence { bytes: *b"\\u\0\0\0\0\0\0", len: 2 };
         match self.notation {
-            Notation::Text => special.escape_unicode().skip(2).for_each(|digit| sequence.push(digit as u8)),
+            Notation::Text | Notation::Value => {
+                special.escape_unicode().skip(2).for_each(|digit| sequence.push(digit as u8));
+            }
             Notation::Json => {
                 for shift in [12, 8, 4, 0] {
                     sequence.push(b"0123456789abcdef"[(special as usize >> shift) & 0xf]);
@@ -350,7 +381,7 @@ mod tests {
     fn every_character_is_escaped_at_every_offset_of_a_block() {
         let pads: Vec<String> = (0..=2 * BLOCK_BYTES).map(|n| "x".repeat(n)).collect();
         for special in (0..=0x100).chain(0x2020..=0x2030).filter_map(char::from_u32) {
-            for rules in [&MESSAGE, &FIELD, &JSON, &QUOTED, &WORD] {
+            for rules in [&MESSAGE, &FIELD, &VALUE, &JSON, &QUOTED, &WORD] {
                 for pad in &pads {
                     let text = format!("{pad}{special}{pad}");
                     let sequence = escaped(rules, &text);
@@ -358,6 +389,8 @@ mod tests {
                         sequence.bytes().all(|b| b >= 0x20 && b != 0x7f || b == rules.kept),
                         "{special:?}"
                     );
+                    assert_eq!(rules.skip(&sequence), "");
+                    assert_eq!(rules.escaped_len(&text), sequence.len());
                     assert_eq!(rules.unescape(&sequence), (text.into(), ""));
                 }
             }
@@ -398,6 +431,8 @@ mod tests {
             assert_eq!(JSON.unescape(wrong), ("".into(), wrong));
         }
         assert_eq!(FIELD.unescape("a|b"), ("a".into(), "|b"));
+        assert_eq!(escaped(&VALUE, "a \"b\"\t\n\\"), r#"a \"b\"	\n\\"#);
+        assert_eq!(VALUE.unescape(r#"a\u{22}"#), ("a".into(), r"\u{22}"));
         assert_eq!(escaped(&QUOTED, "a \"b\"\t\n"), "a \\u{22}b\\u{22}\t\\n");
         assert_eq!(escaped(&WORD, "a \"b\"\t["), "a\\u{20}\\u{22}b\\u{22}\\u{9}\\u{5b}");
     }

@@ -1,16 +1,22 @@
 //! Writes a record as one line of a file and parses it back.
 //!
-//! The text format is `[LEVEL](TIME)<CLIENT|KEY|ROUTE|PID|SEQ>MESSAGE`. The JSON format is one
-//! object with the same members in the same order. In both formats one record is one line, parsing
-//! restores every field exactly, and each valid line is the only spelling of its record. Every
-//! other line is foreign. Parsing it returns an error and never panics.
+//! The text format is `[LEVEL](TIME)<CLIENT|KEY|ROUTE|PID|SEQ>MESSAGE`, and with fields
+//! `…>MESSAGE \| NAME=VALUE NAME=VALUE`. The JSON format is one object with the same members, and
+//! `fields` when there are any. In both formats one record is one line, and parsing restores every
+//! part exactly.
+//!
+//! Each valid line is the only spelling of its record, with one exception: a text line whose fields
+//! do not parse completely is a record without fields, whose message contains that text. This server
+//! writes no such line. Every other line is foreign. Parsing it returns an error and never panics.
 
 use std::borrow::Cow;
 
 use super::LineFormat;
 use super::clock::{self, STAMP_LEN, Stamp, Time};
+use super::entry::Entry;
 use super::escape::{EscapeRules, FIELD, JSON, MESSAGE, escape_into, escape_json_into};
 use super::level::Level;
+use super::line_fields::{JSON_FIELDS_START, LineFields, write_json_fields, write_text_fields};
 
 /// The start of every JSON line. The time follows it.
 const JSON_START: &str = "{\"time\":\"";
@@ -18,8 +24,8 @@ const JSON_START: &str = "{\"time\":\"";
 /// A record to be written, with borrowed texts.
 #[derive(Debug, Clone, Copy)]
 pub struct Line<'a> {
-    /// The severity.
-    pub level: Level,
+    /// The level, the message and the fields that the client sent.
+    pub entry: Entry<'a>,
     /// The time at which the server accepted the record.
     pub stamp: &'a Stamp,
     /// The client's address.
@@ -32,15 +38,13 @@ pub struct Line<'a> {
     pub pid: u32,
     /// The sequence number of the record within that process, from 1.
     pub seq: u64,
-    /// The client's message.
-    pub message: &'a str,
 }
 
 /// A record parsed from its line.
 ///
 /// `T` is `String`, or `Cow<str>` to borrow texts without escapes from the line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Record<T = String> {
+pub struct Record<T: AsRef<str> = String> {
     /// The time at which the server accepted the record.
     pub time: Time,
     /// The severity.
@@ -57,6 +61,8 @@ pub struct Record<T = String> {
     pub seq: u64,
     /// The client's message.
     pub message: T,
+    /// The fields of the record.
+    pub fields: LineFields<T>,
 }
 
 /// The error for bytes that are not a line of this server.
@@ -84,7 +90,7 @@ pub enum LineError {
 
 /// Appends `line` to `out` as exactly one line, with its `\n`.
 pub fn write_line(out: &mut Vec<u8>, format: LineFormat, line: &Line<'_>) {
-    let texts = line.client.len() + line.key.len() + line.route.len() + line.message.len();
+    let texts = line.client.len() + line.key.len() + line.route.len() + line.entry.text_len();
     out.reserve(texts + 192);
     match format {
         LineFormat::Text => write_text(out, line),
@@ -95,20 +101,29 @@ pub fn write_line(out: &mut Vec<u8>, format: LineFormat, line: &Line<'_>) {
 
 fn write_text(out: &mut Vec<u8>, line: &Line<'_>) {
     out.push(b'[');
-    out.extend_from_slice(line.level.as_str().as_bytes());
+    out.extend_from_slice(line.entry.level.as_str().as_bytes());
     write_text_origin(out, line.stamp, [line.client, line.key, line.route], line.pid);
     write_number(out, line.seq);
+    write_text_end(out, &line.entry);
+}
+
+/// Writes the part of a text line behind the sequence number.
+#[inline]
+fn write_text_end(out: &mut Vec<u8>, entry: &Entry<'_>) {
     out.push(b'>');
-    escape_into(out, line.message);
+    escape_into(out, entry.message);
+    if entry.has_fields() {
+        write_text_fields(out, entry);
+    }
 }
 
 /// Writes the part of a text line between level and sequence number.
-fn write_text_origin(out: &mut Vec<u8>, stamp: &Stamp, fields: [&str; 3], pid: u32) {
+fn write_text_origin(out: &mut Vec<u8>, stamp: &Stamp, origin: [&str; 3], pid: u32) {
     out.extend_from_slice(b"](");
     out.extend_from_slice(stamp.as_bytes());
     out.extend_from_slice(b")<");
-    for field in fields {
-        FIELD.escape_into(out, field);
+    for text in origin {
+        FIELD.escape_into(out, text);
         out.push(b'|');
     }
     write_number(out, pid);
@@ -119,11 +134,20 @@ fn write_json(out: &mut Vec<u8>, line: &Line<'_>) {
     out.extend_from_slice(JSON_START.as_bytes());
     out.extend_from_slice(&line.stamp.rfc3339());
     out.extend_from_slice(b"\",\"level\":\"");
-    out.extend_from_slice(line.level.as_str().as_bytes());
+    out.extend_from_slice(line.entry.level.as_str().as_bytes());
     out.extend_from_slice(b"\",\"message\":\"");
-    escape_json_into(out, line.message);
+    escape_json_into(out, line.entry.message);
     write_json_origin(out, [line.client, line.key, line.route], line.pid);
-    write_number(out, line.seq);
+    write_json_end(out, &line.entry, line.seq);
+}
+
+/// Writes the part of a JSON line from the sequence number on.
+#[inline]
+fn write_json_end(out: &mut Vec<u8>, entry: &Entry<'_>, seq: u64) {
+    write_number(out, seq);
+    if entry.has_fields() {
+        write_json_fields(out, entry);
+    }
     out.push(b'}');
 }
 
@@ -155,43 +179,41 @@ pub struct LinePrefix {
 }
 
 impl LinePrefix {
-    /// Replaces the shared parts by those of `line`: all but level, sequence number and message.
+    /// Replaces the shared parts by those of `line`: all but the entry and the sequence number.
     pub fn take(&mut self, format: LineFormat, line: &Line<'_>) {
         self.format = format;
         self.time.clear();
         self.origin.clear();
-        let fields = [line.client, line.key, line.route];
+        let origin = [line.client, line.key, line.route];
         match format {
-            LineFormat::Text => write_text_origin(&mut self.origin, line.stamp, fields, line.pid),
+            LineFormat::Text => write_text_origin(&mut self.origin, line.stamp, origin, line.pid),
             LineFormat::Json => {
                 self.time.extend_from_slice(JSON_START.as_bytes());
                 self.time.extend_from_slice(&line.stamp.rfc3339());
                 self.time.extend_from_slice(b"\",\"level\":\"");
-                write_json_origin(&mut self.origin, fields, line.pid);
+                write_json_origin(&mut self.origin, origin, line.pid);
             }
         }
     }
 
     /// Appends the same bytes as [`write_line`] for a record with these parts, with its `\n`.
-    pub fn write_line(&self, out: &mut Vec<u8>, level: Level, seq: u64, message: &str) {
-        out.reserve(self.time.len() + self.origin.len() + message.len() + 64);
+    pub fn write_line(&self, out: &mut Vec<u8>, entry: &Entry<'_>, seq: u64) {
+        out.reserve(self.time.len() + self.origin.len() + entry.text_len() + 64);
         match self.format {
             LineFormat::Text => {
                 out.push(b'[');
-                out.extend_from_slice(level.as_str().as_bytes());
+                out.extend_from_slice(entry.level.as_str().as_bytes());
                 out.extend_from_slice(&self.origin);
                 write_number(out, seq);
-                out.push(b'>');
-                escape_into(out, message);
+                write_text_end(out, entry);
             }
             LineFormat::Json => {
                 out.extend_from_slice(&self.time);
-                out.extend_from_slice(level.as_str().as_bytes());
+                out.extend_from_slice(entry.level.as_str().as_bytes());
                 out.extend_from_slice(b"\",\"message\":\"");
-                escape_json_into(out, message);
+                escape_json_into(out, entry.message);
                 out.extend_from_slice(&self.origin);
-                write_number(out, seq);
-                out.push(b'}');
+                write_json_end(out, entry, seq);
             }
         }
         out.push(b'\n');
@@ -201,17 +223,19 @@ impl LinePrefix {
 /// Parses a line of either format, given without its `\n`.
 ///
 /// # Errors
-/// Fails if [`write_line`] would not have written exactly these bytes.
+/// Fails if the bytes do not follow the grammar.
 pub fn parse_line(line: &[u8]) -> Result<Record, LineError> {
-    let Record { time, level, client, key, route, pid, seq, message } = read_line(line)?;
+    let Record { time, level, client, key, route, pid, seq, message, fields } = read_line(line)?;
     let (client, key, route) = (client.into_owned(), key.into_owned(), route.into_owned());
-    Ok(Record { time, level, client, key, route, pid, seq, message: message.into_owned() })
+    let (message, fields) = (message.into_owned(), fields.into_owned());
+    Ok(Record { time, level, client, key, route, pid, seq, message, fields })
 }
 
-/// Parses like [`parse_line`], but copies only texts with escapes.
+/// Parses like [`parse_line`], but copies only texts with escapes. Values of fields are not
+/// unescaped before a caller reads them.
 ///
 /// # Errors
-/// Fails if [`write_line`] would not have written exactly these bytes.
+/// Fails if the bytes do not follow the grammar.
 pub fn read_line(line: &[u8]) -> Result<Record<Cow<'_, str>>, LineError> {
     let text = std::str::from_utf8(line).map_err(|error| LineError::NotUtf8 { at: error.valid_up_to() })?;
     let mut reader = Reader { whole: text.len(), rest: text };
@@ -277,9 +301,37 @@ impl<'a> Reader<'a> {
         self.expect("|")?;
         let seq = self.number()?;
         self.expect(">")?;
-        let message = self.string(&MESSAGE);
+        let mut message = self.string(&MESSAGE);
+        let fields =
+            if self.rest.is_empty() { LineFields::default() } else { self.text_fields(&mut message) };
         self.end()?;
-        Ok(Record { time, level, client, key, route, pid, seq, message })
+        Ok(Record { time, level, client, key, route, pid, seq, message, fields })
+    }
+
+    /// Reads what follows the first part of `message`: the fields, if the whole rest is fields.
+    /// Otherwise ` \| ` is text of the message.
+    fn text_fields(&mut self, message: &mut Cow<'a, str>) -> LineFields<Cow<'a, str>> {
+        const AFTER_SPACE: &str = "\\| ";
+        // The space of the separator was read as the end of the message.
+        let fields = self.rest.strip_prefix(AFTER_SPACE).and_then(LineFields::of_text);
+        if let (Some(fields), Some(len)) = (fields, message.strip_suffix(' ').map(str::len)) {
+            match message {
+                Cow::Borrowed(text) => *text = text.get(..len).unwrap_or_default(),
+                Cow::Owned(text) => text.truncate(len),
+            }
+            self.rest = "";
+            return fields;
+        }
+        while message.ends_with(' ')
+            && let Some(rest) = self.rest.strip_prefix(AFTER_SPACE)
+        {
+            self.rest = rest;
+            let more = self.string(&MESSAGE);
+            let message = message.to_mut();
+            message.push_str(AFTER_SPACE);
+            message.push_str(&more);
+        }
+        LineFields::default()
     }
 
     fn json(&mut self) -> Result<Record<Cow<'a, str>>, LineError> {
@@ -299,9 +351,13 @@ impl<'a> Reader<'a> {
         let pid = self.number()?;
         self.expect(",\"seq\":")?;
         let seq = self.number()?;
+        let mut fields = LineFields::default();
+        if let Some(inside) = self.rest.strip_prefix(JSON_FIELDS_START) {
+            (fields, self.rest) = LineFields::of_json(inside).ok_or_else(|| self.foreign("fields"))?;
+        }
         self.expect("}")?;
         self.end()?;
-        Ok(Record { time, level, client, key, route, pid, seq, message })
+        Ok(Record { time, level, client, key, route, pid, seq, message, fields })
     }
 
     fn expect(&mut self, literal: &'static str) -> Result<(), LineError> {

@@ -1,26 +1,38 @@
-//! Defines what a record is: its level, its time, its line and the escaping of its texts. Does no
-//! I/O.
+//! Defines what a record is: its level, its time, its fields, its line and the escaping of its texts.
+//! Does no I/O.
 
 mod clock;
+mod entry;
 mod escape;
+mod fields;
+#[cfg(any(fuzzing, test))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod level;
 mod line;
+mod line_fields;
+mod logfmt;
 mod time_spec;
 
 pub use clock::{Clock, STAMP_LEN, Stamp, Time};
+pub use entry::{Entry, SenderTime};
 pub use escape::{
     Escaped, escape_into, escape_json_into, escape_quoted_into, escape_word_into, escaped_message,
 };
+pub use fields::{Field, FieldsBuilder, MAX_FIELDS_BYTES, MAX_SENDER_FIELDS, OwnField};
 pub use level::{Level, UnknownLevel};
 pub use line::{
     Line, LineError, LinePrefix, Record, parse_level, parse_line, parse_time, read_line, write_line,
 };
+pub use line_fields::LineFields;
+pub use logfmt::MAX_NAME_CHARS;
 pub use time_spec::{UnknownTime, parse_time_spec};
 
 /// The format in which a record is written to the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LineFormat {
-    /// Plain text: `[LEVEL](TIME)<CLIENT|KEY|ROUTE|PID|SEQ>MESSAGE`.
+    /// Plain text: `[LEVEL](TIME)<CLIENT|KEY|ROUTE|PID|SEQ>MESSAGE`, with
+    /// ` \| NAME=VALUE NAME=VALUE` behind the message of a record with fields.
     #[default]
     Text,
     /// One JSON object per line.

@@ -17,16 +17,7 @@ use super::query::{Progress, Query, Reading};
 use super::selection::Selection;
 use super::statistics::Statistics;
 use crate::config::{Durability, Rotate};
-use crate::record::{Level, LineFormat};
-
-/// One message to store. The engine adds time, process and sequence number.
-#[derive(Debug, Clone, Copy)]
-pub struct Entry<'a> {
-    /// The severity.
-    pub level: Level,
-    /// The message: any text.
-    pub message: &'a str,
-}
+use crate::record::{Entry, LineFormat};
 
 /// The sender of the entries of one append, and the route that they came by.
 #[derive(Debug, Clone, Copy)]
@@ -94,8 +85,8 @@ pub trait ByteSource: Send + Sync {
 
 /// An engine that keeps one log.
 pub trait LogStore: Send + Sync + 'static {
-    /// Adds `entries` to the current batch, in order and all or nothing. The ticket completes when
-    /// they are durable.
+    /// Adds `entries` to the current batch, in order and all or nothing. The engine adds time,
+    /// process and sequence number. The ticket completes when they are durable.
     ///
     /// # Errors
     /// [`QueueFull`] when the bounded queue has no room. Then the store took nothing.

@@ -21,7 +21,7 @@ pub use cursor::{Cursor, CursorError, CursorKey};
 pub use error::{QueueFull, ReadError, StoreError};
 pub use file::{FileStore, is_segment};
 pub use line_chunk::LineChunk;
-pub use log_store::{ByteSource, Details, Entry, LogStore, Settings, Snapshot, Source, append, begin};
+pub use log_store::{ByteSource, Details, LogStore, Settings, Snapshot, Source, append, begin};
 pub use query::{Extent, Form, Order, Progress, Query, Reading, Writer};
 pub use selection::{Clients, NotAClient, Pattern, PatternError, Selection};
 pub use statistics::{Latencies, Statistics};

@@ -16,9 +16,9 @@ pub struct Selection {
     pub until: Option<i64>,
     /// Lowest level.
     pub level: Option<Level>,
-    /// Texts that must all occur in the message, byte for byte.
+    /// Texts that must all occur in the message, byte for byte. Fields are not searched.
     pub contains: Vec<String>,
-    /// Pattern that the message matches.
+    /// Pattern that the message matches. Fields are not searched.
     pub regex: Option<Pattern>,
     /// Clients that may have sent the record.
     pub clients: Option<Clients>,
@@ -193,6 +193,7 @@ mod tests {
             pid: 1,
             seq: 1,
             message: "disk /dev/sda: 93 % \"full\"\n".into(),
+            fields: crate::record::LineFields::default(),
         }
     }
 

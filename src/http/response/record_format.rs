@@ -4,7 +4,7 @@
 use http::header::HeaderValue;
 
 use super::headers::{JSON, TEXT};
-use crate::record::{Record, Stamp, escape_json_into, read_line};
+use crate::record::{LineFields, Record, Stamp, escape_json_into, read_line};
 use crate::store::{Cursor, CursorKey};
 
 /// Names the format of the records in an answer.
@@ -34,8 +34,9 @@ impl RecordFormat {
 }
 
 /// Appends the JSON object of a line, without a line end. The members are `time, level, client,
-/// key, route, pid, seq, message, cursor`. `after` is the cursor after the line. A line that is not
-/// a record becomes the message, and its unknown members are null.
+/// key, route, pid, seq, message, fields, cursor`. There is no member `fields` when the record has
+/// none. `after` is the cursor after the line. A line that is not a record becomes the message, and
+/// its unknown members are null.
 pub(crate) fn write_object(out: &mut Vec<u8>, line: &[u8], after: Cursor, key: &CursorKey) {
     match read_line(line) {
         Ok(record) => write_record(out, &record, after, key),
@@ -46,7 +47,7 @@ pub(crate) fn write_object(out: &mut Vec<u8>, line: &[u8], after: Cursor, key: &
                 out.extend_from_slice(name.as_bytes());
                 out.extend_from_slice(b"\":null");
             }
-            write_end(out, &String::from_utf8_lossy(line), after, key);
+            write_end(out, &String::from_utf8_lossy(line), &LineFields::<String>::default(), after, key);
         }
     }
 }
@@ -74,12 +75,19 @@ pub(crate) fn write_record<T: AsRef<str>>(
     out.extend_from_slice(number.format(record.pid).as_bytes());
     out.extend_from_slice(b",\"seq\":");
     out.extend_from_slice(number.format(record.seq).as_bytes());
-    write_end(out, record.message.as_ref(), after, key);
+    write_end(out, record.message.as_ref(), &record.fields, after, key);
 }
 
-fn write_end(out: &mut Vec<u8>, message: &str, after: Cursor, key: &CursorKey) {
+fn write_end<T: AsRef<str>>(
+    out: &mut Vec<u8>,
+    message: &str,
+    fields: &LineFields<T>,
+    after: Cursor,
+    key: &CursorKey,
+) {
     out.extend_from_slice(b",\"message\":");
     write_string(out, message);
+    fields.write_json(out);
     out.extend_from_slice(b",\"cursor\":\"");
     out.extend_from_slice(key.encode(after).as_bytes());
     out.extend_from_slice(b"\"}");
@@ -94,7 +102,7 @@ fn write_string(out: &mut Vec<u8>, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{Level, Line, LineFormat, write_line};
+    use crate::record::{Entry, Field, Level, Line, LineFormat, SenderTime, write_line};
     use proptest::prelude::*;
 
     proptest! {
@@ -103,7 +111,7 @@ mod tests {
             let secret = CursorKey::of([7; 16]);
             let stamp = Stamp::from(crate::record::Time { micros, offset: 3600 });
             let cursor = Cursor { epoch: 0, position: 42 };
-            let line = Line { level: Level::Error, stamp: &stamp, client: &client, key: &key, route: "save-log", pid: 7, seq, message: &message };
+            let line = Line { entry: Entry::new(Level::Error, &message), stamp: &stamp, client: &client, key: &key, route: "save-log", pid: 7, seq };
             for format in [LineFormat::Text, LineFormat::Json] {
                 let (mut text, mut out) = (Vec::new(), Vec::new());
                 write_line(&mut text, format, &line);
@@ -118,6 +126,26 @@ mod tests {
                     "route": "save-log", "pid": 7, "seq": seq, "message": message, "cursor": secret.encode(cursor),
                 }));
             }
+        }
+    }
+
+    #[test]
+    fn object_has_the_fields_behind_the_message() {
+        let secret = CursorKey::of([7; 16]);
+        let cursor = Cursor { epoch: 0, position: 9 };
+        let stamp = Stamp::from(crate::record::Time { micros: 0, offset: 0 });
+        let fields = [Field::of_sender("user", "bob"), Field::of_sender("path", "C:\\new \"x\"")];
+        let at = SenderTime::from_micros(1_795_410_148_100_000);
+        let entry = Entry { at, fields: &fields, ..Entry::new(Level::Info, "m") };
+        let line = Line { entry, stamp: &stamp, client: "c", key: "k", route: "r", pid: 7, seq: 1 };
+        for format in [LineFormat::Text, LineFormat::Json] {
+            let (mut text, mut out) = (Vec::new(), Vec::new());
+            write_line(&mut text, format, &line);
+            text.pop();
+            write_object(&mut out, &text, cursor, &secret);
+            let end = r#""message":"m","fields":{"at":"2026-11-23T05:02:28.100000Z","user":"bob","path":"C:\\new \"x\""},"cursor":"#;
+            let object = String::from_utf8(out).unwrap();
+            assert!(object.contains(end), "{object}");
         }
     }
 

@@ -9,8 +9,8 @@ use crate::http::admitted_request::{AdmittedRequest, Input};
 use crate::http::observe::request_trace::{Part, time_stage};
 use crate::http::response::headers::{forbid_caching, wants_json};
 use crate::http::response::success::{self, Answer, saved_json};
-use crate::record::Level;
-use crate::store::{self, AppendTicket, Entry, Source};
+use crate::record::{Entry, Level};
+use crate::store::{self, AppendTicket, Source};
 
 /// Stores one record.
 pub(crate) async fn save_log(request: &Arc<AdmittedRequest>) -> Answer {
@@ -22,7 +22,7 @@ async fn save_one(request: Arc<AdmittedRequest>, input: Input) -> Answer {
         let params = request.params(&input)?;
         let key = request.authorize(&params).await?;
         let message = params.message()?;
-        let entry = Entry { level: params.level()?, message: &message };
+        let entry = Entry::new(params.level()?, &message);
         begin(&request, &key, &[entry]).await
     };
     drop(input);
@@ -41,7 +41,7 @@ async fn save_batch(request: Arc<AdmittedRequest>, input: Input) -> Answer {
         let batch = params.logs()?;
         let entries = batch.entries()?;
         let entries: Vec<Entry<'_>> =
-            entries.iter().map(|entry| Entry { level: entry.level, message: &entry.message }).collect();
+            entries.iter().map(|entry| Entry::new(entry.level, &entry.message)).collect();
         begin(&request, &key, &entries).await
     };
     drop(input);

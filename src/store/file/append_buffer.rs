@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
 use crate::config::Durability;
-use crate::record::{Clock, Line, LineFormat, LinePrefix, write_line};
+use crate::record::{Clock, Entry, Line, LineFormat, LinePrefix, write_line};
 use crate::store::commit::{AppendTicket, CommitGroup};
 use crate::store::file::maintenance::background::JobResult;
 use crate::store::statistics::LEVELS;
-use crate::store::{Entry, QueueFull, Settings, Source, StoreError};
+use crate::store::{QueueFull, Settings, Source, StoreError};
 
 /// Maximum capacity of a buffer that is kept for reuse. A fresh buffer for each large batch would
 /// take a third of the time of the batch, with a page fault for every 4 KiB.
@@ -159,7 +159,7 @@ impl AppendBuffer {
             return Ok((AppendTicket::new(group, 0, false), false));
         }
         // An append larger than the whole buffer is taken when the buffer is empty.
-        let incoming: usize = entries.iter().map(|entry| entry.message.len() + ESTIMATED_PREFIX_BYTES).sum();
+        let incoming: usize = entries.iter().map(|entry| entry.text_len() + ESTIMATED_PREFIX_BYTES).sum();
         if !inner.lines.is_empty() && inner.lines.len() + incoming > inner.capacity_bytes {
             return Err(QueueFull);
         }
@@ -169,14 +169,13 @@ impl AppendBuffer {
         // of a line.
         let stamp = inner.clock.stamp();
         let line = |entry: &Entry<'a>, seq: u64| Line {
-            level: entry.level,
+            entry: *entry,
             stamp: &stamp,
             client: source.client,
             key: source.key,
             route: source.route,
             pid: inner.pid,
             seq,
-            message: entry.message,
         };
         for entry in entries {
             inner.levels[entry.level as usize] += 1;
@@ -186,7 +185,7 @@ impl AppendBuffer {
             [first, ..] => {
                 inner.prefix.take(inner.format, &line(first, 0));
                 for (entry, seq) in entries.iter().zip(inner.seq + 1..) {
-                    inner.prefix.write_line(&mut inner.lines, entry.level, seq, entry.message);
+                    inner.prefix.write_line(&mut inner.lines, entry, seq);
                 }
             }
             [] => {}
@@ -288,8 +287,7 @@ mod tests {
     #[test]
     fn disk_thread_takes_large_enough_batches_of_records_only() {
         let (append_buffer, mut settings) = buffer_of(Durability::Disk, 1024 * 1024);
-        let record =
-            || drop(append_buffer.push(&SOURCE, &[Entry { level: Level::Info, message: "m" }]).unwrap());
+        let record = || drop(append_buffer.push(&SOURCE, &[Entry::new(Level::Info, "m")]).unwrap());
         assert!(append_buffer.take_for_disk(0).is_none(), "the buffer is empty");
         record();
         let waiting = append_buffer.waiting() as usize;
@@ -312,7 +310,7 @@ mod tests {
         let capacity = 1024 * 1024;
         let (append_buffer, _) = buffer_of(Durability::Os, capacity);
         let message = "m".repeat(100);
-        let entries = [Entry { level: Level::Info, message: &message }; 700];
+        let entries = [Entry::new(Level::Info, &message); 700];
         while append_buffer.push(&SOURCE, &entries).is_ok() {}
         let batch = append_buffer.take().expect("lines are waiting");
         assert!(batch.lines.len() > capacity / 2);

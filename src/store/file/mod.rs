@@ -48,10 +48,10 @@ use self::shared::Shared;
 use self::snapshot::LogSnapshot;
 use super::statistics::StoredCounters;
 use super::{
-    AppendTicket, Cursor, CursorKey, Details, Entry, LineChunk, LogStore, Progress, Query, QueueFull,
-    ReadError, Reading, Selection, Settings, Snapshot, Source, Statistics, StoreError,
+    AppendTicket, Cursor, CursorKey, Details, LineChunk, LogStore, Progress, Query, QueueFull, ReadError,
+    Reading, Selection, Settings, Snapshot, Source, Statistics, StoreError,
 };
-use crate::record::{Clock, Stamp, parse_line};
+use crate::record::{Clock, Entry, Stamp, parse_line};
 
 /// Returns whether `other` is, by its name, a rotated segment of the log whose active file is
 /// `active`, finished or not.

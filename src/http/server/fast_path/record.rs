@@ -17,8 +17,8 @@ use crate::http::policy::Policy;
 use crate::http::request::body::BodyLimits;
 use crate::http::response::problem::Problem;
 use crate::http::route::Route;
-use crate::record::Level;
-use crate::store::{self, AppendTicket, Entry, QueueFull, Saved, Source};
+use crate::record::{Entry, Level};
+use crate::store::{self, AppendTicket, QueueFull, Saved, Source};
 
 /// Holds the last key of a connection with its rule, so that the next record needs no lookup.
 pub(crate) struct CachedKey {
@@ -128,7 +128,7 @@ impl<'a> Record<'a> {
     }
 
     fn entry(&self) -> Entry<'_> {
-        Entry { level: self.level, message: &self.message }
+        Entry::new(self.level, &self.message)
     }
 }
 

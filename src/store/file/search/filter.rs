@@ -13,7 +13,7 @@ use crate::store::Selection;
 /// A selection that is applied to blocks of lines.
 pub(crate) struct LineFilter {
     selection: Selection,
-    /// The escaped forms of the longest text that the message must contain.
+    /// The escaped forms of the longest text without a backslash that the message must contain.
     needles: Vec<Finder<'static>>,
 }
 
@@ -22,14 +22,18 @@ pub(crate) type LineRanges = Vec<Range<u32>>;
 
 impl LineFilter {
     pub(crate) fn new(selection: Selection) -> Self {
-        let needles =
-            selection.contains.iter().max_by_key(|text| text.len()).map_or_else(Vec::new, |longest| {
+        // A backslash has two forms in text lines: one that separates no fields is not escaped.
+        let texts = selection.contains.iter().flat_map(|text| text.split('\\'));
+        let needles = texts.filter(|text| !text.is_empty()).max_by_key(|text| text.len()).map_or_else(
+            Vec::new,
+            |longest| {
                 let mut forms = [LineFormat::Text, LineFormat::Json]
                     .map(|format| escaped_message(longest, format))
                     .to_vec();
                 forms.dedup();
                 forms.iter().map(|form| Finder::new(form).into_owned()).collect()
-            });
+            },
+        );
         Self { selection, needles }
     }
 

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::Durability;
-use crate::record::{Level, Line, LineFormat, Stamp, Time, parse_line, write_line};
+use crate::record::{self, Level, Line, LineFormat, Stamp, Time, parse_line, write_line};
 use crate::store::file::FileStore;
 use crate::store::{Clients, Cursor, LogStore, Pattern, Selection, Settings, Writer};
 
@@ -128,14 +128,13 @@ fn content(entries: &[Entry]) -> Vec<u8> {
                 let begin = out.len();
                 micros += later;
                 let line = Line {
-                    level: Level::from_number(*level).unwrap(),
+                    entry: record::Entry::new(Level::from_number(*level).unwrap(), message),
                     stamp: &Stamp::from(Time { micros, offset: 3600 }),
                     client: CLIENTS[*client],
                     key: KEYS[*key],
                     route: "save-log",
                     pid: 7,
                     seq: seq as u64,
-                    message,
                 };
                 write_line(&mut out, if *json { LineFormat::Json } else { LineFormat::Text }, &line);
                 if *damaged {
@@ -316,18 +315,27 @@ fn large_log() -> Vec<u8> {
         let stamp = Stamp::from(Time { micros: 1_795_410_149_000_000 + seq * 1_000_000, offset: 0 });
         let message = format!("message {seq} of many, as they come from programs");
         let line = Line {
-            level,
+            entry: record::Entry::new(level, &message),
             stamp: &stamp,
             client: "192.0.2.7",
             key: "web",
             route: "save-log",
             pid: 7,
             seq: seq as u64,
-            message: &message,
         };
         write_line(&mut out, LineFormat::Text, &line);
     }
     out
+}
+
+#[tokio::test]
+async fn separator_without_fields_is_searched_as_message() {
+    let content = b"[INFO](2026-11-23 05:02:29.805789+00:00)<c|k|r|1|1>a \\| no fields\n";
+    for text in ["\\", "a \\| no", "| no", "fields"] {
+        let selection = Selection { contains: vec![text.to_owned()], ..Selection::default() };
+        let (_, found) = Bench::new(content).read(query(selection), Sizes::DEFAULT).await.unwrap();
+        assert_eq!(found.len(), 1, "{text}");
+    }
 }
 
 #[tokio::test]

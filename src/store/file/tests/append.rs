@@ -47,7 +47,7 @@ async fn constant_appends_do_not_starve_other_tasks() {
         move || {
             while !enough.load(Ordering::Relaxed) {
                 // Short, so that batches are written on the runtime's thread.
-                let entry = Entry { level: Level::Info, message: "m" };
+                let entry = Entry::new(Level::Info, "m");
                 if store.try_append(&SOURCE, &[entry]).is_err() {
                     std::thread::yield_now();
                 }
@@ -107,7 +107,7 @@ async fn closed_store_refuses_appends() {
     let store = bench.open();
     save(&store, "one").await;
     store.close().await.unwrap();
-    let refused = append(&store, &SOURCE, &[Entry { level: Level::Info, message: "two" }]).await;
+    let refused = append(&store, &SOURCE, &[Entry::new(Level::Info, "two")]).await;
     assert!(matches!(refused, Err(StoreError::Closed)));
     assert!(matches!(store.clear().await, Err(StoreError::Closed)));
 }
@@ -143,7 +143,7 @@ async fn statistics_count_stored_records_and_do_not_wait_for_the_disk() {
     let bench = Bench::new(Durability::Disk);
     let (store, committer) =
         FileStore::open(&bench.settings, &bench.dir.path().join("a.state"), 1024).unwrap();
-    let entries = [Level::Debug, Level::Error, Level::Error].map(|level| Entry { level, message: "m" });
+    let entries = [Level::Debug, Level::Error, Level::Error].map(|level| Entry::new(level, "m"));
     let ticket = store.try_append(&SOURCE, &entries).unwrap();
     let waiting = store.statistics().await;
     assert_eq!((waiting.records, waiting.bytes, waiting.syncs.count()), ([0; 5], 0, 0));

@@ -24,8 +24,7 @@ async fn record_after_a_clear_is_kept_while_the_disk_thread_is_busy() {
     let bench = Bench::new(Durability::Disk);
     let store = bench.open();
     for round in 0..60 {
-        let append =
-            |message: &str| store.try_append(&SOURCE, &[Entry { level: Level::Info, message }]).unwrap();
+        let append = |message: &str| store.try_append(&SOURCE, &[Entry::new(Level::Info, message)]).unwrap();
         let before = append("before");
         let clear = store.clear();
         // The committer takes both. The disk thread writes the record when the next one arrives.

@@ -52,7 +52,7 @@ impl Bench {
 const SOURCE: Source<'static> = Source { client: "192.0.2.1", key: "k", route: "save-log" };
 
 async fn save(store: &FileStore, message: &str) -> Cursor {
-    append(store, &SOURCE, &[Entry { level: Level::Info, message }]).await.unwrap().cursor
+    append(store, &SOURCE, &[Entry::new(Level::Info, message)]).await.unwrap().cursor
 }
 
 async fn details(store: &FileStore) -> Details {
