@@ -19,12 +19,14 @@ use super::request::body::{BodyLimits, Collected, collect};
 use super::request::decompress::{Codings, decode};
 use super::request::decrypt;
 use super::request::decrypt::Decryption;
-use super::request::params::{BodyKind, Params};
+use super::request::read_params::READ_PARAMETERS;
 use super::request::search_limit::Search;
 use super::response::problem::Problem;
 use super::route::Route;
 use crate::guard::{ClientAddr, Key, PathRule, Quota, Refusal};
+use crate::ingest::error::IngestError;
 use crate::ingest::multipart;
+use crate::ingest::params::{BodyKind, Params};
 
 /// Holds a request that has passed all checks before its body.
 pub(crate) struct AdmittedRequest {
@@ -295,7 +297,7 @@ impl AdmittedRequest {
         if input.decryption == Decryption::None {
             return read;
         }
-        let has_parameters = read.as_ref().is_ok_and(Params::body_has_parameters);
+        let has_parameters = read.as_ref().is_ok_and(|params| params.body_has_parameters(&READ_PARAMETERS));
         let is_genuine = decrypt::is_genuine(input.kind, &input.collected.bytes, has_parameters);
         match read {
             Ok(params) if is_genuine && input.decryption == Decryption::Whole => Ok(params),
@@ -304,7 +306,7 @@ impl AdmittedRequest {
     }
 
     /// Reads the parameters. The caller checks whether the decryption was right.
-    fn read_params<'a>(&'a self, input: &'a Input) -> Result<Params<'a>, Problem> {
+    fn read_params<'a>(&'a self, input: &'a Input) -> Result<Params<'a>, IngestError> {
         let params = Params::without_body(self.parts.uri.query(), &self.parts.headers)?;
         let body = &input.collected.bytes;
         if input.kind == BodyKind::Multipart {

@@ -5,15 +5,14 @@ use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 
 use super::follow::ws_frames;
 use super::observe::refusal_log::RefusalDetails;
-use super::request::params::READ_PARAMETERS;
-use super::request::params::{BodyKind, Params};
-use super::request::read_params::ReadRequest;
+use super::request::read_params::{READ_PARAMETERS, ReadRequest};
 use super::response::problem::Problem;
 use super::route::Route;
 use super::routes::download_logs;
 use super::server::fast_path::recognize;
 use crate::config::LogName;
 use crate::ingest::multipart;
+use crate::ingest::params::{BodyKind, Params};
 use crate::record::parse_line;
 use crate::store::CursorKey;
 
@@ -26,7 +25,7 @@ pub fn parameters(content_type: &[u8], query: &str, body: &[u8]) {
     let kind = BodyKind::of(&headers);
     let params = match kind {
         BodyKind::Multipart => {
-            multipart::fields(&headers, body).map_err(Problem::from).map(|parts| params.with_parts(parts))
+            multipart::fields(&headers, body).map_err(Into::into).map(|parts| params.with_parts(parts))
         }
         _ => params.with_body(kind, body),
     };

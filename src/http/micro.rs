@@ -3,7 +3,7 @@
 
 use http::HeaderMap;
 
-use super::request::params::{BodyKind, Params};
+use crate::ingest::params::{BodyKind, Params};
 
 /// Parses one record. Returns the length of its message plus its level, or `None` when the record
 /// would be refused.

@@ -19,8 +19,8 @@ use http::header::HeaderName;
 
 use super::body::{BodyLimits, Collected};
 use super::cpu_pool::CpuPool;
-use super::params::BodyKind;
 use crate::http::response::problem::Problem;
+use crate::ingest::params::BodyKind;
 
 /// Maximum size of a body that the event loop decrypts itself.
 const MAX_INLINE_BYTES: usize = 64 * 1024;

@@ -6,12 +6,16 @@ use std::num::NonZeroU64;
 
 use jiff::ZonedDateTime;
 
-use super::params::Params;
 use crate::http::response::problem::Problem;
 use crate::http::response::record_format::RecordFormat;
 use crate::ingest::json::object::{self, Value};
+use crate::ingest::params::Params;
 use crate::record::parse_time_spec;
 use crate::store::{Clients, Cursor, CursorKey, Order, Pattern, Selection};
+
+/// The names of the parameters of a read request.
+pub(crate) const READ_PARAMETERS: [&str; 11] =
+    ["since", "until", "level", "contains", "regex", "client", "key", "limit", "order", "cursor", "output"];
 
 /// Maximum number of texts in `contains`.
 const MAX_TEXTS: usize = 16;
@@ -33,8 +37,7 @@ pub(crate) struct ReadRequest {
 }
 
 impl ReadRequest {
-    /// Reads all parameters of [`READ_PARAMETERS`](super::params::READ_PARAMETERS). `key` verifies
-    /// that a cursor belongs to this log.
+    /// Reads all parameters of [`READ_PARAMETERS`]. `key` verifies that a cursor belongs to this log.
     ///
     /// # Errors
     /// Fails with 400, which names the first parameter with an invalid value.
@@ -120,7 +123,7 @@ pub(crate) fn choice<T: Copy>(
 mod tests {
     use super::*;
     use crate::http::observe::refusal_log::RefusalDetails;
-    use crate::http::request::params::{BodyKind, READ_PARAMETERS};
+    use crate::ingest::params::BodyKind;
     use crate::record::Level;
     use http::HeaderMap;
     use proptest::prelude::*;

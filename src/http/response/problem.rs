@@ -14,7 +14,7 @@ use super::headers::NO_STORE;
 use crate::guard::Refusal;
 use crate::http::observe::counters::Reason;
 use crate::http::observe::refusal_log::RefusalDetails;
-use crate::ingest::form::FormError;
+use crate::ingest::error::IngestError;
 use crate::store::StoreError;
 
 /// Describes an error answer.
@@ -223,9 +223,13 @@ impl From<Refusal> for Problem {
     }
 }
 
-impl From<FormError> for Problem {
-    fn from(error: FormError) -> Self {
-        Self::bad_request(error.to_string())
+impl From<IngestError> for Problem {
+    fn from(error: IngestError) -> Self {
+        let problem = Self::bad_request(error.to_string());
+        match error.reason() {
+            Some(reason) => problem.because(reason),
+            None => problem,
+        }
     }
 }
 

@@ -14,12 +14,12 @@ use crate::http::follow::follower::{Follower, WouldAdmit};
 use crate::http::follow::takeover::{FollowExtension, NewFollower, Protocol};
 use crate::http::follow::websocket_handshake::websocket_requested;
 use crate::http::query_response::cursor_header;
-use crate::http::request::params::Params;
 use crate::http::request::read_params::{self, ReadRequest};
 use crate::http::response::headers::keep_private;
 use crate::http::response::problem::Problem;
 use crate::http::response::record_format::RecordFormat;
 use crate::http::response::success::Answer;
+use crate::ingest::params::Params;
 use crate::store::{Cursor, Order, ReadError};
 
 static LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");

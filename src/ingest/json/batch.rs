@@ -17,6 +17,9 @@ pub(crate) struct BatchEntry<'a> {
 /// Why a batch was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BatchError {
+    /// The request has no list.
+    #[error("logs is missing")]
+    Missing,
     /// The text is not a list, or is not JSON.
     #[error("expected a list of objects")]
     NotAList,

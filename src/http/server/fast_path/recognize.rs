@@ -8,7 +8,7 @@
 //! refuses no head.
 
 use crate::http::request::head::is_host;
-use crate::http::request::params::BodyKind;
+use crate::ingest::params::BodyKind;
 use crate::http::response::headers::names_json;
 
 /// Says what the received bytes start with.

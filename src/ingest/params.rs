@@ -6,15 +6,11 @@ use std::borrow::Cow;
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName};
 
-use crate::http::response::problem::Problem;
-use crate::ingest::form::{Fields, fields};
-use crate::ingest::json::batch::{BatchBody, BatchEntry, parse_batch};
-use crate::ingest::json::object::{self, Object, Value, message_fits};
+use super::error::IngestError;
+use super::form::{Fields, fields};
+use super::json::batch::{BatchBody, BatchEntry, BatchError, parse_batch};
+use super::json::object::{self, Object, Value, message_fits};
 use crate::record::Level;
-
-/// The names of the parameters of a read request.
-pub(crate) const READ_PARAMETERS: [&str; 11] =
-    ["since", "until", "level", "contains", "regex", "client", "key", "limit", "order", "cursor", "output"];
 
 /// Maximum number of entries in a batch.
 const MAX_BATCH_ENTRIES: usize = 1024;
@@ -87,8 +83,8 @@ impl<'a> Params<'a> {
     /// Reads the parameters of the query and the headers, for the checks before the body is read.
     ///
     /// # Errors
-    /// Fails with 400 for a query with too many parameters.
-    pub(crate) fn without_body(query: Option<&'a str>, headers: &'a HeaderMap) -> Result<Self, Problem> {
+    /// Fails for a query with too many parameters.
+    pub(crate) fn without_body(query: Option<&'a str>, headers: &'a HeaderMap) -> Result<Self, IngestError> {
         Ok(Self {
             json: None,
             list: None,
@@ -101,8 +97,8 @@ impl<'a> Params<'a> {
     /// Adds the parameters of a body that is not multipart.
     ///
     /// # Errors
-    /// Fails with 400 for a body that does not match its content type.
-    pub(crate) fn with_body(mut self, kind: BodyKind, body: &'a [u8]) -> Result<Self, Problem> {
+    /// Fails for a body that does not match its content type.
+    pub(crate) fn with_body(mut self, kind: BodyKind, body: &'a [u8]) -> Result<Self, IngestError> {
         match kind {
             BodyKind::Json if !body.is_empty() => self.json = Some(parse_json(body)?),
             BodyKind::Unnamed if !body.is_empty() => {
@@ -119,7 +115,7 @@ impl<'a> Params<'a> {
     ///
     /// # Errors
     /// Fails as [`Self::with_body`] does.
-    pub(crate) fn with_batch(mut self, kind: BodyKind, body: &'a [u8]) -> Result<Self, Problem> {
+    pub(crate) fn with_batch(mut self, kind: BodyKind, body: &'a [u8]) -> Result<Self, IngestError> {
         let may_be_json = matches!(kind, BodyKind::Json | BodyKind::Unnamed);
         let text = may_be_json.then(|| std::str::from_utf8(body).ok()).flatten();
         match text.and_then(|text| Some((text, BatchBody::parse(text, MAX_BATCH_ENTRIES)?))) {
@@ -138,10 +134,11 @@ impl<'a> Params<'a> {
         self
     }
 
-    /// Returns whether the body is a JSON object, or a form that contains a known parameter.
-    pub(crate) fn body_has_parameters(&self) -> bool {
+    /// Returns whether the body is a JSON object, or a form that contains a known parameter: one of
+    /// those of a save, or one of `others`.
+    pub(crate) fn body_has_parameters(&self, others: &[&str]) -> bool {
         const NAMES: [&str; 6] = ["api_key", "root_pass", "message", "msg", "level", "logs"];
-        let is_known = |name: &str| NAMES.contains(&name) || READ_PARAMETERS.contains(&name);
+        let is_known = |name: &str| NAMES.contains(&name) || others.contains(&name);
         self.json.is_some() || self.form.iter().any(|(name, _)| is_known(name))
     }
 
@@ -170,12 +167,12 @@ impl<'a> Params<'a> {
     /// Returns the value of a parameter that must be a string.
     ///
     /// # Errors
-    /// Fails with 400 for a JSON value of another type.
-    pub(crate) fn one(&self, name: &str) -> Result<Option<Cow<'_, str>>, Problem> {
+    /// Fails for a JSON value of another type.
+    pub(crate) fn one(&self, name: &str) -> Result<Option<Cow<'_, str>>, IngestError> {
         match self.value(name) {
             None => Ok(None),
             Some(Value::Text(text)) => Ok(Some(text)),
-            Some(_) => Err(Problem::invalid_parameter(name, "expected a string")),
+            Some(_) => Err(IngestError::parameter(name, "expected a string")),
         }
     }
 
@@ -183,17 +180,16 @@ impl<'a> Params<'a> {
     /// In JSON the value may be a list.
     ///
     /// # Errors
-    /// Fails with 400 for more than `max_values` values, or for a value of more than `max_chars`
-    /// characters.
+    /// Fails for more than `max_values` values, or for a value of more than `max_chars` characters.
     pub(crate) fn all(
         &self,
         name: &str,
         max_values: usize,
         max_chars: usize,
-    ) -> Result<Vec<String>, Problem> {
+    ) -> Result<Vec<String>, IngestError> {
         let in_json = self.json.as_ref().and_then(|json| json.get(name));
         let mut values = match &in_json {
-            Some(value) => object::texts_of(value).map_err(|why| Problem::invalid_parameter(name, why))?,
+            Some(value) => object::texts_of(value).map_err(|why| IngestError::parameter(name, why))?,
             None => {
                 let in_fields = |fields: &Fields<'_>| -> Vec<String> {
                     let named = fields.iter().filter(|(field, _)| field == name);
@@ -208,14 +204,14 @@ impl<'a> Params<'a> {
             }
         };
         if values.len() > max_values {
-            return Err(Problem::invalid_parameter(name, format!("more than {max_values} values")));
+            return Err(IngestError::parameter(name, format!("more than {max_values} values")));
         }
         if in_json.is_none() {
             // Blank values count as absent.
             values.retain(|value| !value.is_empty());
         }
         if values.iter().any(|value| value.len() > max_chars && value.chars().nth(max_chars).is_some()) {
-            return Err(Problem::invalid_parameter(name, format!("longer than {max_chars} characters")));
+            return Err(IngestError::parameter(name, format!("longer than {max_chars} characters")));
         }
         Ok(values)
     }
@@ -261,21 +257,19 @@ impl<'a> Params<'a> {
     /// Returns the level of the record. An absent level is [`Level::Info`].
     ///
     /// # Errors
-    /// Fails with 400 for a value that is not a level.
-    pub(crate) fn level(&self) -> Result<Level, Problem> {
+    /// Fails for a value that is not a level.
+    pub(crate) fn level(&self) -> Result<Level, IngestError> {
         match self.get("level", Some(&LEVEL)) {
             None => Ok(Level::default()),
-            Some(value) => object::level_of(&value)
-                .map_err(|why| Problem::bad_request("level parameter format error.").because(why)),
+            Some(value) => object::level_of(&value).map_err(|why| IngestError::Level { why }),
         }
     }
 
     /// Returns `message`, or `msg` if there is no `message`.
     ///
     /// # Errors
-    /// Fails with 400 for a missing message, one of another type, or one of more than 8192
-    /// characters.
-    pub(crate) fn message(&self) -> Result<Cow<'_, str>, Problem> {
+    /// Fails for a missing message, one of another type, or one of more than 8192 characters.
+    pub(crate) fn message(&self) -> Result<Cow<'_, str>, IngestError> {
         let value = self.get("message", Some(&MESSAGE)).or_else(|| self.get("msg", None));
         let message = match value {
             Some(value) => object::message_of(value),
@@ -283,18 +277,18 @@ impl<'a> Params<'a> {
         };
         message
             .and_then(|message| message_fits(&message).map(|()| message))
-            .map_err(|why| Problem::bad_request("message parameter format error.").because(why))
+            .map_err(|why| IngestError::Message { why })
     }
 
     /// Returns the batch in `logs`, which is a list or the JSON text of a list.
     ///
     /// # Errors
-    /// Fails with 400 for a request without `logs`.
-    pub(crate) fn logs(&'a self) -> Result<Batch<'a>, Problem> {
+    /// Fails for a request without `logs`.
+    pub(crate) fn logs(&'a self) -> Result<Batch<'a>, IngestError> {
         if let Some(list) = &self.list {
             return Ok(Batch::Read(&list.entries));
         }
-        let value = self.get("logs", None).ok_or_else(|| logs_error("logs is missing"))?;
+        let value = self.get("logs", None).ok_or(BatchError::Missing)?;
         Ok(Batch::Text(value.into_text()))
     }
 }
@@ -310,29 +304,22 @@ impl Batch<'_> {
     /// Returns all entries.
     ///
     /// # Errors
-    /// Fails with 400, which names the first invalid entry.
-    pub(crate) fn entries(&self) -> Result<Cow<'_, [BatchEntry<'_>]>, Problem> {
+    /// Fails with the number of the first invalid entry.
+    pub(crate) fn entries(&self) -> Result<Cow<'_, [BatchEntry<'_>]>, IngestError> {
         match self {
             Self::Read(entries) => Ok(Cow::Borrowed(entries)),
             Self::Text(text) => {
-                parse_batch(text, MAX_BATCH_ENTRIES, message_fits).map(Cow::Owned).map_err(logs_error)
+                Ok(Cow::Owned(parse_batch(text, MAX_BATCH_ENTRIES, message_fits)?))
             }
         }
     }
 }
 
-fn logs_error(why: impl std::fmt::Display) -> Problem {
-    Problem::bad_request(format!("logs parameter format error. {why}"))
-}
-
-fn parse_json(body: &[u8]) -> Result<Object<'_>, Problem> {
+fn parse_json(body: &[u8]) -> Result<Object<'_>, IngestError> {
+    let not_an_object = |why| IngestError::NotAnObject { why };
     let text = std::str::from_utf8(body)
-        .map_err(|error| not_json(format!("byte {} is not UTF-8", error.valid_up_to())))?;
-    Object::parse(text).map_err(|error| not_json(describe(&error)))
-}
-
-fn not_json(why: String) -> Problem {
-    Problem::bad_request("The body must be a JSON object.").because(why)
+        .map_err(|error| not_an_object(format!("byte {} is not UTF-8", error.valid_up_to())))?;
+    Object::parse(text).map_err(|error| not_an_object(describe(&error)))
 }
 
 /// Describes a JSON error without the value. serde would quote a value of the wrong type, and that
