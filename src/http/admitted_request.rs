@@ -81,6 +81,13 @@ pub(crate) struct Input {
     decryption: Decryption,
 }
 
+impl Input {
+    /// Returns the body, decompressed and decrypted.
+    pub(crate) fn body(&self) -> &[u8] {
+        &self.collected.bytes
+    }
+}
+
 /// Maximum size of a body that the event loop parses itself. Parsing it takes 1 ms at most.
 const MAX_INLINE_BODY_BYTES: usize = 256 * 1024;
 
@@ -293,9 +300,17 @@ impl AdmittedRequest {
 
     /// Returns the parameters of the query, the headers and the body.
     pub(crate) fn params<'a>(&'a self, input: &'a Input) -> Result<Params<'a>, Problem> {
-        let read = self.read_params(input);
+        self.checked_params(input, self.read_params(input))
+    }
+
+    /// Returns the parameters that were read from `input`, unless its decryption failed.
+    pub(crate) fn checked_params<'a>(
+        &self,
+        input: &Input,
+        read: Result<Params<'a>, IngestError>,
+    ) -> Result<Params<'a>, Problem> {
         if input.decryption == Decryption::None {
-            return read;
+            return Ok(read?);
         }
         let has_parameters = read.as_ref().is_ok_and(|params| params.body_has_parameters(&READ_PARAMETERS));
         let is_genuine = decrypt::is_genuine(input.kind, &input.collected.bytes, has_parameters);
@@ -312,10 +327,7 @@ impl AdmittedRequest {
         if input.kind == BodyKind::Multipart {
             return Ok(params.with_parts(multipart::fields(&self.parts.headers, body)?));
         }
-        match self.route {
-            Route::SaveLogs => params.with_batch(input.kind, body),
-            _ => params.with_body(input.kind, body),
-        }
+        params.with_body(input.kind, body)
     }
 
     /// Finishes the checks of the key, checks the root password if the route needs it, and waits

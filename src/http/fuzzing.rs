@@ -11,13 +11,15 @@ use super::route::Route;
 use super::routes::download_logs;
 use super::server::fast_path::recognize;
 use crate::config::LogName;
+use crate::ingest::dialect::{IngestRequest, RequestHead, Takes};
+use crate::ingest::dialects;
 use crate::ingest::multipart;
 use crate::ingest::params::{BodyKind, Params};
-use crate::record::parse_line;
+use crate::record::{Level, parse_line};
 use crate::store::CursorKey;
 
-/// Reads all parameters of a request with this query and body. Checks that each is read within its
-/// limits or refused.
+/// Reads all parameters of a request with this query and body, and decodes its entries on each route
+/// of each dialect. Checks that each is read within its limits or refused.
 pub fn parameters(content_type: &[u8], query: &str, body: &[u8]) {
     let mut headers = HeaderMap::new();
     headers.extend(HeaderValue::from_bytes(content_type).ok().map(|value| (CONTENT_TYPE, value)));
@@ -31,13 +33,18 @@ pub fn parameters(content_type: &[u8], query: &str, body: &[u8]) {
     };
     let Ok(params) = params else { return };
     drop((params.api_key(), params.root_pass(), params.level(), params.text("x")));
-    if let Ok(message) = params.message() {
-        assert!(message.chars().count() <= 8192);
-    }
-    if let Ok(batch) = params.logs()
-        && let Ok(entries) = batch.entries()
-    {
-        assert!(entries.len() <= 1024);
+    for dialect in dialects::ALL {
+        for route in dialect.routes() {
+            let head = RequestHead { route, path: route.path, query: Some(query), headers: &headers };
+            let request = IngestRequest { head, body };
+            let batch = dialect.parameters(&request).and_then(|params| dialect.entries(&request, params));
+            let Ok(batch) = batch else { continue };
+            assert!(route.takes == Takes::Many || batch.len() == 1);
+            assert!(batch.len() <= 1024);
+            for entry in batch.entries(Level::Debug) {
+                assert!(entry.message.chars().count() <= 8192);
+            }
+        }
     }
 }
 

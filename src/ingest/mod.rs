@@ -1,6 +1,12 @@
 //! Turns the bytes of requests into entries. This layer does no I/O and knows neither keys nor the
 //! store.
+//!
+//! A [`dialect`] is an input format over HTTP. [`dialects::ALL`] lists them. The other modules hold
+//! the code that dialects share.
 
+pub(crate) mod batch;
+pub(crate) mod dialect;
+pub(crate) mod dialects;
 pub(crate) mod error;
 pub(crate) mod form;
 pub(crate) mod json;

@@ -6,9 +6,10 @@ use std::borrow::Cow;
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName};
 
+use super::batch::Batch;
 use super::error::IngestError;
 use super::form::{Fields, fields};
-use super::json::batch::{BatchBody, BatchEntry, BatchError, parse_batch};
+use super::json::batch::{BatchBody, BatchError, parse_batch};
 use super::json::object::{self, Object, Value, message_fits};
 use crate::record::Level;
 
@@ -64,7 +65,7 @@ impl BodyKind {
 /// Holds the entries of a batch, and the body from which they were read.
 #[derive(Debug)]
 struct List<'a> {
-    entries: Vec<BatchEntry<'a>>,
+    entries: Batch<'a>,
     body: &'a str,
 }
 
@@ -152,6 +153,14 @@ impl<'a> Params<'a> {
             .or_else(|| self.header(header?))
     }
 
+    /// Takes the value of a parameter from the first source that has it.
+    fn take(&mut self, name: &str, header: Option<&HeaderName>) -> Option<Value<'a>> {
+        (self.json.as_ref().and_then(|json| json.get(name)))
+            .or_else(|| take_field(&mut self.query, name))
+            .or_else(|| take_field(&mut self.form, name))
+            .or_else(|| self.header(header?))
+    }
+
     /// Returns the text of `logs` after its entries were read. It parses the body again, because
     /// only `required_args` of a key asks for the text, and that is rare.
     fn batch_text(&self, name: &str) -> Option<Value<'_>> {
@@ -216,7 +225,7 @@ impl<'a> Params<'a> {
         Ok(values)
     }
 
-    fn header(&self, name: &HeaderName) -> Option<Value<'_>> {
+    fn header(&self, name: &HeaderName) -> Option<Value<'a>> {
         let value = self.headers.get(name).filter(|value| !value.is_empty())?;
         Some(Value::Text(String::from_utf8_lossy(value.as_bytes())))
     }
@@ -265,12 +274,12 @@ impl<'a> Params<'a> {
         }
     }
 
-    /// Returns `message`, or `msg` if there is no `message`.
+    /// Takes `message`, or `msg` if there is no `message`.
     ///
     /// # Errors
     /// Fails for a missing message, one of another type, or one of more than 8192 characters.
-    pub(crate) fn message(&self) -> Result<Cow<'_, str>, IngestError> {
-        let value = self.get("message", Some(&MESSAGE)).or_else(|| self.get("msg", None));
+    pub(crate) fn take_message(&mut self) -> Result<Cow<'a, str>, IngestError> {
+        let value = self.take("message", Some(&MESSAGE)).or_else(|| self.take("msg", None));
         let message = match value {
             Some(value) => object::message_of(value),
             None => Err("message is missing"),
@@ -280,38 +289,19 @@ impl<'a> Params<'a> {
             .map_err(|why| IngestError::Message { why })
     }
 
-    /// Returns the batch in `logs`, which is a list or the JSON text of a list.
+    /// Takes the entries of `logs`. `logs` is a list, or the JSON text of a list.
     ///
     /// # Errors
-    /// Fails for a request without `logs`.
-    pub(crate) fn logs(&'a self) -> Result<Batch<'a>, IngestError> {
-        if let Some(list) = &self.list {
-            return Ok(Batch::Read(&list.entries));
+    /// Fails for a request without `logs`, or with the number of the first invalid entry.
+    pub(crate) fn take_logs(&mut self) -> Result<Batch<'a>, IngestError> {
+        if let Some(list) = self.list.take() {
+            return Ok(list.entries);
         }
-        let value = self.get("logs", None).ok_or(BatchError::Missing)?;
-        Ok(Batch::Text(value.into_text()))
-    }
-}
-
-/// Holds the entries of a batch, or the JSON text from which [`Batch::entries`] reads them.
-#[derive(Debug)]
-pub(crate) enum Batch<'a> {
-    Read(&'a [BatchEntry<'a>]),
-    Text(Cow<'a, str>),
-}
-
-impl Batch<'_> {
-    /// Returns all entries.
-    ///
-    /// # Errors
-    /// Fails with the number of the first invalid entry.
-    pub(crate) fn entries(&self) -> Result<Cow<'_, [BatchEntry<'_>]>, IngestError> {
-        match self {
-            Self::Read(entries) => Ok(Cow::Borrowed(entries)),
-            Self::Text(text) => {
-                Ok(Cow::Owned(parse_batch(text, MAX_BATCH_ENTRIES, message_fits)?))
-            }
-        }
+        let value = self.take("logs", None).ok_or(BatchError::Missing)?;
+        Ok(match value.into_text() {
+            Cow::Borrowed(text) => parse_batch(text, MAX_BATCH_ENTRIES, message_fits)?,
+            Cow::Owned(text) => parse_batch(&text, MAX_BATCH_ENTRIES, message_fits)?.into_owned(),
+        })
     }
 }
 
@@ -344,15 +334,21 @@ fn field<'p>(fields: &'p Fields<'_>, name: &str) -> Option<Value<'p>> {
     Some(Value::Text(Cow::Borrowed(value)))
 }
 
+/// Takes the first value of `name` that is not blank.
+fn take_field<'a>(fields: &mut Fields<'a>, name: &str) -> Option<Value<'a>> {
+    let (_, value) = fields.iter_mut().find(|(field, value)| field == name && !value.is_empty())?;
+    Some(Value::Text(std::mem::take(value)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
 
     fn message(query: &str, kind: BodyKind, body: &str, headers: &HeaderMap) -> Option<String> {
-        let params =
+        let mut params =
             Params::without_body(Some(query), headers).unwrap().with_body(kind, body.as_bytes()).unwrap();
-        params.message().ok().map(Cow::into_owned)
+        params.take_message().ok().map(Cow::into_owned)
     }
 
     #[test]
@@ -417,9 +413,9 @@ mod tests {
         fn any_body_is_read_or_refused(query in ".{0,40}", body: Vec<u8>) {
             let headers = HeaderMap::new();
             for kind in [BodyKind::Json, BodyKind::Form, BodyKind::Unnamed, BodyKind::Other] {
-                if let Ok(params) = Params::without_body(Some(&query), &headers).unwrap().with_body(kind, &body) {
-                    drop((params.api_key(), params.root_pass(), params.level(), params.message()));
-                    drop(params.logs().map(|batch| batch.entries().is_ok()));
+                if let Ok(mut params) = Params::without_body(Some(&query), &headers).unwrap().with_body(kind, &body) {
+                    drop((params.api_key(), params.root_pass(), params.level()));
+                    drop((params.take_message(), params.take_logs()));
                 }
             }
         }

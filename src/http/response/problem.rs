@@ -14,6 +14,7 @@ use super::headers::NO_STORE;
 use crate::guard::Refusal;
 use crate::http::observe::counters::Reason;
 use crate::http::observe::refusal_log::RefusalDetails;
+use crate::ingest::dialect::{Dialect, RefusedRequest, Reply, RequestHead, reply};
 use crate::ingest::error::IngestError;
 use crate::store::StoreError;
 
@@ -23,7 +24,7 @@ pub(crate) struct Problem {
     status: StatusCode,
     detail: Cow<'static, str>,
     /// The value of the extra member.
-    extra: Option<String>,
+    extra: Option<Box<str>>,
     /// The name of the extra member.
     member: Member,
     headers: Vec<(HeaderName, HeaderValue)>,
@@ -31,6 +32,8 @@ pub(crate) struct Problem {
     cause: Option<Refusal>,
     /// The reason under which the problem is counted.
     counted: Reason,
+    /// The answer in the form of a dialect, in place of the problem document.
+    form: Option<Box<Reply>>,
 }
 
 /// Names the extra member of a problem document. Clients compare `detail`, so `detail` is constant
@@ -71,6 +74,7 @@ impl Problem {
             headers: Vec::new(),
             cause: None,
             counted: Reason::of_status(status),
+            form: None,
         }
     }
 
@@ -94,7 +98,7 @@ impl Problem {
     /// records that are left.
     pub(crate) fn gone(oldest: String) -> Self {
         let mut problem = Self::new(StatusCode::GONE, "What this cursor names was cleared or left the log.");
-        (problem.extra, problem.member) = (Some(oldest), Member::Oldest);
+        (problem.extra, problem.member) = (Some(oldest.into()), Member::Oldest);
         problem
     }
 
@@ -125,6 +129,15 @@ impl Problem {
         Self::bad_request(format!("{name} parameter format error.")).because(why.to_string())
     }
 
+    /// Gives the problem the form that senders of `dialect` understand, if that is another one than
+    /// the problem document. Headers stay.
+    pub(crate) fn in_form_of(mut self, dialect: &dyn Dialect, head: &RequestHead<'_>) -> Self {
+        let reason = self.extra(Member::Reason);
+        let refusal = RefusedRequest { status: self.status, detail: &self.detail, reason };
+        self.form = dialect.refuse(head, &refusal).map(Box::new);
+        self
+    }
+
     /// Adds a header.
     pub(crate) fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
@@ -133,7 +146,7 @@ impl Problem {
 
     /// Adds the explanation for a person.
     pub(crate) fn because(mut self, reason: impl Into<String>) -> Self {
-        self.extra = Some(reason.into());
+        self.extra = Some(reason.into().into_boxed_str());
         self
     }
 
@@ -178,10 +191,11 @@ impl Problem {
     }
 
     /// Converts the problem into an answer.
-    pub(crate) fn into_response(self) -> Response<Bytes> {
-        let mut response = Response::new(Bytes::from(self.body()));
-        *response.status_mut() = self.status;
-        response.headers_mut().insert(header::CONTENT_TYPE, MEDIA_TYPE);
+    pub(crate) fn into_response(mut self) -> Response<Bytes> {
+        let mut response = match self.form.take() {
+            Some(form) => *form,
+            None => reply(self.status, MEDIA_TYPE, self.body()),
+        };
         // Otherwise a cache may store a 404 or 405 (RFC 9110, section 15.1).
         response.headers_mut().insert(header::CACHE_CONTROL, NO_STORE);
         response.headers_mut().extend(self.headers.into_iter().map(|(name, value)| (Some(name), value)));
@@ -256,7 +270,7 @@ mod tests {
         #[test]
         fn any_problem_is_a_json_document(detail: String, reason: Option<String>, status in 400_u16..600) {
             let mut problem = Problem::new(StatusCode::from_u16(status).unwrap(), detail.clone());
-            problem.extra.clone_from(&reason);
+            problem.extra = reason.as_deref().map(Into::into);
             let response = problem.into_response();
             let document: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
             prop_assert_eq!(document["detail"].as_str(), Some(detail.as_str()));

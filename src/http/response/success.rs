@@ -40,8 +40,3 @@ pub(crate) fn streaming(
     let blocks = sync_wrapper::SyncStream::new(blocks);
     warp::reply::Reply::into_response(warp::reply::stream(blocks))
 }
-
-/// Returns the JSON body for stored records. `cursor` is the encoded cursor after the last record.
-pub(crate) fn saved_json(saved: usize, filtered: usize, cursor: &str) -> String {
-    format!("{{\"saved\":{saved},\"filtered\":{filtered},\"cursor\":\"{cursor}\"}}")
-}

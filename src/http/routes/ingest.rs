@@ -1,101 +1,117 @@
-//! Serves `save-log` and `save-logs`, which store the records of a request.
+//! Stores the records of a request in any dialect. It reads the body, lets the dialect decode it,
+//! finishes the checks of the key, appends the entries, and lets the dialect answer.
 
 use std::sync::Arc;
 
-use http::header::{self, HeaderValue};
+use http::StatusCode;
 
-use crate::guard::Key;
 use crate::http::admitted_request::{AdmittedRequest, Input};
-use crate::http::observe::request_trace::{Part, time_stage};
+use crate::http::observe::request_trace::{Part, Trace, time_stage};
 use crate::http::response::headers::{forbid_caching, wants_json};
-use crate::http::response::success::{self, Answer, saved_json};
-use crate::record::{Entry, Level};
-use crate::store::{self, AppendTicket, Source};
+use crate::http::response::problem::Problem;
+use crate::http::response::success::Answer;
+use crate::ingest::dialect::{Dialect, DialectRoute, IngestRequest, Outcome, Reply, RequestHead};
+use crate::ingest::dialects;
+use crate::record::Entry;
+use crate::store::{self, AppendTicket, LogStore, Source, StoreError};
 
-/// Stores one record.
-pub(crate) async fn save_log(request: &Arc<AdmittedRequest>) -> Answer {
-    request.with_input(save_one).await
+/// A route and the format that serves it.
+#[derive(Clone, Copy)]
+struct Endpoint {
+    dialect: &'static dyn Dialect,
+    route: &'static DialectRoute,
 }
 
-async fn save_one(request: Arc<AdmittedRequest>, input: Input) -> Answer {
-    let append = {
-        let params = request.params(&input)?;
-        let key = request.authorize(&params).await?;
-        let message = params.message()?;
-        let entry = Entry::new(params.level()?, &message);
-        begin(&request, &key, &[entry]).await
+/// Stores the records of a request.
+pub(crate) async fn save(request: &Arc<AdmittedRequest>) -> Answer {
+    let Some((dialect, route)) = dialects::find(request.route.name()) else {
+        return Err(Problem::new(StatusCode::NOT_FOUND, "No records are expected here."));
     };
-    drop(input);
-    finish(&request, append).await
+    debug_assert!(route.methods.contains(&request.parts.method), "the routes accept no other method");
+    let endpoint = Endpoint { dialect, route };
+    let answer = request.with_input(move |request, input| save_input(request, input, endpoint)).await;
+    answer.map_err(|problem| problem.in_form_of(dialect, &endpoint.head(request)))
 }
 
-/// Stores a batch. It stores all records or none.
-pub(crate) async fn save_logs(request: &Arc<AdmittedRequest>) -> Answer {
-    request.with_input(save_batch).await
-}
-
-async fn save_batch(request: Arc<AdmittedRequest>, input: Input) -> Answer {
+async fn save_input(request: Arc<AdmittedRequest>, input: Input, endpoint: Endpoint) -> Answer {
     let append = {
-        let params = request.params(&input)?;
+        let ingest = IngestRequest { head: endpoint.head(&request), body: input.body() };
+        let params = request.checked_params(&input, endpoint.dialect.parameters(&ingest))?;
         let key = request.authorize(&params).await?;
-        let batch = params.logs()?;
-        let entries = batch.entries()?;
-        let entries: Vec<Entry<'_>> =
-            entries.iter().map(|entry| Entry::new(entry.level, &entry.message)).collect();
-        begin(&request, &key, &entries).await
+        let batch = endpoint.dialect.entries(&ingest, params)?;
+        let client = request.client.text();
+        let route = endpoint.dialect.name_in_lines(endpoint.route);
+        let source = Source { client: client.as_str(), key: &key.entry.name, route };
+        let entries = batch.entries(request.policy.log.level);
+        let filtered = batch.len() - entries.len();
+        let entries = if request.is_head() { &[][..] } else { &entries };
+        begin(&*request.app.store, &source, entries, filtered, request.trace.as_ref()).await
     };
+    // Many large bodies take most of the memory, so they do not wait for the disk.
     drop(input);
-    finish(&request, append).await
+    let wants_json = wants_json(&request.parts.headers);
+    let outcome = finish(&*request.app.store, append, wants_json, request.trace.as_ref()).await?;
+    if outcome.filtered > 0 && !request.is_head() {
+        request.app.instance_state.records.add_filtered(outcome.filtered as u64);
+    }
+    let mut reply: Reply = endpoint.dialect.answer(&endpoint.head(&request), &outcome);
+    forbid_caching(reply.headers_mut(), &request.parts.method);
+    Ok(reply.map(Into::into))
+}
+
+impl Endpoint {
+    fn head<'a>(&self, request: &'a AdmittedRequest) -> RequestHead<'a> {
+        let uri = &request.parts.uri;
+        RequestHead {
+            route: self.route,
+            path: uri.path(),
+            query: uri.query(),
+            headers: &request.parts.headers,
+        }
+    }
 }
 
 /// Holds the append of a request while its records wait for the disk. It does not borrow from the
-/// body, so the handler can drop the body meanwhile. Many large bodies would otherwise take most of
-/// the memory.
+/// body, so the handler can drop the body meanwhile.
 struct PendingAppend {
     saved: usize,
     /// Number of records below the level of the log.
     filtered: usize,
-    /// `None` when the request stores no record.
+    /// `None` when no record is to be stored.
     ticket: Option<AppendTicket>,
 }
 
-async fn begin(request: &AdmittedRequest, key: &Arc<Key>, entries: &[Entry<'_>]) -> PendingAppend {
-    let received = entries.len();
-    let min_level: Level = request.policy.log.level;
-    let stored: Vec<Entry<'_>>;
-    let entries = if entries.iter().all(|entry| entry.level >= min_level) {
-        entries
-    } else {
-        stored = entries.iter().filter(|entry| entry.level >= min_level).copied().collect();
-        &stored
+/// Appends the entries, and waits for room in the queue.
+async fn begin(
+    store: &dyn LogStore,
+    source: &Source<'_>,
+    entries: &[Entry<'_>],
+    filtered: usize,
+    trace: Option<&Arc<Trace>>,
+) -> PendingAppend {
+    let ticket = match entries {
+        [] => None,
+        _ => Some(time_stage(trace, Part::Store, store::begin(store, source, entries)).await),
     };
-    let ticket = if entries.is_empty() || request.is_head() {
-        None
-    } else {
-        let client = request.client.text();
-        let source = Source { client: client.as_str(), key: &key.entry.name, route: request.route.name() };
-        let store = &*request.app.store;
-        Some(time_stage(request.trace.as_ref(), Part::Store, store::begin(store, &source, entries)).await)
-    };
-    let saved = if request.is_head() { 0 } else { entries.len() };
-    PendingAppend { saved, filtered: received - entries.len(), ticket }
+    PendingAppend { saved: entries.len(), filtered, ticket }
 }
 
-async fn finish(request: &AdmittedRequest, append: PendingAppend) -> Answer {
+/// Waits until the records are durable.
+async fn finish(
+    store: &dyn LogStore,
+    append: PendingAppend,
+    wants_json: bool,
+    trace: Option<&Arc<Trace>>,
+) -> Result<Outcome, StoreError> {
     let PendingAppend { saved, filtered, ticket } = append;
     let cursor = match ticket {
-        Some(ticket) => time_stage(request.trace.as_ref(), Part::Store, ticket).await?.cursor,
-        None => request.app.store.end(),
+        Some(ticket) => time_stage(trace, Part::Store, ticket).await?.cursor,
+        None => store.end(),
     };
-    if filtered > 0 && !request.is_head() {
-        request.app.instance_state.records.add_filtered(filtered as u64);
-    }
-    let mut response = if wants_json(&request.parts.headers) {
-        success::json(saved_json(saved, filtered, &request.app.store.cursor_key().encode(cursor)))
-    } else {
-        success::success()
-    };
-    response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
-    forbid_caching(response.headers_mut(), &request.parts.method);
-    Ok(response)
+    let cursor = wants_json.then(|| store.cursor_key().encode(cursor));
+    Ok(Outcome { saved, filtered, cursor })
 }
+
+#[cfg(test)]
+#[path = "ingest_tests.rs"]
+mod tests;

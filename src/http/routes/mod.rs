@@ -30,10 +30,10 @@ pub(crate) fn routes()
 -> impl Filter<Extract = (Response,), Error = warp::Rejection> + Clone + Send + Sync + 'static {
     // The busiest routes come first, because each filter that does not match costs time.
     let save_log = on(Route::SaveLog).and_then(|request: Arc<AdmittedRequest>| async move {
-        reply(&request, ingest::save_log(&request).await)
+        reply(&request, ingest::save(&request).await)
     });
     let save_logs = on(Route::SaveLogs).and_then(|request: Arc<AdmittedRequest>| async move {
-        reply(&request, ingest::save_logs(&request).await)
+        reply(&request, ingest::save(&request).await)
     });
     let details = on(Route::Details).and_then(|request: Arc<AdmittedRequest>| async move {
         reply(&request, details::details(&request).await)
@@ -74,7 +74,7 @@ pub(crate) fn routes()
 
 /// Runs the handler of [`Route::SaveLog`] directly, without the filters.
 pub(crate) async fn save_log(request: &Arc<AdmittedRequest>) -> Result<Response, Infallible> {
-    reply(request, ingest::save_log(request).await)
+    reply(request, ingest::save(request).await)
 }
 
 /// Matches the admitted requests of one route.

@@ -5,14 +5,8 @@ use std::borrow::Cow;
 
 use super::object::{MAX_FIELDS, Object, Value, level_of, message_fits, message_of};
 use super::scanner::{Malformed, Scanner};
+use crate::ingest::batch::Batch;
 use crate::record::Level;
-
-/// One entry of a batch.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct BatchEntry<'a> {
-    pub(crate) level: Level,
-    pub(crate) message: Cow<'a, str>,
-}
 
 /// Why a batch was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -37,7 +31,7 @@ pub(crate) fn parse_batch<'a>(
     text: &'a str,
     limit: usize,
     check: fn(&str) -> Result<(), &'static str>,
-) -> Result<Vec<BatchEntry<'a>>, BatchError> {
+) -> Result<Batch<'a>, BatchError> {
     let mut scanner = Scanner::new(text);
     let mut refused = BatchError::NotAList;
     let batch = read_list(&mut scanner, limit, check, &mut refused);
@@ -50,7 +44,7 @@ pub(crate) fn parse_batch<'a>(
 pub(crate) struct BatchBody<'a> {
     /// All fields except `logs`.
     pub(crate) rest: Object<'a>,
-    pub(crate) entries: Vec<BatchEntry<'a>>,
+    pub(crate) entries: Batch<'a>,
 }
 
 impl<'a> BatchBody<'a> {
@@ -82,8 +76,8 @@ fn read_list<'a>(
     limit: usize,
     check: fn(&str) -> Result<(), &'static str>,
     refused: &mut BatchError,
-) -> Result<Vec<BatchEntry<'a>>, Malformed> {
-    let mut batch = Vec::new();
+) -> Result<Batch<'a>, Malformed> {
+    let mut batch = Batch::default();
     let read = scanner.list(|scanner| {
         let index = batch.len();
         *refused = BatchError::Entry { index, why: "expected an object" };
@@ -92,8 +86,8 @@ fn read_list<'a>(
             *refused = BatchError::TooMany(limit);
             return Err(Malformed);
         }
-        match entry.and_then(|entry| check(&entry.message).map(|()| entry)) {
-            Ok(entry) => batch.push(entry),
+        match entry.and_then(|(level, message)| check(&message).map(|()| (level, message))) {
+            Ok((level, message)) => batch.push(level, message),
             Err(why) => {
                 *refused = BatchError::Entry { index, why };
                 return Err(Malformed);
@@ -107,8 +101,11 @@ fn read_list<'a>(
     Ok(batch)
 }
 
+/// The level and the message of an entry.
+type JsonEntry<'a> = (Level, Cow<'a, str>);
+
 /// Reads one entry. The inner error is for invalid values, the outer one for invalid JSON.
-fn read_entry<'a>(scanner: &mut Scanner<'a>) -> Result<Result<BatchEntry<'a>, &'static str>, Malformed> {
+fn read_entry<'a>(scanner: &mut Scanner<'a>) -> Result<Result<JsonEntry<'a>, &'static str>, Malformed> {
     let (mut level, mut message, mut msg) = (None, None, None);
     scanner.object(|scanner, name| {
         let value = scanner.value()?;
@@ -123,10 +120,10 @@ fn read_entry<'a>(scanner: &mut Scanner<'a>) -> Result<Result<BatchEntry<'a>, &'
     Ok(entry(level.as_ref(), message.or(msg)))
 }
 
-fn entry<'a>(level: Option<&Value<'_>>, message: Option<Value<'a>>) -> Result<BatchEntry<'a>, &'static str> {
+fn entry<'a>(level: Option<&Value<'_>>, message: Option<Value<'a>>) -> Result<JsonEntry<'a>, &'static str> {
     let level = level.map(level_of).transpose()?.unwrap_or_default();
     let message = message_of(message.ok_or("message is missing")?)?;
-    Ok(BatchEntry { level, message })
+    Ok((level, message))
 }
 
 #[cfg(test)]
@@ -150,9 +147,10 @@ mod tests {
             3,
             ANY,
         );
+        let good = good.unwrap();
         let good: Vec<_> =
-            good.unwrap().into_iter().map(|entry| (entry.level, entry.message.into_owned())).collect();
-        assert_eq!(good, [(Level::Error, "1.5".to_owned()), (Level::Info, "x".to_owned())]);
+            good.entries(Level::Debug).iter().map(|entry| (entry.level, entry.message)).collect();
+        assert_eq!(good, [(Level::Error, "1.5"), (Level::Info, "x")]);
     }
 
     #[test]
@@ -194,7 +192,8 @@ mod tests {
         #[test]
         fn any_string_comes_back(message: String) {
             let batch = format!("[{{\"message\":{}}}]", serde_json::to_string(&message).unwrap());
-            prop_assert_eq!(&parse_batch(&batch, 1, ANY).unwrap()[0].message, &message);
+            let batch = parse_batch(&batch, 1, ANY).unwrap();
+            prop_assert_eq!(batch.entries(Level::Debug)[0].message, &message);
         }
 
         #[test]

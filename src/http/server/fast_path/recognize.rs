@@ -8,8 +8,8 @@
 //! refuses no head.
 
 use crate::http::request::head::is_host;
-use crate::ingest::params::BodyKind;
 use crate::http::response::headers::names_json;
+use crate::ingest::params::BodyKind;
 
 /// Says what the received bytes start with.
 #[derive(Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use crate::http::policy::Policy;
 use crate::http::response::head_writer::write_response;
 use crate::http::response::prepared_heads::{PreparedHeads, ReplyExtras};
 use crate::http::response::problem::Problem;
-use crate::http::response::success::saved_json;
+use crate::ingest::dialects::native::saved_json;
 use crate::net::transport::Transport;
 use crate::store::{AppendTicket, Cursor, Saved};
 

@@ -1,0 +1,78 @@
+//! A dialect that the generic code does not know is decoded, stored and answered by it.
+
+use http::HeaderMap;
+use tempfile::TempDir;
+
+use super::*;
+use crate::config::Durability;
+use crate::http::response::headers::JSON;
+use crate::ingest::error::IngestError;
+use crate::record::{Level, LineFormat};
+use crate::store::{FileStore, Settings};
+
+fn open(dir: &TempDir) -> FileStore {
+    let (path, format) = (dir.path().join("a.log"), LineFormat::Text);
+    let settings = Settings { path, format, durability: Durability::Os, rotate: None };
+    let (store, committer) = FileStore::open(&settings, &dir.path().join("a.state"), 1024 * 1024).unwrap();
+    tokio::spawn(committer);
+    store
+}
+
+/// Runs the steps of a request between its body and its answer. Returns the answer and the messages
+/// with their fields in the file.
+async fn run(path: &str, headers: HeaderMap, body: &[u8], min_level: Level) -> (Reply, Vec<String>) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir);
+    let (dialect, route) = dialects::find(path).unwrap();
+    let head = RequestHead { route, path, query: Some("x=1"), headers: &headers };
+    let request = IngestRequest { head, body };
+    let batch = dialect.parameters(&request).and_then(|parameters| dialect.entries(&request, parameters));
+    let reply = match &batch {
+        Ok(batch) => {
+            let entries = batch.entries(min_level);
+            let source = Source { client: "c", key: "k", route: dialect.name_in_lines(route) };
+            let append = begin(&store, &source, &entries, batch.len() - entries.len(), None).await;
+            let outcome = finish(&store, append, wants_json(&headers), None).await.unwrap();
+            dialect.answer(&head, &outcome)
+        }
+        Err(error) => Problem::from(error.clone()).in_form_of(dialect, &head).into_response(),
+    };
+    let lines = std::fs::read_to_string(dir.path().join("a.log")).unwrap();
+    let name = dialect.name_in_lines(route);
+    let message =
+        |line: &str| line.split_once(&format!("|{name}|")).unwrap().1.split_once('>').unwrap().1.to_owned();
+    (reply, lines.lines().map(message).collect())
+}
+
+fn text(reply: &Reply) -> &str {
+    std::str::from_utf8(reply.body()).unwrap()
+}
+
+#[tokio::test]
+async fn dialect_is_decoded_stored_and_answered() {
+    let body = b"error;disk full;user=bob;path=/a b\nfatal;gone\n;\ndebug;left out";
+    let (reply, lines) = run("/toy/*/lines", HeaderMap::new(), body, Level::Info).await;
+    assert_eq!((reply.status(), text(&reply)), (StatusCode::ACCEPTED, "stored 3"));
+    assert_eq!(lines, ["disk full \\| user=bob path=\"/a b\"", "gone \\| level=fatal", ""]);
+    let (reply, lines) = run("/toy/*/lines", HeaderMap::new(), b"\xff", Level::Info).await;
+    assert_eq!(reply.status(), StatusCode::BAD_REQUEST);
+    assert_eq!(text(&reply), "no, /toy/*/lines: the lines are not UTF-8");
+    assert_eq!(reply.headers()["cache-control"], "no-store");
+    assert!(lines.is_empty());
+}
+
+#[tokio::test]
+async fn native_dialect_answers_in_the_form_that_is_asked_for() {
+    let body = br#"{"logs":[{"message":"a"},{"level":0,"message":"b"}]}"#;
+    let (reply, lines) = run("save-logs", HeaderMap::new(), body, Level::Info).await;
+    assert_eq!((text(&reply), lines.as_slice()), ("success.", &["a".to_owned()][..]));
+    let headers = HeaderMap::from_iter([(http::header::ACCEPT, JSON)]);
+    let (reply, _) = run("save-logs", headers, body, Level::Info).await;
+    let answer: serde_json::Value = serde_json::from_slice(reply.body()).unwrap();
+    assert_eq!((answer["saved"].as_u64(), answer["filtered"].as_u64()), (Some(1), Some(1)));
+    assert_eq!(reply.headers()["vary"], "Accept");
+    let (reply, _) = run("save-log", HeaderMap::new(), b"{}", Level::Info).await;
+    let problem: serde_json::Value = serde_json::from_slice(reply.body()).unwrap();
+    assert_eq!(problem["detail"], IngestError::Message { why: "" }.to_string());
+    assert_eq!(problem["reason"], "message is missing");
+}

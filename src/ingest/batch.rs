@@ -1,0 +1,105 @@
+//! The entries of one request.
+
+use std::borrow::Cow;
+
+use crate::record::{Entry, Field, FieldsBuilder, Level, SenderTime};
+
+/// The entries of one request, in its order. They borrow from the request.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Batch<'a> {
+    entries: Vec<BatchEntry<'a>>,
+    /// The fields of all entries. One list saves an allocation for each entry with fields.
+    fields: Vec<Field<'a>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct BatchEntry<'a> {
+    level: Level,
+    message: Cow<'a, str>,
+    at: Option<SenderTime>,
+    /// The index behind the last field. The first one follows the last field of the entry before.
+    fields_end: usize,
+}
+
+impl<'a> Batch<'a> {
+    /// Adds an entry without fields.
+    pub(crate) fn push(&mut self, level: Level, message: Cow<'a, str>) {
+        self.push_with(level, message, None, |_| ());
+    }
+
+    /// Adds an entry whose fields `add_fields` gives.
+    pub(crate) fn push_with(
+        &mut self,
+        level: Level,
+        message: Cow<'a, str>,
+        at: Option<SenderTime>,
+        add_fields: impl FnOnce(&mut FieldsBuilder<'_, 'a>),
+    ) {
+        let mut fields = FieldsBuilder::new(&mut self.fields);
+        add_fields(&mut fields);
+        let (fields_end, _left_out) = fields.finish();
+        self.entries.push(BatchEntry { level, message, at, fields_end });
+    }
+
+    /// Returns the number of entries.
+    pub(crate) const fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Returns the entries at or above the level of the log, for the store.
+    pub(crate) fn entries(&self, min_level: Level) -> Vec<Entry<'_>> {
+        let mut stored = Vec::with_capacity(self.entries.len());
+        let mut start = 0;
+        for BatchEntry { level, message, at, fields_end } in &self.entries {
+            if *level >= min_level {
+                let fields = self.fields.get(start..*fields_end).unwrap_or_default();
+                stored.push(Entry { level: *level, message, at: *at, fields });
+            }
+            start = *fields_end;
+        }
+        stored
+    }
+
+    /// Returns the batch with copies of its texts.
+    pub(crate) fn into_owned(self) -> Batch<'static> {
+        let owned = |text: Cow<'a, str>| Cow::Owned(text.into_owned());
+        let entry = |BatchEntry { level, message, at, fields_end }| BatchEntry {
+            level,
+            message: owned(message),
+            at,
+            fields_end,
+        };
+        Batch {
+            entries: self.entries.into_iter().map(entry).collect(),
+            fields: self.fields.into_iter().map(Field::into_owned).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_below_the_level_of_the_log_are_left_out_with_their_fields() {
+        let mut batch = Batch::default();
+        batch.push_with(Level::Info, "one".into(), None, |fields| fields.push("a", "1"));
+        batch.push_with(Level::Debug, "two".into(), None, |fields| fields.push("b", "2"));
+        batch.push(Level::Error, "three".into());
+        batch.push_with(Level::Error, "four".into(), SenderTime::from_micros(0), |fields| {
+            fields.push("c", "3");
+            fields.push("d", "4");
+        });
+        let batch = batch.into_owned();
+        assert_eq!(batch.len(), 4);
+        let shown = |entry: &Entry<'_>| {
+            let fields: Vec<String> =
+                entry.fields.iter().map(|field| format!("{}={}", field.name(), field.value())).collect();
+            format!("{} {} {}", entry.message, entry.at.is_some(), fields.join(" "))
+        };
+        let entries: Vec<String> = batch.entries(Level::Info).iter().map(shown).collect();
+        assert_eq!(entries, ["one false a=1", "three false ", "four true c=3 d=4"]);
+        assert_eq!(batch.entries(Level::Debug).len(), 4);
+        assert!(batch.entries(Level::Critical).is_empty());
+    }
+}

@@ -1,0 +1,135 @@
+//! What an input format is: its routes, how a request becomes entries, and how it is answered.
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderValue};
+use http::{HeaderMap, Method, Response, StatusCode};
+
+use super::batch::Batch;
+use super::error::IngestError;
+use super::params::Params;
+
+/// An input format over HTTP. It knows its bodies and its answers, and neither keys nor the store.
+///
+/// The caller runs the methods in the order in which they stand here. The checks of the key lie
+/// between [`Self::parameters`] and [`Self::entries`], so that a caller without a key learns nothing
+/// of its entries.
+pub(crate) trait Dialect: Send + Sync {
+    /// Returns the name of the format.
+    fn name(&self) -> &'static str;
+
+    /// Returns the routes on which senders of this format expect it.
+    fn routes(&self) -> &'static [DialectRoute];
+
+    /// Returns ROUTE in the lines of records that arrive on `route`.
+    fn name_in_lines(&self, _route: &'static DialectRoute) -> &'static str {
+        self.name()
+    }
+
+    /// Reads the parameters that the checks of the key need: the key, the root password, and those
+    /// that `required.args` of a key names. A format whose bodies hold no key does not read the body.
+    ///
+    /// # Errors
+    /// Fails when the request is malformed.
+    fn parameters<'a>(&self, request: &IngestRequest<'a>) -> Result<Params<'a>, IngestError> {
+        Params::without_body(request.head.query, request.head.headers)
+    }
+
+    /// Reads the entries. `parameters` is the result of [`Self::parameters`]. A format whose bodies
+    /// hold a key finds there what it has read of the body, so that each body is parsed once.
+    ///
+    /// # Errors
+    /// Fails when the body is malformed or holds an entry that cannot be stored. Then nothing of it is
+    /// stored.
+    fn entries<'a>(
+        &self,
+        request: &IngestRequest<'a>,
+        parameters: Params<'a>,
+    ) -> Result<Batch<'a>, IngestError>;
+
+    /// Returns the answer to a request whose entries are stored.
+    fn answer(&self, head: &RequestHead<'_>, outcome: &Outcome) -> Reply;
+
+    /// Returns the answer to a refused request in the format's own form. With `None` it is a problem
+    /// document (RFC 9457). The caller adds headers such as `Retry-After`.
+    fn refuse(&self, _head: &RequestHead<'_>, _refusal: &RefusedRequest<'_>) -> Option<Reply> {
+        None
+    }
+}
+
+/// One route of a dialect.
+#[derive(Debug)]
+pub(crate) struct DialectRoute {
+    /// The path. One that begins with `/` is the whole path, in which a segment `*` stands for any
+    /// other. Any other path lies below the prefixes of the log.
+    pub(crate) path: &'static str,
+    /// The methods that carry records.
+    pub(crate) methods: &'static [Method],
+    /// How many records a request holds.
+    pub(crate) takes: Takes,
+}
+
+/// How many records a request holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Takes {
+    /// Exactly one.
+    One,
+    /// Any number.
+    Many,
+}
+
+/// The head of a request that brings records.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RequestHead<'a> {
+    /// The route that matched.
+    pub(crate) route: &'static DialectRoute,
+    /// The path as it was sent. A format with a `*` in its path finds its segment here.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the native paths hold nothing"))]
+    pub(crate) path: &'a str,
+    /// The query, still percent-encoded.
+    pub(crate) query: Option<&'a str>,
+    /// The headers.
+    pub(crate) headers: &'a HeaderMap,
+}
+
+/// A request that brings records. Its body is whole, decompressed and decrypted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct IngestRequest<'a> {
+    /// The head.
+    pub(crate) head: RequestHead<'a>,
+    /// The body.
+    pub(crate) body: &'a [u8],
+}
+
+/// What became of the entries of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    /// Number of stored records.
+    pub(crate) saved: usize,
+    /// Number of records below the level of the log, which were not stored.
+    pub(crate) filtered: usize,
+    /// The cursor behind the records, if the client accepts JSON. Encoding it costs a cipher.
+    pub(crate) cursor: Option<String>,
+}
+
+/// A refusal or a failure, as far as an answer tells it.
+#[derive(Debug, Clone, Copy)]
+#[cfg_attr(not(test), expect(dead_code, reason = "the native dialect has no form of its own"))]
+pub(crate) struct RefusedRequest<'a> {
+    /// The status.
+    pub(crate) status: StatusCode,
+    /// What was refused. The same words for the same refusal.
+    pub(crate) detail: &'a str,
+    /// The explanation for a person.
+    pub(crate) reason: Option<&'a str>,
+}
+
+/// An answer.
+pub(crate) type Reply = Response<Bytes>;
+
+/// Returns an answer with a body of this media type.
+pub(crate) fn reply(status: StatusCode, media_type: HeaderValue, body: impl Into<Bytes>) -> Reply {
+    let mut reply = Response::new(body.into());
+    *reply.status_mut() = status;
+    reply.headers_mut().insert(CONTENT_TYPE, media_type);
+    reply
+}

@@ -1,0 +1,41 @@
+//! The input formats that senders use, one file each.
+
+pub(crate) mod native;
+#[cfg(test)]
+mod toy;
+
+use super::dialect::{Dialect, DialectRoute};
+
+/// All dialects. Routing, checks and fuzzing go through this list.
+pub(crate) static ALL: &[&dyn Dialect] = &[
+    &native::Native,
+    #[cfg(test)]
+    &toy::Toy,
+];
+
+/// Returns the dialect and the route with this path, as [`DialectRoute::path`] names it.
+pub(crate) fn find(path: &str) -> Option<(&'static dyn Dialect, &'static DialectRoute)> {
+    ALL.iter().find_map(|dialect| {
+        let route = dialect.routes().iter().find(|route| route.path == path)?;
+        Some((*dialect, route))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn each_path_belongs_to_one_dialect() {
+        let mut paths = BTreeSet::new();
+        for dialect in ALL {
+            for route in dialect.routes() {
+                assert!(paths.insert(route.path), "{} is there twice", route.path);
+                assert!(!route.methods.is_empty(), "{}", route.path);
+                assert_eq!(find(route.path).map(|(found, _)| found.name()), Some(dialect.name()));
+            }
+        }
+        assert!(find("save").is_none());
+    }
+}
