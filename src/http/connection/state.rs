@@ -362,6 +362,18 @@ mod tests {
     use crate::config::HttpSettings;
 
     #[test]
+    fn client_gets_one_refusal_before_its_connection_is_cut() {
+        let state = ConnectionState::new(Timeouts::new(&HttpSettings::default()));
+        for limit in [Expired::Head, Expired::Body, Expired::Answer] {
+            assert!(state.may_refuse(limit), "{limit:?}");
+            assert!(state.is_expired(limit) && !state.may_refuse(limit), "{limit:?}");
+        }
+        for limit in [Expired::Silence, Expired::Stalled] {
+            assert!(!state.may_refuse(limit) && state.is_overdue(), "{limit:?}");
+        }
+    }
+
+    #[test]
     fn head_ends_with_a_blank_line() {
         let head = b"GET / HTTP/1.1\r\nHost: a\r\n\r\nbody\r\n\r\n";
         assert_eq!(head_end(head), Some(head.len() - 8));
