@@ -42,3 +42,46 @@ impl<'a> Body<'a> {
         Some(Self { api_key: api_key.map(Value::into_text), level, message })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ingest::dialect::{IngestRequest, RequestHead};
+    use crate::ingest::dialects;
+    use http::HeaderMap;
+    use http::header::{CONTENT_TYPE, HeaderValue};
+    use proptest::prelude::*;
+
+    /// Returns the key, the level and the message as the slow path reads them.
+    fn on_the_slow_path(body: &[u8]) -> Option<(Option<String>, Level, String)> {
+        let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
+        let (dialect, route) = dialects::find("save-log")?;
+        let head = RequestHead { route, path: "/moca-file-log/save-log", query: None, headers: &headers };
+        let request = IngestRequest { head, body };
+        let parameters = dialect.parameters(&request).ok()?;
+        let api_key = parameters.api_key().map(Cow::into_owned);
+        let batch = dialect.entries(&request, parameters).ok()?;
+        let entries = batch.entries(Level::Debug);
+        let [entry] = entries.as_slice() else { return None };
+        assert!(!entry.has_fields());
+        Some((api_key, entry.level, entry.message.to_owned()))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn body_is_read_as_on_the_slow_path(
+            members in prop::collection::vec(r#" ?"(message|msg|level|api_key|logs|x)": ?("[a-c\\\\"n]{0,4}"|[0-9]{1,2}|-?[0-9.]{1,3}|"error"|null|true|\{\}|\[1\])"#, 0..5),
+            noise in r#"[{}":,\\\\a]{0,3}"#,
+        ) {
+            let object = format!("{{{}}}", members.join(","));
+            for text in [object.clone(), format!("{object}{noise}"), format!("{noise}{object}")] {
+                let fast = Body::parse(text.as_bytes()).map(|body| {
+                    (body.api_key.map(Cow::into_owned), body.level, body.message.into_owned())
+                });
+                prop_assert_eq!(fast, on_the_slow_path(text.as_bytes()), "{}", text);
+            }
+        }
+    }
+}
