@@ -1,7 +1,10 @@
-//! Provides crash points for tests. A crash point is a place between two steps at which a test
-//! kills the process by SIGKILL.
+//! Provides switches for tests, which environment variables set. A crash point is a place between two
+//! steps at which SIGKILL ends the process. A step can be made to fail. The log can have another
+//! engine.
 //!
-//! Crash points exist in debug builds only.
+//! The switches exist in debug builds only.
+
+use std::io;
 
 /// Kills the process if `MOCA_FAULT` is `name`, or, for `name:N`, at the Nth call.
 #[cfg(debug_assertions)]
@@ -27,3 +30,32 @@ pub(crate) fn point(name: &str) {
 /// Does nothing in release builds.
 #[cfg(not(debug_assertions))]
 pub(crate) const fn point(_name: &str) {}
+
+/// Makes a step fail if `MOCA_FAIL` names it, alone or in a list with commas.
+///
+/// # Errors
+/// Fails when the step is named.
+#[cfg(debug_assertions)]
+pub(crate) fn step(name: &str) -> io::Result<()> {
+    static WANTED: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+    let wanted = WANTED.get_or_init(|| std::env::var("MOCA_FAIL").unwrap_or_default());
+    if wanted.split(',').any(|wanted| wanted == name) {
+        return Err(io::Error::other(format!("{name} fails, as MOCA_FAIL asks")));
+    }
+    Ok(())
+}
+
+/// Does nothing in release builds.
+///
+/// # Errors
+/// Never fails.
+#[cfg(not(debug_assertions))]
+pub(crate) const fn step(_name: &str) -> io::Result<()> {
+    Ok(())
+}
+
+/// Returns whether `MOCA_ENGINE` names the engine `name`.
+#[cfg(any(test, debug_assertions))]
+pub(crate) fn wants_engine(name: &str) -> bool {
+    std::env::var_os("MOCA_ENGINE").is_some_and(|wanted| wanted == name)
+}

@@ -25,7 +25,7 @@ use crate::config::LogName;
 use crate::guard::ClientAddr;
 use crate::guard::Guard;
 use crate::net::certificate::Identity;
-use crate::store::LogStore;
+use crate::store::{LogStore, ReadLog};
 
 /// Holds the shared state of an instance.
 pub struct App {
@@ -231,7 +231,7 @@ impl UnparsedRequests for App {
 }
 
 impl FollowContext for App {
-    fn store(&self) -> &dyn LogStore {
+    fn store(&self) -> &dyn ReadLog {
         &*self.store
     }
 

@@ -26,9 +26,9 @@ pub struct Saved {
 /// The position at which a group was written.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CommitPosition {
-    /// The epoch of the file.
+    /// The epoch of the group's cursors.
     pub(crate) epoch: u32,
-    /// The position of the group's first byte.
+    /// The position at which the group begins.
     pub(crate) position: u64,
 }
 
@@ -51,7 +51,7 @@ struct Waiting {
 
 /// Runs when its append is durable.
 struct Callback {
-    /// The end of the append, counted from the start of the group.
+    /// The end of the append, counted from the position of the group.
     offset: u64,
     run: Box<dyn FnOnce(Saved) + Send>,
 }
@@ -88,32 +88,41 @@ impl CommitGroup {
     }
 }
 
-/// Waits for one append. The future completes when the records are durable, or with the error for
-/// which none of them is stored.
+/// Waits for one append. The future completes when the records are durable, or with the reason why
+/// they may not be.
 #[derive(Debug)]
 pub struct AppendTicket {
     group: Arc<CommitGroup>,
-    /// The end of the append's last line, counted from the start of the group.
+    /// The end of the append, counted from the position of the group.
     offset: u64,
-    /// The append is the first one of its group.
-    is_first: bool,
+    gains_by_callback: bool,
     is_registered: bool,
 }
 
 impl AppendTicket {
-    pub(crate) const fn new(group: Arc<CommitGroup>, offset: u64, is_first: bool) -> Self {
-        Self { group, offset, is_first, is_registered: false }
+    /// Returns the ticket of an append of `group`, with the answer of [`Self::gains_by_callback`].
+    pub(crate) const fn new(group: Arc<CommitGroup>, offset: u64, gains_by_callback: bool) -> Self {
+        Self { group, offset, gains_by_callback, is_registered: false }
     }
 
-    /// Returns whether the append may be the only one of its group.
+    /// Returns the ticket of an append whose outcome is known.
+    pub(crate) fn completed(outcome: Result<CommitPosition, StoreError>, offset: u64) -> Self {
+        let group = Arc::new(CommitGroup::default());
+        group.complete(outcome);
+        Self::new(group, offset, false)
+    }
+
+    /// Returns whether a durability callback may run noticeably earlier than the ticket completes.
+    /// This is so if the engine waits for durability on a thread of its own and the append may be
+    /// alone in its group.
     #[must_use]
-    pub const fn may_be_alone(&self) -> bool {
-        self.is_first
+    pub const fn gains_by_callback(&self) -> bool {
+        self.gains_by_callback
     }
 
-    /// Registers `callback`, which the disk thread calls as soon as the append is durable, provided
-    /// that the append is the only record of its group. The callback must not block. The ticket
-    /// completes after it, as without a callback.
+    /// Registers `callback`, which the engine calls as soon as the append is durable, on the thread
+    /// that waited for it, provided that the append is the only record of its group. The callback
+    /// must not block. The ticket completes after it, as without a callback.
     #[must_use]
     pub fn on_durable(&self, callback: impl FnOnce(Saved) + Send + 'static) -> DurableCallback {
         let mut waiting = self.group.lock();

@@ -1,17 +1,32 @@
-//! Defines cursors, the opaque names of positions in a log. A position is a byte offset that only
-//! grows, also through clears and restarts. An epoch counts how often another program replaced the
-//! file, so that a cursor never names a byte of another file.
+//! Defines cursors, the opaque names of positions in a log. Only the engine that returned a cursor
+//! knows its meaning. No code outside the store makes a cursor of numbers or reads its parts. Clients
+//! hold its text form, and [`ReadLog::is_before`](super::ReadLog::is_before) knows the order of two.
 
 use data_encoding::BASE64URL_NOPAD;
 use sha2::{Digest, Sha256};
 
 /// The position in a log right after a record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Cursor {
-    /// Changes when another program replaced the file.
-    pub epoch: u32,
-    /// Byte offset that only grows.
-    pub position: u64,
+    /// Changes when positions get another meaning. In a file, this is when another program replaced
+    /// it.
+    pub(super) epoch: u32,
+    /// A number that only grows within an epoch, also through clears and restarts. In a file, it is a
+    /// byte offset.
+    pub(super) position: u64,
+}
+
+impl Cursor {
+    /// Returns a key by which an engine orders its cursors.
+    pub(super) const fn order(self) -> (u32, u64) {
+        (self.epoch, self.position)
+    }
+
+    /// Returns a cursor, for tests of code that only passes cursors on.
+    #[cfg(test)]
+    pub(crate) const fn fixed(position: u64) -> Self {
+        Self { epoch: 1, position }
+    }
 }
 
 /// The secret of one log that authenticates its cursors. With it, the log refuses altered cursors

@@ -1,19 +1,26 @@
 //! Defines the errors of an engine.
 
 use std::io;
+use std::sync::Arc;
 
 use super::cursor::Cursor;
 
 /// Why the store did not append, read or clear. Every variant is temporary, so the same request may
 /// succeed later.
+///
+/// All appends of a batch get the same error, so the cause is shared.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
-    /// A write, sync or truncation failed and was undone.
+    /// A write, sync or truncation failed and was undone, so nothing was stored.
     #[error("the log can't be written: {0}")]
-    Write(String),
+    Write(#[source] Arc<io::Error>),
+    /// A write failed, and the engine does not know whether the records are stored. Either the write
+    /// could not be undone, or its outcome did not arrive in time. A retry may store the records twice.
+    #[error("it is unknown whether the log was written: {0}")]
+    Unknown(#[source] Arc<io::Error>),
     /// A read failed.
     #[error("the log can't be read: {0}")]
-    Read(String),
+    Read(#[source] Arc<io::Error>),
     /// The disk has fewer free bytes than `min_free`.
     #[error("the disk has less space left than `min_free`")]
     LowSpace,
@@ -23,17 +30,29 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    pub(crate) fn write(error: &io::Error) -> Self {
-        Self::Write(error.to_string())
+    pub(crate) fn write(error: io::Error) -> Self {
+        Self::Write(Arc::new(error))
     }
 
-    pub(crate) fn read(error: &io::Error) -> Self {
-        Self::Read(error.to_string())
+    pub(crate) fn unknown(error: io::Error) -> Self {
+        Self::Unknown(Arc::new(error))
+    }
+
+    pub(crate) fn read(error: io::Error) -> Self {
+        Self::Read(Arc::new(error))
+    }
+
+    /// Returns the error of the system that caused this one, if one did.
+    pub(crate) fn cause(&self) -> Option<&io::Error> {
+        match self {
+            Self::Write(error) | Self::Unknown(error) | Self::Read(error) => Some(error),
+            Self::LowSpace | Self::Closed => None,
+        }
     }
 }
 
 /// The queue of appends has no room left. The caller waits for
-/// [`LogStore::room`](super::LogStore::room) and tries again.
+/// [`AppendLog::room`](super::AppendLog::room) and tries again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QueueFull;
 
@@ -49,4 +68,23 @@ pub enum ReadError {
     /// The log can't be read at the moment.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error;
+
+    use super::*;
+
+    #[test]
+    fn every_clone_of_an_error_keeps_its_source() {
+        let full = || io::Error::from(io::ErrorKind::StorageFull);
+        for error in [StoreError::write(full()), StoreError::unknown(full()), StoreError::read(full())] {
+            let clone = error.clone();
+            let source = clone.source().and_then(|source| source.downcast_ref::<Arc<io::Error>>());
+            assert_eq!(source.map(|source| source.kind()), Some(io::ErrorKind::StorageFull), "{error}");
+            assert_eq!(clone.cause().map(io::Error::kind), Some(io::ErrorKind::StorageFull));
+        }
+        assert!(StoreError::Closed.source().is_none() && StoreError::Closed.cause().is_none());
+    }
 }

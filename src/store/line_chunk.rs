@@ -18,6 +18,13 @@ pub struct LineChunk {
 }
 
 impl LineChunk {
+    /// Returns about how many bytes a chunk of about `size` bytes has that begins at `position`. Its
+    /// end depends on positions only, so followers that start at different cursors soon share the
+    /// same chunks.
+    pub(super) const fn bytes_from(position: u64, size: u64) -> u64 {
+        (position + size / 2) / size * size + size - position
+    }
+
     pub(crate) fn new(
         lines: Bytes,
         after: Cursor,

@@ -1,23 +1,26 @@
-//! Defines the trait that separates the service from an engine, and the types of its methods.
+//! Defines the contract of an engine. Appending, reading and administration are traits of their own,
+//! so that each part of the service sees what it needs. [`LogStore`] is their sum. [`RawFile`] is a
+//! capability that an engine may lack.
 
 use std::num::NonZeroU64;
-use std::ops::Range;
 use std::path::PathBuf;
-use std::time::SystemTime;
+use std::sync::Arc;
 
-use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use futures_util::stream::BoxStream;
+use futures_util::{FutureExt, TryFutureExt};
+use tokio::task::JoinHandle;
 
 use super::commit::{AppendTicket, Saved};
 use super::cursor::{Cursor, CursorKey};
+use super::details::Details;
 use super::error::{QueueFull, ReadError, StoreError};
 use super::line_chunk::LineChunk;
 use super::query::{Progress, Query, Reading};
+use super::raw_file::RawFile;
 use super::selection::Selection;
 use super::statistics::Statistics;
-use crate::config::{Durability, Rotate};
-use crate::record::{Entry, LineFormat};
+use crate::config::LogEntry;
+use crate::record::Entry;
 
 /// The sender of the entries of one append, and the route that they came by.
 #[derive(Debug, Clone, Copy)]
@@ -30,63 +33,21 @@ pub struct Source<'a> {
     pub route: &'a str,
 }
 
-/// The settings of a store. All of them can change while the store is open.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Settings {
-    /// The path of the active file.
-    pub path: PathBuf,
-    /// The format of new lines.
-    pub format: LineFormat,
-    /// The durability of a completed append.
-    pub durability: Durability,
-    /// Rotation and retention. `None`: the active file grows without limit.
-    pub rotate: Option<Rotate>,
+/// The places that the service gives an engine. An engine that keeps nothing on this machine
+/// ignores them.
+#[derive(Debug, Clone)]
+pub struct Places {
+    /// The directory of log files with a relative path.
+    pub log_dir: PathBuf,
+    /// The file of this log in the state directory.
+    pub state_path: PathBuf,
 }
 
-/// Size and age of a log, which the store knows without reading its lines.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Details {
-    /// Number of lines. It is a lower bound while `counting` is true.
-    pub count: u64,
-    /// True while the lines that the log had when the store was opened are being counted.
-    pub counting: bool,
-    /// Bytes of all lines.
-    pub size: u64,
-    /// Bytes of all files that hold the lines.
-    pub size_on_disk: u64,
-    /// Number of rotated segments.
-    pub segments: u64,
-    /// Time of the first line, RFC 3339.
-    pub oldest: Option<String>,
-    /// Time of the last line, RFC 3339.
-    pub newest: Option<String>,
-}
-
-/// The whole log at one moment.
-pub struct Snapshot {
-    /// Identifies this state of this log. It changes when lines are added or cleared.
-    pub etag: String,
-    /// Bytes of all lines.
-    pub len: u64,
-    /// When the last line was added.
-    pub modified: SystemTime,
-    /// The cursor after the last line.
-    pub end: Cursor,
-    /// Reads parts of the snapshot.
-    pub bytes: Box<dyn ByteSource>,
-}
-
-/// Reads the bytes of one snapshot.
-pub trait ByteSource: Send + Sync {
-    /// Streams the bytes of `range` in constant memory. The stream fails when the log is cleared
-    /// meanwhile, so it never returns bytes of another state.
-    fn stream(&self, range: Range<u64>) -> BoxStream<'static, Result<Bytes, StoreError>>;
-}
-
-/// An engine that keeps one log.
-pub trait LogStore: Send + Sync + 'static {
+/// Takes records.
+pub trait AppendLog: Send + Sync {
     /// Adds `entries` to the current batch, in order and all or nothing. The engine adds time,
-    /// process and sequence number. The ticket completes when they are durable.
+    /// process and sequence number. The ticket completes when they have reached what the durability
+    /// of the log names.
     ///
     /// # Errors
     /// [`QueueFull`] when the bounded queue has no room. Then the store took nothing.
@@ -97,21 +58,24 @@ pub trait LogStore: Send + Sync + 'static {
 
     /// Returns the number of records stored since the store was opened.
     fn stored(&self) -> u64;
+}
 
+/// Returns records, in their order.
+pub trait ReadLog: Send + Sync {
     /// Returns the cursor at which the log ends now.
     fn end(&self) -> Cursor;
 
     /// Returns the key that encodes and decodes the cursors of this log.
     fn cursor_key(&self) -> CursorKey;
 
+    /// Returns whether a record of this log may lie between `cursor` and `other`, in this order.
+    fn is_before(&self, cursor: Cursor, other: Cursor) -> bool;
+
     /// Returns size and age.
     fn details(&self) -> BoxFuture<'_, Details>;
 
-    /// Returns counters and the present state. Waits at most a fraction of a second for the disk.
+    /// Returns counters and the present state. Waits at most a fraction of a second for the engine.
     fn statistics(&self) -> BoxFuture<'_, Statistics>;
-
-    /// Returns the log as it is now, to be read in any order and more than once.
-    fn snapshot(&self) -> BoxFuture<'_, Result<Snapshot, StoreError>>;
 
     /// Returns the records that `query` selects from the log as it is now. Reads no more of the log
     /// than it must.
@@ -127,34 +91,73 @@ pub trait LogStore: Send + Sync + 'static {
 
     /// Returns about `size` bytes of whole lines after the cursor `after`, or none at the end of
     /// the log. Followers that start at different cursors soon share the same chunks.
+    ///
+    /// # Errors
+    /// Fails as [`Self::read`] does.
     fn line_chunk(&self, after: Cursor, size: u64) -> BoxFuture<'static, Result<LineChunk, ReadError>>;
+
+    /// Checks that the log can be read on from `cursor`.
+    ///
+    /// # Errors
+    /// Fails as [`Self::read`] does.
+    fn check_cursor(&self, cursor: Cursor) -> BoxFuture<'_, Result<(), ReadError>> {
+        self.line_chunk(cursor, 1).map_ok(drop).boxed()
+    }
 
     /// Returns the cursor at which a follower of `selection` starts. With `latest` it is before as
     /// many of the last selected records, otherwise before the first record of the selected time.
     /// Without either, it is the end of the log.
+    ///
+    /// # Errors
+    /// Fails when the log can't be read.
     fn begin(
         &self,
         selection: Selection,
         latest: Option<NonZeroU64>,
         progress: Progress,
     ) -> BoxFuture<'_, Result<Cursor, StoreError>>;
+}
 
-    /// Removes every line, after all earlier appends have completed.
+/// Changes the log as a whole. Each change follows all appends that were taken before it, and
+/// precedes all later ones.
+pub trait ManageLog: Send + Sync {
+    /// Removes every line.
+    ///
+    /// # Errors
+    /// Fails when the log keeps its lines, or the store is closed.
     fn clear(&self) -> BoxFuture<'static, Result<(), StoreError>>;
 
-    /// Applies new settings after all earlier appends have completed. On failure the old ones stay.
-    fn reconfigure(&self, settings: Settings) -> BoxFuture<'static, Result<(), StoreError>>;
+    /// Applies the options of `log` that concern the engine. Does nothing when they did not change.
+    ///
+    /// # Errors
+    /// Fails when an option can't be applied. Then the old options stay.
+    fn reconfigure(&self, log: &LogEntry) -> BoxFuture<'static, Result<(), StoreError>>;
 
-    /// Completes all appends, syncs, and closes the store.
+    /// Completes all appends, makes them durable, and closes the store. Later appends fail with
+    /// [`StoreError::Closed`].
+    ///
+    /// # Errors
+    /// Fails when the last records could not be made durable.
     fn close(&self) -> BoxFuture<'static, Result<(), StoreError>>;
 }
+
+/// An engine that keeps one log.
+pub trait LogStore: AppendLog + ReadLog + ManageLog + 'static {
+    /// Returns the log as one sequence of bytes, if the engine keeps such a sequence.
+    fn raw_file(&self) -> Option<&dyn RawFile> {
+        None
+    }
+}
+
+/// An open log, and the task of its engine, which ends after [`ManageLog::close`].
+pub type Opened = (Arc<dyn LogStore>, JoinHandle<()>);
 
 /// Stores `entries`. Waits for room and for durability.
 ///
 /// # Errors
-/// Fails when nothing was stored.
+/// Fails when nothing was stored, and with [`StoreError::Unknown`] when the records may be stored.
 pub async fn append(
-    store: &dyn LogStore,
+    store: &dyn AppendLog,
     source: &Source<'_>,
     entries: &[Entry<'_>],
 ) -> Result<Saved, StoreError> {
@@ -162,7 +165,7 @@ pub async fn append(
 }
 
 /// Adds `entries` to the queue. This waits for room, and the ticket waits for durability.
-pub async fn begin(store: &dyn LogStore, source: &Source<'_>, entries: &[Entry<'_>]) -> AppendTicket {
+pub async fn begin(store: &dyn AppendLog, source: &Source<'_>, entries: &[Entry<'_>]) -> AppendTicket {
     loop {
         if let Ok(ticket) = store.try_append(source, entries) {
             return ticket;

@@ -78,8 +78,9 @@ pub struct Reading {
     pub stopped: Cursor,
     /// Bytes of all blocks together, when that is known.
     pub len: Option<u64>,
-    /// The records in the form of the query. The stream fails when the log is cleared meanwhile.
-    /// When the caller drops it, reading ends with the current block.
+    /// The records in the form of the query. The stream may fail when the log is cleared meanwhile.
+    /// It never returns records of another state. When the caller drops it, reading ends with the
+    /// current block.
     pub blocks: BoxStream<'static, Result<Bytes, StoreError>>,
 }
 

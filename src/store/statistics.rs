@@ -24,14 +24,14 @@ pub struct Statistics {
     pub bytes: u64,
     /// Bytes of the lines in the current batch, which waits for the batch before it.
     pub queue: u64,
-    /// Latencies of syncs. There are none when `durability` is `os`.
+    /// Latencies of syncs. There are none when appends wait for no sync.
     pub syncs: Latencies,
     /// Bytes of all lines, uncompressed.
     pub size: u64,
-    /// Number of rotated segments.
+    /// Number of closed parts of the log that the engine keeps beside the one it writes.
     pub segments: u64,
     /// Bytes that the log's file system has left for this process. `None`: the disk did not answer
-    /// in time.
+    /// in time, or the engine uses none.
     pub disk_free: Option<u64>,
 }
 

@@ -23,6 +23,30 @@ fn server_that_dies(fault: &str, durability: &str, rotate: &Value) -> Server {
     Setup::new().durability(durability).log("rotate", rotate.clone()).env("MOCA_FAULT", fault).start()
 }
 
+#[test]
+fn failed_write_is_answered_as_unknown_when_it_is_not_undone() {
+    if lacks_crash_points() {
+        return;
+    }
+    for (steps, is_undone) in [("append.write", true), ("append.write,append.undo", false)] {
+        let mut server = Setup::new().durability("disk").env("MOCA_FAIL", steps).start();
+        let answer = server.save_with(&json!({"message": "perhaps"}));
+        assert_eq!((answer.status, answer.header("retry-after")), (503, Some("5")), "{answer:?}");
+        let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+        let unknown =
+            "It is unknown whether the log was written. Another attempt may store the record twice.";
+        let expected = if is_undone { "The log can't be written at the moment." } else { unknown };
+        assert_eq!(detail, expected, "{steps}");
+        server.kill9();
+        server.without_env("MOCA_FAIL");
+        server.respawn();
+        let found = server.messages();
+        assert_eq!(found.is_empty(), is_undone, "{steps}: {found:?}");
+        server.save("certain");
+        assert_eq!(server.messages().last().map(String::as_str), Some("certain"));
+    }
+}
+
 /// Saves until the process dies. Returns the acknowledged messages with their cursors, and the
 /// message that got no answer.
 fn save_until_it_dies(server: &mut Server, label: &str) -> (Vec<(String, String)>, String) {

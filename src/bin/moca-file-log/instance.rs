@@ -13,7 +13,7 @@ use moca_file_log::exit::Exit;
 use moca_file_log::guard::{Guard, state_file};
 use moca_file_log::hooks;
 use moca_file_log::http::{AccessLog, App, Listeners, Policy};
-use moca_file_log::store::{FileStore, LogStore, Settings};
+use moca_file_log::store::{self, Places};
 use moca_file_log::systemd::{self, Notifier, Signal, journal};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -99,17 +99,12 @@ impl Instance {
             .map_err(|error| StartError::new(Exit::IoErr, format!("can't open the state: {error}")))?;
         guard.share_limits(files.server.rate_limiter_redis_storage.as_ref());
         let guard = Arc::new(guard);
-        let settings = Settings {
-            path: directories.logs.join(&log.file),
-            format: log.format,
-            durability: log.durability,
-            rotate: log.rotate.clone(),
+        let places = Places {
+            log_dir: directories.logs.clone(),
+            state_path: state_file(&directories.state, &name, "state"),
         };
-        let state_path = state_file(&directories.state, &name, "state");
-        let (store, committer) = FileStore::open(&settings, &state_path, WRITE_QUEUE_BYTES)
+        let (store, committer) = store::open(&log, &places, WRITE_QUEUE_BYTES)
             .map_err(|error| StartError::new(Exit::CantCreate, format!("can't open the log: {error}")))?;
-        let committer = tokio::spawn(committer);
-        let store: Arc<dyn LogStore> = Arc::new(store);
         let policy = Policy::new(&name, log, files.clone());
         let app = App::new(name.clone(), store, Arc::clone(&guard), policy, sockets.addresses);
         let access_log = AccessLog::new(directories.logs.join(name.access_log_file()));

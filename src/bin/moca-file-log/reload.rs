@@ -10,7 +10,6 @@ use moca_file_log::event;
 use moca_file_log::http::{App, Policy};
 use moca_file_log::net;
 use moca_file_log::net::certificate::Identity;
-use moca_file_log::store::Settings;
 use moca_file_log::systemd::{Notifier, Signal, journal};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
@@ -183,16 +182,8 @@ impl Reloader {
             log::warn!("http.toml: workers: the new number of threads takes effect after a restart");
         }
         let log = self.entry(&files, &now.log);
-        let settings = |log: &LogEntry| Settings {
-            path: self.directories.logs.join(&log.file),
-            format: log.format,
-            durability: log.durability,
-            rotate: log.rotate.clone(),
-        };
-        if settings(&log) != settings(&now.log) {
-            let outcome = self.app.store.reconfigure(settings(&log)).await;
-            outcome.map_err(|error| vec![format!("log.json: {}: {error}", log.file.display())])?;
-        }
+        let outcome = self.app.store.reconfigure(&log).await;
+        outcome.map_err(|error| vec![format!("log.json: {}: {error}", log.file.display())])?;
         for warning in warnings {
             log::warn!("{warning}");
         }

@@ -126,7 +126,7 @@ fn with_segments(file: &Path) -> Vec<PathBuf> {
 
 /// Returns whether a file is the log file `name` or one of its rotated segments.
 fn is_part_of(candidate: &OsStr, name: &OsStr) -> bool {
-    candidate == name || store::is_segment(name, candidate)
+    store::is_file_of(name, candidate)
 }
 
 /// Writes the archive, which only root can read, and reads it back.

@@ -12,7 +12,7 @@ use tokio::sync::OnceCell;
 
 use crate::http::response::record_format::{write_object, write_record};
 use crate::record::parse_line;
-use crate::store::{Cursor, CursorKey, LineChunk, LogStore, ReadError, Selection};
+use crate::store::{Cursor, CursorKey, LineChunk, ReadError, ReadLog, Selection};
 
 /// Names the encoding of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -228,7 +228,7 @@ impl BlockCache {
     /// Fails when the store cannot read the chunk.
     pub(crate) async fn get(
         &self,
-        store: &dyn LogStore,
+        store: &dyn ReadLog,
         format: &BlockFormat,
         after: Cursor,
         size: u64,

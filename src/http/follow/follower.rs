@@ -110,7 +110,9 @@ impl Follower {
         loop {
             let at = self.cursor;
             let auth_epoch = self.auth_epoch;
-            let changed = self.ticks.wait_for(|tick| at < tick.end || tick.auth_epoch != auth_epoch).await;
+            let store = self.context.store();
+            let is_due = |tick: &Tick| store.is_before(at, tick.end) || tick.auth_epoch != auth_epoch;
+            let changed = self.ticks.wait_for(is_due).await;
             let Ok(tick) = changed.map(|tick| *tick) else { return FollowEvent::Failed };
             if tick.auth_epoch != auth_epoch {
                 if !(self.would_admit)() {

@@ -20,12 +20,12 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::block::BlockCache;
-use crate::store::{Cursor, LogStore};
+use crate::store::{Cursor, ReadLog};
 
 /// Gives followers access to the parts of an instance that they use.
 pub(crate) trait FollowContext: Send + Sync {
     /// Returns the store of the log.
-    fn store(&self) -> &dyn LogStore;
+    fn store(&self) -> &dyn ReadLog;
 
     /// Returns the hub of the instance.
     fn hub(&self) -> &FollowerHub;

@@ -217,7 +217,7 @@ pub(crate) fn body(follower: Follower) -> warp::reply::Response {
                 FollowEvent::Last(bytes) => Some((Ok(bytes), None)),
                 FollowEvent::Refused => None,
                 FollowEvent::Failed => {
-                    let error = StoreError::Read("a chunk for a follower".to_owned());
+                    let error = StoreError::read(std::io::Error::other("no chunk for a follower"));
                     Some((Err(error), None))
                 }
             }

@@ -211,7 +211,7 @@ mod tests {
 
     #[test]
     fn cursor_of_another_log_is_refused() {
-        let cursor = Cursor { epoch: 1, position: 77 };
+        let cursor = Cursor::fixed(77);
         let ours = CursorKey::of(KEY).encode(cursor);
         assert_eq!(read(&format!("cursor={ours}"), BodyKind::Other, "").unwrap().cursor, Some(cursor));
         let theirs = CursorKey::of([8; 16]).encode(cursor);

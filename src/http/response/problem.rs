@@ -253,6 +253,10 @@ impl From<StoreError> for Problem {
         // operator finds the error of the disk in the journal.
         let (detail, reason) = match error {
             StoreError::Write(_) => ("The log can't be written at the moment.", Reason::WriteFailed),
+            StoreError::Unknown(_) => (
+                "It is unknown whether the log was written. Another attempt may store the record twice.",
+                Reason::WriteFailed,
+            ),
             StoreError::Read(_) => ("The log can't be read at the moment.", Reason::ReadFailed),
             StoreError::LowSpace => ("The disk has too little space left for records.", Reason::LowSpace),
             StoreError::Closed => ("The service is stopping.", Reason::Shutdown),
@@ -286,6 +290,26 @@ mod tests {
             let (_, last) = problem.headers.last().unwrap();
             let seconds: u64 = last.to_str().unwrap().parse().unwrap();
             prop_assert!(seconds >= 1 && seconds * 1000 >= millis && seconds * 1000 < millis + 1000 || millis == 0);
+        }
+    }
+
+    #[test]
+    fn every_failure_of_the_store_is_answered_503_with_its_own_detail() {
+        let broken = || std::io::Error::other("a disk");
+        let failures = [
+            StoreError::write(broken()),
+            StoreError::unknown(broken()),
+            StoreError::read(broken()),
+            StoreError::LowSpace,
+            StoreError::Closed,
+        ];
+        let mut details = std::collections::HashSet::new();
+        for failure in failures {
+            let problem = Problem::from(failure);
+            assert_eq!(problem.status, StatusCode::SERVICE_UNAVAILABLE);
+            assert!(problem.headers.iter().any(|(name, _)| name == header::RETRY_AFTER));
+            assert!(!problem.detail.contains("a disk"), "the error of the disk is for the operator");
+            assert!(details.insert(problem.detail.clone()), "{}", problem.detail);
         }
     }
 }

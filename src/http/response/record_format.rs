@@ -110,7 +110,7 @@ mod tests {
         fn object_has_every_field_of_the_record(message: String, client: String, key: String, micros in 0_i64..4_000_000_000_000_000, seq: u64) {
             let secret = CursorKey::of([7; 16]);
             let stamp = Stamp::from(crate::record::Time { micros, offset: 3600 });
-            let cursor = Cursor { epoch: 0, position: 42 };
+            let cursor = Cursor::fixed(42);
             let line = Line { entry: Entry::new(Level::Error, &message), stamp: &stamp, client: &client, key: &key, route: "save-log", pid: 7, seq };
             for format in [LineFormat::Text, LineFormat::Json] {
                 let (mut text, mut out) = (Vec::new(), Vec::new());
@@ -132,7 +132,7 @@ mod tests {
     #[test]
     fn object_has_the_fields_behind_the_message() {
         let secret = CursorKey::of([7; 16]);
-        let cursor = Cursor { epoch: 0, position: 9 };
+        let cursor = Cursor::fixed(9);
         let stamp = Stamp::from(crate::record::Time { micros: 0, offset: 0 });
         let fields = [Field::of_sender("user", "bob"), Field::of_sender("path", "C:\\new \"x\"")];
         let at = SenderTime::from_micros(1_795_410_148_100_000);
@@ -152,7 +152,7 @@ mod tests {
     #[test]
     fn foreign_line_becomes_the_message() {
         let secret = CursorKey::of([7; 16]);
-        let cursor = Cursor { epoch: 0, position: 9 };
+        let cursor = Cursor::fixed(9);
         let mut out = Vec::new();
         write_object(&mut out, b"no \xff \"line\"", cursor, &secret);
         let expected = format!(

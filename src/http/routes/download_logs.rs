@@ -20,13 +20,17 @@ use crate::http::response::record_format::RecordFormat;
 use crate::http::response::success::{Answer, streaming};
 use crate::store::Snapshot;
 
-/// Sends the file, the requested range of it, or the selected records.
+/// Sends the file, the requested range of it, or the selected records. From an engine without a file
+/// all records, without ranges.
 pub(crate) async fn download_logs(request: &Arc<AdmittedRequest>) -> Answer {
     let requested = query_response::ask(request).await?;
     if !requested.is_empty() {
         return selected(request, requested).await;
     }
-    let snapshot = request.app.store.snapshot().await?;
+    let Some(raw_file) = request.app.store.raw_file() else {
+        return selected(request, requested).await;
+    };
+    let snapshot = raw_file.snapshot().await?;
     let headers = &request.parts.headers;
     if not_modified(headers, &snapshot) {
         let mut response = warp::reply::Response::new(Bytes::new().into());

@@ -4,18 +4,15 @@ use http::HeaderMap;
 use tempfile::TempDir;
 
 use super::*;
-use crate::config::Durability;
 use crate::http::response::headers::JSON;
 use crate::ingest::error::IngestError;
-use crate::record::{Level, LineFormat};
-use crate::store::{FileStore, Settings};
+use crate::record::Level;
+use crate::store::{LogStore, Places};
 
-fn open(dir: &TempDir) -> FileStore {
-    let (path, format) = (dir.path().join("a.log"), LineFormat::Text);
-    let settings = Settings { path, format, durability: Durability::Os, rotate: None };
-    let (store, committer) = FileStore::open(&settings, &dir.path().join("a.state"), 1024 * 1024).unwrap();
-    tokio::spawn(committer);
-    store
+fn open(dir: &TempDir) -> Arc<dyn LogStore> {
+    let log = serde_json::json!({"host": "127.0.0.1", "port": 1, "file": "a.log", "durability": "os"});
+    let places = Places { log_dir: dir.path().to_owned(), state_path: dir.path().join("a.state") };
+    store::open(&serde_json::from_value(log).unwrap(), &places, 1024 * 1024).unwrap().0
 }
 
 /// Runs the steps of a request between its body and its answer. Returns the answer and the messages
@@ -31,8 +28,8 @@ async fn run(path: &str, headers: HeaderMap, body: &[u8], min_level: Level) -> (
         Ok(batch) => {
             let entries = batch.entries(min_level);
             let source = Source { client: "c", key: "k", route: dialect.name_in_lines(route) };
-            let append = begin(&store, &source, &entries, batch.len() - entries.len(), None).await;
-            let outcome = finish(&store, append, wants_json(&headers), None).await.unwrap();
+            let append = begin(&*store, &source, &entries, batch.len() - entries.len(), None).await;
+            let outcome = finish(&*store, append, wants_json(&headers), None).await.unwrap();
             dialect.answer(&head, &outcome)
         }
         Err(error) => Problem::from(error.clone()).in_form_of(dialect, &head).into_response(),

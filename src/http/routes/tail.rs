@@ -102,15 +102,8 @@ fn resume(request: &AdmittedRequest, requested: &ReadRequest) -> Result<Option<C
 /// # Errors
 /// Fails with 410 for a cursor whose record is gone, and with 503 when the log cannot be read.
 async fn check_cursor(request: &AdmittedRequest, cursor: Cursor) -> Result<Cursor, Problem> {
-    // A snapshot makes the store look at the file again, because another program may have moved it.
-    drop(request.app.store.snapshot().await?);
-    let mut chunk = request.app.store.line_chunk(cursor, 1).await;
-    if let Err(ReadError::Store(_)) = chunk {
-        // The log may have been cleared between the two reads.
-        chunk = request.app.store.line_chunk(cursor, 1).await;
-    }
-    match chunk {
-        Ok(_) => Ok(cursor),
+    match request.app.store.check_cursor(cursor).await {
+        Ok(()) => Ok(cursor),
         Err(ReadError::Gone { oldest }) => Err(Problem::gone(request.app.store.cursor_key().encode(oldest))),
         Err(ReadError::Store(error)) => Err(error.into()),
     }

@@ -5,12 +5,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
+use super::settings::Settings;
 use crate::config::Durability;
-use crate::record::{Clock, Entry, Line, LineFormat, LinePrefix, write_line};
+use crate::record::{Clock, Entry};
 use crate::store::commit::{AppendTicket, CommitGroup};
 use crate::store::file::maintenance::background::JobResult;
+use crate::store::line_writer::{LineWriter, estimated_bytes};
 use crate::store::statistics::LEVELS;
-use crate::store::{QueueFull, Settings, Source, StoreError};
+use crate::store::{QueueFull, Source, StoreError};
 
 /// Maximum capacity of a buffer that is kept for reuse. A fresh buffer for each large batch would
 /// take a third of the time of the batch, with a page fault for every 4 KiB.
@@ -21,9 +23,6 @@ const MIN_USED_PART: usize = 16;
 
 /// A buffer of at most this capacity is always kept.
 const ALWAYS_KEPT_BUFFER_BYTES: usize = 64 * 1024;
-
-/// Estimated length of a line before its message.
-const ESTIMATED_PREFIX_BYTES: usize = 128;
 
 /// Work of the committer between two batches, in order with them.
 #[derive(Debug)]
@@ -70,14 +69,8 @@ struct Inner {
     commands: Vec<Command>,
     /// The buffer of an earlier batch, for reuse.
     spare: Vec<u8>,
-    /// The prefix that the lines of one append share.
-    prefix: LinePrefix,
-    clock: Clock,
-    /// Sequence number of the last record.
-    seq: u64,
-    pid: u32,
-    format: LineFormat,
-    durability: Durability,
+    writer: LineWriter,
+    settings: Settings,
     /// Maximum length of `lines`.
     capacity_bytes: usize,
     is_closed: bool,
@@ -91,7 +84,7 @@ impl Inner {
     }
 
     fn is_for_disk(&self) -> bool {
-        self.durability == Durability::Disk && self.records > 0 && self.commands.is_empty()
+        self.settings.durability == Durability::Disk && self.records > 0 && self.commands.is_empty()
     }
 
     fn take(&mut self) -> Batch {
@@ -101,7 +94,7 @@ impl Inner {
             records: std::mem::take(&mut self.records),
             levels: std::mem::take(&mut self.levels),
             group: std::mem::take(&mut self.group),
-            durability: self.durability,
+            durability: self.settings.durability,
             commands: std::mem::take(&mut self.commands),
         }
     }
@@ -128,12 +121,8 @@ impl AppendBuffer {
             group: Arc::default(),
             commands: Vec::new(),
             spare: Vec::new(),
-            prefix: LinePrefix::default(),
-            clock,
-            seq: 0,
-            pid: std::process::id(),
-            format: settings.format,
-            durability: settings.durability,
+            writer: LineWriter::new(clock, settings.format),
+            settings: settings.clone(),
             capacity_bytes,
             is_closed: false,
             is_low_on_space: false,
@@ -154,46 +143,22 @@ impl AppendBuffer {
         let mut inner = self.lock();
         let inner = &mut *inner;
         if inner.is_closed || inner.is_low_on_space {
-            let group = Arc::new(CommitGroup::default());
-            group.complete(Err(if inner.is_closed { StoreError::Closed } else { StoreError::LowSpace }));
-            return Ok((AppendTicket::new(group, 0, false), false));
+            let error = if inner.is_closed { StoreError::Closed } else { StoreError::LowSpace };
+            return Ok((AppendTicket::completed(Err(error), 0), false));
         }
         // An append larger than the whole buffer is taken when the buffer is empty.
-        let incoming: usize = entries.iter().map(|entry| entry.text_len() + ESTIMATED_PREFIX_BYTES).sum();
+        let incoming = estimated_bytes(entries);
         if !inner.lines.is_empty() && inner.lines.len() + incoming > inner.capacity_bytes {
             return Err(QueueFull);
         }
         let is_first = inner.is_empty();
         inner.reserve(incoming);
-        // All entries arrived at once, so they share one stamp. A stamp costs as much as the rest
-        // of a line.
-        let stamp = inner.clock.stamp();
-        let line = |entry: &Entry<'a>, seq: u64| Line {
-            entry: *entry,
-            stamp: &stamp,
-            client: source.client,
-            key: source.key,
-            route: source.route,
-            pid: inner.pid,
-            seq,
-        };
-        for entry in entries {
-            inner.levels[entry.level as usize] += 1;
-        }
-        match entries {
-            [entry] => write_line(&mut inner.lines, inner.format, &line(entry, inner.seq + 1)),
-            [first, ..] => {
-                inner.prefix.take(inner.format, &line(first, 0));
-                for (entry, seq) in entries.iter().zip(inner.seq + 1..) {
-                    inner.prefix.write_line(&mut inner.lines, entry, seq);
-                }
-            }
-            [] => {}
-        }
-        inner.seq += entries.len() as u64;
+        inner.writer.write(source, entries, &mut inner.lines, &mut inner.levels);
         inner.records += entries.len() as u64;
-        let ticket = AppendTicket::new(Arc::clone(&inner.group), inner.lines.len() as u64, is_first);
-        Ok((ticket, is_first))
+        // Without a sync, the thread of the runtime writes the batch, and a callback gains nothing.
+        let gains_by_callback = is_first && inner.settings.durability == Durability::Disk;
+        let end = inner.lines.len() as u64;
+        Ok((AppendTicket::new(Arc::clone(&inner.group), end, gains_by_callback), is_first))
     }
 
     /// Queues a command behind the lines of the current batch. After a close the command is
@@ -245,13 +210,15 @@ impl AppendBuffer {
     }
 
     /// Applies new settings to the records that follow.
-    ///
-    /// Sequence numbers of records that failed are not used again, so a gap in SEQ shows these
-    /// records.
-    pub(crate) fn apply(&self, settings: &Settings) {
+    pub(crate) fn apply(&self, settings: Settings) {
         let mut inner = self.lock();
-        inner.format = settings.format;
-        inner.durability = settings.durability;
+        inner.writer.format = settings.format;
+        inner.settings = settings;
+    }
+
+    /// Returns whether `settings` are the ones in force.
+    pub(crate) fn has(&self, settings: &Settings) -> bool {
+        self.lock().settings == *settings
     }
 
     /// Returns the length of the lines in the batch, in bytes.
@@ -266,14 +233,14 @@ impl AppendBuffer {
 
     /// Raises the clock to `micros`, the time of a line that is in the file already.
     pub(crate) fn not_before(&self, micros: i64) {
-        self.lock().clock.not_before(micros);
+        self.lock().writer.not_before(micros);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::Level;
+    use crate::record::{Level, LineFormat};
     use jiff::tz::TimeZone;
 
     fn buffer_of(durability: Durability, capacity: usize) -> (AppendBuffer, Settings) {
@@ -300,7 +267,7 @@ mod tests {
         assert_eq!((batch.records, batch.commands.len()), (1, 1));
         record();
         settings.durability = Durability::Os;
-        append_buffer.apply(&settings);
+        append_buffer.apply(settings);
         assert!(append_buffer.take_for_disk(0).is_none(), "no record waits for a sync");
         assert_eq!(append_buffer.take().map(|batch| batch.records), Some(1));
     }

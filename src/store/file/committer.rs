@@ -170,7 +170,7 @@ impl Committer {
                 _ => {
                     let group = Arc::clone(&batch.group);
                     if let Err(error) = self.through_disk_thread(Some(batch), commands.is_empty()).await {
-                        self.complete(Written { group, outcome: Err(error) });
+                        self.complete(Written { group, outcome: Err(StoreError::write(error)) });
                     }
                 }
             }
@@ -188,14 +188,14 @@ impl Committer {
         match &written.outcome {
             Ok(_) => self.shared.report_recovery(),
             Err(error) => {
-                if is_out_of_space(error) {
+                if error.cause().is_some_and(is_out_of_space) {
                     // A half compressed segment takes space that records need.
                     self.cancel_job();
                 }
                 self.shared.warn_rate_limited(error);
             }
         }
-        written.group.complete(written.outcome.map_err(|error| StoreError::write(&error)));
+        written.group.complete(written.outcome);
     }
 
     /// Lets the disk thread write a batch. The disk thread then continues with the batch that has
@@ -268,7 +268,7 @@ impl Committer {
                 });
                 let outcome = outcome.await.flatten();
                 if outcome.is_ok() {
-                    self.shared.append_buffer.apply(&settings);
+                    self.shared.append_buffer.apply(settings);
                 }
                 answer(reply, outcome);
                 false
@@ -316,12 +316,16 @@ impl Committer {
 /// A batch that was written, or failed.
 struct Written {
     group: Arc<CommitGroup>,
-    outcome: io::Result<CommitPosition>,
+    outcome: Result<CommitPosition, StoreError>,
 }
 
 impl Batch {
     /// Writes the lines, counts them, recycles their buffer, and runs the durability callback.
-    fn write(self, write: impl FnOnce(&[u8], u64) -> io::Result<CommitPosition>, shared: &Shared) -> Written {
+    fn write(
+        self,
+        write: impl FnOnce(&[u8], u64) -> Result<CommitPosition, StoreError>,
+        shared: &Shared,
+    ) -> Written {
         let Self { lines, records, levels, group, .. } = self;
         let outcome = write(&lines, records);
         if let Ok(position) = &outcome {
@@ -362,7 +366,7 @@ impl WriteLatency {
 
 fn answer(reply: oneshot::Sender<Result<(), StoreError>>, outcome: io::Result<()>) {
     // The receiver is gone when the caller no longer waits.
-    drop(reply.send(outcome.map_err(|error| StoreError::write(&error))));
+    drop(reply.send(outcome.map_err(StoreError::write)));
 }
 
 #[cfg(test)]
@@ -370,9 +374,9 @@ mod tests {
     use super::*;
     use crate::config::{Compression, Rotate};
     use crate::record::LineFormat;
-    use crate::store::Settings;
     use crate::store::file::FileStore;
     use crate::store::file::segments::segment::Segment;
+    use crate::store::file::settings::Settings;
 
     #[test]
     fn compression_that_lacks_space_is_tried_again_without_appends() {
@@ -392,7 +396,7 @@ mod tests {
             durability: Durability::Os,
             rotate: None,
         };
-        let (store, _) = FileStore::open(&settings, &dir.path().join("b.state"), 1024).unwrap();
+        let (store, _) = FileStore::open(&settings, dir.path(), &dir.path().join("b.state"), 1024).unwrap();
         let mut committer = Committer::new(Arc::clone(&store.shared), file).unwrap();
         assert!(committer.maintenance_at.is_none(), "nothing is due");
         committer.update_from_file();

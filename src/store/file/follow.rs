@@ -14,9 +14,6 @@ const MAX_INLINE_READ_BYTES: u64 = 4 * 1024 * 1024;
 
 /// Returns about `size` bytes of whole lines after the cursor `after`, or none at the end of the
 /// log.
-///
-/// The end of a chunk depends on positions only, so followers that start at different cursors soon
-/// share the same chunks.
 pub(crate) async fn line_chunk(
     snapshot: LogSnapshot,
     after: Cursor,
@@ -25,7 +22,7 @@ pub(crate) async fn line_chunk(
     let from = snapshot.offset_of(after).map_err(|Gone| ReadError::Gone { oldest: snapshot.start() })?;
     let cursors = snapshot.clone();
     let lines = if from >= snapshot.rotated() && snapshot.len() - from <= MAX_INLINE_READ_BYTES {
-        lines(&snapshot, from, after.position, size).map_err(|error| StoreError::read(&error))?
+        lines(&snapshot, from, after.position, size).map_err(StoreError::read)?
     } else {
         blocking(move || lines(&snapshot, from, after.position, size)).await?
     };
@@ -34,7 +31,7 @@ pub(crate) async fn line_chunk(
 
 fn lines(snapshot: &LogSnapshot, from: u64, position: u64, size: u64) -> io::Result<Vec<u8>> {
     let size = size.max(1);
-    let mut wanted = (position + size / 2) / size * size + size - position;
+    let mut wanted = LineChunk::bytes_from(position, size);
     let mut block = Vec::new();
     loop {
         let to = snapshot.len().min(from + wanted);
@@ -59,8 +56,9 @@ mod tests {
     use super::*;
     use crate::config::Durability;
     use crate::record::LineFormat;
+    use crate::store::ReadLog;
     use crate::store::file::FileStore;
-    use crate::store::{LogStore, Settings};
+    use crate::store::file::settings::Settings;
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(48))]
@@ -71,7 +69,7 @@ mod tests {
             let lines: Vec<String> = lengths.iter().enumerate().map(|(n, length)| format!("{n} {}\n", "x".repeat(*length))).collect();
             std::fs::write(&path, lines.concat()).unwrap();
             let settings = Settings { path, format: LineFormat::Text, durability: Durability::Os, rotate: None };
-            let (store, _committer) = FileStore::open(&settings, &dir.path().join("a.state"), 1024).unwrap();
+            let (store, _committer) = FileStore::open(&settings, dir.path(), &dir.path().join("a.state"), 1024).unwrap();
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
             // One follower from the start, one from a later line.
             let skipped = start.min(lines.len());
@@ -110,7 +108,8 @@ mod tests {
             durability: Durability::Os,
             rotate: None,
         };
-        let (store, _committer) = FileStore::open(&settings, &dir.path().join("a.state"), 1024).unwrap();
+        let (store, _committer) =
+            FileStore::open(&settings, dir.path(), &dir.path().join("a.state"), 1024).unwrap();
         let end = store.end();
         assert!(store.line_chunk(end, 100).await.unwrap().lines.is_empty());
         for gone in [Cursor { position: end.position + 1, ..end }, Cursor { epoch: end.epoch + 1, ..end }] {

@@ -16,6 +16,7 @@ use nix::sys::statvfs::fstatvfs;
 use super::published::{Published, View};
 use crate::fault;
 use crate::record::parse_time;
+use crate::store::StoreError;
 use crate::store::commit::CommitPosition;
 use crate::store::file::maintenance::line_count::count_lines;
 use crate::store::file::maintenance::rules::MaintenanceState;
@@ -134,10 +135,15 @@ impl LogFile {
     /// Syncs them when `sync` is true.
     ///
     /// # Errors
-    /// Returns the error of the failed write or sync. The bytes are then not in the file, or the
-    /// next append removes them before it writes.
-    pub(crate) fn commit(&mut self, bytes: &[u8], records: u64, sync: bool) -> io::Result<CommitPosition> {
-        self.verify()?;
+    /// Fails with [`StoreError::Write`] when the bytes are not in the file, and with
+    /// [`StoreError::Unknown`] when the file may keep them.
+    pub(crate) fn commit(
+        &mut self,
+        bytes: &[u8],
+        records: u64,
+        sync: bool,
+    ) -> Result<CommitPosition, StoreError> {
+        self.verify().map_err(StoreError::write)?;
         if !self.can_append(bytes.len()) {
             self.maintain(bytes.len() as u64);
         }
@@ -149,16 +155,18 @@ impl LogFile {
     ///
     /// # Errors
     /// Fails as [`Self::commit`] does.
-    pub(crate) fn append(&mut self, bytes: &[u8], records: u64, sync: bool) -> io::Result<CommitPosition> {
-        let written = (&*self.file).write_all(bytes);
-        let synced = |()| self.syncs.time(|| self.file.sync_data());
-        let outcome = if sync { written.and_then(synced) } else { written };
-        if let Err(error) = outcome {
-            self.is_dirty = true;
-            if let Err(undo) = self.undo() {
-                log::error!("can't cut a failed write off {}: {undo}", self.path.display());
-            }
-            return Err(error);
+    pub(crate) fn append(
+        &mut self,
+        bytes: &[u8],
+        records: u64,
+        sync: bool,
+    ) -> Result<CommitPosition, StoreError> {
+        if let Err(error) = (&*self.file).write_all(bytes).and_then(|()| fault::step("append.write")) {
+            return Err(self.take_back(error, Self::undo));
+        }
+        if sync && let Err(error) = self.syncs.time(|| self.file.sync_data()) {
+            // The lines may be on the disk, so the disk must know as well that they are cut off.
+            return Err(self.take_back(error, |this| this.undo().and_then(|()| this.file.sync_all())));
         }
         let position;
         {
@@ -180,6 +188,20 @@ impl LogFile {
             self.save_count(false);
         }
         Ok(position)
+    }
+
+    /// Cuts off a failed write by `undo`, and returns the error of its appends. If `undo` fails too,
+    /// it is unknown whether they are stored: the lines stay in the file until the next append cuts
+    /// them off, and a start before that keeps the whole ones.
+    fn take_back(&mut self, error: io::Error, undo: impl FnOnce(&mut Self) -> io::Result<()>) -> StoreError {
+        self.is_dirty = true;
+        match undo(self) {
+            Ok(()) => StoreError::write(error),
+            Err(failed) => {
+                log::error!("can't cut a failed write off {}: {failed}", self.path.display());
+                StoreError::unknown(error)
+            }
+        }
     }
 
     /// Continues in the file at `path`. On an error the old file stays.
@@ -284,6 +306,7 @@ impl LogFile {
     /// Cuts off the bytes of a failed write.
     fn undo(&mut self) -> io::Result<()> {
         if self.is_dirty {
+            fault::step("append.undo")?;
             // Another program may have truncated the file. `set_len` would then fill it with zeros.
             if self.file.metadata()?.size() > self.len {
                 self.file.set_len(self.len)?;

@@ -13,9 +13,11 @@ mod published;
 mod reader;
 mod search;
 mod segments;
+mod settings;
 mod shared;
 mod snapshot;
 mod state;
+mod store;
 
 #[cfg(test)]
 mod model_tests;
@@ -23,251 +25,29 @@ mod model_tests;
 mod tests;
 
 use std::ffi::OsStr;
-use std::future::Future;
 use std::io;
-use std::num::NonZeroU64;
-use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
-use std::time::Duration;
 
-use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
-use jiff::tz::TimeZone;
-use nix::sys::statvfs::fstatvfs;
-use tokio::sync::{Notify, Semaphore, oneshot};
-use tokio::task::spawn_blocking;
-use tokio::time::timeout;
-
-use self::append_buffer::{AppendBuffer, Command};
-use self::committer::Committer;
-use self::log_file::LogFile;
-use self::reader::blocking;
 use self::segments::segment::SiblingFile;
-use self::shared::Shared;
-use self::snapshot::LogSnapshot;
-use super::statistics::StoredCounters;
-use super::{
-    AppendTicket, Cursor, CursorKey, Details, LineChunk, LogStore, Progress, Query, QueueFull, ReadError,
-    Reading, Selection, Settings, Snapshot, Source, Statistics, StoreError,
-};
-use crate::record::{Clock, Entry, Stamp, parse_line};
+use self::settings::Settings;
+use crate::config::LogEntry;
+use crate::store::{Opened, Places};
 
-/// Returns whether `other` is, by its name, a rotated segment of the log whose active file is
-/// `active`, finished or not.
+pub(crate) use self::store::FileStore;
+
+/// Returns whether `other` is, by its name, a file with records of the log whose active file has the
+/// name `file`. It is this file, or a rotated segment, finished or not.
 #[must_use]
-pub fn is_segment(active: &OsStr, other: &OsStr) -> bool {
-    SiblingFile::of(active, other).is_some()
+pub fn is_file_of(file: &OsStr, other: &OsStr) -> bool {
+    file == other || SiblingFile::of(file, other).is_some()
 }
 
-/// A log kept as one plain text file, and as rotated segments beside it.
-#[derive(Debug, Clone)]
-pub struct FileStore {
-    shared: Arc<Shared>,
-}
-
-/// Maximum time that a read waits for a disk to answer.
-const DISK_TIMEOUT: Duration = Duration::from_millis(250);
-
-impl FileStore {
-    /// Opens or creates the file, repairs it, and returns the store with the future that writes it.
-    /// The future must run on the same runtime as the appends, and ends after [`LogStore::close`].
-    /// `state_path` is the file of this log in the state directory. `queue` is the maximum size of
-    /// the append buffer, in bytes.
-    ///
-    /// # Errors
-    /// Fails when the file or its state can't be opened, created or repaired.
-    pub fn open(
-        settings: &Settings,
-        state_path: &Path,
-        queue: usize,
-    ) -> io::Result<(Self, impl Future<Output = ()> + Send + use<>)> {
-        let mut file = LogFile::open(&settings.path, state_path)?;
-        file.set_rules(settings.rotate.clone());
-        let key = CursorKey(file.identity().ok_or_else(|| io::Error::other("the state has no identity"))?);
-        let mut clock = Clock::new(TimeZone::system());
-        clock.not_before(file.take_newest().unwrap_or(i64::MIN));
-        let shared = Arc::new(Shared {
-            append_buffer: AppendBuffer::new(clock, settings, queue),
-            work: Notify::new(),
-            room: Arc::default(),
-            view: file.view(),
-            counters: StoredCounters::default(),
-            syncs: file.syncs(),
-            free_space_permit: Arc::new(Semaphore::new(1)),
-            key,
-            reported_at: AtomicI64::new(0),
-        });
-        let committer = Committer::new(Arc::clone(&shared), file)?;
-        Ok((Self { shared }, committer.run()))
-    }
-
-    fn command(
-        &self,
-        command: impl FnOnce(oneshot::Sender<Result<(), StoreError>>) -> Command,
-    ) -> BoxFuture<'static, Result<(), StoreError>> {
-        let (reply, done) = oneshot::channel();
-        self.shared.append_buffer.command(command(reply));
-        self.shared.work.notify_one();
-        done.map(|outcome| outcome.unwrap_or(Err(StoreError::Closed))).boxed()
-    }
-
-    /// Checks whether another program moved or truncated the file, then returns a snapshot. If the
-    /// disk hangs, it returns the snapshot without the check.
-    async fn source(&self) -> LogSnapshot {
-        // The error is dropped, because the read that follows reports its own error.
-        drop(timeout(DISK_TIMEOUT, self.command(Command::Verify)).await);
-        LogSnapshot::take(&self.shared.view)
-    }
-
-    /// Returns the bytes that the file system has left for users other than root, if the disk
-    /// answers in time.
-    async fn disk_free(&self) -> Option<u64> {
-        let file = self.shared.view.get().file;
-        let permit = Arc::clone(&self.shared.free_space_permit);
-        let request = async move {
-            let permit = permit.acquire_owned().await.ok()?;
-            let answer = spawn_blocking(move || {
-                let file_system = fstatvfs(&file);
-                drop(permit);
-                file_system
-            });
-            let file_system = answer.await.ok()?.ok()?;
-            Some(file_system.blocks_available() * file_system.fragment_size())
-        };
-        timeout(DISK_TIMEOUT, request).await.ok().flatten()
-    }
-}
-
-impl LogStore for FileStore {
-    fn try_append(&self, source: &Source<'_>, entries: &[Entry<'_>]) -> Result<AppendTicket, QueueFull> {
-        let (ticket, is_first) = self.shared.append_buffer.push(source, entries)?;
-        if is_first {
-            self.shared.work.notify_one();
-        }
-        Ok(ticket)
-    }
-
-    fn room(&self) -> BoxFuture<'static, ()> {
-        Arc::clone(&self.shared.room).notified_owned().boxed()
-    }
-
-    fn stored(&self) -> u64 {
-        self.shared.view.lock().stored
-    }
-
-    fn end(&self) -> Cursor {
-        self.shared.view.lock().end()
-    }
-
-    fn cursor_key(&self) -> CursorKey {
-        self.shared.key
-    }
-
-    fn details(&self) -> BoxFuture<'_, Details> {
-        async move {
-            let source = self.source().await;
-            let (seen, size) = (source.seen.clone(), source.len());
-            let ends = blocking(move || Ok(source.ends())).await.unwrap_or_default();
-            Details {
-                count: seen.segments.count() + seen.count,
-                counting: seen.counting > 0 || seen.segments.is_uncounted(),
-                size,
-                size_on_disk: seen.segments.stored() + seen.len,
-                segments: seen.segments.items().len() as u64,
-                oldest: ends.0,
-                newest: ends.1,
-            }
-        }
-        .boxed()
-    }
-
-    fn statistics(&self) -> BoxFuture<'_, Statistics> {
-        async move {
-            let disk_free = self.disk_free().await;
-            let (shared, snapshot) = (&self.shared, LogSnapshot::take(&self.shared.view));
-            Statistics {
-                records: shared.counters.records(),
-                bytes: shared.counters.bytes(),
-                queue: shared.append_buffer.waiting(),
-                syncs: shared.syncs.read(),
-                size: snapshot.len(),
-                segments: snapshot.seen.segments.items().len() as u64,
-                disk_free,
-            }
-        }
-        .boxed()
-    }
-
-    fn snapshot(&self) -> BoxFuture<'_, Result<Snapshot, StoreError>> {
-        async move {
-            let snapshot = self.source().await;
-            let seen = &snapshot.seen;
-            Ok(Snapshot {
-                // The epoch and the end change with every line. A clear leaves the end unchanged,
-                // so the length is part of the tag as well.
-                etag: format!("\"{:x}-{:x}-{:x}\"", seen.epoch, seen.end().position, snapshot.len()),
-                len: snapshot.len(),
-                modified: seen.modified,
-                end: snapshot.end(),
-                bytes: Box::new(snapshot),
-            })
-        }
-        .boxed()
-    }
-
-    fn read(&self, query: Query) -> BoxFuture<'_, Result<Reading, ReadError>> {
-        async move { search::answer(self.source().await, query).await }.boxed()
-    }
-
-    fn changed(&self) -> BoxFuture<'static, ()> {
-        let view = Arc::clone(&self.shared.view);
-        async move { view.changed().await }.boxed()
-    }
-
-    fn line_chunk(&self, after: Cursor, size: u64) -> BoxFuture<'static, Result<LineChunk, ReadError>> {
-        follow::line_chunk(LogSnapshot::take(&self.shared.view), after, size).boxed()
-    }
-
-    fn begin(
-        &self,
-        selection: Selection,
-        latest: Option<NonZeroU64>,
-        progress: Progress,
-    ) -> BoxFuture<'_, Result<Cursor, StoreError>> {
-        async move { search::begin(self.source().await, selection, latest, progress).await }.boxed()
-    }
-
-    fn clear(&self) -> BoxFuture<'static, Result<(), StoreError>> {
-        self.command(Command::Clear)
-    }
-
-    fn reconfigure(&self, settings: Settings) -> BoxFuture<'static, Result<(), StoreError>> {
-        self.command(|reply| Command::Reconfigure(settings, reply))
-    }
-
-    fn close(&self) -> BoxFuture<'static, Result<(), StoreError>> {
-        self.command(Command::Close)
-    }
-}
-
-/// Maximum length of a line, which is 8192 characters of 8 escaped bytes each, and the prefix.
-const MAX_LINE_BYTES: u64 = 128 * 1024;
-
-impl LogSnapshot {
-    /// Returns the times of the first and of the last line, RFC 3339.
-    fn ends(&self) -> (Option<String>, Option<String>) {
-        let len = self.len().min(MAX_LINE_BYTES);
-        let time = |line: &[u8]| {
-            let stamp = Stamp::from(parse_line(line).ok()?.time);
-            String::from_utf8(stamp.rfc3339().to_vec()).ok()
-        };
-        let (Ok(head), Ok(mut tail)) = (self.read(0..len), self.read(self.len() - len..self.len())) else {
-            return (None, None);
-        };
-        let first = head.split(|byte| *byte == b'\n').next().and_then(time);
-        tail.pop();
-        let last = tail.rsplit(|byte| *byte == b'\n').next().and_then(time);
-        (first, last)
-    }
+/// Opens a log that is kept in files.
+///
+/// # Errors
+/// Fails when the file or its state can't be opened, created or repaired.
+pub(crate) fn open(log: &LogEntry, places: &Places, queue_bytes: usize) -> io::Result<Opened> {
+    let settings = Settings::of(log, &places.log_dir);
+    let (store, committer) = FileStore::open(&settings, &places.log_dir, &places.state_path, queue_bytes)?;
+    Ok((Arc::new(store), tokio::spawn(committer)))
 }

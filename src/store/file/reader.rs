@@ -61,7 +61,7 @@ pub(crate) async fn blocking<T: Send + 'static>(
     // Reads that hang must not hold all threads of the pool.
     let permit = READERS.acquire().await;
     match tokio::task::spawn_blocking(move || (work(), permit).0).await {
-        Ok(outcome) => outcome.map_err(|error| StoreError::read(&error)),
-        Err(error) => Err(StoreError::Read(error.to_string())),
+        Ok(outcome) => outcome.map_err(StoreError::read),
+        Err(error) => Err(StoreError::read(io::Error::other(error))),
     }
 }

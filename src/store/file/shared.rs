@@ -9,8 +9,8 @@ use tokio::sync::{Notify, Semaphore};
 
 use super::append_buffer::AppendBuffer;
 use super::published::View;
-use crate::store::CursorKey;
 use crate::store::statistics::{LatencyRecorder, StoredCounters};
+use crate::store::{CursorKey, StoreError};
 
 /// Minimum time between two reports of a failing disk.
 const REPORT_INTERVAL_SECONDS: i64 = 10;
@@ -41,10 +41,10 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// Reports a failed write to the journal, at most once in ten seconds.
-    pub(crate) fn warn_rate_limited(&self, error: &io::Error) {
+    pub(crate) fn warn_rate_limited(&self, error: &StoreError) {
         let now = unix_seconds();
         if now - self.reported_at.swap(now, Ordering::Relaxed) >= REPORT_INTERVAL_SECONDS {
-            crate::event!(error, WRITE_FAILED; "can't write the log, clients are answered 503: {error}");
+            crate::event!(error, WRITE_FAILED; "can't write the log, clients are answered 503: {}", cause_of(error));
         } else {
             self.reported_at.store(now, Ordering::Relaxed);
         }
@@ -59,6 +59,11 @@ impl Shared {
             crate::event!(info, WRITE_RECOVERED; "the log can be written again");
         }
     }
+}
+
+/// Returns the text of the system's error, which names the file or the device.
+fn cause_of(error: &StoreError) -> String {
+    error.cause().map_or_else(|| error.to_string(), io::Error::to_string)
 }
 
 fn unix_seconds() -> i64 {

@@ -10,9 +10,7 @@ use std::sync::{Arc, OnceLock};
 
 use nix::sys::socket::{MsgFlags, send};
 
-use crate::config::Durability;
 use crate::http::app::App;
-use crate::http::policy::Policy;
 use crate::net::transport::Transport;
 use crate::store::{AppendTicket, DurableCallback, Saved};
 
@@ -29,10 +27,8 @@ pub(crate) struct DiskReplier {
 }
 
 /// Reports whether an answer by the disk thread is worth its cost for this append.
-pub(crate) fn is_worthwhile(ticket: &AppendTicket, app: &App, policy: &Policy) -> bool {
-    ticket.may_be_alone()
-        && policy.log.durability == Durability::Disk
-        && app.instance_state.connections.load(Ordering::Relaxed) <= MAX_CONNECTIONS
+pub(crate) fn is_worthwhile(ticket: &AppendTicket, app: &App) -> bool {
+    ticket.gains_by_callback() && app.instance_state.connections.load(Ordering::Relaxed) <= MAX_CONNECTIONS
 }
 
 impl DiskReplier {

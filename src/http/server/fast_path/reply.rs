@@ -28,10 +28,9 @@ impl Reply<'_> {
         replier: &mut DiskReplier,
         transport: &impl Transport,
         ticket: &AppendTicket,
-        policy: &Policy,
         quota: Option<&Quota>,
     ) -> Option<DiskReply> {
-        let worthwhile = is_worthwhile(ticket, self.app, policy);
+        let worthwhile = is_worthwhile(ticket, self.app);
         worthwhile.then(|| replier.register(transport, ticket, self.to_disk_answer(quota))).flatten()
     }
 

@@ -75,7 +75,7 @@ pub(crate) async fn serve_records<S: Transport, H>(
         let outcome = match start {
             AppendStart::Pending(ticket) => {
                 let transport = connection.stream.inner();
-                disk_reply = reply.register(&mut replier, transport, &ticket, &policy, quota.as_ref());
+                disk_reply = reply.register(&mut replier, transport, &ticket, quota.as_ref());
                 connection.outcome(ticket, disk_reply.as_ref()).await
             }
             AppendStart::Filtered => Ok(None),

@@ -72,7 +72,7 @@ async fn answer_in(snapshot: LogSnapshot, query: Query, sizes: Sizes) -> Result<
 }
 
 /// Returns the cursor at which a follower of `selection` starts, see
-/// [`LogStore::begin`](crate::store::LogStore::begin).
+/// [`ReadLog::begin`](crate::store::ReadLog::begin).
 pub(crate) async fn begin(
     snapshot: LogSnapshot,
     selection: Selection,
@@ -404,7 +404,7 @@ async fn turn<S: Send + 'static, T: Send + 'static>(
         outcome.map(|result| (state, result))
     });
     match working.await {
-        Ok(outcome) => outcome.map_err(|error| StoreError::read(&error)),
-        Err(error) => Err(StoreError::Read(error.to_string())),
+        Ok(outcome) => outcome.map_err(StoreError::read),
+        Err(error) => Err(StoreError::read(io::Error::other(error))),
     }
 }

@@ -11,7 +11,8 @@ use super::*;
 use crate::config::Durability;
 use crate::record::{self, Level, Line, LineFormat, Stamp, Time, parse_line, write_line};
 use crate::store::file::FileStore;
-use crate::store::{Clients, Cursor, LogStore, Pattern, Selection, Settings, Writer};
+use crate::store::file::settings::Settings;
+use crate::store::{Clients, Cursor, Pattern, ReadLog, Selection, Writer};
 
 /// Sizes smaller than most lines, so that every part of a line crosses the border of a read.
 const TINY: Sizes = Sizes { first: 100, block: 700, portion: 150, kept: 900, answer: 300 };
@@ -28,7 +29,8 @@ impl Bench {
         let path = dir.path().join("a.log");
         std::fs::write(&path, content).unwrap();
         let settings = Settings { path, format: LineFormat::Text, durability: Durability::Os, rotate: None };
-        let (store, _committer) = FileStore::open(&settings, &dir.path().join("a.state"), 1024).unwrap();
+        let (store, _committer) =
+            FileStore::open(&settings, dir.path(), &dir.path().join("a.state"), 1024).unwrap();
         assert_eq!(store.end().position, content.len() as u64);
         Self { snapshot: LogSnapshot::take(&store.shared.view), _dir: dir }
     }

@@ -71,7 +71,7 @@ async fn constant_appends_do_not_starve_other_tasks() {
 async fn full_queue_delays_senders_and_loses_nothing() {
     let bench = Bench::new(Durability::Disk);
     let state = bench.dir.path().join("a.state");
-    let (store, committer) = FileStore::open(&bench.settings, &state, 100).unwrap();
+    let (store, committer) = FileStore::open(&bench.settings, bench.dir.path(), &state, 100).unwrap();
     tokio::spawn(committer);
     let store = Arc::new(store);
     let senders = (0..100).map(|n: u32| {
@@ -90,13 +90,13 @@ async fn new_settings_apply_between_records() {
     let old = bench.path();
     bench.settings.path = bench.dir.path().join("other/b.log");
     bench.settings.format = LineFormat::Json;
-    store.reconfigure(bench.settings.clone()).await.unwrap();
+    store.apply(bench.settings.clone()).await.unwrap();
     save(&store, "two").await;
     assert_eq!(bench.messages(), ["two"]);
     assert!(fs::read_to_string(bench.path()).unwrap().starts_with('{'));
     assert_eq!(fs::read_to_string(old).unwrap().lines().count(), 1);
     let nowhere = Settings { path: PathBuf::from("/proc/none/x.log"), ..bench.settings.clone() };
-    store.reconfigure(nowhere).await.unwrap_err();
+    store.apply(nowhere).await.unwrap_err();
     save(&store, "three").await;
     assert_eq!(bench.messages(), ["two", "three"], "the old settings stay");
 }
@@ -142,7 +142,7 @@ async fn last_own_line_sets_the_clock() {
 async fn statistics_count_stored_records_and_do_not_wait_for_the_disk() {
     let bench = Bench::new(Durability::Disk);
     let (store, committer) =
-        FileStore::open(&bench.settings, &bench.dir.path().join("a.state"), 1024).unwrap();
+        FileStore::open(&bench.settings, bench.dir.path(), &bench.dir.path().join("a.state"), 1024).unwrap();
     let entries = [Level::Debug, Level::Error, Level::Error].map(|level| Entry::new(level, "m"));
     let ticket = store.try_append(&SOURCE, &entries).unwrap();
     let waiting = store.statistics().await;
@@ -162,4 +162,25 @@ async fn statistics_count_stored_records_and_do_not_wait_for_the_disk() {
     assert_eq!((found.bytes, found.size), (waiting.queue, waiting.queue));
     drop(hanging);
     assert!(store.statistics().await.disk_free.is_some());
+}
+
+#[test]
+fn write_that_cannot_be_undone_has_an_unknown_outcome() {
+    let bench = Bench::new(Durability::Disk);
+    let mut file = LogFile::open(&bench.path(), &bench.dir.path().join("a.state")).unwrap();
+    file.commit(b"one\n", 1, true).unwrap();
+    let writable = std::mem::replace(&mut file.file, Arc::new(fs::File::open(bench.path()).unwrap()));
+    let failed = file.append(b"two\n", 1, true);
+    assert!(
+        matches!(failed, Err(StoreError::Write(_))),
+        "nothing was written, so nothing is there: {failed:?}"
+    );
+    // The bytes of the failed write are in the file, and the file can't be cut.
+    let mut bytes = fs::OpenOptions::new().append(true).open(bench.path()).unwrap();
+    std::io::Write::write_all(&mut bytes, b"two\n").unwrap();
+    let failed = file.append(b"two\n", 1, true);
+    assert!(matches!(failed, Err(StoreError::Unknown(_))), "{failed:?}");
+    file.file = writable;
+    file.commit(b"three\n", 1, true).unwrap();
+    assert_eq!(fs::read_to_string(bench.path()).unwrap(), "one\nthree\n", "undone by the next append");
 }

@@ -9,14 +9,20 @@ mod outside;
 use std::fs;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use tempfile::TempDir;
 
+use super::log_file::LogFile;
+use super::store::DISK_TIMEOUT;
 use super::*;
 use crate::config::Durability;
-use crate::record::{Level, LineFormat};
-use crate::store::{Extent, Form, Order, Selection, append};
+use crate::record::{Entry, Level, LineFormat, parse_line};
+use crate::store::{
+    AppendLog, Cursor, Details, Extent, Form, ManageLog, Order, Query, RawFile, ReadLog, Selection, Source,
+    StoreError, append,
+};
 
 struct Bench {
     dir: TempDir,
@@ -36,7 +42,8 @@ impl Bench {
 
     fn open(&self) -> FileStore {
         let state = self.dir.path().join("a.state");
-        let (store, committer) = FileStore::open(&self.settings, &state, 1024 * 1024).unwrap();
+        let (store, committer) =
+            FileStore::open(&self.settings, self.dir.path(), &state, 1024 * 1024).unwrap();
         tokio::spawn(committer);
         store
     }
@@ -82,7 +89,7 @@ async fn latest(store: &FileStore, limit: usize) -> Vec<String> {
         form: Form::LINES,
         progress: Box::new(|| ()),
     };
-    let blocks: Vec<_> = LogStore::read(store, query).await.unwrap().blocks.collect().await;
+    let blocks: Vec<_> = ReadLog::read(store, query).await.unwrap().blocks.collect().await;
     let bytes: Vec<u8> = blocks.into_iter().flat_map(|block| block.unwrap()).collect();
     String::from_utf8(bytes).unwrap().lines().map(str::to_owned).collect()
 }

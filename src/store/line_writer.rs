@@ -1,0 +1,77 @@
+//! Turns entries into lines, and gives each record its time, its process and its sequence number. An
+//! engine calls it under a lock, so the order of the numbers is the order of the lines.
+
+use super::log_store::Source;
+use super::statistics::LEVELS;
+use crate::record::{Clock, Entry, Line, LineFormat, LinePrefix, write_line};
+
+/// Estimated length of a line before its message.
+const ESTIMATED_PREFIX_BYTES: usize = 128;
+
+/// Returns about how many bytes the lines of `entries` have.
+pub(crate) fn estimated_bytes(entries: &[Entry<'_>]) -> usize {
+    entries.iter().map(|entry| entry.text_len() + ESTIMATED_PREFIX_BYTES).sum()
+}
+
+/// Writes the lines of one log in this process.
+#[derive(Debug)]
+pub(crate) struct LineWriter {
+    /// The prefix that the lines of one append share.
+    prefix: LinePrefix,
+    clock: Clock,
+    /// Sequence number of the last record.
+    seq: u64,
+    pid: u32,
+    /// The format of the next lines.
+    pub(crate) format: LineFormat,
+}
+
+impl LineWriter {
+    pub(crate) fn new(clock: Clock, format: LineFormat) -> Self {
+        Self { prefix: LinePrefix::default(), clock, seq: 0, pid: std::process::id(), format }
+    }
+
+    /// Raises the clock to `micros`, the time of a line that the log has already.
+    pub(crate) fn not_before(&mut self, micros: i64) {
+        self.clock.not_before(micros);
+    }
+
+    /// Appends the lines of `entries` to `lines`, and counts them by level in `levels`.
+    ///
+    /// Sequence numbers of records that fail later are not used again, so a gap in SEQ shows these
+    /// records.
+    pub(crate) fn write<'a>(
+        &mut self,
+        source: &Source<'a>,
+        entries: &[Entry<'a>],
+        lines: &mut Vec<u8>,
+        levels: &mut [u64; LEVELS],
+    ) {
+        // All entries arrived at once, so they share one stamp. A stamp costs as much as the rest
+        // of a line.
+        let stamp = self.clock.stamp();
+        let line = |entry: &Entry<'a>, seq: u64| Line {
+            entry: *entry,
+            stamp: &stamp,
+            client: source.client,
+            key: source.key,
+            route: source.route,
+            pid: self.pid,
+            seq,
+        };
+        for entry in entries {
+            levels[entry.level as usize] += 1;
+        }
+        match entries {
+            [entry] => write_line(lines, self.format, &line(entry, self.seq + 1)),
+            [first, ..] => {
+                self.prefix.take(self.format, &line(first, 0));
+                for (entry, seq) in entries.iter().zip(self.seq + 1..) {
+                    self.prefix.write_line(lines, entry, seq);
+                }
+            }
+            [] => {}
+        }
+        self.seq += entries.len() as u64;
+    }
+}
