@@ -80,6 +80,31 @@ fn each_test_named_in_the_architecture_exists() {
     assert!(count > 50, "the table names {count} tests");
 }
 
+/// CONTRIBUTING.md promises that a new engine changes two files beside its own.
+#[test]
+fn engines_are_named_in_their_folder_and_two_files_only() {
+    let mut texts = BTreeMap::new();
+    collect(Path::new("src"), &mut texts);
+    let opens_a_log = |file: &str| texts[file].contains("fn open(log: &LogEntry");
+    let folder = |file: &str| Some(file.strip_prefix("store/")?.strip_suffix("/mod")?.to_owned());
+    let engines: Vec<String> =
+        texts.keys().filter(|file| opens_a_log(file)).filter_map(|file| folder(file)).collect();
+    assert_eq!(engines, ["file", "memory"]);
+    let mut wrong = Vec::new();
+    for (file, text) in &texts {
+        for engine in &engines {
+            let is_own = file.starts_with(&format!("store/{engine}/"));
+            let is_one_of_two = ["store/mod", "store/model_tests"].contains(&file.as_str());
+            let module = format!("store::{engine}");
+            let names = imports_of(file, text).into_iter().any(|path| path.starts_with(&module));
+            if names && !is_own && !is_one_of_two {
+                wrong.push(format!("{file} names {module}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 /// The checks above must find imports in every form that the code uses.
 #[test]
 fn imports_are_found_in_every_form() {

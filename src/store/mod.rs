@@ -15,10 +15,15 @@ mod file;
 mod line_chunk;
 mod line_writer;
 mod log_store;
+#[cfg(any(test, debug_assertions))]
+mod memory;
 mod query;
 mod raw_file;
 mod selection;
 mod statistics;
+
+#[cfg(test)]
+mod model_tests;
 
 pub use commit::{AppendTicket, DurableCallback, Saved};
 pub use cursor::{Cursor, CursorError, CursorKey};
@@ -42,5 +47,9 @@ use crate::config::LogEntry;
 /// # Errors
 /// Fails when the log can't be opened, created or repaired.
 pub fn open(log: &LogEntry, places: &Places, queue_bytes: usize) -> io::Result<Opened> {
+    #[cfg(any(test, debug_assertions))]
+    if crate::fault::wants_engine("memory") {
+        return memory::open(log);
+    }
     file::open(log, places, queue_bytes)
 }
