@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test test-rust test-api test-web test-system check fmt clippy msrv msrv-lint doc deny advisories \
+.PHONY: help run test test-rust test-memory test-api test-web test-system check fmt clippy msrv msrv-lint doc deny advisories \
 	fuzz-smoke coverage miri loom deb lint-deb bench bench-scale bench-micro bench-setup setup toolchain clean
 
 # rustup installs cargo here, and a shell that is older than rustup does not know the folder; nginx
@@ -56,6 +56,9 @@ test: ## run all tests: the four targets below
 
 test-rust: setup ## run the tests in Rust: unit, property and black-box tests of all programs
 	@TEST_THREADS='$(TEST_THREADS)' tools/run-tests.sh
+
+test-memory: toolchain ## run the tests over HTTP on the engine in memory, without those that need a file
+	@MOCA_TEST_ENGINE=memory cargo nextest run --locked --test http --profile memory
 
 test-api: setup ## test the OpenAPI document against the server that serves it, by Schemathesis
 	@cargo build --locked --quiet --bin moca-file-log

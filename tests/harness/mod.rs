@@ -17,7 +17,7 @@ pub(crate) use line::{Line, must_be_escaped};
 pub(crate) use pair::Pair;
 pub(crate) use redis::Redis;
 pub(crate) use server::{Server, route};
-pub(crate) use setup::{KEY, ROOT, Setup, free_port};
+pub(crate) use setup::{KEY, ROOT, Setup, engine, free_port};
 
 use std::time::{Duration, Instant};
 

@@ -12,7 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
-use super::{Conn, KEY, Line, ROOT, Response, Setup, encode_pairs, eventually, is_timeout};
+use super::{Conn, KEY, Line, ROOT, Response, Setup, encode_pairs, engine, eventually, is_timeout};
 
 /// Represents a server that has sent READY. Dropping it kills the process.
 pub(crate) struct Server {
@@ -219,9 +219,16 @@ impl Server {
         self.setup.log_path()
     }
 
-    /// Returns the lines of the log file, which must end with a line end.
+    /// Returns the lines of the log file, which must end with a line end. With an engine without a
+    /// file the server gives them.
     pub(crate) fn log_lines(&self) -> Vec<String> {
-        lines_of(&self.log_path())
+        if engine().is_none() {
+            return lines_of(&self.log_path());
+        }
+        let response = self.root_get("get-logs");
+        assert_eq!(response.status, 200, "{response:?}");
+        let text = response.text();
+        text.split_terminator('\n').map(str::to_owned).collect()
     }
 
     pub(crate) fn parsed(&self) -> Vec<Line> {

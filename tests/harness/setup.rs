@@ -346,6 +346,9 @@ impl Setup {
         command.arg("--state-dir").arg(self.state_dir());
         command.args(&self.flags);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        if let Some(engine) = engine() {
+            command.env("MOCA_ENGINE", engine);
+        }
         if let Some(socket) = notify_socket {
             command.env("NOTIFY_SOCKET", socket);
         }
@@ -363,6 +366,18 @@ impl Setup {
         command.stderr(output);
         command
     }
+}
+
+/// Returns the engine that `MOCA_TEST_ENGINE` names. Without it the servers keep their logs in files.
+///
+/// # Panics
+/// Panics in a release build, whose server has one engine only.
+pub(crate) fn engine() -> Option<String> {
+    let engine = std::env::var("MOCA_TEST_ENGINE").ok()?;
+    if !cfg!(debug_assertions) {
+        panic!("only debug builds of the server have another engine");
+    }
+    Some(engine)
 }
 
 /// Returns a TCP port of 127.0.0.1 that is free and that no other test uses.
