@@ -10,7 +10,9 @@ use criterion::{Criterion, Throughput};
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use jiff::tz::TimeZone;
 use moca_file_log::config::{Files, KeyDigest, KeyEntry, LogName, RateLimit, RateLimits, Unit};
-use moca_file_log::guard::{ClientAddr, Guard, Key, PathRule, Rules};
+use moca_file_log::guard::{
+    AdmittedKey, Caller, ClientAddr, Cost, Guard, Head, Rules, admit_address, peek_key,
+};
 use moca_file_log::http::micro;
 use moca_file_log::record::{Clock, Entry, Field, Level, Line, LineFormat, write_line};
 
@@ -131,6 +133,15 @@ fn keys(criterion: &mut Criterion) -> Outcome {
     let guard = Guard::open(&state, &name)?;
     let now = Instant::now();
 
+    let headers = HeaderMap::new();
+    // The key of a request whose head passes the checks of the key.
+    let find = |rules: &Rules, key: &str| {
+        let caller = Caller { guard: &guard, rules, client: CLIENT, now };
+        peek_key(
+            &caller,
+            &Head { paths: &PATHS, headers: &headers, key: Some(key), body_may_hold_key: false },
+        )
+    };
     let mut group = criterion.benchmark_group("key");
     for (name, count) in [("of-1", 1), ("of-10000", KEYS)] {
         let rules = Rules::new(&files(count));
@@ -139,29 +150,33 @@ fn keys(criterion: &mut Criterion) -> Outcome {
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
                 next = (next + 7919) % presented.len();
-                guard.find_key(&rules, presented.get(next).map(String::as_str), &CLIENT, now).is_ok()
+                presented.get(next).and_then(|key| find(&rules, key)).is_some()
             });
         });
     }
     group.finish();
 
-    let headers = HeaderMap::new();
     let mut group = criterion.benchmark_group("limits");
     let two = vec![limit, RateLimit { unit: Unit::Day, ..limit }];
+    let count = |rules: &Rules, key: &AdmittedKey| {
+        let caller = Caller { guard: &guard, rules, client: CLIENT, now };
+        let address = admit_address(&caller, &mut ());
+        address.is_ok_and(|address| address.admit_cached_key(key).count(&caller, Cost::REQUEST).is_ok())
+    };
     for (name, limits) in [("none", Vec::new()), ("one", vec![limit]), ("two", two)] {
-        let key = Key::new(entry("key", limits));
-        let rule = guard.check_key(&key, &CLIENT, &PATHS, &headers).map_err(|_| "the key is refused")?;
-        group.bench_function(name, |bencher| bencher.iter(|| guard.spend(&key, rule, &CLIENT, now).is_ok()));
+        let rules = Rules::new(&Files { keys: vec![entry("key", limits)], ..Files::default() });
+        let key = find(&rules, "key").ok_or("the key is refused")?;
+        group.bench_function(name, |bencher| bencher.iter(|| count(&rules, &key)));
     }
-    let many: Vec<(Key, PathRule)> = (0..KEYS)
-        .map(|number| Key::new(entry(&format!("key-{number}"), vec![limit])))
-        .filter_map(|key| guard.check_key(&key, &CLIENT, &PATHS, &headers).ok().map(|rule| (key, rule)))
-        .collect();
+    let many = (0..KEYS).map(|number| entry(&format!("key-{number}"), vec![limit])).collect();
+    let rules = Rules::new(&Files { keys: many, ..Files::default() });
+    let many: Vec<AdmittedKey> =
+        (0..KEYS).filter_map(|number| find(&rules, &format!("key-{number}"))).collect();
     let mut next = 0;
     group.bench_function("one-of-10000-keys", |bencher| {
         bencher.iter(|| {
             next = (next + 7919) % many.len();
-            many.get(next).is_some_and(|(key, rule)| guard.spend(key, *rule, &CLIENT, now).is_ok())
+            many.get(next).is_some_and(|key| count(&rules, key))
         });
     });
     group.finish();

@@ -9,13 +9,15 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use arc_swap::ArcSwapOption;
-use http::HeaderMap;
+use futures_util::future::BoxFuture;
 
 use super::blocking::address_filter::AddressFilter;
 use super::blocking::{BlockedEntry, persist};
 use super::client_addr::ClientAddr;
 use super::explain::{self, RefusalContext};
 use super::key::{Key, PathRule};
+use super::key_check;
+use super::limits::cost::Cost;
 use super::limits::quota::Quota;
 use super::limits::rate::Rates;
 use super::limits::redis::shared_limits::SharedLimits;
@@ -25,17 +27,38 @@ use super::refusal::Refusal;
 use super::root_password::RootPasswordCheck;
 use super::rules::Rules;
 use super::state_file::state_file;
-use super::{key_check, required_headers};
-use crate::config::{KeyDigest, LogName, RedisUrl};
+use crate::config::{LogName, RedisUrl};
 
 /// The state about the clients of one log, shared by all threads.
 pub struct Guard {
-    addresses: AddressFilter,
+    pub(super) addresses: AddressFilter,
     rates: Rates,
     /// The Redis that counts limits while it is available; `None` when none is configured.
     shared: ArcSwapOption<SharedLimits>,
     root: RootPasswordCheck,
-    maintenance: Maintenance,
+    pub(super) maintenance: Maintenance,
+}
+
+/// The outcome of counting a request in its limits, now or once Redis has counted it.
+#[must_use]
+pub enum Spending<'g> {
+    /// The limits in memory have decided.
+    InMemory(Result<Quota, Refusal>),
+    /// Redis decides. Nothing is counted before the first poll.
+    InRedis(BoxFuture<'g, Result<Quota, Refusal>>),
+}
+
+impl Spending<'_> {
+    /// Waits for the decision.
+    ///
+    /// # Errors
+    /// [`Refusal::TooManyRequests`].
+    pub async fn decided(self) -> Result<Quota, Refusal> {
+        match self {
+            Self::InMemory(outcome) => outcome,
+            Self::InRedis(outcome) => outcome.await,
+        }
+    }
 }
 
 /// The reason why a [`Guard`] cannot be opened.
@@ -70,32 +93,6 @@ impl Guard {
         })
     }
 
-    /// Checks `ip_blacklist.json` and the block list, then `dos_detect`, then maintenance.
-    ///
-    /// Every request counts towards `dos_detect`, also a request that a later check refuses.
-    /// Loopback and the admin socket do not count and are never blocked automatically.
-    ///
-    /// # Errors
-    /// [`Refusal::Blocked`], [`Refusal::Maintenance`].
-    pub fn check_address(&self, rules: &Rules, client: &ClientAddr, now: Instant) -> Result<(), Refusal> {
-        self.addresses.check(rules, client, now)?;
-        self.maintenance.check(rules, client)
-    }
-
-    /// Returns whether [`Self::check_address`] would admit `client`, without counting a request.
-    #[must_use]
-    pub fn would_admit(&self, rules: &Rules, client: &ClientAddr) -> bool {
-        !self.addresses.is_listed(rules, client) && self.maintenance.check(rules, client).is_ok()
-    }
-
-    /// Checks `force_headers`, then `referer`.
-    ///
-    /// # Errors
-    /// [`Refusal::MissingForcedHeader`], [`Refusal::MissingReferer`], [`Refusal::InvalidReferer`].
-    pub fn check_headers(&self, rules: &Rules, headers: &HeaderMap) -> Result<(), Refusal> {
-        required_headers::check(&rules.system, headers)
-    }
-
     /// Finds the key that a request presents.
     ///
     /// An unknown key counts towards `block_ip_when_received_invalid_system_auth`. More than that
@@ -104,7 +101,7 @@ impl Guard {
     /// # Errors
     /// [`Refusal::MissingKey`] for no key, an empty one, or one of more than 1024 characters;
     /// [`Refusal::UnknownKey`].
-    pub fn find_key<'r>(
+    pub(super) fn find_key<'r>(
         &self,
         rules: &'r Rules,
         presented: Option<&str>,
@@ -112,67 +109,45 @@ impl Guard {
         now: Instant,
     ) -> Result<&'r Arc<Key>, Refusal> {
         let presented = key_check::well_formed_key(presented).ok_or(Refusal::MissingKey)?;
-        rules.key(&KeyDigest::of(presented)).ok_or_else(|| {
+        rules.presented_key(presented).ok_or_else(|| {
             self.addresses.count_unknown_key(rules, client, now);
             Refusal::UnknownKey
         })
     }
 
-    /// Finds a key like [`Self::find_key`], without counting an unknown one.
-    #[must_use]
-    pub fn peek_key<'r>(&self, rules: &'r Rules, presented: &str) -> Option<&'r Arc<Key>> {
-        rules.key(&KeyDigest::of(key_check::well_formed_key(Some(presented))?))
-    }
-
-    /// Checks `status`, `ip`, `allowed_path` and `required.headers` of the key, in this order.
-    ///
-    /// `paths` is the path of the request in both of its URL forms, decoded and normalised. It has
-    /// no empty, `.` or `..` segments, and a trailing slash does not matter. The first
-    /// `allowed_path` that equals one of them, or is a parent of one, admits the request.
-    ///
-    /// # Errors
-    /// [`Refusal::KeyOffline`], [`Refusal::AddressNotAllowed`], [`Refusal::PathNotAllowed`],
-    /// [`Refusal::MissingRequiredHeader`].
-    pub fn check_key(
-        &self,
-        key: &Key,
-        client: &ClientAddr,
-        paths: &[&str],
-        headers: &HeaderMap,
-    ) -> Result<PathRule, Refusal> {
-        key_check::check(key, client, paths, headers)
-    }
-
-    /// Checks `required.args`. `value_of` returns the value of a parameter as text, `None` when it
-    /// is absent.
-    ///
-    /// # Errors
-    /// [`Refusal::MissingRequiredArgument`].
-    pub fn check_args<'a>(
-        &self,
-        key: &Key,
-        value_of: &dyn Fn(&str) -> Option<Cow<'a, str>>,
-    ) -> Result<(), Refusal> {
-        key_check::check_args(key, value_of)
-    }
-
     /// Counts one request in the limits of the path (by key, path and client) and in those of the
-    /// key, or in none of them.
+    /// key, or in none of them. This is the only place where limits are spent.
     ///
-    /// A window has a fixed length and opens at its first hit. At most N requests are accepted in
-    /// one window. A refused request neither counts nor prolongs a window. A key without limits
-    /// takes no lock and no memory.
+    /// Windows are fixed, from the first hit: at most N hits are accepted in one. A refused request
+    /// neither counts nor prolongs a window. A key without limits takes no lock and no memory.
+    pub fn spend(
+        &self,
+        key: &Arc<Key>,
+        rule: PathRule,
+        client: ClientAddr,
+        cost: Cost,
+        now: Instant,
+    ) -> Spending<'_> {
+        if !self.is_shared(key, rule) {
+            return Spending::InMemory(self.spend_in_memory(key, rule, &client, cost, now));
+        }
+        let key = Arc::clone(key);
+        Spending::InRedis(Box::pin(async move { self.spend_shared(&key, rule, &client, cost, now).await }))
+    }
+
+    /// Counts one request like [`Guard::spend`], in memory.
     ///
     /// # Errors
     /// [`Refusal::TooManyRequests`].
-    pub fn spend(
+    pub(super) fn spend_in_memory(
         &self,
         key: &Key,
         rule: PathRule,
         client: &ClientAddr,
+        cost: Cost,
         now: Instant,
     ) -> Result<Quota, Refusal> {
-        self.rates.spend(key.limits(rule), *client, now)
+        self.rates.spend(key.limits(rule), *client, cost, now)
     }
 
     /// Counts limits in this Redis from now on, or in memory if `redis` is `None`. Returns at once.
@@ -185,41 +160,37 @@ impl Guard {
         }
     }
 
-    /// Returns whether the caller must use [`Guard::spend_shared`] instead of [`Guard::spend`],
-    /// because the request has limits and a Redis that counts them is available.
-    #[must_use]
-    pub fn is_shared(&self, key: &Key, rule: PathRule) -> bool {
+    /// Returns whether the request has limits, and a Redis that counts them is available.
+    pub(super) fn is_shared(&self, key: &Key, rule: PathRule) -> bool {
         !key.limits(rule).is_empty()
             && self.shared.load().as_ref().is_some_and(|shared| shared.is_available())
     }
 
-    /// Counts one request like [`Guard::spend`], in the counters that all instances share.
+    /// Counts one request in the counters that all instances share.
     ///
-    /// Waits at most 35 ms for Redis. Without an answer, the limits in memory decide, starting from
+    /// Waits at most 50 ms for Redis. Without an answer, the limits in memory decide, starting from
     /// the last counts of Redis, for this request and the following ones until Redis is available
     /// again.
-    ///
-    /// # Errors
-    /// [`Refusal::TooManyRequests`].
-    pub async fn spend_shared(
+    async fn spend_shared(
         &self,
         key: &Key,
         rule: PathRule,
         client: &ClientAddr,
+        cost: Cost,
         now: Instant,
     ) -> Result<Quota, Refusal> {
         let limits = key.limits(rule);
         let shared = self.shared.load_full();
         if let Some(shared) = shared
-            && let Some(before) = shared.take(limits, *client).await
+            && let Some(before) = shared.take(limits, *client, cost).await
         {
-            let outcome = limits.check(before.iter().copied());
-            let spent = u64::from(outcome.is_ok());
+            let outcome = limits.check(cost, before.iter().copied());
+            let spent = if outcome.is_ok() { cost.hits() } else { 0 };
             let counts = before.into_iter().map(|count| Count { hits: count.hits + spent, ..count });
             self.rates.adopt(limits, *client, counts, now);
             return outcome;
         }
-        self.spend(key, rule, client, now)
+        self.spend_in_memory(key, rule, client, cost, now)
     }
 
     /// Checks the root password, in constant time.
@@ -232,7 +203,7 @@ impl Guard {
     /// # Errors
     /// [`Refusal::InvalidRootPassword`], also when none is presented, and always when none is
     /// configured; [`Refusal::TooManyRequests`] with an empty quota.
-    pub async fn check_root(
+    pub(super) async fn check_root(
         &self,
         rules: &Rules,
         presented: Option<&str>,
@@ -248,8 +219,8 @@ impl Guard {
         explain::explain(&self.addresses, &self.maintenance, rules, refusal, context)
     }
 
-    /// Returns the names of `required.args` that are missing or different. `value_of` is as in
-    /// [`Self::check_args`].
+    /// Returns the names of `required.args` that are missing or different. `value_of` returns the
+    /// value of a parameter as text, `None` when it is absent.
     pub fn missing_args<'a>(
         &self,
         key: &Key,

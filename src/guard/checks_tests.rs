@@ -1,12 +1,14 @@
 //! Tests of all checks together: their order, and the state that survives a reload and a restart.
 
+use std::borrow::Cow;
 use std::num::NonZeroU64;
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::*;
-use crate::config::{Files, IpSet, KeyEntry, RequiredHeader, System};
+use crate::config::{Files, IpSet, KeyDigest, KeyEntry, RequiredHeader, System};
+use crate::guard::admission::{Access, Caller, Head, KeyAdmitted, Parameters, admit_address};
 use crate::guard::client_addr::client_addr;
 use crate::guard::testing;
 
@@ -29,6 +31,60 @@ fn files() -> Files {
 
 fn rules_of(system: System) -> Rules {
     Rules::new(&Files { system, ..files() })
+}
+
+fn check_address(guard: &Guard, rules: &Rules, client: ClientAddr, now: Instant) -> Result<(), Refusal> {
+    admit_address(&Caller { guard, rules, client, now }, &mut ()).map(|_| ())
+}
+
+/// The head of a request to store a record with the key `k` in a header.
+const PATHS: [&str; 2] = ["/moca-file-log/save-log", "/moca-file-log/a/save-log"];
+
+fn head(headers: &HeaderMap) -> Head<'_> {
+    Head { paths: &PATHS, headers, key: Some("k"), body_may_hold_key: false }
+}
+
+/// The parameters of a body.
+struct Body(&'static [(&'static str, &'static str)]);
+
+impl Parameters for Body {
+    fn key_in_body(&self) -> Option<Cow<'_, str>> {
+        self.text("api_key")
+    }
+
+    fn key(&self) -> Option<Cow<'_, str>> {
+        self.text("api_key")
+    }
+
+    fn text(&self, name: &str) -> Option<Cow<'_, str>> {
+        self.0.iter().find(|(known, _)| *known == name).map(|&(_, value)| value.into())
+    }
+}
+
+/// Passes a request through the steps before its body.
+fn admit_head(caller: &Caller<'_>, access: Access, head: &Head<'_>) -> Result<KeyAdmitted, Refusal> {
+    let address = admit_address(caller, &mut ())?;
+    address.admit_headers(caller, access, head.headers, &mut ())?.admit_key(caller, head, &mut ())
+}
+
+/// Passes a request through all steps, and returns the rest of its limits.
+fn admit(caller: &Caller<'_>, head: &Head<'_>, body: &Body) -> Result<Quota, Refusal> {
+    let mut admitted = admit_head(caller, Access::Key, head)?;
+    let counted = admitted.count(caller, Cost::REQUEST);
+    let counted = counted.map(decided).transpose()?;
+    let mut parameters = admitted.admit_parameters(caller, head, body, &mut ())?;
+    match (counted, parameters.count(caller, Cost::REQUEST)) {
+        (Some(quota), None) => Ok(quota),
+        (None, Some(spending)) => decided(spending),
+        _ => panic!("a request counts once"),
+    }
+}
+
+fn decided(spending: Spending<'_>) -> Result<Quota, Refusal> {
+    match spending {
+        Spending::InMemory(outcome) => outcome,
+        Spending::InRedis(_) => panic!("no Redis is configured"),
+    }
 }
 
 #[test]
@@ -56,7 +112,7 @@ fn the_block_list_comes_before_floods_and_maintenance() {
     let system = System { maintenance_mode: true, dos_detect: NonZeroU64::new(2), ..testing::system() };
     let rules = rules_of(system);
     let client = client(CLIENT);
-    let check = || guard.check_address(&rules, &client, now);
+    let check = || check_address(&guard, &rules, client, now);
     assert_eq!([check(), check()], [Err(Refusal::Maintenance), Err(Refusal::Maintenance)]);
     assert_eq!(check(), Err(Refusal::Blocked), "requests in maintenance count as well");
     assert_eq!(check(), Err(Refusal::Blocked));
@@ -73,20 +129,50 @@ fn the_maintenance_whitelist_does_not_unblock() {
         maintenance_mode_whitelist: whitelist,
         ..testing::system()
     });
-    assert_eq!(guard.check_address(&rules, &client(CLIENT), now), Ok(()));
+    assert_eq!(check_address(&guard, &rules, client(CLIENT), now), Ok(()));
     guard.block(CLIENT.parse().unwrap(), "by hand");
-    assert_eq!(guard.check_address(&rules, &client(CLIENT), now), Err(Refusal::Blocked));
+    assert_eq!(check_address(&guard, &rules, client(CLIENT), now), Err(Refusal::Blocked));
 }
 
 #[test]
-fn forced_headers_are_required() {
-    let (_dir, guard) = guard();
+fn forced_headers_are_required_except_on_public_routes() {
+    let ((_dir, guard), now) = (guard(), Instant::now());
     let required = RequiredHeader { name: HeaderName::from_static("x-app"), value: None };
     let rules = rules_of(System { force_headers: vec![required], ..testing::system() });
+    let caller = Caller { guard: &guard, rules: &rules, client: client(CLIENT), now };
+    let check = |access, headers: &HeaderMap| admit_head(&caller, access, &head(headers)).map(|_| ());
     let mut headers = HeaderMap::new();
-    assert_eq!(guard.check_headers(&rules, &headers), Err(Refusal::MissingForcedHeader));
+    assert_eq!(check(Access::Headers, &headers), Err(Refusal::MissingForcedHeader));
+    assert_eq!(check(Access::Key, &headers), Err(Refusal::MissingForcedHeader));
+    assert_eq!(check(Access::Public, &headers), Ok(()));
     headers.insert("x-app", HeaderValue::from_static(""));
-    assert_eq!(guard.check_headers(&rules, &headers), Ok(()));
+    assert_eq!(check(Access::Headers, &headers), Ok(()));
+    assert_eq!(check(Access::Key, &headers), Ok(()));
+}
+
+#[test]
+fn a_route_of_the_admin_socket_admits_no_other_client() {
+    let ((_dir, guard), now) = (guard(), Instant::now());
+    let rules = Rules::new(&files());
+    let headers = HeaderMap::new();
+    for (client, expected) in [(client(CLIENT), Err(Refusal::PathNotAllowed)), (ClientAddr::Local, Ok(()))] {
+        let caller = Caller { guard: &guard, rules: &rules, client, now };
+        let admitted = admit_head(&caller, Access::AdminSocket, &head(&headers));
+        assert_eq!(admitted.map(|_| ()), expected);
+    }
+}
+
+#[test]
+fn a_route_without_a_key_authorizes_nothing() {
+    let ((_dir, guard), now) = (guard(), Instant::now());
+    let (rules, headers) = (Rules::new(&files()), HeaderMap::new());
+    let caller = Caller { guard: &guard, rules: &rules, client: client(CLIENT), now };
+    for access in [Access::Public, Access::Headers] {
+        let admitted = admit_head(&caller, access, &head(&headers)).unwrap();
+        let outcome =
+            admitted.admit_parameters(&caller, &head(&headers), &Body(&[("api_key", "k")]), &mut ());
+        assert_eq!(outcome.err(), Some(Refusal::MissingKey));
+    }
 }
 
 #[test]
@@ -106,9 +192,9 @@ fn unknown_keys_block_the_address_and_missing_keys_do_not() {
         assert_eq!(find(Some(&"k".repeat(1025))), Err(Refusal::MissingKey));
     }
     assert_eq!([find(Some("x")), find(Some("K"))], [Err(Refusal::UnknownKey), Err(Refusal::UnknownKey)]);
-    assert_eq!(guard.check_address(&rules, &client, now), Ok(()), "a missing key is not an unknown one");
+    assert_eq!(check_address(&guard, &rules, client, now), Ok(()), "a missing key is not an unknown one");
     assert_eq!(find(Some("k ")), Err(Refusal::UnknownKey));
-    assert_eq!(guard.check_address(&rules, &client, now), Err(Refusal::Blocked));
+    assert_eq!(check_address(&guard, &rules, client, now), Err(Refusal::Blocked));
     assert_eq!(guard.blocked().len(), 1);
 }
 
@@ -120,12 +206,8 @@ fn all_checks_of_a_request_in_their_order() {
     files.keys[0].rate = "2/minute".parse().unwrap();
     let (client, headers) = (client(CLIENT), HeaderMap::new());
     let request = |rules: &Rules| {
-        guard.check_address(rules, &client, now)?;
-        guard.check_headers(rules, &headers)?;
-        let key = guard.find_key(rules, Some("k"), &client, now)?;
-        let rule = guard.check_key(key, &client, &["/moca-file-log/save-log"], &headers)?;
-        guard.check_args(key, &|_| None)?;
-        guard.spend(key, rule, &client, now)
+        let caller = Caller { guard: &guard, rules, client, now };
+        admit(&caller, &head(&headers), &Body(&[]))
     };
     assert_eq!(request(&Rules::new(&files)).unwrap().rate_limit().unwrap(), r#""web";r=1;t=60"#);
     // A reload keeps the window.
@@ -158,19 +240,16 @@ fn rules_of_parsed_files_apply() {
     }
     let reported = client_addr(client(CLIENT), &headers, &files.http);
     assert_eq!(reported, client("203.0.113.7"));
-    guard.check_address(&rules, &reported, now).unwrap();
-    guard.check_headers(&rules, &headers).unwrap();
-    let key = guard.find_key(&rules, Some("k"), &reported, now).unwrap();
-    let paths = ["/moca-file-log/save-log", "/moca-file-log/a/save-log"];
-    let rule = guard.check_key(key, &reported, &paths, &headers).unwrap();
-    assert_eq!(guard.check_args(key, &|_| Some("2".into())), Err(Refusal::MissingRequiredArgument));
-    guard.check_args(key, &|name| (name == "n").then(|| "1".into())).unwrap();
-    let quota = guard.spend(key, rule, &reported, now).unwrap();
+    let caller = Caller { guard: &guard, rules: &rules, client: reported, now };
+    let wrong = admit(&caller, &head(&headers), &Body(&[("n", "2")]));
+    assert_eq!(wrong, Err(Refusal::MissingRequiredArgument));
+    let quota = admit(&caller, &head(&headers), &Body(&[("n", "1")])).unwrap();
     assert_eq!(
         quota.rate_limit_policy().unwrap(),
         r#""web-/moca-file-log/a/save-log-1/60";q=1;w=60, "web-100/86400";q=100;w=86400"#
     );
-    assert_eq!(guard.spend(key, rule, &reported, now).unwrap_err().status(), 429);
+    let second = admit(&caller, &head(&headers), &Body(&[("n", "1")]));
+    assert_eq!(second.unwrap_err().status(), 429);
 }
 
 #[test]

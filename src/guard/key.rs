@@ -46,7 +46,24 @@ impl Key {
     /// Returns whether the key requires no header and no argument, and has no delay.
     #[must_use]
     pub fn is_plain(&self) -> bool {
-        self.required_headers.is_empty() && self.entry.required_args.is_empty() && self.entry.delay.is_zero()
+        // Every option is named, so a new one does not compile until the fast path obeys it.
+        let KeyEntry {
+            // Checked before a key is remembered.
+            digest: _,
+            status: _,
+            allowed_path: _,
+            ip: _,
+            // Counted for each request.
+            rate: _,
+            // They need more than the fast path reads, or more time.
+            required_headers,
+            required_args,
+            delay,
+            // They refuse nothing.
+            name: _,
+            info: _,
+        } = &self.entry;
+        required_headers.is_empty() && required_args.is_empty() && delay.is_zero()
     }
 }
 

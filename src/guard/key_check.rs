@@ -21,27 +21,35 @@ pub(super) fn well_formed_key(presented: Option<&str>) -> Option<&str> {
     })
 }
 
-/// Checks `status`, `ip`, `allowed_path` and `required.headers`, in this order.
-pub(super) fn check(
-    key: &Key,
-    client: &ClientAddr,
-    paths: &[&str],
-    request: &HeaderMap,
-) -> Result<PathRule, Refusal> {
-    let entry = &key.entry;
-    if !entry.status {
-        return Err(Refusal::KeyOffline);
+/// Checks `status`.
+pub(super) const fn check_status(key: &Key) -> Result<(), Refusal> {
+    if key.entry.status { Ok(()) } else { Err(Refusal::KeyOffline) }
+}
+
+/// Checks `ip`.
+pub(super) fn check_ip(key: &Key, client: &ClientAddr) -> Result<(), Refusal> {
+    match (&key.entry.ip, client) {
+        (Some(allowed), ClientAddr::Ip(address)) if !allowed.contains(*address) => {
+            Err(Refusal::AddressNotAllowed(*client))
+        }
+        _ => Ok(()),
     }
-    if let (Some(allowed), ClientAddr::Ip(address)) = (&entry.ip, client)
-        && !allowed.contains(*address)
-    {
-        return Err(Refusal::AddressNotAllowed(*client));
-    }
+}
+
+/// Checks `allowed_path`. Returns the first entry that equals one of `paths` or is a parent of one.
+///
+/// `paths` is the path of the request in both of its URL forms, decoded and normalised: no empty,
+/// `.` or `..` segments. A trailing slash does not matter.
+pub(super) fn check_path(key: &Key, paths: &[&str]) -> Result<PathRule, Refusal> {
     let admits = |allowed: &str| paths.iter().any(|path| is_below(allowed, path));
-    let rule = entry.allowed_path.iter().position(|allowed| admits(&allowed.path));
-    let rule = rule.map(PathRule).ok_or(Refusal::PathNotAllowed)?;
+    let rule = key.entry.allowed_path.iter().position(|allowed| admits(&allowed.path));
+    rule.map(PathRule).ok_or(Refusal::PathNotAllowed)
+}
+
+/// Checks `required.headers`.
+pub(super) fn check_headers(key: &Key, request: &HeaderMap) -> Result<(), Refusal> {
     let has_all = missing_headers(key, request).next().is_none();
-    if has_all { Ok(rule) } else { Err(Refusal::MissingRequiredHeader) }
+    if has_all { Ok(()) } else { Err(Refusal::MissingRequiredHeader) }
 }
 
 /// Returns whether `path` is `allowed` or below it, segment by segment.
@@ -110,6 +118,18 @@ mod tests {
     }
 
     const PATHS: [&str; 2] = ["/moca-file-log/save-log", "/moca-file-log/a/save-log"];
+
+    fn check(
+        key: &Key,
+        client: &ClientAddr,
+        paths: &[&str],
+        request: &HeaderMap,
+    ) -> Result<PathRule, Refusal> {
+        check_status(key)?;
+        check_ip(key, client)?;
+        let rule = check_path(key, paths)?;
+        check_headers(key, request).map(|()| rule)
+    }
 
     fn outcome(entry: KeyEntry, client: &str, paths: &[&str]) -> Result<PathRule, Refusal> {
         check(&Key::new(entry), &from(client), paths, &HeaderMap::new())

@@ -5,16 +5,14 @@
 //! state that survives a reload: the windows of rate limits, blocked addresses, wrong passwords,
 //! maintenance.
 //!
-//! The methods of [`Guard`] are the checks of a request. Callers call them in this order:
-//! [`Guard::check_address`], [`Guard::check_headers`], [`Guard::find_key`], [`Guard::check_key`],
-//! [`Guard::check_args`], [`Guard::spend`], [`Guard::check_root`]. Each returns the first
-//! [`Refusal`] that it finds. In this order, a request that a check before [`Guard::spend`] refuses
-//! does not count towards the rate limits.
+//! `admission` has the checks of a request in their order, in four steps that start with
+//! [`admit_address`]. Each step returns the first [`Refusal`].
 //!
 //! Checks take the time as a parameter (`now`), so that tests need not wait. No request waits for a
 //! disk. The memory for clients is bounded. Journal entries contain no secret and no text of a
 //! client.
 
+mod admission;
 mod blocking;
 mod checks;
 mod client_addr;
@@ -35,12 +33,16 @@ mod state_file;
 #[cfg(test)]
 mod testing;
 
+pub use self::admission::{
+    Access, AddressAdmitted, AdmittedKey, Caller, Check, Head, HeadersAdmitted, KeyAdmitted, Parameters,
+    ParametersAdmitted, Watch, admit_address, peek_key, would_admit_address,
+};
 pub use self::blocking::BlockedEntry;
-pub use self::checks::{Guard, GuardError};
+pub use self::checks::{Guard, GuardError, Spending};
 pub use self::client_addr::{ClientAddr, ClientText, client_addr};
 pub use self::explain::RefusalContext;
 pub use self::key::{Key, PathRule};
-pub use self::limits::{LimitState, Quota};
+pub use self::limits::{Cost, LimitState, Quota};
 pub use self::maintenance::Maintenance;
 pub use self::refusal::Refusal;
 pub use self::rules::Rules;

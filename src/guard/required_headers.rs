@@ -7,11 +7,14 @@ use subtle::ConstantTimeEq;
 use super::refusal::Refusal;
 use crate::config::{RequiredHeader, System};
 
-/// Checks `force_headers`, then `referer`.
-pub(super) fn check(system: &System, headers: &HeaderMap) -> Result<(), Refusal> {
-    if missing_forced(system, headers).next().is_some() {
-        return Err(Refusal::MissingForcedHeader);
-    }
+/// Checks `force_headers`.
+pub(super) fn check_forced(system: &System, headers: &HeaderMap) -> Result<(), Refusal> {
+    let has_all = missing_forced(system, headers).next().is_none();
+    if has_all { Ok(()) } else { Err(Refusal::MissingForcedHeader) }
+}
+
+/// Checks `referer`.
+pub(super) fn check_referer(system: &System, headers: &HeaderMap) -> Result<(), Refusal> {
     if system.allowed_referer.any && !system.force_referer {
         return Ok(());
     }
@@ -68,6 +71,11 @@ mod tests {
             force_referer,
             ..testing::system()
         }
+    }
+
+    fn check(system: &System, headers: &HeaderMap) -> Result<(), Refusal> {
+        check_forced(system, headers)?;
+        check_referer(system, headers)
     }
 
     fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::key::Key;
+use super::key_check;
 use super::root_password::ExpectedPassword;
-use crate::config::{Files, IpSet, KeyDigest, System};
+use crate::config::{Files, IpSet, KeyDigest, KeyEntry, System};
 
 /// The keys, the IP blacklist, `system.json` and the root password.
 pub struct Rules {
@@ -13,6 +14,7 @@ pub struct Rules {
     pub(super) blacklist: IpSet,
     pub(super) system: System,
     pub(super) root: ExpectedPassword,
+    operator: Arc<Key>,
 }
 
 impl Rules {
@@ -29,12 +31,26 @@ impl Rules {
             blacklist: files.blacklist.clone(),
             system: files.system.clone(),
             root: ExpectedPassword::new(&files.system.root_pass),
+            operator: Arc::new(Key::new(KeyEntry {
+                name: "operator".into(),
+                ..KeyEntry::new(KeyDigest::of("operator"))
+            })),
         }
+    }
+
+    /// Returns the key that a client presents, if it has 1 to 1024 characters and is known.
+    pub(super) fn presented_key(&self, presented: &str) -> Option<&Arc<Key>> {
+        self.key(&KeyDigest::of(key_check::well_formed_key(Some(presented))?))
+    }
+
+    /// Returns the key that stands for each client of the admin socket.
+    pub(super) const fn operator(&self) -> &Arc<Key> {
+        &self.operator
     }
 
     /// Returns the key with this digest. The lookup compares digests only, so its time reveals
     /// nothing about a key.
-    pub(super) fn key(&self, digest: &KeyDigest) -> Option<&Arc<Key>> {
+    fn key(&self, digest: &KeyDigest) -> Option<&Arc<Key>> {
         self.keys.get(digest)
     }
 

@@ -20,7 +20,6 @@ use super::request::cpu_pool::CpuPool;
 use super::request::memory_budget::MemoryBudget;
 use super::request::search_limit::Searches;
 use super::response::problem::Problem;
-use super::route::Route;
 use crate::config::LogName;
 use crate::guard::ClientAddr;
 use crate::guard::Guard;
@@ -150,16 +149,10 @@ impl App {
             return None;
         }
         let access_log = self.access_log.as_ref().filter(|_| policy.access_log).cloned();
-        let debug = debug.then(|| {
-            let route = Route::of(request.uri().path(), &self.name);
-            DebugContext {
-                guard: Arc::clone(&self.guard),
-                refusal_log: Arc::clone(&self.refusal_log),
-                rules: Arc::clone(&policy.rules),
-                rule_paths: route
-                    .map(|route| policy.paths(route).map(str::to_owned).to_vec())
-                    .unwrap_or_default(),
-            }
+        let debug = debug.then(|| DebugContext {
+            guard: Arc::clone(&self.guard),
+            refusal_log: Arc::clone(&self.refusal_log),
+            rules: Arc::clone(&policy.rules),
         });
         Some(Trace::begin(access_log, debug, client, request))
     }

@@ -8,12 +8,15 @@
 //! refusals.
 
 pub(crate) mod admitted_request;
+pub(crate) mod answer_body;
 pub(crate) mod app;
 pub(crate) mod connection;
+pub(crate) mod fast_path_options;
 pub(crate) mod follow;
 #[cfg(any(fuzzing, test))]
 #[doc(hidden)]
 pub mod fuzzing;
+pub(crate) mod log_path;
 #[doc(hidden)]
 pub mod micro;
 pub(crate) mod observe;
@@ -21,6 +24,7 @@ pub(crate) mod pipeline;
 pub(crate) mod policy;
 pub(crate) mod query_response;
 pub(crate) mod request;
+pub(crate) mod request_context;
 pub(crate) mod response;
 pub(crate) mod route;
 pub(crate) mod routes;
@@ -30,4 +34,11 @@ pub use crate::net::acceptor::Socket;
 pub use app::App;
 pub use observe::access_log::AccessLog;
 pub use policy::Policy;
+pub(crate) use routes::find as find_route;
 pub use server::listeners::Listeners;
+
+/// Returns the key in the query of `target` or in one of `headers`.
+pub(crate) fn presented_key(target: &http::Uri, headers: &http::HeaderMap) -> Option<String> {
+    let params = crate::ingest::params::Params::without_body(target.query(), headers).ok()?;
+    params.api_key().map(std::borrow::Cow::into_owned)
+}

@@ -8,13 +8,15 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Response};
 
 use super::connection::phase::Timeouts;
+use super::fast_path_options::permit_fast_path;
+use super::log_path::{SAVE_LOG, paths_of};
 use super::response::head_writer::closing_response;
 use super::response::headers::TEXT;
+use super::response::methods::Methods;
 use super::response::prepared_heads::PreparedHeads;
 use super::response::problem::Problem;
-use super::route::{METHODS, Route};
-use crate::config::{Files, KeyDigest, KeyEntry, LogEntry, LogName};
-use crate::guard::{Key, Rules};
+use crate::config::{Files, LogEntry, LogName};
+use crate::guard::Rules;
 
 /// The value of a CORS option that allows everything.
 const WILDCARD: &str = "*";
@@ -38,14 +40,12 @@ pub struct Policy {
     pub(crate) timeouts: Timeouts,
     /// True when the access log is on.
     pub(crate) access_log: bool,
-    /// The key under which every client of the admin socket acts.
-    pub(crate) operator: Arc<Key>,
     /// `Server` and the configured headers, for every answer.
     common_headers: Vec<(HeaderName, HeaderValue)>,
     /// The heads of answers on the fast path. `None` when all requests use the slow path.
     pub(crate) fast_path: Option<Arc<PreparedHeads>>,
-    /// The two paths of each route that needs a key, in the order of [`Route::keyed`].
-    paths: Vec<[String; 2]>,
+    /// The path of `save-log` in both of its URL forms, for the fast path.
+    pub(crate) save_log_paths: [String; 2],
 }
 
 impl Policy {
@@ -60,47 +60,24 @@ impl Policy {
         let mut policy = Self {
             rules: Arc::new(Rules::new(&files)),
             timeouts: Timeouts::new(&files.http),
-            operator: Arc::new(Key::new(KeyEntry {
-                name: "operator".into(),
-                ..KeyEntry::new(KeyDigest::of("operator"))
-            })),
-            paths: Route::keyed().map(|route| route.paths(name)).collect(),
+            save_log_paths: paths_of(SAVE_LOG, name),
             access_log: files.writes_access_log(),
             common_headers,
             log,
             files,
             fast_path: None,
         };
-        if policy.permits_fast_path() {
+        if permit_fast_path(&policy.files, &policy.log) && !policy.access_log {
             policy.fast_path =
                 PreparedHeads::new(|response| policy.apply_headers(response, None)).map(Arc::new);
         }
         policy
     }
 
-    /// Reports whether the configuration needs no part of a request that the fast path does not
-    /// read.
-    fn permits_fast_path(&self) -> bool {
-        let Files { http, server, system, .. } = &self.files;
-        let uses_peer_address =
-            http.forwarded_secret.is_none() && http.real_ip_header.is_none() && http.proxies_count.is_none();
-        let is_unobserved = !server.debug && !self.access_log;
-        let has_no_required_headers = system.force_headers.is_empty() && !system.force_referer;
-        uses_peer_address && is_unobserved && has_no_required_headers && http.keep_alive
-    }
-
     /// Returns the rules of the guard.
     #[must_use]
     pub fn rules(&self) -> &Rules {
         &self.rules
-    }
-
-    /// Returns the two paths of a route that needs a key.
-    pub(crate) fn paths(&self, route: Route) -> [&str; 2] {
-        match self.paths.get(route as usize) {
-            Some([short, long]) => [short, long],
-            None => ["/", "/"],
-        }
     }
 
     /// Adds the headers that every answer carries. They are `Server`, the configured headers, and
@@ -171,11 +148,11 @@ impl Policy {
             .get(header::ACCESS_CONTROL_REQUEST_HEADERS)
             .filter(|requested| are_header_names(requested));
         let allowed = requested.cloned().unwrap_or(const { HeaderValue::from_static(ACCEPTED_HEADERS) });
-        let methods = HeaderValue::from_static(METHODS);
+        let methods = Methods::USUAL.allow();
         let mut response = Response::new(Bytes::from_static(b"allowed."));
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, TEXT);
-        headers.insert(header::ALLOW, HeaderValue::from_static(METHODS));
+        headers.insert(header::ALLOW, Methods::USUAL.allow());
         headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, named(&cors.methods, methods));
         headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, named(&cors.headers, allowed));
         headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from(cors.max_age.as_secs()));

@@ -7,8 +7,9 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 
-use super::admitted_request::{AdmittedRequest, Input};
+use super::admitted_request::AdmittedRequest;
 use super::request::read_params::ReadRequest;
+use super::request_context::Input;
 use super::response::problem::Problem;
 use super::response::record_format::{RecordFormat, write_object};
 use super::response::success::{Answer, streaming};

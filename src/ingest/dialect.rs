@@ -66,6 +66,8 @@ pub(crate) struct DialectRoute {
     pub(crate) methods: &'static [Method],
     /// How many records a request holds.
     pub(crate) takes: Takes,
+    /// The path item of the OpenAPI document, as JSON. `None`: the format has a document elsewhere.
+    pub(crate) openapi: Option<&'static str>,
 }
 
 /// How many records a request holds.

@@ -1,5 +1,6 @@
 //! Tests that `mocactl key explain` agrees with the service.
 
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::harness::{Response, Server, Setup, encode};
@@ -138,7 +139,8 @@ fn each_step_is_explained_in_words() {
     let piped = ["key", "explain", "--key", "-", "--ip", "192.0.2.9", "--path", "save-log"];
     installation.run_with(&piped, "k\n").ok();
     run(&["--key", "k", "--ip", "192.0.2.9", "--path", "/moca-file-log/other/save-log"]).failed(66);
-    run(&["--key", "k", "--ip", "192.0.2.9", "--path", "/a/b/c"]).failed(64);
+    let output = run(&["--key", "k", "--ip", "192.0.2.9", "--path", "/a/b/c"]);
+    assert!(output.status == 77 && output.out.contains("404 Requested URL /a/b/c not found"), "{output:?}");
     run(&["--key", "k", "--ip", "x", "--path", "save-log"]).failed(64);
 }
 
@@ -160,4 +162,127 @@ fn the_state_of_the_service_counts_and_does_not_change() {
     std::fs::write(&blocked, "broken").unwrap();
     run("192.0.2.10");
     assert_eq!(std::fs::read_to_string(&blocked).unwrap(), "broken");
+}
+
+/// A request of the matrix, by the numbers of its parts.
+type Numbers = (usize, usize, usize, usize, usize, usize);
+
+const ROUTES: [&str; 15] = [
+    "save-log",
+    "save-logs",
+    "details",
+    "get-logs",
+    "get-latest-logs",
+    "download-logs",
+    "clear-logs",
+    "tail",
+    "openapi.json",
+    "",
+    "metrics",
+    "status",
+    "admin/status",
+    "nothing",
+    "*",
+];
+const FORMS: [&str; 9] = [
+    "/moca-file-log/ROUTE",
+    "/moca-file-log/sample1/ROUTE",
+    "/moca-file-log/ROUTE/",
+    "/moca-file-log/sample1/ROUTE/",
+    "/moca-file-log/%73ample1/ROUTE",
+    "/moca-file-log//ROUTE",
+    "/moca-file-log/other/ROUTE",
+    "/ROUTE",
+    "/moca%2Dfile-log/ROUTE",
+];
+const METHODS: [&str; 6] = ["GET", "POST", "HEAD", "OPTIONS", "PUT", "DELETE"];
+const KEYS: [Option<&str>; 9] = [
+    None,
+    Some("unknown"),
+    Some("test-key"),
+    Some("off"),
+    Some("elsewhere"),
+    Some("narrow"),
+    Some("never"),
+    Some("header"),
+    Some("argument"),
+];
+const PLACES: [&str; 4] = ["API-KEY", "query", "Authorization", "X-API-Key"];
+const CLIENTS: [&str; 5] = ["192.0.2.1", "192.0.2.66", "10.1.2.3", "::1", "2001:db8::66"];
+
+/// Sends one request of the matrix, and checks that the explanation agrees with the answer.
+fn explain_like_the_answer(server: &Server, numbers: Numbers) {
+    let (route, form, method, key, place, client) = numbers;
+    let (method, client) = (METHODS[method], CLIENTS[client]);
+    let is_stream = ROUTES[route] == "tail" && ["GET", "POST"].contains(&method);
+    // A tail does not end.
+    let method = if is_stream { "HEAD" } else { method };
+    let path = FORMS[form].replace("ROUTE", ROUTES[route]);
+    let mut query = "message=m&logs=%5B%7B%22message%22%3A%22m%22%7D%5D&n=1".to_owned();
+    let bearer = KEYS[key].map(|key| format!("Bearer {key}"));
+    let mut headers = vec![("X-Real-IP", client), ("ROOT-PASS", crate::harness::ROOT)];
+    let (ip, log) = (["--ip", client], ["--log", "sample1"]);
+    let mut flags = vec!["--method", method];
+    flags.extend(ip.into_iter().chain(log));
+    let field = match (KEYS[key], PLACES[place]) {
+        (None, _) => None,
+        (Some(key), "query") => {
+            query.push_str(&format!("&api_key={key}"));
+            None
+        }
+        (Some(_), "Authorization") => Some(("Authorization", bearer.as_deref().unwrap())),
+        (Some(key), name) => Some((name, key)),
+    };
+    headers.extend(field);
+    let field = field.map(|(name, value)| format!("{name}:{value}"));
+    if let Some(field) = &field {
+        flags.extend(["--header", field]);
+    }
+    let target = format!("{path}?{query}");
+    flags.extend(["--path", &target, "--arg", "n=1"]);
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_mocactl"));
+    for (option, folder) in [("--config-dir", "config"), ("--state-dir", "state")] {
+        command.arg(option).arg(server.root_dir().join(folder));
+    }
+    let output =
+        CommandOutput::of(&command.args(["key", "explain", "--json"]).args(&flags).output().unwrap());
+    let answer = server.request(method, &target, &headers, b"");
+    let what = format!("{method} {target} {flags:?}: {output:?} {answer:?}");
+    let explained = output.json();
+    assert_eq!(explained["admitted"], answer.status == 200, "{what}");
+    if answer.status == 200 {
+        return;
+    }
+    let text = explained["steps"].as_array().unwrap().last().unwrap()["text"].as_str().unwrap();
+    let detail =
+        if method == "HEAD" { String::new() } else { answer.json()["detail"].as_str().unwrap().to_owned() };
+    assert!(text.starts_with(&format!("{} {detail}", answer.status)), "{what}");
+}
+
+#[test]
+fn any_request_is_explained_as_the_service_answers_it() {
+    let server = Setup::new()
+        .posed()
+        .key("off", &json!({"status": false}))
+        .key("elsewhere", &json!({"ip": ["10.0.0.0/8"]}))
+        .key("narrow", &json!({"allowed_path": ["/moca-file-log/sample1/save-log", "/metrics"]}))
+        .key("never", &json!({"rate": "0/minute"}))
+        .key("header", &json!({"required": {"headers": {"x-app": "web"}, "args": {}}}))
+        .key("argument", &json!({"required": {"headers": {}, "args": {"n": 1}}}))
+        .blacklist(json!(["192.0.2.66", "2001:db8::/64"]))
+        .start();
+    // Each route once in each form, then any request.
+    for route in 0..ROUTES.len() {
+        for form in 0..FORMS.len() {
+            explain_like_the_answer(&server, (route, form, form % 3, 2, form % PLACES.len(), 0));
+        }
+    }
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(400));
+    let any =
+        (0..ROUTES.len(), 0..FORMS.len(), 0..METHODS.len(), 0..KEYS.len(), 0..PLACES.len(), 0..CLIENTS.len());
+    let outcome = runner.run(&any, |numbers| {
+        explain_like_the_answer(&server, numbers);
+        Ok(())
+    });
+    outcome.unwrap();
 }

@@ -36,33 +36,37 @@ impl AddressFilter {
         }
     }
 
-    /// Checks the block lists, then `dos_detect`. The request that exceeds `dos_detect` blocks its
-    /// address.
+    /// Checks `ip_blacklist.json` and the block list.
     ///
     /// # Errors
     /// [`Refusal::Blocked`].
-    pub(crate) fn check(&self, rules: &Rules, client: &ClientAddr, now: Instant) -> Result<(), Refusal> {
+    pub(crate) fn check_lists(&self, rules: &Rules, client: &ClientAddr) -> Result<(), Refusal> {
         let ClientAddr::Ip(address) = *client else { return Ok(()) };
-        if self.is_listed(rules, client) {
-            return Err(Refusal::Blocked);
-        }
+        // Both lists contain IPv4 addresses as such. A dual-stack socket reports them as
+        // IPv4-mapped IPv6 addresses.
         let address = address.to_canonical();
+        let is_listed = !rules.blacklist.is_empty() && rules.blacklist.contains(address);
+        if is_listed || self.blocked.contains(address) { Err(Refusal::Blocked) } else { Ok(()) }
+    }
+
+    /// Counts the request for `dos_detect`. The request that exceeds it blocks its address.
+    ///
+    /// # Errors
+    /// [`Refusal::Blocked`].
+    pub(crate) fn check_flood(
+        &self,
+        rules: &Rules,
+        client: &ClientAddr,
+        now: Instant,
+    ) -> Result<(), Refusal> {
+        let ClientAddr::Ip(address) = *client else { return Ok(()) };
         let Some(limit) = rules.system.dos_detect else { return Ok(()) };
+        let address = address.to_canonical();
         if client.is_loopback() || self.requests.hit(address, now) <= limit.get() {
             return Ok(());
         }
         self.block_automatically(address, &format!("more than {limit} requests in a second (dos_detect)"));
         Err(Refusal::Blocked)
-    }
-
-    /// Returns whether `ip_blacklist.json` or the block list contains the address.
-    pub(crate) fn is_listed(&self, rules: &Rules, client: &ClientAddr) -> bool {
-        let ClientAddr::Ip(address) = *client else { return false };
-        // Both lists contain plain IPv4 addresses, but a dual-stack socket reports them as
-        // IPv4-mapped IPv6 addresses.
-        let address = address.to_canonical();
-        let listed = !rules.blacklist.is_empty() && rules.blacklist.contains(address);
-        listed || self.blocked.contains(address)
     }
 
     /// Counts an unknown key. More than `block_ip_when_received_invalid_system_auth` of them in an
@@ -155,6 +159,16 @@ mod tests {
         (dir, filter)
     }
 
+    fn check(
+        filter: &AddressFilter,
+        rules: &Rules,
+        client: &ClientAddr,
+        now: Instant,
+    ) -> Result<(), Refusal> {
+        filter.check_lists(rules, client)?;
+        filter.check_flood(rules, client, now)
+    }
+
     #[test]
     fn both_block_lists_refuse() {
         let ((_dir, filter), now) = (filter(), Instant::now());
@@ -165,15 +179,15 @@ mod tests {
             ("127.0.0.1", Err(Refusal::Blocked)),
             ("127.0.0.2", Ok(())),
         ] {
-            assert_eq!(filter.check(&rules, &client(text), now), expected, "{text}");
+            assert_eq!(check(&filter, &rules, &client(text), now), expected, "{text}");
         }
-        assert_eq!(filter.check(&rules, &ClientAddr::Local, now), Ok(()));
+        assert_eq!(check(&filter, &rules, &ClientAddr::Local, now), Ok(()));
         assert!(filter.block(ip("::ffff:192.0.2.200"), "by hand"));
-        assert_eq!(filter.check(&rules, &client("192.0.2.200"), now), Err(Refusal::Blocked));
+        assert_eq!(check(&filter, &rules, &client("192.0.2.200"), now), Err(Refusal::Blocked));
         let mapped = ClientAddr::Ip(ip("::ffff:192.0.2.200"));
-        assert_eq!(filter.check(&rules, &mapped, now), Err(Refusal::Blocked));
+        assert_eq!(check(&filter, &rules, &mapped, now), Err(Refusal::Blocked));
         assert!(filter.unblock(ip("192.0.2.200")));
-        assert_eq!(filter.check(&rules, &client("192.0.2.200"), now), Ok(()));
+        assert_eq!(check(&filter, &rules, &client("192.0.2.200"), now), Ok(()));
     }
 
     #[test]
@@ -184,19 +198,19 @@ mod tests {
         for second in 0..3 {
             for n in 0..5 {
                 let now = start + Duration::from_millis(1_000 * second + 199 * n);
-                assert_eq!(filter.check(&rules, &flooder, now), Ok(()), "{second} {n}");
+                assert_eq!(check(&filter, &rules, &flooder, now), Ok(()), "{second} {n}");
             }
         }
         let now = start + Duration::from_secs(10);
-        let outcomes: Vec<_> = (0..7).map(|_| filter.check(&rules, &flooder, now).is_ok()).collect();
+        let outcomes: Vec<_> = (0..7).map(|_| check(&filter, &rules, &flooder, now).is_ok()).collect();
         assert_eq!(outcomes, [true, true, true, true, true, false, false]);
         let later = now + Duration::from_secs(86_400);
-        assert_eq!(filter.check(&rules, &flooder, later), Err(Refusal::Blocked));
-        assert_eq!(filter.check(&rules, &other, later), Ok(()));
+        assert_eq!(check(&filter, &rules, &flooder, later), Err(Refusal::Blocked));
+        assert_eq!(check(&filter, &rules, &other, later), Ok(()));
         let entry = filter.blocked.entries().remove(0);
         assert_eq!(entry.reason, "more than 5 requests in a second (dos_detect)");
         filter.unblock(entry.address);
-        assert_eq!(filter.check(&rules, &flooder, now), Ok(()), "the count starts at 0 again");
+        assert_eq!(check(&filter, &rules, &flooder, now), Ok(()), "the count starts at 0 again");
     }
 
     #[test]
@@ -205,10 +219,10 @@ mod tests {
         let rules = rules(1, 1, &[]);
         for local in [client("127.0.0.1"), client("::1"), client("127.9.9.9"), ClientAddr::Local] {
             for _ in 0..10 {
-                assert_eq!(filter.check(&rules, &local, now), Ok(()));
+                assert_eq!(check(&filter, &rules, &local, now), Ok(()));
                 filter.count_unknown_key(&rules, &local, now);
             }
-            assert_eq!(filter.check(&rules, &local, now), Ok(()));
+            assert_eq!(check(&filter, &rules, &local, now), Ok(()));
         }
     }
 
@@ -220,21 +234,21 @@ mod tests {
         for _ in 0..100 {
             filter.count_unknown_key(&off, &client, start);
         }
-        assert_eq!(filter.check(&off, &client, start), Ok(()));
+        assert_eq!(check(&filter, &off, &client, start), Ok(()));
         let start = start + Duration::from_secs(3600);
         for n in 0..3 {
             filter.count_unknown_key(&on, &client, start);
-            assert_eq!(filter.check(&on, &client, start), Ok(()), "{n}");
+            assert_eq!(check(&filter, &on, &client, start), Ok(()), "{n}");
         }
         let later = start + Duration::from_secs(3600);
         filter.count_unknown_key(&on, &client, later);
-        assert_eq!(filter.check(&on, &client, later), Ok(()), "the first three are forgotten");
+        assert_eq!(check(&filter, &on, &client, later), Ok(()), "the first three are forgotten");
         for _ in 0..3 {
             filter.count_unknown_key(&on, &client, later);
         }
-        assert_eq!(filter.check(&on, &client, later), Err(Refusal::Blocked));
+        assert_eq!(check(&filter, &on, &client, later), Err(Refusal::Blocked));
         filter.unblock(ip("192.0.2.1"));
         filter.count_unknown_key(&on, &client, later);
-        assert_eq!(filter.check(&on, &client, later), Ok(()), "the count starts at 0 again");
+        assert_eq!(check(&filter, &on, &client, later), Ok(()), "the count starts at 0 again");
     }
 }

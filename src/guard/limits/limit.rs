@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
+use super::cost::Cost;
 use super::quota::{self, LimitState, Quota};
 use super::redis::limit_name::LimitName;
 use super::windows::Count;
@@ -47,17 +48,18 @@ impl<'k> Limits<'k> {
         self.of_path.iter().chain(self.of_key)
     }
 
-    /// Decides about a request from the counts before it, given in the order of [`Self::iter`].
+    /// Decides about a request of this cost from the counts before it, given in the order of
+    /// [`Self::iter`].
     ///
     /// # Errors
-    /// [`Refusal::TooManyRequests`] when a limit is used up. The refusal has the longest wait of
-    /// those limits.
-    pub(crate) fn check(self, before: impl IntoIterator<Item = Count>) -> Result<Quota, Refusal> {
+    /// [`Refusal::TooManyRequests`] when a limit has less left than the cost. It names the longest
+    /// wait of those limits.
+    pub(crate) fn check(self, cost: Cost, before: impl IntoIterator<Item = Count>) -> Result<Quota, Refusal> {
         let mut states = Vec::with_capacity(self.of_path.len() + self.of_key.len());
         let mut wait: Option<Duration> = None;
         for (limit, count) in self.iter().zip(before) {
             let remaining = limit.amount.saturating_sub(count.hits);
-            if remaining == 0 {
+            if remaining < cost.hits() {
                 wait = wait.max(Some(count.closes_in));
             }
             states.push(LimitState {
@@ -72,7 +74,7 @@ impl<'k> Limits<'k> {
             return Err(Refusal::TooManyRequests { retry_after, quota: Quota::new(states) });
         }
         for state in &mut states {
-            state.remaining -= 1;
+            state.remaining -= cost.hits();
         }
         Ok(Quota::new(states))
     }

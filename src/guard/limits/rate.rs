@@ -8,6 +8,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
+use super::cost::Cost;
 use super::limit::{LimitId, Limits};
 use super::quota::Quota;
 use super::windows::{Count, Windows};
@@ -42,7 +43,8 @@ impl Rates {
         }
     }
 
-    /// Counts one request in all of its limits, or in none when one of them is used up.
+    /// Counts one request in all of its limits, or in none when one of them has less left than the
+    /// cost.
     ///
     /// # Errors
     /// [`Refusal::TooManyRequests`].
@@ -50,6 +52,7 @@ impl Rates {
         &self,
         limits: Limits<'_>,
         client: ClientAddr,
+        cost: Cost,
         now: Instant,
     ) -> Result<Quota, Refusal> {
         if limits.is_empty() {
@@ -60,12 +63,12 @@ impl Rates {
         let path_counts =
             limits.of_path.iter().map(|limit| of_clients.count(&(limit.id, client), limit.window, now));
         let own_counts = limits.of_key.iter().map(|limit| of_keys.count(&limit.id, limit.window, now));
-        let quota = limits.check(path_counts.chain(own_counts))?;
+        let quota = limits.check(cost, path_counts.chain(own_counts))?;
         for limit in limits.of_path {
-            of_clients.hit((limit.id, client), limit.window, now);
+            of_clients.add((limit.id, client), limit.window, cost.hits(), now);
         }
         for limit in limits.of_key {
-            of_keys.hit(limit.id, limit.window, now);
+            of_keys.add(limit.id, limit.window, cost.hits(), now);
         }
         Ok(quota)
     }

@@ -63,21 +63,26 @@ impl<K: Copy + Eq + Hash> Windows<K> {
 
     /// Counts a hit. Returns the hits in the window, including this one.
     pub(crate) fn hit(&mut self, key: K, length: Duration, now: Instant) -> u64 {
+        self.add(key, length, 1, now)
+    }
+
+    /// Counts several hits. Returns the hits in the window, including these.
+    pub(crate) fn add(&mut self, key: K, length: Duration, hits: u64, now: Instant) -> u64 {
         if let Some(window) = self.open.get_mut(&key)
             && now.saturating_duration_since(window.start) < length
         {
-            window.count = window.count.saturating_add(1);
+            window.count = window.count.saturating_add(hits);
             return window.count;
         }
         self.open.remove(&key);
         self.sweep(now);
         while self.open.len() >= self.capacity && self.evict_oldest() {}
-        self.open.insert(key, Window { start: now, count: 1 });
+        self.open.insert(key, Window { start: now, count: hits });
         match self.queues.iter_mut().find(|queue| queue.length == length) {
             Some(queue) => queue.starts.push_back((now, key)),
             None => self.queues.push(Queue { length, starts: VecDeque::from([(now, key)]) }),
         }
-        1
+        hits
     }
 
     /// Sets a counter to a state that another party counted.

@@ -4,7 +4,7 @@
 //! With both options off there is no [`Trace`], and a request only tests two booleans.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
@@ -38,9 +38,8 @@ struct Debug {
     parts: [AtomicU64; PARTS.len()],
     method: Method,
     path: String,
-    /// Both URL forms of the route, as the rules of keys name it. Empty when the path is not a
-    /// route.
-    rule_paths: Vec<String>,
+    /// The path of the route in both of its URL forms. Unset when the path is no route.
+    rule_paths: OnceLock<[String; 2]>,
     headers: HeaderMap,
     /// The arguments that a refusal for missing arguments names.
     missing_args: Mutex<Vec<String>>,
@@ -80,7 +79,7 @@ impl Trace {
             parts: Default::default(),
             method: request.method().clone(),
             path: request.uri().path().to_owned(),
-            rule_paths: context.rule_paths,
+            rule_paths: OnceLock::new(),
             headers: request.headers().clone(),
             missing_args: Mutex::default(),
         });
@@ -92,10 +91,19 @@ impl Trace {
         *self.key.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(key));
     }
 
-    /// Records the arguments that a refusal names. Calls `names` only with `debug`.
-    pub(crate) fn missing_args(&self, names: impl FnOnce() -> Vec<String>) {
+    /// Records the path of the route in both of its URL forms.
+    pub(crate) fn routed(&self, paths: &[String; 2]) {
         if let Some(debug) = &self.debug {
-            *debug.missing_args.lock().unwrap_or_else(PoisonError::into_inner) = names();
+            debug.rule_paths.get_or_init(|| paths.clone());
+        }
+    }
+
+    /// Records the arguments that a refusal names. Calls `names` only with `debug`.
+    pub(crate) fn missing_args(&self, names: impl FnOnce(&Key) -> Vec<String>) {
+        if let Some(debug) = &self.debug
+            && let Some(key) = self.key()
+        {
+            *debug.missing_args.lock().unwrap_or_else(PoisonError::into_inner) = names(&key);
         }
     }
 
@@ -141,7 +149,8 @@ impl Trace {
             let why = match details.cause() {
                 Some(refusal) => {
                     let missing = debug.missing_args.lock().unwrap_or_else(PoisonError::into_inner);
-                    let paths: Vec<&str> = debug.rule_paths.iter().map(String::as_str).collect();
+                    let paths: Vec<&str> =
+                        debug.rule_paths.get().into_iter().flatten().map(String::as_str).collect();
                     let context = RefusalContext {
                         client: &self.client,
                         key: key.as_deref(),
@@ -169,8 +178,6 @@ pub(crate) struct DebugContext {
     pub(crate) guard: Arc<Guard>,
     pub(crate) refusal_log: Arc<RefusalLog>,
     pub(crate) rules: Arc<Rules>,
-    /// Both URL forms of the route. Empty when the path is not a route.
-    pub(crate) rule_paths: Vec<String>,
 }
 
 /// Runs a step of a request and adds its time to a part of the trace.

@@ -1,8 +1,8 @@
 //! Checks the parts of a request's head that hyper does not check.
 
 use http::header;
-use http::{Request, StatusCode, Version};
-use hyper::body::Incoming;
+use http::request::Parts;
+use http::{StatusCode, Version};
 
 use crate::config::HttpSettings;
 use crate::http::connection::state::ConnectionState;
@@ -14,12 +14,8 @@ use crate::http::response::problem::Problem;
 /// # Errors
 /// Fails with 400 for conflicting or malformed fields, 414 or 431 for a head that is too long, and
 /// 501 for an unknown transfer coding.
-pub(crate) fn check_head(
-    request: &Request<Incoming>,
-    state: &ConnectionState,
-    http: &HttpSettings,
-) -> Result<(), Problem> {
-    let headers = request.headers();
+pub(crate) fn check_head(parts: &Parts, state: &ConnectionState, http: &HttpSettings) -> Result<(), Problem> {
+    let headers = &parts.headers;
     if let Some(coding) = headers.get(header::TRANSFER_ENCODING) {
         // hyper removes Content-Length when both fields are present, so the raw head is searched. A
         // pipelined request has no raw head. It is refused, because no known client pipelines
@@ -38,16 +34,16 @@ pub(crate) fn check_head(
     }
     state.forget_head();
     // RFC 9112, section 3.2, requires exactly one Host.
-    if request.version() == Version::HTTP_11 && headers.get_all(header::HOST).iter().count() != 1 {
+    if parts.version == Version::HTTP_11 && headers.get_all(header::HOST).iter().count() != 1 {
         return Err(Problem::bad_request("Exactly one Host is needed.").closing());
     }
     if headers.get(header::HOST).is_some_and(|host| !is_host(host.as_bytes())) {
         return Err(Problem::bad_request("The Host is malformed.").closing());
     }
-    if request.version() == Version::HTTP_2 {
-        check_http2_head(request, http)?;
+    if parts.version == Version::HTTP_2 {
+        check_http2_head(parts, http)?;
     }
-    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    let target = parts.uri.path_and_query().map_or(0, |target| target.as_str().len());
     if target as u64 > http.max_header_size {
         return Err(Problem::new(StatusCode::URI_TOO_LONG, "The request target is too long.").closing());
     }
@@ -65,11 +61,11 @@ pub(crate) fn is_host(value: &[u8]) -> bool {
 }
 
 /// Checks the parts of an HTTP/2 head that hyper checks in HTTP/1 only.
-fn check_http2_head(request: &Request<Incoming>, http: &HttpSettings) -> Result<(), Problem> {
-    let headers = request.headers();
+fn check_http2_head(parts: &Parts, http: &HttpSettings) -> Result<(), Problem> {
+    let headers = &parts.headers;
     // RFC 9113, section 8.3.1: `:authority` replaces Host. If both are sent, they must be equal.
     let mut hosts = headers.get_all(header::HOST).iter();
-    let has_one_host = match (request.uri().authority(), hosts.next(), hosts.next()) {
+    let has_one_host = match (parts.uri.authority(), hosts.next(), hosts.next()) {
         (Some(authority), Some(host), None) => host == authority.as_str(),
         (Some(_), None, None) | (None, Some(_), None) => true,
         _ => false,

@@ -9,3 +9,4 @@ pub(crate) mod head;
 pub(crate) mod memory_budget;
 pub(crate) mod read_params;
 pub(crate) mod search_limit;
+pub(crate) mod target;

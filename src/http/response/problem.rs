@@ -11,6 +11,7 @@ use http::{Response, StatusCode};
 use serde::Serialize;
 
 use super::headers::NO_STORE;
+use super::methods::Methods;
 use crate::guard::Refusal;
 use crate::http::observe::counters::Reason;
 use crate::http::observe::refusal_log::RefusalDetails;
@@ -88,10 +89,9 @@ impl Problem {
         Self::new(StatusCode::REQUEST_TIMEOUT, "The request did not arrive in time.").closing()
     }
 
-    /// Creates a 405. `allowed` is the value of `Allow`.
-    pub(crate) fn method_not_allowed(detail: impl Into<Cow<'static, str>>, allowed: &'static str) -> Self {
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, detail)
-            .with(header::ALLOW, HeaderValue::from_static(allowed))
+    /// Creates a 405 with `Allow`.
+    pub(crate) fn method_not_allowed(detail: impl Into<Cow<'static, str>>, allowed: Methods) -> Self {
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, detail).with(header::ALLOW, allowed.allow())
     }
 
     /// Creates the 410 for a cursor whose records are gone. `oldest` is the cursor that reads all
@@ -202,6 +202,9 @@ impl Problem {
         response
     }
 }
+
+/// A problem is what a filter rejects a request with.
+impl warp::reject::Reject for Problem {}
 
 impl RefusalDetails for Problem {
     fn status(&self) -> u16 {

@@ -1,5 +1,9 @@
 //! Serves `details`, which gives the size and the settings of the log.
 
+use crate::guard::Access;
+use crate::http::response::methods::Methods;
+use crate::http::route::{Place, Route, RouteFilter, named};
+use futures_util::FutureExt;
 use std::io::Write;
 use std::sync::Arc;
 
@@ -12,9 +16,25 @@ use crate::http::response::success::{self, Answer};
 use crate::record::LineFormat;
 use crate::store::Details;
 
+/// Describes `details`.
+pub(crate) static ROUTE: Route = Route {
+    name: "details",
+    place: Place::OfLog,
+    methods: Methods::USUAL,
+    access: Access::KeyAndRootPassword,
+    handler: |request| async move { details(&request).await }.boxed(),
+    endpoint: None,
+    openapi: Some(include_str!("openapi/details.json")),
+};
+
+/// Matches the path of `details`.
+pub(crate) fn route() -> impl RouteFilter {
+    named(&ROUTE)
+}
+
 /// Answers with the size and the settings of the log. The first eight names keep the order of
 /// version 1.
-pub(crate) async fn details(request: &Arc<AdmittedRequest>) -> Answer {
+async fn details(request: &Arc<AdmittedRequest>) -> Answer {
     request.authorize_operator().await?;
     let details = request.app.store.details().await;
     let mut response = success::json(describe(request.app.name.as_str(), &request.policy.log, &details));

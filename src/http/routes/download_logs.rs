@@ -1,6 +1,10 @@
 //! Serves `download-logs`, which sends the file, or one range of it, as an attachment (RFC 9110,
 //! sections 8.8, 13 and 14).
 
+use crate::guard::Access;
+use crate::http::response::methods::Methods;
+use crate::http::route::{Place, Route, RouteFilter, named};
+use futures_util::FutureExt;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -20,9 +24,25 @@ use crate::http::response::record_format::RecordFormat;
 use crate::http::response::success::{Answer, streaming};
 use crate::store::Snapshot;
 
+/// Describes `download-logs`.
+pub(crate) static ROUTE: Route = Route {
+    name: "download-logs",
+    place: Place::OfLog,
+    methods: Methods::USUAL,
+    access: Access::KeyAndRootPassword,
+    handler: |request| async move { download_logs(&request).await }.boxed(),
+    endpoint: None,
+    openapi: Some(include_str!("openapi/download_logs.json")),
+};
+
+/// Matches the path of `download-logs`.
+pub(crate) fn route() -> impl RouteFilter {
+    named(&ROUTE)
+}
+
 /// Sends the file, the requested range of it, or the selected records. From an engine without a file
 /// all records, without ranges.
-pub(crate) async fn download_logs(request: &Arc<AdmittedRequest>) -> Answer {
+async fn download_logs(request: &Arc<AdmittedRequest>) -> Answer {
     let requested = query_response::ask(request).await?;
     if !requested.is_empty() {
         return selected(request, requested).await;

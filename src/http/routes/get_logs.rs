@@ -1,31 +1,34 @@
-//! Serves `get-logs` and `get-latest-logs`, which send the selected records in constant memory.
+//! Serves `get-logs`, which sends the selected records in constant memory.
 
-use std::num::NonZeroU64;
 use std::sync::Arc;
 
+use futures_util::FutureExt;
+
+use crate::guard::Access;
 use crate::http::admitted_request::AdmittedRequest;
-use crate::http::query_response::{self, EVERYTHING, ReadDefaults};
+use crate::http::query_response::{self, EVERYTHING};
+use crate::http::response::methods::Methods;
 use crate::http::response::success::Answer;
-use crate::store::{Extent, Order};
+use crate::http::route::{Place, Route, RouteFilter, named};
 
-/// Default number of lines of `get-latest-logs`.
-const DEFAULT_LATEST_LINES: Option<NonZeroU64> = NonZeroU64::new(1024);
+/// Describes `get-logs`.
+pub(crate) static ROUTE: Route = Route {
+    name: "get-logs",
+    place: Place::OfLog,
+    methods: Methods::USUAL,
+    access: Access::KeyAndRootPassword,
+    handler: |request| async move { get_logs(&request).await }.boxed(),
+    endpoint: None,
+    openapi: Some(include_str!("openapi/get_logs.json")),
+};
 
-/// Answers with the selected lines. The default is all lines, oldest first.
-pub(crate) async fn get_logs(request: &Arc<AdmittedRequest>) -> Answer {
-    let requested = query_response::ask(request).await?;
-    query_response::records(request, requested, EVERYTHING).await
+/// Matches the path of `get-logs`.
+pub(crate) fn route() -> impl RouteFilter {
+    named(&ROUTE)
 }
 
-/// Answers with the selected lines. The default is the latest 1024 lines as a JSON array, newest
-/// first.
-pub(crate) async fn get_latest_logs(request: &Arc<AdmittedRequest>) -> Answer {
+/// Answers with the selected lines. The default is all lines, oldest first.
+async fn get_logs(request: &Arc<AdmittedRequest>) -> Answer {
     let requested = query_response::ask(request).await?;
-    let defaults = ReadDefaults {
-        order: Order::Descending,
-        limit: DEFAULT_LATEST_LINES,
-        extent: Extent::Newest,
-        output: None,
-    };
-    query_response::records(request, requested, defaults).await
+    query_response::records(request, requested, EVERYTHING).await
 }

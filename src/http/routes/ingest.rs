@@ -1,41 +1,82 @@
 //! Stores the records of a request in any dialect. It reads the body, lets the dialect decode it,
 //! finishes the checks of the key, appends the entries, and lets the dialect answer.
 
-use std::sync::Arc;
+use std::future::ready;
+use std::sync::{Arc, LazyLock};
 
+use futures_util::FutureExt;
 use http::StatusCode;
+use warp::Filter;
+use warp::filters::BoxedFilter;
 
-use crate::http::admitted_request::{AdmittedRequest, Input};
+use crate::guard::Access;
+use crate::http::admitted_request::AdmittedRequest;
 use crate::http::observe::request_trace::{Part, Trace, time_stage};
+use crate::http::request_context::{Endpoint, Input};
 use crate::http::response::headers::{forbid_caching, wants_json};
+use crate::http::response::methods::Methods;
 use crate::http::response::problem::Problem;
 use crate::http::response::success::Answer;
-use crate::ingest::dialect::{Dialect, DialectRoute, IngestRequest, Outcome, Reply, RequestHead};
+use crate::http::route::{Place, Route, RouteFilter};
+use crate::ingest::dialect::{IngestRequest, Outcome, Reply};
 use crate::ingest::dialects;
 use crate::record::Entry;
 use crate::store::{self, AppendTicket, LogStore, Source, StoreError};
 
-/// A route and the format that serves it.
-#[derive(Clone, Copy)]
-struct Endpoint {
-    dialect: &'static dyn Dialect,
-    route: &'static DialectRoute,
+/// The routes of all dialects, in the order of [`dialects::ALL`].
+static ROUTES: LazyLock<Vec<Route>> = LazyLock::new(|| {
+    let all = dialects::ALL.iter();
+    let endpoints =
+        all.flat_map(|&dialect| dialect.routes().iter().map(move |route| Endpoint { dialect, route }));
+    endpoints.map(describe).collect()
+});
+
+/// Describes a route of a dialect.
+fn describe(endpoint: Endpoint) -> Route {
+    let path = endpoint.route.path;
+    Route {
+        name: path.trim_start_matches('/'),
+        place: if path.starts_with('/') { Place::AtRoot } else { Place::OfLog },
+        methods: Methods::new(endpoint.route.methods),
+        access: Access::Key,
+        handler: |request| async move { save(&request).await }.boxed(),
+        endpoint: Some(endpoint),
+        openapi: endpoint.route.openapi,
+    }
+}
+
+/// Returns the routes of all dialects.
+pub(crate) fn routes() -> &'static [Route] {
+    &ROUTES
+}
+
+/// Matches the paths of all dialects at this place.
+pub(crate) fn filter(place: Place) -> impl RouteFilter {
+    let none = warp::any().and_then(|| ready(Err(warp::reject::not_found()))).boxed();
+    let routes = ROUTES.iter().filter(|route| route.place == place);
+    routes.map(matching).reduce(|all, next| all.or(next).unify().boxed()).unwrap_or(none)
+}
+
+/// Matches the segments of a path, in which `*` stands for any segment.
+fn matching(route: &'static Route) -> BoxedFilter<(&'static Route,)> {
+    let path = route.name.split('/').fold(warp::any().boxed(), |path, segment| match segment {
+        "*" => path.and(warp::path::param().map(|_: String| ()).untuple_one()).boxed(),
+        _ => path.and(warp::path(segment)).boxed(),
+    });
+    path.and(warp::path::end()).map(move || route).boxed()
 }
 
 /// Stores the records of a request.
-pub(crate) async fn save(request: &Arc<AdmittedRequest>) -> Answer {
-    let Some((dialect, route)) = dialects::find(request.route.name()) else {
+async fn save(request: &Arc<AdmittedRequest>) -> Answer {
+    let Some(&endpoint) = request.endpoint.get() else {
         return Err(Problem::new(StatusCode::NOT_FOUND, "No records are expected here."));
     };
-    debug_assert!(route.methods.contains(&request.parts.method), "the routes accept no other method");
-    let endpoint = Endpoint { dialect, route };
-    let answer = request.with_input(move |request, input| save_input(request, input, endpoint)).await;
-    answer.map_err(|problem| problem.in_form_of(dialect, &endpoint.head(request)))
+    request.with_input(move |request, input| save_input(request, input, endpoint)).await
 }
 
 async fn save_input(request: Arc<AdmittedRequest>, input: Input, endpoint: Endpoint) -> Answer {
     let append = {
-        let ingest = IngestRequest { head: endpoint.head(&request), body: input.body() };
+        let ingest = IngestRequest { head: endpoint.head(&request.parts), body: input.body() };
         let params = request.checked_params(&input, endpoint.dialect.parameters(&ingest))?;
         let key = request.authorize(&params).await?;
         let batch = endpoint.dialect.entries(&ingest, params)?;
@@ -54,21 +95,9 @@ async fn save_input(request: Arc<AdmittedRequest>, input: Input, endpoint: Endpo
     if outcome.filtered > 0 && !request.is_head() {
         request.app.instance_state.records.add_filtered(outcome.filtered as u64);
     }
-    let mut reply: Reply = endpoint.dialect.answer(&endpoint.head(&request), &outcome);
+    let mut reply: Reply = endpoint.dialect.answer(&endpoint.head(&request.parts), &outcome);
     forbid_caching(reply.headers_mut(), &request.parts.method);
     Ok(reply.map(Into::into))
-}
-
-impl Endpoint {
-    fn head<'a>(&self, request: &'a AdmittedRequest) -> RequestHead<'a> {
-        let uri = &request.parts.uri;
-        RequestHead {
-            route: self.route,
-            path: uri.path(),
-            query: uri.query(),
-            headers: &request.parts.headers,
-        }
-    }
 }
 
 /// Holds the append of a request while its records wait for the disk. It does not borrow from the

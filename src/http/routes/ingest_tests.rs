@@ -5,6 +5,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::http::response::headers::JSON;
+use crate::ingest::dialect::RequestHead;
 use crate::ingest::error::IngestError;
 use crate::record::Level;
 use crate::store::{LogStore, Places};

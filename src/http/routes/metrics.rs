@@ -1,6 +1,10 @@
 //! Serves `metrics`, which gives the counters and the state of the instance in the text exposition
 //! format of Prometheus (version 0.0.4).
 
+use crate::guard::Access;
+use crate::http::response::methods::Methods;
+use crate::http::route::{Place, Route, RouteFilter, named};
+use futures_util::FutureExt;
 use std::fmt::Display;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,10 +19,26 @@ use crate::http::response::success::{self, Answer};
 use crate::record::Level;
 use crate::store::{Latencies, Statistics};
 
+/// Describes `metrics`.
+pub(crate) static ROUTE: Route = Route {
+    name: "metrics",
+    place: Place::AtRoot,
+    methods: Methods::USUAL,
+    access: Access::KeyAndRootPassword,
+    handler: |request| async move { metrics(&request).await }.boxed(),
+    endpoint: None,
+    openapi: Some(include_str!("openapi/metrics.json")),
+};
+
+/// Matches the path of `metrics`.
+pub(crate) fn route() -> impl RouteFilter {
+    named(&ROUTE)
+}
+
 const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
 
 /// Answers with the metrics of the instance.
-pub(crate) async fn metrics(request: &Arc<AdmittedRequest>) -> Answer {
+async fn metrics(request: &Arc<AdmittedRequest>) -> Answer {
     request.authorize_operator().await?;
     let app = &request.app;
     let statistics = app.store.statistics().await;

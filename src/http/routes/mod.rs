@@ -1,98 +1,148 @@
-//! Routes an admitted request to its handler with warp filters.
+//! The table of all routes. Each file serves one route: it holds the description of the route and
+//! the warp filter that matches its path.
 //!
-//! The request has passed the checks of its head. Each handler calls `authorize` or
-//! `authorize_operator`, which finish the checks that need the body. These are the checks of a key
-//! in the body, of required arguments, of limits, and of the root password.
+//! The table joins the filters by the first segment of the path. Matching a path is the only reason
+//! for which a filter here passes a request on to the next one, so each check comes after the table
+//! and happens once.
 
 pub(crate) mod admin;
 pub(crate) mod clear_logs;
 pub(crate) mod details;
 pub(crate) mod download_logs;
+pub(crate) mod get_latest_logs;
 pub(crate) mod get_logs;
 pub(crate) mod ingest;
 pub(crate) mod metrics;
 pub(crate) mod openapi;
 pub(crate) mod page;
+pub(crate) mod server_wide;
+pub(crate) mod status;
 pub(crate) mod tail;
 
-use std::convert::Infallible;
 use std::sync::Arc;
 
-use warp::Filter;
-use warp::reply::Response;
+use bytes::Bytes;
+use futures_util::FutureExt;
+use http::{Method, Request, StatusCode, Uri};
+use http_body_util::Empty;
+use hyper::service::Service;
+use hyper_util::service::TowerToHyperService;
+use warp::{Filter, Rejection};
 
-use super::admitted_request::AdmittedRequest;
-use super::response::success::Answer;
-use super::route::Route;
+use super::log_path::PREFIX;
+use super::request::target::{encoded_segment, normalized};
+use super::request_context::RouteRequest;
+use super::response::problem::Problem;
+use super::route::{Place, Route, RouteFilter};
+use crate::config::LogName;
+use crate::guard::ClientAddr;
 
-/// Returns the filter for all routes that need a key.
-pub(crate) fn routes()
--> impl Filter<Extract = (Response,), Error = warp::Rejection> + Clone + Send + Sync + 'static {
-    // The busiest routes come first, because each filter that does not match costs time.
-    let save_log = on(Route::SaveLog).and_then(|request: Arc<AdmittedRequest>| async move {
-        reply(&request, ingest::save(&request).await)
-    });
-    let save_logs = on(Route::SaveLogs).and_then(|request: Arc<AdmittedRequest>| async move {
-        reply(&request, ingest::save(&request).await)
-    });
-    let details = on(Route::Details).and_then(|request: Arc<AdmittedRequest>| async move {
-        reply(&request, details::details(&request).await)
-    });
-    let get_logs = on(Route::GetLogs).and_then(|request: Arc<AdmittedRequest>| async move {
-        reply(&request, get_logs::get_logs(&request).await)
-    });
-    let get_latest = on(Route::GetLatestLogs).and_then(|request: Arc<AdmittedRequest>| async move {
-        reply(&request, get_logs::get_latest_logs(&request).await)
-    });
-    let download = on(Route::DownloadLogs).and_then(|request: Arc<AdmittedRequest>| async move {
-        reply(&request, download_logs::download_logs(&request).await)
-    });
-    let clear = on(Route::ClearLogs).and_then(|request: Arc<AdmittedRequest>| async move {
-        reply(&request, clear_logs::clear_logs(&request).await)
-    });
-    let metrics = on(Route::Metrics).and_then(|request: Arc<AdmittedRequest>| async move {
-        reply(&request, metrics::metrics(&request).await)
-    });
-    let tail = on(Route::Tail)
-        .and_then(|request: Arc<AdmittedRequest>| async move { reply(&request, tail::tail(&request).await) });
-    let status = on(Route::AdminStatus).and_then(|request: Arc<AdmittedRequest>| async move {
-        reply(&request, admin::status(&request).await)
-    });
-    let blocked = on(Route::AdminBlocked).and_then(|request: Arc<AdmittedRequest>| async move {
-        reply(&request, admin::blocked(&request).await)
-    });
-    save_log
-        .or(save_logs)
-        .unify()
-        .or(details.or(get_logs).unify().or(get_latest).unify())
-        .unify()
-        .or(download.or(clear).unify().or(tail).unify().or(metrics).unify())
-        .unify()
-        .or(status.or(blocked).unify())
-        .unify()
-}
-
-/// Runs the handler of [`Route::SaveLog`] directly, without the filters.
-pub(crate) async fn save_log(request: &Arc<AdmittedRequest>) -> Result<Response, Infallible> {
-    reply(request, ingest::save(request).await)
-}
-
-/// Matches the admitted requests of one route.
-fn on(
-    route: Route,
-) -> impl Filter<Extract = (Arc<AdmittedRequest>,), Error = warp::Rejection> + Clone + Send + Sync + 'static {
-    warp::ext::get::<Arc<AdmittedRequest>>().and_then(move |request: Arc<AdmittedRequest>| {
-        std::future::ready(if request.route == route { Ok(request) } else { Err(warp::reject::not_found()) })
-    })
-}
-
-/// Turns the result of a handler into an answer. A problem is counted.
-fn reply(request: &AdmittedRequest, answer: Answer) -> Result<Response, Infallible> {
-    if let Err(problem) = &answer {
-        request.app.count(problem);
-        if let Some(trace) = &request.trace {
-            trace.refused(problem);
+/// Joins the filters of routes, and lists the routes.
+macro_rules! routes {
+    ($filter:ident, $list:ident: $first:path $(, $rest:path)* $(,)?) => {
+        fn $filter() -> impl RouteFilter {
+            use $first as first;
+            first::route()$(.or({ use $rest as next; next::route() }).unify())*
         }
+
+        /// The routes of the filter with the same name.
+        const $list: &[&Route] = &[
+            { use $first as first; &first::ROUTE },
+            $({ use $rest as next; &next::ROUTE },)*
+        ];
+    };
+}
+
+routes!(of_log, OF_LOG:
+    get_logs, get_latest_logs, tail, details, download_logs, clear_logs, openapi, page);
+routes!(at_root, AT_ROOT: status, metrics, server_wide);
+routes!(of_admin, OF_ADMIN: admin::status, admin::blocked);
+
+/// Returns all routes.
+pub(crate) fn all() -> impl Iterator<Item = &'static Route> {
+    ingest::routes().iter().chain([OF_LOG, AT_ROOT, OF_ADMIN].into_iter().flatten().copied())
+}
+
+/// Matches the path of a request in the spelling of [`encoded_segment`].
+fn table(log: &LogName) -> impl RouteFilter {
+    let log_name: Arc<str> = encoded_segment(log.as_str()).into();
+    // Senders use the first routes the most. Each filter that does not match costs a little.
+    let below = || ingest::filter(Place::OfLog).or(of_log()).unify();
+    // A log may have the name of a route. Then the shorter path is that of the route.
+    let of_log = below().or(warp::path(log_name).and(below())).unify();
+    let at_root = at_root().or(ingest::filter(Place::AtRoot)).unify();
+    let of_admin = admin_socket().and(warp::path("admin")).and(of_admin());
+    warp::path(PREFIX).and(of_log).or(at_root).unify().or(of_admin).unify()
+}
+
+/// Matches the requests of the admin socket.
+fn admin_socket() -> impl Filter<Extract = (), Error = Rejection> + Copy {
+    let is_admin = |request: RouteRequest| match request.client {
+        ClientAddr::Local => Ok(()),
+        ClientAddr::Ip(_) => Err(warp::reject::not_found()),
+    };
+    warp::ext::get().and_then(move |request| std::future::ready(is_admin(request))).untuple_one()
+}
+
+/// Finds the route of a request by its path, and checks its method. The request carries a
+/// [`RouteRequest`] in its extensions.
+///
+/// # Rejections
+/// A [`Problem`] with 404, or 405 with `Allow`.
+pub(crate) fn routing(log: &LogName) -> impl RouteFilter {
+    openapi::describe(all());
+    let not_found = warp::ext::get().and_then(|request: RouteRequest| {
+        let detail = format!("Requested URL {} not found", request.target.path());
+        std::future::ready(Err(warp::reject::custom(Problem::new(StatusCode::NOT_FOUND, detail))))
+    });
+    let check_method = |route: &'static Route, method: Method, request: RouteRequest| {
+        if route.methods.contain(&method) {
+            return std::future::ready(Ok(route));
+        }
+        let detail = format!("Method {method} not allowed for URL {}", truncated(request.target.path()));
+        let problem = Problem::method_not_allowed(detail, route.methods);
+        std::future::ready(Err(warp::reject::custom(problem)))
+    };
+    let route = table(log).or(not_found).unify();
+    route.and(warp::method()).and(warp::ext::get()).and_then(check_method)
+}
+
+/// Finds the route of a request outside the pipeline.
+///
+/// # Errors
+/// The [`Problem`] with which [`routing`] rejects the request.
+pub(crate) fn find(
+    method: &Method,
+    uri: &Uri,
+    client: ClientAddr,
+    log: &LogName,
+) -> Result<&'static Route, Problem> {
+    #[derive(Clone)]
+    struct Found(Result<&'static Route, Problem>);
+    let found = |result| {
+        let mut response = warp::reply::Response::new(Bytes::new().into());
+        response.extensions_mut().insert(Found(result));
+        response
+    };
+    let filter = routing(log).map(move |route| found(Ok(route))).recover(move |rejection: Rejection| {
+        let problem = rejection.find::<Problem>().cloned().ok_or(rejection);
+        std::future::ready(problem.map(|problem| found(Err(problem))))
+    });
+    let mut request = Request::new(Empty::<Bytes>::new());
+    *request.method_mut() = method.clone();
+    *request.uri_mut() = normalized(uri);
+    request.extensions_mut().insert(RouteRequest { client, target: uri.clone() });
+    // The filters of the table wait for nothing.
+    let response = TowerToHyperService::new(warp::service(filter.unify())).call(request).now_or_never();
+    let found = response.and_then(|Ok(mut response)| response.extensions_mut().remove::<Found>());
+    found.map_or_else(|| Err(Problem::new(StatusCode::NOT_FOUND, "No such route.")), |Found(result)| result)
+}
+
+/// Truncates a path for an answer, since a path may have 16 KiB.
+fn truncated(path: &str) -> String {
+    const MAX_CHARS: usize = 200;
+    match path.char_indices().nth(MAX_CHARS) {
+        Some((end, _)) => format!("{}…", path.get(..end).unwrap_or_default()),
+        None => path.to_owned(),
     }
-    Ok(answer.unwrap_or_else(|problem| problem.into_response().map(Into::into)))
 }

@@ -1,103 +1,117 @@
-//! Serves `openapi.json`, which describes the requests and answers of this service as an OpenAPI
-//! 3.1 document. The document is the same for every log, contains no configuration, and needs no
-//! key.
+//! Serves `openapi.json`, which describes the routes as an OpenAPI 3.1 document.
+//!
+//! The document is the same for every log, contains no configuration, and needs no key. Each route
+//! brings its path item.
 
-use bytes::Bytes;
-use http::header::{CACHE_CONTROL, ETAG, HeaderValue};
-use http::{HeaderMap, Response, StatusCode};
+use std::sync::{LazyLock, OnceLock};
 
-use crate::http::response::conditional::if_none_match_names;
-use crate::http::response::success;
+use futures_util::FutureExt;
 
-/// The document as it stands in the repository.
-const SOURCE: &[u8] = include_bytes!("openapi.json");
+use crate::guard::Access;
+use crate::http::response::headers::JSON;
+use crate::http::response::methods::Methods;
+use crate::http::response::static_document::StaticDocument;
+use crate::http::route::{Place, Route, RouteFilter, named};
 
-/// The document as the service sends it, without line ends and indentation. A JSON string cannot
-/// contain a line end, so no string changes.
-static DOCUMENT: [u8; minify(SOURCE, &mut [])] = {
-    let mut document = [0; minify(SOURCE, &mut [])];
-    minify(SOURCE, &mut document);
-    document
+/// Describes `openapi.json`.
+pub(crate) static ROUTE: Route = Route {
+    name: "openapi.json",
+    place: Place::OfLog,
+    methods: Methods::USUAL,
+    access: Access::Public,
+    handler: |request| async move { Ok(DOCUMENT.answer(&request.parts.headers)) }.boxed(),
+    endpoint: None,
+    openapi: Some(include_str!("openapi/openapi.json")),
 };
 
-/// Hash of the document, from which the entity tag is made.
-const TAG: u64 = fnv1a(SOURCE);
-
-/// Writes `text` without line ends and indentation into `out` as far as it fits, and returns the
-/// length of the whole result.
-const fn minify(text: &[u8], out: &mut [u8]) -> usize {
-    let (mut at, mut len, mut at_line_start) = (0, 0, true);
-    while at < text.len() {
-        let byte = text[at];
-        at += 1;
-        if byte == b'\n' || (at_line_start && byte == b' ') {
-            at_line_start = true;
-            continue;
-        }
-        at_line_start = false;
-        if len < out.len() {
-            out[len] = byte;
-        }
-        len += 1;
-    }
-    len
+/// Matches the path of `openapi.json`.
+pub(crate) fn route() -> impl RouteFilter {
+    named(&ROUTE)
 }
 
-/// Answers with the document, or with 304 for a client that has it already.
-pub(crate) fn document(headers: &HeaderMap) -> warp::reply::Response {
-    let tag = format!("\"{TAG:016x}\"");
-    let mut response = if if_none_match_names(headers, &tag) {
-        let mut response = Response::new(Bytes::new().into());
-        *response.status_mut() = StatusCode::NOT_MODIFIED;
-        response
-    } else {
-        success::json(Bytes::from_static(&DOCUMENT))
-    };
-    let out = response.headers_mut();
-    out.extend(HeaderValue::try_from(tag).ok().map(|tag| (ETAG, tag)));
-    // Caches must revalidate, because an update may change the document at any time.
-    out.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    response
+/// The document without its paths.
+const FRAME: &str = include_str!("openapi/document.json");
+
+/// The place of the paths in [`FRAME`].
+const NO_PATHS: &str = "\"paths\": {}";
+
+/// The routes of the document.
+static ROUTES: OnceLock<Vec<&'static Route>> = OnceLock::new();
+
+/// The document, built at the first request.
+static DOCUMENT: LazyLock<StaticDocument> =
+    LazyLock::new(|| StaticDocument::new(document(ROUTES.get().map_or(&[], Vec::as_slice)), JSON));
+
+/// Sets the routes that the document describes. Later calls change nothing.
+pub(crate) fn describe(routes: impl Iterator<Item = &'static Route>) {
+    ROUTES.get_or_init(|| routes.collect());
 }
 
-/// Returns the FNV-1a hash. It distinguishes versions of one text and is not cryptographic.
-const fn fnv1a(bytes: &[u8]) -> u64 {
-    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
-    let mut at = 0;
-    while at < bytes.len() {
-        hash = (hash ^ bytes[at] as u64).wrapping_mul(0x0100_0000_01b3);
-        at += 1;
-    }
-    hash
+/// Returns the document with the path items of `routes`.
+fn document(routes: &[&'static Route]) -> String {
+    let items = routes.iter().filter_map(|route| Some((route.name, route.openapi?)));
+    let items: Vec<String> = items.map(|(name, item)| format!("\"/{name}\": {item}")).collect();
+    let document = FRAME.replace(NO_PATHS, &format!("\"paths\": {{{}}}", items.join(",")));
+    // A JSON string cannot contain a line end, so no string changes.
+    document.lines().map(str::trim_start).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
-    use http::header::IF_NONE_MATCH;
     use serde_json::Value;
 
     use super::*;
-    use crate::http::route::Route;
+    use crate::http::routes;
+
+    /// The parts of the path item that are no methods.
+    const NO_METHODS: [&str; 2] = ["servers", "parameters"];
 
     #[test]
-    fn document_describes_exactly_the_routes() {
-        let document: Value = serde_json::from_slice(&DOCUMENT).unwrap();
-        let paths: BTreeSet<String> = document["paths"].as_object().unwrap().keys().cloned().collect();
-        let routes = Route::keyed().chain([Route::Status, Route::OpenApi, Route::Page]);
-        assert_eq!(paths, routes.map(|route| format!("/{}", route.name())).collect());
+    fn document_describes_each_route_with_its_methods_and_credentials() {
+        let all: Vec<_> = routes::all().collect();
+        let document: Value = serde_json::from_str(&document(&all)).unwrap();
         assert_eq!(document["info"]["version"], env!("CARGO_PKG_VERSION"));
-    }
-
-    #[test]
-    fn known_entity_tag_answers_304() {
-        let first = document(&HeaderMap::new());
-        assert_eq!(first.status(), StatusCode::OK);
-        let mut headers = HeaderMap::new();
-        headers.insert(IF_NONE_MATCH, first.headers()[ETAG].clone());
-        assert_eq!(document(&headers).status(), StatusCode::NOT_MODIFIED);
-        headers.insert(IF_NONE_MATCH, HeaderValue::from_static("\"other\""));
-        assert_eq!(document(&headers).status(), StatusCode::OK);
+        let paths = document["paths"].as_object().unwrap();
+        let described = all.iter().filter(|route| route.openapi.is_some());
+        let names: BTreeSet<String> = described.clone().map(|route| format!("/{}", route.name)).collect();
+        assert_eq!(paths.keys().cloned().collect::<BTreeSet<_>>(), names);
+        for route in described {
+            let item = paths[&format!("/{}", route.name)].as_object().unwrap();
+            for (method, operation) in item.iter().filter(|(name, _)| !NO_METHODS.contains(&name.as_str())) {
+                let what = format!("{method} {}", route.name);
+                assert!(route.methods.iter().any(|name| name.eq_ignore_ascii_case(method)), "{what}");
+                if method == "options" {
+                    // A preflight carries no key.
+                    assert_eq!(operation["security"], Value::Array(Vec::new()), "{what}");
+                    continue;
+                }
+                let alternatives = operation["security"].as_array().unwrap();
+                let needs = |scheme: &str| {
+                    !alternatives.is_empty()
+                        && alternatives.iter().all(|schemes| {
+                            schemes.as_object().unwrap().keys().any(|name| name.starts_with(scheme))
+                        })
+                };
+                assert_eq!(!alternatives.is_empty(), route.access.needs_key(), "{what}");
+                assert_eq!(needs("RootPass"), route.access == Access::KeyAndRootPassword, "{what}");
+            }
+            for method in route.methods.iter().filter(|method| !["HEAD", "OPTIONS"].contains(method)) {
+                assert!(item.contains_key(&method.to_ascii_lowercase()), "{method} {}", route.name);
+            }
+        }
+        // The admin socket is not for clients, `*` is no path of the document, and the last one is a
+        // dialect for tests.
+        let undescribed = all.iter().filter(|route| route.openapi.is_none());
+        let mut undescribed: Vec<_> = undescribed.map(|route| (route.place, route.name)).collect();
+        undescribed.sort_by_key(|(_, name)| *name);
+        let expected = [
+            (Place::AtRoot, "*"),
+            (Place::Admin, "blocked"),
+            (Place::Admin, "status"),
+            (Place::AtRoot, "toy/*/lines"),
+        ];
+        assert_eq!(undescribed, expected);
     }
 }

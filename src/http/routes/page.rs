@@ -10,13 +10,16 @@
 
 use std::sync::LazyLock;
 
-use bytes::Bytes;
 use data_encoding::BASE64;
-use http::header::{self, HeaderName, HeaderValue};
-use http::{HeaderMap, Response, StatusCode};
+use futures_util::FutureExt;
+use http::header::{self, HeaderValue};
 use sha2::{Digest, Sha256};
+use warp::Filter;
 
-use crate::http::response::conditional::if_none_match_names;
+use crate::guard::Access;
+use crate::http::response::methods::Methods;
+use crate::http::response::static_document::StaticDocument;
+use crate::http::route::{Place, Route, RouteFilter};
 
 const HTML: &str = include_str!("page/index.html");
 const STYLE: &str = include_str!("page/page.css");
@@ -27,55 +30,44 @@ const STYLE_PLACEHOLDER: &str = "<style></style>";
 /// The placeholder of the script in the HTML.
 const SCRIPT_PLACEHOLDER: &str = "<script type=\"module\"></script>";
 
+/// Describes the page.
+pub(crate) static ROUTE: Route = Route {
+    name: "",
+    place: Place::OfLog,
+    methods: Methods::USUAL,
+    access: Access::Headers,
+    handler: |request| async move { Ok(PAGE.answer(&request.parts.headers)) }.boxed(),
+    endpoint: None,
+    openapi: Some(include_str!("openapi/page.json")),
+};
+
+/// Matches the path of the page, which has no name.
+pub(crate) fn route() -> impl RouteFilter {
+    warp::path::end().map(|| &ROUTE)
+}
+
 /// The page, built at the first request.
-static PAGE: LazyLock<Page> = LazyLock::new(Page::new);
+static PAGE: LazyLock<StaticDocument> = LazyLock::new(page);
 
-struct Page {
-    text: Bytes,
-    headers: Vec<(HeaderName, HeaderValue)>,
-}
-
-impl Page {
-    fn new() -> Self {
-        let text = HTML
-            .replace(STYLE_PLACEHOLDER, &format!("<style>{STYLE}</style>"))
-            .replace(SCRIPT_PLACEHOLDER, &format!("<script type=\"module\">{SCRIPT}</script>"));
-        let policy = format!(
-            "default-src 'none'; script-src 'sha256-{}'; style-src 'sha256-{}'; connect-src 'self'; \
-             base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
-             require-trusted-types-for 'script'; trusted-types 'none'",
-            BASE64.encode(&Sha256::digest(SCRIPT)),
-            BASE64.encode(&Sha256::digest(STYLE)),
-        );
-        let tag = format!("\"{}\"", BASE64.encode(&Sha256::digest(&text)));
-        let headers = [
-            // Caches must revalidate, because an update may change the page at any time.
-            (header::CACHE_CONTROL, Ok(HeaderValue::from_static("no-cache"))),
-            (header::CONTENT_SECURITY_POLICY, HeaderValue::try_from(policy)),
-            (header::CONTENT_TYPE, Ok(HeaderValue::from_static("text/html; charset=utf-8"))),
-            (header::ETAG, HeaderValue::try_from(tag)),
-            (header::REFERRER_POLICY, Ok(HeaderValue::from_static("no-referrer"))),
-            (header::X_CONTENT_TYPE_OPTIONS, Ok(HeaderValue::from_static("nosniff"))),
-        ];
-        let headers = headers.into_iter().filter_map(|(name, value)| Some((name, value.ok()?))).collect();
-        Self { text: Bytes::from(text), headers }
-    }
-}
-
-/// Answers with the page, or with 304 for a client that has it already.
-pub(crate) fn page(headers: &HeaderMap) -> warp::reply::Response {
-    let page = &*PAGE;
-    let is_known = page.headers.iter().any(|(name, value)| {
-        name == header::ETAG && value.to_str().is_ok_and(|tag| if_none_match_names(headers, tag))
-    });
-    let (status, body) =
-        if is_known { (StatusCode::NOT_MODIFIED, Bytes::new()) } else { (StatusCode::OK, page.text.clone()) };
-    let mut response = Response::new(body.into());
-    *response.status_mut() = status;
-    response
-        .headers_mut()
-        .extend(page.headers.iter().map(|(name, value)| (Some(name.clone()), value.clone())));
-    response
+fn page() -> StaticDocument {
+    let text = HTML
+        .replace(STYLE_PLACEHOLDER, &format!("<style>{STYLE}</style>"))
+        .replace(SCRIPT_PLACEHOLDER, &format!("<script type=\"module\">{SCRIPT}</script>"));
+    let policy = format!(
+        "default-src 'none'; script-src 'sha256-{}'; style-src 'sha256-{}'; connect-src 'self'; \
+         base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
+         require-trusted-types-for 'script'; trusted-types 'none'",
+        BASE64.encode(&Sha256::digest(SCRIPT)),
+        BASE64.encode(&Sha256::digest(STYLE)),
+    );
+    // Base64 has no byte that a header value forbids. If it had one, the page would get a policy
+    // that allows nothing.
+    let policy =
+        HeaderValue::try_from(policy).unwrap_or(const { HeaderValue::from_static("default-src 'none'") });
+    StaticDocument::new(text, HeaderValue::from_static("text/html; charset=utf-8"))
+        .with(header::CONTENT_SECURITY_POLICY, policy)
+        .with(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"))
+        .with(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"))
 }
 
 #[cfg(test)]

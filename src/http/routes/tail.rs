@@ -1,20 +1,25 @@
 //! Serves `tail`, which sends new records as they are stored, as Server-Sent Events or as WebSocket
 //! messages.
 
+use crate::guard::Access;
+use crate::http::response::methods::Methods;
+use crate::http::route::{Place, Route, RouteFilter, named};
+use futures_util::FutureExt;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 
-use crate::guard::{ClientAddr, Key};
-use crate::http::admitted_request::{AdmittedRequest, Input};
+use crate::guard::{ClientAddr, Key, would_admit_address};
+use crate::http::admitted_request::AdmittedRequest;
 use crate::http::follow::block::{BlockFormat, Form};
 use crate::http::follow::follower::{Follower, WouldAdmit};
 use crate::http::follow::takeover::{FollowExtension, NewFollower, Protocol};
 use crate::http::follow::websocket_handshake::websocket_requested;
 use crate::http::query_response::cursor_header;
 use crate::http::request::read_params::{self, ReadRequest};
+use crate::http::request_context::Input;
 use crate::http::response::headers::keep_private;
 use crate::http::response::problem::Problem;
 use crate::http::response::record_format::RecordFormat;
@@ -22,12 +27,28 @@ use crate::http::response::success::Answer;
 use crate::ingest::params::Params;
 use crate::store::{Cursor, Order, ReadError};
 
+/// Describes `tail`.
+pub(crate) static ROUTE: Route = Route {
+    name: "tail",
+    place: Place::OfLog,
+    methods: Methods::USUAL,
+    access: Access::KeyAndRootPassword,
+    handler: |request| async move { tail(&request).await }.boxed(),
+    endpoint: None,
+    openapi: Some(include_str!("openapi/tail.json")),
+};
+
+/// Matches the path of `tail`.
+pub(crate) fn route() -> impl RouteFilter {
+    named(&ROUTE)
+}
+
 static LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 static ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
 
 /// Answers with a follower of the log.
-pub(crate) async fn tail(request: &Arc<AdmittedRequest>) -> Answer {
+async fn tail(request: &Arc<AdmittedRequest>) -> Answer {
     request.with_input(begin).await
 }
 
@@ -145,6 +166,6 @@ fn would_admit(request: &AdmittedRequest, key: Arc<Key>) -> WouldAdmit {
         let entry = current.files.keys.iter().find(|entry| entry.digest == key.entry.digest);
         let same_key = entry.is_some_and(|entry| *entry == key.entry);
         let same_password = current.files.system.root_pass == policy.files.system.root_pass;
-        same_key && same_password && app.guard.would_admit(current.rules(), &client)
+        same_key && same_password && would_admit_address(&app.guard, current.rules(), &client)
     })
 }

@@ -17,9 +17,8 @@ use super::{fast_path, http1, tls};
 use crate::guard::ClientAddr;
 use crate::http::app::App;
 use crate::http::observe::counters::Reason;
-use crate::http::pipeline::Handlers;
+use crate::http::pipeline::{Handlers, filters};
 use crate::http::response::problem::Problem;
-use crate::http::routes::routes;
 use crate::net::acceptor::{AcceptHandler, Accepted, Acceptor, Socket};
 use crate::net::connection_limiter::{ConnectionLimiter, ConnectionPermit};
 use crate::net::peer_credentials::is_admin_peer;
@@ -68,7 +67,7 @@ impl Listeners {
             limiter: Arc::clone(&self.limiter),
             acceptors: Arc::clone(&self.acceptors),
             accepted: Arc::default(),
-            handlers: TowerToHyperService::new(warp::service(routes())),
+            handlers: TowerToHyperService::new(warp::service(filters(&self.app.name))),
         };
         let acceptor =
             Acceptor { handler, drain: self.shutdown.drain.clone(), limiter: Arc::clone(&self.limiter) };

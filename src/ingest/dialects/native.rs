@@ -16,8 +16,18 @@ use crate::ingest::params::{BodyKind, Params};
 const METHODS: &[Method] = &[Method::GET, Method::POST, Method::HEAD];
 
 static ROUTES: [DialectRoute; 2] = [
-    DialectRoute { path: "save-log", methods: METHODS, takes: Takes::One },
-    DialectRoute { path: "save-logs", methods: METHODS, takes: Takes::Many },
+    DialectRoute {
+        path: "save-log",
+        methods: METHODS,
+        takes: Takes::One,
+        openapi: Some(include_str!("native/save_log.json")),
+    },
+    DialectRoute {
+        path: "save-logs",
+        methods: METHODS,
+        takes: Takes::Many,
+        openapi: Some(include_str!("native/save_logs.json")),
+    },
 ];
 
 /// The format of the product.

@@ -25,8 +25,12 @@ impl Dialect for Toy {
     }
 
     fn routes(&self) -> &'static [DialectRoute] {
-        static ROUTES: [DialectRoute; 1] =
-            [DialectRoute { path: "/toy/*/lines", methods: &[Method::POST], takes: Takes::Many }];
+        static ROUTES: [DialectRoute; 1] = [DialectRoute {
+            path: "/toy/*/lines",
+            methods: &[Method::POST],
+            takes: Takes::Many,
+            openapi: None,
+        }];
         &ROUTES
     }
 

@@ -10,3 +10,4 @@ mod proxy_chain;
 mod rate_limits;
 mod redis;
 mod root_password;
+mod ways;

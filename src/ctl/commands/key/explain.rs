@@ -8,9 +8,9 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use ::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use data_encoding::HEXLOWER;
-use http::{HeaderName, HeaderValue};
-use percent_encoding::percent_decode_str;
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
 use crate::config::{self, LogName};
 use crate::ctl::commands::key::steps::{self, Checks, Request, Verdict};
@@ -21,6 +21,11 @@ use crate::ctl::ui::output::{Colour, Printer};
 use crate::ctl::ui::prompt;
 use crate::exit::Exit;
 use crate::guard::{Guard, Rules, state_file};
+use crate::http;
+
+/// The characters that no target of a request holds. The command encodes them for the operator.
+const NOT_IN_A_TARGET: &AsciiSet =
+    &CONTROLS.add(b' ').add(b'"').add(b'<').add(b'>').add(b'`').add(b'{').add(b'}').add(b'#');
 
 /// Arguments of `key explain`.
 #[derive(Debug, clap::Args)]
@@ -34,6 +39,9 @@ pub(crate) struct Args {
     /// Path, such as /moca-file-log/sample1/save-log, or only the route, such as save-log
     #[arg(long, value_name = "PATH")]
     path: String,
+    /// Method of the request
+    #[arg(long, value_name = "METHOD", default_value = "POST")]
+    method: Method,
     /// Name of the log, when the path does not name it and several are switched on
     #[arg(long, value_name = "NAME")]
     log: Option<LogName>,
@@ -50,13 +58,19 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, directories: &Directories, printer: &mut Printer) -> Outcome {
     let files = config::load(&directories.config).map_err(|findings| Error::of_findings(&findings))?.files;
-    let (log, route) = target(args, &LogSelection::load(directories)?)?;
+    let (target, log) = target(args, &LogSelection::load(directories)?)?;
+    let headers: HeaderMap = args.header.iter().cloned().collect();
+    let key = match &args.key {
+        Some(key) => Some(prompt::argument_or_stdin(key, "the key")?),
+        None => http::presented_key(&target, &headers),
+    };
     let request = Request {
-        key: args.key.as_deref().map(|key| prompt::argument_or_stdin(key, "the key")).transpose()?,
-        ip: args.ip,
-        paths: [format!("/moca-file-log/{route}"), format!("/moca-file-log/{log}/{route}")],
-        route,
-        headers: args.header.iter().cloned().collect(),
+        method: args.method.clone(),
+        target,
+        log: log.clone(),
+        client: args.ip.into(),
+        key,
+        headers,
         arguments: args.arg.clone(),
     };
     let scratch = Scratch::copy_of(&directories.state, &log)?;
@@ -87,33 +101,25 @@ pub(crate) fn run(args: &Args, directories: &Directories, printer: &mut Printer)
     Ok(if admitted { 0 } else { Exit::NoPerm.code() })
 }
 
-/// Returns the log and the route of the path.
-fn target(args: &Args, logs: &LogSelection) -> Result<(LogName, String), Error> {
-    let decoded = percent_decode_str(&args.path).decode_utf8_lossy().into_owned();
-    let path = decoded.trim_matches('/');
-    let below = path.strip_prefix("moca-file-log/").unwrap_or(path);
-    let (named, route) = match below.split_once('/') {
-        Some((name, route)) => (Some(name), route),
-        None => (None, below),
+/// Returns the target of the request, and the log whose service gets it.
+fn target(args: &Args, logs: &LogSelection) -> Result<(Uri, LogName), Error> {
+    let path = match args.path.strip_prefix('/') {
+        Some(_) => args.path.clone(),
+        None => format!("/moca-file-log/{}", args.path),
     };
-    if route.is_empty() || route.contains('/') {
-        let message = format!("{:?} is no path of a route, such as /moca-file-log/NAME/save-log", args.path);
-        return Err(Error::new(Exit::Usage, message));
+    let spelled = utf8_percent_encode(&path, NOT_IN_A_TARGET).to_string();
+    let target: Uri = spelled
+        .parse()
+        .map_err(|_| Error::new(Exit::Usage, format!("{:?} is no path of a request", args.path)))?;
+    if let Some(log) = &args.log {
+        return Ok((target, logs.one(Some(log))?));
     }
-    let log = match (named, &args.log) {
-        (Some(name), given) => {
-            let name: LogName = name.parse().map_err(|error| Error::new(Exit::Usage, format!("{error}")))?;
-            if given.as_ref().is_some_and(|given| *given != name) {
-                return Err(Error::new(
-                    Exit::Usage,
-                    format!("the path names the log {name:?}, and --log another"),
-                ));
-            }
-            logs.one(Some(&name))?
-        }
-        (None, given) => logs.one(given.as_ref())?,
-    };
-    Ok((log, route.to_owned()))
+    // The second of three segments names the log.
+    let named = target.path().strip_prefix("/moca-file-log/").and_then(|rest| rest.split_once('/'));
+    let named = named.filter(|(_, route)| !route.is_empty()).map(|(name, _)| percent_decode_str(name));
+    let named = named.and_then(|name| name.decode_utf8().ok()?.parse::<LogName>().ok());
+    let log = logs.one(named.as_ref())?;
+    Ok((target, log))
 }
 
 fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {

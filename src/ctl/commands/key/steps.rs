@@ -1,28 +1,34 @@
-//! Runs the checks of the guard in their order and describes the result of each.
+//! Runs the checks of the service on one request, and puts each result into words.
 
 use std::borrow::Cow;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::HeaderMap;
+use http::{HeaderMap, Method, Uri};
 use serde::Serialize;
 
-use crate::config::{Files, KeyEntry, RootPassword};
-use crate::guard::{ClientAddr, Guard, Key, Refusal, Rules};
+use crate::config::{Files, LogName, RootPassword};
+use crate::guard::{
+    Caller, Check, ClientAddr, Cost, Guard, Head, Key, Parameters, ParametersAdmitted, Quota, Refusal, Rules,
+    Spending, Watch, admit_address,
+};
+use crate::http::find_route;
+use crate::http::observe::refusal_log::RefusalDetails;
+use crate::http::response::problem::Problem;
+use crate::http::route::Route;
 
-/// Holds the parts of a request that the checks read.
+/// The parts of a request that the checks read.
 pub(super) struct Request {
+    pub(super) method: Method,
+    pub(super) target: Uri,
+    pub(super) log: LogName,
+    pub(super) client: ClientAddr,
     pub(super) key: Option<String>,
-    pub(super) ip: IpAddr,
-    /// Both forms of the path, decoded.
-    pub(super) paths: [String; 2],
-    pub(super) route: String,
     pub(super) headers: HeaderMap,
     pub(super) arguments: Vec<(String, String)>,
 }
 
-/// Holds the rules, and a guard that works on a copy of its state.
+/// The rules, and the guard with a copy of its state.
 pub(super) struct Checks {
     pub(super) files: Files,
     pub(super) rules: Rules,
@@ -30,7 +36,7 @@ pub(super) struct Checks {
     pub(super) now: Instant,
 }
 
-/// Describes the result of one rule.
+/// The result of one rule.
 #[derive(Debug, Serialize)]
 pub(super) struct Step {
     pub(super) rule: &'static str,
@@ -43,114 +49,167 @@ pub(super) struct Step {
 pub(super) enum Verdict {
     Admits,
     Refuses,
-    /// The rule admits the request, and the text adds a detail.
+    /// The rule admits the request; the text has more to know.
     Note,
 }
 
-impl Checks {
-    /// Finds the key of a request as the service does.
-    pub(super) fn key(&self, request: &Request) -> Result<Arc<Key>, Refusal> {
-        self.guard.find_key(&self.rules, request.key.as_deref(), &request.ip.into(), self.now).cloned()
-    }
+/// Why a request is refused.
+enum Refused {
+    /// By a check.
+    Check(Refusal),
+    /// By the table of routes.
+    Route(Problem),
+    /// The route demands the root password, and none is configured.
+    NoRootPassword,
 }
 
-/// Routes that need no root password.
-const ROUTES_WITHOUT_ROOT_PASSWORD: [&str; 2] = ["save-log", "save-logs"];
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        Self::Check(refusal)
+    }
+}
 
 /// Returns the steps up to the one that refuses.
 pub(super) fn explain(request: &Request, checks: &Checks) -> Vec<Step> {
-    let mut steps = Vec::new();
-    // `None` means a refusal, which is the last step already.
-    let _admitted = run_checks(request, checks, &mut steps).is_some();
-    steps
+    let mut steps = Steps(Vec::new());
+    match run_checks(request, checks, &mut steps) {
+        Ok(()) => {}
+        Err(Refused::Check(refusal)) => {
+            let (rule, remedy) = rule_and_remedy(&refusal);
+            steps.refuse(rule, refusal.status().as_u16(), &refusal.to_string(), remedy);
+        }
+        Err(Refused::Route(refusal)) => {
+            steps.refuse(ROUTE, refusal.status(), &refusal.words(), "see --path and --method");
+        }
+        Err(Refused::NoRootPassword) => {
+            let refusal = Refusal::InvalidRootPassword;
+            let remedy = "none is configured: `mocactl passwd`";
+            steps.refuse(ROOT_PASSWORD, refusal.status().as_u16(), &refusal.to_string(), remedy);
+        }
+    }
+    steps.0
 }
 
-fn run_checks(request: &Request, checks: &Checks, steps: &mut Vec<Step>) -> Option<()> {
-    let Checks { files, rules, guard, now, .. } = checks;
-    let client = ClientAddr::from(request.ip);
-    add_group(steps, &[BLOCK_LIST, MAINTENANCE], guard.check_address(rules, &client, *now))?;
-    add_group(steps, &[FORCE_HEADERS, REFERER], guard.check_headers(rules, &request.headers))?;
-
-    let key = add_group(steps, &["key"], checks.key(request))?;
-    let entry = &key.entry;
-    add_step(steps, Verdict::Note, "key", format!("it is {:?} ({})", entry.name, entry.digest.short()));
-    let paths: Vec<&str> = request.paths.iter().map(String::as_str).collect();
-    let checked = guard.check_key(&key, &client, &paths, &request.headers);
-    let rule = add_group(steps, &[STATUS, IP, ALLOWED_PATH, REQUIRED_HEADERS], checked)?;
-    if let Some(admitting) = admitting_path(&key, request, checks) {
-        add_step(steps, Verdict::Note, ALLOWED_PATH, format!("{admitting} is the first that admits it"));
+/// Runs the checks in the order of the service.
+fn run_checks(request: &Request, checks: &Checks, steps: &mut Steps) -> Result<(), Refused> {
+    let Checks { files, rules, guard, now } = checks;
+    let caller = Caller { guard, rules, client: request.client, now: *now };
+    let address = admit_address(&caller, steps)?;
+    let route = find_route(&request.method, &request.target, request.client, &request.log);
+    let route = route.map_err(Refused::Route)?;
+    steps.add(ROUTE, Verdict::Admits, String::new());
+    if request.method == Method::OPTIONS {
+        steps.add(ROUTE, Verdict::Note, "OPTIONS needs no key".to_owned());
+        return Ok(());
     }
-    let value_of = |name: &str| {
-        // An empty parameter counts as absent, as in a query.
-        let mut arguments = request.arguments.iter().filter(|(_, value)| !value.is_empty());
-        let argument = arguments.find(|(argument, _)| argument == name).map(|(_, value)| value);
-        let key = request.key.as_ref().filter(|_| name == "api_key");
-        argument.or(key).map(|value| Cow::Borrowed(value.as_str()))
+    let headers = address.admit_headers(&caller, route.access, &request.headers, steps)?;
+    let [short, long] = &route.paths(&request.log);
+    let head = Head {
+        paths: &[short, long],
+        headers: &request.headers,
+        key: request.key.as_deref(),
+        body_may_hold_key: false,
     };
-    add_group(steps, &[REQUIRED_ARGS], guard.check_args(&key, &value_of))?;
-    let quota = add_group(steps, &[RATE], guard.spend(&key, rule, &client, *now))?;
+    let mut key = headers.admit_key(&caller, &head, steps)?;
+    if !route.access.needs_key() {
+        steps.add(ROUTE, Verdict::Note, "it needs no key".to_owned());
+        return Ok(());
+    }
+    let counted = key.count(&caller, Cost::REQUEST).map(in_memory).transpose()?;
+    let mut parameters = key.admit_parameters(&caller, &head, request, steps)?;
+    if let Some(path) = parameters.allowed_path() {
+        steps.add(ALLOWED_PATH, Verdict::Note, format!("{path} is the first that admits it"));
+    }
+    let quota = match parameters.count(&caller, Cost::REQUEST) {
+        Some(spending) => in_memory(spending)?,
+        None => counted.unwrap_or_default(),
+    };
+    note_limits(parameters.key(), &quota, steps);
+    check_root_password(&parameters, &route, files, steps)
+}
+
+/// Returns the decision of limits that no Redis counts.
+fn in_memory(spending: Spending<'_>) -> Result<Quota, Refusal> {
+    match spending {
+        Spending::InMemory(outcome) => outcome,
+        // The guard of this program has no Redis.
+        Spending::InRedis(_) => Ok(Quota::default()),
+    }
+}
+
+/// Notes the limits and the delay of the key.
+fn note_limits(key: &Key, quota: &Quota, steps: &mut Steps) {
+    steps.passed(Check::Rate);
     for limit in quota.limits() {
         let (amount, seconds) = (limit.amount, limit.window.as_secs());
         let text =
             format!("at most {amount} in {seconds} s; what is left of it only the running service knows");
-        add_step(steps, Verdict::Note, RATE, text);
+        steps.add(RATE, Verdict::Note, text);
     }
-    if !entry.delay.is_zero() {
-        add_step(steps, Verdict::Note, "delay", format!("the answer waits {} s", entry.delay.as_secs_f64()));
+    let delay = key.entry.delay;
+    if !delay.is_zero() {
+        steps.add("delay", Verdict::Note, format!("the answer waits {} s", delay.as_secs_f64()));
     }
-    if !ROUTES_WITHOUT_ROOT_PASSWORD.contains(&request.route.as_str()) {
-        let closed = match &files.system.root_pass {
-            RootPassword::Closed => true,
-            RootPassword::Clear(password) => password.is_empty(),
-            RootPassword::Argon2id(_) => false,
-        };
-        if closed {
-            add_refusal(
-                steps,
-                "root password",
-                &Refusal::InvalidRootPassword,
-                "none is configured: `mocactl passwd`",
-            );
-            return None;
-        }
-        add_step(steps, Verdict::Note, "root password", format!("{} needs it as well", request.route));
+}
+
+/// Says whether the route demands the root password, and whether one is configured.
+fn check_root_password(
+    parameters: &ParametersAdmitted,
+    route: &Route,
+    files: &Files,
+    steps: &mut Steps,
+) -> Result<(), Refused> {
+    if !parameters.needs_root_password() {
+        return Ok(());
     }
-    Some(())
+    let is_closed = match &files.system.root_pass {
+        RootPassword::Closed => true,
+        RootPassword::Clear(password) => password.is_empty(),
+        RootPassword::Argon2id(_) => false,
+    };
+    if is_closed {
+        return Err(Refused::NoRootPassword);
+    }
+    steps.add(ROOT_PASSWORD, Verdict::Note, format!("{} needs it as well", route.name));
+    Ok(())
 }
 
 const BLOCK_LIST: &str = "block list";
+const FLOOD: &str = "dos_detect";
 const MAINTENANCE: &str = "maintenance";
+const ROUTE: &str = "route";
 const FORCE_HEADERS: &str = "force_headers";
 const REFERER: &str = "referer";
+const KEY: &str = "key";
 const STATUS: &str = "status";
 const IP: &str = "ip";
 const ALLOWED_PATH: &str = "allowed_path";
 const REQUIRED_HEADERS: &str = "required.headers";
 const REQUIRED_ARGS: &str = "required.args";
 const RATE: &str = "rate";
+const ROOT_PASSWORD: &str = "root password";
 
-/// Adds a step for each rule that one call of the guard checks, in their order. The rules before
-/// the refusing one have admitted the request.
-fn add_group<T>(steps: &mut Vec<Step>, rules: &[&'static str], outcome: Result<T, Refusal>) -> Option<T> {
-    let refusal = match outcome {
-        Ok(value) => {
-            for rule in rules {
-                add_step(steps, Verdict::Admits, rule, String::new());
-            }
-            return Some(value);
-        }
-        Err(refusal) => refusal,
-    };
-    let (refusing, remedy) = rule_and_remedy(&refusal);
-    for rule in rules.iter().take_while(|rule| **rule != refusing) {
-        add_step(steps, Verdict::Admits, rule, String::new());
+/// Returns the option that a check obeys.
+const fn rule(check: Check) -> &'static str {
+    match check {
+        Check::BlockList => BLOCK_LIST,
+        Check::Flood => FLOOD,
+        Check::Maintenance => MAINTENANCE,
+        Check::ForceHeaders => FORCE_HEADERS,
+        Check::Referer => REFERER,
+        Check::Key => KEY,
+        Check::Status => STATUS,
+        Check::Ip => IP,
+        Check::AllowedPath => ALLOWED_PATH,
+        Check::RequiredHeaders => REQUIRED_HEADERS,
+        Check::RequiredArgs => REQUIRED_ARGS,
+        Check::Rate => RATE,
+        Check::RootPassword => ROOT_PASSWORD,
     }
-    add_refusal(steps, refusing, &refusal, remedy);
-    None
 }
 
-/// Returns the rule that gives this refusal, and a remedy for the operator.
-fn rule_and_remedy(refusal: &Refusal) -> (&'static str, &'static str) {
+/// Returns the option that gives this refusal, and a remedy for the operator.
+const fn rule_and_remedy(refusal: &Refusal) -> (&'static str, &'static str) {
     match refusal {
         Refusal::Blocked => (BLOCK_LIST, "see ip_blacklist.json and `mocactl block list`"),
         Refusal::Maintenance => {
@@ -162,8 +221,8 @@ fn rule_and_remedy(refusal: &Refusal) -> (&'static str, &'static str) {
         Refusal::MissingReferer | Refusal::InvalidReferer => {
             (REFERER, "see referer in system.json; pass it with --header referer:URL")
         }
-        Refusal::MissingKey => ("key", "pass it with --key"),
-        Refusal::UnknownKey => ("key", "it is not in api_key.json; `mocactl key list`"),
+        Refusal::MissingKey => (KEY, "pass it with --key"),
+        Refusal::UnknownKey => (KEY, "it is not in api_key.json; `mocactl key list`"),
         Refusal::KeyOffline => (STATUS, "set `status` of this key to true"),
         Refusal::AddressNotAllowed(_) => (IP, "add the address to `ip` of this key"),
         Refusal::PathNotAllowed => (ALLOWED_PATH, "add the path to `allowed_path` of this key"),
@@ -174,28 +233,49 @@ fn rule_and_remedy(refusal: &Refusal) -> (&'static str, &'static str) {
             (REQUIRED_ARGS, "the key demands a parameter; pass it with --arg")
         }
         Refusal::TooManyRequests { .. } => (RATE, "a limit of this key admits nothing"),
-        Refusal::InvalidRootPassword => ("root password", "`mocactl passwd`"),
+        Refusal::InvalidRootPassword => (ROOT_PASSWORD, "`mocactl passwd`"),
     }
 }
 
-/// Returns the first path of the key that admits the request. The function asks the guard with the
-/// first path alone, then with the first two, and so on, until the guard admits.
-fn admitting_path<'k>(key: &'k Key, request: &Request, checks: &Checks) -> Option<&'k str> {
-    let paths: Vec<&str> = request.paths.iter().map(String::as_str).collect();
-    let admits = |count: usize| {
-        let allowed_path = key.entry.allowed_path[..count].to_vec();
-        let shorter = Key::new(KeyEntry { allowed_path, ..key.entry.clone() });
-        checks.guard.check_key(&shorter, &request.ip.into(), &paths, &request.headers).is_ok()
-    };
-    let count = (1..=key.entry.allowed_path.len()).find(|&count| admits(count))?;
-    Some(&key.entry.allowed_path[count - 1].path)
+/// The steps so far.
+struct Steps(Vec<Step>);
+
+impl Steps {
+    fn add(&mut self, rule: &'static str, verdict: Verdict, text: String) {
+        self.0.push(Step { rule, verdict, text });
+    }
+
+    fn refuse(&mut self, rule: &'static str, status: u16, detail: &str, remedy: &str) {
+        self.add(rule, Verdict::Refuses, format!("{status} {detail} ({remedy})"));
+    }
 }
 
-fn add_refusal(steps: &mut Vec<Step>, rule: &'static str, refusal: &Refusal, remedy: &str) {
-    let text = format!("{} {refusal} ({remedy})", refusal.status().as_u16());
-    add_step(steps, Verdict::Refuses, rule, text);
+impl Watch for Steps {
+    fn passed(&mut self, check: Check) {
+        self.add(rule(check), Verdict::Admits, String::new());
+    }
+
+    fn recognized(&mut self, key: &Arc<Key>) {
+        let entry = &key.entry;
+        self.add(KEY, Verdict::Note, format!("it is {:?} ({})", entry.name, entry.digest.short()));
+    }
 }
 
-fn add_step(steps: &mut Vec<Step>, verdict: Verdict, rule: &'static str, text: String) {
-    steps.push(Step { rule, verdict, text });
+/// The arguments of the command are the parameters of the body.
+impl Parameters for Request {
+    fn key_in_body(&self) -> Option<Cow<'_, str>> {
+        None
+    }
+
+    fn key(&self) -> Option<Cow<'_, str>> {
+        self.key.as_deref().map(Cow::Borrowed)
+    }
+
+    fn text(&self, name: &str) -> Option<Cow<'_, str>> {
+        // An empty parameter counts as absent, as in a query.
+        let mut arguments = self.arguments.iter().filter(|(_, value)| !value.is_empty());
+        let argument = arguments.find(|(argument, _)| argument == name).map(|(_, value)| value);
+        let key = self.key.as_ref().filter(|_| name == "api_key");
+        argument.or(key).map(|value| Cow::Borrowed(value.as_str()))
+    }
 }

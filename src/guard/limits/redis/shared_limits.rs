@@ -21,6 +21,7 @@ use super::take_request::TakeRequest;
 use super::unavailable::Unavailable;
 use crate::config::RedisUrl;
 use crate::guard::client_addr::ClientAddr;
+use crate::guard::limits::cost::Cost;
 use crate::guard::limits::limit::Limits;
 use crate::guard::limits::windows::Count;
 
@@ -89,13 +90,19 @@ impl SharedLimits {
         self.inner.active.load().is_some()
     }
 
-    /// Counts one request in all of its limits, or in none when one of them is used up.
+    /// Counts one request in all of its limits, or in none when one of them has less left than the
+    /// cost.
     ///
     /// Returns the state of each limit before this request, in the order of [`Limits::iter`];
     /// `None` when Redis does not answer in time.
-    pub(crate) async fn take(&self, limits: Limits<'_>, client: ClientAddr) -> Option<Vec<Count>> {
+    pub(crate) async fn take(
+        &self,
+        limits: Limits<'_>,
+        client: ClientAddr,
+        cost: Cost,
+    ) -> Option<Vec<Count>> {
         let active = self.inner.active.load_full()?;
-        let request = TakeRequest::new(limits, client);
+        let request = TakeRequest::new(limits, client, cost);
         match within_timeout(request.send(active.connection.clone())).await {
             Ok(counts) => Some(counts),
             Err(failure) => {

@@ -12,6 +12,7 @@ use redis::{Cmd, RedisResult, Script};
 
 use super::unavailable::{Unavailable, is_unknown_script};
 use crate::guard::client_addr::ClientAddr;
+use crate::guard::limits::cost::Cost;
 use crate::guard::limits::limit::Limits;
 use crate::guard::limits::windows::Count;
 
@@ -20,23 +21,28 @@ const SCRIPT: &str = include_str!("take.lua");
 /// The SHA-1 of the script, by which `EVALSHA` names it.
 static SCRIPT_SHA1: LazyLock<String> = LazyLock::new(|| Script::new(SCRIPT).get_hash().to_owned());
 
-/// A request to count one hit in several limits.
+/// A request to count its cost in several limits.
 pub(super) struct TakeRequest {
     counters: Vec<String>,
     /// Amount and window in milliseconds of each limit.
     limits: Vec<(u64, u64)>,
+    cost: Cost,
 }
 
 impl TakeRequest {
-    pub(super) fn new(limits: Limits<'_>, client: ClientAddr) -> Self {
+    pub(super) fn new(limits: Limits<'_>, client: ClientAddr, cost: Cost) -> Self {
         let counters = limits.iter().map(|limit| limit.redis_name.for_client(client)).collect();
         let limits = limits.iter().map(|limit| (limit.amount, millis(limit.window))).collect();
-        Self { counters, limits }
+        Self { counters, limits, cost }
     }
 
     /// Returns a request that limits no client. Its answer shows whether Redis can count.
     pub(super) fn probe() -> Self {
-        Self { counters: vec!["LIMITER/probe".to_owned()], limits: vec![(u64::MAX, 1000)] }
+        Self {
+            counters: vec!["LIMITER/probe".to_owned()],
+            limits: vec![(u64::MAX, 1000)],
+            cost: Cost::REQUEST,
+        }
     }
 
     /// Sends the request by the hash of the script, and with the whole script when Redis does not
@@ -74,6 +80,7 @@ impl TakeRequest {
         for (amount, window) in &self.limits {
             command.arg(amount).arg(window);
         }
+        command.arg(self.cost.hits());
         command
     }
 

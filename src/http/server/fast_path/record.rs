@@ -7,16 +7,19 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
 
+use constant_time_eq::constant_time_eq;
 use http::HeaderMap;
 
 use super::recognize::RecordRequest;
 use super::record_body::Body;
-use crate::guard::{ClientAddr, Key, PathRule, Quota};
+use crate::guard::{
+    AdmittedKey, Caller, ClientAddr, Cost, Head, Quota, admit_address, peek_key, would_admit_address,
+};
 use crate::http::app::App;
+use crate::http::log_path::SAVE_LOG;
 use crate::http::policy::Policy;
 use crate::http::request::body::BodyLimits;
 use crate::http::response::problem::Problem;
-use crate::http::route::Route;
 use crate::record::{Entry, Level};
 use crate::store::{self, AppendTicket, QueueFull, Saved, Source};
 
@@ -24,12 +27,19 @@ use crate::store::{self, AppendTicket, QueueFull, Saved, Source};
 pub(crate) struct CachedKey {
     policy: Arc<Policy>,
     presented: String,
-    key: Arc<Key>,
-    rule: PathRule,
+    admitted: AdmittedKey,
+}
+
+/// Holds a record that the fast path answers.
+pub(crate) enum Record<'a> {
+    /// The address of the client is refused, so the body and the key do not matter.
+    Refused(Problem),
+    /// No check refuses the content of the record.
+    Valid(ValidRecord<'a>),
 }
 
 /// Holds a record whose content no check refuses.
-pub(crate) struct Record<'a> {
+pub(crate) struct ValidRecord<'a> {
     cached_key: &'a CachedKey,
     level: Level,
     message: Cow<'a, str>,
@@ -56,8 +66,11 @@ impl<'a> Record<'a> {
         peer: ClientAddr,
         cached_key: &'a mut Option<CachedKey>,
     ) -> Option<Self> {
-        let is_save_log = policy.paths(Route::SaveLog).contains(&request.path)
-            || Route::of(request.path, &app.name) == Some(Route::SaveLog);
+        if let Some(problem) = refused_address(app, policy, peer) {
+            return Some(Self::Refused(problem));
+        }
+        let path = request.path.strip_suffix('/').unwrap_or(request.path);
+        let is_save_log = policy.save_log_paths.iter().any(|save_log| save_log == path);
         let record = if is_save_log { Body::parse(request.body)? } else { return None };
         let presented = match (request.key, &record.api_key) {
             (Some(key), None) => key,
@@ -65,15 +78,16 @@ impl<'a> Record<'a> {
             // A request without a key or with two keys is rare, so the slow path handles it.
             _ => return None,
         };
-        let is_cached = cached_key
-            .as_ref()
-            .is_some_and(|cached| Arc::ptr_eq(&cached.policy, policy) && cached.presented == presented);
+        let is_cached = cached_key.as_ref().is_some_and(|cached| {
+            Arc::ptr_eq(&cached.policy, policy)
+                && constant_time_eq(cached.presented.as_bytes(), presented.as_bytes())
+        });
         if !is_cached {
             *cached_key = Some(CachedKey::of(presented, app, policy, peer)?);
         }
         let cached_key =
-            cached_key.as_ref().filter(|cached| !app.guard.is_shared(&cached.key, cached.rule))?;
-        Some(Self { cached_key, level: record.level, message: record.message })
+            cached_key.as_ref().filter(|cached| !cached.admitted.is_counted_in_redis(&app.guard))?;
+        Some(Self::Valid(ValidRecord { cached_key, level: record.level, message: record.message }))
     }
 
     /// Checks the address and the limits of the key, and appends the record to the current batch.
@@ -85,22 +99,27 @@ impl<'a> Record<'a> {
         peer: ClientAddr,
         client: &str,
     ) -> (AppendStart, Option<Quota>) {
-        let now = Instant::now();
-        if let Err(refusal) = app.guard.check_address(&policy.rules, &peer, now) {
-            return (AppendStart::Refused(refusal.into()), None);
-        }
-        let quota = match app.guard.spend(&self.cached_key.key, self.cached_key.rule, &peer, now) {
+        let record = match self {
+            Self::Valid(record) => record,
+            Self::Refused(problem) => return (AppendStart::Refused(problem.clone()), None),
+        };
+        let caller = caller(app, policy, peer);
+        let admitted = match admit_address(&caller, &mut ()) {
+            Ok(admitted) => admitted.admit_cached_key(&record.cached_key.admitted),
+            Err(refusal) => return (AppendStart::Refused(refusal.into()), None),
+        };
+        let quota = match admitted.count(&caller, Cost::REQUEST) {
             Ok(quota) => Some(quota),
             Err(refusal) => {
                 let quota = refusal.quota().cloned();
                 return (AppendStart::Refused(refusal.into()), quota);
             }
         };
-        if self.level < policy.log.level {
+        if record.level < policy.log.level {
             app.instance_state.records.add_filtered(1);
             return (AppendStart::Filtered, quota);
         }
-        let start = match app.store.try_append(&self.source(client), &[self.entry()]) {
+        let start = match app.store.try_append(&record.source(client), &[record.entry()]) {
             Ok(ticket) => AppendStart::Pending(ticket),
             Err(QueueFull) => AppendStart::Full,
         };
@@ -116,15 +135,21 @@ impl<'a> Record<'a> {
         policy: &Policy,
         client: &str,
     ) -> Result<Saved, Problem> {
+        let record = match self {
+            Self::Valid(record) => record,
+            Self::Refused(problem) => return Err(problem.clone()),
+        };
         let http = &policy.files.http;
         let limits = BodyLimits { body: http.request_max_size, memory: http.max_body_memory, keyed: true };
         let mut share = app.budget.share();
         share.wait_for(len as u64, limits.memory_for_this()).await?;
-        Ok(store::append(&*app.store, &self.source(client), &[self.entry()]).await?)
+        Ok(store::append(&*app.store, &record.source(client), &[record.entry()]).await?)
     }
+}
 
+impl ValidRecord<'_> {
     fn source<'s>(&'s self, client: &'s str) -> Source<'s> {
-        Source { client, key: &self.cached_key.key.entry.name, route: Route::SaveLog.name() }
+        Source { client, key: &self.cached_key.admitted.key().entry.name, route: SAVE_LOG }
     }
 
     fn entry(&self) -> Entry<'_> {
@@ -135,9 +160,30 @@ impl<'a> Record<'a> {
 impl CachedKey {
     /// Looks the key up and checks it. Returns `None` when the slow path must do so.
     fn of(presented: &str, app: &App, policy: &Arc<Policy>, peer: ClientAddr) -> Option<Self> {
-        let key = app.guard.peek_key(&policy.rules, presented).filter(|key| key.is_plain())?;
-        let paths = policy.paths(Route::SaveLog);
-        let rule = app.guard.check_key(key, &peer, &paths, &HeaderMap::new()).ok()?;
-        Some(Self { policy: Arc::clone(policy), presented: presented.to_owned(), key: Arc::clone(key), rule })
+        let [short, long] = &policy.save_log_paths;
+        let head = Head {
+            paths: &[short, long],
+            // A key that demands headers is not plain.
+            headers: &HeaderMap::new(),
+            key: Some(presented),
+            body_may_hold_key: false,
+        };
+        let admitted =
+            peek_key(&caller(app, policy, peer), &head).filter(|admitted| admitted.key().is_plain())?;
+        Some(Self { policy: Arc::clone(policy), presented: presented.to_owned(), admitted })
     }
+}
+
+/// Returns the client with the rules that it is checked against, now.
+fn caller<'a>(app: &'a App, policy: &'a Policy, peer: ClientAddr) -> Caller<'a> {
+    Caller { guard: &app.guard, rules: &policy.rules, client: peer, now: Instant::now() }
+}
+
+/// Refuses a client whose address the checks do not admit, before its body and its key are looked
+/// at. Counts nothing for any other client.
+fn refused_address(app: &App, policy: &Policy, peer: ClientAddr) -> Option<Problem> {
+    if would_admit_address(&app.guard, &policy.rules, &peer) {
+        return None;
+    }
+    admit_address(&caller(app, policy, peer), &mut ()).err().map(Problem::from)
 }

@@ -1,0 +1,18 @@
+//! The paths of a log in both of their URL forms.
+
+use crate::config::LogName;
+
+/// The first segment of every path of the log.
+pub(crate) const PREFIX: &str = "moca-file-log";
+
+/// The name of the route that stores one record.
+pub(crate) const SAVE_LOG: &str = "save-log";
+
+/// Returns the decoded path of the route `name` as `/moca-file-log/ROUTE` and as
+/// `/moca-file-log/NAME/ROUTE`. Without a name it is the path of the log itself.
+pub(crate) fn paths_of(name: &str, log: &LogName) -> [String; 2] {
+    if name.is_empty() {
+        return [format!("/{PREFIX}"), format!("/{PREFIX}/{log}")];
+    }
+    [format!("/{PREFIX}/{name}"), format!("/{PREFIX}/{log}/{name}")]
+}

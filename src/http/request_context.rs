@@ -1,0 +1,216 @@
+//! Holds one request from its head to its answer, and reads its body.
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{Method, Request, Uri};
+use http_body::Body as _;
+use http_body_util::Empty;
+use hyper::body::Incoming;
+
+use super::app::App;
+use super::connection::state::ConnectionState;
+use super::observe::request_trace::{Part, Trace};
+use super::policy::Policy;
+use super::request::body::{BodyLimits, Collected, collect};
+use super::request::decompress::{Codings, decode};
+use super::request::decrypt;
+use super::request::decrypt::Decryption;
+use super::request::target::normalized;
+use super::response::problem::Problem;
+use crate::guard::{Caller, ClientAddr, Key, Quota, Refusal, Watch};
+use crate::ingest::dialect::{Dialect, DialectRoute, RequestHead};
+use crate::ingest::params::BodyKind;
+
+/// Holds one request and the configuration that it runs under.
+pub(crate) struct RequestContext {
+    pub(crate) app: Arc<App>,
+    pub(crate) policy: Arc<Policy>,
+    pub(crate) state: Arc<ConnectionState>,
+    /// Set while the access log or `debug` is on.
+    pub(crate) trace: Option<Arc<Trace>>,
+    pub(crate) client: ClientAddr,
+    pub(crate) parts: Parts,
+    /// The body, until a handler takes it.
+    body: Mutex<Option<Incoming>>,
+    /// The remaining quota of the key, set when the request is counted.
+    quota: OnceLock<Quota>,
+    /// The dialect of the route, once the route is known. Its senders get refusals in its form.
+    pub(crate) endpoint: OnceLock<Endpoint>,
+    /// Time at which the checks began, while `debug` is on and they have not ended.
+    checks_began: Mutex<Option<Instant>>,
+}
+
+/// Identifies a request for the table of routes.
+#[derive(Clone)]
+pub(crate) struct RouteRequest {
+    pub(crate) client: ClientAddr,
+    /// The target as it was sent.
+    pub(crate) target: Uri,
+}
+
+/// Names a dialect and the route on which it was used.
+#[derive(Clone, Copy)]
+pub(crate) struct Endpoint {
+    pub(crate) dialect: &'static dyn Dialect,
+    pub(crate) route: &'static DialectRoute,
+}
+
+impl Endpoint {
+    /// Returns the head of a request on this route.
+    pub(crate) fn head<'a>(&self, parts: &'a Parts) -> RequestHead<'a> {
+        let (path, query) = (parts.uri.path(), parts.uri.query());
+        RequestHead { route: self.route, path, query, headers: &parts.headers }
+    }
+}
+
+/// Holds a body that was read, its format, and whether it was decrypted.
+pub(crate) struct Input {
+    collected: Collected,
+    pub(crate) kind: BodyKind,
+    pub(crate) decryption: Decryption,
+}
+
+impl Input {
+    /// Returns the body, decompressed and decrypted.
+    pub(crate) fn body(&self) -> &[u8] {
+        &self.collected.bytes
+    }
+}
+
+impl RequestContext {
+    /// Returns the context of `request`, which runs under the current configuration.
+    pub(crate) fn new(
+        app: Arc<App>,
+        policy: Arc<Policy>,
+        state: Arc<ConnectionState>,
+        client: ClientAddr,
+        request: Request<Incoming>,
+    ) -> Self {
+        let trace = app.begin_trace(&policy, client, &request);
+        let (parts, body) = request.into_parts();
+        let (body, quota) = (Mutex::new(Some(body)), OnceLock::new());
+        let checks_began = Mutex::new(trace.as_ref().and_then(|trace| trace.now()));
+        let endpoint = OnceLock::new();
+        Self { app, policy, state, trace, client, parts, body, quota, endpoint, checks_began }
+    }
+
+    /// Returns the request for the filters of warp: its method, its normalized target, and this
+    /// context.
+    pub(crate) fn for_filters(self: &Arc<Self>) -> Request<Empty<Bytes>> {
+        let mut request = Request::new(Empty::new());
+        *request.method_mut() = self.parts.method.clone();
+        *request.uri_mut() = normalized(&self.parts.uri);
+        request.extensions_mut().insert(Arc::clone(self));
+        request.extensions_mut().insert(RouteRequest { client: self.client, target: self.parts.uri.clone() });
+        request
+    }
+
+    /// Returns the client with the rules that it is checked against, now.
+    pub(crate) fn caller(&self) -> Caller<'_> {
+        let (guard, rules) = (&*self.app.guard, &*self.policy.rules);
+        Caller { guard, rules, client: self.client, now: Instant::now() }
+    }
+
+    /// Records how long the checks took. Only the first call counts.
+    pub(crate) fn end_of_checks(&self) {
+        if let Some(trace) = &self.trace {
+            let began = self.checks_began.lock().unwrap_or_else(PoisonError::into_inner).take();
+            trace.took(Part::Check, began);
+        }
+    }
+
+    /// Reports whether the method is HEAD, which is checked like GET and changes nothing.
+    pub(crate) fn is_head(&self) -> bool {
+        self.parts.method == Method::HEAD
+    }
+
+    /// Keeps the rest of the limits for the answer.
+    ///
+    /// # Errors
+    /// The refusal of `outcome`.
+    pub(crate) fn keep_quota(&self, outcome: Result<Quota, Refusal>) -> Result<(), Refusal> {
+        let quota = match &outcome {
+            Ok(quota) => Some(quota),
+            Err(refusal) => refusal.quota(),
+        };
+        if let Some(quota) = quota {
+            // A request is counted once, so there is no second value.
+            drop(self.quota.set(quota.clone()));
+        }
+        outcome.map(|_| ())
+    }
+
+    /// Returns the remaining quota of the key, for the answer.
+    pub(crate) fn quota(&self) -> Option<&Quota> {
+        self.quota.get()
+    }
+
+    /// Reports whether the body can hold parameters.
+    pub(crate) fn can_have_parameters(&self) -> bool {
+        let headers = &self.parts.headers;
+        if self.state.has_unread_body() {
+            BodyKind::of(headers) != BodyKind::Other
+        } else {
+            // The request has no body. If it announces encryption, the decryption must refuse it.
+            decrypt::is_announced(headers)
+        }
+    }
+
+    /// Takes the body, unless a handler has taken it.
+    pub(crate) fn take_body(&self) -> Option<Incoming> {
+        self.body.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Reads the body. `keyed` is true when the checks of the head have found a key.
+    ///
+    /// # Errors
+    /// Fails for a body that is too large, too slow, or malformed.
+    pub(crate) async fn read_body(&self, keyed: bool) -> Result<Input, Problem> {
+        let headers = &self.parts.headers;
+        let http = &self.policy.files.http;
+        let limits = BodyLimits { body: http.request_max_size, memory: http.max_body_memory, keyed };
+        let Some(mut body) = self.take_body() else {
+            return Err(Problem::bad_request("The body was read already."));
+        };
+        let codings = if body.is_end_stream() { Ok(Codings::default()) } else { Codings::of(headers) };
+        let codings = match codings {
+            Ok(codings) => codings,
+            Err(problem) => {
+                self.state.keep_unread_body(body);
+                return Err(problem);
+            }
+        };
+        let mut collected = match collect(&mut body, limits, &self.app.budget, &self.state).await {
+            Ok(collected) => collected,
+            Err(problem) => {
+                self.state.keep_unread_body(body);
+                return Err(problem);
+            }
+        };
+        // Boxed, so that the future of the common request stays small.
+        if !codings.is_empty() && !collected.bytes.is_empty() {
+            collected = Box::pin(decode(collected, codings, limits, &self.app.cpu_pool)).await?;
+        }
+        let mut decryption = Decryption::None;
+        if decrypt::is_announced(headers) {
+            let secret = self.policy.files.server.pyjs_secret.as_ref();
+            let decrypted = Box::pin(decrypt::decrypt(collected, secret, limits, &self.app.cpu_pool)).await?;
+            (collected, decryption) = decrypted;
+        }
+        Ok(Input { collected, kind: BodyKind::of(headers), decryption })
+    }
+}
+
+/// Notes the key of a request in its trace.
+pub(crate) struct KeyWatch<'a>(pub(crate) Option<&'a Arc<Trace>>);
+
+impl Watch for KeyWatch<'_> {
+    fn recognized(&mut self, key: &Arc<Key>) {
+        if let Some(trace) = self.0 {
+            trace.recognised(key);
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! The routes below `/admin`, which only the admin socket has.
+
+pub(crate) mod blocked;
+pub(crate) mod status;
