@@ -8,6 +8,7 @@ use std::path::Path;
 
 use crate::config::{self, Files, Finding, HttpSettings, KeyEntry, RootPassword, Sources};
 use crate::ctl::paths::Directories;
+use crate::http;
 use crate::net::certificate;
 
 const KEYS: &str = "api_key.json";
@@ -163,18 +164,11 @@ fn about_key(files: &Files, index: usize, key: &KeyEntry, warnings: &mut Vec<Fin
     }
 }
 
-/// Returns whether a route can be at or below `path`.
+/// Returns whether a route that needs a key is at or below `path`, in the table of routes.
 fn may_match(files: &Files, path: &str) -> bool {
-    let mut segments = path.split('/').filter(|segment| !segment.is_empty());
-    match (segments.next(), segments.next()) {
-        (None, _) | (Some("moca-file-log"), None) => true,
-        (Some("moca-file-log"), Some(second)) => {
-            // The second segment is a route or the name of a log.
-            second.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')
-                || files.logs.keys().any(|name| name.as_str() == second)
-        }
-        _ => false,
-    }
+    let keyed = || http::all_routes().filter(|route| route.access.needs_key());
+    let is_route = |log| keyed().any(|route| route.paths(log).iter().any(|full| is_below(path, full)));
+    files.logs.is_empty() || files.logs.keys().any(is_route)
 }
 
 fn is_below(allowed: &str, path: &str) -> bool {

@@ -34,7 +34,7 @@ pub use crate::net::acceptor::Socket;
 pub use app::App;
 pub use observe::access_log::AccessLog;
 pub use policy::Policy;
-pub(crate) use routes::find as find_route;
+pub(crate) use routes::{all as all_routes, find as find_route};
 pub use server::listeners::Listeners;
 
 /// Returns the key in the query of `target` or in one of `headers`.

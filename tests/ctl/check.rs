@@ -162,3 +162,28 @@ fn every_option_without_effect_is_a_warning() {
     let judged = installation.run(&["check", "--json"]).json();
     assert_eq!(judged["warnings"], json!([]));
 }
+
+#[test]
+fn a_path_that_no_route_has_is_a_warning() {
+    let installation = Installation::of_one();
+    let paths = [
+        ("/", true),
+        ("/moca-file-log", true),
+        ("/moca-file-log/sample1", true),
+        ("/moca-file-log/save-log", true),
+        ("/moca-file-log/sample1/get-logs", true),
+        ("/metrics", true),
+        ("/moca-file-log/save", false),
+        ("/moca-file-log/other/save-log", false),
+        ("/save-log", false),
+        ("/status", false),
+        ("/admin/status", false),
+    ];
+    for (path, is_route) in paths {
+        let key = json!([{"key": "k", "status": true, "allowed_path": [path]}]);
+        installation.write("api_key.json", &key.to_string());
+        let judged = installation.run(&["check", "--json"]).json();
+        let warnings = judged["warnings"].to_string();
+        assert_eq!(!warnings.contains("no route of any log"), is_route, "{path}: {warnings}");
+    }
+}
