@@ -146,3 +146,7 @@ fn truncated(path: &str) -> String {
         None => path.to_owned(),
     }
 }
+
+#[cfg(test)]
+#[path = "table_tests.rs"]
+mod tests;
