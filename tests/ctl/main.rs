@@ -3,7 +3,7 @@
 //!
 //! `systemctl` is a stub that records its arguments. The tests show how it is called, not what
 //! systemd does.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::too_many_lines)]
 
 #[path = "../harness/mod.rs"]
 mod harness;

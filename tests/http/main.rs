@@ -1,5 +1,5 @@
 //! Black-box tests of the HTTP interface, with real sockets and the real program.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::too_many_lines)]
 
 #[path = "../harness/mod.rs"]
 mod harness;

@@ -1,6 +1,6 @@
 //! Tests that the file keeps the promise of every answer, through crashes, stops, full disks, slow
 //! disks, large files and changes by other programs.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::too_many_lines)]
 
 #[path = "../harness/mod.rs"]
 mod harness;
