@@ -179,7 +179,6 @@ impl AddressAdmitted {
 
     /// Admits a request of the fast path, whose key the same checks have admitted before under the
     /// same rules.
-    #[must_use]
     pub fn admit_cached_key(self, key: &AdmittedKey) -> CachedKeyAdmitted<'_> {
         CachedKeyAdmitted(key)
     }

@@ -75,7 +75,7 @@ pub(crate) fn filters(log: &LogName) -> BoxedFilter<(warp::reply::Response,)> {
         .recover(into_problem)
         .unify()
         .and(context())
-        .map(finish)
+        .map(|answer, context: Arc<RequestContext>| finish(answer, &context))
         .boxed()
 }
 
@@ -171,7 +171,7 @@ async fn into_problem(rejection: Rejection) -> Result<Answer, Infallible> {
 
 /// Turns a problem into an answer, in the form of the route's dialect, and adds the headers of every
 /// answer. This is the only place that counts and explains problems.
-fn finish(answer: Answer, context: Arc<RequestContext>) -> warp::reply::Response {
+fn finish(answer: Answer, context: &RequestContext) -> warp::reply::Response {
     context.end_of_checks();
     let mut response = answer.unwrap_or_else(|problem| {
         context.app.count(&problem);

@@ -10,14 +10,14 @@ use super::*;
 /// The name of a route, with its place: a log and the root have routes of the same name.
 type Name = (Place, &'static str);
 
-fn find_for(client: ClientAddr, method: Method, path: &str, log: &LogName) -> Result<Name, u16> {
+fn find_for(client: ClientAddr, method: &Method, path: &str, log: &LogName) -> Result<Name, u16> {
     let Ok(uri) = path.parse() else { return Err(400) };
-    let found = find(&method, &uri, client, log);
+    let found = find(method, &uri, client, log);
     found.map(|route| (route.place, route.name)).map_err(|problem| problem.into_response().status().as_u16())
 }
 
 fn of(path: &str, log: &LogName) -> Option<Name> {
-    find_for(ClientAddr::from(IpAddr::from([192, 0, 2, 1])), Method::GET, path, log).ok()
+    find_for(ClientAddr::from(IpAddr::from([192, 0, 2, 1])), &Method::GET, path, log).ok()
 }
 
 fn log_with_spaces() -> LogName {
@@ -110,11 +110,11 @@ fn routes_of_the_admin_socket_exist_there_only() {
     let log = log_with_spaces();
     let client = ClientAddr::from(IpAddr::from([127, 0, 0, 1]));
     for (path, name) in [("/admin/status", "status"), ("/admin/blocked", "blocked")] {
-        assert_eq!(find_for(ClientAddr::Local, Method::GET, path, &log), Ok((Place::Admin, name)));
-        assert_eq!(find_for(client, Method::GET, path, &log), Err(404));
+        assert_eq!(find_for(ClientAddr::Local, &Method::GET, path, &log), Ok((Place::Admin, name)));
+        assert_eq!(find_for(client, &Method::GET, path, &log), Err(404));
     }
-    assert_eq!(find_for(ClientAddr::Local, Method::DELETE, "/admin/status", &log), Err(405));
-    let blocked = find_for(ClientAddr::Local, Method::DELETE, "/admin/blocked", &log);
+    assert_eq!(find_for(ClientAddr::Local, &Method::DELETE, "/admin/status", &log), Err(405));
+    let blocked = find_for(ClientAddr::Local, &Method::DELETE, "/admin/blocked", &log);
     assert_eq!(blocked, Ok((Place::Admin, "blocked")));
 }
 
@@ -128,7 +128,7 @@ fn method_is_checked_after_the_path() {
         (Method::OPTIONS, "*", Ok((Place::AtRoot, "*"))),
         (Method::OPTIONS, "/moca-file-log/details", Ok((Place::OfLog, "details"))),
     ] {
-        assert_eq!(find_for(client, method, path, &log), expected, "{path}");
+        assert_eq!(find_for(client, &method, path, &log), expected, "{path}");
     }
 }
 
@@ -138,10 +138,10 @@ fn path_of_a_dialect_may_have_any_segment() {
     let client = ClientAddr::from(IpAddr::from([192, 0, 2, 1]));
     let toy = Ok((Place::AtRoot, "toy/*/lines"));
     for path in ["/toy/a/lines", "/toy/%C3%A9/lines/"] {
-        assert_eq!(find_for(client, Method::POST, path, &log), toy, "{path}");
-        assert_eq!(find_for(client, Method::GET, path, &log), Err(405), "{path}");
+        assert_eq!(find_for(client, &Method::POST, path, &log), toy, "{path}");
+        assert_eq!(find_for(client, &Method::GET, path, &log), Err(405), "{path}");
     }
     for path in ["/toy/lines", "/toy//lines", "/toy/a/b/lines", "/toy/a/lines/b"] {
-        assert_eq!(find_for(client, Method::POST, path, &log), Err(404), "{path}");
+        assert_eq!(find_for(client, &Method::POST, path, &log), Err(404), "{path}");
     }
 }

@@ -50,6 +50,9 @@ fn setup() -> Setup {
         .system("maintenance_mode_whitelist", json!(["127.0.0.0/26"]))
 }
 
+/// Names a way, with the headers and the body of its request.
+type Way<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str);
+
 /// Returns the first refusal of a request, as status and detail. `None`: the request is admitted.
 fn expected(client: Option<&'static str>, faults: usize) -> Option<&'static str> {
     client.or_else(|| FAULTS.get(faults.trailing_zeros() as usize).copied())
@@ -73,7 +76,7 @@ fn the_first_refusal_is_the_same_by_every_way_over_http_1() {
         for faults in 0..1 << FAULTS.len() {
             let key = format!("key-{faults}");
             let in_body = json!({"message": "m", "api_key": key}).to_string();
-            let ways: [(&str, &[(&str, &str)], &str); 5] = [
+            let ways: [Way<'_>; 5] = [
                 ("fast path", &[json_type, ("API-KEY", &key)], r#"{"message":"m"}"#),
                 ("slow path", &[json_type, ("API-KEY", &key), ("X-Detour", "a")], r#"{"message":"m"}"#),
                 ("fast path, key in the body", &[json_type], &in_body),

@@ -125,7 +125,7 @@ fn run_checks(request: &Request, checks: &Checks, steps: &mut Steps) -> Result<(
         None => counted.unwrap_or_default(),
     };
     note_limits(parameters.key(), &quota, steps);
-    check_root_password(&parameters, &route, files, steps)
+    check_root_password(&parameters, route, files, steps)
 }
 
 /// Returns the decision of limits that no Redis counts.
