@@ -183,7 +183,9 @@ async fn send_ticks(context: Weak<dyn FollowContext>, follower_arrived: Arc<Noti
         drop(timeout(PERMISSION_CHECK_INTERVAL, stored).await);
         let Some(this) = context.upgrade() else { return };
         let permissions = this.permission_state();
-        let changed = last.replace(permissions).is_some_and(|before| before != permissions);
+        // The first round also counts as a change, because the permissions may have changed during its
+        // wait, after the first follower was admitted.
+        let changed = last.replace(permissions).is_none_or(|before| before != permissions);
         let end = this.store().end();
         if let Some(ticks) = this.hub().ticks.get() {
             ticks.send_if_modified(|tick| {
