@@ -16,12 +16,12 @@
 //! The steps do no I/O and read no body. A refused request changes nothing but the counters of its
 //! address.
 
-use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Instant;
 
 use http::HeaderMap;
 
+use super::caller::{Access, Caller, Head, Parameters};
+use super::check::{Check, Watch};
 use super::checks::{Guard, Spending};
 use super::client_addr::ClientAddr;
 use super::key::{Key, PathRule};
@@ -30,110 +30,6 @@ use super::limits::quota::Quota;
 use super::refusal::Refusal;
 use super::rules::Rules;
 use super::{key_check, required_headers};
-
-/// The checks, in the order in which a request passes them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Check {
-    /// `ip_blacklist.json` and the block list.
-    BlockList,
-    /// `dos_detect`.
-    Flood,
-    /// The maintenance mode.
-    Maintenance,
-    /// `force_headers`.
-    ForceHeaders,
-    /// `referer`.
-    Referer,
-    /// The key is in `api_key.json`.
-    Key,
-    /// `status` of the key.
-    Status,
-    /// `ip` of the key.
-    Ip,
-    /// `allowed_path` of the key.
-    AllowedPath,
-    /// `required.headers` of the key.
-    RequiredHeaders,
-    /// `required.args` of the key.
-    RequiredArgs,
-    /// The limits of the path and of the key.
-    Rate,
-    /// The root password.
-    RootPassword,
-}
-
-/// The credentials that a route demands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
-    /// None. `force_headers` and `referer` do not apply either.
-    Public,
-    /// None, but `force_headers` and `referer` apply.
-    Headers,
-    /// A key.
-    Key,
-    /// A key and the root password.
-    KeyAndRootPassword,
-    /// A connection of the admin socket.
-    AdminSocket,
-}
-
-impl Access {
-    /// Returns whether the route demands a key.
-    #[must_use]
-    pub const fn needs_key(self) -> bool {
-        matches!(self, Self::Key | Self::KeyAndRootPassword)
-    }
-}
-
-/// Observes the checks of one request.
-pub trait Watch {
-    /// Called when a check has admitted the request.
-    fn passed(&mut self, _check: Check) {}
-
-    /// Called when the key of the request was found.
-    fn recognized(&mut self, _key: &Arc<Key>) {}
-}
-
-/// Observes nothing.
-impl Watch for () {}
-
-/// The client of a request, and the rules and the state that it is checked against.
-#[derive(Clone, Copy)]
-pub struct Caller<'a> {
-    /// The state about clients.
-    pub guard: &'a Guard,
-    /// The rules in force.
-    pub rules: &'a Rules,
-    /// The address of the client.
-    pub client: ClientAddr,
-    /// The time of the request.
-    pub now: Instant,
-}
-
-/// The head of a request, as far as the checks of its key read it.
-#[derive(Debug, Clone, Copy)]
-pub struct Head<'a> {
-    /// The path of the route in both of its URL forms, decoded and normalised.
-    pub paths: &'a [&'a str],
-    /// The headers.
-    pub headers: &'a HeaderMap,
-    /// The key in the query or in a header.
-    pub key: Option<&'a str>,
-    /// True when the body may hold a key, so that a missing key is no reason to refuse the head.
-    pub body_may_hold_key: bool,
-}
-
-/// The parameters of a request whose body was read.
-pub trait Parameters {
-    /// Returns the key in the body, unless a source of higher precedence has one.
-    fn key_in_body(&self) -> Option<Cow<'_, str>>;
-
-    /// Returns the key from any source.
-    fn key(&self) -> Option<Cow<'_, str>>;
-
-    /// Returns the value of a parameter as text, for `required.args`.
-    fn text(&self, name: &str) -> Option<Cow<'_, str>>;
-}
 
 /// Runs the checks of the address. Every request counts in the flood count, also one that a later
 /// check refuses.

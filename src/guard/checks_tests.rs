@@ -8,7 +8,8 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::*;
 use crate::config::{Files, IpSet, KeyDigest, KeyEntry, RequiredHeader, System};
-use crate::guard::admission::{Access, Caller, Head, KeyAdmitted, Parameters, admit_address};
+use crate::guard::admission::{KeyAdmitted, admit_address};
+use crate::guard::caller::{Access, Caller, Head, Parameters};
 use crate::guard::client_addr::client_addr;
 use crate::guard::testing;
 

@@ -14,6 +14,8 @@
 
 mod admission;
 mod blocking;
+mod caller;
+mod check;
 mod checks;
 mod client_addr;
 mod explain;
@@ -34,10 +36,12 @@ mod state_file;
 mod testing;
 
 pub use self::admission::{
-    Access, AddressAdmitted, AdmittedKey, Caller, Check, Head, HeadersAdmitted, KeyAdmitted, Parameters,
-    ParametersAdmitted, Watch, admit_address, peek_key, would_admit_address,
+    AddressAdmitted, AdmittedKey, HeadersAdmitted, KeyAdmitted, ParametersAdmitted, admit_address, peek_key,
+    would_admit_address,
 };
 pub use self::blocking::BlockedEntry;
+pub use self::caller::{Access, Caller, Head, Parameters};
+pub use self::check::{Check, Watch};
 pub use self::checks::{Guard, GuardError, Spending};
 pub use self::client_addr::{ClientAddr, ClientText, client_addr};
 pub use self::explain::RefusalContext;
