@@ -10,9 +10,8 @@ use crate::harness::{KEY, Server, Setup, route};
 
 const JSON: (&str, &str) = ("Content-Type", "application/json");
 
-/// Sends small requests on their own connection while the senders run. Returns their number and the
-/// longest time.
-fn small_requests_beside(server: &Server, senders: &[&(dyn Fn() + Sync)]) -> (usize, Duration) {
+/// Sends small requests on their own connection while the senders run. Returns the time of each.
+fn small_requests_beside(server: &Server, senders: &[&(dyn Fn() + Sync)]) -> Vec<Duration> {
     let at_it = AtomicUsize::new(senders.len());
     std::thread::scope(|scope| {
         for sender in senders {
@@ -24,16 +23,27 @@ fn small_requests_beside(server: &Server, senders: &[&(dyn Fn() + Sync)]) -> (us
         }
         let mut conn = server.connect();
         let target = format!("{}?api_key={KEY}&message=small", route("save-log"));
-        let (mut count, mut slowest) = (0, Duration::ZERO);
+        let mut times = Vec::new();
         while at_it.load(Ordering::Relaxed) > 0 {
             let began = Instant::now();
             conn.get(&target).success();
-            slowest = slowest.max(began.elapsed());
-            count += 1;
+            times.push(began.elapsed());
             std::thread::sleep(Duration::from_millis(2));
         }
-        (count, slowest)
+        times
     })
+}
+
+/// Checks that the small requests did not wait for the large bodies, of which one `alone` takes this
+/// long.
+///
+/// On the event loop, the small requests together would wait for all bodies, and few would finish. A
+/// pause of the machine delays one or two of them, so the longest time alone says nothing.
+fn assert_not_delayed(times: &[Duration], alone: Duration) {
+    let delayed: Vec<_> = times.iter().filter(|time| **time >= alone / 2).collect();
+    let waited: Duration = delayed.iter().copied().sum();
+    assert!(waited < alone * 3, "{delayed:?} beside bodies of {alone:?} each, {} requests", times.len());
+    assert!(times.len() > 20, "{} requests, {delayed:?}", times.len());
 }
 
 #[test]
@@ -48,11 +58,7 @@ fn parsing_large_bodies_does_not_delay_small_requests() {
     send();
     let alone = began.elapsed();
     let send: &(dyn Fn() + Sync) = &send;
-    let (count, slowest) = small_requests_beside(&server, &[send; 10]);
-    // On the event loop, the slowest request would take at least as long as one large body, and few
-    // would finish.
-    assert!(slowest < alone / 2, "{slowest:?} beside bodies of {alone:?} each, {count} requests");
-    assert!(count > 20, "{count} requests, the slowest {slowest:?}");
+    assert_not_delayed(&small_requests_beside(&server, &[send; 10]), alone);
 }
 
 #[test]
@@ -67,9 +73,7 @@ fn decompressing_large_bodies_does_not_delay_small_requests() {
     send();
     let alone = began.elapsed();
     let send: &(dyn Fn() + Sync) = &send;
-    let (count, slowest) = small_requests_beside(&server, &[send; 6]);
-    assert!(slowest < alone / 2, "{slowest:?} beside bodies of {alone:?} each, {count} requests");
-    assert!(count > 20, "{count} requests, the slowest {slowest:?}");
+    assert_not_delayed(&small_requests_beside(&server, &[send; 6]), alone);
 }
 
 #[test]
