@@ -87,6 +87,12 @@ pub struct HeadersAdmitted {
 }
 
 impl HeadersAdmitted {
+    /// Returns whether the route demands a key.
+    #[must_use]
+    pub const fn needs_key(&self) -> bool {
+        self.access.needs_key()
+    }
+
     /// Checks the key in the query or in a header, if the route demands a key.
     ///
     /// # Errors

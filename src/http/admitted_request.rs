@@ -52,8 +52,10 @@ impl AdmittedRequest {
         paths: [String; 2],
     ) -> Result<Self, Problem> {
         let admitted = {
-            let params = Params::without_body(context.parts.uri.query(), &context.parts.headers)?;
-            let key = params.api_key();
+            // A route without a key reads no parameters, so their form does not matter.
+            let read = || Params::without_body(context.parts.uri.query(), &context.parts.headers);
+            let params = headers.needs_key().then(read).transpose()?;
+            let key = params.as_ref().and_then(Params::api_key);
             let head = Head {
                 paths: &[&paths[0], &paths[1]],
                 headers: &context.parts.headers,

@@ -205,6 +205,10 @@ fn status_checks_addresses_and_headers_but_no_key() {
     let server = Setup::new().posed().blacklist(json!(["203.0.113.7"])).start();
     server.get_with("/status", &[("X-Real-IP", "203.0.113.7")]).refused(403, BLOCKED);
     assert_eq!(server.get("/status").status, 200);
+    // It reads no parameters, so their number does not matter.
+    let many = "a=1&".repeat(3000);
+    assert_eq!(server.get(&format!("/status?{many}")).status, 200);
+    server.get(&format!("{}?{many}", route("save-log"))).problem(400);
 }
 
 #[test]
