@@ -26,7 +26,7 @@ pub(crate) enum IngestError {
         /// What was expected.
         why: Cow<'static, str>,
     },
-    /// The level is none of the five.
+    /// The level is not one of the five.
     #[error("level parameter format error.")]
     Level {
         /// What was expected.

@@ -20,7 +20,7 @@ const OWN_NAMES: [&str; 6] = ["at", "level", "cut", "utf8", "parse", "fields_dro
 /// A field that the server adds to a record. The sender's time, `at`, is a part of the entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OwnField {
-    /// `level`: the level as the sender gave it, when it is none of the five.
+    /// `level`: the level as the sender gave it, when it is not one of the five.
     Level,
     /// `cut`: the number of characters of a message that was cut.
     Cut,

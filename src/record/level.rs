@@ -21,7 +21,7 @@ pub enum Level {
     Critical = 4,
 }
 
-/// The error for a number or name that is none of the five levels.
+/// The error for a number or a name that is not one of the five levels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("expected 0 to 4 or one of debug, info, warning, error, critical")]
 pub struct UnknownLevel;

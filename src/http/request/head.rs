@@ -55,7 +55,7 @@ pub(crate) fn check_head(parts: &Parts, state: &ConnectionState, http: &HttpSett
     Ok(())
 }
 
-/// Returns whether `value` has none of the characters that delimit a host and its port in a URL.
+/// Returns whether `value` is free of the characters that end a host and its port in a URL.
 pub(crate) fn is_host(value: &[u8]) -> bool {
     !value.iter().any(|byte| matches!(byte, b' ' | b'\t' | b'/' | b'?' | b'#' | b'@' | b'\\'))
 }

@@ -76,7 +76,7 @@ impl ReadRequest {
         })
     }
 
-    /// Returns whether the client sent none of the parameters.
+    /// Returns whether the client sent no parameter of a read.
     pub(crate) fn is_empty(&self) -> bool {
         self.selection.is_all()
             && self.limit.is_none()
