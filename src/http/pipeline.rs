@@ -31,7 +31,7 @@ use super::follow::serve::http2_response;
 use super::follow::takeover::{FollowExtension, TakeoverSlot};
 use super::observe::request_trace::AccessLogGuard;
 use super::request::head::check_head;
-use super::request_context::RequestContext;
+use super::request_context::{RequestContext, RouteRequest};
 use super::response::methods::Methods;
 use super::response::problem::Problem;
 use super::response::success::Answer;
@@ -81,7 +81,12 @@ pub(crate) fn filters(log: &LogName) -> BoxedFilter<(warp::reply::Response,)> {
 
 /// Extracts the context of the request.
 fn context() -> impl Filter<Extract = (Arc<RequestContext>,), Error = Rejection> + Copy {
-    warp::ext::get()
+    warp::ext::get().and_then(|request: RouteRequest| {
+        ready(match request {
+            RouteRequest::Served(context) => Ok(context),
+            RouteRequest::Explained { .. } => Err(warp::reject::not_found()),
+        })
+    })
 }
 
 /// Holds a request whose address was admitted and whose head is well formed.
@@ -126,6 +131,7 @@ async fn admit(head: CheckedHead, route: &'static Route) -> Result<Admitted, Rej
 
 async fn admit_route(head: CheckedHead, route: &'static Route) -> Result<Admitted, Problem> {
     let CheckedHead { context, address } = head;
+    route.check_method(&context.parts.method, &context.parts.uri)?;
     if context.parts.method == Method::OPTIONS {
         return Ok(Admitted::Preflight(context));
     }

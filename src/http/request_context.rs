@@ -43,12 +43,31 @@ pub(crate) struct RequestContext {
     checks_began: Mutex<Option<Instant>>,
 }
 
-/// Identifies a request for the table of routes.
+/// A request in the extensions of the request that warp gets. The filters copy it, so a copy is one
+/// pointer for a request that is answered.
 #[derive(Clone)]
-pub(crate) struct RouteRequest {
-    pub(crate) client: ClientAddr,
-    /// The target as it was sent.
-    pub(crate) target: Uri,
+pub(crate) enum RouteRequest {
+    /// A request that is answered.
+    Served(Arc<RequestContext>),
+    /// A request of which only the route is wanted.
+    Explained { client: ClientAddr, target: Uri },
+}
+
+impl RouteRequest {
+    pub(crate) fn client(&self) -> ClientAddr {
+        match self {
+            Self::Served(context) => context.client,
+            Self::Explained { client, .. } => *client,
+        }
+    }
+
+    /// Returns the target as it was sent.
+    pub(crate) fn target(&self) -> &Uri {
+        match self {
+            Self::Served(context) => &context.parts.uri,
+            Self::Explained { target, .. } => target,
+        }
+    }
 }
 
 /// Names a dialect and the route on which it was used.
@@ -103,8 +122,7 @@ impl RequestContext {
         let mut request = Request::new(Empty::new());
         *request.method_mut() = self.parts.method.clone();
         *request.uri_mut() = normalized(&self.parts.uri);
-        request.extensions_mut().insert(Arc::clone(self));
-        request.extensions_mut().insert(RouteRequest { client: self.client, target: self.parts.uri.clone() });
+        request.extensions_mut().insert(RouteRequest::Served(Arc::clone(self)));
         request
     }
 

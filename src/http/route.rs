@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
+use http::{Method, Uri};
 use warp::{Filter, Rejection};
 
 use super::admitted_request::AdmittedRequest;
 use super::log_path::paths_of;
 use super::request_context::Endpoint;
 use super::response::methods::Methods;
+use super::response::problem::Problem;
 use super::response::success::Answer;
 use crate::config::LogName;
 use crate::guard::Access;
@@ -48,10 +50,22 @@ impl Route {
     /// root has one form.
     pub(crate) fn paths(&self, log: &LogName) -> [String; 2] {
         match self.place {
-            Place::AtRoot => [format!("/{}", self.name), format!("/{}", self.name)],
-            Place::Admin => [format!("/admin/{}", self.name), format!("/admin/{}", self.name)],
+            Place::AtRoot => [["/", self.name].concat(), ["/", self.name].concat()],
+            Place::Admin => [["/admin/", self.name].concat(), ["/admin/", self.name].concat()],
             Place::OfLog => paths_of(self.name, log),
         }
+    }
+
+    /// Checks the method of a request for this route.
+    ///
+    /// # Errors
+    /// Fails with 405 and `Allow`.
+    pub(crate) fn check_method(&self, method: &Method, target: &Uri) -> Result<(), Problem> {
+        if self.methods.contain(method) {
+            return Ok(());
+        }
+        let detail = format!("Method {method} not allowed for URL {}", truncated(target.path()));
+        Err(Problem::method_not_allowed(detail, self.methods))
     }
 }
 
@@ -64,6 +78,15 @@ pub(crate) trait RouteFilter:
 impl<T> RouteFilter for T where
     T: Filter<Extract = (&'static Route,), Error = Rejection, Future: Send> + Clone + Send + Sync + 'static
 {
+}
+
+/// Truncates a path for an answer, since a path may have 16 KiB.
+fn truncated(path: &str) -> String {
+    const MAX_CHARS: usize = 200;
+    match path.char_indices().nth(MAX_CHARS) {
+        Some((end, _)) => format!("{}…", path.get(..end).unwrap_or_default()),
+        None => path.to_owned(),
+    }
 }
 
 /// Matches the rest of a path that is the name of the route, with one slash after it or none.

@@ -17,7 +17,7 @@ use crate::http::response::headers::{forbid_caching, wants_json};
 use crate::http::response::methods::Methods;
 use crate::http::response::problem::Problem;
 use crate::http::response::success::Answer;
-use crate::http::route::{Place, Route, RouteFilter};
+use crate::http::route::{Place, Route, RouteFilter, named};
 use crate::ingest::dialect::{IngestRequest, Outcome, Reply};
 use crate::ingest::dialects;
 use crate::record::Entry;
@@ -53,12 +53,16 @@ pub(crate) fn routes() -> &'static [Route] {
 /// Matches the paths of all dialects at this place.
 pub(crate) fn filter(place: Place) -> impl RouteFilter {
     let none = warp::any().and_then(|| ready(Err(warp::reject::not_found()))).boxed();
-    let routes = ROUTES.iter().filter(|route| route.place == place);
-    routes.map(matching).reduce(|all, next| all.or(next).unify().boxed()).unwrap_or(none)
+    let routes = ROUTES.iter().filter(|route| route.place == place).map(matching);
+    // The first route is the outermost, so that it passes one box only.
+    routes.rev().reduce(|later, route| route.or(later).unify().boxed()).unwrap_or(none)
 }
 
 /// Matches the segments of a path, in which `*` stands for any segment.
 fn matching(route: &'static Route) -> BoxedFilter<(&'static Route,)> {
+    if !route.name.contains(['/', '*']) {
+        return named(route).boxed();
+    }
     let path = route.name.split('/').fold(warp::any().boxed(), |path, segment| match segment {
         "*" => path.and(warp::path::param().map(|_: String| ()).untuple_one()).boxed(),
         _ => path.and(warp::path(segment)).boxed(),

@@ -77,40 +77,31 @@ fn table(log: &LogName) -> impl RouteFilter {
 
 /// Matches the requests of the admin socket.
 fn admin_socket() -> impl Filter<Extract = (), Error = Rejection> + Copy {
-    let is_admin = |request: RouteRequest| match request.client {
+    let is_admin = |request: RouteRequest| match request.client() {
         ClientAddr::Local => Ok(()),
         ClientAddr::Ip(_) => Err(warp::reject::not_found()),
     };
     warp::ext::get().and_then(move |request| std::future::ready(is_admin(request))).untuple_one()
 }
 
-/// Finds the route of a request by its path, and checks its method. The request carries a
-/// [`RouteRequest`] in its extensions.
+/// Finds the route of a request by its path. The request carries a [`RouteRequest`] in its
+/// extensions.
 ///
 /// # Rejections
-/// A [`Problem`] with 404, or 405 with `Allow`.
+/// A [`Problem`] with 404.
 pub(crate) fn routing(log: &LogName) -> impl RouteFilter {
     openapi::describe(all());
     let not_found = warp::ext::get().and_then(|request: RouteRequest| {
-        let detail = format!("Requested URL {} not found", request.target.path());
+        let detail = format!("Requested URL {} not found", request.target().path());
         std::future::ready(Err(warp::reject::custom(Problem::new(StatusCode::NOT_FOUND, detail))))
     });
-    let check_method = |route: &'static Route, method: Method, request: RouteRequest| {
-        if route.methods.contain(&method) {
-            return std::future::ready(Ok(route));
-        }
-        let detail = format!("Method {method} not allowed for URL {}", truncated(request.target.path()));
-        let problem = Problem::method_not_allowed(detail, route.methods);
-        std::future::ready(Err(warp::reject::custom(problem)))
-    };
-    let route = table(log).or(not_found).unify();
-    route.and(warp::method()).and(warp::ext::get()).and_then(check_method)
+    table(log).or(not_found).unify()
 }
 
-/// Finds the route of a request outside the pipeline.
+/// Finds the route of a request outside the pipeline, and checks its method.
 ///
 /// # Errors
-/// The [`Problem`] with which [`routing`] rejects the request.
+/// The [`Problem`] of the pipeline: 404, or 405 with `Allow`.
 pub(crate) fn find(
     method: &Method,
     uri: &Uri,
@@ -131,20 +122,14 @@ pub(crate) fn find(
     let mut request = Request::new(Empty::<Bytes>::new());
     *request.method_mut() = method.clone();
     *request.uri_mut() = normalized(uri);
-    request.extensions_mut().insert(RouteRequest { client, target: uri.clone() });
+    request.extensions_mut().insert(RouteRequest::Explained { client, target: uri.clone() });
     // The filters of the table wait for nothing.
     let response = TowerToHyperService::new(warp::service(filter.unify())).call(request).now_or_never();
     let found = response.and_then(|Ok(mut response)| response.extensions_mut().remove::<Found>());
-    found.map_or_else(|| Err(Problem::new(StatusCode::NOT_FOUND, "No such route.")), |Found(result)| result)
-}
-
-/// Truncates a path for an answer, since a path may have 16 KiB.
-fn truncated(path: &str) -> String {
-    const MAX_CHARS: usize = 200;
-    match path.char_indices().nth(MAX_CHARS) {
-        Some((end, _)) => format!("{}…", path.get(..end).unwrap_or_default()),
-        None => path.to_owned(),
-    }
+    let no_answer = || Err(Problem::new(StatusCode::NOT_FOUND, "No such route."));
+    let route = found.map_or_else(no_answer, |Found(result)| result)?;
+    route.check_method(method, uri)?;
+    Ok(route)
 }
 
 #[cfg(test)]
