@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::record::{Entry, Level, LineFormat, Record, parse_line};
+use crate::record::{Entry, Field, Level, LineFormat, Record, SenderTime, parse_line};
 
 /// Opens a log with one engine.
 type Constructor = fn(&LogEntry, &Places) -> Opened;
@@ -25,8 +25,7 @@ const SOURCE: Source<'static> = Source { client: "192.0.2.1", key: "k", route: "
 
 #[derive(Debug, Clone)]
 enum Step {
-    /// Levels and messages of the records of one append.
-    Append(Vec<(Level, String)>),
+    Append(Vec<Given>),
     Clear,
     /// JSON lines from now on, or text lines.
     Reconfigure(bool),
@@ -35,6 +34,22 @@ enum Step {
     Follow(usize, u64),
     /// The start of a follower: the latest records, from the time of a record on, level.
     Begin(Option<u64>, Option<usize>, Option<Level>),
+}
+
+/// A record as a sender gives it.
+#[derive(Debug, Clone)]
+struct Given {
+    level: Level,
+    message: String,
+    at: Option<SenderTime>,
+    /// Names and values. No name stands there twice.
+    fields: Vec<(String, String)>,
+}
+
+impl Given {
+    fn fields(&self) -> Vec<Field<'_>> {
+        self.fields.iter().map(|(name, value)| Field::of_sender(name, value)).collect()
+    }
 }
 
 /// A query. Records and cursors are numbers that wrap around.
@@ -51,7 +66,18 @@ struct Question {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let entry = (any_level(), prop_oneof![8 => "[a-d\n\\\\é|>]{0,12}", 1 => "[ab]{3000,9000}"]);
+    let message = prop_oneof![8 => "[a-d\n\\\\é|> ]{0,12}", 1 => "[ab]{3000,9000}"];
+    let at =
+        proptest::option::weighted(0.3, (0..4_000_000_000_000_000_i64).prop_map(SenderTime::from_micros));
+    let fields = prop::collection::btree_map("f[a-c._-]{0,3}", "[a-c\n\\\\é|=\" ]{0,8}", 0..4);
+    let fields =
+        prop_oneof![2 => Just(Vec::new()), 1 => fields.prop_map(|fields| fields.into_iter().collect())];
+    let entry = (any_level(), message, at, fields).prop_map(|(level, message, at, fields)| Given {
+        level,
+        message,
+        at: at.flatten(),
+        fields,
+    });
     let maybe_level = proptest::option::weighted(0.3, any_level());
     prop_oneof![
         6 => prop::collection::vec(entry, 1..6).prop_map(Step::Append),
@@ -141,19 +167,29 @@ impl Run {
         }
     }
 
-    async fn append(&mut self, entries: &[(Level, String)]) {
+    async fn append(&mut self, entries: &[Given]) {
         let before = self.store.end();
-        let batch: Vec<Entry<'_>> =
-            entries.iter().map(|(level, message)| Entry::new(*level, message)).collect();
+        let fields: Vec<Vec<Field<'_>>> = entries.iter().map(Given::fields).collect();
+        let batch = entries.iter().zip(&fields).map(|(given, fields)| Entry {
+            level: given.level,
+            message: &given.message,
+            at: given.at,
+            fields,
+        });
+        let batch: Vec<Entry<'_>> = batch.collect();
         let end = append(&*self.store, &SOURCE, &batch).await.unwrap().cursor;
         assert_eq!(self.store.end(), end);
         assert!(self.store.is_before(before, end) && !self.store.is_before(end, before));
         let query = query(Selection::default());
         let (found, stopped) = self.read(Query { cursor: Some(before), ..query }).await.unwrap();
         assert_eq!((found.len(), stopped), (entries.len(), end));
-        for ((level, message), (cursor, line)) in entries.iter().zip(found) {
+        for (given, (cursor, line)) in entries.iter().zip(found) {
             let record = parse_line(&line).unwrap();
-            assert_eq!((record.level, &record.message), (*level, message));
+            assert_eq!((record.level, &record.message), (given.level, &given.message));
+            let at = given.at.map(|at| ("at".to_owned(), String::from_utf8(at.rfc3339().to_vec()).unwrap()));
+            let expected = at.iter().chain(&given.fields).map(|(name, value)| (&**name, value.clone()));
+            let read = record.fields.iter().map(|(name, value)| (name, value.into_owned()));
+            assert!(read.eq(expected), "{given:?}: {line:?}");
             let last = self.records.last().map(|stored| &stored.record);
             assert!(last.is_none_or(|last| last.seq < record.seq && last.time.micros <= record.time.micros));
             self.records.push(Stored { line, record });
