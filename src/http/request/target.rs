@@ -18,7 +18,9 @@ pub(crate) fn encoded_segment(text: &str) -> String {
 pub(crate) fn normalized(uri: &Uri) -> Uri {
     let path = uri.path();
     // Nearly every path has this spelling already.
-    if path.bytes().all(|byte| byte == b'/' || byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)) {
+    let is_kept =
+        |byte| matches!(byte, b'/' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'-' | b'.' | b'_' | b'~');
+    if path.bytes().all(is_kept) {
         return uri.clone();
     }
     let mut normalized = String::with_capacity(path.len());
