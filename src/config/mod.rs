@@ -7,6 +7,7 @@
 pub(crate) mod files;
 mod load;
 mod options;
+mod stamps;
 pub(crate) mod syntax;
 pub(crate) mod values;
 mod watch;

@@ -2,13 +2,10 @@
 //! prepares the configurations of the handshake.
 //!
 //! A pair that does not work is a [`Finding`] that names the file and the remedy. A finding never
-//! holds a part of the key. [`stamp`] detects a replaced file from its metadata. inotify cannot do
-//! that, because programs that renew certificates write, rename and swap links, often in folders
-//! that the service may enter but not list (`/etc/ssl/private`).
+//! holds a part of the key.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{ErrorKind, Read};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -130,25 +127,6 @@ pub fn load(tls: &Tls, config_dir: &Path) -> Result<Identity, Finding> {
     Ok(Identity { serving: Arc::new(serving), http1_only: Arc::new(http1_only), digest: digest.into() })
 }
 
-/// The identity of the files behind both paths, with links followed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stamp([Option<FileStamp>; 2]);
-
-/// Device, inode, length in bytes, and the time of change in seconds and nanoseconds.
-type FileStamp = (u64, u64, u64, i64, i64);
-
-/// Returns the stamp of the files of `tls` without reading their content. Two stamps are equal when
-/// neither file was replaced, written or linked to another file in between.
-#[must_use]
-pub fn stamp(tls: &Tls, config_dir: &Path) -> Stamp {
-    Stamp(paths(tls, config_dir).map(|path| {
-        let file = fs::metadata(path).ok()?;
-        // No program can set the time of change, so a file that was copied with its old times is
-        // new.
-        Some((file.dev(), file.ino(), file.len(), file.ctime(), file.ctime_nsec()))
-    }))
-}
-
 /// Returns the paths of the certificate and the key.
 fn paths(tls: &Tls, config_dir: &Path) -> [PathBuf; 2] {
     [config_dir.join(&tls.cert), config_dir.join(&tls.key)]
@@ -229,6 +207,8 @@ fn private_key(text: &[u8], path: &Path) -> Result<PrivateKeyDer<'static>, Findi
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn folder() -> (tempfile::TempDir, Tls) {
@@ -283,29 +263,5 @@ mod tests {
         fs::write(folder.path().join("large.pem"), vec![b'a'; 2 << 20]).unwrap();
         assert!(message_of(&with("large.pem", "k.pem")).contains("larger than"));
         drop(tls);
-    }
-
-    #[test]
-    fn stamp_changes_with_every_way_to_replace_a_file() {
-        let (folder, tls) = folder();
-        let path = |name: &str| folder.path().join(name);
-        let mut seen = stamp(&tls, folder.path());
-        assert_eq!(seen, stamp(&tls, folder.path()));
-        let mut changed = |what: &str| {
-            let now = stamp(&tls, folder.path());
-            assert_ne!(seen, now, "{what}");
-            seen = now;
-        };
-        let text = fs::read(path("c.pem")).unwrap();
-        fs::write(path("new.pem"), &text).unwrap();
-        fs::rename(path("new.pem"), path("c.pem")).unwrap();
-        changed("renamed");
-        fs::rename(path("k.pem"), path("real.pem")).unwrap();
-        changed("gone");
-        std::os::unix::fs::symlink("real.pem", path("k.pem")).unwrap();
-        changed("linked");
-        std::thread::sleep(std::time::Duration::from_millis(20));
-        fs::write(path("real.pem"), "written in place").unwrap();
-        changed("written through a link");
     }
 }

@@ -4,7 +4,6 @@
 //! `log.json` itself. An error during the start ends it with a message of one line and an exit
 //! status of `sysexits.h`.
 
-mod certificate;
 mod failure;
 mod instance;
 mod last_good;

@@ -14,7 +14,6 @@ use moca_file_log::systemd::{Notifier, Signal, journal};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::certificate::CertificateWatcher;
 use crate::last_good;
 use crate::startup::Directories;
 
@@ -65,7 +64,6 @@ impl Reloader {
             log::error!("can't watch {}: {error}; reload by SIGHUP", directory.display());
         });
         let mut watcher = watcher.ok();
-        let mut certificates = CertificateWatcher::new(&self.directories.config);
         let mut status = interval(STATUS_INTERVAL);
         status.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // The files may have changed after they were read and before the watcher started.
@@ -74,6 +72,10 @@ impl Reloader {
             self.keep_files().await;
         }
         loop {
+            if let Some(watcher) = &mut watcher {
+                let pair = self.pair.iter();
+                watcher.watch_files(pair.flat_map(|pair| [pair.cert.as_path(), pair.key.as_path()]));
+            }
             tokio::select! {
                 signal = signals.recv() => match signal {
                     Some(Signal::Reload) => self.reload().await,
@@ -82,7 +84,6 @@ impl Reloader {
                     Some(Signal::Stop) | None => return,
                 },
                 () = changed(&mut watcher) => self.reload().await,
-                () = certificates.changed(self.pair.as_ref()) => self.reload().await,
                 _ = status.tick() => self.show_status(),
             }
         }
@@ -265,12 +266,10 @@ fn read(directory: &Path, in_force: Option<Tls>) -> ReadFiles {
     ReadFiles { files, pair, identity }
 }
 
-/// Waits for a change of the configuration directory. Without a watcher, the future never
-/// completes.
+/// Waits for a change of the configuration. Without a watcher, the future never completes.
 async fn changed(watcher: &mut Option<Watcher>) {
-    let Some(watched) = watcher else { return std::future::pending().await };
-    if let Err(error) = watched.changed().await {
-        log::error!("can't watch the configuration any longer: {error}; reload by SIGHUP");
-        *watcher = None;
+    match watcher {
+        Some(watcher) => watcher.changed().await,
+        None => std::future::pending().await,
     }
 }

@@ -31,10 +31,7 @@ fn watched(root: &Path) -> (std::path::PathBuf, Watcher) {
 }
 
 async fn notices(watcher: &mut Watcher, what: &str) {
-    match timeout(NOTICE_TIMEOUT, watcher.changed()).await {
-        Ok(changed) => changed.unwrap(),
-        Err(_) => panic!("not noticed: {what}"),
-    }
+    assert!(timeout(NOTICE_TIMEOUT, watcher.changed()).await.is_ok(), "not noticed: {what}");
 }
 
 async fn stays_quiet(watcher: &mut Watcher, what: &str) {
@@ -94,7 +91,7 @@ fn endless_burst_is_reported_within_a_second() {
         };
         tokio::select! {
             () = writer => {}
-            changed = watcher.changed() => changed.unwrap(),
+            () = watcher.changed() => {}
         }
         let elapsed = start.elapsed();
         assert!(elapsed >= Duration::from_millis(700) && elapsed < Duration::from_secs(3), "{elapsed:?}");
@@ -216,5 +213,54 @@ fn symlink_loops_are_tolerated_and_missing_directories_fail() {
         assert!(Watcher::new(&conf).is_ok());
         assert!(Watcher::new(root.join("none")).is_err());
         assert!(Watcher::new(conf.join("log.json")).is_err());
+    });
+}
+
+#[test]
+fn writes_through_another_path_are_noticed_by_their_stamps() {
+    run(async |root| {
+        // A hard link stands for a file that is mounted alone: a write through its other path causes
+        // no event in the watched directory.
+        let (conf, _) = watched(root);
+        fs::write(root.join("host.json"), "[]").unwrap();
+        for name in ["api_key.json", "system.json", "server.json", "ip_blacklist.json", "http.toml"] {
+            fs::hard_link(root.join("host.json"), conf.join(name)).unwrap();
+        }
+        let mut watcher = Watcher::new(&conf).unwrap();
+        for round in 0..3 {
+            let start = Instant::now();
+            fs::write(root.join("host.json"), format!("[{round}]")).unwrap();
+            notices(&mut watcher, "a write from the other side").await;
+            assert!(start.elapsed() < Duration::from_millis(1900), "{:?}", start.elapsed());
+            stays_quiet(&mut watcher, "one change, reported once").await;
+        }
+    });
+}
+
+#[test]
+fn other_files_are_noticed_by_their_stamps() {
+    run(async |root| {
+        let (conf, mut watcher) = watched(root);
+        fs::create_dir(root.join("private")).unwrap();
+        for file in ["private/cert.pem", "private/key.pem"] {
+            fs::write(root.join(file), "old").unwrap();
+        }
+        let (cert, key) = (Path::new("../private/cert.pem"), root.join("private/key.pem"));
+        watcher.watch_files([cert, &key]);
+        notices(&mut watcher, "they may have changed since they were read").await;
+        stays_quiet(&mut watcher, "nothing").await;
+        fs::write(root.join("private/cert.pem"), "new").unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        fs::write(root.join("private/key.pem"), "new").unwrap();
+        notices(&mut watcher, "a renewed pair").await;
+        stays_quiet(&mut watcher, "one pair, reported once").await;
+        fs::remove_file(root.join("private/key.pem")).unwrap();
+        notices(&mut watcher, "removed").await;
+        watcher.watch_files([]);
+        notices(&mut watcher, "other files are compared").await;
+        fs::write(root.join("private/cert.pem"), "newer").unwrap();
+        stays_quiet(&mut watcher, "a file that is not compared any more").await;
+        fs::write(conf.join("log.json"), "{}").unwrap();
+        notices(&mut watcher, "a write in the directory").await;
     });
 }

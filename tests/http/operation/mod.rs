@@ -4,6 +4,7 @@ mod auto_reload;
 mod configuration;
 mod lifecycle;
 mod log_level;
+mod mounted;
 mod options;
 mod reload;
 mod workers;
