@@ -29,7 +29,9 @@ fn pages() -> Vec<PathBuf> {
             let path = folder.join(&name);
             if entry.file_type().unwrap().is_dir() {
                 // Skips hidden folders, and files that builds and runs leave behind.
-                if !name.starts_with('.') && !["target", "client_logs", "state"].contains(&name.as_str()) {
+                if !name.starts_with('.')
+                    && !["target", "client_logs", "state", "run"].contains(&name.as_str())
+                {
                     walk(&path, found);
                 }
             } else if path.extension().is_some_and(|extension| extension == "md") {

@@ -267,6 +267,11 @@ impl Server {
         self.setup.state_dir()
     }
 
+    /// Returns the directory in which the server makes its admin socket.
+    pub(crate) fn run_dir(&self) -> PathBuf {
+        self.setup.run_dir()
+    }
+
     /// Removes an environment variable, from the next start on.
     pub(crate) fn without_env(&mut self, name: &str) {
         self.setup.environment.retain(|(other, _)| other != name);

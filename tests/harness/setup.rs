@@ -38,6 +38,7 @@ pub(crate) struct Setup {
     program: PathBuf,
     passed: Option<TcpListener>,
     admin: Option<UnixListener>,
+    run_dir: PathBuf,
 }
 
 impl Setup {
@@ -50,7 +51,7 @@ impl Setup {
         });
         let Value::Object(entry) = entry else { unreachable!() };
         let system = Map::from_iter([("root_pass".to_owned(), json!(ROOT))]);
-        let log_dir = root.path().join("log");
+        let (log_dir, run_dir) = (root.path().join("log"), root.path().join("run"));
         Self {
             root,
             name: "sample1".to_owned(),
@@ -70,6 +71,7 @@ impl Setup {
             program: PathBuf::from(env!("CARGO_BIN_EXE_moca-file-log")),
             passed: None,
             admin: None,
+            run_dir,
         }
     }
 
@@ -230,6 +232,17 @@ impl Setup {
         self.root.path().join("state")
     }
 
+    /// Returns the directory in which the server makes its admin socket.
+    pub(crate) fn run_dir(&self) -> PathBuf {
+        self.run_dir.clone()
+    }
+
+    /// Lets the server make its admin socket in another directory.
+    pub(crate) fn with_run_dir(mut self, path: &Path) -> Self {
+        path.clone_into(&mut self.run_dir);
+        self
+    }
+
     pub(crate) fn log_path(&self) -> PathBuf {
         self.log_dir.join(self.entry["file"].as_str().expect("file"))
     }
@@ -344,6 +357,7 @@ impl Setup {
         command.arg("--config-dir").arg(self.config_dir());
         command.arg("--log-dir").arg(&self.log_dir);
         command.arg("--state-dir").arg(self.state_dir());
+        command.arg("--run-dir").arg(self.run_dir());
         command.args(&self.flags);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         if let Some(engine) = engine() {

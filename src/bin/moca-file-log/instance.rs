@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::interval;
 
+use crate::admin_socket::AdminSocketFile;
 use crate::failure::StartError;
 use crate::program_update::{self, Program};
 use crate::reload::Reloader;
@@ -76,6 +77,8 @@ struct Instance {
     /// Saves the block list.
     saver: JoinHandle<()>,
     notifier: Notifier,
+    /// Removed when the instance is closed.
+    admin_file: Option<AdminSocketFile>,
 }
 
 impl Instance {
@@ -92,7 +95,8 @@ impl Instance {
         warnings.iter().for_each(|warning| log::warn!("{warning}"));
         // The port is bound before the files are opened, so that a second process for the same log
         // fails here and does not touch the files.
-        let sockets = sockets(passed, &log, files.server.backlog)?;
+        let sockets = sockets(passed, &name, &log, files.server.backlog, &directories.run)?;
+        let admin_file = sockets.admin_file;
         create_directory(&directories.logs)?;
         create_directory(&directories.state)?;
         let guard = Guard::open(&directories.state, &name)
@@ -116,7 +120,18 @@ impl Instance {
         let saver = tokio::spawn(async move { guard.persist().await });
         let config_dir = directories.config.clone();
         let reloader = Reloader::new(directories, Arc::clone(&app), notifier.clone(), by_systemd, refused);
-        Ok((Self { name, config_dir, app, listeners, workers, committer, saver, notifier }, reloader))
+        let instance = Self {
+            name,
+            config_dir,
+            app,
+            listeners,
+            workers,
+            committer,
+            saver,
+            notifier,
+            admin_file,
+        };
+        Ok((instance, reloader))
     }
 
     /// Reports the instance ready and handles signals until it must stop.
@@ -156,7 +171,17 @@ impl Instance {
 
     /// Drains the connections, writes everything to the disk and runs the exit hooks.
     async fn close(self, signals: &mut (impl Stream<Item = Signal> + Unpin)) -> Result<(), StartError> {
-        let Self { name, config_dir, app, listeners, workers, committer, saver, notifier } = self;
+        let Self {
+            name,
+            config_dir,
+            app,
+            listeners,
+            workers,
+            committer,
+            saver,
+            notifier,
+            admin_file,
+        } = self;
         let drain_timeout = app.policy().files.http.graceful_shutdown_timeout;
         notifier.stopping();
         notifier.extend_timeout(drain_timeout + CLOSE_TIMEOUT);
@@ -170,6 +195,7 @@ impl Instance {
         if cut > 0 {
             log::warn!("{cut} connections were cut after graceful_shutdown_timeout");
         }
+        drop(admin_file);
         workers.end();
         let closed = app.store.close().await;
         let access_log = Arc::clone(&app);

@@ -1,37 +1,56 @@
 //! Provides the sockets of an instance: those that systemd passed, or one bound to the address in
-//! `log.json`.
+//! `log.json` and the admin socket.
 
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::Path;
 
-use moca_file_log::config::LogEntry;
+use moca_file_log::config::{LogEntry, LogName};
 use moca_file_log::exit::Exit;
 use moca_file_log::http::Socket;
 use moca_file_log::systemd::{Listener, PassedSocket};
 use nix::sys::socket::{setsockopt, sockopt::Ipv6V6Only};
 use tokio::net::{TcpListener, TcpSocket, UnixListener};
 
+use crate::admin_socket::{self, AdminSocketFile};
 use crate::failure::StartError;
 
 /// The sockets of an instance, and their addresses as text.
 pub(crate) struct Sockets {
     pub(crate) sockets: Vec<Socket>,
     pub(crate) addresses: Vec<String>,
+    /// The file of the admin socket, if this process bound it.
+    pub(crate) admin_file: Option<AdminSocketFile>,
 }
 
-/// Takes the passed sockets. Without any, binds the address of `log`.
+/// Takes the passed sockets. Without any, binds the address of `log` and the admin socket in
+/// `run_dir`.
 pub(crate) fn sockets(
     passed: Vec<PassedSocket>,
+    name: &LogName,
     log: &LogEntry,
     backlog: u32,
+    run_dir: &Path,
 ) -> Result<Sockets, StartError> {
-    if passed.is_empty() {
-        let listener = bind(log, backlog)?;
-        let addresses = vec![address_text(&listener)];
-        return Ok(Sockets { sockets: vec![Socket::Tcp { listener, belongs_to_us: true }], addresses });
+    if passed.is_empty() { bound(name, log, backlog, run_dir) } else { of_systemd(passed) }
+}
+
+fn bound(name: &LogName, log: &LogEntry, backlog: u32, run_dir: &Path) -> Result<Sockets, StartError> {
+    let listener = bind(log, backlog)?;
+    let mut addresses = vec![address_text(&listener)];
+    let mut sockets = vec![Socket::Tcp { listener, belongs_to_us: true }];
+    let mut admin_file = None;
+    if let Some((listener, file)) = admin_socket::bind(run_dir, name)? {
+        addresses.push(format!("unix:{}", file.path().display()));
+        sockets.push(Socket::Unix(listener));
+        admin_file = Some(file);
     }
+    Ok(Sockets { sockets, addresses, admin_file })
+}
+
+fn of_systemd(passed: Vec<PassedSocket>) -> Result<Sockets, StartError> {
     let unusable =
         |error: std::io::Error| StartError::new(Exit::OsErr, format!("a passed socket is unusable: {error}"));
-    let mut all = Sockets { sockets: Vec::new(), addresses: Vec::new() };
+    let mut all = Sockets { sockets: Vec::new(), addresses: Vec::new(), admin_file: None };
     for socket in passed {
         let socket = match socket.listener {
             Listener::Tcp(listener) => {

@@ -29,6 +29,10 @@ pub(crate) struct Arguments {
     /// Directory of the state that survives a restart [default: $STATE_DIRECTORY or ./state]
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
+    /// Directory of the admin socket, which is made where systemd passes no sockets [default:
+    /// $RUNTIME_DIRECTORY or ./run]
+    #[arg(long, value_name = "DIR")]
+    run_dir: Option<PathBuf>,
 }
 
 /// The directories of an instance.
@@ -37,6 +41,8 @@ pub(crate) struct Directories {
     pub(crate) config: PathBuf,
     pub(crate) logs: PathBuf,
     pub(crate) state: PathBuf,
+    /// The directory of the admin socket.
+    pub(crate) run: PathBuf,
 }
 
 /// The input of an instance before its configuration is read.
@@ -60,6 +66,7 @@ pub(crate) fn prepare(arguments: &Arguments, passed: Vec<PassedSocket>) -> Resul
         config: place(&arguments.config_dir, "CONFIGURATION_DIRECTORY", "configs"),
         logs: place(&arguments.log_dir, "LOGS_DIRECTORY", "client_logs"),
         state: place(&arguments.state_dir, "STATE_DIRECTORY", "state"),
+        run: place(&arguments.run_dir, "RUNTIME_DIRECTORY", "run"),
     };
     let name: LogName = arguments.name.parse().map_err(|error| {
         StartError::new(Exit::Usage, format!("{:?} is not the name of a log: {error}", arguments.name))

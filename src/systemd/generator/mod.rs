@@ -37,7 +37,9 @@ pub use plan::{LogUnits, Plan, Sandbox, plan};
 pub use program::main;
 pub use render::write;
 pub use snapshot::{SnapshotError, applied, store};
-pub use units::{TARGET, admin_path, admin_socket_unit, service_unit, socket_unit};
+pub use units::{
+    RUN_DIR, TARGET, admin_path, admin_socket_file, admin_socket_unit, service_unit, socket_unit,
+};
 
 /// The configuration directory of the installed service.
 pub const CONFIG_DIR: &str = "/etc/moca-file-log";

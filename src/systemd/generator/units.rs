@@ -42,17 +42,23 @@ pub fn admin_socket_unit(name: &LogName) -> String {
 }
 
 /// Returns the path of the admin socket: `/run/moca-file-log/NAME.sock`.
-///
-/// The name is percent-encoded where it is not plain ASCII. If the path becomes too long for a
-/// socket, a digest replaces the name.
 #[must_use]
 pub fn admin_path(name: &LogName) -> String {
-    let path = format!("{RUN_DIR}/{}.sock", utf8_percent_encode(name.as_str(), ENCODED_IN_PATHS));
-    if path.len() <= MAX_SOCKET_PATH_BYTES {
-        return path;
+    format!("{RUN_DIR}/{}", admin_socket_file(name))
+}
+
+/// Returns the file name of the admin socket: `NAME.sock`.
+///
+/// The name is percent-encoded where it is not plain ASCII. If the path in [`RUN_DIR`] becomes too
+/// long for a socket, a digest replaces the name.
+#[must_use]
+pub fn admin_socket_file(name: &LogName) -> String {
+    let file = format!("{}.sock", utf8_percent_encode(name.as_str(), ENCODED_IN_PATHS));
+    if RUN_DIR.len() + 1 + file.len() <= MAX_SOCKET_PATH_BYTES {
+        return file;
     }
     let digest = HEXLOWER.encode(&Sha256::digest(name.as_str())[..16]);
-    format!("{RUN_DIR}/%{digest}.sock")
+    format!("%{digest}.sock")
 }
 
 /// Returns whether the path in the template unit is correct for this log.
@@ -60,7 +66,8 @@ pub(super) fn admin_path_is_plain(name: &LogName) -> bool {
     admin_path(name) == format!("{RUN_DIR}/{name}.sock")
 }
 
-const RUN_DIR: &str = "/run/moca-file-log";
+/// The directory of the admin sockets of the installed service.
+pub const RUN_DIR: &str = "/run/moca-file-log";
 
 /// Returns a message if the unit names of a log would be too long for systemd.
 pub(super) fn too_long(name: &LogName) -> Option<String> {
