@@ -22,7 +22,7 @@ use tokio::time::interval;
 use crate::admin_socket::AdminSocketFile;
 use crate::failure::StartError;
 use crate::program_update::{self, Program};
-use crate::reload::Reloader;
+use crate::reload::{Reloader, restore_state};
 use crate::sockets::sockets;
 use crate::startup::{Configured, Directories, Startup, create_directory, load};
 use crate::workers::Workers;
@@ -70,6 +70,7 @@ pub(crate) async fn serve(startup: Startup) -> Result<ExitReason, StartError> {
 struct Instance {
     name: LogName,
     config_dir: PathBuf,
+    state_dir: PathBuf,
     app: Arc<App>,
     listeners: Arc<Listeners>,
     workers: Workers,
@@ -93,6 +94,7 @@ impl Instance {
         let by_systemd = !passed.is_empty();
         journal::set_level(journal::level_filter(files.server.log_level));
         warnings.iter().for_each(|warning| log::warn!("{warning}"));
+        warn_of_unknown_zone();
         // The port is bound before the files are opened, so that a second process for the same log
         // fails here and does not touch the files.
         let sockets = sockets(passed, &name, &log, files.server.backlog, &directories.run)?;
@@ -118,11 +120,12 @@ impl Instance {
         let workers = Workers::start(files.http.workers.get() - 1, &listeners, &sockets.sockets)?;
         sockets.sockets.into_iter().for_each(|socket| listeners.serve(socket));
         let saver = tokio::spawn(async move { guard.persist().await });
-        let config_dir = directories.config.clone();
+        let (config_dir, state_dir) = (directories.config.clone(), directories.state.clone());
         let reloader = Reloader::new(directories, Arc::clone(&app), notifier.clone(), by_systemd, refused);
         let instance = Self {
             name,
             config_dir,
+            state_dir,
             app,
             listeners,
             workers,
@@ -174,6 +177,7 @@ impl Instance {
         let Self {
             name,
             config_dir,
+            state_dir,
             app,
             listeners,
             workers,
@@ -197,6 +201,8 @@ impl Instance {
         }
         drop(admin_file);
         workers.end();
+        let guard = Arc::clone(&app.guard);
+        drop(tokio::task::spawn_blocking(move || restore_state(&state_dir, &guard)).await);
         let closed = app.store.close().await;
         let access_log = Arc::clone(&app);
         let close_access_log = move || access_log.close_access_log(ACCESS_LOG_CLOSE_TIMEOUT);
@@ -212,6 +218,15 @@ impl Instance {
         drop(tokio::task::spawn_blocking(run_exit_hooks).await);
         event!(info, STOPPED; "stopped");
         closed.map_err(|error| StartError::new(Exit::IoErr, error.to_string()))
+    }
+}
+
+/// Warns if `TZ` names no time zone. Times are then in UTC, which looks like a wrong clock.
+fn warn_of_unknown_zone() {
+    let wanted = std::env::var_os("TZ").filter(|zone| !zone.is_empty());
+    if let (Some(wanted), Err(error)) = (wanted, jiff::tz::TimeZone::try_system()) {
+        let wanted = wanted.to_string_lossy();
+        log::warn!("the time zone {wanted:?} of $TZ is unknown ({error}): times are in UTC");
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use moca_file_log::config::{self, Files, Finding, Loaded, LogEntry, Tls, Watcher};
 use moca_file_log::event;
+use moca_file_log::guard::Guard;
 use moca_file_log::http::{App, Policy};
 use moca_file_log::net;
 use moca_file_log::net::certificate::Identity;
@@ -15,7 +16,7 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::last_good;
-use crate::startup::Directories;
+use crate::startup::{Directories, create_directory};
 
 /// Interval at which the status that systemd shows is updated.
 const STATUS_INTERVAL: Duration = Duration::from_secs(5);
@@ -84,7 +85,10 @@ impl Reloader {
                     Some(Signal::Stop) | None => return,
                 },
                 () = changed(&mut watcher) => self.reload().await,
-                _ = status.tick() => self.show_status(),
+                _ = status.tick() => {
+                    self.keep_state_directory().await;
+                    self.show_status();
+                }
             }
         }
     }
@@ -219,6 +223,16 @@ impl Reloader {
         self.show_status();
     }
 
+    /// Makes the state directory again if another program removed it, with the state that this
+    /// process remembers.
+    async fn keep_state_directory(&self) {
+        let (directory, guard) = (self.directories.state.clone(), Arc::clone(&self.app.guard));
+        let restored = tokio::task::spawn_blocking(move || restore_state(&directory, &guard)).await;
+        if matches!(restored, Ok(true)) && self.refused.is_none() {
+            self.keep_files().await;
+        }
+    }
+
     /// Sends the status to systemd if it has changed.
     fn show_status(&mut self) {
         let status = self.status();
@@ -241,6 +255,25 @@ impl Reloader {
         }
         text
     }
+}
+
+/// Makes the state directory again if it is missing. Returns whether it was. Blocks.
+pub(crate) fn restore_state(directory: &Path, guard: &Guard) -> bool {
+    if directory.try_exists().unwrap_or(true) {
+        return false;
+    }
+    let shown = directory.display();
+    log::warn!("{shown} was removed by another program: it is made again");
+    let restored = create_directory(directory).map_err(|error| error.message).and_then(|()| {
+        if guard.maintenance().is_on_by_signal() {
+            guard.maintenance().set_by_signal(true).map_err(|error| error.to_string())?;
+        }
+        guard.persist_now().map_err(|error| error.to_string())
+    });
+    if let Err(error) = restored {
+        log::error!("the state cannot be written to {shown}, a restart will lose it: {error}");
+    }
+    true
 }
 
 /// The files of the configuration directory, and the certificate that they name.

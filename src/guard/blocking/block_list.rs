@@ -181,7 +181,9 @@ impl BlockList {
         let mut written: MutexGuard<'_, u64> = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         // Read before the copy, so that a change during the copy causes another write.
         let version = self.version.load(Ordering::Acquire);
-        if *written != version {
+        // The state directory may have been removed with the file.
+        let is_lost = || !self.path.exists() && !self.entries().is_empty();
+        if *written != version || is_lost() {
             state_file::replace(&self.path, &serde_json::to_vec(&self.entries())?)?;
             *written = version;
         }

@@ -151,3 +151,15 @@ fn missing_tls_files_refuse_the_start() {
     let half = json!({"cert": "missing.crt", "key": null});
     Setup::new().server("ssl", half).start_refused();
 }
+
+#[test]
+fn an_unknown_time_zone_is_warned_of() {
+    let server = Setup::new().env("TZ", "Mars/Olympus_Mons").start();
+    server.assert_alive();
+    assert!(server.stderr().contains("Mars/Olympus_Mons"), "{}", server.stderr());
+    for known in ["Europe/Berlin", "CET-1CEST,M3.5.0,M10.5.0/3", ""] {
+        let server = Setup::new().env("TZ", known).start();
+        server.assert_alive();
+        assert!(!server.stderr().contains("time zone"), "{known}: {}", server.stderr());
+    }
+}
