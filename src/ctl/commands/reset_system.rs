@@ -187,7 +187,8 @@ fn restore(shipped: &Path, directories: &Directories, elsewhere: &[PathBuf]) -> 
         let content =
             fs::read(shipped.join(name)).map_err(|e| Error::of_file("read", &shipped.join(name), &e))?;
         let path = directories.config.join(name);
-        replace(&path, &content).map_err(|error| Error::of_file("write", &path, &error))?;
+        // A copy of a file that is mounted by itself is in the archive as well, and is removed below.
+        let _copy = replace(&path, &content)?;
     }
     fresh_secrets(&directories.config)?;
     for name in names_in(&directories.config)?.iter().filter(|name| !names.contains(name)) {

@@ -1,7 +1,7 @@
 //! Edits configuration files.
 //!
-//! Only one command edits at a time. A file is replaced as a whole, keeps its mode and owners, and
-//! is never replaced by a text that the server would refuse.
+//! Only one command edits at a time. A file is replaced as a whole where that is possible, keeps its
+//! mode and owners, and is never replaced by a text that the server would refuse.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
@@ -13,6 +13,7 @@ use nix::unistd::{Group, geteuid};
 use crate::config::{Files, Sources};
 use crate::ctl::edit::json_edit::NotStrictJson;
 use crate::ctl::error::Error;
+use crate::ctl::ui::output::print_note;
 use crate::exit::Exit;
 
 /// Names a file that commands edit.
@@ -77,7 +78,13 @@ impl Target {
         self.parse(&after)?;
         if after != before {
             let path = dir.join(self.file());
-            replace(&path, after.as_bytes()).map_err(|error| Error::of_file("write", &path, &error))?;
+            if let Some(copy) = replace(&path, after.as_bytes())? {
+                print_note(format_args!(
+                    "mocactl: {} is mounted by itself, so it was written in place; its text of before is in {}",
+                    path.display(),
+                    copy.display()
+                ));
+            }
         }
         Ok(())
     }
@@ -90,19 +97,73 @@ impl Target {
 
 /// Replaces a file as a whole and syncs it to the disk. If the path is a link, the function
 /// replaces its target.
-pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+///
+/// A file that is mounted by itself, as containers do, cannot be replaced by a rename. It is written
+/// in place, after a copy of it was made beside it. Returns the path of this copy.
+pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<Option<PathBuf>, Error> {
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let temporary = temporary(&target)?;
+    match rename_over(&target, content) {
+        Ok(()) => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::ResourceBusy => overwrite(&target, content).map(Some),
+        Err(error) => Err(Error::of_file("write", path, &error)),
+    }
+}
+
+/// Writes a new file and renames it over `target`.
+fn rename_over(target: &Path, content: &[u8]) -> io::Result<()> {
+    let temporary = temporary(target)?;
     match fs::remove_file(&temporary) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let outcome = write_like(&target, &temporary, content).and_then(|()| fs::rename(&temporary, &target));
+    let outcome = write_like(target, &temporary, content).and_then(|()| fs::rename(&temporary, target));
     if outcome.is_err() {
         drop(fs::remove_file(&temporary));
     }
     outcome?;
-    sync_parent(&target)
+    sync_parent(target)
+}
+
+/// Copies `target` to `FILE.bak` and writes it in place. A reader may see a part of the new text for
+/// a moment. The server then refuses the file, and reads it again after the next change.
+fn overwrite(target: &Path, content: &[u8]) -> Result<PathBuf, Error> {
+    let copy = backup(target).map_err(|error| {
+        let message = format!(
+            "{} can only be written in place, and no copy of it can be made beside it: {error}; nothing was changed",
+            target.display()
+        );
+        Error::new(Exit::CantCreate, message)
+    })?;
+    let write = || {
+        // Not truncated at the start, because the old text is better than an empty file if the disk
+        // is full.
+        let mut file = OpenOptions::new().write(true).open(target)?;
+        file.write_all(content)?;
+        file.set_len(content.len() as u64)?;
+        file.sync_all()
+    };
+    match write() {
+        Ok(()) => Ok(copy),
+        Err(error) => {
+            let (target, copy) = (target.display(), copy.display());
+            let message = format!("writing {target} failed: {error}; its text of before is in {copy}");
+            Err(Error::new(Exit::IoErr, message))
+        }
+    }
+}
+
+/// Copies a file to `FILE.bak`, with its mode and owners.
+fn backup(target: &Path) -> io::Result<PathBuf> {
+    let mut name = target.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
+    name.push(".bak");
+    let copy = target.with_file_name(name);
+    let temporary = temporary(&copy)?;
+    let content = fs::read(target)?;
+    drop(fs::remove_file(&temporary));
+    let outcome = write_like(target, &temporary, &content).and_then(|()| fs::rename(&temporary, &copy));
+    outcome.inspect_err(|_| drop(fs::remove_file(&temporary)))?;
+    sync_parent(&copy)?;
+    Ok(copy)
 }
 
 /// Writes `temporary` with the mode and the owners of `target`. Other users cannot read it before
