@@ -8,8 +8,8 @@ use std::path::Path;
 
 use crate::config::{self, Files, Finding, HttpSettings, KeyEntry, RootPassword, Sources};
 use crate::ctl::paths::Directories;
+use crate::ctl::start_errors::start_errors;
 use crate::http;
-use crate::net::certificate;
 
 const KEYS: &str = "api_key.json";
 const SYSTEM: &str = "system.json";
@@ -32,7 +32,9 @@ pub(crate) fn lint(directories: &Directories) -> LintResult {
             let mut warnings = loaded.warnings;
             warnings.extend(ineffective_options(&loaded.files));
             warnings.extend(modes(&directories.config, &loaded.files));
-            LintResult { errors: start_errors(&directories.config, &loaded.files), warnings }
+            let (errors, of_units) = start_errors(directories, &loaded.files);
+            warnings.extend(of_units);
+            LintResult { errors, warnings }
         }
         Err(errors) => {
             let warnings = warnings_of_the_others(&directories.config, &errors);
@@ -65,12 +67,6 @@ fn warnings_of_the_others(dir: &Path, errors: &[Finding]) -> Vec<Finding> {
         warnings.into_iter().filter(move |warning| !broken && warning.file == file)
     };
     alone.into_iter().flat_map(of_file).collect()
-}
-
-/// Returns the errors that keep the server from starting although every file is valid by itself.
-fn start_errors(dir: &Path, files: &Files) -> Vec<Finding> {
-    let pair = files.server.tls.as_ref();
-    pair.and_then(|pair| certificate::load(pair, dir).err()).into_iter().collect()
 }
 
 /// Returns the warnings about settings that have no effect or refuse every request.

@@ -17,6 +17,7 @@ mod log_selection;
 mod paths;
 mod reconcile;
 mod record_selection;
+mod start_errors;
 mod system;
 mod ui;
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, ExitStatus, Output, Stdio};
 
 use crate::ctl::error::{Error, Outcome};
-use crate::ctl::ui::output::Printer;
+use crate::ctl::ui::output::{Printer, print_note};
 use crate::exit::Exit;
 
 const PROGRAM: &str = "systemctl";
@@ -28,6 +28,13 @@ pub(crate) fn exit_code(status: ExitStatus) -> u8 {
     code.and_then(|code| u8::try_from(code).ok()).unwrap_or(Exit::Software.code())
 }
 
+/// Returns whether systemd runs this machine (sd_booted(3)). In most containers it does not.
+pub(crate) fn is_booted() -> bool {
+    // Tests set another root directory.
+    let root = std::env::var_os("MOCA_FILE_LOG_ROOT").unwrap_or_else(|| "/".into());
+    Path::new(&root).join("run/systemd/system").exists()
+}
+
 /// Runs `systemctl VERB… -- UNIT…` in the operator's terminal and returns its exit status.
 pub(crate) fn run(printer: &mut Printer, verb: &[&str], units: &[String]) -> Outcome {
     printer.flush()?;
@@ -35,6 +42,18 @@ pub(crate) fn run(printer: &mut Printer, verb: &[&str], units: &[String]) -> Out
     command.args(verb).arg("--").args(units);
     let status = command.status().map_err(|error| Error::of_program(PROGRAM, &error))?;
     Ok(exit_code(status))
+}
+
+/// Runs `systemctl VERB -- UNIT…`. Where systemd does not run, it prints what does the same there.
+pub(crate) fn run_or_explain(printer: &mut Printer, verb: &str, units: &[String]) -> Outcome {
+    let outcome = run(printer, &[verb], units);
+    if !is_booted() && !matches!(outcome, Ok(0)) {
+        print_note(format_args!(
+            "mocactl: systemd does not run here: `mocactl run NAME` starts a server, and SIGTERM to the `pid` of \
+             `mocactl status --json` stops it"
+        ));
+    }
+    outcome
 }
 
 /// Runs `systemctl daemon-reload` and returns its exit status.
@@ -56,7 +75,7 @@ pub(crate) fn show(units: &[String], properties: &[&str]) -> Result<Option<Vec<U
         Err(error) => return Err(Error::of_program(PROGRAM, &error)),
     };
     if !status.success() {
-        if !Path::new("/run/systemd/system").exists() {
+        if !is_booted() {
             return Ok(None);
         }
         let why = String::from_utf8_lossy(&stderr);
