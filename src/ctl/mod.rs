@@ -44,10 +44,10 @@ pub fn main() -> ExitCode {
     let mut printer = Printer::stdout();
     let Cli { directories, command } = cli;
     let outcome = commands::run(command, &Cli::command(), &directories, &mut printer)
-        .and_then(|status| printer.flush().map(|()| status));
+        .and_then(|status| printer.finish().map(|()| status));
     let status = outcome.unwrap_or_else(|error: Error| {
         // The buffered output must come before the message of the failure.
-        drop(printer.flush());
+        drop(printer.finish());
         if !error.is_silent() {
             print_note(format_args!("mocactl: {error}"));
         }

@@ -44,14 +44,18 @@ pub(crate) fn run(args: &Args, directories: &Directories, printer: &mut Printer)
             [("error", Colour::Red, &errors), ("warning", Colour::Yellow, &warnings)]
         {
             for finding in findings {
-                printer.line(format_args!("{}: {finding}", printer.paint(colour, word)))?;
+                let finding = finding.to_string();
+                let line = format!("{}: {}", printer.paint(colour, word), printer.shown(&finding));
+                printer.styled_line(&line)?;
             }
         }
         let (verdict, colour) =
             if errors.is_empty() { ("is in order", Colour::Green) } else { ("is not in order", Colour::Red) };
         let (errors, warnings) = (count(errors.len(), "error"), count(warnings.len(), "warning"));
         let verdict = printer.paint(colour, verdict);
-        printer.line(format_args!("{} {verdict}: {errors}, {warnings}", directories.config.display()))?;
+        let directory = directories.config.to_string_lossy();
+        let line = format!("{} {verdict}: {errors}, {warnings}", printer.shown(&directory));
+        printer.styled_line(&line)?;
     }
     Ok(if errors.is_empty() { 0 } else { Exit::Config.code() })
 }

@@ -102,6 +102,9 @@ pub(crate) fn run(args: &Args, directories: &Directories, printer: &mut Printer)
     let client = AdminClient::new(directories, &name)?.without_read_timeout();
     let (route, parameters) = args.request();
     let mut reply = client.send(Method::POST, route, &[], Some(parameters.to_string()), &[])?;
+    if args.json || args.output != Output::Text {
+        printer.expect_json();
+    }
     let mut last = b'\n';
     while let Some(chunk) = reply.chunk()? {
         last = *chunk.last().unwrap_or(&last);

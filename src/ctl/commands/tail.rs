@@ -86,6 +86,9 @@ pub(crate) fn run(args: &Args, directories: &Directories, printer: &mut Printer)
     let name = LogSelection::load(directories)?.one(args.name.as_ref())?;
     let client = AdminClient::new(directories, &name)?.with_read_timeout(STREAM_TIMEOUT);
     let parameters = args.parameters().to_string();
+    if args.json || args.output == Output::Ndjson {
+        printer.expect_json();
+    }
     // The cursor of the last printed record, after which the next stream begins.
     let mut last: Option<String> = None;
     let mut is_unavailable = false;

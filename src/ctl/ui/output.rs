@@ -1,6 +1,7 @@
 //! Prints the output of commands. Data goes to stdout, notes go to stderr.
 //!
-//! A write to a closed pipe returns an error and does not panic. Only terminals get colours.
+//! A write to a closed pipe returns an error and does not panic. Only terminals get colours, and only
+//! terminals get control characters escaped. Every text of a command passes through here.
 
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -14,11 +15,15 @@ use tokio::sync::oneshot::{self, Receiver};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::ctl::error::Error;
+use crate::ctl::ui::escape::{Escaper, Style, for_terminal};
 
 /// Writes the standard output of a command.
 pub(crate) struct Printer {
     writer: BufWriter<Stdout>,
+    is_terminal: bool,
     colours: bool,
+    /// Escapes the bytes of [`Printer::bytes`] on a terminal.
+    escaper: Escaper,
 }
 
 /// Names the colour of a text on a terminal.
@@ -36,29 +41,59 @@ impl Printer {
         let stdout = io::stdout();
         let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
             && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
-        Self { colours: wanted && stdout.is_terminal(), writer: BufWriter::new(stdout) }
+        let is_terminal = stdout.is_terminal();
+        Self { colours: wanted && is_terminal, ..Self::of(BufWriter::new(stdout), is_terminal) }
     }
 
     /// Returns a printer without colours.
     #[cfg(test)]
     pub(crate) fn plain() -> Self {
-        Self { colours: false, writer: BufWriter::new(io::stdout()) }
+        Self::of(BufWriter::new(io::stdout()), false)
+    }
+
+    const fn of(writer: BufWriter<Stdout>, is_terminal: bool) -> Self {
+        Self { writer, is_terminal, colours: false, escaper: Escaper::new(Style::Text) }
     }
 
     /// Prints one line.
     pub(crate) fn line(&mut self, text: impl Display) -> Result<(), Error> {
-        writeln!(self.writer, "{text}").map_err(Error::Output)
+        if !self.is_terminal {
+            return writeln!(self.writer, "{text}").map_err(Error::Output);
+        }
+        let text = text.to_string();
+        let shown = self.shown(&text).into_owned();
+        self.styled_line(&shown)
     }
 
-    /// Prints bytes as they are.
+    /// Prints one line that [`Printer::shown`] and [`Printer::paint`] made.
+    pub(crate) fn styled_line(&mut self, line: &str) -> Result<(), Error> {
+        writeln!(self.writer, "{line}").map_err(Error::Output)
+    }
+
+    /// Prints bytes: to a pipe as they are, to a terminal escaped.
     pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        self.writer.write_all(bytes).map_err(Error::Output)
+        if !self.is_terminal {
+            return self.writer.write_all(bytes).map_err(Error::Output);
+        }
+        let shown = self.escaper.piece(bytes);
+        self.writer.write_all(shown.as_bytes()).map_err(Error::Output)
+    }
+
+    /// Lets [`Printer::bytes`] escape JSON texts, so that they keep their values.
+    pub(crate) fn expect_json(&mut self) {
+        self.escaper = Escaper::new(Style::Json);
     }
 
     /// Prints a value as JSON.
     pub(crate) fn json(&mut self, value: &impl Serialize) -> Result<(), Error> {
-        serde_json::to_writer_pretty(&mut self.writer, value).map_err(|error| Error::Output(error.into()))?;
-        self.bytes(b"\n")
+        let text = serde_json::to_string_pretty(value).map_err(|error| Error::Output(error.into()))?;
+        let shown = if self.is_terminal { for_terminal(&text, Style::Json) } else { Cow::Borrowed(&*text) };
+        self.styled_line(&shown)
+    }
+
+    /// Returns the text as this output shows it: to a terminal escaped.
+    pub(crate) fn shown<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        if self.is_terminal { for_terminal(text, Style::Text) } else { Cow::Borrowed(text) }
     }
 
     /// Writes the buffered output. Call it before a wait and before another program writes.
@@ -66,11 +101,19 @@ impl Printer {
         self.writer.flush().map_err(Error::Output)
     }
 
-    /// Returns the text in a colour, if the output is a terminal.
+    /// Writes the rest of the output at the end of the command.
+    pub(crate) fn finish(&mut self) -> Result<(), Error> {
+        let rest = self.escaper.end();
+        self.writer.write_all(rest.as_bytes()).map_err(Error::Output)?;
+        self.flush()
+    }
+
+    /// Returns the text as this output shows it, in a colour if the output is a terminal.
     pub(crate) fn paint(&self, colour: Colour, text: &str) -> String {
+        let text = self.shown(text);
         let code = match colour {
-            _ if !self.colours => return text.to_owned(),
-            Colour::Plain => return text.to_owned(),
+            _ if !self.colours => return text.into_owned(),
+            Colour::Plain => return text.into_owned(),
             Colour::Bold => "1",
             Colour::Red => "31",
             Colour::Green => "32",
@@ -82,7 +125,7 @@ impl Printer {
     /// Prints rows under a heading, in columns as wide as their longest cell.
     pub(crate) fn table(&mut self, heading: &[(&str, Align)], rows: &[Vec<Cell>]) -> Result<(), Error> {
         for line in self.lines_of_table(heading, rows, "  ", None) {
-            self.line(line)?;
+            self.styled_line(&line)?;
         }
         Ok(())
     }
@@ -101,7 +144,9 @@ impl Printer {
             .map(|(title, _)| Cell { text: (*title).to_owned(), colour: Colour::Bold })
             .collect();
         let mut widths: Vec<usize> = heading_cells.iter().map(|cell| cell.text.width()).collect();
-        for row in rows {
+        let shown = |cell: &Cell| Cell { text: self.shown(&cell.text).into_owned(), colour: cell.colour };
+        let rows: Vec<Vec<Cell>> = rows.iter().map(|row| row.iter().map(shown).collect()).collect();
+        for row in &rows {
             for (width, cell) in widths.iter_mut().zip(row) {
                 *width = (*width).max(cell.text.width());
             }
@@ -128,7 +173,7 @@ impl Printer {
             line.truncate(line.trim_end().len());
             line
         };
-        std::iter::once(&heading_cells).chain(rows).map(line_of).collect()
+        std::iter::once(&heading_cells).chain(&rows).map(line_of).collect()
     }
 }
 
@@ -177,9 +222,16 @@ impl Cell {
     }
 }
 
-/// Prints a note on stderr. A failed write is ignored.
+/// Prints a note on stderr, to a terminal escaped. A failed write is ignored.
 pub(crate) fn print_note(text: impl Display) {
-    drop(writeln!(io::stderr(), "{text}"));
+    write_to_stderr(&format!("{text}\n"));
+}
+
+/// Writes a text to stderr, to a terminal escaped. A failed write is ignored.
+pub(crate) fn write_to_stderr(text: &str) {
+    let mut stderr = io::stderr();
+    let shown = if stderr.is_terminal() { for_terminal(text, Style::Text) } else { Cow::Borrowed(text) };
+    drop(stderr.write_all(shown.as_bytes()).and_then(|()| stderr.flush()));
 }
 
 /// Returns a future that completes when the reader of the standard output has closed it, for

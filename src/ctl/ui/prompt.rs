@@ -1,14 +1,14 @@
 //! Asks the operator questions at the terminal.
 
 use std::fs::File;
-use std::io::{self, BufRead, IsTerminal, Read, Write};
+use std::io::{self, BufRead, IsTerminal, Read};
 
 use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
 
 use crate::ctl::error::Error;
-use crate::ctl::ui::output::print_note;
+use crate::ctl::ui::output::{print_note, write_to_stderr};
 use crate::exit::Exit;
 
 /// Asks the operator whether to go on. With `yes` it asks nothing and returns true.
@@ -20,10 +20,27 @@ pub(crate) fn confirm(question: &str, yes: bool) -> Result<bool, Error> {
         let message = format!("{question} There is no terminal to ask on: pass --yes to go on");
         return Err(Error::new(Exit::Usage, message));
     }
-    prompt(&format!("{question} [y/N] "));
+    write_to_stderr(&format!("{question} [y/N] "));
     let mut answer = String::new();
     io::stdin().read_line(&mut answer).map_err(|error| read_error(&error))?;
     let yes = matches!(answer.trim().to_lowercase().as_str(), "y" | "yes");
+    if !yes {
+        print_note("Nothing was changed.");
+    }
+    Ok(yes)
+}
+
+/// Returns whether there is a terminal to ask on.
+pub(crate) fn is_possible() -> bool {
+    io::stdin().is_terminal()
+}
+
+/// Asks the operator to type a word. Any other answer is a no.
+pub(crate) fn confirm_by_word(question: &str, word: &str) -> Result<bool, Error> {
+    write_to_stderr(&format!("{question} Type {word} to go on: "));
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer).map_err(|error| read_error(&error))?;
+    let yes = answer.trim() == word;
     if !yes {
         print_note("Nothing was changed.");
     }
@@ -58,7 +75,7 @@ pub(crate) fn new_password() -> Result<String, Error> {
 
 fn read_hidden(question: &str) -> Result<String, Error> {
     let terminal = File::open("/dev/tty").map_err(|error| read_error(&error))?;
-    prompt(question);
+    write_to_stderr(question);
     let silence = EchoOff::on(&terminal).map_err(|error| read_error(&error))?;
     let mut bytes = Vec::new();
     let read = io::BufReader::new(&terminal).take(64 * 1024).read_until(b'\n', &mut bytes);
@@ -112,12 +129,6 @@ impl Drop for EchoOff {
         tcsetattr(&self.terminal, SetArg::TCSANOW, &self.before).ok();
         self.signals.close();
     }
-}
-
-fn prompt(text: &str) {
-    let mut stderr = io::stderr();
-    drop(stderr.write_all(text.as_bytes()));
-    drop(stderr.flush());
 }
 
 fn read_error(error: &io::Error) -> Error {

@@ -88,12 +88,9 @@ pub(crate) fn run(args: &Args, directories: &Directories, printer: &mut Printer)
                 Verdict::Refuses => ("REFUSED", Colour::Red),
                 Verdict::Note => ("note   ", Colour::Yellow),
             };
-            printer.line(format_args!(
-                "{}  {:<16}  {}",
-                printer.paint(colour, word),
-                step.rule,
-                step.text
-            ))?;
+            let (word, text) = (printer.paint(colour, word), printer.shown(&step.text));
+            let line = format!("{word}  {:<16}  {text}", step.rule);
+            printer.styled_line(&line)?;
         }
         let verdict = if admitted { "This request is admitted." } else { "This request is refused." };
         printer.line(verdict)?;

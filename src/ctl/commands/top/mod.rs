@@ -65,7 +65,7 @@ fn once(args: &Args, rows: &[Row], printer: &mut Printer) -> Outcome {
         return Ok(0);
     }
     for line in screen::table(rows, printer, None) {
-        printer.line(line)?;
+        printer.styled_line(&line)?;
     }
     printer.flush()?;
     for error in rows.iter().filter_map(|row| row.error.as_ref()) {

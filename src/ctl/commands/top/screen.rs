@@ -77,7 +77,8 @@ impl View {
         let room = if more { room.saturating_sub(1).max(1) } else { room };
         self.first = self.first.min(rows.len().saturating_sub(room));
         let visible = rows.iter().skip(self.first).take(room);
-        let errors = errors.into_iter().map(|error| cut(error, columns).into_owned()).collect::<Vec<_>>();
+        let errors = errors.into_iter().map(|error| cut(&printer.shown(error), columns).into_owned());
+        let errors: Vec<String> = errors.collect();
         let table = table(visible, printer, Some(columns));
         shown.extend(table);
         if more {
