@@ -35,16 +35,19 @@ fn update_installs_the_newest_version_of_apt() {
     for command in ["update", "update-system"] {
         let installation = Installation::of_one();
         installation.stub("apt-get", "");
-        installation.run(&[command]).ok();
+        let error = installation.run(&[command]).failed(64);
+        assert!(error.contains("--yes"), "{error}");
+        installation.run(&[command, "--dry-run"]).ok();
+        let install = ["install", "--yes", "--only-upgrade", "--", "moca-file-log"];
+        assert_eq!(installation.calls("apt-get"), [[&KEEP[..], &["--simulate"], &install].concat()]);
+        fs::remove_file(installation.path("bin/apt-get.calls")).unwrap();
+        installation.run(&[command, "--yes"]).ok();
         let calls = installation.calls("apt-get");
         assert_eq!(calls.len(), 2);
         assert_eq!(calls[0], [&KEEP[..], &["update"]].concat());
-        assert_eq!(
-            calls[1],
-            [&KEEP[..], &["install", "--yes", "--only-upgrade", "--", "moca-file-log"]].concat()
-        );
+        assert_eq!(calls[1], [&KEEP[..], &install].concat());
         installation.stub_ends_with("apt-get", 100);
-        assert_eq!(installation.run(&[command]).status, 100);
+        assert_eq!(installation.run(&[command, "--yes"]).status, 100);
         assert_eq!(
             installation.calls("apt-get").len(),
             3,
@@ -66,10 +69,11 @@ fn a_file_of_another_package_is_refused() {
     installation.run(&["update-system", "--deb", "text.deb"]).failed(65);
     assert!(installation.calls("apt-get").is_empty());
     if !geteuid().is_root() {
-        installation.run(&["update-system", "--deb", &ours]).failed(77);
+        installation.run(&["update-system", "--yes", "--deb", &ours]).failed(77);
         return cannot_run("root is needed");
     }
-    let output = installation.run(&["update-system", "--deb=-a;b $(c).deb"]);
+    installation.run(&["update-system", "--deb=-a;b $(c).deb"]).failed(64);
+    let output = installation.run(&["update-system", "--yes", "--deb=-a;b $(c).deb"]);
     assert!(output.err.contains("Installing moca-file-log 9.9"), "{output:?}");
     let canonical = fs::canonicalize(&ours).unwrap();
     let last = ["install", "--yes", "--allow-downgrades", "--", canonical.to_str().unwrap()];

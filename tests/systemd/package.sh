@@ -131,7 +131,7 @@ check "a file without edits is the new one, with its mode" equal \
 check "the secrets are the same" equal "$(read_key) $(read_password)" "$key $password"
 clients_start 8 5700
 sleep 1
-check "back, by mocactl" shell 'mocactl update-system --deb /root/this.deb >/dev/null 2>&1'
+check "back, by mocactl" shell 'mocactl update-system --yes --deb /root/this.deb >/dev/null 2>&1'
 sleep 1
 found=$(clients_stop "$log")
 echo "      $found"

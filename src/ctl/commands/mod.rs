@@ -59,7 +59,7 @@ pub(crate) enum Command {
     /// Remove every record of logs
     ClearLogs(clear_logs::Args),
     /// Install the newest version that apt has
-    Update,
+    Update(update::Args),
     /// Install a newer version, from apt or from a package file
     UpdateSystem(update::SystemArgs),
     /// Restore the shipped configuration and remove all data, after an archive of both
@@ -106,7 +106,7 @@ pub(crate) fn run(
         Command::TurnOff(args) => maintenance::run(true, &args, directories, printer),
         Command::TurnOn(args) => maintenance::run(false, &args, directories, printer),
         Command::ClearLogs(args) => clear_logs::run(&args, directories, printer),
-        Command::Update => update::update(printer),
+        Command::Update(args) => update::update(&args, printer),
         Command::UpdateSystem(args) => update::update_system(&args, printer),
         Command::ResetSystem(args) => reset_system::run(&args, directories, printer),
         Command::Check(args) => check::run(&args, directories, printer),

@@ -11,9 +11,21 @@ use crate::ctl::error::{Error, Outcome};
 use crate::ctl::system::systemctl::exit_code;
 use crate::ctl::system::user::must_be_root;
 use crate::ctl::ui::output::{Printer, print_note};
+use crate::ctl::ui::prompt;
 use crate::exit::Exit;
 
 const PACKAGE: &str = "moca-file-log";
+
+/// Arguments of `update`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Show what apt would do, from the lists that it has, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Do not ask for confirmation
+    #[arg(short, long)]
+    yes: bool,
+}
 
 /// Arguments of `update-system`.
 #[derive(Debug, clap::Args)]
@@ -21,29 +33,43 @@ pub(crate) struct SystemArgs {
     /// Package file to install, instead of the newest version that apt has
     #[arg(long, value_name = "FILE")]
     deb: Option<PathBuf>,
+    #[command(flatten)]
+    how: Args,
 }
 
-pub(crate) fn update(printer: &mut Printer) -> Outcome {
+pub(crate) fn update(args: &Args, printer: &mut Printer) -> Outcome {
+    let install = ["install", "--yes", "--only-upgrade", "--", PACKAGE].map(str::as_ref);
+    if args.dry_run {
+        return apt(&[&["--simulate".as_ref()], &install[..]].concat(), printer);
+    }
     must_be_root()?;
+    if !prompt::confirm(&format!("Install the newest version of {PACKAGE} that apt has?"), args.yes)? {
+        return Ok(1);
+    }
     let lists = apt(&["update".as_ref()], printer)?;
     if lists != 0 {
         return Ok(lists);
     }
-    apt(
-        &["install".as_ref(), "--yes".as_ref(), "--only-upgrade".as_ref(), "--".as_ref(), PACKAGE.as_ref()],
-        printer,
-    )
+    apt(&install, printer)
 }
 
 pub(crate) fn update_system(args: &SystemArgs, printer: &mut Printer) -> Outcome {
-    let Some(file) = &args.deb else { return update(printer) };
+    let Some(file) = &args.deb else { return update(&args.how, printer) };
     // The path is absolute, because apt reads a word without a slash as the name of a package.
     let file = fs::canonicalize(file).map_err(|error| Error::of_file("read", file, &error))?;
     let version = version_of(&file)?;
-    must_be_root()?;
-    print_note(format_args!("Installing {PACKAGE} {version}; this is {}.", env!("CARGO_PKG_VERSION")));
     let options = ["install", "--yes", "--allow-downgrades", "--"].map(str::as_ref);
-    apt(&[&options[..], &[file.as_os_str()]].concat(), printer)
+    let install = [&options[..], &[file.as_os_str()]].concat();
+    if args.how.dry_run {
+        return apt(&[&["--simulate".as_ref()], &install[..]].concat(), printer);
+    }
+    must_be_root()?;
+    let question = format!("Install {PACKAGE} {version} in the place of {}?", env!("CARGO_PKG_VERSION"));
+    if !prompt::confirm(&question, args.how.yes)? {
+        return Ok(1);
+    }
+    print_note(format_args!("Installing {PACKAGE} {version}; this is {}.", env!("CARGO_PKG_VERSION")));
+    apt(&install, printer)
 }
 
 /// Returns the version of a package file. Fails for a file of another package.
