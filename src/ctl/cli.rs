@@ -3,6 +3,7 @@
 use clap::Parser;
 
 use crate::ctl::commands::Command;
+use crate::ctl::commands::completions::Generate;
 use crate::ctl::paths::Directories;
 
 const EXIT_STATUS: &str = "\
@@ -19,4 +20,13 @@ pub(crate) struct Cli {
     pub(crate) directories: Directories,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+/// The command `mocactl generate`, which builds packages. It is apart from the commands of operators,
+/// so that no suggestion, help or completion names it.
+#[derive(Debug, Parser)]
+#[command(name = "mocactl generate", disable_help_subcommand = true)]
+pub(crate) struct PackageCli {
+    #[command(subcommand)]
+    pub(crate) what: Generate,
 }

@@ -25,7 +25,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 
-use self::cli::Cli;
+use self::cli::{Cli, PackageCli};
 use self::error::Error;
 use self::ui::output::{Printer, print_note};
 use crate::exit::Exit;
@@ -33,18 +33,24 @@ use crate::exit::Exit;
 /// Runs the command that the command line names.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
+    let mut printer = Printer::stdout();
+    let outcome = if std::env::args_os().nth(1).is_some_and(|first| first == "generate") {
+        PackageCli::try_parse_from(std::env::args_os().skip(1))
+            .map(|cli| commands::completions::generate(&cli.what, &Cli::command()))
+    } else {
+        Cli::try_parse().map(|Cli { directories, command }| {
+            commands::run(command, &Cli::command(), &directories, &mut printer)
+        })
+    };
+    let outcome = match outcome {
+        Ok(outcome) => outcome,
         Err(error) => {
             // The result does not matter, because the message cannot be shown if printing fails.
             drop(error.print());
             return if error.use_stderr() { Exit::Usage.into() } else { ExitCode::SUCCESS };
         }
     };
-    let mut printer = Printer::stdout();
-    let Cli { directories, command } = cli;
-    let outcome = commands::run(command, &Cli::command(), &directories, &mut printer)
-        .and_then(|status| printer.finish().map(|()| status));
+    let outcome = outcome.and_then(|status| printer.finish().map(|()| status));
     let status = outcome.unwrap_or_else(|error: Error| {
         // The buffered output must come before the message of the failure.
         drop(printer.finish());

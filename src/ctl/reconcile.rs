@@ -95,6 +95,10 @@ fn expect_success(status: u8, verb: &str) -> Result<(), Error> {
     if status == 0 {
         return Ok(());
     }
+    if !systemctl::is_booted() {
+        let message = "systemd does not run here; a server takes its address from log.json when it starts";
+        return Err(Error::new(Exit::Unavailable, message));
+    }
     Err(Error::new(
         Exit::Unavailable,
         format!("systemctl {verb} failed ({status}); see journalctl -u 'moca-file-log*'"),

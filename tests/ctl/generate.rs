@@ -14,7 +14,7 @@ fn every_shell_has_completions() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = installation.run(&["completions", shell]).ok();
         assert!(script.contains("turn-off") && script.contains("mocactl"), "{shell}");
-        assert!(!script.contains("Make what a package ships"), "{shell}: hidden commands stay hidden");
+        assert!(!script.contains("generate"), "{shell}: the command that builds packages stays hidden");
     }
     installation.run(&["completions", "tcsh"]).failed(64);
     let folder = installation.root().join("completions");
@@ -48,6 +48,9 @@ fn every_command_has_a_man_page() {
         "-status",
         "-turn-off",
         "-turn-on",
+        "-maintenance",
+        "-maintenance-on",
+        "-maintenance-off",
         "-clear-logs",
         "-update",
         "-update-system",
@@ -71,7 +74,7 @@ fn every_command_has_a_man_page() {
     ] {
         assert!(pages.contains(&format!("mocactl{command}.1")), "{command}: {pages:?}");
     }
-    assert_eq!(pages.len(), 29, "{pages:?}");
+    assert_eq!(pages.len(), 32, "{pages:?}");
     pages.iter().for_each(|page| renders(&folder.join(page)));
 }
 

@@ -135,13 +135,17 @@ impl Installation {
     /// Returns mocactl with the options that name the directories of this installation.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mocactl"));
-        for (option, folder) in [
+        let places = [
             ("--config-dir", "config"),
             ("--log-dir", "logs"),
             ("--state-dir", "state"),
             ("--run-dir", "run"),
-        ] {
-            command.arg(option).arg(self.path(folder));
+        ];
+        // `generate` is no command of operators and has no directories.
+        if arguments.first().is_none_or(|first| *first != "generate") {
+            for (option, folder) in places {
+                command.arg(option).arg(self.path(folder));
+            }
         }
         let path = std::env::var("PATH").expect("PATH");
         command.env("MOCA_FILE_LOG_ROOT", self.path(""));

@@ -280,7 +280,7 @@ fn clear_logs_asks_for_confirmation() {
     assert_eq!(*shared.lock().unwrap(), "");
     // The other logs are cleared as well. The exit status is that of the failure.
     shared.lock().unwrap().push('x');
-    let output = installation.run(&["clear-logs", "-y"]);
+    let output = installation.run(&["clear-logs", "--all", "-y"]);
     assert!(
         output.out.contains("sample1: every line is removed") && output.err.contains("other"),
         "{output:?}"
@@ -300,7 +300,7 @@ fn the_reason_of_the_instance_is_printed() {
         let _instance =
             Instance::listen(&installation.path("run/sample1.sock"), move |_| problem(code, detail));
         for arguments in
-            [&["get"][..], &["get", "-n", "3"], &["tail"], &["clear-logs", "-y"], &["block", "list"]]
+            [&["get"][..], &["get", "-n", "3"], &["tail"], &["clear-logs", "--all"], &["block", "list"]]
         {
             let error = installation.run(arguments).failed(status);
             let words = detail.split('\u{1b}').next().unwrap();
@@ -327,9 +327,9 @@ fn malformed_and_cut_replies_are_errors() {
 #[test]
 fn an_absent_instance_is_an_error() {
     let installation = Installation::of_one();
-    for arguments in [&["get"][..], &["tail"], &["clear-logs", "-y"], &["block", "list"]] {
+    for arguments in [&["get"][..], &["tail"], &["clear-logs", "--all"], &["block", "list"]] {
         let error = installation.run(arguments).failed(69);
-        assert!(error.contains("mocactl start sample1"), "{error}");
+        assert!(error.contains(" run sample1`"), "{error}");
     }
     let two = Installation::new(&json!({"a": entry(5700, "a.log"), "b": entry(5701, "b.log")}));
     let error = CommandOutput::failed(two.run(&["get"]), 64);

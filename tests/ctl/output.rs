@@ -63,6 +63,10 @@ fn version_and_help_are_printed() {
     assert_eq!(installation.run(&["version"]).ok(), format!("MocaFileLog ({number})\n"));
     assert_eq!(installation.run(&["version", "--only-number"]).ok(), format!("{number}\n"));
     assert_eq!(installation.run(&["version", "--json"]).json()["version"], number);
+    for mistake in ["gett", "generat", "generatee", "gen"] {
+        let error = installation.run(&[mistake]).failed(64);
+        assert!(!error.replace(mistake, "").contains("generate"), "{error}");
+    }
     let help = installation.run(&["--help"]).ok();
     assert!(!help.contains("generate"), "{help}");
     for command in [
@@ -74,6 +78,7 @@ fn version_and_help_are_printed() {
         "status",
         "turn-off",
         "turn-on",
+        "maintenance",
         "clear-logs",
         "update",
         "update-system",

@@ -36,7 +36,7 @@ fn another_user_gets_77_and_changes_nothing() {
         CommandOutput::of(&command.output().unwrap())
     };
     for arguments in [
-        &["clear-logs", "--yes"][..],
+        &["clear-logs", "--all", "--yes"][..],
         &["get"],
         &["tail"],
         &["turn-off"],
@@ -44,7 +44,7 @@ fn another_user_gets_77_and_changes_nothing() {
         &["key", "list"],
         &["key", "add"],
         &["passwd"],
-        &["update"],
+        &["update", "--yes"],
         &["reset-system", "--yes"],
     ] {
         let error = run(arguments).failed(77);

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::{Value, json};
 
-use crate::installation::{CommandOutput, Installation, entry};
+use crate::installation::{Installation, entry};
 use crate::instance::{Instance, answer};
 
 fn live(records: u64) -> Value {
@@ -56,9 +56,9 @@ fn each_log_has_a_row() {
     let rate: f64 = first.remove(3).parse().unwrap();
     assert!(rate > 50.0 && rate < 201.0, "{rate}");
     assert_eq!(first, expected);
-    assert_eq!(rows[2][..4], ["b", "waiting", "127.0.0.1:5701", "-"]);
-    assert_eq!(rows[3][..4], ["d", "failed", "[::1]:5703", "-"]);
-    assert_eq!(rows[4][..5], ["ç", "日", "restarting", "127.0.0.1:5702", "-"]);
+    assert_eq!(rows[2][..4], ["b", "waiting", "http://127.0.0.1:5701", "-"]);
+    assert_eq!(rows[3][..4], ["d", "failed", "http://[::1]:5703", "-"]);
+    assert_eq!(rows[4][..5], ["ç", "日", "restarting", "http://127.0.0.1:5702", "-"]);
     assert!(
         output.err.contains("the changed configuration was refused")
             && output.err.contains("system.json:1:2")
@@ -86,6 +86,14 @@ fn each_log_has_a_row() {
     let rows = output.json();
     assert_eq!((&rows[0]["state"], &rows[0]["live"]["size"]), (&json!("running"), &json!(1_234_567)));
     assert_eq!((&rows[1]["state"], &rows[1]["live"]), (&json!("waiting"), &Value::Null));
+    let addresses: Vec<&str> =
+        rows.as_array().unwrap().iter().map(|row| row["address"].as_str().unwrap()).collect();
+    let expected =
+        ["http://127.0.0.1:5999", "http://127.0.0.1:5701", "http://[::1]:5703", "http://127.0.0.1:5702"];
+    assert_eq!(addresses, expected, "as in the table");
+    installation.write("server.json", r#"{"ssl": {"cert": "c.pem", "key": "k.pem"}}"#);
+    let rows = installation.run(&["status", "--json"]).json();
+    assert_eq!(rows[1]["address"], "https://127.0.0.1:5701");
 }
 
 #[test]
@@ -102,17 +110,14 @@ fn a_running_instance_without_an_answer_is_reported() {
 }
 
 #[test]
-fn without_systemd_a_socket_means_running() {
+fn a_server_that_systemd_did_not_start_is_running() {
     let installation = Installation::of_one();
-    let run = |arguments: &[&str]| {
-        CommandOutput::of(&installation.command(arguments).env("PATH", "/nowhere").output().unwrap())
-    };
-    assert_eq!(run(&["status"]).status, 3);
+    for state in ["inactive", "failed"] {
+        installation.systemctl_shows(&[&shown(&[(state, "dead", "inactive")])]);
+        let word = if state == "inactive" { "stopped" } else { "failed" };
+        assert_eq!(installation.run(&["status", "--json"]).json()[0]["state"], word);
+    }
     let _instance =
         Instance::listen(&installation.path("run/sample1.sock"), |_| answer(200, &live(1).to_string()));
-    let output = run(&["status"]);
-    assert!(
-        output.status == 0 && output.out.contains("running") && output.err.contains("no systemd"),
-        "{output:?}"
-    );
+    assert_eq!(installation.run(&["status", "--json"]).json()[0]["state"], "running");
 }

@@ -18,6 +18,7 @@ use tokio::runtime::Runtime;
 use crate::config::LogName;
 use crate::ctl::error::Error;
 use crate::ctl::paths::Directories;
+use crate::ctl::system::systemctl;
 use crate::exit::Exit;
 
 /// Maximum time without a byte of the reply. The connection may start the instance, so this is
@@ -34,6 +35,8 @@ const MAX_PROBLEM_BYTES: usize = 64 * 1024;
 pub(crate) struct AdminClient {
     name: LogName,
     socket: PathBuf,
+    /// The command that starts the instance.
+    start: String,
     /// Maximum time without a byte of the reply, or `None` for no limit.
     read_timeout: Option<Duration>,
     runtime: Runtime,
@@ -58,7 +61,9 @@ impl AdminClient {
             .build()
             .map_err(|error| Error::new(Exit::OsErr, format!("can't prepare a client: {error}")))?;
         let socket = directories.admin_socket(log);
-        Ok(Self { name: log.clone(), socket, read_timeout: Some(READ_TIMEOUT), runtime })
+        let by_systemd = directories.are_installed() && systemctl::is_booted();
+        let start = directories.command_line(if by_systemd { "start" } else { "run" }, log);
+        Ok(Self { name: log.clone(), socket, start, read_timeout: Some(READ_TIMEOUT), runtime })
     }
 
     /// Sets the maximum time without a byte of the reply.
@@ -163,13 +168,15 @@ impl AdminClient {
         let (name, socket) = (self.name.as_str(), self.socket.display());
         match error.kind() {
             std::io::ErrorKind::PermissionDenied => {
-                let message =
-                    format!("{name}: {socket} is for root and the group moca-file-log only; use sudo");
+                let message = format!(
+                    "{name}: {socket} is for root, the group moca-file-log and the user of the server; use sudo"
+                );
                 Error::new(Exit::NoPerm, message)
             }
             std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused => {
                 let message = format!(
-                    "{name}: no process listens on its admin socket {socket}; start it with `mocactl start {name}`"
+                    "{name}: no process listens on its admin socket {socket}; start it with `{}`",
+                    self.start
                 );
                 Error::new(Exit::Unavailable, message)
             }

@@ -121,7 +121,10 @@ fn list(names: &[LogName], json: bool, directories: &Directories, printer: &mut 
         })
         .collect();
     if rows.is_empty() {
-        print_note("No address is blocked.");
+        // After a failure it is not known.
+        if status == 0 {
+            print_note("No address is blocked.");
+        }
         return Ok(status);
     }
     let heading =

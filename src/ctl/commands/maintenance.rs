@@ -1,23 +1,29 @@
 //! `mocactl turn-off` and `turn-on`: begin and end maintenance.
 //!
-//! The command sends a signal to a running instance, which then keeps the state itself. For an
-//! instance that does not run, it writes or removes the marker in the state directory, which the
-//! next start reads.
+//! The command sends a signal to a service of systemd, and asks another server by its admin socket.
+//! Both keep the state themselves. For an instance that does not run, the command writes or removes
+//! the marker in the state directory, which the next start reads.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown};
 use std::path::Path;
-use std::process::Command;
+use std::process::Command as Process;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use clap::Subcommand;
+use http::Method;
 use nix::unistd::{User, geteuid};
+use serde::Deserialize;
+use serde_json::json;
 
 use crate::config::LogName;
+use crate::ctl::client::admin_client::AdminClient;
 use crate::ctl::edit::config_file::{Target, sync_parent};
 use crate::ctl::error::{Error, Outcome};
 use crate::ctl::log_selection::{LogNames, LogSelection, for_each_log};
 use crate::ctl::paths::Directories;
+use crate::ctl::system::instance_state::has_own_socket;
 use crate::ctl::system::systemctl;
 use crate::ctl::system::units::Units;
 use crate::ctl::ui::output::{Printer, print_note};
@@ -38,6 +44,22 @@ enum RunState {
     NotRunning,
     /// The machine has no systemd that could report the state.
     Unknown,
+}
+
+/// The aliases `maintenance on` and `maintenance off`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Begin maintenance, as turn-off does
+    On(LogNames),
+    /// End maintenance, as turn-on does
+    Off(LogNames),
+}
+
+pub(crate) fn run_alias(command: &Command, directories: &Directories, printer: &mut Printer) -> Outcome {
+    match command {
+        Command::On(names) => run(true, names, directories, printer),
+        Command::Off(names) => run(false, names, directories, printer),
+    }
 }
 
 pub(crate) fn run(on: bool, args: &LogNames, directories: &Directories, printer: &mut Printer) -> Outcome {
@@ -72,12 +94,12 @@ fn switch(on: bool, name: &LogName, directories: &Directories) -> Result<&'stati
             }
             // The state is read once more after the change, because the instance may have started
             // before the marker was written.
-            RunState::NotRunning if marked => return Ok(", from its next start on"),
-            RunState::Unknown if marked => {
-                return Ok(
-                    ", from its next start on (no systemd here: send a server that runs SIGUSR1 or SIGUSR2)",
-                );
+            state @ (RunState::NotRunning | RunState::Unknown)
+                if ask(on, name, directories, state == RunState::NotRunning)? =>
+            {
+                return Ok("");
             }
+            RunState::NotRunning | RunState::Unknown if marked => return Ok(", from its next start on"),
             RunState::NotRunning | RunState::Unknown => {
                 let marker = state_file(&directories.state, name, "maintenance");
                 let outcome = if on { mark(&directories.state, &marker) } else { unmark(&marker) };
@@ -85,6 +107,32 @@ fn switch(on: bool, name: &LogName, directories: &Directories) -> Result<&'stati
                 marked = true;
             }
         }
+    }
+}
+
+/// Holds the answer of an instance.
+#[derive(Deserialize)]
+struct Switched {
+    /// False if a restart will lose the new state.
+    kept: bool,
+}
+
+/// Switches a server that systemd did not start, by its admin socket. Returns false if there is none.
+fn ask(on: bool, name: &LogName, directories: &Directories, has_systemd: bool) -> Result<bool, Error> {
+    if !has_own_socket(name, directories, has_systemd)? {
+        return Ok(false);
+    }
+    let body = json!({ "on": on.to_string() });
+    let answer = AdminClient::new(directories, name)?.value_for(Method::POST, "/admin/maintenance", &body);
+    match answer {
+        Ok(Switched { kept: true }) => Ok(true),
+        Ok(Switched { kept: false }) => {
+            print_note(format_args!("mocactl: {name}: the state cannot be written, a restart will lose it"));
+            Ok(true)
+        }
+        // The socket is left over from a process that has ended.
+        Err(Error::Failed { exit: Exit::Unavailable, .. }) => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
@@ -104,7 +152,7 @@ fn run_state(units: &Units) -> Result<RunState, Error> {
 
 fn signal(on: bool, service: &str) -> Result<(), Error> {
     let signal = if on { "SIGUSR1" } else { "SIGUSR2" };
-    let status = Command::new("systemctl")
+    let status = Process::new("systemctl")
         .args(["kill", "--kill-whom=main", "-s", signal, "--", service])
         .status()
         .map_err(|error| Error::of_program("systemctl", &error))?;

@@ -4,7 +4,7 @@ mod apply;
 mod block;
 mod check;
 mod clear_logs;
-mod completions;
+pub(crate) mod completions;
 mod get;
 mod key;
 mod maintenance;
@@ -56,6 +56,9 @@ pub(crate) enum Command {
     TurnOff(LogNames),
     /// End maintenance
     TurnOn(LogNames),
+    /// Begin or end maintenance: other names of turn-off and turn-on
+    #[command(subcommand)]
+    Maintenance(maintenance::Command),
     /// Remove every record of logs
     ClearLogs(clear_logs::Args),
     /// Install the newest version that apt has
@@ -82,9 +85,6 @@ pub(crate) enum Command {
     Apply(apply::Args),
     /// Print the completions for a shell
     Completions(completions::Args),
-    /// Write files that a package ships
-    #[command(subcommand, hide = true)]
-    Generate(completions::Generate),
 }
 
 /// Runs a command. `cli` is the definition of the whole command line, from which completions and
@@ -105,6 +105,7 @@ pub(crate) fn run(
         Command::Top(args) => top::run(&args, directories, printer),
         Command::TurnOff(args) => maintenance::run(true, &args, directories, printer),
         Command::TurnOn(args) => maintenance::run(false, &args, directories, printer),
+        Command::Maintenance(command) => maintenance::run_alias(&command, directories, printer),
         Command::ClearLogs(args) => clear_logs::run(&args, directories, printer),
         Command::Update(args) => update::update(&args, printer),
         Command::UpdateSystem(args) => update::update_system(&args, printer),
@@ -117,6 +118,5 @@ pub(crate) fn run(
         Command::Tail(args) => tail::run(&args, directories, printer),
         Command::Apply(args) => apply::run(&args, directories, printer),
         Command::Completions(args) => completions::run(&args, cli, printer),
-        Command::Generate(what) => completions::generate(&what, cli),
     }
 }

@@ -37,7 +37,7 @@ pub(crate) fn run(directories: &Directories) -> Outcome {
     target.edit(&directories.config, |text, _| {
         json_edit::set(text, "root_pass", &Value::from(hash)).map_err(|why| target.not_strict_json(why))
     })?;
-    print_note("The root password is changed; a running log takes it within a second.");
+    print_note("The root password is changed; a running log takes it within two seconds.");
     Ok(0)
 }
 

@@ -12,5 +12,5 @@ pub(crate) fn run(args: &LogNames, directories: &Directories, printer: &mut Prin
     let names = LogSelection::load(directories)?.select(&args.names)?;
     let services: Result<Vec<String>, Error> =
         names.iter().map(|name| Units::of(name).map(|units| units.service)).collect();
-    systemctl::run(printer, &["restart"], &services?)
+    systemctl::run_or_explain(printer, "restart", &services?)
 }

@@ -26,7 +26,8 @@ pub(crate) fn run(args: &Args, directories: &Directories) -> Outcome {
     let server = beside.filter(|path| path.is_file()).unwrap_or_else(|| PathBuf::from(SERVER));
     let mut command = Command::new(&server);
     command.arg("--config-dir").arg(&directories.config).arg("--log-dir").arg(&directories.logs);
-    command.arg("--state-dir").arg(&directories.state).arg("--").arg(&args.name);
+    command.arg("--state-dir").arg(&directories.state).arg("--run-dir").arg(&directories.run);
+    command.arg("--").arg(&args.name);
     // The service cannot write to files that root creates, so the server runs as the owner of the
     // state directory.
     if let (true, Ok(state)) = (geteuid().is_root(), std::fs::metadata(&directories.state))

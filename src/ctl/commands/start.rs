@@ -19,5 +19,5 @@ pub(crate) fn run(args: &LogNames, directories: &Directories, printer: &mut Prin
             return Err(Error::new(Exit::Config, message));
         }
     }
-    systemctl::run(printer, &["start"], &all_units(&names)?)
+    systemctl::run_or_explain(printer, "start", &all_units(&names)?)
 }

@@ -5,15 +5,16 @@ use std::time::{Duration, Instant};
 use http::Method;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{LogEntry, LogName};
+use crate::config::{Files, LogEntry, LogName, Sources};
 use crate::ctl::client::admin_client::AdminClient;
 use crate::ctl::error::{Error, Outcome};
 use crate::ctl::log_selection::LogSelection;
 use crate::ctl::paths::Directories;
-use crate::ctl::system::instance_state::{RUNNING, state_by_socket, states};
+use crate::ctl::system::instance_state::{RUNNING, State, StateReader};
 use crate::ctl::system::systemctl;
 use crate::ctl::system::units::Units;
 use crate::ctl::ui::output::{Align, Cell, Colour, Printer, human_count, human_size, print_note};
+use crate::exit::Exit;
 
 /// Arguments of `status`.
 #[derive(Debug, clap::Args)]
@@ -63,7 +64,7 @@ struct MaintenanceState {
 struct Row {
     name: String,
     state: &'static str,
-    /// The configured address. The addresses on which the instance listens are in `live`.
+    /// The address on which the instance listens, or the configured one.
     address: String,
     records_per_second: Option<f64>,
     live: Option<Live>,
@@ -75,29 +76,21 @@ pub(crate) fn run(args: &Args, directories: &Directories, printer: &mut Printer)
     let logs = LogSelection::load(directories)?;
     let names = logs.select(&args.names)?;
     let units: Vec<Units> = names.iter().map(Units::of).collect::<Result<_, _>>()?;
-    let states = states(&units)?;
-    let has_systemd = states.is_some();
-    if !has_systemd {
-        print_note(format_args!(
-            "mocactl: there is no systemd here; logs with a socket in {} are taken as running",
-            directories.run.display()
-        ));
-    }
+    let mut reader = StateReader::new(directories);
+    let states = reader.read(&names)?;
+    let scheme = if uses_tls(directories) { "https" } else { "http" };
     let mut rows = Vec::with_capacity(names.len());
-    for (index, name) in names.iter().enumerate() {
-        let state = states.as_ref().and_then(|states| states.get(index).copied());
-        let state = state.unwrap_or_else(|| state_by_socket(name, directories));
-        let address = logs.known(name).map(address)?;
+    for (name, state) in names.iter().zip(&states) {
         rows.push(Row {
             name: name.to_string(),
-            state,
-            address,
+            state: state.word,
+            address: logs.known(name).map(|log| address(scheme, log))?,
             records_per_second: None,
             live: None,
             error: None,
         });
     }
-    sample(&mut rows, &names, directories);
+    sample(&mut rows, &states, &names, directories);
     let active = rows.iter().all(|row| row.state == RUNNING);
     if args.json {
         printer.json(&rows)?;
@@ -116,7 +109,7 @@ pub(crate) fn run(args: &Args, directories: &Directories, printer: &mut Printer)
             ));
         }
     }
-    if args.table || !has_systemd {
+    if args.table || !reader.has_systemd() {
         return Ok(if active { 0 } else { NOT_ACTIVE });
     }
     printer.line("")?;
@@ -126,13 +119,13 @@ pub(crate) fn run(args: &Args, directories: &Directories, printer: &mut Printer)
 
 /// Asks the running instances twice and computes records/s from the difference. Asks no other
 /// instance, because a request would start it.
-fn sample(rows: &mut [Row], names: &[LogName], directories: &Directories) {
+fn sample(rows: &mut [Row], states: &[State], names: &[LogName], directories: &Directories) {
     let mut first = Vec::with_capacity(rows.len());
-    for (row, name) in rows.iter_mut().zip(names) {
+    for ((row, state), name) in rows.iter_mut().zip(states).zip(names) {
         let live = (row.state == RUNNING).then(|| live(name, directories)).and_then(|live| match live {
             Ok(live) => Some((live, Instant::now())),
             Err(error) => {
-                row.error = Some(error.to_string());
+                row.note_silence(*state, &error);
                 None
             }
         });
@@ -155,18 +148,46 @@ fn sample(rows: &mut [Row], names: &[LogName], directories: &Directories) {
             Ok(now) => row.live = Some(now),
             Err(_) => row.live = Some(before),
         }
+        let addresses = row.live.iter().flat_map(|live| &live.addresses);
+        if let Some(listening) = addresses.into_iter().find(|address| !address.starts_with("unix:")) {
+            row.address.clone_from(listening);
+        }
     }
+}
+
+impl Row {
+    /// Notes that an instance which seemed to run did not answer.
+    fn note_silence(&mut self, state: State, error: &Error) {
+        match (state.unless_it_listens, error) {
+            // The socket is left over from a process that has ended.
+            (Some(word), Error::Failed { exit: Exit::Unavailable, .. }) => {
+                self.state = word;
+                return;
+            }
+            (Some(_), Error::Failed { exit: Exit::NoPerm, .. }) => self.state = "unknown",
+            _ => {}
+        }
+        self.error = Some(error.to_string());
+    }
+}
+
+/// Returns whether `server.json` names a certificate. A file that cannot be read counts as none.
+fn uses_tls(directories: &Directories) -> bool {
+    let server = std::fs::read_to_string(directories.config.join("server.json")).ok();
+    let sources = Sources { server, log: Some("{}".to_owned()), ..Sources::default() };
+    Files::parse(&sources).is_ok_and(|loaded| loaded.files.server.tls.is_some())
 }
 
 fn live(name: &LogName, directories: &Directories) -> Result<Live, Error> {
     AdminClient::new(directories, name)?.value(Method::GET, "/admin/status")
 }
 
-fn address(log: &LogEntry) -> String {
-    if log.host.contains(':') {
-        format!("[{}]:{}", log.host, log.port)
+fn address(scheme: &str, log: &LogEntry) -> String {
+    let host = log.host.trim_matches(['[', ']']);
+    if host.contains(':') {
+        format!("{scheme}://[{host}]:{}", log.port)
     } else {
-        format!("{}:{}", log.host, log.port)
+        format!("{scheme}://{host}:{}", log.port)
     }
 }
 
@@ -199,13 +220,11 @@ fn cells(row: &Row) -> Vec<Cell> {
         Some(MaintenanceState { by_file: true, .. }) => Cell::painted(Colour::Yellow, "on (system.json)"),
         Some(_) => Cell::painted(Colour::Yellow, "on"),
     };
-    let listening =
-        row.live.as_ref().and_then(|live| live.addresses.iter().find(|a| !a.starts_with("unix:")));
     let rate = row.records_per_second.map_or_else(|| "-".to_owned(), |rate| format!("{rate:.1}"));
     vec![
         Cell::painted(Colour::Bold, &*row.name),
         Cell::painted(colour, row.state),
-        Cell::plain(listening.unwrap_or(&row.address)),
+        Cell::plain(&*row.address),
         Cell::plain(rate),
         Cell::plain(of_live(|live| human_count(live.count))),
         Cell::plain(of_live(|live| human_size(live.size))),

@@ -15,5 +15,5 @@ pub(crate) fn run(args: &LogNames, directories: &Directories, printer: &mut Prin
     } else {
         args.names.clone()
     };
-    systemctl::run(printer, &["stop"], &all_units(&names)?)
+    systemctl::run_or_explain(printer, "stop", &all_units(&names)?)
 }

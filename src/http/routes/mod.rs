@@ -56,7 +56,7 @@ macro_rules! routes {
 routes!(of_log, OF_LOG:
     get_logs, get_latest_logs, tail, details, download_logs, clear_logs, openapi, page);
 routes!(at_root, AT_ROOT: status, metrics, server_wide);
-routes!(of_admin, OF_ADMIN: admin::status, admin::blocked);
+routes!(of_admin, OF_ADMIN: admin::status, admin::blocked, admin::maintenance);
 
 /// Returns all routes.
 pub(crate) fn all() -> impl Iterator<Item = &'static Route> {

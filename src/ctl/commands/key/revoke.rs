@@ -32,7 +32,7 @@ pub(crate) fn run(args: &Args, directories: &Directories) -> Outcome {
     })?;
     let entries = if gone.1 == 1 { String::new() } else { format!(" ({} entries)", gone.1) };
     print_note(format_args!(
-        "The key {:?} is revoked{entries}; a running log refuses it within a second.",
+        "The key {:?} is revoked{entries}; a running log refuses it within two seconds.",
         gone.0
     ));
     Ok(0)

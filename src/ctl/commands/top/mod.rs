@@ -17,8 +17,7 @@ use crate::ctl::client::admin_client::AdminClient;
 use crate::ctl::error::{Error, Outcome};
 use crate::ctl::log_selection::LogSelection;
 use crate::ctl::paths::Directories;
-use crate::ctl::system::instance_state::{RUNNING, state_by_socket, states};
-use crate::ctl::system::units::Units;
+use crate::ctl::system::instance_state::{RUNNING, StateReader};
 use crate::ctl::ui::output::{Printer, print_note};
 use crate::exit::Exit;
 
@@ -49,7 +48,8 @@ fn interval(text: &str) -> Result<Duration, String> {
 }
 
 pub(crate) fn run(args: &Args, directories: &Directories, printer: &mut Printer) -> Outcome {
-    let mut watch = Watch { args, directories, before: HashMap::new(), states: States::Unknown };
+    let states = StateReader::new(directories);
+    let mut watch = Watch { args, directories, before: HashMap::new(), states };
     let rows = watch.look()?;
     if args.once || args.json || !terminal::is_available() {
         drop(rows);
@@ -99,33 +99,29 @@ struct Watch<'a> {
     args: &'a Args,
     directories: &'a Directories,
     before: HashMap<LogName, Sample>,
-    states: States,
-}
-
-/// Says whether the machine has a systemd that reports the states of units.
-#[derive(PartialEq, Eq)]
-enum States {
-    Unknown,
-    NoSystemd,
+    states: StateReader<'a>,
 }
 
 impl Watch<'_> {
     /// Samples all running instances at the same time.
     fn look(&mut self) -> Result<Vec<Row>, Error> {
         let names = LogSelection::load(self.directories)?.select(&self.args.names)?;
-        let states = self.states_of(&names)?;
+        let states = self.states.read(&names)?;
         let asked: Vec<Option<Result<Sample, Error>>> = std::thread::scope(|scope| {
             let directories = self.directories;
             let threads: Vec<_> = names
                 .iter()
                 .zip(&states)
-                .map(|(name, state)| (*state == RUNNING).then(|| scope.spawn(move || ask(name, directories))))
+                .map(|(name, state)| {
+                    (state.word == RUNNING).then(|| scope.spawn(move || ask(name, directories)))
+                })
                 .collect();
             let gone = |_| Err(Error::new(Exit::Software, "a thread panicked"));
             threads.into_iter().map(|thread| thread.map(|t| t.join().unwrap_or_else(gone))).collect()
         });
         let mut rows = Vec::with_capacity(names.len());
-        for ((name, mut state), asked) in names.into_iter().zip(states).zip(asked) {
+        for ((name, state), asked) in names.into_iter().zip(states).zip(asked) {
+            let mut word = state.word;
             let (mut figures, mut error) = (Figures::default(), None);
             match asked {
                 Some(Ok(sample)) => {
@@ -134,29 +130,16 @@ impl Watch<'_> {
                 }
                 // If one instance refuses this user, the others do so too.
                 Some(Err(refused @ Error::Failed { exit: Exit::NoPerm, .. })) => return Err(refused),
-                // The socket is left over from a process that has ended.
-                Some(Err(Error::Failed { exit: Exit::Unavailable, .. }))
-                    if self.states == States::NoSystemd =>
-                {
-                    state = "stopped";
-                }
-                Some(Err(why)) => error = Some(why.to_string()),
+                // Without a listener, the socket is left over from a process that has ended.
+                Some(Err(why)) => match (state.unless_it_listens, &why) {
+                    (Some(silent), Error::Failed { exit: Exit::Unavailable, .. }) => word = silent,
+                    _ => error = Some(why.to_string()),
+                },
                 None => {}
             }
-            rows.push(Row { name: name.to_string(), state, figures, error });
+            rows.push(Row { name: name.to_string(), state: word, figures, error });
         }
         Ok(rows)
-    }
-
-    fn states_of(&mut self, names: &[LogName]) -> Result<Vec<&'static str>, Error> {
-        if self.states == States::Unknown {
-            let units: Vec<Units> = names.iter().map(Units::of).collect::<Result<_, _>>()?;
-            if let Some(states) = states(&units)? {
-                return Ok(states);
-            }
-            self.states = States::NoSystemd;
-        }
-        Ok(names.iter().map(|name| state_by_socket(name, self.directories)).collect())
     }
 }
 
