@@ -10,6 +10,7 @@ mod harness;
 
 mod block;
 mod check;
+mod documents;
 mod edits;
 mod explain;
 mod generate;

@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# "Ten minutes with the package" in docs/getting-started.md, word by word, on one booted system:
+# The commands of the documents that need systemd, word by word, on one booted system:
 # readme.sh bookworm|trixie FILE.deb
-# Its blocks are run in one shell of an operator who may sudo.
+# First "Ten minutes with the package" in docs/getting-started.md, then blocks of other pages. They are
+# run in one shell of an operator who may sudo. tests/ctl/documents.rs runs the other blocks, and says
+# which blocks are run here.
 set -u
 here=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
 # shellcheck source=tests/systemd/machine.sh
@@ -18,6 +20,24 @@ awk '/^## / { in_part = ($0 == "## Ten minutes with the package") }
     in_part && /^```sh$/ { in_block = 1; print "echo; echo \"# block " ++n "\""; next }
     /^```$/ { in_block = 0 }
     in_block' "$here/../../docs/getting-started.md" >"$MACHINE_WORK/blocks"
+# Prints the block N of a page: page_block PAGE N
+page_block() {
+    awk -v n="$2" '/^```sh$/ { in_block = (++found == n); next }
+        /^```/ { in_block = 0 }
+        in_block' "$here/../../$1"
+}
+{
+    # So that the journal has what docs/monitoring.md looks for.
+    echo "curl -sS -o /dev/null -H 'API-KEY: nobody' http://127.0.0.1:5710/moca-file-log/save-log; sleep 1"
+    echo 'echo; echo "# block 8"'
+    page_block docs/troubleshooting.md 1
+    echo 'echo; echo "# block 9"'
+    page_block docs/monitoring.md 3
+    echo 'echo; echo "# block 10"'
+    page_block docs/operating.md 1
+    page_block docs/operating.md 2
+    echo 'sleep 2; sudo mocactl status --table'
+} >>"$MACHINE_WORK/blocks"
 machine_copy "$MACHINE_WORK/blocks" /home/operator/blocks
 blocks=$(grep -c '# block' "$MACHINE_WORK/blocks")
 
@@ -33,5 +53,9 @@ check "the new log is served and shown" equal "$(block 5 | grep -cE '^success\.|
 check "sample2 is not" equal "$(block 5 | grep -c sample2)" 0
 check "the root password reads" grep -qE '^\["\[ERROR\]\(.*>out of stock"\]' <<<"$(block 6)"
 check "maintenance went on and off" equal "$(block 7 | grep -cE '^shop: maintenance is (on|off)$')" 2
+check "troubleshooting shows the check" grep -q 'is in order: 0 errors' <<<"$(block 8)"
+check "it shows the status of both logs" equal "$(block 8 | grep -c 'Active: active')" 2
+check "the journal has the unknown key" grep -q 'unknown' <<<"$(block 9)"
+check "the restored logs are served" equal "$(block 10 | grep -cE '^(shop|sample1)  *running ')" 2
 check "the journal tells of it" grep -q 'moca-file-log\[' <<<"$(block 7)"
 checks_end
