@@ -45,7 +45,8 @@ keep_alive_timeout = 60
 max_header_size = 262144
 TOML
 
-"$program" sample1 --config-dir "$work/configs" --log-dir "$work/log" --state-dir "$work/state" 2>"$work/stderr" &
+"$program" sample1 --config-dir "$work/configs" --log-dir "$work/log" --state-dir "$work/state" \
+    --run-dir "$work/run" 2>"$work/stderr" &
 server=$!
 root=http://127.0.0.1:$port
 for _ in {1..100}; do

@@ -45,7 +45,7 @@ check "is a line" prints "MocaFileLog ($(dpkg-deb -f "$2" Version | cut -d - -f 
 check "version --only-number" ends 0 version --only-number
 check "is the number" prints "$(dpkg-deb -f "$2" Version | cut -d - -f 1)"
 check "an unknown command is a matter of usage" ends 64 nosuch
-for command in version run start stop restart status top turn-off turn-on clear-logs update update-system reset-system check \
+for command in version run start stop restart status top turn-off turn-on maintenance clear-logs update update-system reset-system check \
     'key list' 'key add' 'key revoke' 'key explain' passwd 'block list' 'block add' 'block remove' get tail apply completions; do
     # shellcheck disable=SC2086
     check "help of $command" ends 0 $command --help
@@ -155,7 +155,7 @@ machine_exec sed -i 's/"maintenance_mode": true/"maintenance_mode": false/' /etc
 check "the file ends it" eventually 2 saved 5700
 
 echo "# lines"
-mocactl clear-logs --yes
+mocactl clear-logs --all --yes
 save 5700 'first line' >/dev/null
 save 5700 'second line' >/dev/null
 save 5701 'another log' >/dev/null
@@ -173,7 +173,8 @@ check "nothing is removed without an answer" eval 'mocactl get sample1; [ "$(wc 
 check "clear-logs of one" ends 0 clear-logs --yes sample1
 check "removes its lines" eval 'mocactl get sample1 && [ -z "$out" ]'
 check "and no other ones" eval 'mocactl get "$odd" && [ -n "$out" ]'
-check "clear-logs of all" ends 0 clear-logs --yes
+check "clear-logs of all needs --all" ends 64 clear-logs --yes
+check "clear-logs of all" ends 0 clear-logs --all --yes
 check "removes those too" eval 'mocactl get "$odd" && [ -z "$out" ]'
 
 echo "# blocked addresses"
@@ -214,11 +215,11 @@ check "update-system of what is no package" ends 65 update-system --deb /etc/pas
 machine_copy "$3" /root/repository/newer.deb
 (cd "$MACHINE_ROOT/root/repository" && dpkg-scanpackages . >Packages 2>/dev/null)
 machine_exec sh -c 'rm -rf /etc/apt/sources.list /etc/apt/sources.list.d && echo "deb [trusted=yes] copy:/root/repository ./" >/etc/apt/sources.list'
-check "update takes the newer package of apt" ends 0 update
+check "update takes the newer package of apt" ends 0 update --yes
 check "which is installed" equal "$(machine_exec dpkg-query -W -f '${Version}' moca-file-log)" "$(dpkg-deb -f "$3" Version)"
-check "update when there is none" ends 0 update
+check "update when there is none" ends 0 update --yes
 machine_copy "$2" /root/this.deb
-check "update-system --deb" ends 0 update-system --deb /root/this.deb
+check "update-system --deb" ends 0 update-system --yes --deb /root/this.deb
 check "installs that file" equal "$(machine_exec dpkg-query -W -f '${Version}' moca-file-log)" "$(dpkg-deb -f "$2" Version)"
 check "and is served" saved 5700
 check "reset-system asks first" ends 64 reset-system
@@ -228,7 +229,7 @@ check "the old key is none any more" equal "$(save 5700 x)" 401
 
 echo "# rights"
 as_nobody() { machine_exec setpriv --reuid=nobody --regid=nogroup --clear-groups mocactl "$@" >/dev/null 2>"$MACHINE_WORK/err" </dev/null; }
-for command in 'restart sample1' 'turn-off sample1' 'clear-logs --yes sample1' 'get sample1' 'key add' 'block add 192.0.2.7' update 'reset-system --yes' apply; do
+for command in 'restart sample1' 'turn-off sample1' 'clear-logs --yes sample1' 'get sample1' 'key add' 'block add 192.0.2.7' 'update --yes' 'reset-system --yes' apply; do
     # shellcheck disable=SC2086
     check "$command is refused without rights" not as_nobody $command
 done

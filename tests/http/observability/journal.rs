@@ -38,7 +38,8 @@ def receive(event):
 with open(folder + '/stderr', 'w') as stderr:
     status = os.fstat(stderr.fileno())
     stream = '%d:%d' % (status.st_dev, status.st_ino)
-    places = ['--config-dir', folder, '--log-dir', folder + '/log', '--state-dir', folder + '/state']
+    places = ['--config-dir', folder, '--log-dir', folder + '/log', '--state-dir', folder + '/state',
+              '--run-dir', folder + '/run']
     server = subprocess.Popen([program, 'a log', *places], stderr=stderr, env=dict(os.environ, JOURNAL_STREAM=stream))
 receive('started')
 try:
