@@ -115,6 +115,9 @@ check "is of this one too" [ "$before" != "$(pid)" ]
 check "stop of all" ends 0 stop
 check "no process listens" refused 5700
 check "get from a log that is stopped" ends 69 get sample1
+check "says how to start it" remarks '`mocactl start sample1`'
+check "the same for the odd one" ends 69 get "$odd"
+check "in words that a shell takes" remarks "\`mocactl start '$odd'\`"
 check "start of all" ends 0 start
 check "both are served" saved 5700
 check "an unknown name" ends 66 restart nosuch

@@ -205,6 +205,10 @@ echo "# the sandbox"
 exposure=$(machine_exec systemd-analyze security --no-pager "$unit" | sed -n 's/.*Overall exposure level.*: \([0-9.]*\).*/\1/p')
 echo "      exposure $exposure"
 check "exposure at most 1.0" awk "BEGIN { exit !(${exposure:-9} <= 1.0) }"
+for apply in moca-file-log-apply.service moca-file-log-apply-late.service; do
+    exposure=$(machine_exec systemd-analyze security --no-pager "$apply" | sed -n 's/.*Overall exposure level.*: \([0-9.]*\).*/\1/p')
+    check "exposure of $apply at most 1.2, it is $exposure" awk "BEGIN { exit !(${exposure:-9} <= 1.2) }"
+done
 verified=$(machine_exec env SYSTEMD_UNIT_PATH=/run/systemd/generator:/usr/lib/systemd/system systemd-analyze verify --man=no moca-file-log.target "$unit" moca-file-log@sample1.socket \
     moca-file-log-admin@sample1.socket moca-file-log-apply.path 2>&1 | grep moca)
 check "systemd-analyze reports nothing about the units" equal "$verified" ""
