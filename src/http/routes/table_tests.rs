@@ -109,7 +109,9 @@ fn page_is_at_the_paths_without_a_route() {
 fn routes_of_the_admin_socket_exist_there_only() {
     let log = log_with_spaces();
     let client = ClientAddr::from(IpAddr::from([127, 0, 0, 1]));
-    for (path, name) in [("/admin/status", "status"), ("/admin/blocked", "blocked")] {
+    for (path, name) in
+        [("/admin/status", "status"), ("/admin/blocked", "blocked"), ("/admin/maintenance", "maintenance")]
+    {
         assert_eq!(find_for(ClientAddr::Local, &Method::GET, path, &log), Ok((Place::Admin, name)));
         assert_eq!(find_for(client, &Method::GET, path, &log), Err(404));
     }

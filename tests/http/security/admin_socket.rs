@@ -64,9 +64,31 @@ fn addresses_are_blocked_and_unblocked() {
 }
 
 #[test]
+fn maintenance_is_switched_on_and_off() {
+    let server = Setup::new().with_admin_socket().start();
+    let switch = |on: &str| ask(&server, "POST", "/admin/maintenance", &json!({"on": on}).to_string());
+    let state = || ask(&server, "GET", "/admin/maintenance", "").1;
+    assert_eq!(state(), r#"{"kept":true,"on":false}"#);
+    assert_eq!(switch("true"), (200, r#"{"kept":true,"on":true}"#.to_owned()));
+    assert_eq!(server.get("/status").status, 503);
+    assert_eq!(state(), r#"{"kept":true,"on":true}"#);
+    for wrong in ["", "yes", "TRUE"] {
+        assert_eq!(switch(wrong).0, 400, "{wrong}");
+    }
+    assert_eq!(server.get("/status").status, 503);
+    assert_eq!(switch("false"), (200, r#"{"kept":true,"on":false}"#.to_owned()));
+    assert_eq!(server.get("/status").status, 200);
+    // A file in the place of the directory, so that the state cannot be written.
+    std::fs::rename(server.state_dir(), server.root_dir().join("away")).unwrap();
+    std::fs::write(server.state_dir(), "").unwrap();
+    assert_eq!(switch("true"), (200, r#"{"kept":false,"on":true}"#.to_owned()));
+    assert_eq!(server.get("/status").status, 503, "at once all the same");
+}
+
+#[test]
 fn admin_routes_do_not_exist_over_tcp() {
     let server = Setup::new().with_admin_socket().start();
-    for target in ["/admin/status", "/admin/blocked"] {
+    for target in ["/admin/status", "/admin/blocked", "/admin/maintenance"] {
         server.get(target).problem(404);
     }
 }
