@@ -12,6 +12,7 @@ mod client;
 mod commands;
 mod edit;
 mod error;
+mod examples;
 mod lint;
 mod log_selection;
 mod paths;
@@ -23,10 +24,11 @@ mod ui;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser};
+use clap::{CommandFactory, FromArgMatches, Parser};
 
 use self::cli::{Cli, PackageCli};
 use self::error::Error;
+use self::examples::with_examples;
 use self::ui::output::{Printer, print_note};
 use crate::exit::Exit;
 
@@ -36,11 +38,11 @@ pub fn main() -> ExitCode {
     let mut printer = Printer::stdout();
     let outcome = if std::env::args_os().nth(1).is_some_and(|first| first == "generate") {
         PackageCli::try_parse_from(std::env::args_os().skip(1))
-            .map(|cli| commands::completions::generate(&cli.what, &Cli::command()))
+            .map(|cli| commands::completions::generate(&cli.what, &with_examples(Cli::command())))
     } else {
-        Cli::try_parse().map(|Cli { directories, command }| {
-            commands::run(command, &Cli::command(), &directories, &mut printer)
-        })
+        let cli = with_examples(Cli::command());
+        let parsed = cli.clone().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
+        parsed.map(|Cli { directories, command }| commands::run(command, &cli, &directories, &mut printer))
     };
     let outcome = match outcome {
         Ok(outcome) => outcome,

@@ -93,6 +93,7 @@ fn version_and_help_are_printed() {
         "completions",
     ] {
         assert!(help.contains(&format!("\n  {command} ")), "{command}: {help}");
-        assert!(installation.run(&[command, "--help"]).ok().contains("Usage: mocactl"), "{command}");
+        let help = installation.run(&[command, "--help"]).ok();
+        assert!(help.contains("Usage: mocactl") && help.contains("Examples:\n  mocactl "), "{help}");
     }
 }
