@@ -81,7 +81,7 @@ fn files_of_logs(directories: &Directories, files: &Files) -> Vec<Finding> {
 fn not_creatable(path: &Path) -> Option<String> {
     // The server creates folders, but not the folder of the target of a link.
     if let Ok(target) = fs::read_link(path) {
-        let target = path.parent().unwrap_or(Path::new("/")).join(target);
+        let target = path.parent().unwrap_or_else(|| Path::new("/")).join(target);
         let folder = target.parent().filter(|folder| !folder.exists())?;
         return Some(format!("{} is a link into {}, which is missing", path.display(), folder.display()));
     }

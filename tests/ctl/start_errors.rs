@@ -112,7 +112,7 @@ fn units() -> Vec<Case> {
         case(By::Units, "expected an IP address", json!({"host": "logs.example"}), nothing),
         case(By::Units, "is taken", json!({"host": "localhost"}), |i| add_log(i, "b", "127.0.0.1")),
         case(By::Units, "is taken", json!({"host": "::", "use_ipv6": true}), |i| {
-            add_log(i, "b", "127.0.0.1")
+            add_log(i, "b", "127.0.0.1");
         }),
         case(By::Units, "too long", json!({}), |i| add_log(i, &" ".repeat(58), "127.0.0.2")),
     ]
