@@ -3,8 +3,8 @@
 //!
 //! # Layers
 //! The modules form layers, here with the lowest first. A module uses only modules of lower layers.
-//! - [`exit`], [`events`], `fault`, `swar`: exit statuses, journal events, crash points for tests,
-//!   tests of eight bytes at once.
+//! - [`exit`], [`events`], `fault`, `log_limit`, `swar`: exit statuses, journal events, crash points
+//!   for tests, a limit for messages, tests of eight bytes at once.
 //! - [`record`]: what a record is, and how it is written as one line. No I/O.
 //! - [`hooks`]: the operator's programs before and after a run.
 //! - [`config`]: the configuration files, validated with the position of each finding.
@@ -28,6 +28,7 @@ pub mod guard;
 pub mod hooks;
 pub mod http;
 mod ingest;
+mod log_limit;
 pub mod net;
 pub mod record;
 pub mod store;

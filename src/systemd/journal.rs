@@ -7,11 +7,13 @@
 //! of clients unchanged. Logging blocks while journald is busy, so no caller logs once per request.
 
 use std::io::Write;
+use std::time::Instant;
 
 use log::kv::{Error, Key, Value, VisitSource};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use systemd_journal_logger::{JournalLog, connected_to_journal};
 
+use crate::log_limit::LogLimit;
 use crate::record::{Escaped, escape_into};
 
 /// The destination of messages.
@@ -41,11 +43,11 @@ pub fn init(instance: &str, level: LevelFilter) -> Result<Sink, AlreadySet> {
             let journal = journal
                 .with_syslog_identifier("moca-file-log".to_owned())
                 .with_extra_fields([("MOCA_LOG", instance)]);
-            log::set_boxed_logger(Box::new(EscapingLogger(journal)))?;
+            log::set_boxed_logger(Box::new(EscapingLogger::new(journal)))?;
             Sink::Journal
         }
         None => {
-            log::set_boxed_logger(Box::new(EscapingLogger(Stderr)))?;
+            log::set_boxed_logger(Box::new(EscapingLogger::new(Stderr)))?;
             Sink::Stderr
         }
     };
@@ -71,29 +73,58 @@ pub fn level_filter(log_level: u8) -> LevelFilter {
     }
 }
 
-/// Passes on messages of this crate and warnings of libraries, escaped.
+/// Libraries that warn about what clients send, without the address of the client. Their warnings are
+/// dropped, since any client could fill the journal. The service logs such events itself.
+const PROTOCOL_LIBRARIES: &[&str] =
+    &["h2", "hyper", "hyper_util", "multer", "rustls", "tokio_rustls", "tungstenite", "warp"];
+
+/// Passes on messages of this crate and a few warnings of libraries, escaped.
 ///
 /// More detailed messages of libraries are dropped, since they may quote requests with keys and
 /// passwords.
-struct EscapingLogger<L>(L);
+struct EscapingLogger<L> {
+    inner: L,
+    /// Limits the warnings of libraries.
+    library_limit: LogLimit,
+}
+
+impl<L> EscapingLogger<L> {
+    fn new(inner: L) -> Self {
+        Self { inner, library_limit: LogLimit::default() }
+    }
+}
+
+/// Reports whether a message with this target comes from this crate.
+fn is_own(target: &str) -> bool {
+    target.starts_with("moca")
+}
 
 impl<L: Log> Log for EscapingLogger<L> {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        let own = metadata.target().starts_with("moca");
-        // rustls warns about every client that violates TLS, so any client could fill the journal.
-        let of_clients = metadata.target().starts_with("rustls");
-        (own || (metadata.level() <= Level::Warn && !of_clients)) && metadata.level() <= log::max_level()
+        let library = metadata.target().split("::").next().unwrap_or_default();
+        let may_warn = metadata.level() <= Level::Warn && !PROTOCOL_LIBRARIES.contains(&library);
+        (is_own(library) || may_warn) && metadata.level() <= log::max_level()
     }
 
     fn log(&self, record: &Record<'_>) {
-        if self.enabled(record.metadata()) {
-            let message = record.args().to_string();
-            self.0.log(&record.to_builder().args(format_args!("{}", Escaped(&message))).build());
+        if !self.enabled(record.metadata()) {
+            return;
         }
+        let mut message = record.args().to_string();
+        if !is_own(record.target()) {
+            match self.library_limit.admit(Instant::now()) {
+                None => return,
+                Some(0) => {}
+                Some(more) => {
+                    message.push_str(&format!(" ({more} more messages of libraries were not logged)"))
+                }
+            }
+        }
+        self.inner.log(&record.to_builder().args(format_args!("{}", Escaped(&message))).build());
     }
 
     fn flush(&self) {
-        self.0.flush();
+        self.inner.flush();
     }
 }
 
@@ -165,8 +196,13 @@ mod tests {
         crate::event!(info, STARTED, MOCA_CLIENT = "::1\n"; "a\nb\u{1b}[0m \\");
         log::debug!("unseen");
         log::info!(target: "hyper", "unseen");
-        log::warn!(target: "hyper", "seen");
+        for library in PROTOCOL_LIBRARIES {
+            log::warn!(target: library, "unseen");
+        }
         log::error!(target: "rustls::common_state", "unseen");
+        for n in 0..1000 {
+            log::warn!(target: "redis::client", "seen {n}");
+        }
         set_level(LevelFilter::Debug);
         log::debug!("seen now");
     }
@@ -175,9 +211,12 @@ mod tests {
     fn messages_are_lines_on_stderr_without_a_journal() {
         let mut child = child::command("systemd::journal::tests::in_child");
         let output = child::run(child.env_remove("JOURNAL_STREAM"));
+        let warnings: String = (0..10).map(|n| format!("WARN seen {n}\n")).collect();
         assert_eq!(
             String::from_utf8(output.stderr).unwrap(),
-            "INFO a\\nb\\u{1b}[0m \\\\ MOCA_EVENT=started MOCA_CLIENT=::1\\n\nWARN seen\nDEBUG seen now\n"
+            format!(
+                "INFO a\\nb\\u{{1b}}[0m \\\\ MOCA_EVENT=started MOCA_CLIENT=::1\\n\n{warnings}DEBUG seen now\n"
+            )
         );
     }
 }
