@@ -6,6 +6,7 @@ pub(crate) mod connection_driver;
 pub(crate) mod connection_limiter;
 pub(crate) mod deadline;
 pub(crate) mod peer_credentials;
+pub(crate) mod read_turn;
 pub(crate) mod refusal;
 pub(crate) mod shutdown;
 pub(crate) mod tls;

@@ -14,7 +14,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::phase::{Expired, Phase};
 use super::state::ConnectionState;
 use crate::guard::ClientAddr;
+use crate::net::read_turn::ReadTurn;
 use crate::net::transport::Transport;
+
+/// Maximum number of bytes that one turn of the event loop reads.
+const MAX_TURN_BYTES: usize = 64 * 1024;
 
 /// Answers a client whose bytes are not a request.
 pub(crate) trait UnparsedRequests: Send + Sync {
@@ -32,6 +36,7 @@ pub(crate) struct ConnectionStream<S> {
     replacement: Option<(Vec<u8>, usize)>,
     /// Bytes that were read and put back. The next read returns them first.
     unread: Bytes,
+    turn: ReadTurn,
     half_closed: bool,
     /// Set when the head exceeds its maximum size.
     head_too_long: bool,
@@ -54,6 +59,7 @@ impl<S: Transport> ConnectionStream<S> {
             peer,
             replacement: None,
             unread: Bytes::new(),
+            turn: ReadTurn::new(MAX_TURN_BYTES),
             half_closed: false,
             head_too_long: false,
             refused: false,
@@ -69,6 +75,11 @@ impl<S: Transport> ConnectionStream<S> {
     /// state itself.
     pub(crate) const fn inner_mut(&mut self) -> &mut S {
         &mut self.inner
+    }
+
+    /// Returns the transport below, and the bytes that were put back.
+    pub(crate) fn into_parts(self) -> (S, Bytes) {
+        (self.inner, self.unread)
     }
 
     /// Takes the bytes that were put back.
@@ -157,7 +168,10 @@ impl<S: Transport> AsyncRead for ConnectionStream<S> {
         }
         let before = buf.filled().len();
         if self.unread.is_empty() {
-            ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
+            ready!(self.turn.poll_may_read(cx));
+            let outcome = Pin::new(&mut self.inner).poll_read(cx, buf);
+            self.turn.note(&outcome, buf.filled().len() - before);
+            ready!(outcome)?;
         } else {
             let count = self.unread.len().min(buf.remaining());
             buf.put_slice(&self.unread[..count]);
