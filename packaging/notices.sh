@@ -25,6 +25,8 @@ while IFS='|' read -r package license; do
     if [[ ${#others[@]} -gt 0 && $license == *MIT* && $license != *AND* ]]; then
         texts=("${others[@]}")
     fi
+    # This library contains an allocator in C, which has a license of its own.
+    [ ! -f "$folder/jemalloc/COPYING" ] || texts+=("$folder/jemalloc/COPYING")
     [ "${#texts[@]}" -gt 0 ] || echo "$name ${version#v} ($license)" >>"$work/without"
     for text in "${texts[@]}"; do
         sum=$(tr -d '\r' <"$text" | sha256sum | cut -d ' ' -f 1)

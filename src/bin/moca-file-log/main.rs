@@ -27,6 +27,12 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use failure::StartError;
 use instance::ExitReason;
 use startup::{Arguments, Startup, load, prepare};
+use tikv_jemallocator::Jemalloc;
+
+/// jemalloc returns freed memory to the system within seconds, in a thread of its own. glibc keeps
+/// nearly everything that a flood took.
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 /// Runs one of the three programs, chosen by the name that it was called with. The package installs
 /// the three programs as one file with three names, since they share most of their code.

@@ -47,6 +47,7 @@ fn announced_lengths_without_a_key_reserve_no_memory() {
 #[test]
 fn a_multipart_body_takes_memory_for_its_size_only() {
     let server = Setup::new().start();
+    let before = server.memory_now();
     let head = "--B\r\nContent-Disposition: form-data; name=\"message\"\r\n\r\n";
     let mut body = head.as_bytes().to_vec();
     body.extend(std::iter::repeat_n(0xff_u8, 40_000_000));
@@ -54,7 +55,9 @@ fn a_multipart_body_takes_memory_for_its_size_only() {
     let kind = [("Content-Type", "multipart/form-data; boundary=B")];
     let answer = server.request("POST", &route("save-log"), &kind, &body);
     assert!([400, 401].contains(&answer.status), "{answer:?}");
-    assert!(server.memory_peak() < 110_000_000, "{} bytes", server.memory_peak());
+    // The buffer of the body doubles when it grows, and is copied then.
+    let peak = server.memory_peak() - before;
+    assert!(peak < 120_000_000, "{peak} bytes");
     server.assert_alive();
 }
 
