@@ -220,6 +220,7 @@ const INDEX: &[(&str, &str, &str)] = &[
         "max_connections_per_ip",
         "tests/http/connections/slow.rs::connections_of_one_address_are_limited",
     ),
+    ("http.toml", "max_streams", "tests/http/connections/floods.rs::streams_of_all_connections_are_bounded"),
     ("http.toml", "max_body_memory", "tests/http/connections/hostile.rs::all_bodies_together_are_bounded"),
     ("http.toml", "body_timeout", "tests/http/connections/slow.rs::silence_inside_a_body_times_out_earlier"),
     (

@@ -46,6 +46,7 @@ const fn permits_by_http(http: &HttpSettings) -> bool {
         workers: _,
         max_connections: _,
         max_connections_per_ip: _,
+        max_streams: _,
         max_searches: _,
     } = http;
     *keep_alive && forwarded_secret.is_none() && proxies_count.is_none() && real_ip_header.is_none()

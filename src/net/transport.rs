@@ -26,6 +26,11 @@ pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {
         None
     }
 
+    /// Reports whether the stream is encrypted.
+    fn is_encrypted(&self) -> bool {
+        false
+    }
+
     /// Limits the kernel's send buffer. Otherwise it grows to several megabytes for each slow
     /// client, and the socket becomes writable only after the client has read a third of it.
     fn limit_send_buffer(&self) {
@@ -80,6 +85,10 @@ impl Transport for TlsStream<TlsSocket> {
 
     fn socket(&self) -> BorrowedFd<'_> {
         self.get_ref().0.0.as_fd()
+    }
+
+    fn is_encrypted(&self) -> bool {
+        true
     }
 }
 

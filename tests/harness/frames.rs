@@ -5,10 +5,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::Conn;
+use super::{Conn, Server};
 
 pub(crate) const DATA: u8 = 0;
 pub(crate) const HEADERS: u8 = 1;
+pub(crate) const PRIORITY: u8 = 2;
 pub(crate) const RST_STREAM: u8 = 3;
 pub(crate) const SETTINGS: u8 = 4;
 pub(crate) const PING: u8 = 6;
@@ -17,7 +18,11 @@ pub(crate) const WINDOW_UPDATE: u8 = 8;
 
 pub(crate) const END_STREAM: u8 = 1;
 pub(crate) const END_HEADERS: u8 = 4;
-const ACK: u8 = 1;
+pub(crate) const ACK: u8 = 1;
+
+/// Error codes of RST_STREAM and GOAWAY.
+pub(crate) const REFUSED_STREAM: u32 = 7;
+pub(crate) const ENHANCE_YOUR_CALM: u32 = 11;
 
 /// The connection preface.
 pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -43,9 +48,28 @@ impl Frames {
         Self { conn: Conn::open_tls(address, "h2").expect("connect with TLS") }
     }
 
-    /// Connects and sends the preface and the settings.
+    /// Connects with TLS and sends the preface and the settings.
     pub(crate) fn open(address: SocketAddr, settings: &[(u16, u32)]) -> Self {
-        let mut frames = Self::silent(address);
+        Self::begin(Conn::open_tls(address, "h2").expect("connect with TLS"), settings)
+    }
+
+    /// Connects without TLS and sends the preface and the settings.
+    pub(crate) fn open_plain(address: SocketAddr, settings: &[(u16, u32)]) -> Self {
+        Self::begin(Conn::open(address).expect("connect"), settings)
+    }
+
+    /// Connects to a server with or without TLS and sends the preface and the settings.
+    pub(crate) fn open_to(server: &Server, settings: &[(u16, u32)]) -> Self {
+        if server.has_tls() {
+            Self::open(server.address(), settings)
+        } else {
+            Self::open_plain(server.address(), settings)
+        }
+    }
+
+    /// Sends the preface and the settings on this connection.
+    pub(crate) fn begin(conn: Conn, settings: &[(u16, u32)]) -> Self {
+        let mut frames = Self { conn };
         frames.conn.send_raw(PREFACE).expect("send the preface");
         let mut payload = Vec::new();
         for (setting, value) in settings {
@@ -112,6 +136,14 @@ impl Frames {
                 Err(_) => return frames,
             }
         }
+    }
+}
+
+impl Frame {
+    /// Returns the error code of RST_STREAM or GOAWAY.
+    pub(crate) fn error_code(&self) -> u32 {
+        let begin = if self.kind == GOAWAY { 4 } else { 0 };
+        u32::from_be_bytes(self.payload[begin..begin + 4].try_into().expect("an error code"))
     }
 }
 

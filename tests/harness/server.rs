@@ -122,6 +122,11 @@ impl Server {
         self.setup.address()
     }
 
+    /// Reports whether the server speaks TLS.
+    pub(crate) fn has_tls(&self) -> bool {
+        self.setup.tls
+    }
+
     pub(crate) fn admin_socket(&self) -> PathBuf {
         self.setup.admin_socket()
     }
@@ -310,6 +315,11 @@ impl Server {
     /// Returns the memory of the process, in bytes.
     pub(crate) fn memory_now(&self) -> u64 {
         self.memory("VmRSS:")
+    }
+
+    /// Returns the memory of the process that is not mapped from files, in bytes.
+    pub(crate) fn memory_own(&self) -> u64 {
+        self.memory("RssAnon:")
     }
 
     fn memory(&self, what: &str) -> u64 {

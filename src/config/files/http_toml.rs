@@ -86,6 +86,9 @@ pub struct HttpSettings {
     /// Maximum number of open connections from one address (default none).
     #[serde(deserialize_with = "optional_count")]
     pub max_connections_per_ip: Option<NonZeroU32>,
+    /// Maximum number of open HTTP/2 streams of all connections (default 20,000).
+    #[serde(deserialize_with = "count_of_32_bits")]
+    pub max_streams: u32,
     /// Maximum memory for the bodies of all requests together, in bytes (default 128,000,000).
     #[serde(deserialize_with = "bytes")]
     pub max_body_memory: u64,
@@ -136,6 +139,7 @@ impl Default for HttpSettings {
             workers: NonZeroU32::MIN,
             max_connections: 20_000,
             max_connections_per_ip: None,
+            max_streams: 20_000,
             max_body_memory: 128_000_000,
             body_timeout: Duration::from_secs(30),
             trusted_proxies: None,

@@ -313,6 +313,7 @@ fn invalid_options_of_http_toml_are_rejected() {
         ("forwarded_secret", &["true", "5"]),
         ("workers", &["0", "65"]),
         ("max_connections", &["0", "5000000000"]),
+        ("max_streams", &["0", "-1", "5000000000"]),
         ("max_header_size", &["1"]),
         ("max_headers", &["0", "1000000"]),
         ("trusted_proxies", &["\"*\"", "false", "[\"x\"]", "[1]"]),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::http2::Http2Shared;
 use crate::guard::ClientAddr;
 use crate::http::app::App;
 use crate::net::deadline::Millis;
@@ -24,6 +25,8 @@ pub(crate) struct ConnectionContext<H> {
     pub(crate) handlers: H,
     /// Signals that the service stops.
     pub(crate) shutdown: Shutdown,
+    /// The state that all HTTP/2 connections share.
+    pub(crate) http2: Arc<Http2Shared>,
 }
 
 /// Returns the time at which a connection that has been silent since `idle_since` releases its

@@ -19,6 +19,8 @@ use super::connection_context::{ConnectionContext, buffer_release_at};
 use super::fast_path::connection::FastPathOutcome;
 use super::fast_path::serve;
 use super::first_byte::has_first_byte;
+use super::http2;
+use super::prior_knowledge::has_preface;
 use crate::config::HttpSettings;
 use crate::http::app::App;
 use crate::http::connection::phase::{Expired, Phase};
@@ -39,37 +41,47 @@ pub(crate) async fn serve<S: Transport, H: Handlers>(stream: S, context: Connect
     while stream.has_unread() || has_first_byte(stream.inner(), &state, &context.shutdown).await {
         // Boxed, so that the task of a silent connection does not hold the memory of this future.
         match Box::pin(serve_until_idle(stream, &state, &context)).await {
-            Some(idle) => stream = idle,
-            None => return,
+            ConnectionOutcome::Idle(idle) => stream = idle,
+            ConnectionOutcome::Http2(stream) => {
+                let (stream, unread) = stream.into_parts();
+                return Box::pin(http2::serve(stream, unread, context)).await;
+            }
+            ConnectionOutcome::Following(..) | ConnectionOutcome::Ended => return,
         }
     }
 }
 
-/// Serves the requests of a connection. Returns the stream when the connection is idle, and `None`
-/// when it has ended.
+/// Serves the requests of a connection until it is idle or has ended, or until its first bytes are
+/// HTTP/2.
 async fn serve_until_idle<S: Transport, H: Handlers>(
     mut stream: ConnectionStream<S>,
     state: &Arc<ConnectionState>,
     context: &ConnectionContext<H>,
-) -> Option<ConnectionStream<S>> {
+) -> ConnectionOutcome<S> {
     if serve::is_eligible(context.peer) {
         match serve::serve_records(stream, state, context).await {
             FastPathOutcome::SlowPath(unread) => stream = unread,
-            FastPathOutcome::Idle(idle) => return Some(idle),
-            FastPathOutcome::Ended => return None,
+            FastPathOutcome::Idle(idle) => return ConnectionOutcome::Idle(idle),
+            FastPathOutcome::Ended => return ConnectionOutcome::Ended,
         }
     }
+    // With TLS, the handshake has chosen the protocol.
+    if state.phase() == Phase::New
+        && !stream.inner().is_encrypted()
+        && Box::pin(has_preface(&mut stream, state, &context.shutdown)).await
+    {
+        return ConnectionOutcome::Http2(stream);
+    }
     match Box::pin(serve_requests(stream, state, context)).await {
-        ConnectionOutcome::Idle(idle) => Some(idle),
         ConnectionOutcome::Following(stream, takeover) => {
             Box::pin(follow::serve(stream, *takeover, context.shutdown.clone())).await;
-            None
+            ConnectionOutcome::Ended
         }
-        ConnectionOutcome::Ended => None,
+        outcome => outcome,
     }
 }
 
-/// Says how hyper left a connection.
+/// Says how a part of the server left a connection.
 enum ConnectionOutcome<S> {
     /// The connection has ended.
     Ended,
@@ -77,6 +89,8 @@ enum ConnectionOutcome<S> {
     Idle(ConnectionStream<S>),
     /// A follower takes the connection over.
     Following(ConnectionStream<S>, Box<Takeover>),
+    /// The first bytes of the connection are HTTP/2, and unread.
+    Http2(ConnectionStream<S>),
 }
 
 /// Serves requests with hyper until the connection ends, is idle, or is taken over.
@@ -85,7 +99,7 @@ async fn serve_requests<S: Transport, H: Handlers>(
     state: &Arc<ConnectionState>,
     context: &ConnectionContext<H>,
 ) -> ConnectionOutcome<S> {
-    let ConnectionContext { app, peer, handlers, shutdown } = context;
+    let ConnectionContext { app, peer, handlers, shutdown, .. } = context;
     let takeovers = Arc::new(TakeoverSlot::default());
     let service = service_fn({
         let (app, state, peer, handlers) = (Arc::clone(app), Arc::clone(state), *peer, handlers.clone());

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::connection_context::ConnectionContext;
+use super::http2::Http2Shared;
 use super::{fast_path, http1, tls};
 use crate::guard::ClientAddr;
 use crate::http::app::App;
@@ -34,6 +35,7 @@ pub struct Listeners {
     limiter: Arc<ConnectionLimiter>,
     /// Number of accept loops of TCP sockets.
     acceptors: Arc<AtomicUsize>,
+    http2: Arc<Http2Shared>,
 }
 
 /// Number of descriptors that are reserved for purposes other than accepting connections. These are
@@ -52,6 +54,7 @@ impl Listeners {
             connections: TaskTracker::new(),
             limiter: Arc::new(ConnectionLimiter::new(RESERVED_DESCRIPTORS)),
             acceptors: Arc::default(),
+            http2: Arc::default(),
         }
     }
 
@@ -66,6 +69,7 @@ impl Listeners {
             connections: self.connections.clone(),
             limiter: Arc::clone(&self.limiter),
             acceptors: Arc::clone(&self.acceptors),
+            http2: Arc::clone(&self.http2),
             accepted: Arc::default(),
             handlers: TowerToHyperService::new(warp::service(filters(&self.app.name))),
         };
@@ -110,6 +114,7 @@ struct HttpConnections<H> {
     acceptors: Arc<AtomicUsize>,
     /// Number of open connections that were accepted from this socket.
     accepted: Arc<AtomicUsize>,
+    http2: Arc<Http2Shared>,
     handlers: H,
 }
 
@@ -183,6 +188,7 @@ impl<H: Handlers> HttpConnections<H> {
             peer,
             handlers: self.handlers.clone(),
             shutdown: self.shutdown.clone(),
+            http2: Arc::clone(&self.http2),
         }
     }
 

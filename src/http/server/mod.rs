@@ -6,4 +6,5 @@ pub(crate) mod first_byte;
 pub(crate) mod http1;
 pub(crate) mod http2;
 pub(crate) mod listeners;
+pub(crate) mod prior_knowledge;
 pub(crate) mod tls;

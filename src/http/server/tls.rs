@@ -6,6 +6,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::StatusCode;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -54,7 +55,7 @@ pub(crate) async fn serve<H: Handlers>(
         Err(error) => return log::debug!("a TLS handshake failed: {error}"),
     };
     if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-        Box::pin(http2::serve(stream, context)).await;
+        Box::pin(http2::serve(stream, Bytes::new(), context)).await;
     } else {
         http1::serve(stream, context).await;
     }

@@ -50,7 +50,7 @@ fn a_thousand_streams_at_once_are_bounded() {
             _ => break,
         }
     }
-    assert!((100..=128).contains(&answered), "{answered} requests were in hand at once, {refused} refused");
+    assert!((1..=32).contains(&answered), "{answered} requests were in hand at once, {refused} refused");
     assert!(server.memory_peak() - before < 30_000_000, "{} bytes", server.memory_peak() - before);
     server.save("served");
 }
@@ -189,16 +189,6 @@ fn endless_continuations_end_the_connection() {
     assert!(started.elapsed() < LIMIT, "continuations never end");
     assert!(server.memory_peak() - before < 20_000_000, "{} bytes", server.memory_peak() - before);
     server.save("served");
-}
-
-#[test]
-fn http2_without_tls_is_refused() {
-    let server = Setup::new().start();
-    let mut conn = server.connect();
-    conn.send_raw(frames::PREFACE).unwrap();
-    let answer = String::from_utf8_lossy(&conn.read_to_end()).into_owned();
-    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 400"), "{answer:?}");
-    server.assert_alive();
 }
 
 #[test]

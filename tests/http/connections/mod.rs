@@ -1,8 +1,11 @@
 //! Tests of connections with TLS, HTTP/2, timeouts, and slow and hostile clients.
 
 mod adversary;
+mod floods;
 mod hostile;
 mod http2;
+mod memory;
+mod prior_knowledge;
 mod slow;
 mod slow_matrix;
 mod tls;

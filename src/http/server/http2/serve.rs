@@ -1,12 +1,13 @@
 //! Serves one HTTP/2 connection with hyper, under the same timeouts as HTTP/1.
 
-use std::convert::Infallible;
 use std::error::Error;
 use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
+use h2::Reason;
 use http::{Method, Request};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -15,9 +16,10 @@ use hyper::server::conn::http2::{self, Connection};
 use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::TokioIo;
 
-use super::activity::{ConnectionActivity, MonitoredTransport};
+use super::activity::ConnectionActivity;
 use super::paced_body::into_http2_response;
-use super::stream::StreamExecutor;
+use super::stream::{NextStream, StreamExecutor};
+use super::transport::MonitoredTransport;
 use crate::config::HttpSettings;
 use crate::http::connection::phase::Timeouts;
 use crate::http::connection::state::ConnectionState;
@@ -29,7 +31,7 @@ use crate::net::deadline::{Millis, now};
 use crate::net::transport::Transport;
 
 /// Maximum number of open streams on one connection. Further streams are refused.
-const MAX_CONCURRENT_STREAMS: u32 = 128;
+const MAX_CONCURRENT_STREAMS: u32 = 32;
 
 /// Maximum number of unread bytes that a client may send on one stream. It is also the maximum
 /// number of bytes of an answer that may wait for the client.
@@ -46,9 +48,14 @@ const MAX_PENDING_RESETS: usize = 20;
 /// the connection (RUSTSEC-2024-0003).
 const MAX_ERROR_RESETS: usize = 1024;
 
-/// Serves the connection until it ends or `context.shutdown` ends it.
-pub(crate) async fn serve<S: Transport, H: Handlers>(stream: S, context: ConnectionContext<H>) {
-    let ConnectionContext { app, peer, handlers, shutdown } = context;
+/// Serves the connection until it ends or `context.shutdown` ends it. `unread` are the bytes that
+/// were read before the protocol was known.
+pub(crate) async fn serve<S: Transport, H: Handlers>(
+    stream: S,
+    unread: Bytes,
+    context: ConnectionContext<H>,
+) {
+    let ConnectionContext { app, peer, handlers, shutdown, http2: shared } = context;
     let policy = app.policy();
     let timeouts = policy.timeouts;
     let activity = Arc::new(ConnectionActivity::new());
@@ -56,21 +63,44 @@ pub(crate) async fn serve<S: Transport, H: Handlers>(stream: S, context: Connect
     let executor = StreamExecutor::new(Arc::clone(&activity), Arc::clone(&shutdown), timeouts);
     let builder = builder(executor.clone(), &policy.files.http);
     drop(policy);
-    let service = service_fn(move |request: Request<Incoming>| {
-        let state = Arc::new(ConnectionState::for_stream(app.policy().timeouts));
-        executor.set_next(Arc::clone(&state));
-        let is_head = request.method() == Method::HEAD;
-        let answer =
-            pipeline::answer(Arc::clone(&app), Arc::clone(&state), None, peer, handlers.clone(), request);
-        async move {
-            let Ok(response) = answer.await;
-            Ok::<_, Infallible>(into_http2_response(response, state, is_head))
+    let service = service_fn({
+        let shared = Arc::clone(&shared);
+        move |request: Request<Incoming>| {
+            let policy = app.policy();
+            let answer = shared.open_stream(policy.files.http.max_streams).map(|permit| {
+                let state = Arc::new(ConnectionState::for_stream(policy.timeouts));
+                executor.set_next(NextStream { state: Arc::clone(&state), permit });
+                let is_head = request.method() == Method::HEAD;
+                let (app, handlers) = (Arc::clone(&app), handlers.clone());
+                let answer = pipeline::answer(app, Arc::clone(&state), None, peer, handlers, request);
+                // Boxed, so that a stream whose answer waits for the client does not hold the memory
+                // of the checks and the handler.
+                (Box::pin(answer), state, is_head)
+            });
+            async move {
+                let Some((answer, state, is_head)) = answer else {
+                    return Err(h2::Error::from(Reason::REFUSED_STREAM));
+                };
+                let Ok(response) = answer.await;
+                Ok(into_http2_response(response, state, is_head))
+            }
         }
     });
-    let monitored = MonitoredTransport::new(stream, Arc::clone(&activity));
+    let monitored = MonitoredTransport::new(stream, unread, Arc::clone(&activity));
     let connection = Box::pin(builder.serve_connection(TokioIo::new(monitored), service));
     let mut streams = Streams { connection, activity: &activity, timeouts, closing_since: None };
-    drive(&shutdown, &mut streams).await;
+    let error = drive(&shutdown, &mut streams).await;
+    if activity.is_flooded() || error.is_some_and(|error| is_flood(&error)) {
+        shared.log_flood(peer);
+    }
+}
+
+/// Reports whether h2 ended the connection because of a flood of frames.
+fn is_flood(error: &hyper::Error) -> bool {
+    let error = error.source().and_then(|source| source.downcast_ref::<h2::Error>());
+    error.is_some_and(|error| {
+        error.is_go_away() && error.is_library() && error.reason() == Some(Reason::ENHANCE_YOUR_CALM)
+    })
 }
 
 /// Returns hyper's builder with all limits set.
@@ -110,25 +140,28 @@ where
     B: Body<Error: Into<Box<dyn Error + Send + Sync>>> + 'static,
     StreamExecutor: Http2ServerConnExec<Svc::Future, B>,
 {
-    type Output = ();
+    /// The error of the connection, which only says why it is broken.
+    type Output = Option<hyper::Error>;
     type Limit = ();
 
-    fn poll_work(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        // The result does not matter, because an error means a broken connection.
-        self.connection.as_mut().poll(cx).map(drop)
+    fn poll_work(&mut self, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.connection.as_mut().poll(cx).map(Result::err)
     }
 
     fn deadline(&self) -> (Millis, ()) {
         (self.activity.deadline(&self.timeouts, self.closing_since), ())
     }
 
-    fn on_expired(&mut self, (): ()) -> ControlFlow<()> {
+    fn on_expired(&mut self, (): ()) -> ControlFlow<Self::Output> {
         let activity = self.activity;
+        if activity.is_flooded() {
+            return ControlFlow::Break(None);
+        }
         if activity.is_busy() && !activity.is_blocked() {
             return ControlFlow::Continue(());
         }
         if self.closing_since.is_some() || activity.is_blocked() || !activity.has_served() {
-            return ControlFlow::Break(());
+            return ControlFlow::Break(None);
         }
         self.send_goaway();
         ControlFlow::Continue(())

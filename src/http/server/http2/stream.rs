@@ -1,17 +1,19 @@
 //! Runs each HTTP/2 stream in a separate task with its own state and timer.
 
 use std::ops::ControlFlow;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::rt::Executor;
 use tokio::time::timeout;
 
 use super::activity::ConnectionActivity;
+use super::shared::StreamPermit;
 use crate::http::connection::phase::{Expired, Timeouts};
 use crate::http::connection::state::{ConnectionState, LINGER_TIMEOUT};
 use crate::net::connection_driver::{ConnectionWork, drive};
@@ -20,17 +22,24 @@ use crate::net::shutdown::Shutdown;
 
 /// Runs each stream in a separate task with its own timer.
 #[derive(Clone)]
-pub(crate) struct StreamExecutor {
-    /// The state of the request that the service received last. hyper executes its stream next.
-    next: Arc<Mutex<Option<Arc<ConnectionState>>>>,
+pub(super) struct StreamExecutor {
+    /// The stream of the request that the service received last. hyper executes it next.
+    next: Arc<Mutex<Option<NextStream>>>,
     activity: Arc<ConnectionActivity>,
     shutdown: Arc<Shutdown>,
     timeouts: Timeouts,
 }
 
+/// A stream that hyper executes next.
+pub(super) struct NextStream {
+    pub(super) state: Arc<ConnectionState>,
+    /// The place of the stream among those of all connections.
+    pub(super) permit: StreamPermit,
+}
+
 impl StreamExecutor {
     /// Returns the executor of a connection.
-    pub(crate) fn new(
+    pub(super) fn new(
         activity: Arc<ConnectionActivity>,
         shutdown: Arc<Shutdown>,
         timeouts: Timeouts,
@@ -38,38 +47,47 @@ impl StreamExecutor {
         Self { next: Arc::default(), activity, shutdown, timeouts }
     }
 
-    /// Sets the state of the stream that hyper executes next.
-    pub(crate) fn set_next(&self, state: Arc<ConnectionState>) {
-        *self.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(state);
+    /// Sets the stream that hyper executes next.
+    pub(super) fn set_next(&self, next: NextStream) {
+        *self.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(next);
     }
 }
 
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for StreamExecutor {
     fn execute(&self, stream: F) {
-        let state = self.next.lock().unwrap_or_else(PoisonError::into_inner).take();
-        // hyper executes streams of requests only, since the server accepts no tunnels.
-        if let Some(state) = state {
-            let open_stream = self.activity.begin_stream();
-            let (shutdown, timeouts) = (Arc::clone(&self.shutdown), self.timeouts);
-            tokio::spawn(async move {
-                run_stream(stream, &state, &shutdown).await;
-                // A client that has exceeded a time limit already gets no more time for its body.
-                if let Some(body) = state.take_unread_body().filter(|_| !state.is_overdue()) {
-                    tokio::select! {
-                        () = linger(body, timeouts) => {}
-                        () = shutdown.hurry.cancelled() => {}
-                    }
+        let next = self.next.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(NextStream { state, permit }) = next else {
+            // The service has refused the stream, so its first poll resets it and ends it. The
+            // server accepts no tunnels, which hyper would execute as well.
+            stream.now_or_never().unwrap_or_default();
+            return;
+        };
+        let open_stream = self.activity.begin_stream();
+        let (shutdown, timeouts) = (Arc::clone(&self.shutdown), self.timeouts);
+        // Boxed, because each future that holds another one by value holds it twice, as an argument
+        // and as a variable.
+        let stream = Box::pin(stream);
+        tokio::spawn(async move {
+            run_stream(stream, &state, &shutdown).await;
+            // A client that has exceeded a time limit already gets no more time for its body.
+            if let Some(body) = state.take_unread_body().filter(|_| !state.is_overdue()) {
+                tokio::select! {
+                    () = Box::pin(linger(body, timeouts)) => {}
+                    () = shutdown.hurry.cancelled() => {}
                 }
-                drop(open_stream);
-            });
-        }
+            }
+            drop((open_stream, permit));
+        });
     }
 }
 
 /// Runs one stream with its own timer. hyper resets a stream that is dropped before its end.
-async fn run_stream(stream: impl Future<Output = ()>, state: &ConnectionState, shutdown: &Shutdown) {
-    let stream = pin!(stream);
-    drive(shutdown, &mut Stream { stream, state }).await;
+async fn run_stream<F: Future<Output = ()>>(
+    mut stream: Pin<Box<F>>,
+    state: &ConnectionState,
+    shutdown: &Shutdown,
+) {
+    drive(shutdown, &mut Stream { stream: stream.as_mut(), state }).await;
 }
 
 /// One stream, under the deadlines of its phases.
