@@ -67,6 +67,10 @@ mod tests {
         turn.note(&Poll::Ready(()), 99);
         turn.note(&Poll::<()>::Pending, 0);
         turn.note(&Poll::Ready(()), 99);
-        poll_fn(|cx| Poll::Ready(assert!(turn.poll_may_read(cx).is_ready()))).await;
+        poll_fn(|cx| {
+            assert!(turn.poll_may_read(cx).is_ready());
+            Poll::Ready(())
+        })
+        .await;
     }
 }

@@ -116,7 +116,7 @@ impl<L: Log> Log for EscapingLogger<L> {
                 None => return,
                 Some(0) => {}
                 Some(more) => {
-                    message.push_str(&format!(" ({more} more messages of libraries were not logged)"))
+                    message.push_str(&format!(" ({more} more messages of libraries were not logged)"));
                 }
             }
         }
