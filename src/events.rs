@@ -94,7 +94,7 @@ events! {
     ADDRESS_UNBLOCKED: "address-unblocked", "5b509a774004ef9005f31b65beed94c4",
         "The operator unblocked an address.",
         "Nothing.";
-    HTTP2_FLOOD: "http2-flood", "f74e13efd3894111a80b100e4ca24569",
+    FRAME_FLOOD: "frame-flood", "f74e13efd3894111a80b100e4ca24569",
         "An HTTP/2 connection of the client in MOCA_CLIENT sent a flood of frames and was closed; at most 10 a minute are logged.",
         "Block the address if it goes on.";
     BLOCK_LIST_NOT_WRITTEN: "block-list-not-written", "2919bd81f3df380af35b79ade5709121",

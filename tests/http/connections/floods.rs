@@ -186,7 +186,7 @@ fn floods_write_few_lines_to_the_journal_and_name_the_client() {
             assert_eq!(error_of_the_end(&mut frames), Some(frames::ENHANCE_YOUR_CALM));
         }
     }
-    eventually("the floods are logged", LIMIT, || server.stderr().contains("http2-flood"));
+    eventually("the floods are logged", LIMIT, || server.stderr().contains("frame-flood"));
     let journal = server.stderr();
     let lines: Vec<&str> = journal.lines().filter(|line| line.starts_with("WARN")).collect();
     assert!(lines.len() <= 10, "{} lines: {lines:#?}", lines.len());
@@ -210,8 +210,11 @@ fn median_of_saves(conn: &mut Conn, time: Duration) -> Duration {
     times[times.len() / 2]
 }
 
+/// Returns the bytes of a flood on this connection.
+type FloodOf = dyn Fn(&mut Frames) -> Vec<u8> + Sync;
+
 /// Sends a flood on new connections until `over`.
-fn attack(server: &Server, flood: &dyn Fn(&mut Frames) -> Vec<u8>, over: &AtomicBool) {
+fn attack(server: &Server, flood: &FloodOf, over: &AtomicBool) {
     while !over.load(Ordering::Relaxed) {
         let mut frames = Frames::open_to(server, &[]);
         let bytes = flood(&mut frames);
@@ -231,7 +234,7 @@ fn a_kept_connection_stays_responsive_during_floods() {
         let mut kept = server.connect();
         median_of_saves(&mut kept, Duration::from_millis(200));
         let rest = median_of_saves(&mut kept, Duration::from_millis(500));
-        let mut kinds: Vec<(&str, Box<dyn Fn(&mut Frames) -> Vec<u8> + Sync>)> = Vec::new();
+        let mut kinds: Vec<(&str, Box<FloodOf>)> = Vec::new();
         for flood in floods() {
             let frame = flood.frame.clone();
             let before = flood.before;

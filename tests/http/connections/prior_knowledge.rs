@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 
 use crate::harness::frames::{self, Frames};
-use crate::harness::{Conn, KEY, Setup, cannot_run, route};
+use crate::harness::{KEY, Setup, cannot_run, route};
 
 #[test]
 fn requests_are_answered_without_tls() {

@@ -30,9 +30,9 @@ impl Http2Shared {
     pub(super) fn log_flood(&self, client: ClientAddr) {
         match self.flood_log.admit(Instant::now()) {
             None => {}
-            Some(0) => event!(warn, HTTP2_FLOOD, MOCA_CLIENT:% = client;
+            Some(0) => event!(warn, FRAME_FLOOD, MOCA_CLIENT:% = client;
                 "closed an HTTP/2 connection of {client}, which sent a flood of frames"),
-            Some(more) => event!(warn, HTTP2_FLOOD, MOCA_CLIENT:% = client;
+            Some(more) => event!(warn, FRAME_FLOOD, MOCA_CLIENT:% = client;
                 "closed an HTTP/2 connection of {client}, which sent a flood of frames, \
                  and {more} more that were not logged"),
         }
