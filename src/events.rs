@@ -103,6 +103,9 @@ events! {
     STATE_FILE_BROKEN: "state-file-broken", "9f9590e0d1bfb69f486e464986d40e9f",
         "A state file cannot be read and was moved aside.",
         "Look at the file; the service starts without its content.";
+    STATE_LOST: "state-lost", "016e34efb57a4f99803ca6f31ab3fe46",
+        "Another program removed the state directory or a file in it; the service makes it again.",
+        "Find out which program did it.";
     WRITE_FAILED: "write-failed", "8fdcf37a413543ac756989ceca9e4c7a",
         "The log cannot be written; senders get 503 and should retry.",
         "Free space on the disk, or replace it.";
@@ -127,6 +130,12 @@ events! {
     TORN_TAIL: "torn-tail", "bab220032d98b78dd951e38c3668738c",
         "A crash left an incomplete last line, which was moved to FILE.torn.",
         "Look at FILE.torn; the record was never acknowledged.";
+    CLOCK_BACK: "clock-back", "52287ade394b44189dcb1dd5b4f5d603",
+        "The system clock was set back by more than 10 seconds; a new file begins, so that times are true.",
+        "Set the clock right, and look at the times of the records before this message.";
+    CLOCK_JUMP: "clock-jump", "a560c01707e7468eba0886d725f6bc1b",
+        "The system clock moved forward by more than an hour; max_age removes nothing for an hour.",
+        "Check the clock; set it right before the hour is over if it is wrong.";
     HOOK_FAILED: "hook-failed", "a32ba73aa5cbc97cb27e4c01bbc73272",
         "An exit hook failed.",
         "Correct the hook.";

@@ -4,8 +4,9 @@
 use std::borrow::Cow;
 use std::io;
 use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use arc_swap::ArcSwapOption;
@@ -37,6 +38,14 @@ pub struct Guard {
     shared: ArcSwapOption<SharedLimits>,
     root: RootPasswordCheck,
     pub(super) maintenance: Maintenance,
+    state_dir: PathBuf,
+    /// Device and inode of the state directory with what was saved.
+    directory: Mutex<Option<(u64, u64)>>,
+}
+
+/// Returns device and inode of a directory. `None`: it does not exist.
+fn directory_of(path: &Path) -> Option<(u64, u64)> {
+    std::fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()))
 }
 
 /// The outcome of counting a request in its limits, now or once Redis has counted it.
@@ -90,6 +99,8 @@ impl Guard {
             shared: ArcSwapOption::empty(),
             root: RootPasswordCheck::new(),
             maintenance: Maintenance::open(state_dir, log),
+            directory: Mutex::new(directory_of(state_dir)),
+            state_dir: state_dir.to_owned(),
         })
     }
 
@@ -266,6 +277,34 @@ impl Guard {
     /// A failed write is repeated every ten seconds.
     pub async fn persist(&self) {
         persist::persist(&self.addresses.blocked).await;
+    }
+
+    /// Saves everything again if another program removed or replaced the state directory. Returns
+    /// whether it did. Blocks.
+    ///
+    /// # Errors
+    /// Returns the error of the file system.
+    pub fn check_state(&self) -> io::Result<bool> {
+        let mut directory = self.directory.lock().unwrap_or_else(PoisonError::into_inner);
+        if directory.is_some() && directory_of(&self.state_dir) == *directory {
+            return Ok(false);
+        }
+        // Later checks try again after an error.
+        if directory.take().is_some() {
+            let shown = self.state_dir.display();
+            crate::event!(warn, STATE_LOST; "{shown} was removed by another program: it is made again");
+        }
+        std::fs::create_dir_all(&self.state_dir)?;
+        self.maintenance.save_again()?;
+        self.addresses.blocked.write()?;
+        *directory = directory_of(&self.state_dir);
+        Ok(true)
+    }
+
+    /// Returns whether the block list and the state of maintenance are on disk, as far as is known.
+    #[must_use]
+    pub fn is_state_saved(&self) -> bool {
+        self.addresses.blocked.is_saved() && self.maintenance.is_saved()
     }
 
     /// Writes the block list if it changed since the last write, for shutdown. Blocks.

@@ -24,6 +24,8 @@ pub struct Maintenance {
     marker: PathBuf,
     /// Held while the marker file changes.
     changing: Mutex<()>,
+    /// False when the last change of the marker file failed.
+    is_saved: AtomicBool,
 }
 
 impl Maintenance {
@@ -37,7 +39,12 @@ impl Maintenance {
             crate::event!(warn, STATE_FILE_BROKEN; "{path} cannot be looked for ({error}), taken as absent");
             false
         });
-        Self { by_signal: AtomicBool::new(by_signal), marker, changing: Mutex::new(()) }
+        Self {
+            by_signal: AtomicBool::new(by_signal),
+            marker,
+            changing: Mutex::new(()),
+            is_saved: AtomicBool::new(true),
+        }
     }
 
     /// Returns whether maintenance is on, by configuration or by signal.
@@ -61,12 +68,8 @@ impl Maintenance {
     pub fn set_by_signal(&self, on: bool) -> io::Result<()> {
         let changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let was_on = self.by_signal.swap(on, Ordering::AcqRel);
-        let outcome = if on {
-            let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-            state_file::replace(&self.marker, format!("{{\"since\":{since}}}\n").as_bytes())
-        } else {
-            state_file::remove(&self.marker)
-        };
+        let outcome = if on { self.write_marker() } else { state_file::remove(&self.marker) };
+        self.is_saved.store(outcome.is_ok(), Ordering::Relaxed);
         drop(changing);
         if was_on != on {
             let word = if on { "on" } else { "off" };
@@ -84,6 +87,26 @@ impl Maintenance {
             }
         }
         outcome
+    }
+
+    /// Returns whether the state on disk is the one in force, as far as is known.
+    pub(super) fn is_saved(&self) -> bool {
+        self.is_saved.load(Ordering::Relaxed)
+    }
+
+    /// Writes the marker file again if maintenance is on by signal: another program removed the
+    /// directory. Blocks.
+    pub(super) fn save_again(&self) -> io::Result<()> {
+        let changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let outcome = if self.is_on_by_signal() { self.write_marker() } else { Ok(()) };
+        self.is_saved.store(outcome.is_ok(), Ordering::Relaxed);
+        drop(changing);
+        outcome
+    }
+
+    fn write_marker(&self) -> io::Result<()> {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        state_file::replace(&self.marker, format!("{{\"since\":{since}}}\n").as_bytes())
     }
 
     /// Refuses clients outside `maintenance_mode_whitelist` while maintenance is on. The admin
@@ -159,8 +182,24 @@ mod tests {
     #[test]
     fn a_change_applies_even_if_it_cannot_be_written() {
         let dir = tempfile::tempdir().unwrap();
-        let maintenance = Maintenance::open(&dir.path().join("missing"), &"a".parse().unwrap());
+        let not_a_directory = dir.path().join("file");
+        std::fs::write(&not_a_directory, "").unwrap();
+        let maintenance = Maintenance::open(&not_a_directory, &"a".parse().unwrap());
         assert!(maintenance.set_by_signal(true).is_err());
-        assert!(maintenance.is_on_by_signal());
+        assert!(maintenance.is_on_by_signal() && !maintenance.is_saved());
+    }
+
+    #[test]
+    fn removed_directory_is_made_again_while_maintenance_is_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let (state, name) = (dir.path().join("state"), "a".parse().unwrap());
+        std::fs::create_dir(&state).unwrap();
+        let maintenance = Maintenance::open(&state, &name);
+        maintenance.save_again().unwrap();
+        assert!(!Maintenance::open(&state, &name).is_on_by_signal());
+        maintenance.set_by_signal(true).unwrap();
+        std::fs::remove_dir_all(&state).unwrap();
+        maintenance.save_again().unwrap();
+        assert!(Maintenance::open(&state, &name).is_on_by_signal() && maintenance.is_saved());
     }
 }

@@ -1,8 +1,11 @@
 //! Names the files in the state directory and replaces them atomically.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+
+use nix::fcntl::OFlag;
 
 use crate::config::LogName;
 
@@ -20,7 +23,17 @@ pub fn state_file(state_dir: &Path, log: &LogName, suffix: &str) -> PathBuf {
 pub(super) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".tmp");
-    let mut file = File::create(&temporary)?;
+    let mut options = OpenOptions::new();
+    // A symbolic link could name a file of another program.
+    options.write(true).create(true).truncate(true).custom_flags(OFlag::O_NOFOLLOW.bits());
+    let mut file = match options.open(&temporary) {
+        // Another program removed the state directory.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            path.parent().map_or(Ok(()), fs::create_dir_all)?;
+            options.open(&temporary)?
+        }
+        other => other?,
+    };
     file.write_all(content)?;
     file.sync_all()?;
     drop(file);
@@ -87,6 +100,22 @@ mod tests {
         remove(&path).unwrap();
         remove(&path).unwrap();
         assert!(!path.exists());
-        assert!(replace(&dir.path().join("missing/a"), b"").is_err());
+        replace(&dir.path().join("missing/a"), b"1").unwrap();
+        assert_eq!(fs::read(dir.path().join("missing/a")).unwrap(), b"1", "the directory is made again");
+        assert!(replace(&dir.path().join("missing/a/b"), b"").is_err(), "the directory is a file");
+    }
+
+    #[test]
+    fn symbolic_link_is_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, target) = (dir.path().join("a.json"), dir.path().join("precious"));
+        fs::write(&target, "content").unwrap();
+        std::os::unix::fs::symlink(&target, dir.path().join("a.json.tmp")).unwrap();
+        assert!(replace(&path, b"1").is_err());
+        fs::remove_file(dir.path().join("a.json.tmp")).unwrap();
+        std::os::unix::fs::symlink(&target, &path).unwrap();
+        replace(&path, b"1").unwrap();
+        assert_eq!(fs::read_to_string(&target).unwrap(), "content");
+        assert!(fs::symlink_metadata(&path).unwrap().is_file(), "the link is replaced");
     }
 }

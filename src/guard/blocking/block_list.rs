@@ -10,7 +10,7 @@ use std::io;
 use std::net::IpAddr;
 use std::ops::Bound;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -48,6 +48,8 @@ pub(crate) struct BlockList {
     version: AtomicU64,
     /// The version on disk. The lock is held during a write.
     written: Mutex<u64>,
+    /// The last write failed.
+    is_unsaved: AtomicBool,
     /// Wakes the task that writes the list.
     pub(crate) changed: Notify,
 }
@@ -106,6 +108,7 @@ impl BlockList {
             entries: RwLock::new(list),
             version: AtomicU64::new(0),
             written: Mutex::new(0),
+            is_unsaved: AtomicBool::new(false),
             changed: Notify::new(),
         }
     }
@@ -184,10 +187,19 @@ impl BlockList {
         // The state directory may have been removed with the file.
         let is_lost = || !self.path.exists() && !self.entries().is_empty();
         if *written != version || is_lost() {
-            state_file::replace(&self.path, &serde_json::to_vec(&self.entries())?)?;
+            let outcome = serde_json::to_vec(&self.entries())
+                .map_err(io::Error::from)
+                .and_then(|text| state_file::replace(&self.path, &text));
+            self.is_unsaved.store(outcome.is_err(), Ordering::Relaxed);
+            outcome?;
             *written = version;
         }
         Ok(())
+    }
+
+    /// Returns whether the last write succeeded.
+    pub(crate) fn is_saved(&self) -> bool {
+        !self.is_unsaved.load(Ordering::Relaxed)
     }
 }
 
@@ -279,8 +291,12 @@ mod tests {
         let path = dir.path().join("later").join("a");
         let list = BlockList::open(path.clone());
         list.block(ip("192.0.2.1"), "");
-        assert!(list.write().is_err());
-        fs::create_dir(dir.path().join("later")).unwrap();
+        fs::write(dir.path().join("later"), "not a folder").unwrap();
+        assert!(list.write().is_err() && !list.is_saved());
+        fs::remove_file(dir.path().join("later")).unwrap();
+        list.write().unwrap();
+        assert!(path.exists() && list.is_saved());
+        fs::remove_file(&path).unwrap();
         list.write().unwrap();
         assert!(path.exists());
     }
