@@ -14,7 +14,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/sbin
 # The programs that tests start, each with its Debian package. Without one, the tests that need it
 # are skipped; with CI=true that is a failure.
 TEST_PROGRAMS := strace:strace python3:python3 curl:curl mount:mount redis-server:redis-server gzip:gzip zstd:zstd \
-	nginx:nginx openssl:openssl lnav:lnav ip:iproute2
+	nginx:nginx openssl:openssl lnav:lnav ip:iproute2 faketime:faketime
 WEB_PROGRAMS := chromium:chromium chromedriver:chromium-driver
 SYSTEM_PROGRAMS := debootstrap:debootstrap systemd-nspawn:systemd-container nsenter:util-linux flock:util-linux \
 	dpkg-scanpackages:dpkg-dev ip:iproute2 curl:curl redis-server:redis-server redis-cli:redis-tools

@@ -1,6 +1,6 @@
 //! Provides switches for tests, which environment variables set. A crash point is a place between two
-//! steps at which SIGKILL ends the process. A step can be made to fail. The log can have another
-//! engine.
+//! steps at which SIGKILL ends the process. A step can be made to fail, an interval shorter. The log
+//! can have another engine.
 //!
 //! The switches exist in debug builds only.
 
@@ -52,6 +52,31 @@ pub(crate) fn step(name: &str) -> io::Result<()> {
 #[cfg(not(debug_assertions))]
 pub(crate) const fn step(_name: &str) -> io::Result<()> {
     Ok(())
+}
+
+/// Returns the number that the environment variable `name` holds, or `usual`.
+#[cfg(debug_assertions)]
+pub(crate) fn number(name: &str, usual: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
+}
+
+/// Returns `usual` in release builds.
+#[cfg(not(debug_assertions))]
+pub(crate) const fn number(_name: &str, usual: u64) -> u64 {
+    usual
+}
+
+/// Returns the time that the environment variable `name` holds, in milliseconds, or `usual`.
+#[cfg(debug_assertions)]
+pub(crate) fn time(name: &str, usual: std::time::Duration) -> std::time::Duration {
+    let wanted = std::env::var(name).ok().and_then(|text| text.parse().ok());
+    wanted.map_or(usual, std::time::Duration::from_millis)
+}
+
+/// Returns `usual` in release builds.
+#[cfg(not(debug_assertions))]
+pub(crate) const fn time(_name: &str, usual: std::time::Duration) -> std::time::Duration {
+    usual
 }
 
 /// Returns whether `MOCA_ENGINE` names the engine `name`.

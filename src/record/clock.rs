@@ -1,11 +1,14 @@
 //! Gives each record of a log file its time of arrival: local time with its offset, in
 //! microseconds, never backwards within the file.
 //!
+//! A system clock that was set back by at most [`MAX_AHEAD_MICROS`] repeats the last stamp. When it
+//! was set back further, its time is true again at once, and the caller begins a new file.
+//!
 //! A stamp is always 32 bytes, such as `2026-11-23 05:02:29.805789+00:00`, and parses back to the
 //! same instant. So a reader can find a time in the file by binary search. Years range from 1 to
 //! 9999, and instants outside are clamped.
 
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
@@ -15,6 +18,9 @@ use jiff::tz::{Offset, TimeZone};
 pub const STAMP_LEN: usize = 32;
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
+
+/// Maximum time by which a stamp may be ahead of the system clock. Corrections by NTP are smaller.
+pub const MAX_AHEAD_MICROS: i64 = 10 * MICROS_PER_SECOND;
 
 /// The earliest instant of a stamp, 0001-01-02 UTC. With every offset, its year is at least 1.
 const EARLIEST_MICROS: i64 = -62_135_510_400 * MICROS_PER_SECOND;
@@ -41,11 +47,16 @@ pub struct Stamp {
     text: [u8; STAMP_LEN],
 }
 
-/// The clock of one file. Its stamps never go backwards.
+/// The clock of one log. Its stamps go backwards only when the system clock was set back by more
+/// than [`MAX_AHEAD_MICROS`].
 #[derive(Debug)]
 pub struct Clock {
     zone: TimeZone,
     last: i64,
+    /// Number of times that the stamps went backwards.
+    steps: u64,
+    /// Until this moment, the stamps do not go backwards at all.
+    held_until: Option<Instant>,
     /// The second that `second_text` shows, since the Unix epoch.
     second: i64,
     second_text: [u8; STAMP_LEN],
@@ -57,17 +68,22 @@ impl Clock {
     pub fn new(zone: TimeZone) -> Self {
         let second = EARLIEST_MICROS.div_euclid(MICROS_PER_SECOND);
         let second_text = second_text(second, zone_offset(&zone, second));
-        Self { zone, last: EARLIEST_MICROS, second, second_text }
+        Self { zone, last: EARLIEST_MICROS, steps: 0, held_until: None, second, second_text }
     }
 
-    /// Returns the current time, or the last stamp if the system clock was set back.
+    /// Returns the current time, or the last stamp if the system clock was set back a little.
     pub fn stamp(&mut self) -> Stamp {
         self.stamp_at(now_micros())
     }
 
     /// Returns the stamp for a system clock that shows `micros`.
     pub fn stamp_at(&mut self, micros: i64) -> Stamp {
-        self.not_before(micros);
+        let micros = micros.clamp(EARLIEST_MICROS, LATEST_MICROS);
+        if micros >= self.last {
+            self.last = micros;
+        } else if self.last - micros > MAX_AHEAD_MICROS {
+            self.step_back(micros);
+        }
         let second = self.last.div_euclid(MICROS_PER_SECOND);
         // The offset is looked up for each second, so that a change to or from summer time takes
         // effect in the right one.
@@ -78,9 +94,76 @@ impl Clock {
         Stamp { micros: self.last, text: with_fraction(self.second_text, self.last) }
     }
 
+    fn step_back(&mut self, micros: i64) {
+        if self.held_until.is_some_and(|until| Instant::now() < until) {
+            return;
+        }
+        self.held_until = None;
+        self.last = micros;
+        self.steps += 1;
+    }
+
     /// Sets the earliest instant of later stamps: the time of the last line of a reopened file.
     pub fn not_before(&mut self, micros: i64) {
         self.last = self.last.max(micros.min(LATEST_MICROS));
+    }
+
+    /// Begins anew for a file whose newest line has the time `newest`. `None`: it has none.
+    pub fn restart(&mut self, newest: Option<i64>) {
+        self.last = EARLIEST_MICROS;
+        self.held_until = None;
+        self.not_before(newest.unwrap_or(EARLIEST_MICROS));
+    }
+
+    /// Lets no stamp be before `newest` for some time, however far the system clock is behind: no
+    /// new file could be begun.
+    pub fn hold(&mut self, newest: i64, time: Duration) {
+        self.not_before(newest);
+        self.held_until = Some(Instant::now() + time);
+    }
+
+    /// Returns how often the stamps went backwards.
+    #[must_use]
+    pub const fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// Returns how far the last stamp is ahead of the system clock, in microseconds; 0 when it is
+    /// not.
+    #[must_use]
+    pub fn ahead_micros(&self) -> i64 {
+        self.last.saturating_sub(now_micros()).max(0)
+    }
+}
+
+/// Returns the time of the system clock in microseconds since the Unix epoch.
+#[must_use]
+pub fn now_micros() -> i64 {
+    #[cfg(test)]
+    let skew = skew::get();
+    #[cfg(not(test))]
+    let skew = 0;
+    let shown = match SystemTime::now().duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(since) => i64::try_from(since.as_micros()).unwrap_or(i64::MAX),
+        Err(before) => i64::try_from(before.duration().as_micros()).map_or(i64::MIN, |micros| -micros),
+    };
+    shown.saturating_add(skew)
+}
+
+/// Moves the system clock of a test, for the thread of the test only.
+#[cfg(test)]
+pub(crate) mod skew {
+    use std::cell::Cell;
+
+    thread_local!(static SKEW: Cell<i64> = const { Cell::new(0) });
+
+    pub(crate) fn get() -> i64 {
+        SKEW.get()
+    }
+
+    /// Moves the clock by `seconds` from the true time.
+    pub(crate) fn set(seconds: i64) {
+        SKEW.set(seconds * 1_000_000);
     }
 }
 
@@ -154,13 +237,6 @@ pub(super) fn parse(text: &[u8; STAMP_LEN], separator: u8) -> Option<Time> {
     let second = Offset::from_seconds(offset).ok()?.to_timestamp(civil).ok()?.as_second();
     let micros = second * MICROS_PER_SECOND + i64::from(fraction);
     can_show(micros).then_some(Time { micros, offset })
-}
-
-fn now_micros() -> i64 {
-    match SystemTime::now().duration_since(SystemTime::UNIX_EPOCH) {
-        Ok(since) => i64::try_from(since.as_micros()).unwrap_or(i64::MAX),
-        Err(before) => i64::try_from(before.duration().as_micros()).map_or(i64::MIN, |micros| -micros),
-    }
 }
 
 fn zone_offset(zone: &TimeZone, second: i64) -> i32 {
@@ -248,9 +324,32 @@ mod tests {
         assert_eq!(clock.stamp_at(6 * MICROS_PER_SECOND).to_string(), "1970-01-01 00:00:07.000003+00:00");
         clock.not_before(0);
         assert_eq!(clock.stamp_at(0).micros(), 7 * MICROS_PER_SECOND + 3);
+        assert_eq!(clock.steps(), 0);
         assert!(clock.stamp().micros() > 1_700_000_000 * MICROS_PER_SECOND);
         assert_eq!(clock.stamp_at(i64::MAX).to_string(), "9999-12-30 00:00:00.000000+00:00");
         assert_eq!(Clock::new(berlin()).stamp_at(i64::MIN).to_string(), "0001-01-02 01:00:00.000000+01:00");
+    }
+
+    #[test]
+    fn clock_that_was_set_back_further_shows_its_time_again() {
+        let mut clock = Clock::new(TimeZone::UTC);
+        let last = 100 * MICROS_PER_SECOND;
+        clock.stamp_at(last);
+        assert_eq!(clock.stamp_at(last - MAX_AHEAD_MICROS).micros(), last, "a little");
+        assert_eq!(clock.stamp_at(last - MAX_AHEAD_MICROS - 1).micros(), last - MAX_AHEAD_MICROS - 1);
+        assert_eq!(clock.steps(), 1);
+        clock.stamp_at(i64::MAX);
+        clock.hold(last, Duration::from_secs(60));
+        assert_eq!(clock.stamp_at(last).micros(), LATEST_MICROS, "held");
+        clock.hold(last, Duration::ZERO);
+        assert_eq!((clock.stamp_at(last).micros(), clock.steps()), (last, 2));
+        clock.restart(Some(last + 5));
+        assert_eq!(clock.stamp_at(last).micros(), last + 5);
+        clock.restart(None);
+        assert_eq!((clock.stamp_at(3).micros(), clock.steps()), (3, 2));
+        assert_eq!(clock.ahead_micros(), 0);
+        clock.not_before(now_micros() + 60 * MICROS_PER_SECOND);
+        assert!((59..=60).contains(&(clock.ahead_micros() / MICROS_PER_SECOND)));
     }
 
     #[test]
@@ -293,7 +392,9 @@ mod tests {
                 let mut last = i64::MIN;
                 for reading in &readings {
                     let stamp = clock.stamp_at(*reading);
-                    prop_assert!(stamp.micros() >= last);
+                    let reading = (*reading).clamp(EARLIEST_MICROS, LATEST_MICROS);
+                    let is_step = reading < last.saturating_sub(MAX_AHEAD_MICROS);
+                    prop_assert_eq!(stamp.micros(), if is_step { reading } else { reading.max(last) });
                     last = stamp.micros();
                     let time = parse(stamp.as_bytes(), b' ').unwrap();
                     prop_assert_eq!(time.micros, stamp.micros());

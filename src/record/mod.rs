@@ -14,7 +14,9 @@ mod line_fields;
 mod logfmt;
 mod time_spec;
 
-pub use clock::{Clock, STAMP_LEN, Stamp, Time};
+#[cfg(test)]
+pub(crate) use clock::skew;
+pub use clock::{Clock, MAX_AHEAD_MICROS, STAMP_LEN, Stamp, Time, now_micros};
 pub use entry::{Entry, SenderTime};
 pub use escape::{
     Escaped, escape_into, escape_json_into, escape_quoted_into, escape_word_into, escaped_message,

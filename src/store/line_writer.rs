@@ -3,7 +3,7 @@
 
 use super::log_store::Source;
 use super::statistics::LEVELS;
-use crate::record::{Clock, Entry, Line, LineFormat, LinePrefix, write_line};
+use crate::record::{Clock, Entry, Line, LineFormat, LinePrefix, Stamp, write_line};
 
 /// Estimated length of a line before its message.
 const ESTIMATED_PREFIX_BYTES: usize = 128;
@@ -31,12 +31,19 @@ impl LineWriter {
         Self { prefix: LinePrefix::default(), clock, seq: 0, pid: std::process::id(), format }
     }
 
-    /// Raises the clock to `micros`, the time of a line that the log has already.
-    pub(crate) fn not_before(&mut self, micros: i64) {
-        self.clock.not_before(micros);
+    /// Returns the time of the next records. All entries of an append arrived at once, so they share
+    /// one stamp. A stamp costs as much as the rest of a line.
+    pub(crate) fn stamp(&mut self) -> Stamp {
+        self.clock.stamp()
     }
 
-    /// Appends the lines of `entries` to `lines`, and counts them by level in `levels`.
+    /// Returns the clock, which gives the next records their time.
+    pub(crate) const fn clock(&mut self) -> &mut Clock {
+        &mut self.clock
+    }
+
+    /// Appends the lines of `entries`, which arrived at `stamp`, to `lines`, and counts them by level
+    /// in `levels`.
     ///
     /// Sequence numbers of records that fail later are not used again, so a gap in SEQ shows these
     /// records.
@@ -44,15 +51,13 @@ impl LineWriter {
         &mut self,
         source: &Source<'a>,
         entries: &[Entry<'a>],
+        stamp: &Stamp,
         lines: &mut Vec<u8>,
         levels: &mut [u64; LEVELS],
     ) {
-        // All entries arrived at once, so they share one stamp. A stamp costs as much as the rest
-        // of a line.
-        let stamp = self.clock.stamp();
         let line = |entry: &Entry<'a>, seq: u64| Line {
             entry: *entry,
-            stamp: &stamp,
+            stamp,
             client: source.client,
             key: source.key,
             route: source.route,

@@ -58,6 +58,10 @@ pub trait AppendLog: Send + Sync {
 
     /// Returns the number of records stored since the store was opened.
     fn stored(&self) -> u64;
+
+    /// Returns why records can't be stored at the moment. The engine finds out by itself when they
+    /// can be stored again.
+    fn failure(&self) -> Option<StoreError>;
 }
 
 /// Returns records, in their order.
@@ -126,6 +130,13 @@ pub trait ManageLog: Send + Sync {
     /// # Errors
     /// Fails when the log keeps its lines, or the store is closed.
     fn clear(&self) -> BoxFuture<'static, Result<(), StoreError>>;
+
+    /// Checks whether another program removed what the engine keeps beside the lines, and makes it
+    /// again.
+    ///
+    /// # Errors
+    /// Fails when it can't be made again, or the store is closed.
+    fn check_state(&self) -> BoxFuture<'static, Result<(), StoreError>>;
 
     /// Applies the options of `log` that concern the engine. Does nothing when they did not change.
     ///

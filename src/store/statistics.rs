@@ -1,7 +1,7 @@
 //! Counts what a store does, for metrics. Counting costs the committer a few additions for each
 //! batch. Reading the counters takes no lock.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::record::Level;
@@ -33,6 +33,22 @@ pub struct Statistics {
     /// Bytes that the log's file system has left for this process. `None`: the disk did not answer
     /// in time, or the engine uses none.
     pub disk_free: Option<u64>,
+    /// Time of the last record that was stored, microseconds since the epoch. `None`: unknown.
+    pub last_record: Option<i64>,
+    /// Time of the oldest record, microseconds since the epoch. `None`: unknown, or none is left.
+    pub oldest_record: Option<i64>,
+    /// When a write failed last, microseconds since the epoch. `None`: never since the start.
+    pub last_write_failure: Option<i64>,
+    /// Number of closed parts since the store was opened.
+    pub rotations: u64,
+    /// Number of closed parts that retention removed since the store was opened.
+    pub retired: u64,
+    /// How far the newest record is ahead of the system clock.
+    pub clock_ahead: Duration,
+    /// Number of steps of the system clock that were noticed.
+    pub clock_steps: u64,
+    /// False when the last attempt to save the state of the log failed.
+    pub is_state_saved: bool,
 }
 
 /// A histogram of latencies.
@@ -98,10 +114,54 @@ impl LatencyRecorder {
 }
 
 /// Counts records that were stored.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct StoredCounters {
     records: [AtomicU64; LEVELS],
     bytes: AtomicU64,
+    /// Time of the last record, microseconds since the epoch.
+    pub(crate) last_record: LastTime,
+}
+
+impl Default for StoredCounters {
+    fn default() -> Self {
+        let records = std::array::from_fn(|_| AtomicU64::new(0));
+        Self { records, bytes: AtomicU64::new(0), last_record: LastTime::default() }
+    }
+}
+
+/// The time of the last event of a kind.
+#[derive(Debug)]
+pub(crate) struct LastTime(AtomicI64);
+
+impl Default for LastTime {
+    fn default() -> Self {
+        Self(AtomicI64::new(i64::MIN))
+    }
+}
+
+impl LastTime {
+    /// Sets the time, microseconds since the epoch.
+    pub(crate) fn set(&self, micros: i64) {
+        self.0.store(micros, Ordering::Relaxed);
+    }
+
+    /// Returns the time, if there was an event.
+    pub(crate) fn get(&self) -> Option<i64> {
+        Some(self.0.load(Ordering::Relaxed)).filter(|micros| *micros != i64::MIN)
+    }
+}
+
+/// Counts what the maintenance of a log does.
+#[derive(Debug, Default)]
+pub(crate) struct MaintenanceCounters {
+    /// Parts that were closed.
+    pub(crate) rotations: AtomicU64,
+    /// Closed parts that retention removed.
+    pub(crate) retired: AtomicU64,
+    /// Steps forward of the system clock.
+    pub(crate) clock_jumps: AtomicU64,
+    /// The last attempt to save the state failed.
+    pub(crate) is_state_unsaved: AtomicBool,
 }
 
 impl StoredCounters {

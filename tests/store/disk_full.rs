@@ -88,8 +88,21 @@ fn full_disk(durability: &str) {
     assert_eq!(server.root_get("get-latest-logs").json().as_array().map(Vec::len), Some(saved.len()));
     assert_eq!(server.root_get("get-logs").body, std::fs::read(server.log_path()).unwrap());
     assert_eq!(server.root_get("download-logs").status, 200);
-    assert_eq!(server.get("/status").status, 200);
+    // A load balancer takes the service out, and back in when there is space, without a sender.
+    let status = server.get("/status");
+    status.problem(503);
+    assert!(status.retry_after() > 0 && server.root_get("details").status == 200, "{status:?}");
+    let failed_at = metrics
+        .lines()
+        .find_map(|line| line.strip_prefix("moca_last_write_failure_timestamp_seconds "))
+        .map(|value| value.parse::<f64>().unwrap());
+    assert!(failed_at.is_some_and(|at| at > 1.7e9), "{failed_at:?}");
+    std::thread::sleep(Duration::from_millis(2500));
+    server.get("/status").problem(503);
     server.root_get("clear-logs").success();
+    eventually("the service is ready without a sender", Duration::from_secs(5), || {
+        server.get("/status").status == 200
+    });
     saved.clear();
     assert_stored(&server, &saved);
     eventually("saving works after the clear", Duration::from_secs(3), || {
@@ -225,6 +238,7 @@ fn min_free_refuses_records_before_the_disk_is_full() {
         assert!(saved.len() > 100);
         assert_holds(&server, &saved);
         assert!(server.stderr().contains("low-space"), "{}", server.stderr());
+        server.get("/status").problem(503);
         server.restart();
         eventually("refused after a restart as well", Duration::from_secs(5), || {
             server.save_with(&json!({"message": "x"})).status == 503
@@ -234,6 +248,7 @@ fn min_free_refuses_records_before_the_disk_is_full() {
         // Another program fills the rest of the disk. A clear still succeeds.
         std::fs::write(disk.path().join("ballast"), vec![1; 700_000]).unwrap();
         server.root_get("clear-logs").success();
+        eventually("ready without a sender", Duration::from_secs(5), || server.get("/status").status == 200);
         eventually("there is space again", Duration::from_secs(5), || {
             server.save_with(&json!({"message": "again"})).status == 200
         });

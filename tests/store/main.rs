@@ -6,6 +6,7 @@
 mod harness;
 
 mod clear;
+mod clocks;
 mod crash;
 mod disk_full;
 mod faults;

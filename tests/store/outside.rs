@@ -1,9 +1,13 @@
 //! Tests in which another program moves, deletes or truncates the file. The next record must be in
 //! a fresh, whole file at the path.
 
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
 use serde_json::json;
 
-use crate::harness::{Line, Server, Setup};
+use super::segments::{messages_of, read_after, save};
+use crate::harness::{KEY, Line, ROOT, Server, Setup, eventually};
 
 fn save_three(server: &Server) {
     for n in 0..3 {
@@ -118,4 +122,53 @@ fn rotation_by_another_program_under_load_loses_nothing() {
     lines.extend(server.log_lines());
     super::load::assert_kept(&lines, &sent);
     assert!(super::load::acknowledged(&sent) > 100);
+}
+
+/// Positions, maintenance and blocked addresses outlive a state directory that another program removed
+/// while the server ran, also when the stop comes at once.
+#[test]
+fn removed_state_directory_is_made_again_and_nothing_is_lost() {
+    for waits in [true, false] {
+        let setup =
+            Setup::new().posed().system("dos_detect", json!(20)).log("rotate", json!({"max_size": "1KB"}));
+        let mut server = setup.system("maintenance_mode_whitelist", json!(["192.0.2.1"])).start();
+        let mut conn = server.connect();
+        let flooder = [("X-Real-IP", "198.51.100.9")];
+        eventually("the flooder is blocked", Duration::from_secs(10), || {
+            conn.try_request("GET", "/status", &flooder, b"").map_or(true, |response| response.status == 403)
+        });
+        let saved: Vec<(String, String)> = (0..30)
+            .map(|n| {
+                let message = format!("{n}-{}", "x".repeat(60));
+                (save(&server, &message), message)
+            })
+            .collect();
+        server.signal(Signal::SIGUSR1);
+        server.wait_for_status(503);
+        std::fs::remove_dir_all(server.state_dir()).unwrap();
+        if waits {
+            eventually("made again", Duration::from_secs(15), || {
+                server.stderr().contains("state-lost") && server.state_dir().join("sample1.state").exists()
+            });
+        }
+        assert!(server.stop().success());
+        server.respawn();
+        let inside = [("X-Real-IP", "192.0.2.1"), ("API-KEY", KEY), ("ROOT-PASS", ROOT)];
+        assert_eq!(server.get("/status").status, 503, "maintenance is kept");
+        assert_eq!(server.get_with("/status", &inside).status, 200);
+        assert_eq!(server.get_with("/status", &flooder).status, 403, "the block is kept");
+        let metrics = server.get_with("/metrics", &inside).text();
+        assert!(metrics.contains("\nmoca_state_saved 1\n"), "{metrics}");
+        server.signal(Signal::SIGUSR2);
+        server.wait_for_status(200);
+        let messages: Vec<&String> = saved.iter().map(|(_, message)| message).collect();
+        for (place, (cursor, _)) in saved.iter().enumerate() {
+            let response = read_after(&server, cursor);
+            assert_eq!(response.status, 200, "{place}: {}", server.stderr());
+            assert!(
+                messages_of(&response.text()).iter().eq(messages[place + 1..].iter().copied()),
+                "{place}"
+            );
+        }
+    }
 }

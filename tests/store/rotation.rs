@@ -220,7 +220,8 @@ fn max_total_is_never_exceeded() {
 
 #[test]
 fn max_age_removes_old_segments_without_appends() {
-    let mut server = rotating(json!({"max_size": "1KB", "max_age": "3s"})).start();
+    let setup = rotating(json!({"max_size": "1KB", "max_age": "3s"}));
+    let mut server = setup.env("MOCA_AGE_INTERVAL", "100").start();
     let first = save(&server, "the first");
     let messages = fill(&server, "m", 30);
     assert!(segments(&server).len() >= 2);
@@ -392,11 +393,11 @@ fn compression_has_the_lowest_priority() {
             if name.ends_with("(segments") {
                 // The nice value is field 19 of the line (proc(5)), which is the 17th after the
                 // name.
-                let nice = rest.split_whitespace().nth(16).unwrap().to_owned();
+                let nice: i32 = rest.split_whitespace().nth(16).unwrap().parse().unwrap();
                 seen = seen.max(Some(nice));
             }
         }
-        if seen.as_deref() == Some("19") {
+        if seen == Some(19) {
             return;
         }
     }

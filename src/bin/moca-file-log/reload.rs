@@ -16,10 +16,13 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::last_good;
-use crate::startup::{Directories, create_directory};
+use crate::startup::Directories;
 
 /// Interval at which the status that systemd shows is updated.
 const STATUS_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Maximum time that a check of the saved state may take.
+const STATE_CHECK_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Grace period between the writes of a renewed certificate and of its key.
 const CERTIFICATE_SETTLE_TIME: Duration = Duration::from_millis(300);
@@ -87,6 +90,7 @@ impl Reloader {
                 () = changed(&mut watcher) => self.reload().await,
                 _ = status.tick() => {
                     self.keep_state_directory().await;
+                    self.check_store_state().await;
                     self.show_status();
                 }
             }
@@ -233,6 +237,13 @@ impl Reloader {
         }
     }
 
+    /// Lets the store save its state again if another program removed it. A disk that hangs delays
+    /// nothing else.
+    async fn check_store_state(&self) {
+        // The store logs the error, and metrics show it.
+        drop(tokio::time::timeout(STATE_CHECK_TIMEOUT, self.app.store.check_state()).await);
+    }
+
     /// Sends the status to systemd if it has changed.
     fn show_status(&mut self) {
         let status = self.status();
@@ -249,6 +260,9 @@ impl Reloader {
         if self.app.guard.maintenance().is_on(policy.rules()) {
             text.push_str("; in maintenance: requests are answered 503");
         }
+        if let Some(error) = self.app.store.failure() {
+            text.push_str(&format!("; no records can be stored: {error}"));
+        }
         if let Some(why) = &self.refused {
             text.push_str("; configuration refused, the last good one is in force: ");
             text.push_str(why);
@@ -257,23 +271,14 @@ impl Reloader {
     }
 }
 
-/// Makes the state directory again if it is missing. Returns whether it was. Blocks.
+/// Saves the state of the guard again if another program removed or replaced the state directory.
+/// Returns whether it did. Blocks.
 pub(crate) fn restore_state(directory: &Path, guard: &Guard) -> bool {
-    if directory.try_exists().unwrap_or(true) {
-        return false;
-    }
-    let shown = directory.display();
-    log::warn!("{shown} was removed by another program: it is made again");
-    let restored = create_directory(directory).map_err(|error| error.message).and_then(|()| {
-        if guard.maintenance().is_on_by_signal() {
-            guard.maintenance().set_by_signal(true).map_err(|error| error.to_string())?;
-        }
-        guard.persist_now().map_err(|error| error.to_string())
-    });
-    if let Err(error) = restored {
+    guard.check_state().unwrap_or_else(|error| {
+        let shown = directory.display();
         log::error!("the state cannot be written to {shown}, a restart will lose it: {error}");
-    }
-    true
+        true
+    })
 }
 
 /// The files of the configuration directory, and the certificate that they name.

@@ -80,6 +80,8 @@ fn describe(app: &App, statistics: &Statistics, maintenance: bool) -> String {
         "Rotated segments of the log, beside the file that is written.",
         statistics.segments,
     );
+    describe_records(&mut out, statistics);
+    describe_maintenance(&mut out, statistics, app.guard.is_state_saved());
     out.gauge("moca_followers", "Clients that follow the log.", app.followers.count());
     out.gauge("moca_connections", "Open connections.", instance_state.connections.load(Ordering::Relaxed));
     let help = "Addresses blocked by the service or by hand, without those of ip_blacklist.json.";
@@ -98,6 +100,27 @@ fn describe(app: &App, statistics: &Statistics, maintenance: bool) -> String {
     out.0
 }
 
+fn describe_records(out: &mut Exposition, statistics: &Statistics) {
+    let help = "Time of the last stored record, as Unix time; none in a new log.";
+    out.time("moca_last_record_timestamp_seconds", help, statistics.last_record);
+    let help = "Time of the oldest record of the log, as Unix time; none when it is unknown.";
+    out.time("moca_oldest_record_timestamp_seconds", help, statistics.oldest_record);
+    let help = "When a record could not be written last, as Unix time; none since the start.";
+    out.time("moca_last_write_failure_timestamp_seconds", help, statistics.last_write_failure);
+    let help = "How far the newest record is ahead of the system clock; 0 when it is not.";
+    out.gauge("moca_clock_ahead_seconds", help, statistics.clock_ahead.as_secs_f64());
+    let help = "Steps of the system clock: back by more than 10 seconds, or forward by more than an hour.";
+    out.counter("moca_clock_steps_total", help, statistics.clock_steps);
+}
+
+fn describe_maintenance(out: &mut Exposition, statistics: &Statistics, is_guard_saved: bool) {
+    out.counter("moca_rotations_total", "Rotations since the start.", statistics.rotations);
+    let help = "Segments that retention removed since the start.";
+    out.counter("moca_segments_retired_total", help, statistics.retired);
+    let help = "1, or 0 when positions, blocked addresses or maintenance could not be saved.";
+    out.gauge("moca_state_saved", help, u8::from(statistics.is_state_saved && is_guard_saved));
+}
+
 /// Writes a text in the exposition format, one metric family after the other.
 struct Exposition(String);
 
@@ -114,6 +137,14 @@ impl Exposition {
     fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
         self.family(name, "gauge", help);
         self.sample(name, &[], value);
+    }
+
+    /// Adds a gauge of a time in microseconds since the epoch, without a sample when there is none.
+    fn time(&mut self, name: &str, help: &str, micros: Option<i64>) {
+        self.family(name, "gauge", help);
+        if let Some(micros) = micros {
+            self.sample(name, &[], micros as f64 / 1_000_000.0);
+        }
     }
 
     fn histogram(&mut self, name: &str, help: &str, latencies: &Latencies) {

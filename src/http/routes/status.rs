@@ -5,9 +5,11 @@ use futures_util::FutureExt;
 use http::header;
 
 use crate::guard::Access;
+use crate::http::app::App;
 use crate::http::response::headers::NO_STORE;
 use crate::http::response::methods::Methods;
-use crate::http::response::success;
+use crate::http::response::problem::Problem;
+use crate::http::response::success::{self, Answer};
 use crate::http::route::{Place, Route, RouteFilter, named};
 
 /// Describes `/status`.
@@ -16,7 +18,7 @@ pub(crate) static ROUTE: Route = Route {
     place: Place::AtRoot,
     methods: Methods::USUAL,
     access: Access::Public,
-    handler: |_request| async { Ok(status()) }.boxed(),
+    handler: |request| async move { status(&request.app) }.boxed(),
     endpoint: None,
     openapi: Some(include_str!("openapi/status.json")),
 };
@@ -26,10 +28,13 @@ pub(crate) fn route() -> impl RouteFilter {
     named(&ROUTE)
 }
 
-/// Answers that the service works.
-fn status() -> warp::reply::Response {
+/// Answers that the service works, or 503 with the reason while it can store no records.
+fn status(app: &App) -> Answer {
+    if let Some(error) = app.store.failure() {
+        return Err(Problem::from(error));
+    }
     let text = concat!("MocaFileLog(", env!("CARGO_PKG_VERSION"), ") is working...");
     let mut response = success::text(Bytes::from_static(text.as_bytes()));
     response.headers_mut().insert(header::CACHE_CONTROL, NO_STORE);
-    response
+    Ok(response)
 }

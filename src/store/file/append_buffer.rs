@@ -2,6 +2,7 @@
 //! arrival, while the batch before it is being written. The buffer is bounded in bytes.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -10,6 +11,7 @@ use crate::config::Durability;
 use crate::record::{Clock, Entry};
 use crate::store::commit::{AppendTicket, CommitGroup};
 use crate::store::file::maintenance::background::JobResult;
+use crate::store::file::maintenance::cleanup::CleanupResult;
 use crate::store::line_writer::{LineWriter, estimated_bytes};
 use crate::store::statistics::LEVELS;
 use crate::store::{QueueFull, Source, StoreError};
@@ -29,12 +31,16 @@ const ALWAYS_KEPT_BUFFER_BYTES: usize = 64 * 1024;
 pub(crate) enum Command {
     /// Check whether another program changed the files.
     Verify(oneshot::Sender<Result<(), StoreError>>),
+    /// Check whether another program removed the saved state.
+    CheckState(oneshot::Sender<Result<(), StoreError>>),
     /// Remove every line.
     Clear(oneshot::Sender<Result<(), StoreError>>),
     /// Apply new settings.
     Reconfigure(Settings, oneshot::Sender<Result<(), StoreError>>),
     /// Take the result of background work.
     Finished(JobResult),
+    /// Take the result of the removal of old segments.
+    Cleaned(CleanupResult),
     /// Sync and stop.
     Close(oneshot::Sender<Result<(), StoreError>>),
 }
@@ -52,8 +58,19 @@ pub(crate) struct Batch {
     pub(crate) group: Arc<CommitGroup>,
     /// The durability when the batch was taken.
     pub(crate) durability: Durability,
+    /// The times of the first and of the last record, microseconds since the epoch.
+    pub(crate) times: BatchTimes,
     /// Commands to run after the lines are written.
     pub(crate) commands: Vec<Command>,
+}
+
+/// The times of the records of a batch. They never decrease.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct BatchTimes {
+    /// Time of the first record, microseconds since the epoch.
+    pub(crate) oldest: i64,
+    /// Time of the last record.
+    pub(crate) newest: i64,
 }
 
 /// The current batch, behind a mutex that appends hold while they format their lines.
@@ -66,6 +83,8 @@ struct Inner {
     records: u64,
     levels: [u64; LEVELS],
     group: Arc<CommitGroup>,
+    /// The times of the records in `lines`, if there are any.
+    times: BatchTimes,
     commands: Vec<Command>,
     /// The buffer of an earlier batch, for reuse.
     spare: Vec<u8>,
@@ -95,6 +114,7 @@ impl Inner {
             levels: std::mem::take(&mut self.levels),
             group: std::mem::take(&mut self.group),
             durability: self.settings.durability,
+            times: self.times,
             commands: std::mem::take(&mut self.commands),
         }
     }
@@ -119,6 +139,7 @@ impl AppendBuffer {
             records: 0,
             levels: [0; LEVELS],
             group: Arc::default(),
+            times: BatchTimes::default(),
             commands: Vec::new(),
             spare: Vec::new(),
             writer: LineWriter::new(clock, settings.format),
@@ -151,9 +172,18 @@ impl AppendBuffer {
         if !inner.lines.is_empty() && inner.lines.len() + incoming > inner.capacity_bytes {
             return Err(QueueFull);
         }
+        let stamp = inner.writer.stamp();
+        if inner.lines.is_empty() {
+            inner.times.oldest = stamp.micros();
+        } else if stamp.micros() < inner.times.newest {
+            // The system clock was set back. The records from now on begin a new file, and so a new
+            // batch.
+            return Err(QueueFull);
+        }
+        inner.times.newest = stamp.micros();
         let is_first = inner.is_empty();
         inner.reserve(incoming);
-        inner.writer.write(source, entries, &mut inner.lines, &mut inner.levels);
+        inner.writer.write(source, entries, &stamp, &mut inner.lines, &mut inner.levels);
         inner.records += entries.len() as u64;
         // Without a sync, the thread of the runtime writes the batch, and a callback gains nothing.
         let gains_by_callback = is_first && inner.settings.durability == Durability::Disk;
@@ -226,21 +256,45 @@ impl AppendBuffer {
         self.lock().lines.len() as u64
     }
 
+    /// Returns whether appends fail because the disk is low on space.
+    pub(crate) fn is_low_on_space(&self) -> bool {
+        self.lock().is_low_on_space
+    }
+
     /// Makes appends fail while the disk is low on space.
     pub(crate) fn set_low_on_space(&self, is_low: bool) {
         self.lock().is_low_on_space = is_low;
     }
 
-    /// Raises the clock to `micros`, the time of a line that is in the file already.
-    pub(crate) fn not_before(&self, micros: i64) {
-        self.lock().writer.not_before(micros);
+    /// Begins the clock anew for another active file, whose newest record has the time `newest`.
+    /// Records that wait for that file are not before it either.
+    pub(crate) fn begin_file(&self, newest: Option<i64>) {
+        let mut inner = self.lock();
+        if inner.lines.is_empty() {
+            inner.writer.clock().restart(newest);
+        } else if let Some(newest) = newest {
+            inner.writer.clock().not_before(newest);
+        }
+    }
+
+    /// Lets no record be before `newest` for some time, because no new file can be begun.
+    pub(crate) fn hold_clock(&self, newest: i64, time: Duration) {
+        self.lock().writer.clock().hold(newest, time);
+    }
+
+    /// Returns how far the newest record is ahead of the system clock, in microseconds, and how
+    /// often the clock was found set back.
+    pub(crate) fn clock(&self) -> (i64, u64) {
+        let mut inner = self.lock();
+        let clock = inner.writer.clock();
+        (clock.ahead_micros(), clock.steps())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{Level, LineFormat};
+    use crate::record::{Level, LineFormat, skew};
     use jiff::tz::TimeZone;
 
     fn buffer_of(durability: Durability, capacity: usize) -> (AppendBuffer, Settings) {
@@ -270,6 +324,25 @@ mod tests {
         append_buffer.apply(settings);
         assert!(append_buffer.take_for_disk(0).is_none(), "no record waits for a sync");
         assert_eq!(append_buffer.take().map(|batch| batch.records), Some(1));
+    }
+
+    #[test]
+    fn records_after_a_step_of_the_clock_are_a_batch_of_their_own() {
+        let (append_buffer, _) = buffer_of(Durability::Os, 1024 * 1024);
+        let push = || append_buffer.push(&SOURCE, &[Entry::new(Level::Info, "m")]);
+        skew::set(3600);
+        push().unwrap();
+        skew::set(3600 - 9);
+        push().unwrap();
+        skew::set(0);
+        assert_eq!(push().err(), Some(QueueFull));
+        assert_eq!(append_buffer.clock().1, 1);
+        let before = append_buffer.take().unwrap();
+        assert_eq!((before.records, before.times.oldest), (2, before.times.newest));
+        push().unwrap();
+        let after = append_buffer.take().unwrap();
+        assert!(after.times.newest < before.times.oldest - 3_500_000_000);
+        assert_eq!((after.records, append_buffer.clock().1), (1, 1));
     }
 
     #[test]

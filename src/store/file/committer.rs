@@ -21,7 +21,7 @@ use super::shared::Shared;
 use crate::config::Durability;
 use crate::store::StoreError;
 use crate::store::commit::{CommitGroup, CommitPosition};
-use crate::store::file::maintenance::background_thread::BackgroundThread;
+use crate::store::file::maintenance::background_thread::{BackgroundThread, start_cleanup};
 use crate::store::file::state::durable_fs::is_out_of_space;
 
 /// Maximum batch written on the runtime's thread with durability `os`. Copying a larger one would
@@ -30,6 +30,13 @@ const MAX_INLINE_WRITE_BYTES: usize = 512 * 1024;
 
 /// Maximum time that the disk thread takes batches by itself, so that maintenance is not delayed.
 const MAX_DISK_THREAD_RUN: Duration = Duration::from_millis(20);
+
+/// Interval at which the store probes whether a log that failed can be written again.
+const PROBE_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Time for which records keep the time of the newest one, after the system clock was set back and
+/// no new file could be begun.
+const CLOCK_HOLD_TIME: Duration = Duration::from_secs(60);
 
 /// The way in which a batch was written.
 enum Turn {
@@ -50,9 +57,13 @@ pub(crate) struct Committer {
     write_latency: WriteLatency,
     /// When maintenance is due.
     maintenance_at: Option<Instant>,
+    /// When the next probe is due, while writes fail.
+    probe_at: Option<Instant>,
     /// True while the disk has fewer free bytes than `min_free`, so that appends fail.
     is_low_on_space: bool,
     background: Option<BackgroundThread>,
+    /// A thread removes old segments, or writes the manifest.
+    is_cleaning: bool,
 }
 
 impl Committer {
@@ -66,8 +77,10 @@ impl Committer {
             disk,
             write_latency,
             maintenance_at,
+            probe_at: None,
             is_low_on_space: false,
             background: None,
+            is_cleaning: false,
         })
     }
 
@@ -107,17 +120,39 @@ impl Committer {
     /// Runs maintenance when it is due, also under constant load.
     async fn maintain_if_due(&mut self) {
         if self.maintenance_at.is_some_and(|at| at <= Instant::now()) {
-            // An error was logged already, or the next append fails with it.
-            drop(self.on_disk_thread(LogFile::verify_and_maintain).await);
+            self.probe_at = None;
+            let must_probe = self.shared.failure.is_set();
+            let work = move |file: &mut LogFile| {
+                let verified = file.verify_and_maintain();
+                if must_probe { verified.and_then(|()| file.probe()) } else { verified }
+            };
+            match self.on_disk_thread(work).await.flatten() {
+                Ok(()) if must_probe => self.shared.report_probe(),
+                Ok(()) => {}
+                Err(error) => {
+                    let error = StoreError::write(error);
+                    self.shared.warn_rate_limited(&error);
+                    self.shared.set_failure(&error);
+                    self.plan_probe();
+                }
+            }
         }
+    }
+
+    /// Plans a probe of whether records can be stored again, so that `/status` tells the truth when
+    /// no client sends any.
+    fn plan_probe(&mut self) {
+        let at = Instant::now() + PROBE_INTERVAL;
+        self.probe_at = Some(at);
+        self.maintenance_at = Some(self.maintenance_at.map_or(at, |planned| planned.min(at)));
     }
 
     /// Acts on what changed while the file was used: clock, free space, background work,
     /// maintenance.
     fn update_from_file(&mut self) {
         let Some(file) = &mut self.file else { return };
-        if let Some(newest) = file.take_newest() {
-            self.shared.append_buffer.not_before(newest);
+        if std::mem::take(&mut file.is_new_file) {
+            self.shared.append_buffer.begin_file(file.newest);
         }
         if std::mem::replace(&mut self.is_low_on_space, file.is_low_on_space()) != file.is_low_on_space() {
             self.shared.append_buffer.set_low_on_space(file.is_low_on_space());
@@ -127,8 +162,16 @@ impl Committer {
         {
             self.background = BackgroundThread::start(job, Arc::clone(&self.shared));
         }
+        if !self.is_cleaning
+            && let Some(work) = file.next_cleanup()
+        {
+            self.is_cleaning = start_cleanup(work, Arc::clone(&self.shared));
+            if !self.is_cleaning {
+                file.give_up_cleanup();
+            }
+        }
         // Last, because work that can't start now plans a later maintenance.
-        self.maintenance_at = file.next_maintenance();
+        self.maintenance_at = [file.next_maintenance(), self.probe_at].into_iter().flatten().min();
     }
 
     fn cancel_job(&self) {
@@ -158,11 +201,11 @@ impl Committer {
                         && batch.lines.len() <= MAX_INLINE_WRITE_BYTES
                         && file.can_append(batch.lines.len())
                         && self.write_latency.is_low()
+                        && file.admits_times(batch.times)
                         && file.is_undisturbed() =>
                 {
                     let started_at = Instant::now();
-                    let written =
-                        batch.write(|lines, records| file.append(lines, records, false), &self.shared);
+                    let written = batch.write(file, Self::append_inline, &self.shared);
                     self.write_latency.record(started_at);
                     turn = Turn::Inline;
                     self.complete(written);
@@ -183,11 +226,20 @@ impl Committer {
         turn
     }
 
+    fn append_inline(file: &mut LogFile, batch: &Batch) -> Result<CommitPosition, StoreError> {
+        file.append(&batch.lines, batch.records, false)
+    }
+
     /// Completes the tickets of a batch.
-    fn complete(&self, written: Written) {
+    fn complete(&mut self, written: Written) {
         match &written.outcome {
-            Ok(_) => self.shared.report_recovery(),
+            Ok(_) => {
+                self.shared.clear_failure();
+                self.shared.report_recovery();
+            }
             Err(error) => {
+                self.shared.set_failure(error);
+                self.plan_probe();
                 if error.cause().is_some_and(is_out_of_space) {
                     // A half compressed segment takes space that records need.
                     self.cancel_job();
@@ -222,7 +274,11 @@ impl Committer {
             while let Some(batch) = next {
                 let sync = batch.durability == Durability::Disk;
                 let min_bytes = batch.lines.len() - batch.lines.len() / 8;
-                let written = batch.write(|lines, records| file.commit(lines, records, sync), &shared);
+                let commit = |file: &mut LogFile, batch: &Batch| {
+                    file.admit_times(batch.times)?;
+                    file.commit(&batch.lines, batch.records, sync)
+                };
+                let written = batch.write(file, commit, &shared);
                 let goes_on = may_continue
                     && sync
                     && written.outcome.is_ok()
@@ -248,9 +304,18 @@ impl Committer {
                 answer(reply, self.on_disk_thread(LogFile::verify_all).await.flatten());
                 false
             }
+            Command::CheckState(reply) => {
+                answer(reply, self.on_disk_thread(LogFile::check_state).await.flatten());
+                false
+            }
             Command::Finished(result) => {
                 self.background = None;
                 drop(self.on_disk_thread(|file| file.finish_job(result)).await);
+                false
+            }
+            Command::Cleaned(result) => {
+                self.is_cleaning = false;
+                drop(self.on_disk_thread(|file| file.finish_cleanup(result)).await);
                 false
             }
             Command::Clear(reply) => {
@@ -323,12 +388,21 @@ impl Batch {
     /// Writes the lines, counts them, recycles their buffer, and runs the durability callback.
     fn write(
         self,
-        write: impl FnOnce(&[u8], u64) -> Result<CommitPosition, StoreError>,
+        file: &mut LogFile,
+        write: impl FnOnce(&mut LogFile, &Self) -> Result<CommitPosition, StoreError>,
         shared: &Shared,
     ) -> Written {
-        let Self { lines, records, levels, group, .. } = self;
-        let outcome = write(&lines, records);
+        let outcome = write(file, &self);
+        if std::mem::take(&mut file.must_hold_clock)
+            && let Some(newest) = file.newest
+        {
+            // Before the answer, so that the next records of the client can be stored.
+            shared.append_buffer.hold_clock(newest, CLOCK_HOLD_TIME);
+        }
+        let Self { lines, records, levels, group, times, .. } = self;
         if let Ok(position) = &outcome {
+            file.newest = Some(times.newest);
+            shared.counters.last_record.set(times.newest);
             // Counted first, because the client may read the counters after its answer.
             shared.counters.add(&levels, lines.len() as u64);
             if records == 1 {

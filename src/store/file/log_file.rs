@@ -18,16 +18,17 @@ use crate::fault;
 use crate::record::parse_time;
 use crate::store::StoreError;
 use crate::store::commit::CommitPosition;
+use crate::store::file::maintenance::clock_watch::ClockWatch;
 use crate::store::file::maintenance::line_count::count_lines;
 use crate::store::file::maintenance::rules::MaintenanceState;
-use crate::store::file::segments::manifest::{TAIL_BYTES, newest_in};
+use crate::store::file::segments::manifest::{TAIL_BYTES, newest_in, oldest_in_file};
 use crate::store::file::segments::segment_set::SegmentSet;
 use crate::store::file::state::durable_fs::{at_path, open_or_create};
 use crate::store::file::state::fingerprint::Fingerprint;
 use crate::store::file::state::interrupted::{finish_clear, finish_rotation, put_in_place};
 use crate::store::file::state::recovery::{cut_torn_tail, torn_path};
 use crate::store::file::state::state_file::StateFile;
-use crate::store::statistics::LatencyRecorder;
+use crate::store::statistics::{LatencyRecorder, MaintenanceCounters};
 
 /// Bytes appended between two saves of the line count. Limits how much is counted after a crash.
 const CHECKPOINT_BYTES: u64 = 64 * 1024 * 1024;
@@ -57,13 +58,20 @@ pub(crate) struct LogFile {
     /// The published state.
     pub(crate) view: Arc<View>,
     syncs: Arc<LatencyRecorder>,
+    /// Counts what the maintenance does.
+    pub(crate) counters: Arc<MaintenanceCounters>,
     /// `len` when the line count was saved last.
     pub(crate) checkpoint: u64,
     /// Time of the first line, microseconds since the epoch. `None`: another program wrote the
     /// line.
     pub(crate) first: Option<i64>,
-    /// Time of the newest line of a file that was adopted, until the clock has it.
-    newest: Option<i64>,
+    /// Time of the newest line. `None`: another program wrote the lines, or there are none.
+    pub(crate) newest: Option<i64>,
+    /// True after another file became the active one, until the clock has begun anew for it.
+    pub(crate) is_new_file: bool,
+    /// True after the system clock was set back and no new file could be begun, until the clock is
+    /// held.
+    pub(crate) must_hold_clock: bool,
     /// The rules, and when maintenance is due.
     pub(crate) maintenance: MaintenanceState,
     warned_at: Option<Instant>,
@@ -73,7 +81,9 @@ impl LogFile {
     /// Opens or creates the file at `path` and repairs it. `state_path` is the file of the log in
     /// the state directory.
     pub(crate) fn open(path: &Path, state_path: &Path) -> io::Result<Self> {
-        let mut state = StateFile::open(state_path).map_err(|error| at_path(&error, state_path))?;
+        let counters = Arc::<MaintenanceCounters>::default();
+        let mut state =
+            StateFile::open(state_path, &counters).map_err(|error| at_path(&error, state_path))?;
         put_in_place(state.get(), path);
         let file = Arc::new(open_or_create(path).map_err(|error| at_path(&error, path))?);
         let home = fs::canonicalize(path)?;
@@ -89,6 +99,7 @@ impl LogFile {
             count: 0,
             counting: 0,
             stored: 0,
+            oldest: None,
             modified: SystemTime::now(),
         }));
         let mut segments = SegmentSet::open(home, state_path, state.get(), &view);
@@ -106,12 +117,17 @@ impl LogFile {
             segments,
             view,
             syncs: Arc::default(),
+            counters,
             checkpoint: 0,
             first: None,
             newest: None,
+            is_new_file: true,
+            must_hold_clock: false,
             maintenance: MaintenanceState::default(),
             warned_at: None,
         };
+        let (known, has_history) = (this.state.get().time, !this.segments.list().items().is_empty());
+        this.maintenance.clock = ClockWatch::new(known, has_history);
         this.adopt()?;
         Ok(this)
     }
@@ -182,6 +198,7 @@ impl LogFile {
         if self.state.get().head.is_empty() {
             fault::point("append.first");
             self.first = parse_time(bytes);
+            self.view.lock().oldest = self.first;
             self.save_head(sync);
         }
         if self.len - self.checkpoint >= CHECKPOINT_BYTES {
@@ -243,10 +260,16 @@ impl LogFile {
 
     /// Syncs for the last time and unlocks the file, so that another process can write it.
     pub(crate) fn close(&mut self) -> io::Result<()> {
-        let synced = self.sync();
+        let synced = self.sync().and_then(|()| self.check_state());
         // Readers may keep the file open for a while, so the lock is released explicitly.
         self.file.unlock()?;
         synced
+    }
+
+    /// Saves the state and the list of segments again if another program removed them.
+    pub(crate) fn check_state(&mut self) -> io::Result<()> {
+        self.state.check()?;
+        self.segments.check_manifest()
     }
 
     /// Returns whether the file is as this writer left it. An append then needs no repair first,
@@ -256,12 +279,6 @@ impl LogFile {
             && self.state.is_flushed()
             && fs::metadata(&self.path)
                 .is_ok_and(|meta| (meta.dev(), meta.ino(), meta.size()) == (self.dev, self.ino, self.len))
-    }
-
-    /// Returns the time of the newest line of a file that was adopted since the last call,
-    /// microseconds since the epoch.
-    pub(crate) fn take_newest(&mut self) -> Option<i64> {
-        self.newest.take()
     }
 
     /// Ensures that the next bytes are appended to the file at the path, and that readers see that
@@ -380,10 +397,13 @@ impl LogFile {
         if let Err(error) = saved {
             log::warn!("can't save the state of {}: {error}", self.path.display());
         }
+        self.maintenance.checked_seq = 0;
         self.save_segments();
         count_lines(&self.view, counted_to, len);
-        self.first = self.first_time();
-        self.newest = self.newest_time().max(self.segments.list().items().last().map(|last| last.newest));
+        self.first = oldest_in_file(&self.file, self.len);
+        self.newest = self.newest_time();
+        self.is_new_file = true;
+        self.view.lock().oldest = self.first;
         self.plan();
         Ok(())
     }
@@ -410,19 +430,17 @@ impl LogFile {
         Ok(disk.blocks_available().saturating_mul(disk.fragment_size()))
     }
 
-    /// Returns the time of the first line, unless another program wrote it.
-    fn first_time(&self) -> Option<i64> {
-        let mut head = [0; 64];
-        let got = self.file.read_at(&mut head, 0).ok()?;
-        parse_time(&head[..got])
-    }
-
     /// Returns the time of the last line that this service wrote.
     pub(crate) fn newest_time(&self) -> Option<i64> {
         let want = self.len.min(TAIL_BYTES);
         let mut tail = vec![0; want as usize];
         self.file.read_exact_at(&mut tail, self.len - want).ok()?;
         newest_in(&tail)
+    }
+
+    /// Returns the time of the newest record of the log, in whatever file it is.
+    pub(crate) fn newest_of_all(&self) -> Option<i64> {
+        self.newest.or_else(|| self.segments.list().items().last().map(|last| last.newest))
     }
 
     fn save_head(&mut self, durable: bool) {

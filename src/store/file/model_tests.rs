@@ -151,7 +151,13 @@ impl Run {
             }
             Step::Retire(count) => {
                 let count = count.min(self.parts.len() - 1);
-                self.file().segments.retire(count).unwrap();
+                if count % 2 == 0 {
+                    self.file().segments.retire_now(count).unwrap();
+                } else {
+                    self.file().retire(count);
+                    self.file().clean_up();
+                }
+                self.file().save_segments();
                 self.parts.drain(..count);
                 self.kept.iter_mut().for_each(|kept| kept.complete &= count == 0);
             }

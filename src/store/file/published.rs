@@ -36,6 +36,8 @@ pub(crate) struct Published {
     pub(crate) counting: u32,
     /// Records stored by this process.
     pub(crate) stored: u64,
+    /// Time of the active file's first line, microseconds since the epoch, if it is known.
+    pub(crate) oldest: Option<i64>,
     /// When the last line was added.
     pub(crate) modified: SystemTime,
 }

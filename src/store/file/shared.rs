@@ -1,15 +1,16 @@
 //! Holds the state that the store and its committer share.
 
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{Notify, Semaphore};
 
 use super::append_buffer::AppendBuffer;
 use super::published::View;
-use crate::store::statistics::{LatencyRecorder, StoredCounters};
+use crate::record::now_micros;
+use crate::store::statistics::{LastTime, LatencyRecorder, MaintenanceCounters, StoredCounters};
 use crate::store::{CursorKey, StoreError};
 
 /// Minimum time between two reports of a failing disk.
@@ -28,6 +29,10 @@ pub(crate) struct Shared {
     pub(crate) view: Arc<View>,
     /// Counts stored records.
     pub(crate) counters: StoredCounters,
+    /// Counts what the maintenance does.
+    pub(crate) maintenance: Arc<MaintenanceCounters>,
+    /// Why records can't be stored at the moment.
+    pub(crate) failure: Failure,
     /// Latencies of syncs.
     pub(crate) syncs: Arc<LatencyRecorder>,
     /// Held while a thread asks the disk for its free space. A disk that hangs blocks one thread,
@@ -39,7 +44,55 @@ pub(crate) struct Shared {
     pub(crate) reported_at: AtomicI64,
 }
 
+/// Why records can't be stored: the error of the last write, until a write or a probe succeeds.
+#[derive(Debug, Default)]
+pub(crate) struct Failure {
+    /// True while there is an error. Read after each write, without the lock.
+    is_set: AtomicBool,
+    error: Mutex<Option<StoreError>>,
+    /// When a write failed last.
+    pub(crate) last: LastTime,
+}
+
+impl Failure {
+    /// Returns whether records can't be stored.
+    pub(crate) fn is_set(&self) -> bool {
+        self.is_set.load(Ordering::Relaxed)
+    }
+
+    /// Returns the error.
+    pub(crate) fn get(&self) -> Option<StoreError> {
+        self.error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, error: Option<StoreError>) {
+        self.is_set.store(error.is_some(), Ordering::Relaxed);
+        *self.error.lock().unwrap_or_else(PoisonError::into_inner) = error;
+    }
+}
+
 impl Shared {
+    /// Records that a write failed.
+    pub(crate) fn set_failure(&self, error: &StoreError) {
+        self.failure.last.set(now_micros());
+        self.failure.set(Some(error.clone()));
+    }
+
+    /// Records that a write or a probe succeeded.
+    pub(crate) fn clear_failure(&self) {
+        if self.failure.is_set() {
+            self.failure.set(None);
+        }
+    }
+
+    /// Reports the recovery of the disk, which a probe found.
+    pub(crate) fn report_probe(&self) {
+        self.clear_failure();
+        if self.reported_at.swap(0, Ordering::Relaxed) != 0 {
+            crate::event!(info, WRITE_RECOVERED; "the log can be written again");
+        }
+    }
+
     /// Reports a failed write to the journal, at most once in ten seconds.
     pub(crate) fn warn_rate_limited(&self, error: &StoreError) {
         let now = unix_seconds();

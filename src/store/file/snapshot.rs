@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::published::{Published, View};
+use super::segments::segment::UNKNOWN_TIME;
 use crate::store::Cursor;
 
 /// One state of the log, readable until the log is cleared. Segments may be compressed meanwhile.
@@ -16,6 +17,17 @@ pub(crate) struct LogSnapshot {
     view: Arc<View>,
     /// The published state.
     pub(crate) seen: Published,
+}
+
+/// A part of a snapshot that lies in one segment, or in the active file, and the times of the whole
+/// segment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TimeRange {
+    pub(crate) range: Range<u64>,
+    /// The first line is not before this time, microseconds since the epoch.
+    pub(crate) oldest: i64,
+    /// The last line is not after this time.
+    pub(crate) newest: i64,
 }
 
 /// The byte that a cursor names was cleared, or left the log in another way.
@@ -44,6 +56,12 @@ impl LogSnapshot {
         self.view.lock().stored
     }
 
+    /// Returns the time of the first line, microseconds since the epoch, if it is known.
+    pub(crate) fn oldest(&self) -> Option<i64> {
+        let of_segment = self.seen.segments.items().first().map(|segment| segment.oldest);
+        of_segment.unwrap_or(self.seen.oldest).filter(|oldest| *oldest != UNKNOWN_TIME)
+    }
+
     /// Returns the cursor of the first byte.
     pub(crate) fn start(&self) -> Cursor {
         self.cursor_at(0)
@@ -52,6 +70,25 @@ impl LogSnapshot {
     /// Returns the cursor of the end.
     pub(crate) const fn end(&self) -> Cursor {
         self.seen.end()
+    }
+
+    /// Splits `part` into the segments and the active file, oldest first.
+    pub(crate) fn time_ranges(&self, part: &Range<u64>) -> Vec<TimeRange> {
+        let (mut start, mut newest) = (0, UNKNOWN_TIME);
+        let segments = self.seen.segments.items().iter().map(|segment| {
+            let range = start..start + segment.len;
+            start = range.end;
+            let oldest = segment.oldest.unwrap_or(newest);
+            newest = segment.newest;
+            TimeRange { range, oldest, newest }
+        });
+        let mut ranges: Vec<TimeRange> = segments.collect();
+        ranges.push(TimeRange { range: self.rotated()..self.len(), oldest: UNKNOWN_TIME, newest: i64::MAX });
+        for found in &mut ranges {
+            found.range = found.range.start.max(part.start)..found.range.end.min(part.end);
+        }
+        ranges.retain(|found| !found.range.is_empty());
+        ranges
     }
 
     /// Reads all bytes of `range`. Blocks.

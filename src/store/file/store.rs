@@ -6,7 +6,7 @@ use std::io;
 use std::num::NonZeroU64;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -22,7 +22,7 @@ use super::committer::Committer;
 use super::log_file::LogFile;
 use super::reader::blocking;
 use super::settings::Settings;
-use super::shared::Shared;
+use super::shared::{Failure, Shared};
 use super::snapshot::LogSnapshot;
 use super::{follow, search};
 use crate::config::LogEntry;
@@ -62,18 +62,23 @@ impl FileStore {
         file.set_rules(settings.rotate.clone());
         let key = CursorKey(file.identity().ok_or_else(|| io::Error::other("the state has no identity"))?);
         let mut clock = Clock::new(TimeZone::system());
-        clock.not_before(file.take_newest().unwrap_or(i64::MIN));
+        clock.restart(file.newest);
         let shared = Arc::new(Shared {
             append_buffer: AppendBuffer::new(clock, settings, queue_bytes),
             work: Notify::new(),
             room: Arc::default(),
             view: file.view(),
             counters: StoredCounters::default(),
+            maintenance: Arc::clone(&file.counters),
+            failure: Failure::default(),
             syncs: file.syncs(),
             free_space_permit: Arc::new(Semaphore::new(1)),
             key,
             reported_at: AtomicI64::new(0),
         });
+        if let Some(newest) = file.newest_of_all() {
+            shared.counters.last_record.set(newest);
+        }
         let committer = Committer::new(Arc::clone(&shared), file)?;
         Ok((Self { shared, log_dir: log_dir.into() }, committer.run()))
     }
@@ -139,6 +144,11 @@ impl AppendLog for FileStore {
     fn stored(&self) -> u64 {
         self.shared.view.lock().stored
     }
+
+    fn failure(&self) -> Option<StoreError> {
+        let is_low = self.shared.append_buffer.is_low_on_space();
+        if is_low { Some(StoreError::LowSpace) } else { self.shared.failure.get() }
+    }
 }
 
 impl ReadLog for FileStore {
@@ -176,6 +186,7 @@ impl ReadLog for FileStore {
         async move {
             let disk_free = self.disk_free().await;
             let (shared, snapshot) = (&self.shared, LogSnapshot::take(&self.shared.view));
+            let (ahead, steps) = shared.append_buffer.clock();
             Statistics {
                 records: shared.counters.records(),
                 bytes: shared.counters.bytes(),
@@ -184,6 +195,14 @@ impl ReadLog for FileStore {
                 size: snapshot.len(),
                 segments: snapshot.seen.segments.items().len() as u64,
                 disk_free,
+                last_record: shared.counters.last_record.get(),
+                oldest_record: snapshot.oldest(),
+                last_write_failure: shared.failure.last.get(),
+                rotations: shared.maintenance.rotations.load(Ordering::Relaxed),
+                retired: shared.maintenance.retired.load(Ordering::Relaxed),
+                clock_ahead: Duration::from_micros(ahead.unsigned_abs()),
+                clock_steps: steps + shared.maintenance.clock_jumps.load(Ordering::Relaxed),
+                is_state_saved: !shared.maintenance.is_state_unsaved.load(Ordering::Relaxed),
             }
         }
         .boxed()
@@ -228,6 +247,10 @@ impl ReadLog for FileStore {
 impl ManageLog for FileStore {
     fn clear(&self) -> BoxFuture<'static, Result<(), StoreError>> {
         self.command(Command::Clear)
+    }
+
+    fn check_state(&self) -> BoxFuture<'static, Result<(), StoreError>> {
+        self.command(Command::CheckState)
     }
 
     fn reconfigure(&self, log: &LogEntry) -> BoxFuture<'static, Result<(), StoreError>> {

@@ -51,6 +51,11 @@ impl StoredLine {
         selection.is_all() || read_line(self.without_end()).is_ok_and(|record| selection.admits(&record))
     }
 
+    /// Returns the time of the record, microseconds since the epoch.
+    pub(crate) fn micros(&self) -> Option<i64> {
+        parse_time(&self.text)
+    }
+
     /// Returns the time of the record, RFC 3339.
     pub(crate) fn time(&self) -> Option<String> {
         let stamp = Stamp::from(parse_line(self.without_end()).ok()?.time);
@@ -98,9 +103,16 @@ impl Lines {
     }
 
     /// Returns the index of the first line that is not before `instant`, microseconds since the
-    /// epoch.
-    pub(crate) fn index_of_time(&self, instant: i64) -> usize {
-        self.kept.partition_point(|line| parse_time(&line.text).is_some_and(|time| time < instant))
+    /// epoch. Later lines may be before it, when the system clock was set back.
+    pub(crate) fn first_since(&self, instant: i64) -> usize {
+        let is_since = |line: &StoredLine| parse_time(&line.text).is_none_or(|time| time >= instant);
+        self.kept.iter().position(is_since).unwrap_or(self.kept.len())
+    }
+
+    /// Returns the index after the last line that is before `instant`.
+    pub(crate) fn end_before(&self, instant: i64) -> usize {
+        let is_before = |line: &StoredLine| parse_time(&line.text).is_some_and(|time| time < instant);
+        self.kept.iter().rposition(is_before).map_or(0, |last| last + 1)
     }
 
     /// Returns the admitted lines of a part, oldest first.
@@ -124,8 +136,8 @@ impl Lines {
                 Order::Descending => part.end = index.saturating_sub(1),
             }
         }
-        part.start = part.start.max(selection.since.map_or(0, |since| self.index_of_time(since)));
-        part.end = part.end.min(selection.until.map_or(part.end, |until| self.index_of_time(until)));
+        part.start = part.start.max(selection.since.map_or(0, |since| self.first_since(since)));
+        part.end = part.end.min(selection.until.map_or(part.end, |until| self.end_before(until)));
         let limit =
             query.limit.map_or(usize::MAX, |limit| usize::try_from(limit.get()).unwrap_or(usize::MAX));
         let found = self.select(part.clone(), selection).cloned();

@@ -10,6 +10,7 @@ use std::future::ready;
 use std::io;
 use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -95,7 +96,8 @@ impl AppendLog for MemoryStore {
             return Ok(AppendTicket::completed(Err(StoreError::Closed), 0));
         }
         let (mut text, mut levels) = (Vec::with_capacity(estimated_bytes(entries)), [0; LEVELS]);
-        log.writer.write(source, entries, &mut text, &mut levels);
+        let stamp = log.writer.stamp();
+        log.writer.write(source, entries, &stamp, &mut text, &mut levels);
         let (position, len) = (log.lines.end, text.len() as u64);
         log.lines.push(&Bytes::from(text));
         log.stored += entries.len() as u64;
@@ -111,6 +113,10 @@ impl AppendLog for MemoryStore {
 
     fn stored(&self) -> u64 {
         self.lock().stored
+    }
+
+    fn failure(&self) -> Option<StoreError> {
+        None
     }
 }
 
@@ -143,7 +149,8 @@ impl ReadLog for MemoryStore {
     }
 
     fn statistics(&self) -> BoxFuture<'_, Statistics> {
-        let lines = &self.lock().lines;
+        let log = &mut *self.lock();
+        let lines = &log.lines;
         let statistics = Statistics {
             records: self.counters.records(),
             bytes: self.counters.bytes(),
@@ -152,6 +159,14 @@ impl ReadLog for MemoryStore {
             size: lines.end - lines.start(),
             segments: 0,
             disk_free: None,
+            last_record: lines.kept.back().and_then(StoredLine::micros),
+            oldest_record: lines.kept.front().and_then(StoredLine::micros),
+            last_write_failure: None,
+            rotations: 0,
+            retired: 0,
+            clock_ahead: Duration::from_micros(log.writer.clock().ahead_micros().unsigned_abs()),
+            clock_steps: log.writer.clock().steps(),
+            is_state_saved: true,
         };
         ready(statistics).boxed()
     }
@@ -195,12 +210,12 @@ impl ReadLog for MemoryStore {
         progress: Progress,
     ) -> BoxFuture<'_, Result<Cursor, StoreError>> {
         let lines = &self.lock().lines;
-        let since = selection.since.map(|since| lines.index_of_time(since));
+        let since = selection.since.map(|since| lines.first_since(since));
         let end = lines.kept.len();
         let begin = match latest {
             None => lines.cursor_at(since.unwrap_or(end)),
             Some(latest) => {
-                let until = selection.until.map_or(end, |until| lines.index_of_time(until));
+                let until = selection.until.map_or(end, |until| lines.end_before(until));
                 let latest = usize::try_from(latest.get()).unwrap_or(usize::MAX);
                 let found = lines.select(since.unwrap_or(0)..until, &selection).rev().take(latest).last();
                 found.map_or_else(|| cursor(lines.end), |line| cursor(line.start))
@@ -213,7 +228,14 @@ impl ReadLog for MemoryStore {
 
 impl ManageLog for MemoryStore {
     fn clear(&self) -> BoxFuture<'static, Result<(), StoreError>> {
-        self.change(|log| log.lines.kept.clear())
+        self.change(|log| {
+            log.lines.kept.clear();
+            log.writer.clock().restart(None);
+        })
+    }
+
+    fn check_state(&self) -> BoxFuture<'static, Result<(), StoreError>> {
+        self.change(|_| ())
     }
 
     fn reconfigure(&self, log: &LogEntry) -> BoxFuture<'static, Result<(), StoreError>> {

@@ -3,7 +3,7 @@
 //! thread writes a file and sends the result. The committer puts it in place, in order with its
 //! other work.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::PathBuf;
@@ -19,7 +19,7 @@ use crate::fault;
 use crate::store::file::log_file::LogFile;
 use crate::store::file::segments::chunks::{CHUNK_BYTES, Chunks, pack};
 use crate::store::file::segments::segment::{Coding, Segment, mtime_of};
-use crate::store::file::state::durable_fs::{is_out_of_space, rename_new, sync_folder};
+use crate::store::file::state::durable_fs::{is_out_of_space, open_no_follow, rename_new, sync_folder};
 
 /// Delay of background work after the disk was full.
 const DISK_FULL_BACKOFF: Duration = Duration::from_secs(30);
@@ -72,12 +72,13 @@ impl LogFile {
             Some(Backoff { until, failed_seq }) if Instant::now() < until => failed_seq?,
             _ => {
                 self.maintenance.backoff = None;
-                0
+                self.maintenance.checked_seq
             }
         };
         let wanted = Coding::of(self.maintenance.rules.compress);
-        let segments = self.segments.list().items().iter();
-        let job = segments.filter(|segment| segment.seq() > newer_than).find_map(|segment| {
+        let items = self.segments.list().items();
+        let first = items.partition_point(|segment| segment.seq() <= newer_than);
+        let job = items.iter().skip(first).find_map(|segment| {
             let coding = if segment.coding == Coding::Plain { wanted } else { segment.coding };
             let unknown = segment.count.is_none() || segment.mtime.is_none();
             (coding != segment.coding || unknown).then(|| Job {
@@ -86,6 +87,11 @@ impl LogFile {
                 unfinished: segment.name.unfinished(self.segments.home(), coding),
             })
         });
+        if self.maintenance.backoff.is_none() {
+            let done = job.as_ref().map_or_else(|| items.last(), |job: &Job| Some(&job.segment));
+            let before = u64::from(job.is_some());
+            self.maintenance.checked_seq = done.map_or(0, |segment| segment.seq() - before);
+        }
         let Some(job) = job else {
             self.maintenance.is_idle = true;
             return None;
@@ -206,7 +212,7 @@ impl Job {
     }
 
     fn compress(&self, each: &mut impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<JobOutput> {
-        let from = File::open(&self.segment.path)?;
+        let from = open_no_follow(&self.segment.path)?;
         let meta = from.metadata()?;
         if !self.segment.is_unaltered(&meta) {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "another program changed it"));
@@ -223,7 +229,7 @@ impl Job {
     }
 
     fn count_and_sync(&self, each: &mut impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<JobOutput> {
-        let file = File::open(&self.segment.path)?;
+        let file = open_no_follow(&self.segment.path)?;
         let chunks = match self.segment.coding {
             Coding::Plain => None,
             coding => Some(Chunks::of(&file, coding, self.segment.stored)?),
@@ -322,7 +328,7 @@ mod tests {
     fn segment_that_left_the_log_does_not_delay_others() {
         type Leave = fn(&mut LogFile, &Path);
         let leaves: [Leave; 4] = [
-            |file, _| file.segments.retire(1).unwrap(),
+            |file, _| file.segments.retire_now(1).unwrap(),
             |_, path| fs::remove_file(path).unwrap(),
             |_, path| fs::write(path, "of another length").unwrap(),
             |_, path| {

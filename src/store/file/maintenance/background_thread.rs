@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::background::Job;
+use super::cleanup::Cleanup;
 use crate::store::file::append_buffer::Command;
 use crate::store::file::shared::Shared;
 
@@ -24,6 +25,17 @@ pub(crate) struct BackgroundThread {
     ended: oneshot::Receiver<()>,
     /// The file that the job writes.
     unfinished: Option<PathBuf>,
+}
+
+/// Does `work` on a new thread, which sends the result to the committer. Returns false when no thread
+/// can be started.
+pub(crate) fn start_cleanup(work: Cleanup, shared: Arc<Shared>) -> bool {
+    let run = move || {
+        shared.append_buffer.command(Command::Cleaned(work.run()));
+        shared.work.notify_one();
+    };
+    let spawned = std::thread::Builder::new().name("cleanup".into()).spawn(run);
+    spawned.inspect_err(|error| log::warn!("can't remove old segments in the background: {error}")).is_ok()
 }
 
 impl BackgroundThread {

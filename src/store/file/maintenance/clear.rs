@@ -30,13 +30,14 @@ impl LogFile {
         fault::point("clear.cut");
         self.len = 0;
         self.checkpoint = 0;
-        self.first = None;
+        (self.first, self.newest, self.is_new_file) = (None, None, true);
         {
             let mut published = self.view.lock();
             // Readers that began during the removal saw the old end, so a new generation begins.
             published.generation += 1;
             published.incarnation += 1;
             (published.base, published.len, published.count, published.counting) = (end, 0, 0, 0);
+            published.oldest = None;
             published.modified = SystemTime::now();
         }
         self.view.notify();

@@ -2,11 +2,14 @@
 //! the free space.
 
 use std::io;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use super::retention::expired_segments;
-use super::rules::{RETRY_INTERVAL, now_micros};
+use super::clock_watch::Jump;
+use super::retention::{excess_segments, too_old_segments};
+use super::rules::RETRY_INTERVAL;
 use crate::config::Rotate;
+use crate::record::now_micros;
 use crate::store::file::log_file::LogFile;
 
 impl LogFile {
@@ -48,13 +51,15 @@ impl LogFile {
     /// fails is tried again later.
     pub(crate) fn maintain(&mut self, incoming: u64) {
         let now = now_micros();
+        self.watch_clock();
+        self.retire_too_old(now);
         // Retention first, because it frees space, which the rotation may need as well.
-        self.retire_expired(incoming, now);
+        self.retire_excess(incoming);
         if self.is_rotation_due(incoming, now) {
             match self.rotate() {
                 Ok(()) => {
                     self.maintenance.rotate_again_at = None;
-                    self.retire_expired(incoming, now);
+                    self.retire_excess(incoming);
                 }
                 Err(error) => {
                     self.maintenance.rotate_again_at = Some(Instant::now() + RETRY_INTERVAL);
@@ -81,14 +86,46 @@ impl LogFile {
         by_len || by_period()
     }
 
-    fn retire_expired(&mut self, incoming: u64, now: i64) {
-        let segments = self.segments.list();
-        let count = expired_segments(segments, &self.maintenance.rules, self.len + incoming, now);
-        let Some(last) = count.checked_sub(1).and_then(|last| segments.items().get(last)) else { return };
-        let last = last.path.display().to_string();
-        match self.segments.retire(count) {
+    /// Compares the system clock with itself. The state keeps the time only while it is trusted.
+    fn watch_clock(&mut self) {
+        let jump = self.maintenance.clock.observe();
+        if let Some(Jump::Running(_)) = jump {
+            self.counters.clock_jumps.fetch_add(1, Ordering::Relaxed);
+        }
+        if let Some(jump) = jump.filter(|_| self.maintenance.rules.max_age.is_some()) {
+            crate::event!(
+                warn, CLOCK_JUMP;
+                "{jump}: `max_age` removes nothing until the clock has agreed with itself for an hour"
+            );
+        }
+        let is_trusted = self.maintenance.clock.is_trusted() || self.maintenance.rules.max_age.is_none();
+        if let Err(error) = self.state.keep_time(is_trusted) {
+            log::warn!("can't save the time in the state of {}: {error}", self.segments.home().display());
+        }
+    }
+
+    fn retire_too_old(&mut self, now: i64) {
+        if self.maintenance.take_age_turn() && self.maintenance.clock.is_trusted() {
+            self.retire(too_old_segments(self.segments.list(), &self.maintenance.rules, now));
+        }
+    }
+
+    /// Retires what exceeds `keep` and `max_total`. Room for the next bytes of the active file is made
+    /// before they come, in the background. Only records that come faster wait for it.
+    fn retire_excess(&mut self, incoming: u64) {
+        let rules = &self.maintenance.rules;
+        let active = self.len + incoming;
+        let reserved = self.maintenance.max_len().map_or(active, |max_len| max_len.max(active));
+        self.retire(excess_segments(self.segments.list(), rules, reserved));
+        let on_disk = self.segments.list().stored() + self.segments.retiring_bytes() + active;
+        if self.maintenance.rules.max_total.is_none_or(|max_total| on_disk <= max_total.get()) {
+            return;
+        }
+        let total = Rotate { max_total: self.maintenance.rules.max_total, ..Rotate::default() };
+        let count = excess_segments(self.segments.list(), &total, active);
+        match self.segments.retire_now(count) {
             Ok(()) => {
-                crate::event!(info, RETIRED; "removed the oldest {count} segments, up to {last}");
+                self.counters.retired.fetch_add(count as u64, Ordering::Relaxed);
             }
             Err(error) => self.warn_maintenance(&format!("can't remove its oldest segments: {error}")),
         }

@@ -13,10 +13,15 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use crate::fault;
+use crate::record::MAX_AHEAD_MICROS;
+use crate::store::StoreError;
+use crate::store::file::append_buffer::BatchTimes;
 use crate::store::file::log_file::LogFile;
-use crate::store::file::segments::segment::{Coding, Segment, SegmentName};
+use crate::store::file::segments::segment::{Coding, Segment, SegmentName, UNKNOWN_TIME};
 use crate::store::file::state::durable_fs::{lock, rename_new, sync_folder};
 use crate::store::file::state::fingerprint::Fingerprint;
 use crate::store::file::state::state_file::Rotating;
@@ -49,16 +54,17 @@ impl LogFile {
         let meta = fresh.metadata()?;
         self.file = Arc::new(fresh);
         (self.dev, self.ino) = (meta.dev(), meta.ino());
-        (self.len, self.checkpoint, self.first) = (0, 0, None);
+        (self.len, self.checkpoint, self.first, self.newest) = (0, 0, None, None);
+        self.is_new_file = true;
         let end = segment.base + segment.len;
         let path = segment.path.clone();
         {
-            let segments = Arc::clone(self.segments.push(segment));
             let mut published = self.view.lock();
-            published.segments = segments;
+            self.segments.push(segment, &mut published.segments);
             published.file = Arc::clone(&self.file);
             published.incarnation += 1;
             (published.base, published.len, published.count, published.counting) = (end, 0, 0, 0);
+            published.oldest = None;
         }
         self.state.revise(|state| state.begin_file(end, self.dev, self.ino));
         fault::point("rotate.published");
@@ -74,14 +80,73 @@ impl LogFile {
         if let Err(error) = segments_saved.and(state_saved) {
             log::warn!("can't save that {} was rotated: {error}", self.segments.home().display());
         }
+        self.counters.rotations.fetch_add(1, Ordering::Relaxed);
         log::info!("rotated: {}", path.display());
         Ok(())
+    }
+
+    /// Returns whether the records of a batch may go into the active file, as far as their times tell:
+    /// the period of `every` has not ended, and the system clock was not set back.
+    pub(crate) fn admits_times(&self, times: BatchTimes) -> bool {
+        times.newest < self.maintenance.period_ends_at && !self.is_before_newest(times)
+    }
+
+    /// Prepares the active file for a batch with these times.
+    ///
+    /// # Errors
+    /// Fails as [`Self::begin_after_step`] does.
+    pub(crate) fn admit_times(&mut self, times: BatchTimes) -> Result<(), StoreError> {
+        if times.newest >= self.maintenance.period_ends_at {
+            self.verify().map_err(StoreError::write)?;
+            self.maintain(0);
+        }
+        self.begin_after_step(times)
+    }
+
+    /// Returns whether the records of a batch are before those of the file, because the system clock
+    /// was set back. They then belong into a file of their own. A program that appended to the file
+    /// may have another clock, so a small difference is none.
+    fn is_before_newest(&self, times: BatchTimes) -> bool {
+        self.newest.is_some_and(|newest| times.oldest < newest - MAX_AHEAD_MICROS)
+    }
+
+    /// Begins a file for a batch whose records are before those of the active file.
+    ///
+    /// # Errors
+    /// Fails when the file can't be rotated. The batch is then not stored, and later ones get the
+    /// time of the newest record for a while.
+    fn begin_after_step(&mut self, times: BatchTimes) -> Result<(), StoreError> {
+        if !self.is_before_newest(times) {
+            return Ok(());
+        }
+        let behind = Duration::from_micros(self.newest.map_or(0, |newest| newest.abs_diff(times.oldest)));
+        let outcome = self.verify().and_then(|()| if self.len > 0 { self.rotate() } else { Ok(()) });
+        // The period of `every` was planned by the old time.
+        self.plan();
+        match &outcome {
+            Ok(()) => crate::event!(
+                warn, CLOCK_BACK;
+                "the system clock is {} seconds behind the newest record: a new file begins, with the true time",
+                behind.as_secs()
+            ),
+            Err(error) => {
+                self.must_hold_clock = true;
+                crate::event!(
+                    warn, CLOCK_BACK;
+                    "the system clock is {} seconds behind the newest record, and no new file can be begun: \
+                     records keep the time of the newest one: {error}",
+                    behind.as_secs()
+                );
+            }
+        }
+        outcome.map_err(StoreError::write)
     }
 
     /// Creates the next active file, and locks it.
     fn fresh(&self, unfinished: &Path) -> io::Result<File> {
         let fresh =
             OpenOptions::new().read(true).append(true).create_new(true).mode(0o640).open(unfinished)?;
+        fault::step("rotate.create").inspect_err(|_| drop(fs::remove_file(unfinished)))?;
         fault::point("rotate.created");
         let permissions = self.file.metadata().and_then(|meta| fresh.set_permissions(meta.permissions()));
         if let Err(error) = permissions {
@@ -104,7 +169,8 @@ impl LogFile {
             base: seen.base,
             len: self.len,
             count: (seen.counting == 0).then_some(seen.count),
-            newest: self.newest_time().unwrap_or(modified.as_micros() as i64),
+            oldest: Some(self.first.unwrap_or(UNKNOWN_TIME)),
+            newest: self.newest.or_else(|| self.newest_time()).unwrap_or(modified.as_micros() as i64),
             stored: self.len,
             mtime: None,
             ino: self.ino,

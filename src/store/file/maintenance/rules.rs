@@ -3,12 +3,14 @@
 
 use std::num::NonZeroU64;
 use std::path::Path;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
 
+use super::clock_watch::ClockWatch;
 use super::schedule::end_of_period;
 use crate::config::{Every, Rotate};
+use crate::record::now_micros;
 use crate::store::file::segments::segment_set::SegmentSet;
 
 /// Delay before a step that failed is tried again.
@@ -22,6 +24,9 @@ const FREE_SPACE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Minimum number of bytes appended between two reads of the free space.
 const MIN_FREE_SPACE_CHECK_BYTES: u64 = 64 * 1024;
+
+/// Interval of retention by age.
+const AGE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Maximum time until the next maintenance, because the system clock may be set.
 const MAX_MAINTENANCE_INTERVAL: Duration = Duration::from_secs(60);
@@ -41,12 +46,23 @@ pub(crate) struct MaintenanceState {
     zone: TimeZone,
     /// Maximum length of the active file before maintenance runs.
     pub(crate) due_at_len: u64,
+    /// Time of the system clock from which a record belongs to the next period of `every`,
+    /// microseconds since the epoch.
+    pub(crate) period_ends_at: i64,
     /// Latest time of the next maintenance. `None`: no rule depends on time.
     pub(crate) due_at: Option<Instant>,
     /// Free bytes of the disk when they were read last.
     pub(crate) free_bytes: u64,
     /// The disk has fewer free bytes than `min_free`.
     pub(crate) is_low_on_space: bool,
+    /// Compares the system clock with itself.
+    pub(crate) clock: ClockWatch,
+    /// Number of the newest segment to retire.
+    pub(crate) retire_to: Option<u64>,
+    /// All segments up to this number need no background work.
+    pub(crate) checked_seq: u64,
+    /// Earliest time of the next retention by age.
+    pub(crate) age_due_at: Instant,
     /// Earliest time of the next attempt, after a rotation failed.
     pub(crate) rotate_again_at: Option<Instant>,
     warned_at: Option<Instant>,
@@ -72,9 +88,14 @@ impl Default for MaintenanceState {
             rules: Rotate::default(),
             zone: TimeZone::system(),
             due_at_len: u64::MAX,
+            period_ends_at: i64::MAX,
             due_at: None,
             free_bytes: u64::MAX,
             is_low_on_space: false,
+            clock: ClockWatch::default(),
+            retire_to: None,
+            checked_seq: 0,
+            age_due_at: Instant::now(),
             rotate_again_at: None,
             warned_at: None,
             backoff: None,
@@ -87,8 +108,18 @@ impl MaintenanceState {
     /// Replaces the rules. Maintenance is due at once.
     pub(crate) fn set_rules(&mut self, rules: Rotate) {
         self.rules = rules;
-        (self.rotate_again_at, self.backoff) = (None, None);
+        (self.rotate_again_at, self.backoff, self.checked_seq) = (None, None, 0);
         (self.due_at_len, self.due_at) = (0, Some(Instant::now()));
+    }
+
+    /// Returns whether retention by age is due, and plans the next one.
+    pub(crate) fn take_age_turn(&mut self) -> bool {
+        let now = Instant::now();
+        let is_due = now >= self.age_due_at;
+        if is_due {
+            self.age_due_at = now + crate::fault::time("MOCA_AGE_INTERVAL", AGE_INTERVAL);
+        }
+        is_due
     }
 
     /// Returns the length at which the active file is rotated. Without `max_size`, it is a part of
@@ -124,7 +155,9 @@ impl MaintenanceState {
         let now = Instant::now();
         let is_retrying = self.rotate_again_at.is_some_and(|at| now < at);
         self.due_at_len = self.next_len(len, segments, is_retrying);
-        self.due_at = self.next_time(segments, is_retrying, now);
+        let micros = now_micros();
+        self.period_ends_at = self.end_of_period(micros).filter(|_| !is_retrying).unwrap_or(i64::MAX);
+        self.due_at = self.next_time(segments, is_retrying, now, micros);
         self.is_idle = false;
     }
 
@@ -134,7 +167,8 @@ impl MaintenanceState {
             .max_len()
             .map(|max_len| if is_retrying { len + MAX_GROWTH_BETWEEN_RETRIES_BYTES } else { max_len });
         let by_total = self.rules.max_total.filter(|_| !list.items().is_empty());
-        let by_total = by_total.map(|total| total.get().saturating_sub(list.stored()));
+        let by_total =
+            by_total.map(|total| total.get().saturating_sub(list.stored() + segments.retiring_bytes()));
         let by_space = self.rules.min_free.map(|min_free| {
             let left = self.free_bytes.saturating_sub(min_free) / 2;
             len.saturating_add(left.max(MIN_FREE_SPACE_CHECK_BYTES))
@@ -142,13 +176,19 @@ impl MaintenanceState {
         [by_len, by_total, by_space].into_iter().flatten().fold(u64::MAX, u64::min)
     }
 
-    fn next_time(&self, segments: &SegmentSet, is_retrying: bool, now: Instant) -> Option<Instant> {
-        let micros = now_micros();
+    fn next_time(
+        &self,
+        segments: &SegmentSet,
+        is_retrying: bool,
+        now: Instant,
+        micros: i64,
+    ) -> Option<Instant> {
         let until =
             |at: i64| Duration::from_micros(u64::try_from(at.saturating_sub(micros)).unwrap_or_default());
         let by_period = self.end_of_period(micros).map(until);
         let by_age = self.rules.max_age.zip(segments.list().items().first()).map(|(age, oldest)| {
-            until(oldest.newest.saturating_add(i64::try_from(age.as_micros()).unwrap_or(i64::MAX)))
+            let end = oldest.age_from().saturating_add(i64::try_from(age.as_micros()).unwrap_or(i64::MAX));
+            until(end).max(self.age_due_at.saturating_duration_since(now))
         });
         let by_space = self.rules.min_free.map(|_| FREE_SPACE_CHECK_INTERVAL);
         let by_retry = (is_retrying || !segments.is_saved()).then_some(RETRY_INTERVAL);
@@ -166,10 +206,4 @@ impl MaintenanceState {
             crate::event!(warn, ROTATION_FAILED; "{} {message}", path.display());
         }
     }
-}
-
-/// Returns the time of the system clock, microseconds since the epoch.
-pub(crate) fn now_micros() -> i64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }

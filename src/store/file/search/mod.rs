@@ -62,10 +62,10 @@ async fn answer_in(snapshot: LogSnapshot, query: Query, sizes: Sizes) -> Result<
         }
     }
     if let Some(since) = selection.since {
-        part.start = part.start.max(searcher.find_time(since, part.clone()).await?);
+        part.start = part.start.max(searcher.first_since(since, part.clone()).await?);
     }
     if let Some(until) = selection.until {
-        part.end = part.end.min(searcher.find_time(until, part.clone()).await?);
+        part.end = part.end.min(searcher.end_before(until, part.clone()).await?);
     }
     let plan = Plan { order, limit, extent, form: Arc::new(form) };
     searcher.read(part, plan).await.map_err(ReadError::from)
@@ -83,7 +83,7 @@ pub(crate) async fn begin(
     let searcher =
         Searcher { snapshot, sizes: Sizes::DEFAULT, filter: Arc::new(LineFilter::new(selection)), progress };
     if let Some(since) = since {
-        part.start = searcher.find_time(since, part.clone()).await?;
+        part.start = searcher.first_since(since, part.clone()).await?;
     }
     let Some(latest) = latest else {
         let start = if since.is_some() { part.start } else { part.end };
@@ -91,7 +91,7 @@ pub(crate) async fn begin(
     };
     let mut within = part.clone();
     if let Some(until) = until {
-        within.end = searcher.find_time(until, part.clone()).await?;
+        within.end = searcher.end_before(until, part.clone()).await?;
     }
     if within.is_empty() {
         return Ok(searcher.snapshot.cursor_at(part.end));
@@ -151,7 +151,34 @@ impl Searcher {
         Ok(self.count(scan, 1).await?.map_or(0, |ends| ends.first.start))
     }
 
-    /// Returns the first offset in `part` from which all lines are at or after `instant`.
+    /// Returns an offset in `part` before which all lines are before `instant`. It is the first such
+    /// line, or the end of `part`.
+    async fn first_since(&self, instant: i64, part: Range<u64>) -> Result<u64, StoreError> {
+        for found in self.snapshot.time_ranges(&part) {
+            if found.newest >= instant {
+                return self.find_time(instant, found.range).await;
+            }
+        }
+        Ok(part.end)
+    }
+
+    /// Returns an offset in `part` from which all lines are at or after `instant`, and before which
+    /// one is before it. It is the start of `part` if no line is.
+    async fn end_before(&self, instant: i64, part: Range<u64>) -> Result<u64, StoreError> {
+        for found in self.snapshot.time_ranges(&part).into_iter().rev() {
+            if found.oldest < instant {
+                let start = found.range.start;
+                let end = self.find_time(instant, found.range).await?;
+                if end > start {
+                    return Ok(end);
+                }
+            }
+        }
+        Ok(part.start)
+    }
+
+    /// Returns the first offset in `part` from which all lines are at or after `instant`. The lines
+    /// of `part` are of one segment, so that their times never decrease.
     async fn find_time(&self, instant: i64, part: Range<u64>) -> Result<u64, StoreError> {
         if part.is_empty() {
             return Ok(part.start);

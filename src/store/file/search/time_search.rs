@@ -1,5 +1,5 @@
-//! Finds a time in a snapshot by binary search, because times never go backwards in a log. Lines of
-//! other programs, which have no time, are skipped.
+//! Finds a time in a segment, or in the active file, by binary search, because times never go
+//! backwards in it. Lines of other programs, which have no time, are skipped.
 
 use std::io;
 use std::ops::{ControlFlow, Range};

@@ -132,7 +132,12 @@ pub(crate) struct Segment {
     pub(crate) len: u64,
     /// Number of lines. `None`: not counted yet.
     pub(crate) count: Option<u64>,
-    /// Time of the newest line, microseconds since the epoch.
+    /// Time of the first line, microseconds since the epoch. [`UNKNOWN_TIME`]: another program wrote
+    /// it. `None`: the manifest is of an earlier version, whose times never decreased.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) oldest: Option<i64>,
+    /// Time of the newest line, microseconds since the epoch. Times never decrease in a segment, but
+    /// may from one to the next, when the system clock was set back.
     pub(crate) newest: i64,
     /// Bytes of the file.
     pub(crate) stored: u64,
@@ -165,40 +170,90 @@ impl Segment {
         fs::symlink_metadata(&self.path).is_ok_and(|meta| self.is_unaltered(&meta))
     }
 
+    /// Returns the time from which the age of the segment counts, microseconds since the epoch: that
+    /// of its newest line or of the last change of its file, whichever is later. So a wrong clock
+    /// must be wrong twice to make a segment old.
+    pub(crate) fn age_from(&self) -> i64 {
+        let of_file = || fs::symlink_metadata(&self.path).ok().map(|meta| mtime_of(&meta));
+        let modified = self.mtime.or_else(of_file).map_or(i64::MIN, |nanoseconds| nanoseconds / 1000);
+        self.newest.max(modified)
+    }
+
     const fn end(&self) -> u64 {
         self.base + self.len
     }
 }
+
+/// The time of a first line that has none. Such a segment may hold any time.
+pub(crate) const UNKNOWN_TIME: i64 = i64::MIN;
 
 /// Returns the modification time of a file, nanoseconds since the epoch.
 pub(crate) fn mtime_of(meta: &Metadata) -> i64 {
     meta.mtime().saturating_mul(1_000_000_000).saturating_add(meta.mtime_nsec())
 }
 
-/// An immutable list of all segments of a log, oldest first, with growing cursors.
-#[derive(Debug, Default)]
+/// The list of all segments of a log, oldest first, with growing cursors. The writer changes the
+/// published list in place, or a copy while a reader holds it. So the cost of a change does not grow
+/// with the number of segments.
+#[derive(Debug, Default, Clone)]
 pub(crate) struct SegmentList {
     items: Vec<Arc<Segment>>,
     /// The end of each segment, as an offset from the first byte of the first segment.
     ends: Vec<u64>,
     stored: u64,
     count: u64,
-    is_uncounted: bool,
+    /// Number of segments whose lines are not counted yet.
+    uncounted: usize,
 }
 
 impl SegmentList {
     pub(crate) fn new(items: Vec<Arc<Segment>>) -> Self {
         let mut this = Self { ends: Vec::with_capacity(items.len()), ..Self::default() };
-        let mut len = 0;
-        for segment in &items {
-            len += segment.len;
-            this.ends.push(len);
-            this.stored += segment.stored;
-            this.count += segment.count.unwrap_or_default();
-            this.is_uncounted |= segment.count.is_none();
-        }
-        this.items = items;
+        items.into_iter().for_each(|segment| this.push(segment));
         this
+    }
+
+    /// Adds the newest segment.
+    pub(crate) fn push(&mut self, segment: Arc<Segment>) {
+        self.ends.push(self.len() + segment.len);
+        self.add(&segment);
+        self.items.push(segment);
+    }
+
+    /// Replaces the segment of the same number by the same lines in another file. Returns false when
+    /// there is none.
+    pub(crate) fn replace(&mut self, new: Arc<Segment>) -> bool {
+        let Ok(index) = self.items.binary_search_by_key(&new.seq(), |segment| segment.seq()) else {
+            return false;
+        };
+        self.add(&new);
+        if let Some(place) = self.items.get_mut(index) {
+            let old = std::mem::replace(place, new);
+            self.subtract(&old);
+        }
+        true
+    }
+
+    /// Removes and returns the `count` oldest segments.
+    pub(crate) fn remove_oldest(&mut self, count: usize) -> Vec<Arc<Segment>> {
+        let old: Vec<_> = self.items.drain(..count.min(self.items.len())).collect();
+        let len: u64 = old.iter().map(|segment| segment.len).sum();
+        self.ends.drain(..old.len());
+        self.ends.iter_mut().for_each(|end| *end -= len);
+        old.iter().for_each(|segment| self.subtract(segment));
+        old
+    }
+
+    fn add(&mut self, segment: &Segment) {
+        self.stored += segment.stored;
+        self.count += segment.count.unwrap_or_default();
+        self.uncounted += usize::from(segment.count.is_none());
+    }
+
+    fn subtract(&mut self, segment: &Segment) {
+        self.stored -= segment.stored;
+        self.count -= segment.count.unwrap_or_default();
+        self.uncounted -= usize::from(segment.count.is_none());
     }
 
     /// Returns the segments.
@@ -223,7 +278,7 @@ impl SegmentList {
 
     /// Returns whether the lines of a segment are not counted yet.
     pub(crate) const fn is_uncounted(&self) -> bool {
-        self.is_uncounted
+        self.uncounted > 0
     }
 
     /// Returns the segment that holds the byte at `offset`, and the offset within it. `None`:
@@ -266,6 +321,7 @@ pub(crate) fn segment_without_file(seq: u64, len: u64) -> Segment {
         base: 0,
         len,
         count: Some(1),
+        oldest: None,
         newest: 0,
         stored: len,
         mtime: None,
@@ -348,6 +404,26 @@ mod tests {
                 prop_assert_eq!(segments.by_seq(index as u64 * 2), Some(segment));
                 prop_assert_eq!(segments.by_seq(index as u64 * 2 + 1), None);
             }
+        }
+
+        #[test]
+        fn changed_list_equals_a_new_one(lens in proptest::collection::vec(1_u64..20, 1..12), old in 0_usize..14, replaced in 0_u64..30) {
+            let mut changed = segments(&lens);
+            let mut items = changed.items().to_vec();
+            let removed = changed.remove_oldest(old);
+            prop_assert_eq!(&removed, &items.drain(..old.min(items.len())).collect::<Vec<_>>());
+            if let Some(place) = items.iter_mut().find(|segment| segment.seq() == replaced) {
+                let new = Arc::new(Segment { stored: 1, count: None, ..Segment::clone(place) });
+                prop_assert!(changed.replace(Arc::clone(&new)));
+                *place = new;
+            } else {
+                prop_assert!(!changed.replace(Arc::new(segment_without_file(replaced, 1))));
+            }
+            let last = Arc::new(segment_without_file(100, 7));
+            changed.push(Arc::clone(&last));
+            items.push(last);
+            let new = SegmentList::new(items);
+            prop_assert_eq!(format!("{:?}", changed), format!("{:?}", new));
         }
 
         #[test]

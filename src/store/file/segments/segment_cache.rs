@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::chunks::Chunks;
 use super::segment::{Coding, Segment};
+use crate::store::file::state::durable_fs::open_no_follow;
 
 /// Maximum number of open files.
 const MAX_OPEN_FILES: usize = 16;
@@ -95,7 +96,7 @@ impl SegmentCache {
         if let Some(opened) = touch(&mut lock(&self.files), |opened| opened.path == segment.path) {
             return Ok(opened);
         }
-        let file = File::open(&segment.path)?;
+        let file = open_no_follow(&segment.path)?;
         check(segment, &file)?;
         let chunks = match segment.coding {
             Coding::Plain => None,

@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 
-use super::manifest::{self, Entries, Manifest};
+use super::manifest::{self, Change, Compaction, Entries, Manifest};
 use super::segment::{Coding, Segment, SegmentList, SegmentName, SiblingFile, mtime_of};
 use crate::fault;
 use crate::store::file::published::View;
@@ -32,8 +32,12 @@ pub(crate) struct SegmentSet {
     list: Arc<SegmentList>,
     /// Number of the next segment.
     next_seq: u64,
-    /// The manifest on disk is outdated.
-    is_unsaved: bool,
+    /// The changes that the manifest on disk does not hold yet.
+    unsaved: Vec<Change>,
+    /// The manifest has to be written as a whole.
+    must_rewrite: bool,
+    /// The oldest segments, which readers do not see any more, while their files are removed.
+    retiring: Vec<Arc<Segment>>,
     /// The segments were found without a manifest and have no positions yet.
     lacks_positions: bool,
     /// Modification time of the folder when its files were checked last.
@@ -45,7 +49,7 @@ impl SegmentSet {
     /// Finds the segments of the log whose active file is `home`, and removes the files of an
     /// interrupted rotation or compression.
     pub(crate) fn open(home: PathBuf, state_path: &Path, state: &State, view: &Arc<View>) -> Self {
-        let manifest = Manifest::beside(state_path, &state.identity);
+        let mut manifest = Manifest::beside(state_path, &state.identity);
         let entries = manifest.read(&home);
         let rotating = state.rotating.as_ref();
         let files = sibling_files(&home);
@@ -60,7 +64,9 @@ impl SegmentSet {
             home,
             manifest,
             list: Arc::default(),
-            is_unsaved: false,
+            unsaved: Vec::new(),
+            must_rewrite: false,
+            retiring: Vec::new(),
             lacks_positions: false,
             checked_mtime: None,
             view: Arc::clone(view),
@@ -86,7 +92,7 @@ impl SegmentSet {
             None => return None,
         };
         let new = rotating.filter(|it| listed.last().is_none_or(|last| last.seq() < it.segment.seq()));
-        self.is_unsaved = new.is_some();
+        self.must_rewrite = new.is_some();
         listed.extend(new.map(|rotating| rotating.segment.clone()));
         let places = listed.iter().map(|segment| (segment.seq(), segment.epoch, segment.base));
         let in_order = places.clone().zip(places.skip(1)).all(|(a, b)| a.0 < b.0 && (a.1, a.2) < (b.1, b.2));
@@ -96,7 +102,7 @@ impl SegmentSet {
             return None;
         }
         let found: Vec<_> = listed.iter().map(|entry| manifest::find(entry, &self.home)).collect();
-        self.is_unsaved |= found.iter().zip(&listed).any(|(found, listed)| found.as_ref() != Some(listed));
+        self.must_rewrite |= found.iter().zip(&listed).any(|(found, listed)| found.as_ref() != Some(listed));
         // The oldest segments may have been retired before the manifest was saved. Another program
         // removed the others.
         let missing =
@@ -124,7 +130,7 @@ impl SegmentSet {
             }
         }
         self.lacks_positions = !items.is_empty();
-        self.is_unsaved = self.lacks_positions;
+        self.must_rewrite = self.lacks_positions;
         items
     }
 
@@ -164,7 +170,7 @@ impl SegmentSet {
             Arc::new(segment)
         };
         self.list = Arc::new(SegmentList::new(self.list.items().iter().map(assign).collect()));
-        self.lacks_positions = false;
+        (self.lacks_positions, self.must_rewrite) = (false, true);
         base
     }
 
@@ -175,55 +181,72 @@ impl SegmentSet {
         name
     }
 
-    /// Adds a segment. The caller publishes the list together with the new active file.
-    pub(crate) fn push(&mut self, segment: Segment) -> &Arc<SegmentList> {
-        let new = std::iter::once(Arc::new(segment));
-        let items = self.list.items().iter().cloned().chain(new).collect();
-        self.list = Arc::new(SegmentList::new(items));
-        self.is_unsaved = true;
-        &self.list
+    /// Adds a segment to the list in `published`, which the caller has locked, together with the new
+    /// active file.
+    pub(crate) fn push(&mut self, segment: Segment, published: &mut Arc<SegmentList>) {
+        self.unsaved.push(Change::Add(segment.clone()));
+        self.change_list(published, |list| list.push(Arc::new(segment)));
     }
 
     /// Replaces a segment by the same segment in another coding.
     pub(crate) fn replace(&mut self, new: Segment) {
-        let mut items = self.list.items().to_vec();
-        if let Some(place) = items.iter_mut().find(|segment| segment.seq() == new.seq()) {
-            *place = Arc::new(new);
-            self.is_unsaved = true;
-            self.publish(items);
+        let change = Change::Replace(new.clone());
+        if self.change(|list| list.replace(Arc::new(new))) {
+            self.unsaved.push(change);
         }
     }
 
-    /// Removes the `count` oldest segments: first from what readers see, then their files.
-    pub(crate) fn retire(&mut self, count: usize) -> io::Result<()> {
-        let items = self.list.items().to_vec();
-        let (old, kept) = items.split_at(count.min(items.len()));
-        if old.is_empty() {
-            return Ok(());
+    /// Hides at most `max` of the segments up to the number `last` from readers. Their files can be
+    /// removed then. `None`: there are none, or those before are not removed yet.
+    pub(crate) fn begin_retirement(&mut self, last: u64, max: usize) -> Option<Retirement> {
+        let count = self.list.items().partition_point(|segment| segment.seq() <= last).min(max);
+        if count == 0 || !self.retiring.is_empty() {
+            return None;
         }
-        self.is_unsaved = true;
-        self.publish(kept.to_vec());
-        for (removed, segment) in old.iter().enumerate() {
-            fault::point("retire.hidden");
-            if let Err(error) = self.unlink(segment) {
-                self.publish(items[removed..].to_vec());
-                return Err(error);
-            }
-            fault::point("retire.removed");
+        self.retiring = self.change(|list| list.remove_oldest(count));
+        let (segments, home) = (self.retiring.clone(), self.home.clone());
+        Some(Retirement { segments, home, view: Arc::clone(&self.view) })
+    }
+
+    /// Takes note that the files of the first `removed` hidden segments are removed. The other ones
+    /// are part of the log again. Does nothing when the log was cleared meanwhile.
+    pub(crate) fn finish_retirement(&mut self, removed: usize) {
+        let mut left = std::mem::take(&mut self.retiring);
+        let gone: Vec<_> = left.drain(..removed.min(left.len())).collect();
+        self.unsaved.extend(gone.last().map(|last| Change::Drop(last.seq())));
+        if !left.is_empty() {
+            left.extend_from_slice(self.list.items());
+            self.publish(left);
         }
-        // The folder is synced first, so that a saved manifest without the segments does not
-        // precede the removal of their files.
-        sync_folder(&self.home)?;
-        self.save()
+    }
+
+    /// Returns the bytes of hidden files that may not be removed yet.
+    pub(crate) fn retiring_bytes(&self) -> u64 {
+        self.retiring.iter().map(|segment| segment.stored).sum()
+    }
+
+    /// Removes the files of the `count` oldest segments, and of hidden ones, while the caller waits.
+    pub(crate) fn retire_now(&mut self, count: usize) -> io::Result<()> {
+        let hidden = std::mem::take(&mut self.retiring);
+        for segment in &hidden {
+            self.unlink(segment)?;
+        }
+        self.unsaved.extend(hidden.last().map(|last| Change::Drop(last.seq())));
+        let last = count.checked_sub(1).and_then(|last| self.list.items().get(last)).map(|last| last.seq());
+        let Some(work) = last.and_then(|last| self.begin_retirement(last, count)) else { return Ok(()) };
+        let (removed, outcome) = work.run();
+        self.finish_retirement(removed);
+        outcome
     }
 
     /// Removes all segments. On an error the newer ones may be left.
     pub(crate) fn remove_all(&mut self) -> io::Result<()> {
-        let items = self.list.items().to_vec();
+        let mut items = std::mem::take(&mut self.retiring);
+        items.extend_from_slice(self.list.items());
         if items.is_empty() {
             return Ok(());
         }
-        self.is_unsaved = true;
+        self.must_rewrite = true;
         for (removed, segment) in items.iter().enumerate() {
             if let Err(error) = self.unlink(segment) {
                 self.publish(items[removed..].to_vec());
@@ -236,25 +259,45 @@ impl SegmentSet {
     }
 
     fn unlink(&self, segment: &Segment) -> io::Result<()> {
-        self.view.segment_cache().forget(&segment.path);
-        match fs::remove_file(&segment.path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            other => other,
-        }
+        unlink(&self.view, segment)
     }
 
     /// Saves the manifest if it is outdated.
     pub(crate) fn save(&mut self) -> io::Result<()> {
-        if self.is_unsaved {
-            self.manifest.write(&self.home, self.next_seq, self.list.items())?;
-            self.is_unsaved = false;
+        if !self.must_rewrite && !self.unsaved.is_empty() {
+            // After an error, the end of the file is unknown.
+            self.must_rewrite = !self.manifest.append(&self.unsaved).unwrap_or(false);
         }
+        if self.must_rewrite {
+            self.manifest.write(&self.home, self.next_seq, self.list.items())?;
+            self.must_rewrite = false;
+        }
+        self.unsaved.clear();
         Ok(())
+    }
+
+    /// Saves the manifest again if another program removed it.
+    pub(crate) fn check_manifest(&mut self) -> io::Result<()> {
+        self.must_rewrite |= !self.list.items().is_empty() && self.manifest.is_lost();
+        self.save()
     }
 
     /// Returns whether the manifest is up to date.
     pub(crate) const fn is_saved(&self) -> bool {
-        !self.is_unsaved
+        self.unsaved.is_empty() && !self.must_rewrite
+    }
+
+    /// Returns the work to write the manifest anew, if it is up to date and has many changes.
+    pub(crate) fn compaction(&self) -> Option<Compaction> {
+        if !self.is_saved() || !self.retiring.is_empty() {
+            return None;
+        }
+        self.manifest.compaction(&self.home, self.next_seq, &self.list)
+    }
+
+    /// Puts the manifest that was written anew in place.
+    pub(crate) fn finish_compaction(&mut self, done: &Compaction) -> io::Result<()> {
+        self.manifest.finish_compaction(done)
     }
 
     /// Drops the segments that another program removed or altered. Checks the files only when the
@@ -279,7 +322,7 @@ impl SegmentSet {
         for segment in gone {
             self.view.segment_cache().forget(&segment.path);
         }
-        self.is_unsaved = true;
+        self.must_rewrite = true;
         self.publish(kept);
         if let Err(error) = self.save() {
             log::warn!("can't save which segments are left: {error}");
@@ -289,6 +332,61 @@ impl SegmentSet {
     fn publish(&mut self, items: Vec<Arc<Segment>>) {
         self.list = Arc::new(SegmentList::new(items));
         self.view.lock().segments = Arc::clone(&self.list);
+    }
+
+    fn change<T>(&mut self, change: impl FnOnce(&mut SegmentList) -> T) -> T {
+        let view = Arc::clone(&self.view);
+        let mut published = view.lock();
+        self.change_list(&mut published.segments, change)
+    }
+
+    /// Changes the list in place, unless a reader holds it.
+    fn change_list<T>(
+        &mut self,
+        published: &mut Arc<SegmentList>,
+        change: impl FnOnce(&mut SegmentList) -> T,
+    ) -> T {
+        *published = std::mem::take(&mut self.list);
+        let outcome = change(Arc::make_mut(published));
+        self.list = Arc::clone(published);
+        outcome
+    }
+}
+
+/// Hidden segments whose files have to be removed. No sender waits for it, and no reader sees them.
+#[derive(Debug)]
+pub(crate) struct Retirement {
+    segments: Vec<Arc<Segment>>,
+    home: PathBuf,
+    view: Arc<View>,
+}
+
+impl Retirement {
+    /// Removes the files. Returns how many are gone, also after an error.
+    pub(crate) fn run(&self) -> (usize, io::Result<()>) {
+        fault::point("retire.hidden");
+        for (removed, segment) in self.segments.iter().enumerate() {
+            if let Err(error) = unlink(&self.view, segment) {
+                return (removed, Err(error));
+            }
+            fault::point("retire.removed");
+        }
+        // The folder is synced before the manifest drops the segments, so that no file stays without
+        // an entry.
+        (self.segments.len(), sync_folder(&self.home))
+    }
+
+    /// Returns the path of the newest segment.
+    pub(crate) fn last_path(&self) -> &Path {
+        self.segments.last().map_or(&self.home, |last| &last.path)
+    }
+}
+
+fn unlink(view: &View, segment: &Segment) -> io::Result<()> {
+    view.segment_cache().forget(&segment.path);
+    match fs::remove_file(&segment.path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
     }
 }
 

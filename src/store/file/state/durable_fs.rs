@@ -47,7 +47,8 @@ pub(crate) fn lock(file: &File) -> io::Result<()> {
     }
 }
 
-fn create_folders(path: &Path) -> io::Result<()> {
+/// Creates the missing folders of `path`, and syncs their directory entries.
+pub(crate) fn create_folders(path: &Path) -> io::Result<()> {
     let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) else { return Ok(()) };
     if folder.is_dir() {
         return Ok(());
@@ -57,6 +58,31 @@ fn create_folders(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
         _ => sync_folder(folder),
     }
+}
+
+/// Opens no file through a symbolic link at the end of the path. Such a link could name a file of
+/// another program.
+pub(crate) fn no_follow(options: &mut OpenOptions) -> &mut OpenOptions {
+    options.custom_flags(OFlag::O_NOFOLLOW.bits())
+}
+
+/// Opens a file for reading, but not through a symbolic link.
+pub(crate) fn open_no_follow(path: &Path) -> io::Result<File> {
+    no_follow(OpenOptions::new().read(true)).open(path).map_err(not_a_link)
+}
+
+/// Says what is wrong when [`no_follow`] refused a path.
+pub(crate) fn not_a_link(error: io::Error) -> io::Error {
+    if is_link(&error) {
+        let message = "it is a symbolic link, which is not followed here; remove it";
+        return io::Error::new(io::ErrorKind::InvalidInput, message);
+    }
+    error
+}
+
+/// Returns whether [`no_follow`] refused a symbolic link.
+pub(crate) fn is_link(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(Errno::ELOOP as i32)
 }
 
 /// Adds the path to the message of an error.

@@ -7,7 +7,10 @@ use std::ops::Range;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::durable_fs::{is_out_of_space, sync_folder};
+use super::durable_fs::{is_link, is_out_of_space, no_follow, not_a_link, sync_folder};
+
+/// Number of names for the file that keeps torn bytes.
+const MAX_TORN_FILES: u32 = 9;
 
 /// Bytes of one read.
 const BLOCK_BYTES: u64 = 64 * 1024;
@@ -33,8 +36,7 @@ pub(crate) fn cut_torn_tail(file: &File, path: &Path) -> io::Result<u64> {
 }
 
 fn keep_aside(file: &File, path: &Path, torn: Range<u64>) -> io::Result<()> {
-    let aside_path = torn_path(path);
-    let aside = OpenOptions::new().append(true).create(true).mode(0o640).open(&aside_path)?;
+    let (aside_path, aside) = open_torn_file(path, OpenOptions::new().append(true))?;
     let before = aside.metadata()?.len();
     let outcome =
         copy(file, &aside, torn).and_then(|()| aside.sync_all()).and_then(|()| sync_folder(&aside_path));
@@ -64,7 +66,7 @@ fn copy(file: &File, mut aside: &File, torn: Range<u64>) -> io::Result<()> {
 /// the end of the file. The cut of a block frees the space for its copy. If a block still cannot be
 /// kept, the journal reports how many bytes are lost.
 fn cut_first(file: &File, path: &Path, torn: Range<u64>) -> io::Result<u64> {
-    let aside = OpenOptions::new().write(true).create(true).truncate(false).mode(0o640).open(torn_path(path));
+    let aside = open_torn_file(path, OpenOptions::new().write(true).truncate(false)).map(|(_, aside)| aside);
     let kept_before = aside.as_ref().ok().and_then(|aside| Some(aside.metadata().ok()?.len()));
     let mut lost = 0;
     let mut end = torn.end;
@@ -97,6 +99,30 @@ fn cut_first(file: &File, path: &Path, torn: Range<u64>) -> io::Result<u64> {
         );
     }
     Ok(torn.end - torn.start - lost)
+}
+
+/// Opens the file that keeps torn bytes, or creates it. A symbolic link of its name is not followed,
+/// and neither stops a start: the bytes go into another file, `FILE.torn.2` and so on.
+fn open_torn_file(path: &Path, options: &mut OpenOptions) -> io::Result<(PathBuf, File)> {
+    let options = no_follow(options.create(true).mode(0o640));
+    let mut last = None;
+    for number in 1..=MAX_TORN_FILES {
+        let mut name = torn_path(path).into_os_string();
+        if number > 1 {
+            name.push(format!(".{number}"));
+        }
+        let aside_path = PathBuf::from(name);
+        match options.open(&aside_path) {
+            Ok(aside) => return Ok((aside_path, aside)),
+            Err(error) if is_link(&error) => {
+                let shown = aside_path.display();
+                log::warn!("{shown} is a symbolic link and is not followed: torn bytes go into another file");
+                last = Some(not_a_link(error));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Err(last.unwrap_or_else(|| io::ErrorKind::NotFound.into()))
 }
 
 /// Returns the path of the file that keeps torn bytes.
@@ -145,6 +171,20 @@ mod tests {
             assert_eq!(whole, b"one\ntwo\n");
             assert_eq!(aside.len(), torn + 1);
         }
+    }
+
+    #[test]
+    fn symbolic_link_to_keep_torn_bytes_is_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, target) = (dir.path().join("a.log"), dir.path().join("precious"));
+        std::fs::write(&path, "one\ntorn").unwrap();
+        std::fs::write(&target, "content").unwrap();
+        std::os::unix::fs::symlink(&target, torn_path(&path)).unwrap();
+        let file = OpenOptions::new().read(true).append(true).open(&path).unwrap();
+        assert_eq!(cut_torn_tail(&file, &path).unwrap(), 4);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "one\n");
+        assert_eq!(std::fs::read_to_string(&target).unwrap(), "content");
+        assert_eq!(std::fs::read_to_string(dir.path().join("a.log.torn.2")).unwrap(), "torn\n");
     }
 
     proptest! {

@@ -46,7 +46,7 @@ async fn next_start_finishes_an_interrupted_clear() {
     let end = save(&store, "gone").await;
     store.close().await.unwrap();
     let state_path = bench.dir.path().join("a.state");
-    let mut state = super::state::state_file::StateFile::open(&state_path).unwrap();
+    let mut state = super::state::state_file::StateFile::open(&state_path, &Default::default()).unwrap();
     state.update(true, |state| state.clearing_to = Some(end.position)).unwrap();
     drop(state);
     let store = bench.open();

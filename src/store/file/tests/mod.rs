@@ -3,6 +3,7 @@
 
 mod append;
 mod clear;
+mod clock;
 mod newest;
 mod outside;
 
@@ -80,15 +81,24 @@ async fn read(store: &FileStore) -> String {
 }
 
 async fn latest(store: &FileStore, limit: usize) -> Vec<String> {
-    let query = Query {
-        selection: Selection::default(),
-        order: Order::Descending,
-        cursor: None,
-        limit: NonZeroU64::new(limit as u64),
-        extent: Extent::Newest,
-        form: Form::LINES,
-        progress: Box::new(|| ()),
-    };
+    let limit = NonZeroU64::new(limit as u64);
+    answer(store, Selection::default(), Order::Descending, limit, Extent::Newest).await
+}
+
+async fn messages_selected(store: &FileStore, selection: Selection, order: Order) -> Vec<String> {
+    let lines = answer(store, selection, order, None, Extent::First).await;
+    lines.iter().map(|line| parse_line(line.as_bytes()).unwrap().message).collect()
+}
+
+async fn answer(
+    store: &FileStore,
+    selection: Selection,
+    order: Order,
+    limit: Option<NonZeroU64>,
+    extent: Extent,
+) -> Vec<String> {
+    let progress = Box::new(|| ());
+    let query = Query { selection, order, cursor: None, limit, extent, form: Form::LINES, progress };
     let blocks: Vec<_> = ReadLog::read(store, query).await.unwrap().blocks.collect().await;
     let bytes: Vec<u8> = blocks.into_iter().flat_map(|block| block.unwrap()).collect();
     String::from_utf8(bytes).unwrap().lines().map(str::to_owned).collect()

@@ -35,19 +35,27 @@ fn every_metric_has_one_help_and_one_type() {
         ("moca_blocked_addresses", "gauge"),
         ("moca_build_info", "gauge"),
         ("moca_bytes_total", "counter"),
+        ("moca_clock_ahead_seconds", "gauge"),
+        ("moca_clock_steps_total", "counter"),
         ("moca_connections", "gauge"),
         ("moca_disk_free_bytes", "gauge"),
         ("moca_filtered_total", "counter"),
         ("moca_followers", "gauge"),
+        ("moca_last_record_timestamp_seconds", "gauge"),
+        ("moca_last_write_failure_timestamp_seconds", "gauge"),
         ("moca_limited_total", "counter"),
         ("moca_maintenance", "gauge"),
+        ("moca_oldest_record_timestamp_seconds", "gauge"),
         ("moca_queue_bytes", "gauge"),
         ("moca_records_total", "counter"),
         ("moca_refused_total", "counter"),
         ("moca_reload_success", "gauge"),
         ("moca_reload_timestamp_seconds", "gauge"),
+        ("moca_rotations_total", "counter"),
         ("moca_segments", "gauge"),
+        ("moca_segments_retired_total", "counter"),
         ("moca_size_bytes", "gauge"),
+        ("moca_state_saved", "gauge"),
         ("moca_sync_seconds", "histogram"),
         ("process_start_time_seconds", "gauge"),
     ];
@@ -73,6 +81,38 @@ fn every_metric_has_one_help_and_one_type() {
     }
     assert!(page.value("moca_disk_free_bytes") > 0.0);
     assert_eq!(page.sum("moca_refused_total"), 0.0);
+}
+
+#[test]
+fn times_of_records_and_what_maintenance_did_are_shown() {
+    let times = ["moca_last_record_timestamp_seconds", "moca_oldest_record_timestamp_seconds"];
+    let rotate = json!({"max_size": "1KB", "keep": 3});
+    let mut server = Setup::new().log("rotate", rotate).start();
+    let page = metrics(&server);
+    assert!(times.iter().all(|name| page.all(name).is_empty()), "a new log has no record");
+    assert!(page.all("moca_last_write_failure_timestamp_seconds").is_empty());
+    assert_eq!(page.value("moca_state_saved"), 1.0);
+    let before = now() - 0.001;
+    server.save("first");
+    let page = metrics(&server);
+    assert!(times.iter().all(|name| (before..=now()).contains(&page.value(name))), "{page:?}");
+    for _ in 0..100 {
+        server.save(&"x".repeat(50));
+    }
+    eventually("retention has done its work", Duration::from_secs(10), || {
+        let page = metrics(&server);
+        let retired = page.value("moca_segments_retired_total");
+        retired > 2.0 && retired == page.value("moca_rotations_total") - 3.0
+    });
+    let page = metrics(&server);
+    assert_eq!(page.value("moca_segments"), 3.0);
+    assert!(page.value(times[1]) > before && page.value(times[0]) > page.value(times[1]), "{page:?}");
+    let last = page.value(times[0]);
+    server.restart();
+    let page = metrics(&server);
+    assert!((page.value(times[0]) - last).abs() < 0.001, "known from the file after a start");
+    assert!(page.value(times[1]) > before);
+    assert_eq!((page.value("moca_rotations_total"), page.value("moca_clock_ahead_seconds")), (0.0, 0.0));
 }
 
 #[test]
