@@ -109,6 +109,7 @@ mod tests {
         let expected = [
             (Place::AtRoot, "*"),
             (Place::Admin, "blocked"),
+            (Place::Admin, "maintenance"),
             (Place::Admin, "status"),
             (Place::AtRoot, "toy/*/lines"),
         ];
