@@ -163,9 +163,9 @@ impl Watcher {
                         self.burst = None;
                         return;
                     }
-                    if differs {
-                        let is_new = self.burst.is_none();
-                        self.note_event(if is_new { STAMP_QUIET_PERIOD } else { QUIET_PERIOD });
+                    // In a burst, the check at its end covers this change.
+                    if differs && self.burst.is_none() {
+                        self.note_event(STAMP_QUIET_PERIOD);
                     }
                 }
                 Wake::Timer if self.burst.is_some() => {}

@@ -64,7 +64,7 @@ check "prints the key and nothing else" grep -qxE 'moca_[A-Za-z0-9_-]{32,}' <<<"
 check "which no file contains" not machine_exec grep -rqF -- "$key" /etc/moca-file-log /var/lib/moca-file-log
 CLIENTS_KEY=$key
 check "it works within a second" eventually 2 saved 5700
-check "in the log with the odd name as well" saved 5701
+check "in the log with the odd name as well" eventually 2 saved 5701
 check "key list --json" ends 0 key list --json
 check "shows it by name and hash" json 'any(key["name"] == "shop" and key["hash"].startswith("sha256:") and key["rate"] == "3 per minute" for key in data)'
 check "key list" ends 0 key list
