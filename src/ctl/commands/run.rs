@@ -26,8 +26,8 @@ pub(crate) fn run(args: &Args, directories: &Directories) -> Outcome {
     let server = beside.filter(|path| path.is_file()).unwrap_or_else(|| PathBuf::from(SERVER));
     let mut command = Command::new(&server);
     command.arg("--config-dir").arg(&directories.config).arg("--log-dir").arg(&directories.logs);
-    command.arg("--state-dir").arg(&directories.state).arg("--run-dir").arg(&directories.run);
-    command.arg("--").arg(&args.name);
+    command.arg("--state-dir").arg(&directories.state);
+    let mut run_dir = &directories.run;
     // The service cannot write to files that root creates, so the server runs as the owner of the
     // state directory.
     if let (true, Ok(state)) = (geteuid().is_root(), std::fs::metadata(&directories.state))
@@ -39,7 +39,12 @@ pub(crate) fn run(args: &Args, directories: &Directories) -> Outcome {
             directories.state.display()
         ));
         command.uid(owner).gid(group);
+        // The directory of systemd's sockets belongs to root.
+        if !std::fs::metadata(run_dir).is_ok_and(|run| run.uid() == owner) {
+            run_dir = &directories.state;
+        }
     }
+    command.arg("--run-dir").arg(run_dir).arg("--").arg(&args.name);
     // `exec` returns only when it fails.
     let error = command.exec();
     Err(Error::of_program(&server.to_string_lossy(), &error))

@@ -65,10 +65,11 @@ pub(crate) fn has_own_socket(
     directories: &Directories,
     has_systemd: bool,
 ) -> Result<bool, Error> {
-    if !directories.admin_socket(name).exists() {
+    let socket = directories.admin_socket(name);
+    if !socket.exists() {
         return Ok(false);
     }
-    if !has_systemd || !directories.are_installed() {
+    if !has_systemd || !directories.are_installed() || !socket.starts_with(&directories.run) {
         return Ok(true);
     }
     let shown = systemctl::show(&[Units::of(name)?.admin], &["ActiveState"])?;
