@@ -3,8 +3,9 @@
 //! The same code escapes the message of a text line, its origin (client, key, route), its field
 //! values, and the strings of a JSON line. In the origin it also escapes the separators of the
 //! grammar, so that no part can forge another. The result holds no control character except TAB
-//! (none at all in JSON), no C1 control, no U+2028 and no U+2029. Every text has exactly one escaped
-//! form, and unescaping rejects all others.
+//! (none at all in JSON), no C1 control, no U+2028 and no U+2029. Outside messages and values it holds
+//! no bidirectional control either, so that no name changes the order in which a terminal shows the
+//! rest of a line. Every text has exactly one escaped form, and unescaping rejects all others.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -21,7 +22,12 @@ pub fn escape_into(out: &mut Vec<u8>, text: &str) {
     MESSAGE.escape_inlined(out, text);
 }
 
-/// Displays a text escaped like the message of a text line.
+/// Appends `text`, escaped like [`Escaped`] displays it.
+pub fn escape_shown_into(out: &mut Vec<u8>, text: &str) {
+    SHOWN.escape_into(out, text);
+}
+
+/// Displays a text escaped like the message of a text line, with its bidirectional controls.
 ///
 /// Use it for every text of a client that is written to another log.
 #[derive(Debug, Clone, Copy)]
@@ -31,11 +37,11 @@ impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut rest = self.0;
         loop {
-            let (clean, stop) = rest.split_at(MESSAGE.clean_len(rest.as_bytes()));
+            let (clean, stop) = rest.split_at(SHOWN.clean_len(rest.as_bytes()));
             f.write_str(clean)?;
             let mut chars = stop.chars();
             let Some(special) = chars.next() else { return Ok(()) };
-            let sequence = MESSAGE.sequence(special);
+            let sequence = SHOWN.sequence(special);
             f.write_str(std::str::from_utf8(sequence.as_bytes()).map_err(|_| fmt::Error)?)?;
             rest = chars.as_str();
         }
@@ -71,22 +77,28 @@ pub fn escape_word_into(out: &mut Vec<u8>, text: &str) {
 }
 
 /// Rules for a quoted field, which only `"` could end.
-static QUOTED: EscapeRules = EscapeRules::new(Notation::Text, [b'"'; 3]);
+static QUOTED: EscapeRules = EscapeRules::new(Notation::Text, [b'"'; 3]).with_bidi();
 
 /// Rules for a field without quotes.
-static WORD: EscapeRules = EscapeRules::new(Notation::Text, [b' ', b'"', b'[']).without_tab();
+static WORD: EscapeRules = EscapeRules::new(Notation::Text, [b' ', b'"', b'[']).without_tab().with_bidi();
 
 /// Rules for the message of a text line.
 pub(super) static MESSAGE: EscapeRules = EscapeRules::new(Notation::Text, [b'\\'; 3]);
 
+/// Rules for a text that another log or a terminal shows.
+static SHOWN: EscapeRules = EscapeRules::new(Notation::Text, [b'\\'; 3]).with_bidi();
+
 /// Rules for client, key and route of a text line.
-pub(super) static FIELD: EscapeRules = EscapeRules::new(Notation::Text, [b'|', b'<', b'>']);
+pub(super) static FIELD: EscapeRules = EscapeRules::new(Notation::Text, [b'|', b'<', b'>']).with_bidi();
 
 /// Rules for a quoted value of a field in a text line: those of a message, and `"` as `\"`.
 pub(super) static VALUE: EscapeRules = EscapeRules::new(Notation::Value, [b'"'; 3]);
 
 /// Rules for a string of a JSON line.
 pub(super) static JSON: EscapeRules = EscapeRules::new(Notation::Json, [b'"'; 3]);
+
+/// Rules for client, key and route of a JSON line.
+pub(super) static JSON_FIELD: EscapeRules = EscapeRules::new(Notation::Json, [b'"'; 3]).with_bidi();
 
 /// The notation of a character that has no escape letter.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -106,6 +118,8 @@ pub(super) struct EscapeRules {
     extra: [u8; 3],
     /// The control character that is not escaped, or `u8::MAX` for none.
     kept: u8,
+    /// True when bidirectional controls are escaped.
+    escapes_bidi: bool,
     /// The result of [`Self::may_need_escape`] for each byte.
     table: [bool; 256],
 }
@@ -129,8 +143,12 @@ impl EscapeRules {
         Self::keeping(self.notation, self.extra, u8::MAX)
     }
 
+    const fn with_bidi(self) -> Self {
+        Self { escapes_bidi: true, ..self }
+    }
+
     const fn keeping(notation: Notation, extra: [u8; 3], kept: u8) -> Self {
-        let mut rules = Self { notation, extra, kept, table: [false; 256] };
+        let mut rules = Self { notation, extra, kept, escapes_bidi: false, table: [false; 256] };
         let mut byte: u8 = 0;
         loop {
             rules.table[byte as usize] = rules.may_need_escape(byte);
@@ -143,7 +161,8 @@ impl EscapeRules {
 
     /// Returns whether a character that must be escaped can start with `byte`.
     ///
-    /// In UTF-8, C1 controls start with C2, and U+2028 and U+2029 start with E2. The expression has
+    /// In UTF-8, C1 controls start with C2. U+2028, U+2029 and the bidirectional controls start with
+    /// E2. The expression has
     /// no branches, so that the compiler tests whole blocks at once.
     #[inline(always)]
     const fn may_need_escape(&self, byte: u8) -> bool {
@@ -189,10 +208,19 @@ impl EscapeRules {
             at += found;
             match rest.get(found..) {
                 Some([0xc2, second, ..]) if !matches!(second, 0x80..=0x9f) => at += 2,
-                Some([0xe2, second, third, ..]) if (*second, third & 0xfe) != (0x80, 0xa8) => at += 3,
+                Some([0xe2, second, third, ..]) if !self.escapes_after_e2(*second, *third) => at += 3,
                 _ => return at,
             }
         }
+    }
+
+    /// Returns whether the character of E2 and these bytes must be escaped: U+2028 and U+2029, and
+    /// the bidirectional controls U+200E, U+200F, U+202A to U+202E and U+2066 to U+2069.
+    #[inline(always)]
+    const fn escapes_after_e2(&self, second: u8, third: u8) -> bool {
+        (second == 0x80 && third & 0xfe == 0xa8)
+            || self.escapes_bidi
+                && matches!((second, third), (0x80, 0x8e | 0x8f | 0xaa..=0xae) | (0x81, 0xa6..=0xa9))
     }
 
     /// Returns whether `byte` is ASCII, no control character, and not escaped. Takes half the
@@ -363,7 +391,7 @@ mod tests {
             (
                 "\u{2027}\u{2028}\u{2029}\u{202a}\u{2068}",
                 "\u{2027}\\u{2028}\\u{2029}\u{202a}\u{2068}",
-                "\u{2027}\\u{2028}\\u{2029}\u{202a}\u{2068}",
+                "\u{2027}\\u{2028}\\u{2029}\\u{202a}\\u{2068}",
                 "\u{2027}\\u2028\\u2029\u{202a}\u{2068}",
             ),
             ("<a|b>", "<a|b>", r"\u{3c}a\u{7c}b\u{3e}", "<a|b>"),
@@ -373,15 +401,31 @@ mod tests {
                 assert_eq!(escaped(rules, text), sequence);
                 assert_eq!(rules.unescape(sequence), (text.into(), ""));
             }
-            assert_eq!(Escaped(text).to_string(), message);
+            assert_eq!(Escaped(text).to_string(), escaped(&SHOWN, text));
+        }
+    }
+
+    #[test]
+    fn bidirectional_controls_are_escaped_outside_messages_and_values() {
+        let controls =
+            "\u{200e}\u{200f}\u{202a}\u{202b}\u{202c}\u{202d}\u{202e}\u{2066}\u{2067}\u{2068}\u{2069}";
+        let others = "\u{200b}\u{200d}\u{2010}\u{2027}\u{202f}\u{2065}\u{206a}\u{feff}";
+        for rules in [&MESSAGE, &VALUE, &JSON] {
+            assert_eq!(escaped(rules, controls), controls);
+        }
+        for rules in [&FIELD, &JSON_FIELD, &QUOTED, &WORD, &SHOWN] {
+            assert_eq!(escaped(rules, others), others);
+            let escaped = escaped(rules, controls);
+            assert!(escaped.is_ascii(), "{escaped}");
+            assert_eq!(rules.unescape(&escaped), (controls.into(), ""));
         }
     }
 
     #[test]
     fn every_character_is_escaped_at_every_offset_of_a_block() {
         let pads: Vec<String> = (0..=2 * BLOCK_BYTES).map(|n| "x".repeat(n)).collect();
-        for special in (0..=0x100).chain(0x2020..=0x2030).filter_map(char::from_u32) {
-            for rules in [&MESSAGE, &FIELD, &VALUE, &JSON, &QUOTED, &WORD] {
+        for special in (0..=0x100).chain(0x2000..=0x2070).filter_map(char::from_u32) {
+            for rules in [&MESSAGE, &FIELD, &VALUE, &JSON, &JSON_FIELD, &QUOTED, &WORD, &SHOWN] {
                 for pad in &pads {
                     let text = format!("{pad}{special}{pad}");
                     let sequence = escaped(rules, &text);

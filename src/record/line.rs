@@ -14,7 +14,7 @@ use std::borrow::Cow;
 use super::LineFormat;
 use super::clock::{self, STAMP_LEN, Stamp, Time};
 use super::entry::Entry;
-use super::escape::{EscapeRules, FIELD, JSON, MESSAGE, escape_into, escape_json_into};
+use super::escape::{EscapeRules, FIELD, JSON, JSON_FIELD, MESSAGE, escape_into, escape_json_into};
 use super::level::Level;
 use super::line_fields::{JSON_FIELDS_START, LineFields, write_json_fields, write_text_fields};
 
@@ -155,7 +155,7 @@ fn write_json_end(out: &mut Vec<u8>, entry: &Entry<'_>, seq: u64) {
 fn write_json_origin(out: &mut Vec<u8>, [client, key, route]: [&str; 3], pid: u32) {
     for (name, text) in [("\",\"client\":\"", client), ("\",\"key\":\"", key), ("\",\"route\":\"", route)] {
         out.extend_from_slice(name.as_bytes());
-        JSON.escape_into(out, text);
+        JSON_FIELD.escape_into(out, text);
     }
     out.extend_from_slice(b"\",\"pid\":");
     write_number(out, pid);
@@ -342,11 +342,11 @@ impl<'a> Reader<'a> {
         self.expect("\",\"message\":\"")?;
         let message = self.string(&JSON);
         self.expect("\",\"client\":\"")?;
-        let client = self.string(&JSON);
+        let client = self.string(&JSON_FIELD);
         self.expect("\",\"key\":\"")?;
-        let key = self.string(&JSON);
+        let key = self.string(&JSON_FIELD);
         self.expect("\",\"route\":\"")?;
-        let route = self.string(&JSON);
+        let route = self.string(&JSON_FIELD);
         self.expect("\",\"pid\":")?;
         let pid = self.number()?;
         self.expect(",\"seq\":")?;

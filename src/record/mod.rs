@@ -19,7 +19,8 @@ pub(crate) use clock::skew;
 pub use clock::{Clock, MAX_AHEAD_MICROS, STAMP_LEN, Stamp, Time, now_micros};
 pub use entry::{Entry, SenderTime};
 pub use escape::{
-    Escaped, escape_into, escape_json_into, escape_quoted_into, escape_word_into, escaped_message,
+    Escaped, escape_into, escape_json_into, escape_quoted_into, escape_shown_into, escape_word_into,
+    escaped_message,
 };
 pub use fields::{Field, FieldsBuilder, MAX_FIELDS_BYTES, MAX_SENDER_FIELDS, OwnField};
 pub use level::{Level, UnknownLevel};

@@ -3,7 +3,7 @@
 //!
 //! Callers log events with a name by [`event!`](crate::event), with the fields `MOCA_CLIENT` and
 //! `MOCA_KEY` where they apply, and other messages by the macros of `log`. Every journal entry has
-//! the field `MOCA_LOG`. This module escapes messages as in a log file, so callers pass the texts
+//! the field `MOCA_LOG`. This module escapes messages, so callers pass the texts
 //! of clients unchanged. Logging blocks while journald is busy, so no caller logs once per request.
 
 use std::io::Write;
@@ -14,7 +14,7 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 use systemd_journal_logger::{JournalLog, connected_to_journal};
 
 use crate::log_limit::LogLimit;
-use crate::record::{Escaped, escape_into};
+use crate::record::{Escaped, escape_shown_into};
 
 /// The destination of messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -162,9 +162,9 @@ impl<'kvs> VisitSource<'kvs> for Fields<'_> {
             return Ok(());
         }
         self.0.push(b' ');
-        escape_into(self.0, key.as_str());
+        escape_shown_into(self.0, key.as_str());
         self.0.push(b'=');
-        escape_into(self.0, &value.to_string());
+        escape_shown_into(self.0, &value.to_string());
         Ok(())
     }
 }
