@@ -3,7 +3,6 @@
 
 use std::borrow::Cow;
 use std::io;
-use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,7 +12,7 @@ use arc_swap::ArcSwapOption;
 use futures_util::future::BoxFuture;
 
 use super::blocking::address_filter::AddressFilter;
-use super::blocking::{BlockedEntry, persist};
+use super::blocking::{BlockedAddress, BlockedEntry, persist};
 use super::client_addr::ClientAddr;
 use super::explain::{self, RefusalContext};
 use super::key::{Key, PathRule};
@@ -25,7 +24,7 @@ use super::limits::redis::shared_limits::SharedLimits;
 use super::limits::windows::Count;
 use super::maintenance::Maintenance;
 use super::refusal::Refusal;
-use super::root_password::RootPasswordCheck;
+use super::root_password::check::RootPasswordCheck;
 use super::rules::Rules;
 use super::state_file::state_file;
 use crate::config::{LogName, RedisUrl};
@@ -107,7 +106,7 @@ impl Guard {
     /// Finds the key that a request presents.
     ///
     /// An unknown key counts towards `block_ip_when_received_invalid_system_auth`. More than that
-    /// many in an hour block the address, except loopback.
+    /// many in an hour block the network of the client, except loopback.
     ///
     /// # Errors
     /// [`Refusal::MissingKey`] for no key, an empty one, or one of more than 1024 characters;
@@ -158,7 +157,7 @@ impl Guard {
         cost: Cost,
         now: Instant,
     ) -> Result<Quota, Refusal> {
-        self.rates.spend(key.limits(rule), *client, cost, now)
+        self.rates.spend(key.limits(rule), client.counted(), cost, now)
     }
 
     /// Counts limits in this Redis from now on, or in memory if `redis` is `None`. Returns at once.
@@ -193,12 +192,12 @@ impl Guard {
         let limits = key.limits(rule);
         let shared = self.shared.load_full();
         if let Some(shared) = shared
-            && let Some(before) = shared.take(limits, *client, cost).await
+            && let Some(before) = shared.take(limits, client.counted(), cost).await
         {
             let outcome = limits.check(cost, before.iter().copied());
             let spent = if outcome.is_ok() { cost.hits() } else { 0 };
             let counts = before.into_iter().map(|count| Count { hits: count.hits + spent, ..count });
-            self.rates.adopt(limits, *client, counts, now);
+            self.rates.adopt(limits, client.counted(), counts, now);
             return outcome;
         }
         self.spend_in_memory(key, rule, client, cost, now)
@@ -206,7 +205,7 @@ impl Guard {
 
     /// Checks the root password, in constant time.
     ///
-    /// After ten wrong passwords in a minute from one address, further ones are not verified.
+    /// After ten wrong passwords in a minute from one network, further ones are not verified.
     /// Argon2id runs off the event loop, at most twice at the same time, and not at all for the
     /// last right password. A client of the admin socket needs no password, so do not call this for
     /// it.
@@ -246,28 +245,36 @@ impl Guard {
         &self.maintenance
     }
 
-    /// Returns the addresses that were blocked automatically or by [`Guard::block`], the oldest
+    /// Returns the addresses and networks that were blocked automatically or by [`Guard::block`], the oldest
     /// first: at most 100,000, without those of `ip_blacklist.json`.
     #[must_use]
     pub fn blocked(&self) -> Vec<BlockedEntry> {
         self.addresses.blocked.entries()
     }
 
-    /// Returns the number of addresses in [`Guard::blocked`].
+    /// Returns the entry of the block list that blocks `address`.
+    #[must_use]
+    pub fn blocking_entry(&self, address: BlockedAddress) -> Option<BlockedEntry> {
+        self.addresses.blocked.covering(address)
+    }
+
+    /// Returns the number of entries in [`Guard::blocked`].
     #[must_use]
     pub fn blocked_count(&self) -> usize {
         self.addresses.blocked.count()
     }
 
-    /// Blocks an address from its next request on. An operator may block loopback too.
+    /// Blocks an address or network for the operator, from its next request on. An operator may
+    /// block loopback too.
     ///
-    /// Returns false when the address was already blocked.
-    pub fn block(&self, address: IpAddr, reason: &str) -> bool {
+    /// Returns false when the list has this entry already.
+    pub fn block(&self, address: BlockedAddress, reason: &str) -> bool {
         self.addresses.block(address, reason)
     }
 
-    /// Unblocks an address and forgets its counts. Returns false when it was not blocked.
-    pub fn unblock(&self, address: IpAddr) -> bool {
+    /// Removes an entry of the block list and forgets the counts of its network. Returns false when
+    /// there was none.
+    pub fn unblock(&self, address: BlockedAddress) -> bool {
         self.addresses.unblock(address)
     }
 

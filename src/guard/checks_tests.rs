@@ -1,6 +1,7 @@
 //! Tests of all checks together: their order, and the state that survives a reload and a restart.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::num::NonZeroU64;
 use std::time::Duration;
 

@@ -3,7 +3,8 @@
 //!
 //! A header counts only when an option names it and `trusted_proxies` contains the peer. A value
 //! that is no address means the address of the peer, so a client cannot hide its address behind a
-//! malformed header.
+//! malformed header. A reported loopback address means the peer too, because only a peer can be on
+//! this machine, and loopback has privileges.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -14,6 +15,7 @@ use http::header::FORWARDED;
 
 use super::forwarded::{self, Search};
 use crate::config::HttpSettings;
+use crate::net::client_network::ClientNetwork;
 
 /// The address of a client in rules, limits and lines.
 ///
@@ -27,7 +29,45 @@ pub enum ClientAddr {
     Local,
 }
 
+/// A client as limits count it.
+///
+/// `Display` writes the network, and the admin socket as `local`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum CountedClient {
+    /// All clients of one network.
+    Network(ClientNetwork),
+    /// The admin socket.
+    Local,
+}
+
+impl CountedClient {
+    /// Returns the site of the network, see [`ClientNetwork::site`].
+    pub(crate) fn site(self) -> Option<Self> {
+        match self {
+            Self::Network(network) => network.site().map(Self::Network),
+            Self::Local => None,
+        }
+    }
+}
+
+impl fmt::Display for CountedClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Network(network) => network.fmt(f),
+            Self::Local => f.pad("local"),
+        }
+    }
+}
+
 impl ClientAddr {
+    /// Returns the client as limits count it.
+    pub(crate) const fn counted(self) -> CountedClient {
+        match self {
+            Self::Ip(address) => CountedClient::Network(ClientNetwork::of(address)),
+            Self::Local => CountedClient::Local,
+        }
+    }
+
     /// Returns whether the client is on this machine: `127.0.0.0/8`, `::1`, or the admin socket.
     #[must_use]
     pub const fn is_loopback(&self) -> bool {
@@ -121,7 +161,7 @@ impl fmt::Display for ClientAddr {
 /// 3. `proxies_count`: the entry with this number from the right in all lines of
 ///    `forwarded_for_header`
 ///
-/// The result is `peer` when the address is malformed, obfuscated (`_hidden`, `unknown`) or
+/// The result is `peer` when the address is malformed, obfuscated (`_hidden`, `unknown`), loopback or
 /// missing, and when there are fewer entries than `proxies_count`.
 #[must_use]
 pub fn client_addr(peer: ClientAddr, headers: &HeaderMap, http: &HttpSettings) -> ClientAddr {
@@ -133,7 +173,11 @@ pub fn client_addr(peer: ClientAddr, headers: &HeaderMap, http: &HttpSettings) -
     {
         return peer;
     }
-    reported_text(headers, http).and_then(|text| parse_address(&text)).map_or(peer, ClientAddr::from)
+    reported_text(headers, http)
+        .and_then(|text| parse_address(&text))
+        .map(ClientAddr::from)
+        .filter(|reported| !reported.is_loopback())
+        .unwrap_or(peer)
 }
 
 /// Returns the text that the first configured and present header reports as the address.
@@ -252,6 +296,9 @@ mod tests {
         assert_eq!(ClientAddr::Local.text().as_str(), "local");
         assert!(ip("::ffff:127.0.0.1").is_loopback() && ip("::1").is_loopback());
         assert!(ClientAddr::Local.is_loopback() && !ip(PEER).is_loopback());
+        assert_eq!(ip("2001:db8::1").counted(), ip("2001:db8::2").counted());
+        assert_eq!(ip("2001:db8::1").counted().to_string(), "2001:db8::/64");
+        assert_eq!(ClientAddr::Local.counted().to_string(), "local");
     }
 
     #[test]
@@ -324,6 +371,11 @@ mod tests {
             ("\"1.1.1.1\"", "1.1.1.1"),
             ("::ffff:1.1.1.1", "1.1.1.1"),
             ("[::ffff:1.1.1.1]:1", "1.1.1.1"),
+            ("127.0.0.1", PEER),
+            ("127.9.9.9:80", PEER),
+            ("::1", PEER),
+            ("\"[::1]:80\"", PEER),
+            ("::ffff:127.0.0.1", PEER),
             ("unknown", PEER),
             ("_hidden", PEER),
             ("localhost", PEER),
@@ -363,6 +415,7 @@ mod tests {
             Just("for=".as_bytes().to_vec()),
             Just(b"secret=s3cret".to_vec()),
             Just(b"9.9.9.9".to_vec()),
+            Just(b"127.0.0.1".to_vec()),
             Just(b"\"[2001:db8::9]:1\"".to_vec()),
             prop::sample::select(b",;=\"\\[]: \t".to_vec()).prop_map(|byte| vec![byte]),
             prop::collection::vec(any::<u8>(), 0..6),
@@ -381,7 +434,7 @@ mod tests {
                 }
             }
             let all_trusted = HttpSettings { proxies_count: NonZeroU32::new(count), ..all_options() };
-            let _address = client_addr(ip(PEER), &map, &all_trusted);
+            prop_assert!(!client_addr(ip(PEER), &map, &all_trusted).is_loopback());
             let others = if trust_none { IpSet::default() } else { IpSet::from_texts(["10.0.0.0/8", "::/0"]).unwrap() };
             let peer_untrusted = HttpSettings { trusted_proxies: Some(others), ..all_trusted };
             prop_assert_eq!(client_addr(ip(PEER), &map, &peer_untrusted), ip(PEER));

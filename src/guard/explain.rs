@@ -8,6 +8,7 @@ use http::HeaderMap;
 use http::header::REFERER;
 
 use super::blocking::address_filter::AddressFilter;
+use super::blocking::{BlockedAddress, BlockedEntry};
 use super::client_addr::ClientAddr;
 use super::key::Key;
 use super::limits::quota::Quota;
@@ -81,6 +82,9 @@ pub(super) fn explain(
             format!("ten wrong root passwords in a minute, for {:.1} s more", retry_after.as_secs_f64())
         }
         Refusal::TooManyRequests { quota, .. } => used_up(key, quota),
+        Refusal::TooManyVerifications => {
+            "too many root passwords wait for their verification (Argon2id)".to_owned()
+        }
         Refusal::Maintenance if maintenance.is_on_by_signal() => {
             "maintenance was switched on by signal, and the address is not in maintenance_mode_whitelist"
                 .to_owned()
@@ -103,8 +107,11 @@ fn blocked(addresses: &AddressFilter, rules: &Rules, client: &ClientAddr) -> Str
     if rules.blacklist.contains(address) {
         return "ip_blacklist.json holds the address".to_owned();
     }
-    match addresses.blocked.entry(address) {
-        Some(entry) => format!("the address was blocked: {}", entry.reason),
+    match addresses.blocked.covering(address.into()) {
+        Some(BlockedEntry { address: BlockedAddress::Network(network), reason, .. }) => {
+            format!("the network {network} was blocked: {reason}")
+        }
+        Some(BlockedEntry { reason, .. }) => format!("the address was blocked: {reason}"),
         None => "the address was blocked a moment ago".to_owned(),
     }
 }

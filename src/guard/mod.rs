@@ -39,7 +39,7 @@ pub use self::admission::{
     AddressAdmitted, AdmittedKey, HeadersAdmitted, KeyAdmitted, ParametersAdmitted, admit_address, peek_key,
     would_admit_address,
 };
-pub use self::blocking::BlockedEntry;
+pub use self::blocking::{BlockedAddress, BlockedEntry, NotBlockable};
 pub use self::caller::{Access, Caller, Head, Parameters};
 pub use self::check::{Check, Watch};
 pub use self::checks::{Guard, GuardError, Spending};

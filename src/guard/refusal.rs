@@ -55,6 +55,9 @@ pub enum Refusal {
         /// The limits of the key; empty for wrong root passwords.
         quota: Quota,
     },
+    /// 503: the root passwords of other clients are verified first, and too many wait already.
+    #[error("Too many root passwords are being verified.")]
+    TooManyVerifications,
     /// 503: maintenance is on, and `maintenance_mode_whitelist` does not contain the client.
     #[error("MocaSystem is currently undergoing maintenance.")]
     Maintenance,
@@ -63,6 +66,9 @@ pub enum Refusal {
 /// `Retry-After` of maintenance, whose end is unknown. A minute is long enough to spare the server
 /// and short enough for clients not to give up.
 const MAINTENANCE_RETRY_AFTER: Duration = Duration::from_secs(60);
+
+/// `Retry-After` of a full queue of verifications, each of which takes a fraction of a second.
+const VERIFICATION_RETRY_AFTER: Duration = Duration::from_secs(2);
 
 impl Refusal {
     /// Returns the status of the answer. A 401 needs `WWW-Authenticate` (RFC 9110, section 15.5.2).
@@ -81,7 +87,7 @@ impl Refusal {
             | Self::MissingForcedHeader
             | Self::Blocked => StatusCode::FORBIDDEN,
             Self::TooManyRequests { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Self::Maintenance => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TooManyVerifications | Self::Maintenance => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -93,6 +99,7 @@ impl Refusal {
             Self::TooManyRequests { retry_after, .. } => {
                 Some(Duration::from_secs(quota::ceil_seconds(*retry_after).max(1)))
             }
+            Self::TooManyVerifications => Some(VERIFICATION_RETRY_AFTER),
             Self::Maintenance => Some(MAINTENANCE_RETRY_AFTER),
             _ => None,
         }
@@ -133,6 +140,7 @@ mod tests {
             (Refusal::MissingForcedHeader, 403, "Missing required header, your request was blocked."),
             (Refusal::Blocked, 403, "Your access was blocked by ip filter."),
             (Refusal::TooManyRequests { retry_after, quota: Quota::default() }, 429, "Too many requests."),
+            (Refusal::TooManyVerifications, 503, "Too many root passwords are being verified."),
             (Refusal::Maintenance, 503, "MocaSystem is currently undergoing maintenance."),
         ]
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::key::Key;
 use super::key_check;
-use super::root_password::ExpectedPassword;
+use super::root_password::check::ExpectedPassword;
 use crate::config::{Files, IpSet, KeyDigest, KeyEntry, System};
 
 /// The keys, the IP blacklist, `system.json` and the root password.

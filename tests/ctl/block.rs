@@ -47,3 +47,30 @@ fn addresses_are_listed_blocked_and_unblocked() {
     assert!(output.contains("was not blocked"), "{output}");
     installation.run(&["block", "add", "not-an-address"]).failed(64);
 }
+
+#[test]
+fn networks_of_ipv6_are_listed_and_removed_as_such() {
+    let installation = Installation::new(&json!({"a": entry(5700, "a.log")}));
+    let instance = Instance::listen(&installation.path("run").join("a.sock"), |asked| {
+        match (asked.method.as_str(), asked.target.contains("%2F64")) {
+            ("GET", _) => {
+                answer(200, r#"[{"address":"2001:db8::/64","since":1700000000,"reason":"a flood"}]"#)
+            }
+            ("DELETE", true) => answer(200, r#"{"changed":true}"#),
+            ("DELETE", false) => answer(200, r#"{"changed":false,"blocked_by":"2001:db8::/64"}"#),
+            _ => answer(200, r#"{"changed":true}"#),
+        }
+    });
+    let output = installation.run(&["block", "list"]).ok();
+    assert!(output.contains("2001:db8::/64"), "{output}");
+    let output = installation.run(&["block", "remove", "2001:db8::7"]).ok();
+    assert!(output.contains("blocked with 2001:db8::/64: remove that"), "{output}");
+    let output = installation.run(&["block", "remove", "2001:db8::/64"]).ok();
+    assert!(output.contains("a: 2001:db8::/64 is let in again"), "{output}");
+    assert_eq!(instance.asked().pop().unwrap().target, "/admin/blocked?address=2001%3Adb8%3A%3A%2F64");
+    let output = installation.run(&["block", "add", "2001:db8::/64"]).ok();
+    assert!(output.contains("a: 2001:db8::/64 is blocked"), "{output}");
+    for network in ["2001:db8::/48", "192.0.2.0/24"] {
+        installation.run(&["block", "add", network]).failed(64);
+    }
+}

@@ -1,6 +1,4 @@
-//! `mocactl block`: manages the addresses that running instances refuse.
-
-use std::net::IpAddr;
+//! `mocactl block`: manages the addresses and networks that running instances refuse.
 
 use clap::Subcommand;
 use http::Method;
@@ -15,9 +13,10 @@ use crate::ctl::error::Outcome;
 use crate::ctl::log_selection::{LogSelection, for_each_log};
 use crate::ctl::paths::Directories;
 use crate::ctl::ui::output::{Align, Cell, Printer, print_note};
+use crate::guard::{BlockedAddress, NotBlockable};
 
-/// The commands about addresses that the service or the operator blocked. The addresses in
-/// ip_blacklist.json are changed in that file.
+/// The commands about addresses that the service or the operator blocked. The service blocks a
+/// client of IPv6 by its network (/64). The addresses in ip_blacklist.json are changed in that file.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// List the blocked addresses: since when and why
@@ -31,16 +30,18 @@ pub(crate) enum Command {
     },
     /// Block an address: every request from it is refused
     Add {
-        /// The IP address
-        address: IpAddr,
+        /// The IP address, or a /64 of IPv6
+        #[arg(value_parser = blockable)]
+        address: String,
         /// Names of logs; without a name, all that are switched on
         #[arg(value_name = "NAME")]
         names: Vec<LogName>,
     },
     /// Unblock an address
     Remove {
-        /// The IP address
-        address: IpAddr,
+        /// The IP address or network, as `list` shows it
+        #[arg(value_parser = blockable)]
+        address: String,
         /// Names of logs; without a name, all that are switched on
         #[arg(value_name = "NAME")]
         names: Vec<LogName>,
@@ -50,7 +51,7 @@ pub(crate) enum Command {
 /// Describes a blocked address, as the instance reports it.
 #[derive(Debug, Deserialize, Serialize)]
 struct Blocked {
-    address: IpAddr,
+    address: BlockedAddress,
     /// Seconds since 1970-01-01 UTC.
     since: u64,
     reason: String,
@@ -67,6 +68,13 @@ struct BlockedIn<'a> {
 #[derive(Deserialize)]
 struct Changed {
     changed: bool,
+    /// The entry that blocks the address after a removal.
+    blocked_by: Option<String>,
+}
+
+/// Checks an address as the list can hold it, and returns it as it was written.
+fn blockable(text: &str) -> Result<String, NotBlockable> {
+    text.parse::<BlockedAddress>().map(|_| text.to_owned())
 }
 
 pub(crate) fn run(command: &Command, directories: &Directories, printer: &mut Printer) -> Outcome {
@@ -74,8 +82,8 @@ pub(crate) fn run(command: &Command, directories: &Directories, printer: &mut Pr
     match command {
         Command::List { names, json } => list(&logs.select(names)?, *json, directories, printer),
         Command::Add { address, names } => for_each_log(&logs.select(names)?, |name| {
-            let body = json!({ "address": address.to_string() });
-            let Changed { changed } =
+            let body = json!({ "address": address });
+            let Changed { changed, .. } =
                 AdminClient::new(directories, name)?.value_for(Method::POST, "/admin/blocked", &body)?;
             printer.line(format_args!(
                 "{name}: {address} {}",
@@ -83,14 +91,13 @@ pub(crate) fn run(command: &Command, directories: &Directories, printer: &mut Pr
             ))
         }),
         Command::Remove { address, names } => for_each_log(&logs.select(names)?, |name| {
-            let address_text = address.to_string();
-            let target =
-                format!("/admin/blocked?address={}", utf8_percent_encode(&address_text, NON_ALPHANUMERIC));
-            let Changed { changed } = AdminClient::new(directories, name)?.value(Method::DELETE, &target)?;
-            let what = if changed {
-                "is let in again"
-            } else {
-                "was not blocked by the service; see ip_blacklist.json"
+            let target = format!("/admin/blocked?address={}", utf8_percent_encode(address, NON_ALPHANUMERIC));
+            let answer: Changed = AdminClient::new(directories, name)?.value(Method::DELETE, &target)?;
+            let what = match (answer.changed, answer.blocked_by) {
+                (true, None) => "is let in again".to_owned(),
+                (true, Some(network)) => format!("has no entry any more, but {network} is blocked"),
+                (false, Some(network)) => format!("has no entry; it is blocked with {network}: remove that"),
+                (false, None) => "was not blocked by the service; see ip_blacklist.json".to_owned(),
             };
             printer.line(format_args!("{name}: {address} {what}"))
         }),

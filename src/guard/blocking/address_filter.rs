@@ -1,19 +1,23 @@
 //! Refuses clients by address: by `ip_blacklist.json`, the block list, floods (`dos_detect`) and
 //! unknown keys.
 //!
+//! Networks are counted and blocked automatically as [`ClientNetwork`] defines them. An address that
+//! the operator blocks is compared exactly.
+//!
 //! Loopback and the admin socket are never counted and never blocked automatically. An operator may
 //! block loopback.
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::block_list::BlockList;
+use super::blocked_address::BlockedAddress;
 use super::hit_counters::HitCounters;
 use crate::guard::client_addr::ClientAddr;
 use crate::guard::refusal::Refusal;
 use crate::guard::rules::Rules;
+use crate::net::client_network::ClientNetwork;
 
 /// The window of `dos_detect`.
 const FLOOD_WINDOW: Duration = Duration::from_secs(1);
@@ -49,7 +53,7 @@ impl AddressFilter {
         if is_listed || self.blocked.contains(address) { Err(Refusal::Blocked) } else { Ok(()) }
     }
 
-    /// Counts the request for `dos_detect`. The request that exceeds it blocks its address.
+    /// Counts the request for `dos_detect`. The request that exceeds it blocks its network.
     ///
     /// # Errors
     /// [`Refusal::Blocked`].
@@ -61,29 +65,29 @@ impl AddressFilter {
     ) -> Result<(), Refusal> {
         let ClientAddr::Ip(address) = *client else { return Ok(()) };
         let Some(limit) = rules.system.dos_detect else { return Ok(()) };
-        let address = address.to_canonical();
-        if client.is_loopback() || self.requests.hit(address, now) <= limit.get() {
+        let network = ClientNetwork::of(address);
+        if client.is_loopback() || self.requests.hit(network, now) <= limit.get() {
             return Ok(());
         }
-        self.block_automatically(address, &format!("more than {limit} requests in a second (dos_detect)"));
+        self.block_automatically(network, &format!("more than {limit} requests in a second (dos_detect)"));
         Err(Refusal::Blocked)
     }
 
     /// Counts an unknown key. More than `block_ip_when_received_invalid_system_auth` of them in an
-    /// hour block the address from its next request on.
+    /// hour block the network from its next request on.
     pub(crate) fn count_unknown_key(&self, rules: &Rules, client: &ClientAddr, now: Instant) {
         let ClientAddr::Ip(address) = *client else { return };
-        let address = address.to_canonical();
-        let count = self.unknown_keys.hit(address, now);
+        let network = ClientNetwork::of(address);
+        let count = self.unknown_keys.hit(network, now);
         if count == 1 {
-            // Once an hour and address, so that a client cannot flood the journal with unknown
+            // Once an hour and network, so that a client cannot flood the journal with unknown
             // keys.
             crate::event!(warn, UNKNOWN_KEY, MOCA_CLIENT:% = client; "unknown key from {client}");
         }
         let limit = rules.system.block_ip_when_received_invalid_system_auth;
         if let Some(limit) = limit.filter(|limit| count > limit.get() && !client.is_loopback()) {
             self.block_automatically(
-                address,
+                network,
                 &format!(
                     "more than {limit} unknown keys in an hour (block_ip_when_received_invalid_system_auth)"
                 ),
@@ -91,16 +95,15 @@ impl AddressFilter {
         }
     }
 
-    fn block_automatically(&self, address: IpAddr, reason: &str) {
-        if self.blocked.block(address, reason) {
-            crate::event!(warn, ADDRESS_BLOCKED, MOCA_CLIENT:% = address; "{address} is blocked: {reason}");
+    fn block_automatically(&self, network: ClientNetwork, reason: &str) {
+        if self.blocked.block_automatically(network, reason) {
+            crate::event!(warn, ADDRESS_BLOCKED, MOCA_CLIENT:% = network; "{network} is blocked: {reason}");
         }
     }
 
     /// Blocks an address for the operator. Returns false when it was already blocked.
-    pub(crate) fn block(&self, address: IpAddr, reason: &str) -> bool {
-        let address = address.to_canonical();
-        let is_new = self.blocked.block(address, reason);
+    pub(crate) fn block(&self, address: BlockedAddress, reason: &str) -> bool {
+        let is_new = self.blocked.block_by_hand(address, reason);
         if is_new {
             crate::event!(
                 info, ADDRESS_BLOCKED, MOCA_CLIENT:% = address;
@@ -110,12 +113,11 @@ impl AddressFilter {
         is_new
     }
 
-    /// Unblocks an address and forgets its counts. Returns false when it was not blocked.
-    pub(crate) fn unblock(&self, address: IpAddr) -> bool {
-        let address = address.to_canonical();
-        // Otherwise the next unknown key would block the address again.
-        self.requests.forget(address);
-        self.unknown_keys.forget(address);
+    /// Removes an entry and forgets the counts of its network. Returns false when there was none.
+    pub(crate) fn unblock(&self, address: BlockedAddress) -> bool {
+        // Otherwise the next unknown key would block the network again.
+        self.requests.forget(address.network());
+        self.unknown_keys.forget(address.network());
         let was_blocked = self.blocked.unblock(address);
         if was_blocked {
             crate::event!(
@@ -129,6 +131,7 @@ impl AddressFilter {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
     use std::num::NonZeroU64;
 
     use super::*;
@@ -146,6 +149,10 @@ mod tests {
     }
 
     fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn blocked(text: &str) -> BlockedAddress {
         text.parse().unwrap()
     }
 
@@ -182,11 +189,11 @@ mod tests {
             assert_eq!(check(&filter, &rules, &client(text), now), expected, "{text}");
         }
         assert_eq!(check(&filter, &rules, &ClientAddr::Local, now), Ok(()));
-        assert!(filter.block(ip("::ffff:192.0.2.200"), "by hand"));
+        assert!(filter.block(blocked("::ffff:192.0.2.200"), "by hand"));
         assert_eq!(check(&filter, &rules, &client("192.0.2.200"), now), Err(Refusal::Blocked));
         let mapped = ClientAddr::Ip(ip("::ffff:192.0.2.200"));
         assert_eq!(check(&filter, &rules, &mapped, now), Err(Refusal::Blocked));
-        assert!(filter.unblock(ip("192.0.2.200")));
+        assert!(filter.unblock(blocked("192.0.2.200")));
         assert_eq!(check(&filter, &rules, &client("192.0.2.200"), now), Ok(()));
     }
 
@@ -211,6 +218,29 @@ mod tests {
         assert_eq!(entry.reason, "more than 5 requests in a second (dos_detect)");
         filter.unblock(entry.address);
         assert_eq!(check(&filter, &rules, &flooder, now), Ok(()), "the count starts at 0 again");
+    }
+
+    #[test]
+    fn a_network_of_ipv6_is_counted_and_blocked_as_one() {
+        let ((_dir, filter), now) = (filter(), Instant::now());
+        let rules = rules(5, 3, &[]);
+        let nth = |n: u16| client(&format!("2001:db8:0:1::{n:x}"));
+        let outcomes: Vec<_> = (0..7).map(|n| check(&filter, &rules, &nth(n), now).is_ok()).collect();
+        assert_eq!(outcomes, [true, true, true, true, true, false, false]);
+        assert_eq!(filter.blocked.entries()[0].address, blocked("2001:db8:0:1::/64"));
+        assert_eq!(check(&filter, &rules, &nth(0xffff), now), Err(Refusal::Blocked));
+        assert_eq!(check(&filter, &rules, &client("2001:db8:0:2::1"), now), Ok(()), "another network");
+        assert!(!filter.unblock(blocked("2001:db8:0:1::6")), "the entry is the network");
+        assert!(filter.unblock(blocked("2001:db8:0:1::/64")));
+        let later = now + Duration::from_secs(60);
+        for n in 0..4 {
+            filter.count_unknown_key(&rules, &nth(n), later);
+        }
+        assert_eq!(check(&filter, &rules, &nth(9), later), Err(Refusal::Blocked));
+        assert!(filter.unblock(blocked("2001:db8:0:1::/64")));
+        assert!(filter.block(blocked("2001:db8:0:1::1"), "by hand"));
+        assert_eq!(check(&filter, &rules, &nth(1), later), Err(Refusal::Blocked));
+        assert_eq!(check(&filter, &rules, &nth(2), later), Ok(()), "an address by hand is exact");
     }
 
     #[test]
@@ -247,7 +277,7 @@ mod tests {
             filter.count_unknown_key(&on, &client, later);
         }
         assert_eq!(check(&filter, &on, &client, later), Err(Refusal::Blocked));
-        filter.unblock(ip("192.0.2.1"));
+        filter.unblock(blocked("192.0.2.1"));
         filter.count_unknown_key(&on, &client, later);
         assert_eq!(check(&filter, &on, &client, later), Ok(()), "the count starts at 0 again");
     }

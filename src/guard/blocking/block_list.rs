@@ -1,10 +1,12 @@
-//! Keeps the block list, which holds the addresses that were blocked at run time. The list survives
-//! restarts in `NAME.blocked.json`.
+//! Keeps the block list, which holds the addresses and networks that were blocked at run time. The
+//! list survives restarts in `NAME.blocked.json`.
 //!
-//! The list is bounded. In a full list, a new entry replaces the oldest one. A lookup never waits
-//! for the disk, and takes no lock while the list is empty.
+//! The list is bounded. In a full list, a new entry replaces the oldest automatic one. The networks
+//! of one IPv6 site (/48) have at most an eighth of the list, and then replace each other. So no site
+//! can replace the entries of others. No new entry replaces one of the operator. A lookup never
+//! waits for the disk, and takes no lock while the list is empty.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::io;
 use std::net::IpAddr;
@@ -17,19 +19,28 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
+use super::blocked_address::BlockedAddress;
 use crate::guard::state_file;
+use crate::net::client_network::ClientNetwork;
 
-/// A blocked address, with time and reason.
+/// A blocked address or network, with time and reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BlockedEntry {
-    /// The address, never an IPv4-mapped IPv6 address.
-    pub address: IpAddr,
+    /// The address or network.
+    pub address: BlockedAddress,
     /// Time of the block, in seconds since 1970-01-01 UTC.
     pub since: u64,
     /// The reason in words, at most 200 characters.
     pub reason: String,
+    /// True for an entry of the operator.
+    #[serde(default)]
+    pub by_hand: bool,
 }
 
+/// The reason of the operator's entries in files of version 2.0, which have no `by_hand`.
+const REASON_BY_HAND: &str = "by the operator";
+/// Part of the list that the automatic entries of one site may have.
+const SITE_SHARE: usize = 8;
 /// Maximum number of addresses in the list.
 const MAX_BLOCKED_ADDRESSES: usize = 100_000;
 /// Maximum length of a reason.
@@ -54,28 +65,92 @@ pub(crate) struct BlockList {
     pub(crate) changed: Notify,
 }
 
+/// What an operation has changed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Change {
+    /// Nothing.
+    None,
+    /// An automatic entry became one of the operator.
+    Origin,
+    /// An entry was added or removed.
+    Entries,
+}
+
 #[derive(Default)]
 struct Entries {
-    by_address: HashMap<IpAddr, u64>,
+    by_address: HashMap<BlockedAddress, u64>,
     /// In the order of the blocks.
     by_age: BTreeMap<u64, BlockedEntry>,
+    /// The automatic entries, in the order of the blocks.
+    automatic: BTreeSet<u64>,
+    /// The automatic entries of each site, in the order of the blocks.
+    by_site: HashMap<ClientNetwork, BTreeSet<u64>>,
     next: u64,
 }
 
 impl Entries {
-    fn insert(&mut self, mut entry: BlockedEntry, capacity: usize) -> bool {
-        entry.address = entry.address.to_canonical();
-        if self.by_address.contains_key(&entry.address) {
-            return false;
+    /// Adds an entry, unless the list has it already or is full of entries of the operator.
+    fn insert(&mut self, entry: BlockedEntry, capacity: usize) -> Change {
+        if let Some(age) = self.by_address.get(&entry.address).copied() {
+            return if entry.by_hand { self.keep_by_hand(age) } else { Change::None };
         }
-        while self.by_age.len() >= capacity {
-            let Some((_, oldest)) = self.by_age.pop_first() else { break };
-            self.by_address.remove(&oldest.address);
+        let site = entry.address.site().filter(|_| !entry.by_hand);
+        if let Some(of_site) = site.and_then(|site| self.by_site.get(&site))
+            && of_site.len() >= (capacity / SITE_SHARE).max(1)
+            && let Some(oldest) = of_site.first().copied()
+        {
+            self.remove(oldest);
         }
-        self.by_address.insert(entry.address, self.next);
-        self.by_age.insert(self.next, entry);
+        if self.by_age.len() >= capacity {
+            let Some(oldest) = self.automatic.first().copied() else { return Change::None };
+            self.remove(oldest);
+        }
+        let age = self.next;
         self.next += 1;
-        true
+        if !entry.by_hand {
+            self.automatic.insert(age);
+        }
+        if let Some(site) = site {
+            self.by_site.entry(site).or_default().insert(age);
+        }
+        self.by_address.insert(entry.address, age);
+        self.by_age.insert(age, entry);
+        Change::Entries
+    }
+
+    /// Makes an entry one of the operator, so that no new entry replaces it.
+    fn keep_by_hand(&mut self, age: u64) -> Change {
+        let Some(entry) = self.by_age.get_mut(&age).filter(|entry| !entry.by_hand) else {
+            return Change::None;
+        };
+        entry.by_hand = true;
+        let site = entry.address.site();
+        self.no_longer_automatic(age, site);
+        Change::Origin
+    }
+
+    /// Removes the entry of this age.
+    fn remove(&mut self, age: u64) {
+        if let Some(entry) = self.by_age.remove(&age) {
+            self.by_address.remove(&entry.address);
+            self.no_longer_automatic(age, entry.address.site());
+        }
+    }
+
+    fn no_longer_automatic(&mut self, age: u64, site: Option<ClientNetwork>) {
+        self.automatic.remove(&age);
+        if let Some(site) = site
+            && let Some(of_site) = self.by_site.get_mut(&site)
+        {
+            of_site.remove(&age);
+            if of_site.is_empty() {
+                self.by_site.remove(&site);
+            }
+        }
+    }
+
+    fn entry(&self, address: BlockedAddress) -> Option<&BlockedEntry> {
+        self.by_age.get(self.by_address.get(&address)?)
     }
 }
 
@@ -98,7 +173,8 @@ impl BlockList {
             Vec::new()
         });
         let mut list = Entries::default();
-        for entry in entries {
+        for mut entry in entries {
+            entry.by_hand |= entry.reason == REASON_BY_HAND;
             list.insert(entry, capacity);
         }
         Self {
@@ -113,44 +189,61 @@ impl BlockList {
         }
     }
 
-    /// Returns whether the list contains the address, which must not be an IPv4-mapped IPv6
-    /// address.
+    /// Returns whether the list blocks the address: by an entry for it, or for its network.
     pub(crate) fn contains(&self, address: IpAddr) -> bool {
-        self.len.load(Ordering::Acquire) != 0
-            && self.entries.read().unwrap_or_else(PoisonError::into_inner).by_address.contains_key(&address)
-    }
-
-    /// Returns the entry of an address.
-    pub(crate) fn entry(&self, address: IpAddr) -> Option<BlockedEntry> {
+        if self.len.load(Ordering::Acquire) == 0 {
+            return false;
+        }
         let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
-        entries.by_address.get(&address).and_then(|age| entries.by_age.get(age)).cloned()
+        let by_address = &entries.by_address;
+        by_address.contains_key(&BlockedAddress::from(address))
+            || address.is_ipv6() && by_address.contains_key(&ClientNetwork::of(address).into())
     }
 
-    /// Adds an address. Returns false when it was already blocked.
-    pub(crate) fn block(&self, address: IpAddr, reason: &str) -> bool {
+    /// Returns the entry that blocks an address or network: its own, or that of its network.
+    pub(crate) fn covering(&self, address: BlockedAddress) -> Option<BlockedEntry> {
+        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+        entries.entry(address).or_else(|| entries.entry(address.network().into())).cloned()
+    }
+
+    /// Adds a network that exceeded a limit. Returns false when it was already blocked, or when the
+    /// list is full of entries of the operator.
+    pub(crate) fn block_automatically(&self, network: ClientNetwork, reason: &str) -> bool {
+        self.block(network.into(), reason, false)
+    }
+
+    /// Adds an address or network for the operator. Returns false when it was already blocked.
+    pub(crate) fn block_by_hand(&self, address: BlockedAddress, reason: &str) -> bool {
+        self.block(address, reason, true)
+    }
+
+    fn block(&self, address: BlockedAddress, reason: &str, by_hand: bool) -> bool {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let reason = reason.chars().take(MAX_REASON_CHARS).collect();
-        self.change(|entries| entries.insert(BlockedEntry { address, since, reason }, self.capacity))
+        self.change(|entries| entries.insert(BlockedEntry { address, since, reason, by_hand }, self.capacity))
     }
 
-    /// Removes an address. Returns false when it was not blocked.
-    pub(crate) fn unblock(&self, address: IpAddr) -> bool {
+    /// Removes an entry. Returns false when there is none.
+    pub(crate) fn unblock(&self, address: BlockedAddress) -> bool {
         self.change(|entries| {
-            let age = entries.by_address.remove(&address.to_canonical());
-            age.and_then(|age| entries.by_age.remove(&age)).is_some()
+            let Some(age) = entries.by_address.get(&address).copied() else { return Change::None };
+            entries.remove(age);
+            Change::Entries
         })
     }
 
-    fn change(&self, change: impl FnOnce(&mut Entries) -> bool) -> bool {
+    /// Changes the list. Returns whether an entry was added or removed.
+    fn change(&self, change: impl FnOnce(&mut Entries) -> Change) -> bool {
         let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
-        if !change(&mut entries) {
+        let change = change(&mut entries);
+        if change == Change::None {
             return false;
         }
         self.len.store(entries.by_age.len(), Ordering::Release);
         self.version.fetch_add(1, Ordering::AcqRel);
         drop(entries);
         self.changed.notify_one();
-        true
+        change == Change::Entries
     }
 
     /// Returns the number of entries.
@@ -204,100 +297,5 @@ impl BlockList {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn ip(text: &str) -> IpAddr {
-        text.parse().unwrap()
-    }
-
-    fn addresses(list: &BlockList) -> Vec<String> {
-        list.entries().iter().map(|entry| entry.address.to_string()).collect()
-    }
-
-    #[test]
-    fn blocks_and_unblocks_canonical_addresses() {
-        let dir = tempfile::tempdir().unwrap();
-        let list = BlockList::open(dir.path().join("a.blocked.json"));
-        assert!(!list.contains(ip("192.0.2.1")));
-        assert!(list.block(ip("::ffff:192.0.2.1"), &"x".repeat(500)));
-        assert!(!list.block(ip("192.0.2.1"), "again"));
-        assert!(list.contains(ip("192.0.2.1")) && !list.contains(ip("192.0.2.2")));
-        let entry = list.entries().remove(0);
-        assert_eq!((entry.address, entry.reason.len()), (ip("192.0.2.1"), 200));
-        assert!(entry.since > 1_700_000_000);
-        assert!(list.unblock(ip("::ffff:192.0.2.1")) && !list.unblock(ip("192.0.2.1")));
-        assert!(!list.contains(ip("192.0.2.1")) && list.entries().is_empty());
-    }
-
-    #[test]
-    fn a_new_entry_replaces_the_oldest_of_a_full_list() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("a.blocked.json");
-        let list = BlockList::with_capacity(path.clone(), 3);
-        for n in 1..=5 {
-            list.block(IpAddr::from([192, 0, 2, n]), "");
-        }
-        assert_eq!(addresses(&list), ["192.0.2.3", "192.0.2.4", "192.0.2.5"]);
-        assert!(!list.contains(ip("192.0.2.2")));
-        list.write().unwrap();
-        assert_eq!(addresses(&BlockList::with_capacity(path, 2)), ["192.0.2.4", "192.0.2.5"]);
-    }
-
-    #[test]
-    fn entries_survive_a_restart() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("a.blocked.json");
-        let list = BlockList::open(path.clone());
-        list.write().unwrap();
-        assert!(!path.exists(), "nothing changed, nothing written");
-        for n in 0..3_000_u32 {
-            list.block(IpAddr::V4((0x0a00_0000 + n).into()), "many");
-        }
-        list.block(ip("2001:db8::1"), "one");
-        list.write().unwrap();
-        let again = BlockList::open(path.clone());
-        assert_eq!(again.entries(), list.entries());
-        assert_eq!(again.entries().len(), 3_001);
-        assert!(again.contains(ip("2001:db8::1")));
-        let text = fs::read_to_string(path).unwrap();
-        assert!(text.starts_with(r#"[{"address":"10.0.0.0","since":"#), "{text:.80}");
-    }
-
-    #[test]
-    fn a_broken_file_is_moved_aside() {
-        for (content, name) in
-            [("[{]", "a"), ("{}", "b"), (r#"[{"address":"x","since":1,"reason":""}]"#, "c")]
-        {
-            let dir = tempfile::tempdir().unwrap();
-            let path = dir.path().join(name);
-            fs::write(&path, content).unwrap();
-            let list = BlockList::open(path.clone());
-            assert!(list.entries().is_empty() && !path.exists());
-            assert_eq!(fs::read_to_string(dir.path().join(format!("{name}.broken"))).unwrap(), content);
-            list.block(ip("192.0.2.1"), "");
-            list.write().unwrap();
-            assert!(BlockList::open(path).contains(ip("192.0.2.1")));
-        }
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("folder");
-        fs::create_dir(&path).unwrap();
-        assert!(BlockList::open(path).entries().is_empty(), "unreadable");
-    }
-
-    #[test]
-    fn a_failed_write_is_repeated() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("later").join("a");
-        let list = BlockList::open(path.clone());
-        list.block(ip("192.0.2.1"), "");
-        fs::write(dir.path().join("later"), "not a folder").unwrap();
-        assert!(list.write().is_err() && !list.is_saved());
-        fs::remove_file(dir.path().join("later")).unwrap();
-        list.write().unwrap();
-        assert!(path.exists() && list.is_saved());
-        fs::remove_file(&path).unwrap();
-        list.write().unwrap();
-        assert!(path.exists());
-    }
-}
+#[path = "block_list_tests.rs"]
+mod tests;

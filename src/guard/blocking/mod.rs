@@ -2,7 +2,9 @@
 
 pub(crate) mod address_filter;
 pub(crate) mod block_list;
+pub(crate) mod blocked_address;
 pub(crate) mod hit_counters;
 pub(crate) mod persist;
 
 pub use self::block_list::BlockedEntry;
+pub use self::blocked_address::{BlockedAddress, NotBlockable};

@@ -11,8 +11,8 @@ use std::time::Instant;
 use super::cost::Cost;
 use super::limit::{LimitId, Limits};
 use super::quota::Quota;
-use super::windows::{Count, Windows};
-use crate::guard::client_addr::ClientAddr;
+use super::windows::{Count, WindowKey, Windows};
+use crate::guard::client_addr::CountedClient;
 use crate::guard::refusal::Refusal;
 
 /// The windows of all limits.
@@ -23,7 +23,15 @@ pub(crate) struct Rates {
 /// Two tables, so that many clients cannot evict the windows of the keys.
 struct Tables {
     of_keys: Windows<LimitId>,
-    of_clients: Windows<(LimitId, ClientAddr)>,
+    of_clients: Windows<(LimitId, CountedClient)>,
+}
+
+impl WindowKey for LimitId {}
+
+impl WindowKey for (LimitId, CountedClient) {
+    fn of_site(&self) -> Option<Self> {
+        self.1.site().map(|site| (self.0, site))
+    }
 }
 
 /// Maximum number of open windows in each table. A window takes about 150 bytes.
@@ -51,7 +59,7 @@ impl Rates {
     pub(crate) fn spend(
         &self,
         limits: Limits<'_>,
-        client: ClientAddr,
+        client: CountedClient,
         cost: Cost,
         now: Instant,
     ) -> Result<Quota, Refusal> {
@@ -78,7 +86,7 @@ impl Rates {
     pub(crate) fn adopt(
         &self,
         limits: Limits<'_>,
-        client: ClientAddr,
+        client: CountedClient,
         counts: impl IntoIterator<Item = Count>,
         now: Instant,
     ) {

@@ -9,6 +9,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::{AllowedPath, KeyDigest, KeyEntry};
+use crate::guard::client_addr::ClientAddr;
 use crate::guard::key::{Key, PathRule};
 
 fn key(name: &str, rate: &str, path_rates: &[&str]) -> Key {
@@ -25,14 +26,14 @@ fn key(name: &str, rate: &str, path_rates: &[&str]) -> Key {
     })
 }
 
-fn client(n: u8) -> ClientAddr {
-    ClientAddr::from(IpAddr::from([192, 0, 2, n]))
+fn client(n: u8) -> CountedClient {
+    ClientAddr::from(IpAddr::from([192, 0, 2, n])).counted()
 }
 
 const ANY: PathRule = PathRule(0);
 
 /// Counts a request of the usual cost.
-fn spend(rates: &Rates, limits: Limits<'_>, client: ClientAddr, now: Instant) -> Result<Quota, Refusal> {
+fn spend(rates: &Rates, limits: Limits<'_>, client: CountedClient, now: Instant) -> Result<Quota, Refusal> {
     rates.spend(limits, client, Cost::REQUEST, now)
 }
 
@@ -148,7 +149,7 @@ fn many_clients_use_bounded_memory_and_evict_no_window_of_a_key() {
     let rates = Rates::with_capacity(50);
     let (key, now) = (key("a", "1000/hour", &["1/day"]), Instant::now());
     for n in 0..1_000_u32 {
-        let client = ClientAddr::from(IpAddr::V4(n.into()));
+        let client = ClientAddr::from(IpAddr::V4(n.into())).counted();
         assert!(is_accepted(&spend(&rates, key.limits(ANY), client, now + Duration::from_millis(1) * n)));
     }
     let now = now + Duration::from_secs(1);

@@ -116,6 +116,7 @@ impl From<&Refusal> for Reason {
             Refusal::Blocked => Self::Blocked,
             Refusal::TooManyRequests { quota, .. } if quota.is_empty() => Self::TooManyPasswords,
             Refusal::TooManyRequests { .. } => Self::TooManyRequests,
+            Refusal::TooManyVerifications => Self::Overloaded,
             Refusal::Maintenance => Self::Maintenance,
         }
     }

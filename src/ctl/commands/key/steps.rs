@@ -233,6 +233,7 @@ const fn rule_and_remedy(refusal: &Refusal) -> (&'static str, &'static str) {
             (REQUIRED_ARGS, "the key demands a parameter; pass it with --arg")
         }
         Refusal::TooManyRequests { .. } => (RATE, "a limit of this key admits nothing"),
+        Refusal::TooManyVerifications => (ROOT_PASSWORD, "try again in a moment"),
         Refusal::InvalidRootPassword => (ROOT_PASSWORD, "`mocactl passwd`"),
     }
 }

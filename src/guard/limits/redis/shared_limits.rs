@@ -20,7 +20,7 @@ use super::connect;
 use super::take_request::TakeRequest;
 use super::unavailable::Unavailable;
 use crate::config::RedisUrl;
-use crate::guard::client_addr::ClientAddr;
+use crate::guard::client_addr::CountedClient;
 use crate::guard::limits::cost::Cost;
 use crate::guard::limits::limit::Limits;
 use crate::guard::limits::windows::Count;
@@ -98,7 +98,7 @@ impl SharedLimits {
     pub(crate) async fn take(
         &self,
         limits: Limits<'_>,
-        client: ClientAddr,
+        client: CountedClient,
         cost: Cost,
     ) -> Option<Vec<Count>> {
         let active = self.inner.active.load_full()?;

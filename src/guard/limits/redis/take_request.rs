@@ -11,7 +11,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{Cmd, RedisResult, Script};
 
 use super::unavailable::{Unavailable, is_unknown_script};
-use crate::guard::client_addr::ClientAddr;
+use crate::guard::client_addr::CountedClient;
 use crate::guard::limits::cost::Cost;
 use crate::guard::limits::limit::Limits;
 use crate::guard::limits::windows::Count;
@@ -30,7 +30,7 @@ pub(super) struct TakeRequest {
 }
 
 impl TakeRequest {
-    pub(super) fn new(limits: Limits<'_>, client: ClientAddr, cost: Cost) -> Self {
+    pub(super) fn new(limits: Limits<'_>, client: CountedClient, cost: Cost) -> Self {
         let counters = limits.iter().map(|limit| limit.redis_name.for_client(client)).collect();
         let limits = limits.iter().map(|limit| (limit.amount, millis(limit.window))).collect();
         Self { counters, limits, cost }

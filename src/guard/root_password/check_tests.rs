@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use argon2::{Algorithm, Params, PasswordHasher, Version};
 
+use futures_util::FutureExt;
+
 use super::*;
 
 const RIGHT: &str = "a right pässword";
@@ -88,6 +90,9 @@ fn ten_wrong_attempts_a_minute_are_the_limit() {
                 assert_eq!(outcome.unwrap_err().retry_after(), Some(Duration::from_secs(40)));
             }
             assert_eq!(check.check(&root, Some(RIGHT), client(2), now).await, Ok(()));
+            let verified = check.check(&root, Some(RIGHT), client(1), now).await;
+            assert_eq!(verified, Ok(()), "the password that was verified last is let through");
+            assert!(is_too_many(&check.check(&root, Some("wrong"), client(1), now).await));
             let later = start + WRONG_PASSWORD_WINDOW;
             assert_eq!(check.check(&root, Some(RIGHT), client(1), later).await, Ok(()));
         });
@@ -99,9 +104,9 @@ fn concurrent_wrong_attempts_count_too() {
     for root in clear_and_hashed() {
         let (check, now) = (RootPasswordCheck::new(), Instant::now());
         let outcomes = run(futures_util::future::join_all(
-            (0..40).map(|_| check.check(&root, Some("wrong"), client(1), now)),
+            (0..34).map(|_| check.check(&root, Some("wrong"), client(1), now)),
         ));
-        assert_eq!(outcomes.iter().filter(|outcome| is_too_many(outcome)).count(), 30);
+        assert_eq!(outcomes.iter().filter(|outcome| is_too_many(outcome)).count(), 24);
     }
 }
 
@@ -110,7 +115,7 @@ fn concurrent_right_attempts_all_pass() {
     for root in clear_and_hashed() {
         let (check, now) = (RootPasswordCheck::new(), Instant::now());
         let outcomes = run(futures_util::future::join_all(
-            (0..40).map(|_| check.check(&root, Some(RIGHT), client(1), now)),
+            (0..34).map(|_| check.check(&root, Some(RIGHT), client(1), now)),
         ));
         assert!(outcomes.iter().all(Result::is_ok));
     }
@@ -123,16 +128,15 @@ fn the_last_right_password_is_not_verified_again() {
         [phc(RIGHT, b"0123456789"), phc("new", b"9876543210")].map(|phc| ExpectedPassword::new(&phc));
     run(async {
         assert_eq!(check.check(&first, Some(RIGHT), client(1), now).await, Ok(()));
-        check.verifications.close();
-        assert_eq!(
-            check.check(&first, Some(RIGHT), client(1), now).await,
-            Ok(()),
-            "no verification was needed"
-        );
-        let other = check.check(&second, Some(RIGHT), client(1), now).await;
-        assert_eq!(other, Err(Refusal::InvalidRootPassword), "only for the hash that was verified");
-        let wrong = check.check(&first, Some("wrong"), client(1), now).await;
-        assert_eq!(wrong, Err(Refusal::InvalidRootPassword));
+        let _running = [
+            check.verifications.turn(client(9).counted()).await.unwrap(),
+            check.verifications.turn(client(9).counted()).await.unwrap(),
+        ];
+        let verified = check.check(&first, Some(RIGHT), client(1), now).now_or_never();
+        assert_eq!(verified, Some(Ok(())), "no verification was needed");
+        let other = check.check(&second, Some(RIGHT), client(1), now).now_or_never();
+        assert_eq!(other, None, "only for the hash that was verified");
+        assert_eq!(check.check(&first, Some("wrong"), client(1), now).now_or_never(), None);
     });
 }
 
@@ -146,7 +150,7 @@ fn a_disconnect_neither_frees_the_permit_nor_undoes_the_count() {
             // One poll starts the verification, which may also end at once.
             let _polled = futures_util::poll!(attempt.as_mut());
             drop(attempt);
-            while check.verifications.available_permits() < MAX_CONCURRENT_VERIFICATIONS {
+            while check.verifications.running() > 0 {
                 tokio::task::yield_now().await;
             }
         }
@@ -159,4 +163,34 @@ fn an_invalid_hash_refuses_every_password() {
     let root = ExpectedPassword::new(&RootPassword::Argon2id("$argon2id$nonsense".to_owned()));
     let outcome = run(RootPasswordCheck::new().check(&root, Some(RIGHT), client(1), Instant::now()));
     assert_eq!(outcome, Err(Refusal::InvalidRootPassword));
+}
+
+#[test]
+fn networks_of_ipv6_share_their_attempts() {
+    for root in clear_and_hashed() {
+        let (check, now) = (RootPasswordCheck::new(), Instant::now());
+        let nth =
+            |network: u16, n: u16| ClientAddr::from(IpAddr::from([0x2001, 0xdb8, 0, network, 0, 0, 0, n]));
+        run(async {
+            for n in 0..10 {
+                let outcome = check.check(&root, Some("wrong"), nth(1, n), now).await;
+                assert_eq!(outcome, Err(Refusal::InvalidRootPassword), "{n}");
+            }
+            assert!(is_too_many(&check.check(&root, Some("wrong"), nth(1, 99), now).await));
+            let other = check.check(&root, Some("wrong"), nth(2, 1), now).await;
+            assert_eq!(other, Err(Refusal::InvalidRootPassword), "another network");
+        });
+    }
+}
+
+#[test]
+fn too_many_attempts_are_refused_and_never_those_of_another_network() {
+    let (check, now) = (RootPasswordCheck::new(), Instant::now());
+    let root = ExpectedPassword::new(&phc(RIGHT, b"0123456789"));
+    let outcomes = run(futures_util::future::join_all(
+        (0..60).map(|n| check.check(&root, Some("wrong"), client(u8::from(n == 59)), now)),
+    ));
+    let full = outcomes.iter().filter(|outcome| **outcome == Err(Refusal::TooManyVerifications)).count();
+    assert_eq!(full, 60 - 34);
+    assert_eq!(outcomes[59], Err(Refusal::InvalidRootPassword), "the only attempt of its network");
 }
