@@ -8,8 +8,10 @@ use std::sync::{Mutex, PoisonError};
 
 use hyper::body::Incoming;
 
+use super::framing::{RequestPart, fields, head_end};
 use super::phase::{Expired, Phase, Timeouts};
 use crate::net::deadline::{Millis, now};
+use crate::net::open_connection::Silence;
 
 /// Duration of a search after which a client that closed its half of the connection counts as gone.
 /// The server cannot tell whether such a client has left or still waits for its answer.
@@ -44,6 +46,15 @@ pub(crate) struct ConnectionState {
     /// Time at which the search of this request began, or 0 while there is none.
     searching_since: AtomicU64,
     timeouts: Timeouts,
+}
+
+impl Silence for ConnectionState {
+    fn silent_since(&self) -> Option<Millis> {
+        let (phase, since) = unpack(self.word.load(Ordering::Relaxed));
+        let is_silent = matches!(phase, Phase::New | Phase::Head | Phase::Idle)
+            && self.blocked_since.load(Ordering::Relaxed) == 0;
+        is_silent.then_some(since)
+    }
 }
 
 /// The value of `expired` while no time limit has expired.
@@ -192,43 +203,65 @@ impl ConnectionState {
         self.unread_body.load(Ordering::Relaxed)
     }
 
-    /// Records bytes from the client. Returns true when the head exceeds its maximum size.
-    pub(crate) fn on_received(&self, bytes: &[u8]) -> bool {
+    /// Records bytes of a head.
+    pub(crate) fn on_head_received(&self, bytes: &[u8]) -> HeadProgress {
+        let mut head = self.head.lock().unwrap_or_else(PoisonError::into_inner);
         match self.phase() {
-            phase @ (Phase::New | Phase::Idle | Phase::Head) => {
-                let mut head = self.head.lock().unwrap_or_else(PoisonError::into_inner);
-                if phase != Phase::Head {
-                    head.clear();
-                    self.enter(Phase::Head);
-                }
-                let end = head_end(bytes);
-                let room = MAX_KEPT_HEAD_BYTES.saturating_sub(head.len()).min(end.unwrap_or(bytes.len()));
-                head.extend_from_slice(&bytes[..room]);
-                end.is_none() && head.len() > self.timeouts.max_head_bytes && head_end(&head).is_none()
+            Phase::Head => {}
+            Phase::New | Phase::Idle => {
+                head.clear();
+                self.enter(Phase::Head);
             }
-            Phase::Body | Phase::Lingering => {
-                self.last_read.store(now(), Ordering::Relaxed);
-                false
+            _ => {
+                head.clear();
+                return HeadProgress { taken: 0, part: Some(RequestPart::Unknown), is_too_long: false };
             }
-            _ => false,
+        }
+        // Blank lines before a request line are no part of it (RFC 9112, section 2.2).
+        let blank = if head.is_empty() {
+            bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count()
+        } else {
+            0
+        };
+        let before = head.len();
+        let max_kept = 2 * self.timeouts.max_head_bytes.max(READ_BUFFER_BYTES);
+        let kept = max_kept.saturating_sub(before).min(bytes.len() - blank);
+        head.extend_from_slice(&bytes[blank..blank + kept]);
+        match head_end(&head, before.saturating_sub(2)) {
+            Some(end) => {
+                head.truncate(end);
+                let part = Some(RequestPart::after_head(&head));
+                HeadProgress { taken: blank + end - before, part, is_too_long: false }
+            }
+            None => HeadProgress {
+                taken: bytes.len(),
+                part: None,
+                is_too_long: head.len() > self.timeouts.max_head_bytes,
+            },
         }
     }
 
-    /// Reports whether the received head of the current request has a field of this lower-case
-    /// name. Returns `None` when the head arrived in one read with the request before it.
+    /// Records bytes of a body, or of the rest of a refused request.
+    pub(crate) fn on_body_received(&self) {
+        if matches!(self.phase(), Phase::Body | Phase::Lingering) {
+            self.last_read.store(now(), Ordering::Relaxed);
+        }
+    }
+
+    /// Reports whether the head of the current request has a field of this name. Returns `None` when
+    /// the head is not known as it was received.
     pub(crate) fn head_names(&self, name: &[u8]) -> Option<bool> {
         let head = self.head.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_whole = memchr::memmem::find(head.trim_ascii_start(), b"\r\n\r\n").is_some();
-        is_whole.then(|| field(&head, name).is_some())
+        head_end(&head, 0).map(|_| field(&head, name).is_some())
     }
 
     /// Returns the status for a head that hyper rejects as too large: 413, 414 or 431.
     pub(crate) fn too_large_status(&self) -> http::StatusCode {
         let head = self.head.lock().unwrap_or_else(PoisonError::into_inner);
-        if memchr::memchr(b'\n', &head).is_none() {
+        if !head.is_empty() && memchr::memchr(b'\n', &head).is_none() {
             return http::StatusCode::URI_TOO_LONG;
         }
-        let content_length = field(&head, b"content-length").map(<[u8]>::trim_ascii);
+        let content_length = field(&head, b"content-length");
         // hyper rejects a Content-Length that overflows an integer in the same way as a head that
         // is too large. Then the body is too large.
         if content_length.is_some_and(|digits| digits.len() >= 19 && digits.iter().all(u8::is_ascii_digit)) {
@@ -317,33 +350,25 @@ impl ConnectionState {
     }
 }
 
-/// Returns the value of a field of a received head. Skips blank lines before the request line
-/// (RFC 9112, section 2.2).
+/// Returns the value of a field of a received head.
 fn field<'h>(head: &'h [u8], name: &[u8]) -> Option<&'h [u8]> {
-    let head = head.trim_ascii_start();
-    let end = memchr::memmem::find(head, b"\r\n\r\n").unwrap_or(head.len());
-    head[..end].split(|byte| *byte == b'\n').skip(1).find_map(|line| {
-        let colon = memchr::memchr(b':', line)?;
-        line[..colon].eq_ignore_ascii_case(name).then(|| &line[colon + 1..])
-    })
-}
-
-/// Returns the end of the blank line after a head. Accepts lines that end with LF alone.
-fn head_end(bytes: &[u8]) -> Option<usize> {
-    memchr::memchr_iter(b'\n', bytes).find_map(|end| match bytes.get(end + 1..) {
-        Some([b'\r', b'\n', ..]) => Some(end + 3),
-        Some([b'\n', ..]) => Some(end + 2),
-        _ => None,
-    })
+    fields(head).find(|(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| value)
 }
 
 /// Size of hyper's read buffer. A batch that arrives in one read is parsed without a copy, which
 /// saves a fifth of its time.
 pub(crate) const READ_BUFFER_BYTES: usize = 32 * 1024;
 
-/// Maximum number of bytes of a head that are kept. hyper refuses heads that are longer than
-/// [`READ_BUFFER_BYTES`].
-const MAX_KEPT_HEAD_BYTES: usize = 2 * READ_BUFFER_BYTES;
+/// What received bytes mean for a head.
+#[derive(Debug)]
+pub(crate) struct HeadProgress {
+    /// Number of bytes that belong to the head.
+    pub(crate) taken: usize,
+    /// The part of the request that follows, once the head is whole.
+    pub(crate) part: Option<RequestPart>,
+    /// Set when the head exceeds its maximum size before its end.
+    pub(crate) is_too_long: bool,
+}
 
 /// Packs a phase and the time at which it began into one word.
 const fn pack(phase: Phase, since: Millis) -> u64 {
@@ -374,28 +399,42 @@ mod tests {
     }
 
     #[test]
-    fn head_ends_with_a_blank_line() {
-        let head = b"GET / HTTP/1.1\r\nHost: a\r\n\r\nbody\r\n\r\n";
-        assert_eq!(head_end(head), Some(head.len() - 8));
-        assert_eq!(head_end(b"GET / HTTP/1.1\nHost: a\n\nbody"), Some(24));
-        assert_eq!(head_end(b"GET / HTTP/1.1\r\nHost: a\r\n\r"), None);
-        assert_eq!(head_end(b""), None);
+    fn too_long_head_is_detected_before_its_end() {
+        let http = HttpSettings { max_header_size: 300, ..HttpSettings::default() };
+        let new = || ConnectionState::new(Timeouts::new(&http));
+        let state = new();
+        assert!(!state.on_head_received(b"GET / HTTP/1.1\r\n").is_too_long);
+        assert!(!state.on_head_received(&[b'a'; 200]).is_too_long);
+        assert!(state.on_head_received(&[b'a'; 200]).is_too_long);
+        let whole = [&b"POST / HTTP/1.1\r\nHost: a\r\n\r\n"[..], &[b'a'; 1000]].concat();
+        assert!(!new().on_head_received(&whole).is_too_long, "bytes after the head do not count");
+        let state = new();
+        let (first, second) = whole.split_at(27);
+        assert!(!state.on_head_received(first).is_too_long);
+        assert!(!state.on_head_received(second).is_too_long, "the blank line arrived in two reads");
     }
 
     #[test]
-    fn too_long_head_is_detected_before_its_end() {
-        let http = HttpSettings { max_header_size: 300, ..HttpSettings::default() };
-        let state = ConnectionState::new(Timeouts::new(&http));
-        assert!(!state.on_received(b"GET / HTTP/1.1\r\n"));
-        assert!(!state.on_received(&[b'a'; 200]));
-        assert!(state.on_received(&[b'a'; 200]));
-        let state = ConnectionState::new(Timeouts::new(&http));
-        let whole = [&b"POST / HTTP/1.1\r\nHost: a\r\n\r\n"[..], &[b'a'; 1000]].concat();
-        assert!(!state.on_received(&whole), "bytes after the head do not count");
-        let state = ConnectionState::new(Timeouts::new(&http));
-        let (first, second) = whole.split_at(28);
-        assert!(!state.on_received(first));
-        assert!(!state.on_received(second), "the blank line arrived in two reads");
+    fn a_head_is_known_as_it_was_received_at_every_cut() {
+        let blank = "\r\n\n\r\n";
+        let head = format!("{blank}POST / HTTP/1.1\r\nContent-Length: 3\r\nX: y\r\n\r\n");
+        let bytes = format!("{head}abcPOST");
+        for cut in 0..bytes.len() {
+            let state = ConnectionState::new(Timeouts::new(&HttpSettings::default()));
+            let first = state.on_head_received(&bytes.as_bytes()[..cut]);
+            if cut >= head.len() {
+                assert_eq!((first.taken, first.part), (head.len(), Some(RequestPart::Body(3))));
+            } else {
+                assert_eq!((first.taken, first.part), (cut, None));
+                assert_eq!(state.head_names(b"content-length"), None);
+                let second = state.on_head_received(&bytes.as_bytes()[cut..]);
+                assert_eq!((second.taken, second.part), (head.len() - cut, Some(RequestPart::Body(3))));
+            }
+            assert_eq!(state.head_names(b"content-length"), Some(true), "{cut}");
+            assert_eq!(state.head_names(b"transfer-encoding"), Some(false), "{cut}");
+            state.forget_head();
+            assert_eq!(state.head_names(b"content-length"), None);
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Wraps the byte stream of a connection. It records reads and writes in the connection's state,
-//! replaces the refusals of hyper by problem documents, and reads the rest of a refused request so
-//! that the client can read the refusal.
+//! gives hyper the bytes of one request at a time, replaces the refusals of hyper by problem
+//! documents, and reads the rest of a refused request so that the client can read the refusal.
 
 use std::io;
 use std::pin::Pin;
@@ -11,6 +11,7 @@ use bytes::{Buf, Bytes};
 use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::framing::RequestPart;
 use super::phase::{Expired, Phase};
 use super::state::ConnectionState;
 use crate::guard::ClientAddr;
@@ -37,6 +38,8 @@ pub(crate) struct ConnectionStream<S> {
     /// Bytes that were read and put back. The next read returns them first.
     unread: Bytes,
     turn: ReadTurn,
+    /// The part of the current request that comes next.
+    part: RequestPart,
     half_closed: bool,
     /// Set when the head exceeds its maximum size.
     head_too_long: bool,
@@ -60,6 +63,7 @@ impl<S: Transport> ConnectionStream<S> {
             replacement: None,
             unread: Bytes::new(),
             turn: ReadTurn::new(MAX_TURN_BYTES),
+            part: RequestPart::Head,
             half_closed: false,
             head_too_long: false,
             refused: false,
@@ -89,7 +93,62 @@ impl<S: Transport> ConnectionStream<S> {
 
     /// Puts bytes back. The next read returns them first.
     pub(crate) fn unread(&mut self, bytes: Bytes) {
-        self.unread = bytes;
+        self.unread = match self.take_unread() {
+            later if later.is_empty() => bytes,
+            later => [bytes, later].concat().into(),
+        };
+    }
+
+    /// Records received bytes. Returns the number of those that belong to the current request.
+    fn note_read(&mut self, bytes: &[u8]) -> usize {
+        if self.part == RequestPart::Ended {
+            self.part = RequestPart::Head;
+        }
+        let mut taken = 0;
+        if self.part == RequestPart::Head {
+            let progress = self.state.on_head_received(bytes);
+            self.head_too_long = progress.is_too_long;
+            taken = progress.taken;
+            if let Some(part) = progress.part {
+                self.part = part;
+            }
+        }
+        let of_body = self.part.take_body(&bytes[taken..]);
+        if of_body > 0 {
+            self.state.on_body_received();
+        }
+        taken + of_body
+    }
+
+    /// Reads bytes of the current request from the socket. Keeps those of the next request.
+    fn poll_read_socket(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(self.turn.poll_may_read(cx));
+        let outcome = Pin::new(&mut self.inner).poll_read(cx, buf);
+        self.turn.note(&outcome, buf.filled().len() - before);
+        ready!(outcome)?;
+        let received = &buf.filled()[before..];
+        if !received.is_empty() {
+            let taken = self.note_read(received);
+            if taken < received.len() {
+                self.unread = Bytes::copy_from_slice(&received[taken..]);
+                buf.set_filled(before + taken);
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads bytes of the current request from those that were put back.
+    fn read_unread(&mut self, buf: &mut ReadBuf<'_>) {
+        let mut bytes = self.take_unread();
+        let count = bytes.len().min(buf.remaining());
+        let taken = self.note_read(&bytes[..count]);
+        buf.put_slice(&bytes[..taken]);
+        bytes.advance(taken);
+        // An empty `Bytes` would still hold the whole buffer.
+        if !bytes.is_empty() {
+            self.unread = bytes;
+        }
     }
 
     /// Reports whether bytes were put back.
@@ -168,20 +227,11 @@ impl<S: Transport> AsyncRead for ConnectionStream<S> {
         }
         let before = buf.filled().len();
         if self.unread.is_empty() {
-            ready!(self.turn.poll_may_read(cx));
-            let outcome = Pin::new(&mut self.inner).poll_read(cx, buf);
-            self.turn.note(&outcome, buf.filled().len() - before);
-            ready!(outcome)?;
+            ready!(self.poll_read_socket(cx, buf))?;
         } else {
-            let count = self.unread.len().min(buf.remaining());
-            buf.put_slice(&self.unread[..count]);
-            self.unread.advance(count);
-            if self.unread.is_empty() {
-                self.unread = Bytes::new();
-            }
+            self.read_unread(buf);
         }
-        if buf.filled().len() > before && self.state.on_received(&buf.filled()[before..]) {
-            self.head_too_long = true;
+        if self.head_too_long {
             buf.set_filled(before);
             return self.poll_refuse(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, cx);
         }
@@ -236,7 +286,7 @@ impl<S: Transport> AsyncWrite for ConnectionStream<S> {
             let mut buf = ReadBuf::new(&mut scratch);
             match ready!(Pin::new(&mut self.inner).poll_read(cx, &mut buf)) {
                 Ok(()) if !buf.filled().is_empty() => {
-                    self.state.on_received(buf.filled());
+                    self.state.on_body_received();
                 }
                 _ => break,
             }

@@ -17,11 +17,14 @@ use crate::http::response::problem::Problem;
 pub(crate) fn check_head(parts: &Parts, state: &ConnectionState, http: &HttpSettings) -> Result<(), Problem> {
     let headers = &parts.headers;
     if let Some(coding) = headers.get(header::TRANSFER_ENCODING) {
-        // hyper removes Content-Length when both fields are present, so the raw head is searched. A
-        // pipelined request has no raw head. It is refused, because no known client pipelines
-        // chunked bodies.
-        if state.head_names(b"content-length") != Some(false) {
-            let detail = "Content-Length together with Transfer-Encoding.";
+        // hyper removes Content-Length when both fields are present, so the head is searched as it
+        // was received.
+        let refused = match state.head_names(b"content-length") {
+            Some(false) => None,
+            Some(true) => Some("Content-Length together with Transfer-Encoding."),
+            None => Some("The Transfer-Encoding could not be checked."),
+        };
+        if let Some(detail) = refused {
             return Err(Problem::bad_request(detail).closing());
         }
         // hyper decodes the last coding only. It would pass the bytes of the other codings on as

@@ -3,6 +3,7 @@
 mod compressed;
 mod encryption;
 mod fast_path;
+mod framing;
 mod large_bodies;
 mod lines;
 mod parameters;

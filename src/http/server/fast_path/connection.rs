@@ -73,7 +73,11 @@ impl<'c, 's, S: Transport> FastPathConnection<'c, 's, S> {
     /// waits for the rest of a body.
     pub(crate) fn read_deadline(&mut self, is_part: bool, app: &App) -> Millis {
         if is_part {
-            *self.body_until.get_or_insert_with(|| now() + REST_OF_BODY_TIMEOUT)
+            *self.body_until.get_or_insert_with(|| {
+                // The connection is not silent while a body arrives.
+                self.state.enter(Phase::Body);
+                now() + REST_OF_BODY_TIMEOUT
+            })
         } else {
             self.state.deadline().0.min(buffer_release_at(now(), app))
         }
@@ -161,6 +165,10 @@ impl<'c, 's, S: Transport> FastPathConnection<'c, 's, S> {
 
     /// Leaves the fast path. The slow path reads `bytes` first.
     pub(crate) fn into_slow_path(mut self, bytes: BytesMut) -> FastPathOutcome<S> {
+        if self.body_until.is_some() {
+            // The slow path begins with the head.
+            self.state.enter(Phase::Idle);
+        }
         self.stream.unread(bytes.freeze());
         FastPathOutcome::SlowPath(self.stream)
     }

@@ -92,7 +92,10 @@ fn parse_request(bytes: &[u8], limits: RequestLimits) -> Option<Recognized<'_>> 
         let is = |name: &str| field.name.eq_ignore_ascii_case(name);
         // Comparing lengths first is cheap, because few names have the same length.
         match field.name.len() {
-            4 if is("host") => hosts += u8::from(is_host(field.value)),
+            4 if is("host") => {
+                is_host(field.value).then_some(())?;
+                hosts += 1;
+            }
             6 if is("accept") => put(&mut wants_json, names_json(text(field.value)?))?,
             7 if is("api-key") => put(&mut key, text(field.value)?)?,
             9 if is("x-api-key") => put(&mut key, text(field.value)?)?,
@@ -201,6 +204,9 @@ mod tests {
             "Content-Length: 1001\r\n",
             "Content-Length: 2\r\nTransfer-Encoding: chunked\r\n",
             "Content-Length: 2\r\nHost: b\r\n",
+            "Content-Length: 2\r\nHost: b c\r\n",
+            "Content-Length: 2\r\nHost: a/b\r\n",
+            "Content-Length: 2\r\nHost:\r\n",
             "Content-Length: 2\r\nConnection: close\r\n",
             "Content-Length: 2\r\nConnection: Upgrade\r\n",
             "Content-Length: 2\r\nContent-Encoding: gzip\r\n",
