@@ -86,10 +86,13 @@ events! {
         "The client in MOCA_CLIENT removed all lines over HTTP.",
         "Find out who did it, if you did not.";
     UNKNOWN_KEY: "unknown-key", "14395ad228e367e8ccc54a3c390c03eb",
-        "The client in MOCA_CLIENT uses a key that is not in api_key.json; logged once an hour for each client.",
+        "The client in MOCA_CLIENT uses a key that is not in api_key.json; logged once an hour for each client, of IPv6 for each /64.",
         "Inform the sender, or block the address.";
+    CONNECTIONS_FULL: "connections-full", "f07655e71064444629809b3efe9e33c9",
+        "As many connections are open as max_connections allows; the one that has been silent longest is closed for each new one; logged once a minute.",
+        "See which clients hold connections (ss(8)), and set max_connections_per_ip or a higher max_connections.";
     ADDRESS_BLOCKED: "address-blocked", "4b8bbde44b14f505a577fea67db11e55",
-        "An address is blocked: it sent too many requests, tried unknown keys, or the operator blocked it.",
+        "An address, or a /64 of IPv6, is blocked: it sent too many requests, tried unknown keys, or the operator blocked it.",
         "Run mocactl block remove if this was a mistake.";
     ADDRESS_UNBLOCKED: "address-unblocked", "5b509a774004ef9005f31b65beed94c4",
         "The operator unblocked an address.",

@@ -43,6 +43,9 @@ pub(crate) trait AcceptHandler: Send + Sync + 'static {
     /// Reports whether the thread of this handler has more connections than its share.
     fn has_more_than_share(&self) -> bool;
 
+    /// Reports whether the connection will be served, so that it needs a place.
+    fn needs_place(&self, accepted: &Accepted) -> bool;
+
     /// Serves or refuses the connection. Does not block.
     fn on_accept(&self, accepted: Accepted);
 }
@@ -69,20 +72,25 @@ impl<H: AcceptHandler> Acceptor<H> {
     pub(crate) async fn run(self, socket: Socket) {
         let mut has_logged = false;
         loop {
-            let admitted = tokio::select! {
-                () = self.drain.cancelled() => break,
-                () = self.limiter.room(|| self.handler.max_connections()) => accept(&socket),
-            };
             if self.handler.has_more_than_share() {
                 tokio::time::sleep(ACCEPT_YIELD).await;
             }
             let accepted = tokio::select! {
                 () = self.drain.cancelled() => break,
-                accepted = admitted => accepted,
+                accepted = accept(&socket) => accepted,
             };
             match accepted {
                 Ok(accepted) => {
                     has_logged = false;
+                    // Only a connection that is there makes another one give up its place. While it
+                    // waits, further ones stay in the backlog.
+                    if self.handler.needs_place(&accepted) {
+                        tokio::select! {
+                            biased;
+                            () = self.limiter.room(|| self.handler.max_connections()) => {}
+                            () = self.drain.cancelled() => {}
+                        }
+                    }
                     self.handler.on_accept(accepted);
                 }
                 Err(error) if is_connection_error(&error) => {}

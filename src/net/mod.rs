@@ -2,9 +2,11 @@
 
 pub(crate) mod acceptor;
 pub mod certificate;
+pub mod client_network;
 pub(crate) mod connection_driver;
 pub(crate) mod connection_limiter;
 pub(crate) mod deadline;
+pub(crate) mod open_connection;
 pub(crate) mod peer_credentials;
 pub(crate) mod read_turn;
 pub(crate) mod refusal;

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use super::http2::Http2Shared;
 use crate::guard::ClientAddr;
 use crate::http::app::App;
+use crate::http::connection::state::ConnectionState;
 use crate::net::deadline::Millis;
 use crate::net::shutdown::Shutdown;
 
@@ -21,6 +22,8 @@ pub(crate) struct ConnectionContext<H> {
     pub(crate) app: Arc<App>,
     /// The address of the peer.
     pub(crate) peer: ClientAddr,
+    /// The state of the connection.
+    pub(crate) state: Arc<ConnectionState>,
     /// The warp service of the routes.
     pub(crate) handlers: H,
     /// Signals that the service stops.

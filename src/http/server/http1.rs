@@ -36,7 +36,7 @@ use crate::net::transport::Transport;
 
 /// Serves the connection until it ends or `context.shutdown` ends it.
 pub(crate) async fn serve<S: Transport, H: Handlers>(stream: S, context: ConnectionContext<H>) {
-    let state = Arc::new(ConnectionState::new(context.app.policy().timeouts));
+    let state = Arc::clone(&context.state);
     let mut stream = ConnectionStream::new(stream, Arc::clone(&state), context.app.clone(), context.peer);
     while stream.has_unread() || has_first_byte(stream.inner(), &state, &context.shutdown).await {
         // Boxed, so that the task of a silent connection does not hold the memory of this future.

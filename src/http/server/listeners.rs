@@ -17,11 +17,13 @@ use super::http2::Http2Shared;
 use super::{fast_path, http1, tls};
 use crate::guard::ClientAddr;
 use crate::http::app::App;
+use crate::http::connection::state::ConnectionState;
 use crate::http::observe::counters::Reason;
 use crate::http::pipeline::{Handlers, filters};
 use crate::http::response::problem::Problem;
 use crate::net::acceptor::{AcceptHandler, Accepted, Acceptor, Socket};
-use crate::net::connection_limiter::{ConnectionLimiter, ConnectionPermit};
+use crate::net::client_network::ClientNetwork;
+use crate::net::connection_limiter::{ConnectionLimiter, ConnectionPermit, MAX_REFUSALS_BEYOND_LIMIT};
 use crate::net::peer_credentials::is_admin_peer;
 use crate::net::refusal::{REFUSAL_STEP_TIMEOUT, write_refusal};
 use crate::net::shutdown::{HURRY_TIME, Shutdown};
@@ -39,9 +41,10 @@ pub struct Listeners {
 }
 
 /// Number of descriptors that are reserved for purposes other than accepting connections. These are
-/// the log, its state, readers, sockets, and the second descriptor of each connection that the disk
-/// thread may answer.
-const RESERVED_DESCRIPTORS: u64 = 64 + fast_path::disk_reply::MAX_CONNECTIONS as u64;
+/// the log, its state, readers, sockets, refused connections, and the second descriptor of each
+/// connection that the disk thread may answer.
+const RESERVED_DESCRIPTORS: u64 =
+    64 + MAX_REFUSALS_BEYOND_LIMIT as u64 + fast_path::disk_reply::MAX_CONNECTIONS as u64;
 
 impl Listeners {
     /// Returns listeners without a socket.
@@ -128,6 +131,14 @@ impl<H: Handlers> AcceptHandler for HttpConnections<H> {
         acceptors > 1 && self.accepted.load(Ordering::Relaxed) > self.connections.len() / acceptors
     }
 
+    fn needs_place(&self, accepted: &Accepted) -> bool {
+        let network = match accepted {
+            Accepted::Tcp(_, address) => Some(ClientNetwork::of(*address)),
+            Accepted::Unix(_) => None,
+        };
+        !self.limiter.is_full_for(self.app.policy().files.http.max_connections_per_ip, network)
+    }
+
     fn on_accept(&self, accepted: Accepted) {
         match accepted {
             Accepted::Tcp(stream, address) => self.on_accept_tcp(stream, address),
@@ -137,14 +148,15 @@ impl<H: Handlers> AcceptHandler for HttpConnections<H> {
 }
 
 impl<H: Handlers> HttpConnections<H> {
-    /// Serves a TCP connection, or refuses it when its address has too many.
+    /// Serves a TCP connection, or refuses it when its network has too many.
     fn on_accept_tcp(&self, stream: TcpStream, address: IpAddr) {
         // With Nagle's algorithm an answer may wait for an acknowledgement. The error does not
         // matter, because only a broken socket refuses the option.
         drop(stream.set_nodelay(true));
         let peer = ClientAddr::from(address);
         let identity = self.app.identity();
-        let Some(permit) = self.enter(peer) else {
+        let state = self.new_state();
+        let Some(permit) = self.enter(peer, &state) else {
             let problem = Problem::overloaded("Too many connections from your address.");
             let problem = problem.counted_as(Reason::TooManyConnections);
             let refusal = self.app.refuse_connection(peer, problem);
@@ -153,7 +165,7 @@ impl<H: Handlers> HttpConnections<H> {
                 None => self.refuse(write_refusal(stream, refusal)),
             };
         };
-        let context = self.context(peer);
+        let context = self.context(peer, state);
         match identity {
             Some(identity) => self.spawn(permit, tls::serve(stream, identity, context)),
             None => self.spawn(permit, http1::serve(stream, context)),
@@ -162,39 +174,47 @@ impl<H: Handlers> HttpConnections<H> {
 
     /// Serves a connection of the admin socket, or refuses it when its user has no access.
     fn on_accept_unix(&self, stream: UnixStream) {
+        let state = self.new_state();
         if is_admin_peer(&stream)
-            && let Some(permit) = self.enter(ClientAddr::Local)
+            && let Some(permit) = self.enter(ClientAddr::Local, &state)
         {
-            let context = self.context(ClientAddr::Local);
+            let context = self.context(ClientAddr::Local, state);
             return self.spawn(permit, http1::serve(stream, context));
         }
         let problem = Problem::new(StatusCode::FORBIDDEN, "This socket is for root and the service's group.");
         self.refuse(write_refusal(stream, self.app.refuse_connection(ClientAddr::Local, problem)));
     }
 
-    /// Counts a connection of `peer`. Returns `None` when its address has too many.
-    fn enter(&self, peer: ClientAddr) -> Option<ConnectionPermit> {
-        let address = match peer {
-            ClientAddr::Ip(address) => Some(address),
+    /// Returns the state of a new connection.
+    fn new_state(&self) -> Arc<ConnectionState> {
+        Arc::new(ConnectionState::new(self.app.policy().timeouts))
+    }
+
+    /// Counts a connection of `peer`. Returns `None` when its network has too many.
+    fn enter(&self, peer: ClientAddr, state: &Arc<ConnectionState>) -> Option<ConnectionPermit> {
+        let network = match peer {
+            ClientAddr::Ip(address) => Some(ClientNetwork::of(address)),
             ClientAddr::Local => None,
         };
-        self.limiter.enter(self.app.policy().files.http.max_connections_per_ip, address)
+        let silence = Arc::<ConnectionState>::clone(state);
+        self.limiter.enter(self.app.policy().files.http.max_connections_per_ip, network, silence)
     }
 
     /// Returns the values that serve a connection of `peer`.
-    fn context(&self, peer: ClientAddr) -> ConnectionContext<H> {
+    fn context(&self, peer: ClientAddr, state: Arc<ConnectionState>) -> ConnectionContext<H> {
         ConnectionContext {
             app: Arc::clone(&self.app),
             peer,
+            state,
             handlers: self.handlers.clone(),
             shutdown: self.shutdown.clone(),
             http2: Arc::clone(&self.http2),
         }
     }
 
-    /// Runs a refusal in a separate task.
+    /// Runs a refusal in a separate task. Closes the connection when there are too many of them.
     fn refuse(&self, refusing: impl Future<Output = ()> + Send + 'static) {
-        let permit = self.limiter.enter_uncounted();
+        let Some(permit) = self.limiter.enter_refused(self.max_connections()) else { return };
         self.connections.spawn(async move {
             refusing.await;
             drop(permit);
@@ -206,6 +226,7 @@ impl<H: Handlers> HttpConnections<H> {
         let app = Arc::clone(&self.app);
         let accepted = Arc::clone(&self.accepted);
         accepted.fetch_add(1, Ordering::Relaxed);
+        let serving = permit.evictable(serving);
         self.connections.spawn(async move {
             app.instance_state.connections.fetch_add(1, Ordering::Relaxed);
             serving.await;

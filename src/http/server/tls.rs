@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use super::connection_context::ConnectionContext;
 use super::first_byte::has_first_byte;
 use super::{http1, http2};
-use crate::http::connection::state::ConnectionState;
+use crate::http::connection::phase::Phase;
 use crate::http::pipeline::Handlers;
 use crate::http::response::problem::Problem;
 use crate::net::certificate::Identity;
@@ -27,8 +27,7 @@ pub(crate) async fn serve<H: Handlers>(
     identity: Arc<Identity>,
     context: ConnectionContext<H>,
 ) {
-    let state = ConnectionState::new(context.app.policy().timeouts);
-    if !has_first_byte(&stream, &state, &context.shutdown).await {
+    if !has_first_byte(&stream, &context.state, &context.shutdown).await {
         return;
     }
     let request_timeout = context.app.policy().files.http.request_timeout;
@@ -54,6 +53,8 @@ pub(crate) async fn serve<H: Handlers>(
         Err(error) if error.kind() == io::ErrorKind::TimedOut => return,
         Err(error) => return log::debug!("a TLS handshake failed: {error}"),
     };
+    // The time limit of the first request begins with the end of the handshake.
+    context.state.enter(Phase::New);
     if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
         Box::pin(http2::serve(stream, Bytes::new(), context)).await;
     } else {

@@ -2,6 +2,7 @@
 
 mod adversary;
 mod floods;
+mod full;
 mod hostile;
 mod http2;
 mod memory;

@@ -137,29 +137,6 @@ fn an_answer_after_response_timeout_is_503() {
 }
 
 #[test]
-fn connections_above_max_connections_wait() {
-    each(|setup| {
-        let server = setup
-            .http("max_connections = 4")
-            .http("keep_alive_timeout = 30")
-            .http("request_timeout = 30")
-            .start();
-        let mut open: Vec<Conn> = (0..4).map(|_| server.connect()).collect();
-        for conn in &mut open {
-            assert_eq!(conn.get("/status").status, 200);
-        }
-        std::thread::scope(|scope| {
-            // With TLS, this client waits in the handshake.
-            let waiting = scope.spawn(|| server.get("/status").status);
-            std::thread::sleep(Duration::from_millis(400));
-            assert!(!waiting.is_finished(), "more connections than allowed were served");
-            open.pop();
-            assert_eq!(waiting.join().unwrap(), 200);
-        });
-    });
-}
-
-#[test]
 fn connections_of_one_address_are_limited() {
     each(|setup| {
         let server = setup.http("max_connections_per_ip = 3").http("keep_alive_timeout = 30").start();

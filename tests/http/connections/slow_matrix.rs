@@ -1,5 +1,7 @@
-//! Tests of all kinds of slow clients over HTTP, HTTPS and HTTP/2. While slow clients hold all
-//! connections, the next client waits, and is served once their timeouts have passed.
+//! Tests of all kinds of slow clients over HTTP, HTTPS and HTTP/2. While slow clients with a request
+//! hold all connections, the next client waits, and is served once their timeouts have passed. A
+//! client without a whole head of a request makes room at once (`full.rs`). Here it has its place,
+//! and its timeout ends it.
 
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
@@ -16,10 +18,12 @@ const LIMIT: Duration = Duration::from_secs(4);
 /// Runs a client that is slow until the server closes the connection.
 type Slow<'a> = &'a (dyn Fn(&Server) + Sync);
 
-fn with_short_timeouts(setup: Setup) -> Setup {
+fn with_short_timeouts(setup: Setup, max_connections: u32) -> Setup {
     ["request_timeout", "body_timeout", "response_timeout", "keep_alive_timeout"]
         .into_iter()
-        .fold(setup.http("max_connections = 2"), |setup, time| setup.http(&format!("{time} = 1")))
+        .fold(setup.http(&format!("max_connections = {max_connections}")), |setup, time| {
+            setup.http(&format!("{time} = 1"))
+        })
 }
 
 /// Checks that a third client waits while two slow clients hold both connections, and is served
@@ -44,11 +48,34 @@ fn check_slow_client(server: &Server, slow: Slow<'_>) {
 }
 
 fn matrix(slow: Slow<'_>) {
-    each(|setup| check_slow_client(&with_short_timeouts(setup).start(), slow));
+    each(|setup| check_slow_client(&with_short_timeouts(setup, 2).start(), slow));
 }
 
 fn matrix_of_tls(slow: Slow<'_>) {
-    check_slow_client(&with_short_timeouts(Setup::new().tls()).start(), slow);
+    check_slow_client(&with_short_timeouts(Setup::new().tls(), 2).start(), slow);
+}
+
+/// Checks that two clients without a whole head end by their timeouts, which `slow` itself checks,
+/// and that another client is served meanwhile.
+fn check_silent_client(setup: Setup, silent: Slow<'_>) {
+    let server = with_short_timeouts(setup, 10).start();
+    std::thread::scope(|scope| {
+        let clients = [scope.spawn(|| silent(&server)), scope.spawn(|| silent(&server))];
+        server.save("the next client");
+        let started = Instant::now();
+        for client in clients {
+            client.join().unwrap();
+        }
+        assert!(started.elapsed() < 2 * LIMIT, "closed only after {:?}", started.elapsed());
+    });
+}
+
+fn silent_matrix(silent: Slow<'_>) {
+    each(|setup| check_silent_client(setup, silent));
+}
+
+fn silent_matrix_of_tls(silent: Slow<'_>) {
+    check_silent_client(Setup::new().tls(), silent);
 }
 
 fn until_closed(conn: &mut Conn) {
@@ -72,12 +99,12 @@ fn begin_of_a_record(conn: &mut Conn) {
 
 #[test]
 fn no_byte_is_sent() {
-    matrix(&|server| until_closed(&mut server.connect()));
+    silent_matrix(&|server| until_closed(&mut server.connect()));
 }
 
 #[test]
 fn half_a_request_line() {
-    matrix(&|server| {
+    silent_matrix(&|server| {
         let mut conn = server.connect();
         conn.send_raw(b"GET /sta").unwrap();
         until_closed(&mut conn);
@@ -86,7 +113,7 @@ fn half_a_request_line() {
 
 #[test]
 fn a_header_trickles() {
-    matrix(&|server| {
+    silent_matrix(&|server| {
         let mut conn = server.connect();
         conn.send_raw(b"GET /status HTTP/1.1\r\nHost: a\r\nX-Slow: ").unwrap();
         trickle(&mut conn, b"a");
@@ -133,7 +160,7 @@ fn a_chunked_body_trickles() {
 
 #[test]
 fn silence_between_requests() {
-    matrix(&|server| {
+    silent_matrix(&|server| {
         let mut conn = server.connect();
         assert_eq!(conn.get("/status").status, 200);
         until_closed(&mut conn);
@@ -142,7 +169,7 @@ fn silence_between_requests() {
 
 #[test]
 fn half_a_request_after_a_whole_one() {
-    matrix(&|server| {
+    silent_matrix(&|server| {
         let mut conn = server.connect();
         assert_eq!(conn.get("/status").status, 200);
         // A silent connection releases its buffers within this time.
@@ -156,7 +183,7 @@ fn half_a_request_after_a_whole_one() {
 
 #[test]
 fn the_end_of_one_request_and_the_beginning_of_another_in_one_piece() {
-    matrix(&|server| {
+    silent_matrix(&|server| {
         let mut conn = server.connect();
         conn.send_raw(b"GET /status HTTP/1.1\r\nHost: a\r\n\r\nGET /sta").unwrap();
         assert_eq!(conn.receive("GET").unwrap().status, 200);
@@ -169,7 +196,7 @@ fn the_end_of_one_request_and_the_beginning_of_another_in_one_piece() {
 
 #[test]
 fn an_answer_after_which_the_client_never_closes() {
-    matrix(&|server| {
+    silent_matrix(&|server| {
         let mut conn = server.connect();
         std::thread::sleep(Duration::from_millis(600));
         assert_eq!(conn.request("GET", "/status", &[("Connection", "close")], b"").status, 200);
@@ -188,7 +215,7 @@ fn fill(server: &Server) {
 #[test]
 fn an_answer_that_is_not_read() {
     each(|setup| {
-        let server = with_short_timeouts(setup).start();
+        let server = with_short_timeouts(setup, 2).start();
         fill(&server);
         check_slow_client(&server, &|server| {
             let mut conn = server.connect();
@@ -200,12 +227,12 @@ fn an_answer_that_is_not_read() {
 
 #[test]
 fn silence_before_the_handshake() {
-    matrix_of_tls(&|server| until_closed(&mut server.connect_bare()));
+    silent_matrix_of_tls(&|server| until_closed(&mut server.connect_bare()));
 }
 
 #[test]
 fn half_a_client_hello() {
-    matrix_of_tls(&|server| {
+    silent_matrix_of_tls(&|server| {
         let mut conn = server.connect_bare();
         conn.send_raw(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03").unwrap();
         until_closed(&mut conn);
@@ -214,7 +241,7 @@ fn half_a_client_hello() {
 
 #[test]
 fn a_client_hello_trickles() {
-    matrix_of_tls(&|server| {
+    silent_matrix_of_tls(&|server| {
         let mut conn = server.connect_bare();
         conn.send_raw(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03").unwrap();
         trickle(&mut conn, b"\0");
@@ -223,14 +250,14 @@ fn a_client_hello_trickles() {
 
 #[test]
 fn silence_after_http2_was_negotiated() {
-    matrix_of_tls(&|server| {
+    silent_matrix_of_tls(&|server| {
         Frames::silent(server.address()).until_closed(LIMIT);
     });
 }
 
 #[test]
 fn half_an_http2_preface() {
-    matrix_of_tls(&|server| {
+    silent_matrix_of_tls(&|server| {
         let mut frames = Frames::silent(server.address());
         frames.conn.send_raw(&frames::PREFACE[..9]).unwrap();
         frames.until_closed(LIMIT);
@@ -239,14 +266,14 @@ fn half_an_http2_preface() {
 
 #[test]
 fn silence_after_the_http2_preface() {
-    matrix_of_tls(&|server| {
+    silent_matrix_of_tls(&|server| {
         Frames::open(server.address(), &[]).until_closed(LIMIT);
     });
 }
 
 #[test]
 fn half_an_http2_frame() {
-    matrix_of_tls(&|server| {
+    silent_matrix_of_tls(&|server| {
         let mut frames = Frames::open(server.address(), &[]);
         let whole = frames::frame(frames::HEADERS, 5, 1, &frames::head("GET", "/status", &[]));
         frames.conn.send_raw(&whole[..whole.len() / 2]).unwrap();
@@ -256,7 +283,7 @@ fn half_an_http2_frame() {
 
 #[test]
 fn an_http2_head_that_never_ends() {
-    matrix_of_tls(&|server| {
+    silent_matrix_of_tls(&|server| {
         let mut frames = Frames::open(server.address(), &[]);
         frames.send(frames::HEADERS, 0, 1, &frames::head("GET", "/status", &[])).unwrap();
         frames.until_closed(LIMIT);
@@ -291,7 +318,7 @@ fn an_http2_body_trickles() {
 
 #[test]
 fn an_http2_window_that_never_opens() {
-    let server = with_short_timeouts(Setup::new().tls()).start();
+    let server = with_short_timeouts(Setup::new().tls(), 2).start();
     fill(&server);
     for target in ["/status".to_owned(), route("get-logs")] {
         check_slow_client(&server, &|server| {
@@ -305,7 +332,7 @@ fn an_http2_window_that_never_opens() {
 
 #[test]
 fn an_http2_answer_that_is_not_read() {
-    let server = with_short_timeouts(Setup::new().tls()).start();
+    let server = with_short_timeouts(Setup::new().tls(), 2).start();
     fill(&server);
     check_slow_client(&server, &|server| {
         let mut frames = Frames::open(server.address(), &[(frames::INITIAL_WINDOW_SIZE, 0x7fff_ffff)]);
@@ -319,7 +346,7 @@ fn an_http2_answer_that_is_not_read() {
 
 #[test]
 fn an_idle_http2_connection() {
-    matrix_of_tls(&|server| {
+    silent_matrix_of_tls(&|server| {
         let mut frames = Frames::open(server.address(), &[]);
         frames.request(1, "GET", "/status", &[], true).unwrap();
         assert_eq!(frames.status().unwrap(), (1, 200));
@@ -343,7 +370,7 @@ fn pings_do_not_keep_an_http2_connection_open() {
 
 #[test]
 fn an_http2_stream_that_makes_progress_is_not_cut() {
-    let server = with_short_timeouts(Setup::new().tls()).start();
+    let server = with_short_timeouts(Setup::new().tls(), 2).start();
     let logs = vec![json!({"msg": "x".repeat(8000)}); 12];
     server.save_batch(&json!(logs)).success();
     let size = std::fs::metadata(server.log_path()).unwrap().len();

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::Poll;
 
-use crate::http::connection::phase::Timeouts;
+use crate::http::connection::phase::{Phase, Timeouts};
+use crate::http::connection::state::ConnectionState;
 use crate::net::deadline::{Millis, now};
 
 /// Silence after GOAWAY until a connection without streams is cut, and time for which a connection
@@ -26,10 +27,12 @@ pub(super) struct ConnectionActivity {
     last_write: AtomicU64,
     /// Time since which the connection ends because of its control frames, or 0.
     flooded_since: AtomicU64,
+    /// The state of the connection, which says that it is silent while it has no stream.
+    state: Arc<ConnectionState>,
 }
 
 impl ConnectionActivity {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(state: Arc<ConnectionState>) -> Self {
         Self {
             open_streams: AtomicUsize::new(0),
             served: AtomicBool::new(false),
@@ -37,6 +40,7 @@ impl ConnectionActivity {
             blocked_since: AtomicU64::new(0),
             last_write: AtomicU64::new(0),
             flooded_since: AtomicU64::new(0),
+            state,
         }
     }
 
@@ -45,9 +49,11 @@ impl ConnectionActivity {
         if outcome.is_pending() {
             if !self.is_blocked() {
                 self.blocked_since.store(now().max(1), Ordering::Relaxed);
+                self.state.on_write_blocked();
             }
         } else {
             self.blocked_since.store(0, Ordering::Relaxed);
+            self.state.on_written();
             if has_written {
                 self.last_write.store(now(), Ordering::Relaxed);
             }
@@ -110,6 +116,7 @@ impl ConnectionActivity {
     pub(super) fn begin_stream(self: &Arc<Self>) -> OpenStream {
         self.served.store(true, Ordering::Relaxed);
         self.open_streams.fetch_add(1, Ordering::Relaxed);
+        self.state.enter(Phase::Handling);
         OpenStream(Arc::clone(self))
     }
 }
@@ -120,6 +127,8 @@ pub(super) struct OpenStream(Arc<ConnectionActivity>);
 impl Drop for OpenStream {
     fn drop(&mut self) {
         self.0.idle_since.store(now(), Ordering::Relaxed);
-        self.0.open_streams.fetch_sub(1, Ordering::Relaxed);
+        if self.0.open_streams.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.0.state.enter(Phase::Idle);
+        }
     }
 }

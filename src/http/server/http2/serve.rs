@@ -55,10 +55,10 @@ pub(crate) async fn serve<S: Transport, H: Handlers>(
     unread: Bytes,
     context: ConnectionContext<H>,
 ) {
-    let ConnectionContext { app, peer, handlers, shutdown, http2: shared } = context;
+    let ConnectionContext { app, peer, state, handlers, shutdown, http2: shared } = context;
     let policy = app.policy();
     let timeouts = policy.timeouts;
-    let activity = Arc::new(ConnectionActivity::new());
+    let activity = Arc::new(ConnectionActivity::new(state));
     let shutdown = Arc::new(shutdown);
     let executor = StreamExecutor::new(Arc::clone(&activity), Arc::clone(&shutdown), timeouts);
     let builder = builder(executor.clone(), &policy.files.http);
