@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
+use std::net::IpAddr;
 use std::path::{Component, Path};
 
 use super::files::api_key_json::{self, KeyEntry};
@@ -146,6 +147,7 @@ impl Files {
             (Some(logs), Some(keys), Some(server), Some(system), Some(blacklist), Some(http)) => {
                 let files = Self { logs, keys, server, system, blacklist, http };
                 parser.warnings.append(&mut files.access_log_conflicts());
+                parser.warnings.extend(files.believed_proxies());
                 Ok(Loaded { files, warnings: parser.warnings })
             }
             _ => Err(parser.errors),
@@ -157,6 +159,26 @@ impl Files {
     #[must_use]
     pub fn writes_access_log(&self) -> bool {
         self.server.access_log.or(self.http.access_log).unwrap_or(false)
+    }
+
+    /// Returns whether a log that is switched on listens beyond loopback.
+    #[must_use]
+    pub fn listens_beyond_loopback(&self) -> bool {
+        let is_local = |host: &str| {
+            host == "localhost" || host.parse::<IpAddr>().is_ok_and(|host| host.to_canonical().is_loopback())
+        };
+        self.logs.values().any(|log| log.status && !is_local(&log.host))
+    }
+
+    /// Returns a warning when every client may report an address.
+    fn believed_proxies(&self) -> Option<Finding> {
+        let http = &self.http;
+        let is_believed = http.real_ip_header.is_some() || http.proxies_count.is_some();
+        (is_believed && http.trusted_proxies.is_none() && self.listens_beyond_loopback()).then(|| {
+            let message = "a client that connects directly may claim any address";
+            Finding::of_option(http_toml::FILE, "trusted_proxies", message)
+                .with_remedy("list the addresses of the proxies")
+        })
     }
 
     /// Returns a warning for each log whose file is the access log of a log.

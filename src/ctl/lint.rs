@@ -77,7 +77,17 @@ fn ineffective_options(files: &Files) -> Vec<Finding> {
     about_proxies(files, &mut warnings);
     about_redis(files, &mut warnings);
     about_http(files, &mut warnings);
+    about_connections(files, &mut warnings);
     warnings
+}
+
+/// Warns of a missing limit where other machines can connect.
+fn about_connections(files: &Files, warnings: &mut Vec<Finding>) {
+    if files.http.max_connections_per_ip.is_none() && files.listens_beyond_loopback() {
+        let message = "not set: one address may have all connections that wait for a request or an answer";
+        let remedy = "set it, for example to 100, unless all clients come through one proxy";
+        warnings.push(Finding::of_option(HTTP, "max_connections_per_ip", message).with_remedy(remedy));
+    }
 }
 
 /// Warns of options that another option makes ineffective.
@@ -202,18 +212,6 @@ fn about_proxies(files: &Files, warnings: &mut Vec<Finding>) {
     if http.trusted_proxies.is_some() && !proxied {
         let message = "no header is configured that a proxy could send: this changes nothing";
         let remedy = "set real_ip_header, proxies_count or forwarded_secret";
-        warnings.push(Finding::of_option(HTTP, "trusted_proxies", message).with_remedy(remedy));
-    }
-    let believed_from_all =
-        http.trusted_proxies.is_none() && (http.real_ip_header.is_some() || http.proxies_count.is_some());
-    let public = files.logs.values().any(|log| {
-        log.status
-            && !log.host.parse::<IpAddr>().is_ok_and(|host| host.is_loopback())
-            && log.host != "localhost"
-    });
-    if believed_from_all && public {
-        let message = "a client that connects directly may claim any address";
-        let remedy = "list the addresses of the proxies";
         warnings.push(Finding::of_option(HTTP, "trusted_proxies", message).with_remedy(remedy));
     }
 }

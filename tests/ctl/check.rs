@@ -69,10 +69,13 @@ fn settings_that_refuse_everything_are_warnings() {
         "root_pass: no root password",
         "maintenance_mode: true",
         "trusted_proxies: a client that connects",
+        "max_connections_per_ip: not set",
         "loopback is in the list",
     ] {
         assert!(output.contains(words), "{words}: {output}");
     }
+    installation.write("http.toml", "max_connections_per_ip = 100\n");
+    assert!(!installation.run(&["check"]).ok().contains("max_connections_per_ip"), "a limit is set");
     installation
         .write("server.json", r#"{"rate_limiter_redis_storage": "redis://h", "stream_large_files": true}"#);
     let output = installation.run(&["check"]).ok();

@@ -83,7 +83,7 @@ pub struct HttpSettings {
     /// Maximum number of open connections (default 20,000).
     #[serde(deserialize_with = "count_of_32_bits")]
     pub max_connections: u32,
-    /// Maximum number of open connections from one address (default none).
+    /// Maximum number of open connections from one address or /64 of IPv6 (default none).
     #[serde(deserialize_with = "optional_count")]
     pub max_connections_per_ip: Option<NonZeroU32>,
     /// Maximum number of open HTTP/2 streams of all connections (default 20,000).

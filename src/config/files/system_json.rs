@@ -30,10 +30,10 @@ pub struct System {
     pub force_referer: bool,
     /// Headers that every request must have: `force_headers` (default none).
     pub force_headers: Vec<RequiredHeader>,
-    /// Maximum number of requests a second from one client address, above which the address is
+    /// Maximum number of requests a second from one client address or /64 of IPv6, above which it is
     /// blocked (default 5000); `None` means off, written as 0.
     pub dos_detect: Option<NonZeroU64>,
-    /// Number of unknown keys from one address before it is blocked; `None` means never (default),
+    /// Number of unknown keys from one address or /64 of IPv6 before it is blocked; `None` means never (default),
     /// also written as 0.
     pub block_ip_when_received_invalid_system_auth: Option<NonZeroU64>,
     /// The root password; the root routes are closed if it is absent, null or empty.
