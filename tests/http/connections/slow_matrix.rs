@@ -357,7 +357,7 @@ fn an_idle_http2_connection() {
 
 #[test]
 fn pings_do_not_keep_an_http2_connection_open() {
-    matrix_of_tls(&|server| {
+    silent_matrix_of_tls(&|server| {
         let mut frames = Frames::open(server.address(), &[]);
         frames.request(1, "GET", "/status", &[], true).unwrap();
         let started = Instant::now();

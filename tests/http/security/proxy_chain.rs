@@ -12,6 +12,9 @@ use crate::harness::{Conn, KEY, Response, Server, Setup, cannot_run, free_port, 
 /// The address of the client, the address of the outer of two proxies, and a forged address.
 const CLIENT: &str = "127.0.0.5";
 const PROXY: &str = "127.0.0.9";
+/// The addresses that nginx reports for both. A reported loopback address would mean the peer.
+const REPORTED_CLIENT: &str = "192.0.2.5";
+const REPORTED_PROXY: &str = "192.0.2.9";
 const VICTIM: &str = "203.0.113.7";
 
 /// The headers of a client that forges its address.
@@ -21,8 +24,8 @@ const SPOOFED: [(&str, &str); 3] = [
     ("Forwarded", "for=203.0.113.7;secret=guessed, for=203.0.113.7"),
 ];
 
-const APPENDS: &str = "proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;";
-const REPLACES: &str = "proxy_set_header X-Real-IP $remote_addr;";
+const APPENDS: &str = "proxy_set_header X-Forwarded-For $appended;";
+const REPLACES: &str = "proxy_set_header X-Real-IP $client;";
 const FORWARDS: &str = r#"proxy_set_header Forwarded "$http_forwarded, $element;secret=between-us";"#;
 
 /// Runs one nginx process, which ends on drop.
@@ -42,17 +45,26 @@ impl Nginx {
         let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
             .map(|kind| format!("{kind}_temp_path {}/{kind};\n", dir.path().display()))
             .concat();
-        // nginx runs as a single process, so that it ends with this process. The map quotes the
-        // elements of Forwarded (RFC 7239).
+        // nginx runs as a single process, so that it ends with this process. The maps replace
+        // loopback addresses, and quote the elements of Forwarded (RFC 7239).
         let config = format!(
             r#"daemon off; master_process off; pid {dir}/pid; error_log stderr warn;
             events {{}}
             http {{
                 access_log off;
                 {temporary}
-                map $remote_addr $element {{
-                    ~^[0-9.]+$ "for=$remote_addr";
-                    ~: "for=\"[$remote_addr]\"";
+                map $remote_addr $client {{
+                    ~^127\.0\.0\.(?<last>[0-9]+)$ 192.0.2.$last;
+                    ::1 2001:db8::1;
+                    default $remote_addr;
+                }}
+                map $http_x_forwarded_for $appended {{
+                    "" $client;
+                    default "$http_x_forwarded_for, $client";
+                }}
+                map $client $element {{
+                    ~^[0-9.]+$ "for=$client";
+                    ~: "for=\"[$client]\"";
                     default "for=unknown";
                 }}
                 server {{
@@ -132,21 +144,21 @@ fn without_an_option_the_proxy_is_the_client() {
 #[test]
 fn one_appending_proxy_is_counted() {
     let Some(client) = through_one(Setup::new().http("proxies_count = 1"), APPENDS) else { return };
-    assert_eq!(client, CLIENT);
+    assert_eq!(client, REPORTED_CLIENT);
 }
 
 #[test]
 fn forwarded_for_header_may_have_any_name() {
     let setup = Setup::new().http("proxies_count = 1\nforwarded_for_header = \"X-Way\"");
-    let Some(client) = through_one(setup, "proxy_set_header X-Way \"$http_x_way, $remote_addr\";") else {
+    let Some(client) = through_one(setup, "proxy_set_header X-Way \"$http_x_way, $client\";") else {
         return;
     };
-    assert_eq!(client, CLIENT);
+    assert_eq!(client, REPORTED_CLIENT);
 }
 
 #[test]
 fn two_appending_proxies_are_counted() {
-    for (count, expected) in [(1, PROXY), (2, CLIENT)] {
+    for (count, expected) in [(1, REPORTED_PROXY), (2, REPORTED_CLIENT)] {
         let server = Setup::new().http(&format!("proxies_count = {count}")).start();
         let Some(inner) = Nginx::before(server.address().port(), APPENDS) else { return };
         let Some(outer) = Nginx::before(inner.port, &format!("{APPENDS} proxy_bind {PROXY};")) else {
@@ -157,21 +169,21 @@ fn two_appending_proxies_are_counted() {
         // counts.
         inner.save(CLIENT, &[]).success();
         let past = server.parsed().pop().unwrap().client;
-        assert_eq!(past, if count == 1 { CLIENT } else { "127.0.0.1" });
+        assert_eq!(past, if count == 1 { REPORTED_CLIENT } else { "127.0.0.1" });
     }
 }
 
 #[test]
 fn the_real_ip_header_that_a_proxy_replaces_counts() {
     let Some(client) = through_one(Setup::new().posed(), REPLACES) else { return };
-    assert_eq!(client, CLIENT);
+    assert_eq!(client, REPORTED_CLIENT);
 }
 
 #[test]
 fn forwarded_counts_with_the_secret() {
     let secret = || Setup::new().http("forwarded_secret = \"between-us\"");
     let Some(client) = through_one(secret(), FORWARDS) else { return };
-    assert_eq!(client, CLIENT);
+    assert_eq!(client, REPORTED_CLIENT);
     // The element comes from a proxy with another secret.
     let other = FORWARDS.replace("between-us", "between-others");
     assert_eq!(through_one(secret(), &other).unwrap(), "127.0.0.1");
@@ -193,7 +205,7 @@ fn text_of_the_client_cannot_hide_the_element_of_the_proxy() {
     ] {
         nginx.save(CLIENT, &[("Forwarded", attack)]).success();
         let client = server.parsed().pop().unwrap().client;
-        assert!([CLIENT, "127.0.0.1"].contains(&client.as_str()), "{attack}: {client}");
+        assert!([REPORTED_CLIENT, "127.0.0.1"].contains(&client.as_str()), "{attack}: {client}");
     }
 }
 
@@ -206,8 +218,8 @@ fn only_proxies_in_trusted_proxies_count() {
     ];
     for (option, directives) in ways {
         for (trusted, own_address, expected) in [
-            ("[\"127.0.0.9\"]", PROXY, CLIENT),
-            ("[\"127.0.0.8/30\"]", PROXY, CLIENT),
+            ("[\"127.0.0.9\"]", PROXY, REPORTED_CLIENT),
+            ("[\"127.0.0.8/30\"]", PROXY, REPORTED_CLIENT),
             ("[\"127.0.0.9\"]", "127.0.0.1", "127.0.0.1"),
             ("[]", PROXY, PROXY),
         ] {
@@ -240,8 +252,8 @@ fn ipv6_clients_have_their_own_address() {
     for (option, directives) in ways {
         let server = Setup::new().http(option).start();
         let Some(nginx) = Nginx::before(server.address().port(), directives) else { return };
-        assert_eq!(nginx.names(&server, "::1"), "::1", "{option}");
-        assert_eq!(nginx.names(&server, CLIENT), CLIENT, "{option}");
+        assert_eq!(nginx.names(&server, "::1"), "2001:db8::1", "{option}");
+        assert_eq!(nginx.names(&server, CLIENT), REPORTED_CLIENT, "{option}");
     }
 }
 
@@ -249,9 +261,9 @@ fn ipv6_clients_have_their_own_address() {
 fn rules_apply_to_the_client_behind_the_proxy() {
     let server = Setup::new()
         .http("proxies_count = 1")
-        .keys(json!([{"key": KEY, "status": true, "ip": ["127.0.0.5", "127.0.0.6"], "rate": "100/hour",
+        .keys(json!([{"key": KEY, "status": true, "ip": ["192.0.2.5", "192.0.2.6"], "rate": "100/hour",
             "allowed_path": ["/moca-file-log/save-log:1/hour"]}]))
-        .blacklist(json!(["127.0.0.6"]))
+        .blacklist(json!(["192.0.2.6"]))
         .start();
     let Some(nginx) = Nginx::before(server.address().port(), APPENDS) else { return };
     nginx.save(CLIENT, &SPOOFED).success();
@@ -262,8 +274,8 @@ fn rules_apply_to_the_client_behind_the_proxy() {
     );
     nginx.save("127.0.0.6", &SPOOFED).refused(403, "Your access was blocked by ip filter.");
     nginx
-        .save("127.0.0.7", &[("X-Forwarded-For", CLIENT)])
-        .refused(403, "Your API-KEY can't use from this ip address. (127.0.0.7)");
+        .save("127.0.0.7", &[("X-Forwarded-For", REPORTED_CLIENT)])
+        .refused(403, "Your API-KEY can't use from this ip address. (192.0.2.7)");
     // The proxy itself is not counted as a client.
     server
         .get_with(&format!("{}?message=m", route("save-log")), &[("API-KEY", KEY)])

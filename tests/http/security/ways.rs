@@ -45,9 +45,9 @@ fn key_options(faults: usize) -> Value {
 fn setup() -> Setup {
     let keys = (0..1 << FAULTS.len())
         .fold(Setup::new(), |setup, faults| setup.key(&format!("key-{faults}"), &key_options(faults)));
-    keys.blacklist(json!(["127.0.0.66", "127.0.0.3"]))
+    keys.blacklist(json!(["127.0.0.66", "127.0.0.3", "192.0.2.66", "192.0.2.3"]))
         .system("maintenance_mode", json!(true))
-        .system("maintenance_mode_whitelist", json!(["127.0.0.0/26"]))
+        .system("maintenance_mode_whitelist", json!(["127.0.0.0/26", "192.0.2.0/26"]))
 }
 
 /// Names a way, with the headers and the body of its request.
@@ -97,23 +97,29 @@ fn the_first_refusal_is_the_same_by_every_way_over_http_1() {
 fn the_first_refusal_is_the_same_over_http_2_and_in_explanations() {
     let server = setup().posed().tls().start();
     for (client, refusal) in CLIENTS {
+        let client = &reported(client);
         for faults in 0..1 << FAULTS.len() {
             // The harness reads the status of the first answer of a connection only.
             let mut frames = Frames::open(server.address(), &[]);
             let key = format!("key-{faults}");
             let target = format!("{}?message=m", route("save-log"));
-            let headers = [("x-real-ip", client), ("api-key", &*key)];
+            let headers = [("x-real-ip", client.as_str()), ("api-key", &*key)];
             frames.request(1, "GET", &target, &headers, true).unwrap();
             let status = frames.status().unwrap().1;
             let body = frames.receive_one_of(&[frames::DATA]).unwrap().payload;
             let refused = refusal_of(status, &body);
             // The reported address stands in the refusal.
-            let expected = expected(refusal, faults);
-            assert_eq!(refused.as_deref(), expected, "HTTP/2 {client} {faults:06b}");
+            let expected = expected(refusal, faults).map(reported);
+            assert_eq!(refused, expected, "HTTP/2 {client} {faults:06b}");
             let explained = explanation(&server, client, &key);
-            assert_eq!(explained.as_deref(), expected, "explained {client} {faults:06b}");
+            assert_eq!(explained, expected, "explained {client} {faults:06b}");
         }
     }
+}
+
+/// Returns a text with addresses that a proxy may report in place of loopback addresses.
+fn reported(text: &str) -> String {
+    text.replace("127.0.0.", "192.0.2.")
 }
 
 /// Returns the first refusal as `mocactl key explain` tells it.
