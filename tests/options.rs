@@ -213,7 +213,7 @@ const INDEX: &[(&str, &str, &str)] = &[
     (
         "http.toml",
         "max_connections",
-        "tests/http/connections/slow.rs::connections_above_max_connections_wait",
+        "tests/http/connections/full.rs::connections_with_requests_stay_and_new_ones_wait",
     ),
     (
         "http.toml",
