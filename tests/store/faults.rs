@@ -77,7 +77,12 @@ fn assert_killed(server: &mut Server) {
     use std::os::unix::process::ExitStatusExt;
     let status = server.wait_for_exit(Duration::from_secs(10));
     assert_eq!(status.signal(), Some(9), "{status}\n{}", server.stderr());
-    // A child of the process, between fork and exec, holds the socket a moment longer.
+    wait_for_port(server);
+}
+
+/// Waits until the port of a killed server is free. A child of the process, between fork and exec,
+/// holds the socket a moment longer.
+fn wait_for_port(server: &Server) {
     eventually("the port is free", Duration::from_secs(5), || {
         std::net::TcpListener::bind(server.address()).is_ok()
     });
@@ -283,6 +288,7 @@ fn repeated_kills_under_load_lose_nothing() {
             server.kill9();
         });
         sent.extend(of_round);
+        wait_for_port(&server);
         server.respawn();
         let lines: Vec<String> = server.root_get("get-logs").text().lines().map(str::to_owned).collect();
         super::load::assert_kept(&lines, &sent);
