@@ -216,6 +216,20 @@ impl Conn {
         std::mem::take(&mut self.buffer)
     }
 
+    /// Sends bytes that are no record of TLS.
+    pub(crate) fn send_below_tls(&self, bytes: &[u8]) -> io::Result<()> {
+        let mut tcp = self.stream.tcp();
+        tcp.write_all(bytes)
+    }
+
+    /// Reads and drops what the server has sent.
+    pub(crate) fn discard_received(&mut self) {
+        self.set_read_timeout(Duration::from_millis(1));
+        while self.fill().is_ok_and(|count| count > 0) {
+            self.buffer.clear();
+        }
+    }
+
     /// Returns whether the server closes within this time. Panics when it sends a byte.
     pub(crate) fn is_closed_within(&mut self, limit: Duration) -> bool {
         let until = Instant::now() + limit;

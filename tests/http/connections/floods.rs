@@ -67,6 +67,7 @@ fn each_flood_of_control_frames_ends_with_enhance_your_calm() {
             assert_eq!(error, Some(frames::ENHANCE_YOUR_CALM), "{}", flood.name);
         }
         server.assert_alive();
+        assert!(!server.stderr().contains("panicked"), "{}", server.stderr());
     });
 }
 
@@ -210,20 +211,48 @@ fn median_of_saves(conn: &mut Conn, time: Duration) -> Duration {
     times[times.len() / 2]
 }
 
-/// Returns the bytes of a flood on this connection.
-type FloodOf = dyn Fn(&mut Frames) -> Vec<u8> + Sync;
+/// Opens a connection for a flood. Returns it with the bytes of the flood.
+type BeginFlood = dyn Fn(&Server) -> (Conn, Vec<u8>) + Sync;
 
 /// Sends a flood on new connections until `over`.
-fn attack(server: &Server, flood: &FloodOf, over: &AtomicBool) {
+fn attack(server: &Server, begin: &BeginFlood, over: &AtomicBool) {
     while !over.load(Ordering::Relaxed) {
-        let mut frames = Frames::open_to(server, &[]);
-        let bytes = flood(&mut frames);
-        while !over.load(Ordering::Relaxed) && frames.conn.send_raw(&bytes).is_ok() {
-            frames.conn.set_read_timeout(Duration::from_millis(1));
-            // Reads the answers, so that the server never waits for this client.
-            while frames.receive().is_ok() {}
+        let (mut conn, bytes) = begin(server);
+        while !over.load(Ordering::Relaxed) && conn.send_raw(&bytes).is_ok() {
+            // So the server never waits for this client.
+            conn.discard_received();
         }
     }
+}
+
+/// Returns all floods that must not delay other clients, with their names.
+fn begins_of_floods() -> Vec<(&'static str, Box<BeginFlood>)> {
+    let mut kinds: Vec<(&str, Box<BeginFlood>)> = Vec::new();
+    for flood in floods() {
+        let begin = move |server: &Server| {
+            let mut frames = Frames::open_to(server, &[]);
+            if let Some((method, ends)) = flood.before {
+                frames.request(1, method, &route("save-log"), &[("api-key", KEY)], ends).ok();
+            }
+            (frames.conn, flood.frame.repeat(4000))
+        };
+        kinds.push((flood.name, Box::new(begin)));
+    }
+    let resets = rapid_resets(1, 2000);
+    let mut continuations = frames::frame(frames::HEADERS, 1, 1, &frames::head("GET", "/status", &[]));
+    continuations.extend(frames::frame(9, 0, 1, &[]).repeat(4000));
+    for (name, bytes) in [("rapid reset", resets), ("CONTINUATION", continuations)] {
+        let begin = move |server: &Server| (Frames::open_to(server, &[]).conn, bytes.clone());
+        kinds.push((name, Box::new(begin)));
+    }
+    let chunks = move |server: &Server| {
+        let mut conn = server.connect();
+        let head = [("API-KEY", KEY), ("Transfer-Encoding", "chunked"), ("Content-Type", "text/plain")];
+        conn.send("POST", &route("save-log"), &head, b"").unwrap();
+        (conn, b"1\r\nx\r\n".repeat(20_000))
+    };
+    kinds.push(("chunks of HTTP/1", Box::new(chunks)));
+    kinds
 }
 
 #[test]
@@ -234,30 +263,11 @@ fn a_kept_connection_stays_responsive_during_floods() {
         let mut kept = server.connect();
         median_of_saves(&mut kept, Duration::from_millis(200));
         let rest = median_of_saves(&mut kept, Duration::from_millis(500));
-        let mut kinds: Vec<(&str, Box<FloodOf>)> = Vec::new();
-        for flood in floods() {
-            let frame = flood.frame.clone();
-            let before = flood.before;
-            kinds.push((
-                flood.name,
-                Box::new(move |frames| {
-                    if let Some((method, ends)) = before {
-                        frames.request(1, method, &route("save-log"), &[("api-key", KEY)], ends).ok();
-                    }
-                    frame.repeat(4000)
-                }),
-            ));
-        }
-        kinds.push(("rapid reset", Box::new(|_| rapid_resets(1, 2000))));
-        let head = frames::head("GET", "/status", &[]);
-        let mut continuations = frames::frame(frames::HEADERS, 1, 1, &head);
-        continuations.extend(frames::frame(9, 0, 1, &[]).repeat(4000));
-        kinds.push(("CONTINUATION", Box::new(move |_| continuations.clone())));
-        for (name, flood) in &kinds {
+        for (name, begin) in begins_of_floods() {
             let over = AtomicBool::new(false);
             let median = std::thread::scope(|scope| {
                 for _ in 0..8 {
-                    scope.spawn(|| attack(&server, &**flood, &over));
+                    scope.spawn(|| attack(&server, &*begin, &over));
                 }
                 let median = median_of_saves(&mut kept, Duration::from_millis(700));
                 over.store(true, Ordering::Relaxed);
@@ -267,6 +277,7 @@ fn a_kept_connection_stays_responsive_during_floods() {
             let limit = (5 * rest).max(Duration::from_millis(150));
             assert!(median <= limit, "{name}: {median:?} instead of {rest:?}");
         }
+        assert!(!server.stderr().contains("panicked"), "{}", server.stderr());
     }
 }
 
@@ -278,4 +289,18 @@ fn the_end_of_a_flood_does_not_wait_for_its_client() {
     // This client neither closes nor sends more.
     assert_eq!(error_of_the_end(&mut frames), Some(frames::ENHANCE_YOUR_CALM));
     eventually("nothing is open", LIMIT, || server.connections() == 0);
+}
+
+#[test]
+fn a_broken_record_after_a_flood_ends_the_connection() {
+    let server = Setup::new().tls().start();
+    let mut frames = Frames::open_to(&server, &[]);
+    frames.conn.send_raw(&frames::frame(frames::PING, 0, 0, b"12345678").repeat(1100)).unwrap();
+    let goaway = frames.receive_one_of(&[frames::GOAWAY]).unwrap();
+    assert_eq!(goaway.error_code(), frames::ENHANCE_YOUR_CALM);
+    // A record of TLS 1.3 that no key decrypts.
+    frames.conn.send_below_tls(&[&[0x17, 3, 3, 0, 32], &[0xaa; 32][..]].concat()).unwrap();
+    eventually("nothing is open", LIMIT, || server.connections() == 0);
+    server.assert_alive();
+    assert!(!server.stderr().contains("panicked"), "{}", server.stderr());
 }

@@ -48,10 +48,13 @@ pub(super) struct MonitoredTransport<S> {
 enum Ending {
     /// Sends the rest of GOAWAY.
     GoAway(Bytes),
+    /// Discards what the client still sends, for so many bytes. This comes before the close, because
+    /// rustls may not read a broken record after it has closed its half.
+    Discard(usize),
     /// Closes the sending half.
     Close,
-    /// Discards what the client still sends, for so many bytes.
-    Discard(usize),
+    /// The transport must not be used any more.
+    Ended,
 }
 
 impl<S> MonitoredTransport<S> {
@@ -119,18 +122,16 @@ impl<S: Transport> MonitoredTransport<S> {
         if self.sent.is_within_frame() {
             return Poll::Pending;
         }
-        match self.poll_ending(cx) {
-            Poll::Ready(outcome) => {
-                Poll::Ready(outcome.err().unwrap_or_else(|| io::ErrorKind::ConnectionAborted.into()))
-            }
-            Poll::Pending => Poll::Pending,
-        }
+        let outcome = ready!(self.poll_ending(cx));
+        // h2 may still write after an error of a read.
+        self.ending = Some(Ending::Ended);
+        Poll::Ready(outcome.err().unwrap_or_else(|| io::ErrorKind::ConnectionAborted.into()))
     }
 
     fn poll_ending(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             match &mut self.ending {
-                None => return Poll::Ready(Ok(())),
+                None | Some(Ending::Ended) => return Poll::Ready(Ok(())),
                 Some(Ending::GoAway(rest)) if rest.has_remaining() => {
                     let count = ready!(Pin::new(&mut self.inner).poll_write(cx, rest))?;
                     if count == 0 {
@@ -140,13 +141,10 @@ impl<S: Transport> MonitoredTransport<S> {
                 }
                 Some(Ending::GoAway(_)) => {
                     ready!(Pin::new(&mut self.inner).poll_flush(cx))?;
-                    self.ending = Some(Ending::Close);
-                }
-                Some(Ending::Close) => {
-                    ready!(Pin::new(&mut self.inner).poll_shutdown(cx))?;
                     self.ending = Some(Ending::Discard(MAX_DISCARDED_BYTES));
                 }
-                Some(Ending::Discard(0)) => return Poll::Ready(Ok(())),
+                Some(Ending::Discard(0)) => self.ending = Some(Ending::Close),
+                Some(Ending::Close) => return Pin::new(&mut self.inner).poll_shutdown(cx),
                 Some(Ending::Discard(rest)) => {
                     let rest = *rest;
                     let mut scratch = [0; 8 * 1024];
