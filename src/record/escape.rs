@@ -61,6 +61,14 @@ pub fn escaped_message(text: &str, format: LineFormat) -> Vec<u8> {
     out
 }
 
+/// Returns `text` as a quoted value of a field of a text line contains it.
+#[must_use]
+pub fn escaped_value(text: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    VALUE.escape_into(&mut out, text);
+    out
+}
+
 /// Appends `text`, escaped for a JSON string, without the quotes.
 pub fn escape_json_into(out: &mut Vec<u8>, text: &str) {
     JSON.escape_inlined(out, text);

@@ -4,8 +4,8 @@
 use std::borrow::Cow;
 
 use super::{
-    Entry, Field, FieldsBuilder, Level, Line, LineFormat, MAX_SENDER_FIELDS, Record, SenderTime, Stamp, Time,
-    parse_level, parse_line, parse_time, write_line,
+    Entry, Field, FieldsBuilder, Level, Line, LineFormat, LineHead, MAX_HEAD_BYTES, MAX_SENDER_FIELDS,
+    Record, SenderTime, Stamp, Time, parse_line, read_any_line, write_line,
 };
 
 /// Returns the line of a parsed record, without its line end.
@@ -31,9 +31,10 @@ pub(super) fn written(record: &Record, format: LineFormat) -> Vec<u8> {
 /// Parses any bytes. A line that is read is the line that is written for the record that was read,
 /// unless it holds a separator without fields.
 pub fn line(line: &[u8]) {
+    any_line(line);
     let Ok(record) = parse_line(line) else { return };
-    assert_eq!(parse_time(line), Some(record.time.micros));
-    assert_eq!(parse_level(line), Some(record.level));
+    let head = LineHead::of(line).map(|head| (head.time(), head.level));
+    assert_eq!(head, Some((record.time, record.level)));
     let formats = [LineFormat::Text, LineFormat::Json];
     let [text, json] = formats.map(|format| written(&record, format));
     for again in [&text, &json] {
@@ -46,6 +47,15 @@ pub fn line(line: &[u8]) {
         assert!(record.fields.is_empty() && record.message.contains(" \\| "));
         assert_eq!(unescaped(line), unescaped(&text));
     }
+}
+
+/// Reads any bytes as a line that another program may have written. A line with a head is a record
+/// with the time and the level of its head, and its start is enough to read the head.
+fn any_line(line: &[u8]) {
+    let head = LineHead::of(line).map(|head| (head.time(), head.level));
+    assert_eq!(read_any_line(line).map(|record| (record.time, record.level)), head);
+    let start = line.get(..MAX_HEAD_BYTES).unwrap_or(line);
+    assert_eq!(LineHead::of(start).map(|head| (head.time(), head.level)), head);
 }
 
 /// Writes an entry with these fields in both formats. Each is one line, and reads back as the same

@@ -19,7 +19,7 @@ use super::level::Level;
 use super::line_fields::{JSON_FIELDS_START, LineFields, write_json_fields, write_text_fields};
 
 /// The start of every JSON line. The time follows it.
-const JSON_START: &str = "{\"time\":\"";
+pub(super) const JSON_START: &str = "{\"time\":\"";
 
 /// A record to be written, with borrowed texts.
 #[derive(Debug, Clone, Copy)]
@@ -242,39 +242,17 @@ pub fn read_line(line: &[u8]) -> Result<Record<Cow<'_, str>>, LineError> {
     if text.starts_with('{') { reader.json() } else { reader.text() }
 }
 
-/// Returns the level of a line of either format without reading further. `None` if the start of
-/// the line does not follow the grammar.
-#[must_use]
-pub fn parse_level(line: &[u8]) -> Option<Level> {
-    const AFTER_TIME: &[u8] = b"\",\"level\":\"";
-    let (from, end) = match line.first()? {
-        b'{' => (line.get(JSON_START.len() + STAMP_LEN..)?.strip_prefix(AFTER_TIME)?, b'"'),
-        _ => (line.strip_prefix(b"[")?, b']'),
-    };
-    let named = |level: &Level| {
-        let rest = from.strip_prefix(level.as_str().as_bytes());
-        rest.is_some_and(|rest| rest.first() == Some(&end))
-    };
-    Level::ALL.into_iter().find(named)
-}
-
-/// Returns the time of a line of either format, in microseconds since the Unix epoch, without
-/// reading further. `None` if the start of the line does not follow the grammar.
-#[must_use]
-pub fn parse_time(line: &[u8]) -> Option<i64> {
-    let (from, separator) = match line.first()? {
-        b'{' => (line.strip_prefix(JSON_START.as_bytes())?, b'T'),
-        _ => {
-            let level = line.strip_prefix(b"[")?;
-            (
-                Level::ALL
-                    .iter()
-                    .find_map(|name| level.strip_prefix(name.as_str().as_bytes())?.strip_prefix(b"]("))?,
-                b' ',
-            )
-        }
-    };
-    clock::parse(from.first_chunk()?, separator).map(|time| time.micros)
+/// Reads a JSON line from the quote on that ends its message.
+///
+/// # Errors
+/// Fails if the bytes do not follow the grammar.
+pub(super) fn read_json_tail<'a>(
+    time: Time,
+    level: Level,
+    message: Cow<'a, str>,
+    tail: &'a str,
+) -> Result<Record<Cow<'a, str>>, LineError> {
+    Reader { whole: tail.len(), rest: tail }.json_tail(time, level, message)
 }
 
 /// The part of a line that is not parsed yet.
@@ -341,6 +319,16 @@ impl<'a> Reader<'a> {
         let level = self.level()?;
         self.expect("\",\"message\":\"")?;
         let message = self.string(&JSON);
+        self.json_tail(time, level, message)
+    }
+
+    /// Reads a JSON line from the quote on that ends its message.
+    fn json_tail(
+        &mut self,
+        time: Time,
+        level: Level,
+        message: Cow<'a, str>,
+    ) -> Result<Record<Cow<'a, str>>, LineError> {
         self.expect("\",\"client\":\"")?;
         let client = self.string(&JSON_FIELD);
         self.expect("\",\"key\":\"")?;

@@ -5,6 +5,7 @@ mod clock;
 mod entry;
 mod escape;
 mod fields;
+mod foreign;
 #[cfg(any(fuzzing, test))]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -20,13 +21,14 @@ pub use clock::{Clock, MAX_AHEAD_MICROS, STAMP_LEN, Stamp, Time, now_micros};
 pub use entry::{Entry, SenderTime};
 pub use escape::{
     Escaped, escape_into, escape_json_into, escape_quoted_into, escape_shown_into, escape_word_into,
-    escaped_message,
+    escaped_message, escaped_value,
 };
 pub use fields::{Field, FieldsBuilder, MAX_FIELDS_BYTES, MAX_SENDER_FIELDS, OwnField};
-pub use level::{Level, UnknownLevel};
-pub use line::{
-    Line, LineError, LinePrefix, Record, parse_level, parse_line, parse_time, read_line, write_line,
+pub use foreign::{
+    AnyRecord, LOCAL_CLIENT, LineHead, MAX_HEAD_BYTES, Origin, begins_record, parse_time, read_any_line,
 };
+pub use level::{Level, UnknownLevel};
+pub use line::{Line, LineError, LinePrefix, Record, parse_line, read_line, write_line};
 pub use line_fields::LineFields;
 pub use logfmt::MAX_NAME_CHARS;
 pub use time_spec::{UnknownTime, parse_time_spec};

@@ -5,6 +5,8 @@
 pub struct Details {
     /// Number of lines. It is a lower bound while `counting` is true.
     pub count: u64,
+    /// Those of them that do not begin like a record. It is a lower bound while `counting` is true.
+    pub foreign: u64,
     /// True while the lines that the log had when the store was opened are being counted.
     pub counting: bool,
     /// Bytes of all lines.

@@ -100,6 +100,13 @@ pub trait ReadLog: Send + Sync {
     /// Fails as [`Self::read`] does.
     fn line_chunk(&self, after: Cursor, size: u64) -> BoxFuture<'static, Result<LineChunk, ReadError>>;
 
+    /// Returns the lines before `at` that belong to the same record as the line after it. There are
+    /// none when that line begins like a record, or belongs to no record.
+    ///
+    /// # Errors
+    /// Fails as [`Self::read`] does.
+    fn open_record(&self, at: Cursor) -> BoxFuture<'static, Result<LineChunk, ReadError>>;
+
     /// Checks that the log can be read on from `cursor`.
     ///
     /// # Errors

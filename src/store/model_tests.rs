@@ -282,7 +282,7 @@ impl Run {
         };
         let mut all: Vec<usize> = (self.cleared..self.records.len())
             .filter(within)
-            .filter(|index| selection.admits(&self.records[*index].record))
+            .filter(|index| selection.admits([&self.records[*index].line[..]]))
             .collect();
         let limit = question.limit.map_or(usize::MAX, |limit| limit as usize);
         let from_the_end = question.extent == Extent::Newest || question.order == Order::Descending;
@@ -342,7 +342,8 @@ impl Run {
             None => (self.cleared..end).find(is_late).unwrap_or(end),
             Some(latest) => {
                 let admitted = (self.cleared..end).rev();
-                let mut admitted = admitted.filter(|index| selection.admits(&self.records[*index].record));
+                let mut admitted =
+                    admitted.filter(|index| selection.admits([&self.records[*index].line[..]]));
                 admitted.by_ref().take(latest.get() as usize).last().unwrap_or(end)
             }
         };

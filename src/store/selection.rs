@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use regex::{Regex, RegexBuilder};
 
 use crate::config::IpSet;
-use crate::record::{Level, Record};
+use crate::record::{LOCAL_CLIENT, Level, LineHead, Origin, read_any_line};
 
 /// Conditions that must all hold. The default admits every record.
 #[derive(Debug, Clone, Default)]
@@ -16,9 +16,9 @@ pub struct Selection {
     pub until: Option<i64>,
     /// Lowest level.
     pub level: Option<Level>,
-    /// Texts that must all occur in the message, byte for byte. Fields are not searched.
+    /// Texts that must all occur in the message or in values of fields, byte for byte.
     pub contains: Vec<String>,
-    /// Pattern that the message matches. Fields are not searched.
+    /// Pattern that the message or the value of a field matches.
     pub regex: Option<Pattern>,
     /// Clients that may have sent the record.
     pub clients: Option<Clients>,
@@ -45,14 +45,70 @@ impl Selection {
         !self.contains.is_empty() || self.regex.is_some() || self.clients.is_some() || !self.keys.is_empty()
     }
 
-    /// Returns whether `record` meets all conditions.
+    /// Returns whether there are conditions on texts and no others. Such a selection also admits
+    /// lines that belong to no record.
     #[must_use]
-    pub fn admits<T: AsRef<str>>(&self, record: &Record<T>) -> bool {
-        self.admits_time(record.time.micros)
-            && self.admits_level(record.level)
-            && (self.keys.is_empty() || self.keys.iter().any(|key| key == record.key.as_ref()))
-            && self.clients.as_ref().is_none_or(|clients| clients.contain(record.client.as_ref()))
-            && self.admits_message(record.message.as_ref())
+    pub fn is_text_only(&self) -> bool {
+        let has_text = !self.contains.is_empty() || self.regex.is_some();
+        let others = self.level.is_some() || self.clients.is_some() || !self.keys.is_empty();
+        has_text && !others && self.since.is_none() && self.until.is_none()
+    }
+
+    /// Returns whether a record is admitted, or a line that belongs to no record. The first line is
+    /// the one of the record. The others continue it. Lines come without their line ends.
+    ///
+    /// Each text may be in the message, in the value of a field, or in a line that continues the
+    /// record. Different texts may be in different places.
+    #[must_use]
+    pub fn admits<'l>(&self, lines: impl IntoIterator<Item = &'l [u8]>) -> bool {
+        let mut lines = lines.into_iter();
+        if self.is_all() {
+            return true;
+        }
+        let Some(first) = lines.next() else { return false };
+        let Some(head) = LineHead::of(first) else { return self.admits_stray(first) };
+        if !self.admits_level(head.level) || !self.admits_time(head.time().micros) {
+            return false;
+        }
+        if !self.needs_fields() {
+            return true;
+        }
+        let Some(record) = read_any_line(first) else { return false };
+        if !self.admits_origin(record.origin.as_ref()) {
+            return false;
+        }
+        let mut missing = MissingTexts::of(self);
+        missing.look_at(&record.message);
+        for (_, value) in record.fields.iter() {
+            missing.look_at(&value);
+        }
+        missing.is_empty()
+            || lines.any(|line| {
+                missing.look_at(&String::from_utf8_lossy(line));
+                missing.is_empty()
+            })
+    }
+
+    /// Returns whether a line that belongs to no record is admitted.
+    #[must_use]
+    pub fn admits_stray(&self, line: &[u8]) -> bool {
+        if !self.is_text_only() {
+            return self.is_all();
+        }
+        let mut missing = MissingTexts::of(self);
+        missing.look_at(&String::from_utf8_lossy(line));
+        missing.is_empty()
+    }
+
+    fn admits_origin(&self, origin: Option<&Origin<'_>>) -> bool {
+        let (keys, clients) = (&self.keys, &self.clients);
+        match origin {
+            Some(origin) => {
+                (keys.is_empty() || keys.iter().any(|key| *key == origin.key))
+                    && clients.as_ref().is_none_or(|clients| clients.contain(&origin.client))
+            }
+            None => keys.is_empty() && clients.is_none(),
+        }
     }
 
     /// Returns whether a record of this time, microseconds since the epoch, may be selected.
@@ -66,10 +122,32 @@ impl Selection {
     pub fn admits_level(&self, level: Level) -> bool {
         self.level.is_none_or(|lowest| level >= lowest)
     }
+}
 
-    fn admits_message(&self, message: &str) -> bool {
-        self.contains.iter().all(|text| memchr::memmem::find(message.as_bytes(), text.as_bytes()).is_some())
-            && self.regex.as_ref().is_none_or(|pattern| pattern.matches(message))
+/// The conditions on texts that no text has met so far.
+struct MissingTexts<'s> {
+    selection: &'s Selection,
+    /// Which texts of `contains` were found.
+    found: Vec<bool>,
+    lacks_regex: bool,
+}
+
+impl<'s> MissingTexts<'s> {
+    fn of(selection: &'s Selection) -> Self {
+        let found = vec![false; selection.contains.len()];
+        Self { selection, found, lacks_regex: selection.regex.is_some() }
+    }
+
+    fn look_at(&mut self, text: &str) {
+        for (wanted, found) in self.selection.contains.iter().zip(&mut self.found) {
+            *found = *found || memchr::memmem::find(text.as_bytes(), wanted.as_bytes()).is_some();
+        }
+        self.lacks_regex =
+            self.lacks_regex && self.selection.regex.as_ref().is_some_and(|pattern| !pattern.matches(text));
+    }
+
+    fn is_empty(&self) -> bool {
+        !self.lacks_regex && self.found.iter().all(|found| *found)
     }
 }
 
@@ -88,7 +166,7 @@ pub struct NotAClient;
 
 impl Clients {
     /// The client of records that came through the admin socket.
-    pub const LOCAL: &str = "local";
+    pub const LOCAL: &str = LOCAL_CLIENT;
 
     /// Parses addresses, networks and [`Self::LOCAL`].
     ///
@@ -181,28 +259,31 @@ fn last_line(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::Time;
+    use crate::record::{Entry, Field, Line, LineFormat, Stamp, Time, write_line};
 
-    fn record() -> Record {
-        Record {
-            time: Time { micros: 1_000_000, offset: 0 },
-            level: Level::Warning,
-            client: "203.0.113.7".into(),
-            key: "web".into(),
-            route: "save-log".into(),
-            pid: 1,
-            seq: 1,
-            message: "disk /dev/sda: 93 % \"full\"\n".into(),
-            fields: crate::record::LineFields::default(),
-        }
+    const MESSAGE: &str = "disk /dev/sda: 93 % \"full\"\n";
+
+    /// Returns a record, and a line that continues it.
+    fn lines() -> [Vec<u8>; 2] {
+        let stamp = Stamp::from(Time { micros: 1_000_000, offset: 0 });
+        let fields = [Field::of_sender("path", "C:\\new")];
+        let entry = Entry { fields: &fields, ..Entry::new(Level::Warning, MESSAGE) };
+        let (client, key, route) = ("203.0.113.7", "web", "save-log");
+        let line = Line { entry, stamp: &stamp, client, key, route, pid: 1, seq: 1 };
+        let mut out = Vec::new();
+        write_line(&mut out, LineFormat::Text, &line);
+        out.pop();
+        [out, b"  at caf\xe9.py:7".to_vec()]
     }
 
     fn admits(change: impl FnOnce(&mut Selection)) -> bool {
         let mut selection = Selection::default();
-        assert!(selection.is_all() && selection.admits(&record()));
+        let lines = lines();
+        let lines = || lines.iter().map(|line| &line[..]);
+        assert!(selection.is_all() && selection.admits(lines()));
         change(&mut selection);
         assert!(!selection.is_all());
-        selection.admits(&record())
+        selection.admits(lines())
     }
 
     #[test]
@@ -220,9 +301,14 @@ mod tests {
         assert!(!admits(|s| s.level = Some(Level::Error)));
         assert!(admits(|s| s.contains = vec!["full\"\n".into(), "disk".into()]));
         assert!(!admits(|s| s.contains = vec!["disk".into(), "Disk".into()]));
-        assert!(!admits(|s| s.contains = vec!["WARNING".into()]), "the message only");
+        assert!(!admits(|s| s.contains = vec!["WARNING".into()]), "neither level nor time");
+        assert!(admits(|s| s.contains = vec!["C:\\new".into()]), "the value of a field");
+        assert!(!admits(|s| s.contains = vec!["path".into()]), "not its name");
+        assert!(admits(|s| s.contains = vec!["disk".into(), "new".into(), ".py:7".into()]), "in one each");
+        assert!(!admits(|s| s.contains = vec!["\n  at".into()]), "not across lines");
         assert!(admits(|s| s.regex = Pattern::new(r"sd[a-z]: \d+ %").ok()));
         assert!(!admits(|s| s.regex = Pattern::new("^web$").ok()));
+        assert!(admits(|s| s.regex = Pattern::new(r"^\s+at .*\.py:\d$").ok()));
         assert!(admits(|s| s.keys = vec!["app".into(), "web".into()]));
         assert!(!admits(|s| s.keys = vec!["we".into()]));
         for (client, expected) in [
@@ -238,6 +324,34 @@ mod tests {
         let local = Clients::from_texts(["local"]).unwrap();
         assert!(local.contain("local") && !local.contain("127.0.0.1") && !local.contain("somebody"));
         assert!(Clients::from_texts(["10.0.0.0/33"]).is_err());
+    }
+
+    #[test]
+    fn line_that_belongs_to_no_record_is_found_by_its_text_only() {
+        let lines = || [&b"Nov 23 05:02:29 host app: payment refused"[..]];
+        let text = Selection { contains: vec!["payment".into(), "host".into()], ..Selection::default() };
+        assert!(text.admits(lines()) && Selection::default().admits(lines()));
+        assert!(!Selection { contains: vec!["Payment".into()], ..Selection::default() }.admits(lines()));
+        let regex = Pattern::new("^Nov .* refused$").ok();
+        assert!(Selection { regex, ..text.clone() }.admits(lines()));
+        for with_more in [
+            Selection { since: Some(0), ..text.clone() },
+            Selection { until: Some(i64::MAX), ..text.clone() },
+            Selection { level: Some(Level::Debug), ..text.clone() },
+            Selection { keys: vec!["web".into()], ..text.clone() },
+            Selection { clients: Clients::from_texts(["::/0", "0.0.0.0/0", "local"]).ok(), ..text.clone() },
+        ] {
+            assert!(!with_more.admits(lines()), "{with_more:?}");
+        }
+    }
+
+    #[test]
+    fn record_of_version_1_has_no_client_and_no_key() {
+        let lines = || [&b"[ERROR](2026-11-23 05:02:29+00:00)<root.py|save_log|48|7|9>in C:\\new"[..]];
+        let error = Selection { level: Some(Level::Error), since: Some(0), ..Selection::default() };
+        assert!(Selection { contains: vec!["C:\\new".into()], ..error.clone() }.admits(lines()));
+        assert!(!Selection { keys: vec!["save_log".into()], ..error.clone() }.admits(lines()));
+        assert!(!Selection { clients: Clients::from_texts(["::/0", "local"]).ok(), ..error }.admits(lines()));
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub struct Statistics {
     pub syncs: Latencies,
     /// Bytes of all lines, uncompressed.
     pub size: u64,
+    /// Lines that do not begin like a record. It is a lower bound while lines are counted.
+    pub foreign: u64,
     /// Number of closed parts of the log that the engine keeps beside the one it writes.
     pub segments: u64,
     /// Bytes that the log's file system has left for this process. `None`: the disk did not answer

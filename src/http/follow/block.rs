@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use tokio::sync::OnceCell;
 
-use crate::http::response::record_format::{write_object, write_record};
-use crate::record::parse_line;
+use crate::http::response::record_format::write_object;
+use crate::record::begins_record;
 use crate::store::{Cursor, CursorKey, LineChunk, ReadError, ReadLog, Selection};
 
 /// Names the encoding of a record.
@@ -43,7 +43,8 @@ pub(crate) struct Block {
     chunk: Bytes,
     /// Number of bytes of `chunk` before the records.
     head_len: usize,
-    /// The offset of the end of each record, in bytes from the start of the first one.
+    /// The offset of the end of each record, in bytes from the start of the records. The lines that
+    /// continue a record of an earlier block come first and count as none.
     ends: Vec<u32>,
     /// The cursor at which the next block begins.
     pub(crate) next: Cursor,
@@ -75,43 +76,128 @@ impl Block {
         self.chunk.len() + self.ends.capacity() * size_of::<u32>()
     }
 
-    /// Selects the records of `line_chunk` and encodes them.
-    fn encode(line_chunk: &LineChunk, format: &BlockFormat, key: &CursorKey) -> Self {
-        let mut records = Vec::new();
-        let mut ends = Vec::new();
-        let mut begin = 0;
-        for newline in memchr::memchr_iter(b'\n', &line_chunk.lines) {
-            let (line, after) = (&line_chunk.lines[begin..newline], newline + 1);
-            begin = after;
-            let all = format.selection.is_all();
-            if all && format.form == Form::EventOfLine {
-                write_event(&mut records, line, line_chunk.cursor_at(after), key);
-            } else {
-                let record = parse_line(line).ok();
-                let admitted = all || record.as_ref().is_some_and(|record| format.selection.admits(record));
-                if !admitted {
-                    continue;
-                }
-                let cursor = line_chunk.cursor_at(after);
-                let object = |out: &mut Vec<u8>| match &record {
-                    Some(record) => write_record(out, record, cursor, key),
-                    None => write_object(out, line, cursor, key),
-                };
-                match format.form {
-                    Form::EventOfLine => write_event(&mut records, line, cursor, key),
-                    Form::EventOfObject => {
-                        write_event_start(&mut records, cursor, key);
-                        object(&mut records);
-                        records.extend_from_slice(b"\n\n");
+    /// Returns whether the block has nothing to send.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.chunk.is_empty()
+    }
+
+    /// Selects the records of `line_chunk` and encodes them. `open` holds the lines before the chunk
+    /// that belong to the same record as its first line.
+    fn encode(
+        line_chunk: &LineChunk,
+        open: Option<&LineChunk>,
+        format: &BlockFormat,
+        key: &CursorKey,
+    ) -> Self {
+        let encoder = Encoder { selection: &format.selection, form: format.form, key };
+        let (records, ends) = if format.selection.is_all() {
+            encoder.all(line_chunk)
+        } else {
+            encoder.selected(line_chunk, open)
+        };
+        let (chunk, head_len) = http_chunk(&records);
+        let len = memchr::memrchr(b'\n', &line_chunk.lines).map_or(0, |newline| newline + 1);
+        Self { chunk, head_len, ends, next: line_chunk.cursor_at(len) }
+    }
+}
+
+/// Encodes the records of a chunk.
+struct Encoder<'e> {
+    selection: &'e Selection,
+    form: Form,
+    key: &'e CursorKey,
+}
+
+/// Encoded records, and the offset of the end of each record.
+type Encoded = (Vec<u8>, Vec<u32>);
+
+impl Encoder<'_> {
+    /// Encodes each line as a record.
+    fn all(&self, chunk: &LineChunk) -> Encoded {
+        let (mut out, mut ends) = (Vec::new(), Vec::new());
+        for (line, end) in lines(&chunk.lines) {
+            self.write(&mut out, line, chunk.cursor_at(end));
+            ends.push(offset(&out));
+        }
+        (out, ends)
+    }
+
+    /// Encodes the selected records, each with the lines that continue it.
+    ///
+    /// A line that continues a record may arrive later than the record. It is sent behind the record
+    /// if the record was sent. Otherwise it may be the first line with a text of the selection. Then
+    /// the lines before it are sent as well.
+    fn selected(&self, chunk: &LineChunk, open: Option<&LineChunk>) -> Encoded {
+        let (mut out, mut ends) = (Vec::new(), Vec::new());
+        let begins = |line: &(&[u8], usize)| begins_record(line.0);
+        let all: Vec<(&[u8], usize)> = lines(&chunk.lines).collect();
+        let first = all.iter().position(begins).unwrap_or(all.len());
+        let (continuing, records) = all.split_at(first);
+        match open.filter(|open| !open.lines.is_empty()) {
+            Some(open) => {
+                let before = || lines(&open.lines).map(|(line, _)| line);
+                let was_sent = self.selection.admits(before());
+                if was_sent || self.selection.admits(before().chain(continuing.iter().map(|line| line.0))) {
+                    if !was_sent {
+                        self.write_lines(&mut out, open, lines(&open.lines));
                     }
-                    Form::Message => write_message(&mut records, object),
+                    self.write_lines(&mut out, chunk, continuing.iter().copied());
+                    ends.extend((!was_sent).then(|| offset(&out)));
                 }
             }
-            ends.push(u32::try_from(records.len()).unwrap_or(u32::MAX));
+            None => {
+                for line in continuing.iter().filter(|line| self.selection.admits_stray(line.0)) {
+                    self.write_lines(&mut out, chunk, [*line]);
+                    ends.push(offset(&out));
+                }
+            }
         }
-        let (chunk, head_len) = http_chunk(&records);
-        Self { chunk, head_len, ends, next: line_chunk.cursor_at(begin) }
+        for record in records.chunk_by(|_, next| !begins(next)) {
+            if self.selection.admits(record.iter().map(|line| line.0)) {
+                self.write_lines(&mut out, chunk, record.iter().copied());
+                ends.push(offset(&out));
+            }
+        }
+        (out, ends)
     }
+
+    fn write_lines<'l>(
+        &self,
+        out: &mut Vec<u8>,
+        chunk: &LineChunk,
+        lines: impl IntoIterator<Item = (&'l [u8], usize)>,
+    ) {
+        for (line, end) in lines {
+            self.write(out, line, chunk.cursor_at(end));
+        }
+    }
+
+    fn write(&self, out: &mut Vec<u8>, line: &[u8], cursor: Cursor) {
+        let key = self.key;
+        match self.form {
+            Form::EventOfLine => write_event(out, line, cursor, key),
+            Form::EventOfObject => {
+                write_event_start(out, cursor, key);
+                write_object(out, line, cursor, key);
+                out.extend_from_slice(b"\n\n");
+            }
+            Form::Message => write_message(out, |out| write_object(out, line, cursor, key)),
+        }
+    }
+}
+
+/// Returns the lines of a chunk without their line ends, each with the offset after it.
+fn lines(chunk: &[u8]) -> impl Iterator<Item = (&[u8], usize)> {
+    let mut begin = 0;
+    memchr::memchr_iter(b'\n', chunk).map(move |newline| {
+        let line = chunk.get(begin..newline).unwrap_or_default();
+        begin = newline + 1;
+        (line, begin)
+    })
+}
+
+fn offset(out: &[u8]) -> u32 {
+    u32::try_from(out.len()).unwrap_or(u32::MAX)
 }
 
 fn write_event_start(out: &mut Vec<u8>, cursor: Cursor, key: &CursorKey) {
@@ -239,7 +325,10 @@ impl BlockCache {
         let make = async {
             let line_chunk = store.line_chunk(after, size).await?;
             is_new = true;
-            Ok(Arc::new(Block::encode(&line_chunk, format, &store.cursor_key())))
+            let lines = &line_chunk.lines;
+            let continues = !format.selection.is_all() && !lines.is_empty() && !begins_record(lines);
+            let open = if continues { Some(store.open_record(after).await?) } else { None };
+            Ok(Arc::new(Block::encode(&line_chunk, open.as_ref(), format, &store.cursor_key())))
         };
         let block = slot.get_or_try_init(|| make).await.map(Arc::clone);
         match &block {

@@ -146,7 +146,7 @@ impl Follower {
             }
             self.cursor = block.next;
             let records = block.record_count() as u64;
-            if records == 0 {
+            if block.is_empty() {
                 // A long part of the log without a match must not delay the other followers.
                 yield_now().await;
                 continue;

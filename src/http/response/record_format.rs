@@ -4,7 +4,7 @@
 use http::header::HeaderValue;
 
 use super::headers::{JSON, TEXT};
-use crate::record::{LineFields, Record, Stamp, escape_json_into, read_line};
+use crate::record::{AnyRecord, LineFields, Stamp, escape_json_into, read_any_line};
 use crate::store::{Cursor, CursorKey};
 
 /// Names the format of the records in an answer.
@@ -35,12 +35,12 @@ impl RecordFormat {
 
 /// Appends the JSON object of a line, without a line end. The members are `time, level, client,
 /// key, route, pid, seq, message, fields, cursor`. There is no member `fields` when the record has
-/// none. `after` is the cursor after the line. A line that is not a record becomes the message, and
-/// its unknown members are null.
+/// none. `after` is the cursor after the line. Members that the line does not have are null. A line
+/// that does not begin like a record becomes the message.
 pub(crate) fn write_object(out: &mut Vec<u8>, line: &[u8], after: Cursor, key: &CursorKey) {
-    match read_line(line) {
-        Ok(record) => write_record(out, &record, after, key),
-        Err(_) => {
+    match read_any_line(line) {
+        Some(record) => write_record(out, &record, after, key),
+        None => {
             let names = ["time", "level", "client", "key", "route", "pid", "seq"];
             for (index, name) in names.into_iter().enumerate() {
                 out.extend_from_slice(if index == 0 { b"{\"" } else { b",\"" });
@@ -52,30 +52,35 @@ pub(crate) fn write_object(out: &mut Vec<u8>, line: &[u8], after: Cursor, key: &
     }
 }
 
-/// Appends the JSON object of a record. The members are those of [`write_object`].
-pub(crate) fn write_record<T: AsRef<str>>(
-    out: &mut Vec<u8>,
-    record: &Record<T>,
-    after: Cursor,
-    key: &CursorKey,
-) {
-    out.reserve(record.message.as_ref().len() + 256);
+fn write_record(out: &mut Vec<u8>, record: &AnyRecord<'_>, after: Cursor, key: &CursorKey) {
+    out.reserve(record.message.len() + 256);
     out.extend_from_slice(b"{\"time\":\"");
     out.extend_from_slice(&Stamp::from(record.time).rfc3339());
     out.extend_from_slice(b"\",\"level\":\"");
     out.extend_from_slice(record.level.as_str().as_bytes());
-    out.extend_from_slice(b"\",\"client\":");
-    write_string(out, record.client.as_ref());
-    out.extend_from_slice(b",\"key\":");
-    write_string(out, record.key.as_ref());
-    out.extend_from_slice(b",\"route\":");
-    write_string(out, record.route.as_ref());
-    let mut number = itoa::Buffer::new();
+    match &record.origin {
+        Some(origin) => {
+            out.extend_from_slice(b"\",\"client\":");
+            write_string(out, &origin.client);
+            out.extend_from_slice(b",\"key\":");
+            write_string(out, &origin.key);
+            out.extend_from_slice(b",\"route\":");
+            write_string(out, &origin.route);
+        }
+        None => out.extend_from_slice(b"\",\"client\":null,\"key\":null,\"route\":null"),
+    }
     out.extend_from_slice(b",\"pid\":");
-    out.extend_from_slice(number.format(record.pid).as_bytes());
+    write_number(out, record.pid);
     out.extend_from_slice(b",\"seq\":");
-    out.extend_from_slice(number.format(record.seq).as_bytes());
-    write_end(out, record.message.as_ref(), &record.fields, after, key);
+    write_number(out, record.origin.as_ref().map(|origin| origin.seq));
+    write_end(out, &record.message, &record.fields, after, key);
+}
+
+fn write_number(out: &mut Vec<u8>, number: Option<impl itoa::Integer>) {
+    match number {
+        Some(number) => out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes()),
+        None => out.extend_from_slice(b"null"),
+    }
 }
 
 fn write_end<T: AsRef<str>>(
@@ -107,10 +112,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn object_has_every_field_of_the_record(message: String, client: String, key: String, micros in 0_i64..4_000_000_000_000_000, seq: u64) {
+        fn object_has_every_field_of_the_record(message: String, address: std::net::IpAddr, key: String, micros in 0_i64..4_000_000_000_000_000, seq: u64) {
             let secret = CursorKey::of([7; 16]);
             let stamp = Stamp::from(crate::record::Time { micros, offset: 3600 });
-            let cursor = Cursor::fixed(42);
+            let (cursor, client) = (Cursor::fixed(42), address.to_string());
             let line = Line { entry: Entry::new(Level::Error, &message), stamp: &stamp, client: &client, key: &key, route: "save-log", pid: 7, seq };
             for format in [LineFormat::Text, LineFormat::Json] {
                 let (mut text, mut out) = (Vec::new(), Vec::new());
@@ -137,7 +142,7 @@ mod tests {
         let fields = [Field::of_sender("user", "bob"), Field::of_sender("path", "C:\\new \"x\"")];
         let at = SenderTime::from_micros(1_795_410_148_100_000);
         let entry = Entry { at, fields: &fields, ..Entry::new(Level::Info, "m") };
-        let line = Line { entry, stamp: &stamp, client: "c", key: "k", route: "r", pid: 7, seq: 1 };
+        let line = Line { entry, stamp: &stamp, client: "local", key: "k", route: "r", pid: 7, seq: 1 };
         for format in [LineFormat::Text, LineFormat::Json] {
             let (mut text, mut out) = (Vec::new(), Vec::new());
             write_line(&mut text, format, &line);
@@ -147,6 +152,21 @@ mod tests {
             let object = String::from_utf8(out).unwrap();
             assert!(object.contains(end), "{object}");
         }
+    }
+
+    #[test]
+    fn record_of_version_1_has_a_literal_message_and_no_client() {
+        let secret = CursorKey::of([7; 16]);
+        let cursor = Cursor::fixed(9);
+        let mut out = Vec::new();
+        let line = b"[ERROR](2026-11-23 05:02:29+01:00)<root.py|save_log|48|7|140277165046656>opened C:\\new";
+        write_object(&mut out, line, cursor, &secret);
+        let expected = format!(
+            "{{\"time\":\"2026-11-23T05:02:29.000000+01:00\",\"level\":\"ERROR\",\"client\":null,\"key\":null,\
+            \"route\":null,\"pid\":7,\"seq\":null,\"message\":\"opened C:\\\\new\",\"cursor\":\"{}\"}}",
+            secret.encode(cursor)
+        );
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
     }
 
     #[test]

@@ -53,7 +53,7 @@ fn describe(name: &str, log: &LogEntry, details: &Details) -> Vec<u8> {
         Durability::Disk => "disk",
         Durability::Os => "os",
     };
-    let fields: [(&str, Value); 16] = [
+    let fields: [(&str, Value); 17] = [
         ("name", json!(name)),
         ("host", json!(log.host)),
         ("port", json!(log.port)),
@@ -70,6 +70,7 @@ fn describe(name: &str, log: &LogEntry, details: &Details) -> Vec<u8> {
         ("counting", json!(details.counting)),
         ("size_on_disk", json!(details.size_on_disk)),
         ("segments", json!(details.segments)),
+        ("foreign", json!(details.foreign)),
     ];
     let mut body = Vec::with_capacity(384);
     for (index, (name, value)) in fields.iter().enumerate() {

@@ -82,6 +82,8 @@ fn describe(app: &App, statistics: &Statistics, maintenance: bool) -> String {
     );
     describe_records(&mut out, statistics);
     describe_maintenance(&mut out, statistics, app.guard.is_state_saved());
+    let help = "Lines of the log that do not begin like a record of this service.";
+    out.gauge("moca_foreign_lines", help, statistics.foreign);
     out.gauge("moca_followers", "Clients that follow the log.", app.followers.count());
     out.gauge("moca_connections", "Open connections.", instance_state.connections.load(Ordering::Relaxed));
     let help = "Addresses blocked by the service or by hand, without those of ip_blacklist.json.";

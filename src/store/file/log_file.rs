@@ -97,6 +97,7 @@ impl LogFile {
             base: state.get().base,
             len: 0,
             count: 0,
+            foreign: 0,
             counting: 0,
             stored: 0,
             oldest: None,
@@ -370,9 +371,9 @@ impl LogFile {
                 published.generation += 1;
                 published.incarnation += 1;
                 published.counting = 0;
-                (counted_to, published.count) = match known.count {
-                    Some(count) if continues => (known.len, count),
-                    _ => (0, 0),
+                (counted_to, published.count, published.foreign) = match (known.count, known.foreign) {
+                    (Some(count), Some(foreign)) if continues => (known.len, count, foreign),
+                    _ => (0, 0, 0),
                 };
                 // A new log has no cursors yet, so its epoch need not change.
                 if (!continues || needs_recount) && known.ino != 0 {
@@ -392,6 +393,7 @@ impl LogFile {
             state.head = head;
             if !continues || is_opening {
                 (state.len, state.count) = (counted_to, Some(seen.count));
+                state.foreign = Some(seen.foreign);
             }
         });
         if let Err(error) = saved {
@@ -458,8 +460,10 @@ impl LogFile {
         if seen.counting > 0 {
             return;
         }
-        let saved =
-            self.state.update(durable, |state| (state.len, state.count) = (seen.len, Some(seen.count)));
+        let saved = self.state.update(durable, |state| {
+            (state.len, state.count) = (seen.len, Some(seen.count));
+            state.foreign = Some(seen.foreign);
+        });
         if let Err(error) = saved {
             log::warn!("can't save the number of lines of {}: {error}", self.path.display());
         }

@@ -32,6 +32,8 @@ pub(crate) struct Published {
     pub(crate) len: u64,
     /// Lines in `len`; a lower bound while `counting`.
     pub(crate) count: u64,
+    /// Those of them that do not begin like a record; a lower bound while `counting`.
+    pub(crate) foreign: u64,
     /// Number of counts of older lines that are running.
     pub(crate) counting: u32,
     /// Records stored by this process.

@@ -26,7 +26,7 @@ use super::shared::{Failure, Shared};
 use super::snapshot::LogSnapshot;
 use super::{follow, search};
 use crate::config::LogEntry;
-use crate::record::{Clock, Entry, Stamp, parse_line};
+use crate::record::{Clock, Entry, LineHead, Stamp};
 use crate::store::statistics::StoredCounters;
 use crate::store::{
     AppendLog, AppendTicket, Cursor, CursorKey, Details, LineChunk, LogStore, ManageLog, Progress, Query,
@@ -171,6 +171,7 @@ impl ReadLog for FileStore {
             let ends = blocking(move || Ok(source.ends())).await.unwrap_or_default();
             Details {
                 count: seen.segments.count() + seen.count,
+                foreign: seen.segments.foreign() + seen.foreign,
                 counting: seen.counting > 0 || seen.segments.is_uncounted(),
                 size,
                 size_on_disk: seen.segments.stored() + seen.len,
@@ -193,6 +194,7 @@ impl ReadLog for FileStore {
                 queue: shared.append_buffer.waiting(),
                 syncs: shared.syncs.read(),
                 size: snapshot.len(),
+                foreign: snapshot.seen.segments.foreign() + snapshot.seen.foreign,
                 segments: snapshot.seen.segments.items().len() as u64,
                 disk_free,
                 last_record: shared.counters.last_record.get(),
@@ -219,6 +221,10 @@ impl ReadLog for FileStore {
 
     fn line_chunk(&self, after: Cursor, size: u64) -> BoxFuture<'static, Result<LineChunk, ReadError>> {
         follow::line_chunk(LogSnapshot::take(&self.shared.view), after, size).boxed()
+    }
+
+    fn open_record(&self, at: Cursor) -> BoxFuture<'static, Result<LineChunk, ReadError>> {
+        search::open_record(LogSnapshot::take(&self.shared.view), at).boxed()
     }
 
     fn check_cursor(&self, cursor: Cursor) -> BoxFuture<'_, Result<(), ReadError>> {
@@ -295,7 +301,7 @@ impl LogSnapshot {
     fn ends(&self) -> (Option<String>, Option<String>) {
         let len = self.len().min(MAX_LINE_BYTES);
         let time = |line: &[u8]| {
-            let stamp = Stamp::from(parse_line(line).ok()?.time);
+            let stamp = Stamp::from(LineHead::of(line)?.time());
             String::from_utf8(stamp.rfc3339().to_vec()).ok()
         };
         let (Ok(head), Ok(mut tail)) = (self.read(0..len), self.read(self.len() - len..self.len())) else {

@@ -138,6 +138,7 @@ impl ReadLog for MemoryStore {
         let size = lines.end - lines.start();
         let details = Details {
             count: lines.kept.len() as u64,
+            foreign: 0,
             counting: false,
             size,
             size_on_disk: size,
@@ -157,6 +158,7 @@ impl ReadLog for MemoryStore {
             queue: 0,
             syncs: LatencyRecorder::default().read(),
             size: lines.end - lines.start(),
+            foreign: 0,
             segments: 0,
             disk_free: None,
             last_record: lines.kept.back().and_then(StoredLine::micros),
@@ -201,6 +203,10 @@ impl ReadLog for MemoryStore {
             LineChunk::new(Bytes::from(chunk), after, move |end| cursor(after.position + end))
         });
         ready(chunk).boxed()
+    }
+
+    fn open_record(&self, at: Cursor) -> BoxFuture<'static, Result<LineChunk, ReadError>> {
+        ready(Ok(LineChunk::new(Bytes::new(), at, move |_| at))).boxed()
     }
 
     fn begin(

@@ -31,6 +31,8 @@ fn messages(response: &Response) -> Vec<String> {
 #[derive(Debug, Clone)]
 struct Stored {
     line: String,
+    /// The foreign lines that continue the record.
+    continuing: Vec<String>,
     time: String,
     level: u64,
     client: String,
@@ -56,7 +58,7 @@ fn stored(line: &str) -> Stored {
         (line.level, line.time.replacen(' ', "T", 1), line.client, line.key, line.message)
     };
     let level = LEVELS.iter().position(|name| *name == level).unwrap() as u64;
-    Stored { line: line.to_owned(), time, level, client, key, message }
+    Stored { line: line.to_owned(), continuing: Vec::new(), time, level, client, key, message }
 }
 
 /// Starts a server whose log has records of three clients, with two keys, in both formats, between
@@ -98,8 +100,13 @@ fn start_with_mixed_log() -> (Server, Vec<Stored>) {
         let mut file = std::fs::OpenOptions::new().append(true).open(server.log_path()).unwrap();
         std::io::Write::write_all(&mut file, b"a needle of nobody\n[INFO](2026-\n").unwrap();
     }
-    let ours = |line: &&String| line.starts_with('{') || line.contains(")<");
-    let records = server.log_lines().iter().filter(ours).map(|line| stored(line)).collect();
+    let mut records: Vec<Stored> = Vec::new();
+    for line in server.log_lines() {
+        match records.last_mut() {
+            Some(last) if !line.starts_with('{') && !line.contains(")<") => last.continuing.push(line),
+            _ => records.push(stored(&line)),
+        }
+    }
     (server, records)
 }
 
@@ -157,17 +164,16 @@ impl Wanted {
 
     fn of(&self, records: &[Stored]) -> Vec<Stored> {
         let selects = |record: &&Stored| {
+            let texts = || std::iter::once(&record.message).chain(&record.continuing);
             // All times have the same zone, so their texts sort like the times.
             self.since.is_none_or(|index| record.time >= records[index].time)
                 && self.until.is_none_or(|index| record.time < records[index].time)
                 && self.level.is_none_or(|level| record.level >= level)
-                && self.contains.iter().all(|text| record.message.contains(text))
+                && self.contains.iter().all(|text| texts().any(|held| held.contains(text)))
                 && self.regex.is_none_or(|(pattern, text)| {
-                    if pattern.starts_with('^') {
-                        record.message.starts_with(text)
-                    } else {
-                        record.message.contains(text)
-                    }
+                    texts().any(|held| {
+                        if pattern.starts_with('^') { held.starts_with(text) } else { held.contains(text) }
+                    })
                 })
                 && self.client.is_none_or(|(_, address)| record.client == address)
                 && (self.keys.is_empty() || self.keys.iter().any(|key| key_names()[*key] == record.key))
@@ -204,7 +210,11 @@ fn a_selection_equals_a_filter_of_the_file() {
         let lines: Vec<String> = text.text().lines().map(str::to_owned).collect();
         prop_assert_eq!(
             &lines,
-            &expected.iter().map(|record| record.line.clone()).collect::<Vec<_>>(),
+            &expected
+                .iter()
+                .flat_map(|record| std::iter::once(&record.line).chain(&record.continuing))
+                .cloned()
+                .collect::<Vec<_>>(),
             "{:?}",
             pairs
         );
@@ -218,14 +228,17 @@ fn a_selection_equals_a_filter_of_the_file() {
             }
         }
         let response = server.post_json(&route(name), &body);
-        for (object, record) in objects(&response).iter().zip(&expected) {
+        let foreign = |object: &&Value| object["level"].is_null();
+        for (object, record) in objects(&response).iter().filter(|object| !foreign(object)).zip(&expected) {
             prop_assert_eq!(object["message"].as_str(), Some(record.message.as_str()));
             prop_assert_eq!(object["time"].as_str(), Some(record.time.as_str()));
             prop_assert_eq!(object["level"].as_str(), Some(LEVELS[record.level as usize]));
             prop_assert_eq!(object["client"].as_str(), Some(record.client.as_str()));
             prop_assert_eq!(object["key"].as_str(), Some(record.key.as_str()));
         }
-        prop_assert_eq!(objects(&response).len(), expected.len());
+        let continuing = expected.iter().map(|record| record.continuing.len()).sum::<usize>();
+        prop_assert_eq!(objects(&response).iter().filter(foreign).count(), continuing);
+        prop_assert_eq!(objects(&response).len(), expected.len() + continuing);
         let form = [&pairs[..], &[("output", "ndjson"), ("api_key", KEY), ("root_pass", ROOT)]].concat();
         let ndjson = server.post_form(&route(name), &form);
         let lines: Vec<Value> =
@@ -269,7 +282,9 @@ fn cursors_page_through_the_log_in_both_directions() {
                     // On the route of the newest records, the answer carries the cursor of the
                     // newest one.
                     let named = if route == "get-latest-logs" {
-                        page_objects[0]["cursor"].as_str().unwrap()
+                        let others = &page_objects[1..];
+                        let continuing = others.iter().take_while(|object| object["level"].is_null()).count();
+                        page_objects[continuing]["cursor"].as_str().unwrap()
                     } else {
                         &last
                     };
@@ -283,7 +298,7 @@ fn cursors_page_through_the_log_in_both_directions() {
     }
     assert_eq!(
         messages(&read(&server, "get-logs", &[("level", "0"), ("output", "json")])).len(),
-        records.len()
+        records.iter().map(|record| 1 + record.continuing.len()).sum::<usize>()
     );
 }
 
@@ -476,7 +491,7 @@ fn a_selection_is_downloaded_whole() {
 }
 
 #[test]
-fn foreign_lines_are_returned_only_without_a_selection() {
+fn a_foreign_line_is_returned_with_its_record() {
     let server = Setup::new().start();
     server.save("ours");
     std::fs::write(
@@ -493,8 +508,15 @@ fn foreign_lines_are_returned_only_without_a_selection() {
     }
     let after = all[1]["cursor"].as_str().unwrap();
     assert_eq!(read(&server, "get-logs", &[("cursor", after)]).body, b"");
-    for parameters in [[("contains", "theirs")], [("level", "0")], [("since", "2000-01-01")]] {
-        let found = read(&server, "get-logs", &parameters).text();
-        assert!(!found.contains("theirs"), "{parameters:?}: {found}");
+    let first = all[0]["cursor"].as_str().unwrap();
+    assert_eq!(read(&server, "get-logs", &[("cursor", first)]).body, b"theirs \xff\n");
+    for parameters in
+        [[("contains", "theirs")], [("contains", "ours")], [("level", "0")], [("since", "2000-01-01")]]
+    {
+        let found = read(&server, "get-logs", &parameters).body;
+        assert!(found.ends_with(b">ours\ntheirs \xff\n"), "{parameters:?}: {found:?}");
+    }
+    for parameters in [[("contains", "nobody")], [("level", "4")], [("until", "2000-01-01")]] {
+        assert_eq!(read(&server, "get-logs", &parameters).body, b"", "{parameters:?}");
     }
 }

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use nix::unistd::gettid;
 
+use super::line_count::LineCounter;
 use super::rules::Backoff;
 use crate::fault;
 use crate::store::file::log_file::LogFile;
@@ -56,6 +57,8 @@ pub(crate) struct JobResult {
 struct JobOutput {
     /// Number of lines.
     count: u64,
+    /// Number of lines that do not begin like a record.
+    foreign: u64,
     /// Bytes of the file.
     stored: u64,
     mtime: i64,
@@ -80,7 +83,7 @@ impl LogFile {
         let first = items.partition_point(|segment| segment.seq() <= newer_than);
         let job = items.iter().skip(first).find_map(|segment| {
             let coding = if segment.coding == Coding::Plain { wanted } else { segment.coding };
-            let unknown = segment.count.is_none() || segment.mtime.is_none();
+            let unknown = !segment.is_counted() || segment.mtime.is_none();
             (coding != segment.coding || unknown).then(|| Job {
                 segment: Arc::clone(segment),
                 coding,
@@ -147,6 +150,7 @@ impl LogFile {
         let new = Segment {
             coding: job.coding,
             count: Some(output.count),
+            foreign: Some(output.foreign),
             stored: output.stored,
             mtime: Some(output.mtime),
             ino: output.ino,
@@ -191,12 +195,12 @@ impl Job {
     /// Runs the job until it is done or cancelled. Removes the file if it is incomplete.
     pub(crate) fn run(self, is_cancelled: &AtomicBool) -> JobResult {
         let mut throttle = CpuThrottle::start();
-        let mut count = 0;
+        let mut counter = LineCounter::default();
         let mut each = |chunk: &[u8]| {
             if is_cancelled.load(Ordering::Relaxed) {
                 return Err(io::ErrorKind::Interrupted.into());
             }
-            count += memchr::memchr_iter(b'\n', chunk).count() as u64;
+            counter.add(chunk);
             fault::point("compress.begun");
             throttle.pause();
             Ok(())
@@ -206,8 +210,11 @@ impl Job {
         if outcome.is_err() && self.is_compression() {
             drop(fs::remove_file(&self.unfinished));
         }
-        let outcome =
-            outcome.map(|output| JobOutput { count: self.segment.count.unwrap_or(count), ..output });
+        let (count, foreign) = match (self.segment.count, self.segment.foreign) {
+            (Some(count), Some(foreign)) => (count, foreign),
+            _ => (counter.lines, counter.foreign),
+        };
+        let outcome = outcome.map(|output| JobOutput { count, foreign, ..output });
         JobResult { job: self, outcome }
     }
 
@@ -235,7 +242,7 @@ impl Job {
             coding => Some(Chunks::of(&file, coding, self.segment.stored)?),
         };
         let mut at = 0;
-        while self.segment.count.is_none() && at < self.segment.len {
+        while !self.segment.is_counted() && at < self.segment.len {
             let chunk = match &chunks {
                 Some(chunks) => chunks.read(&file, Chunks::index(at))?,
                 None => {
@@ -254,7 +261,7 @@ impl Job {
 
 impl JobOutput {
     fn of(meta: &fs::Metadata) -> Self {
-        Self { count: 0, stored: meta.size(), mtime: mtime_of(meta), ino: meta.ino() }
+        Self { count: 0, foreign: 0, stored: meta.size(), mtime: mtime_of(meta), ino: meta.ino() }
     }
 }
 

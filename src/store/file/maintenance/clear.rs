@@ -36,7 +36,8 @@ impl LogFile {
             // Readers that began during the removal saw the old end, so a new generation begins.
             published.generation += 1;
             published.incarnation += 1;
-            (published.base, published.len, published.count, published.counting) = (end, 0, 0, 0);
+            (published.base, published.len) = (end, 0);
+            (published.count, published.foreign, published.counting) = (0, 0, 0);
             published.oldest = None;
             published.modified = SystemTime::now();
         }

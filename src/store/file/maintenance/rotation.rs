@@ -63,7 +63,8 @@ impl LogFile {
             self.segments.push(segment, &mut published.segments);
             published.file = Arc::clone(&self.file);
             published.incarnation += 1;
-            (published.base, published.len, published.count, published.counting) = (end, 0, 0, 0);
+            (published.base, published.len) = (end, 0);
+            (published.count, published.foreign, published.counting) = (0, 0, 0);
             published.oldest = None;
         }
         self.state.revise(|state| state.begin_file(end, self.dev, self.ino));
@@ -169,6 +170,7 @@ impl LogFile {
             base: seen.base,
             len: self.len,
             count: (seen.counting == 0).then_some(seen.count),
+            foreign: (seen.counting == 0).then_some(seen.foreign),
             oldest: Some(self.first.unwrap_or(UNKNOWN_TIME)),
             newest: self.newest.or_else(|| self.newest_time()).unwrap_or(modified.as_micros() as i64),
             stored: self.len,

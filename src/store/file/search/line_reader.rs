@@ -1,12 +1,18 @@
-//! Reads a part of a snapshot, forwards or backwards, in blocks of whole lines that fit into one
-//! buffer, which is reused. The reader keeps only the end of a line that is longer than the buffer.
-//! Only another program can have written such a line.
+//! Reads a part of a snapshot, forwards or backwards, in blocks of whole units that fit into one
+//! buffer, which is reused. A unit is a record with the lines that continue it, or a line that belongs
+//! to no record.
+//!
+//! A line belongs to no record if no record precedes it, if it begins [`Sizes::unit`] bytes or more
+//! behind the start of the record, or if it is longer than that. Lines behind such a long line belong
+//! to no record either. Only another program can have written them. Of a long line, the reader keeps
+//! only the end.
 
 use std::io;
 use std::ops::Range;
 
 use memchr::{memchr, memrchr};
 
+use crate::record::begins_record;
 use crate::store::Order;
 use crate::store::file::snapshot::LogSnapshot;
 
@@ -18,6 +24,9 @@ pub(crate) struct Sizes {
     /// Every other read. It is larger than any record, large enough to hide the cost of a read, and
     /// small enough for the processor's cache.
     pub(crate) block: usize,
+    /// Maximum distance of a line from the record that it continues, and maximum length of a line
+    /// that is kept whole.
+    pub(crate) unit: usize,
     /// The part of a block that is filtered at once when a line may take long, so that a turn ends.
     pub(crate) portion: usize,
     /// Maximum of a limited answer that is kept in memory.
@@ -30,6 +39,7 @@ impl Sizes {
     pub(crate) const DEFAULT: Self = Self {
         first: 32 * 1024,
         block: 256 * 1024,
+        unit: 1024 * 1024,
         portion: 16 * 1024,
         kept: 1024 * 1024,
         answer: 128 * 1024,
@@ -40,41 +50,42 @@ impl Sizes {
 pub(crate) struct LineReader {
     snapshot: LogSnapshot,
     order: Order,
-    /// The range that is not read yet. Both ends are line ends, or ends of the snapshot.
+    sizes: Sizes,
+    /// The range that is not read yet. Both ends are between units, or ends of the snapshot.
     left: Range<u64>,
-    /// The end of a line longer than the buffer at which the reader found the line: its start when
-    /// reading forwards, its end when reading backwards. `None` outside such a line.
+    /// The end of a long line at which the reader found the line: its start when reading forwards,
+    /// its end when reading backwards. `None` outside such a line.
     long: Option<u64>,
     /// Bytes of the next read.
     next: usize,
-    block_bytes: usize,
     buffer: Vec<u8>,
-    /// The whole lines in the buffer. `start` and `end` are their offsets in the snapshot.
+    /// The whole units in the buffer. `start` and `end` are their offsets in the snapshot.
     block: Range<usize>,
     start: u64,
     end: u64,
 }
 
-/// Whole lines, each with its line end.
+/// Whole units.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LineBlock<'b> {
     /// Offset of the first line in the snapshot.
     pub(crate) start: u64,
     /// Offset after the last line.
     pub(crate) end: u64,
-    /// The lines. For a single line that is longer than the buffer, only its end.
+    /// The lines. For a single long line, only its end.
     pub(crate) lines: &'b [u8],
 }
 
 impl LineReader {
+    /// Reads `part`, which begins and ends between units.
     pub(crate) const fn new(snapshot: LogSnapshot, sizes: Sizes, order: Order, part: Range<u64>) -> Self {
         Self {
             snapshot,
             order,
+            sizes,
             left: part,
             long: None,
             next: sizes.first,
-            block_bytes: sizes.block,
             buffer: Vec::new(),
             block: 0..0,
             start: 0,
@@ -100,10 +111,16 @@ impl LineReader {
         LineBlock { start: self.start, end: self.end, lines }
     }
 
-    /// Reads one block. Returns false when it holds no whole line.
+    /// Maximum bytes of one read, which hold a unit and the start of the next one.
+    const fn max_read(&self) -> usize {
+        2 * self.sizes.unit
+    }
+
+    /// Reads one block. Returns false when it holds no whole unit.
     pub(crate) fn read(&mut self) -> io::Result<bool> {
         (self.block, self.start, self.end) = (0..0, 0, 0);
-        let len = (self.next as u64).min(self.left.end.saturating_sub(self.left.start));
+        let rest = self.left.end.saturating_sub(self.left.start);
+        let len = (self.next as u64).min(rest);
         if len == 0 {
             return Ok(false);
         }
@@ -113,66 +130,106 @@ impl LineReader {
         };
         self.buffer.resize(len as usize, 0);
         self.snapshot.read_into(&mut self.buffer, part.start)?;
-        let small = self.next < self.block_bytes;
-        self.next = self.block_bytes;
-        let whole = match self.order {
-            Order::Ascending => self.forwards(&part, small),
-            Order::Descending => self.backwards(&part, small),
-        };
-        let Some(whole) = whole else { return Ok(false) };
-        (self.start, self.end) = (whole.start, whole.end);
-        self.block = if whole.end - whole.start > self.block_bytes as u64 {
-            self.buffer.resize(self.block_bytes, 0);
-            self.snapshot.read_into(&mut self.buffer, whole.end - self.block_bytes as u64)?;
-            0..self.block_bytes
+        if self.long.is_some() {
+            return self.read_on(&part);
+        }
+        let whole = if len == rest {
+            Some(0..self.buffer.len())
         } else {
-            (whole.start - part.start) as usize..(whole.end - part.start) as usize
+            match self.order {
+                Order::Ascending => self.forwards().map(|end| 0..end),
+                Order::Descending => self.backwards().map(|start| start..self.buffer.len()),
+            }
         };
+        match whole {
+            Some(whole) => {
+                (self.start, self.end) = (part.start + whole.start as u64, part.start + whole.end as u64);
+                self.leave(self.start, self.end);
+                // Where no record begins, the next block needs as much as this one.
+                let begins_record = begins_record(&self.buffer[whole.start..]);
+                self.next = if begins_record { self.sizes.block } else { self.next.max(self.sizes.block) };
+                self.block = whole;
+                Ok(true)
+            }
+            None if self.next < self.max_read() => {
+                self.next = (self.next * 2).max(self.sizes.block).min(self.max_read());
+                Ok(false)
+            }
+            None => {
+                self.long = Some(if self.order == Order::Ascending { part.start } else { part.end });
+                self.leave(part.start, part.end);
+                Ok(false)
+            }
+        }
+    }
+
+    /// Marks what was read.
+    fn leave(&mut self, start: u64, end: u64) {
+        match self.order {
+            Order::Ascending => self.left.start = end,
+            Order::Descending => self.left.end = start,
+        }
+    }
+
+    /// Returns the end of the whole units at the start of the buffer. `None`: more bytes are needed,
+    /// or a long line begins there.
+    fn forwards(&self) -> Option<usize> {
+        let buffer = &self.buffer[..];
+        let mut newlines = memchr::memrchr_iter(b'\n', buffer);
+        let last = newlines.next()? + 1;
+        // A record whose head is cut here belongs to the next block.
+        let starts = std::iter::once(last).chain(newlines.map(|newline| newline + 1));
+        if let Some(head) = { starts }.find(|start| begins_record(&buffer[*start..])) {
+            return Some(head);
+        }
+        if !begins_record(buffer) {
+            return Some(last);
+        }
+        let far = self.sizes.unit - 1;
+        let beyond = buffer.get(far..).and_then(|rest| memchr(b'\n', rest)).map(|newline| far + newline + 1);
+        // Without a line beyond the unit, a long line follows.
+        beyond.or_else(|| (buffer.len() >= self.max_read()).then_some(last))
+    }
+
+    /// Returns the start of the whole units at the end of the buffer. `None`: more bytes are needed,
+    /// or a long line ends there.
+    fn backwards(&self) -> Option<usize> {
+        // The last byte ends the last line and begins none.
+        let (_, buffer) = self.buffer.split_last()?;
+        let starts = || memchr::memchr_iter(b'\n', buffer).map(|newline| newline + 1);
+        if let Some(head) = starts().find(|start| begins_record(&self.buffer[*start..])) {
+            return Some(head);
+        }
+        // No record begins so near that a line from here on continues it.
+        if let Some(far) = starts().find(|start| *start >= self.sizes.unit) {
+            return Some(far);
+        }
+        if self.buffer.len() < self.max_read() { None } else { starts().last() }
+    }
+
+    /// Reads the next part of a long line.
+    fn read_on(&mut self, part: &Range<u64>) -> io::Result<bool> {
+        let is_last = *part == self.left;
+        let newline = match self.order {
+            Order::Ascending => memchr(b'\n', &self.buffer),
+            Order::Descending => memrchr(b'\n', &self.buffer),
+        };
+        let place = newline.map(|newline| part.start + newline as u64 + 1);
+        let (start, end) = match (self.order, place, self.long) {
+            (Order::Ascending, Some(end), Some(start)) => (start, end),
+            (Order::Ascending, None, Some(start)) if is_last => (start, part.end),
+            (Order::Descending, Some(start), Some(end)) => (start, end),
+            (Order::Descending, None, Some(end)) if is_last => (part.start, end),
+            _ => {
+                self.leave(part.start, part.end);
+                return Ok(false);
+            }
+        };
+        self.leave(start, end);
+        (self.long, self.next) = (None, self.sizes.block);
+        self.buffer.resize(self.sizes.block, 0);
+        self.snapshot.read_into(&mut self.buffer, end - self.sizes.block as u64)?;
+        (self.start, self.end, self.block) = (start, end, 0..self.sizes.block);
         Ok(true)
-    }
-
-    /// Returns the whole lines after `part` was read. A `small` block without a line end is read
-    /// again with a larger buffer.
-    fn forwards(&mut self, part: &Range<u64>, small: bool) -> Option<Range<u64>> {
-        let last = part.end == self.left.end;
-        let end = match self.long {
-            Some(_) => memchr(b'\n', &self.buffer),
-            None => memrchr(b'\n', &self.buffer),
-        };
-        let end = match end {
-            Some(newline) => part.start + newline as u64 + 1,
-            // A snapshot ends with a whole line.
-            None if last => part.end,
-            None if small => return None,
-            None => {
-                self.long.get_or_insert(part.start);
-                self.left.start = part.end;
-                return None;
-            }
-        };
-        self.left.start = end;
-        Some(self.long.take().unwrap_or(part.start)..end)
-    }
-
-    fn backwards(&mut self, part: &Range<u64>, small: bool) -> Option<Range<u64>> {
-        let first = part.start == self.left.start;
-        let start = match self.long {
-            Some(_) => memrchr(b'\n', &self.buffer),
-            None if first => None,
-            // The last byte of the block ends its last line and begins none.
-            None => self.buffer.split_last().and_then(|(_, rest)| memchr(b'\n', rest)),
-        };
-        let start = match start {
-            Some(newline) => part.start + newline as u64 + 1,
-            None if first => part.start,
-            None if small => return None,
-            None => {
-                self.long.get_or_insert(part.end);
-                self.left.end = part.start;
-                return None;
-            }
-        };
-        self.left.end = start;
-        Some(start..self.long.take().unwrap_or(part.end))
     }
 }

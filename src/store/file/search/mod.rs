@@ -12,6 +12,8 @@ mod scan;
 mod time_search;
 
 #[cfg(test)]
+mod test_model;
+#[cfg(test)]
 mod tests;
 
 use std::collections::VecDeque;
@@ -27,11 +29,13 @@ use tokio::sync::Semaphore;
 
 use self::filter::LineFilter;
 use self::line_reader::Sizes;
-use self::scan::Scan;
+use self::scan::{Part, Scan};
 use self::time_search::TimeSearch;
+use crate::record::{MAX_HEAD_BYTES, begins_record};
 use crate::store::file::snapshot::LogSnapshot;
 use crate::store::{
-    ByteSource, Cursor, Extent, Form, Order, Progress, Query, ReadError, Reading, Selection, StoreError,
+    ByteSource, Cursor, Extent, Form, LineChunk, Order, Progress, Query, ReadError, Reading, Selection,
+    StoreError,
 };
 
 /// Maximum duration of a turn, not counting the block that it began.
@@ -51,21 +55,25 @@ pub(crate) async fn answer(snapshot: LogSnapshot, query: Query) -> Result<Readin
 async fn answer_in(snapshot: LogSnapshot, query: Query, sizes: Sizes) -> Result<Reading, ReadError> {
     let Query { selection, order, cursor, limit, extent, form, progress } = query;
     let mut part = 0..snapshot.len();
-    let searcher =
-        Searcher { snapshot, sizes, filter: Arc::new(LineFilter::new(selection.clone())), progress };
+    let mut searcher = Searcher::new(snapshot, sizes, selection.clone(), progress);
     if let Some(cursor) = cursor {
         let gone = |_| ReadError::Gone { oldest: searcher.snapshot.start() };
         let offset = searcher.snapshot.offset_of(cursor).map_err(gone)?;
         match order {
-            Order::Ascending => part.start = offset,
+            Order::Ascending => {
+                part.start = offset;
+                searcher.open_unit = searcher.unit_start(offset).await?..offset;
+            }
             Order::Descending => part.end = searcher.before(offset).await?,
         }
     }
+    // The first lines may continue a record before them, which has their time.
+    let from = searcher.part(part.clone()).unit_start;
     if let Some(since) = selection.since {
-        part.start = part.start.max(searcher.first_since(since, part.clone()).await?);
+        part.start = part.start.max(searcher.first_since(since, from..part.end).await?);
     }
     if let Some(until) = selection.until {
-        part.end = part.end.min(searcher.end_before(until, part.clone()).await?);
+        part.end = part.end.min(searcher.end_before(until, from..part.end).await?);
     }
     let plan = Plan { order, limit, extent, form: Arc::new(form) };
     searcher.read(part, plan).await.map_err(ReadError::from)
@@ -80,8 +88,7 @@ pub(crate) async fn begin(
     progress: Progress,
 ) -> Result<Cursor, StoreError> {
     let (mut part, since, until) = (0..snapshot.len(), selection.since, selection.until);
-    let searcher =
-        Searcher { snapshot, sizes: Sizes::DEFAULT, filter: Arc::new(LineFilter::new(selection)), progress };
+    let searcher = Searcher::new(snapshot, Sizes::DEFAULT, selection, progress);
     if let Some(since) = since {
         part.start = searcher.first_since(since, part.clone()).await?;
     }
@@ -101,6 +108,18 @@ pub(crate) async fn begin(
     Ok(searcher.snapshot.cursor_at(ends.map_or(part.end, |ends| ends.last.start)))
 }
 
+/// Returns the lines before `at` that belong to the same record as the line after it, see
+/// [`ReadLog::open_record`](crate::store::ReadLog::open_record).
+pub(crate) async fn open_record(snapshot: LogSnapshot, at: Cursor) -> Result<LineChunk, ReadError> {
+    let end = snapshot.offset_of(at).map_err(|_| ReadError::Gone { oldest: snapshot.start() })?;
+    let searcher = Searcher::new(snapshot, Sizes::DEFAULT, Selection::default(), Box::new(|| ()));
+    let start = searcher.unit_start(end).await?;
+    let snapshot = searcher.snapshot;
+    let (snapshot, lines) = turn(snapshot, move |snapshot, _| snapshot.read(start..end)).await?;
+    let after = snapshot.cursor_at(start);
+    Ok(LineChunk::new(Bytes::from(lines), after, move |end| snapshot.cursor_at(start + end)))
+}
+
 /// The part of a query that does not depend on the place in the log.
 struct Plan {
     order: Order,
@@ -114,18 +133,32 @@ struct Searcher {
     snapshot: LogSnapshot,
     sizes: Sizes,
     filter: Arc<LineFilter>,
-    progress: Box<dyn Fn() + Send + Sync>,
+    progress: Progress,
+    /// The lines before the first line of the query that belong to the same unit.
+    open_unit: Range<u64>,
 }
 
-/// The offsets of the first and the last record of a scan, in the order of the scan.
+/// The offsets of the first and the last unit of a scan, in the order of the scan.
 struct Ends {
     first: Range<u64>,
     last: Range<u64>,
 }
 
 impl Searcher {
+    fn new(snapshot: LogSnapshot, sizes: Sizes, selection: Selection, progress: Progress) -> Self {
+        let filter = Arc::new(LineFilter::new(selection, sizes));
+        Self { snapshot, sizes, filter, progress, open_unit: 0..0 }
+    }
+
     fn scan(&self, order: Order, part: Range<u64>) -> Scan {
-        Scan::new(self.snapshot.clone(), self.sizes, Arc::clone(&self.filter), order, part)
+        Scan::new(self.snapshot.clone(), self.sizes, Arc::clone(&self.filter), order, self.part(part))
+    }
+
+    /// Returns a part of the query, whose lines begin between units or with those of the query.
+    fn part(&self, lines: Range<u64>) -> Part {
+        let is_open = lines.start == self.open_unit.end;
+        let unit_start = if is_open { self.open_unit.start } else { lines.start };
+        Part { unit_start, lines }
     }
 
     /// Runs `step` in turns until it returns a result.
@@ -144,11 +177,31 @@ impl Searcher {
         }
     }
 
-    /// Returns the start of the line that ends at `offset`.
+    /// Returns the start of the unit whose line ends at `offset`.
     async fn before(&self, offset: u64) -> Result<u64, StoreError> {
-        let open = Arc::new(LineFilter::new(crate::store::Selection::default()));
-        let scan = Scan::new(self.snapshot.clone(), self.sizes, open, Order::Descending, 0..offset);
+        let open = Arc::new(LineFilter::new(Selection::default(), self.sizes));
+        let part = Part { lines: 0..offset, unit_start: 0 };
+        let scan = Scan::new(self.snapshot.clone(), self.sizes, open, Order::Descending, part);
         Ok(self.count(scan, 1).await?.map_or(0, |ends| ends.first.start))
+    }
+
+    /// Returns the start of the unit to which the line at `offset` belongs.
+    async fn unit_start(&self, offset: u64) -> Result<u64, StoreError> {
+        if offset == 0 || offset == self.snapshot.len() || self.begins_record(offset).await? {
+            return Ok(offset);
+        }
+        let start = self.before(offset).await?;
+        let is_near = offset - start < self.sizes.unit as u64;
+        Ok(if is_near && self.begins_record(start).await? { start } else { offset })
+    }
+
+    async fn begins_record(&self, offset: u64) -> Result<bool, StoreError> {
+        let snapshot = self.snapshot.clone();
+        let read = move |(): &mut (), _| {
+            let end = snapshot.len().min(offset + MAX_HEAD_BYTES as u64);
+            Ok(begins_record(&snapshot.read(offset..end)?))
+        };
+        Ok(turn((), read).await?.1)
     }
 
     /// Returns an offset in `part` before which all lines are before `instant`. It is the first such
@@ -331,9 +384,9 @@ impl Searcher {
 struct Writing {
     scan: Scan,
     form: Arc<Form>,
-    /// Maximum number of records that follow.
+    /// Maximum number of units that follow.
     left: u64,
-    /// The offsets of the last record written.
+    /// The offsets of the last unit written.
     last: Option<Range<u64>>,
     is_opened: bool,
     is_closed: bool,
@@ -361,14 +414,20 @@ impl Writing {
                 && out.len() < max_bytes
                 && let Some(found) = self.scan.next()
             {
-                if self.last.is_some() {
-                    out.extend_from_slice(self.form.between.as_bytes());
-                }
                 match &self.form.write {
-                    Some(write) => write(out, found.line, snapshot.cursor_at(found.range.end)),
+                    Some(write) => {
+                        for (index, (line, after)) in found.each().enumerate() {
+                            if index > 0 || self.last.is_some() {
+                                out.extend_from_slice(self.form.between.as_bytes());
+                            }
+                            write(out, line, snapshot.cursor_at(after));
+                        }
+                    }
                     None => {
-                        out.extend_from_slice(found.line);
-                        out.push(b'\n');
+                        out.extend_from_slice(found.lines);
+                        if !found.lines.ends_with(b"\n") {
+                            out.push(b'\n');
+                        }
                     }
                 }
                 self.left -= 1;

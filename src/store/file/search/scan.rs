@@ -1,37 +1,64 @@
-//! Passes once over a part of a snapshot, block by block, and returns the lines that the filter
+//! Passes once over a part of a snapshot, block by block, and returns the units that the filter
 //! admits.
 
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
-use memchr::{memchr, memrchr};
+use memchr::{memchr, memchr_iter, memrchr};
 
-use super::filter::{LineFilter, LineRanges};
+use super::filter::{LineFilter, UnitRanges};
 use super::line_reader::{LineReader, Sizes};
+use crate::record::begins_record;
 use crate::store::Order;
 use crate::store::file::snapshot::LogSnapshot;
+
+/// The part of a snapshot that is scanned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Part {
+    /// The lines that are returned.
+    pub(crate) lines: Range<u64>,
+    /// The start of the unit to which the first of these lines belongs. The scan reads from there, to
+    /// know whether the unit is admitted.
+    pub(crate) unit_start: u64,
+}
 
 /// One pass over a part of a snapshot.
 pub(crate) struct Scan {
     reader: LineReader,
     filter: Arc<LineFilter>,
     sizes: Sizes,
+    /// The offset of the first line that is returned.
+    start: u64,
     /// The part of the current block that is not filtered yet.
     rest: Range<usize>,
     /// The offset in the block that the ranges count from.
     from: usize,
-    /// The ranges of admitted lines that are not returned yet, the next one last.
-    ranges: LineRanges,
+    /// The ranges of admitted units that are not returned yet, the next one last.
+    ranges: UnitRanges,
 }
 
-/// A line that the filter admits.
+/// A unit that the filter admits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Found<'b> {
-    /// The offsets in the snapshot, the line end included.
+    /// The offsets in the snapshot.
     pub(crate) range: Range<u64>,
-    /// The line without its line end. For a line longer than a block, only its last part.
-    pub(crate) line: &'b [u8],
+    /// The lines. For a long line, only its end.
+    pub(crate) lines: &'b [u8],
+}
+
+impl Found<'_> {
+    /// Returns the lines without their line ends, each with the offset after it.
+    pub(crate) fn each(&self) -> impl Iterator<Item = (&[u8], u64)> {
+        let first = self.range.end - self.lines.len() as u64;
+        let unended = (!self.lines.ends_with(b"\n")).then_some(self.lines.len());
+        let mut start = 0;
+        memchr_iter(b'\n', self.lines).chain(unended).map(move |end| {
+            let line = self.lines.get(start..end).unwrap_or_default();
+            start = end + 1;
+            (line, (first + start as u64).min(self.range.end))
+        })
+    }
 }
 
 impl Scan {
@@ -40,15 +67,17 @@ impl Scan {
         sizes: Sizes,
         filter: Arc<LineFilter>,
         order: Order,
-        part: Range<u64>,
+        part: Part,
     ) -> Self {
+        let read = part.unit_start..part.lines.end;
         Self {
-            reader: LineReader::new(snapshot, sizes, order, part),
+            reader: LineReader::new(snapshot, sizes, order, read),
             filter,
             sizes,
+            start: part.lines.start,
             rest: 0..0,
             from: 0,
-            ranges: LineRanges::new(),
+            ranges: UnitRanges::new(),
         }
     }
 
@@ -56,22 +85,32 @@ impl Scan {
         self.reader.snapshot()
     }
 
-    /// Returns whether no line is left.
+    /// Returns whether no unit is left.
     pub(crate) fn is_done(&self) -> bool {
         self.ranges.is_empty() && self.rest.is_empty() && self.reader.is_done()
     }
 
-    /// Returns the next line of the current block.
+    /// Returns the next unit of the current block.
     pub(crate) fn next(&mut self) -> Option<Found<'_>> {
-        let range = self.ranges.pop()?;
         let block = self.reader.block();
-        let (start, end) = (self.from + range.start as usize, self.from + range.end as usize);
-        let line = block.lines.get(start..end).unwrap_or_default();
-        // A line longer than the buffer is the only one of its block.
+        // A long line of which only the end was read is the only one of its block.
         let cut = block.end - block.start - block.lines.len() as u64;
-        let begin = block.start + start as u64;
-        let end = begin + cut + line.len() as u64;
-        Some(Found { range: begin..end, line: line.strip_suffix(b"\n").unwrap_or(line) })
+        let offset = |at: u32| block.start + (self.from + at as usize) as u64;
+        // A unit may end where the part begins.
+        let range = loop {
+            let range = self.ranges.pop()?;
+            if offset(range.end) + cut > self.start {
+                break range;
+            }
+        };
+        let (start, end) = (self.from + range.start as usize, self.from + range.end as usize);
+        let lines = block.lines.get(start..end).unwrap_or_default();
+        let range = offset(range.start).max(self.start)..offset(range.end) + cut;
+        let is_long =
+            lines.len() > self.sizes.unit && memchr(b'\n', lines).is_none_or(|at| at >= self.sizes.unit);
+        let most = if is_long { self.sizes.block as u64 } else { range.end - range.start };
+        let from = lines.len() - (most as usize).min(lines.len());
+        Some(Found { range, lines: lines.get(from..).unwrap_or_default() })
     }
 
     /// Reads and filters the next lines, after [`Self::next`] returned `None`.
@@ -79,8 +118,14 @@ impl Scan {
         self.ranges.clear();
         if self.rest.is_empty() && self.reader.read()? {
             let block = self.reader.block();
-            let is_cut = block.end - block.start > block.lines.len() as u64;
-            self.rest = if is_cut && !self.filter.admits_all() { 0..0 } else { 0..block.lines.len() };
+            if block.end - block.start > block.lines.len() as u64 {
+                self.from = 0;
+                if self.filter.admits_stray(block.lines) {
+                    self.ranges.push(0..block.lines.len() as u32);
+                }
+                return Ok(());
+            }
+            self.rest = 0..block.lines.len();
         }
         let portion = self.portion();
         self.from = portion.start;
@@ -91,27 +136,56 @@ impl Scan {
         Ok(())
     }
 
-    /// Takes whole lines from the part that is not filtered yet.
+    /// Takes whole units from the part that is not filtered yet.
     fn portion(&mut self) -> Range<usize> {
         let (rest, max_bytes) = (self.rest.clone(), self.sizes.portion);
         if !self.filter.is_slow() || rest.len() <= max_bytes {
             self.rest = 0..0;
             return rest;
         }
-        let lines = self.reader.block().lines;
+        let lines = self.reader.block().lines.get(..rest.end).unwrap_or_default();
         match self.reader.order() {
             Order::Ascending => {
-                let behind = lines.get(rest.start + max_bytes - 1..rest.end).unwrap_or_default();
-                let end = memchr(b'\n', behind).map_or(rest.end, |newline| rest.start + max_bytes + newline);
+                let end = unit_start_from(lines, rest.start, rest.start + max_bytes);
                 self.rest.start = end;
                 rest.start..end
             }
             Order::Descending => {
-                let before = lines.get(rest.start..rest.end - max_bytes).unwrap_or_default();
-                let start = memrchr(b'\n', before).map_or(rest.start, |newline| rest.start + newline + 1);
+                let start = unit_start_before(lines, rest.start, rest.end - max_bytes);
                 self.rest.end = start;
                 start..rest.end
             }
         }
     }
+}
+
+/// Returns the first offset from `at` on that is between units of `lines`, whose first unit begins at
+/// `first`.
+fn unit_start_from(lines: &[u8], first: usize, at: usize) -> usize {
+    let begins = |start: usize| begins_record(lines.get(start..).unwrap_or_default());
+    // The last byte before `at` may end a line.
+    let starts = |from: usize, to: usize| {
+        memchr_iter(b'\n', lines.get(from..to).unwrap_or_default()).map(move |newline| from + newline + 1)
+    };
+    // Lines before the first record are units of their own.
+    let has_record = begins(first) || starts(first, at - 1).any(begins);
+    starts(at - 1, lines.len()).find(|start| !has_record || begins(*start)).unwrap_or(lines.len())
+}
+
+/// Returns the last offset up to `at` that is between units of `lines`, whose first unit begins at
+/// `first`.
+fn unit_start_before(lines: &[u8], first: usize, at: usize) -> usize {
+    let before = lines.get(..at).unwrap_or_default();
+    let mut end = before.len();
+    let mut last = None;
+    while let Some(newline) = before.get(first..end).and_then(|rest| memrchr(b'\n', rest)) {
+        let start = first + newline + 1;
+        if begins_record(lines.get(start..).unwrap_or_default()) {
+            return start;
+        }
+        last = last.or(Some(start));
+        end = first + newline;
+    }
+    // Lines before the first record are units of their own.
+    last.filter(|_| !begins_record(lines.get(first..).unwrap_or_default())).unwrap_or(first)
 }

@@ -7,15 +7,17 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use futures_util::TryStreamExt;
 use proptest::prelude::*;
 
+use super::test_model::{Unit, any_entry, any_selection, content, units};
 use super::*;
 use crate::config::Durability;
-use crate::record::{self, Level, Line, LineFormat, Stamp, Time, parse_line, write_line};
+use crate::record::{self, Level, Line, LineFormat, Stamp, Time, parse_time, write_line};
 use crate::store::file::FileStore;
 use crate::store::file::settings::Settings;
-use crate::store::{Clients, Cursor, Pattern, ReadLog, Selection, Writer};
+use crate::store::{Cursor, Pattern, ReadLog, Selection, Writer};
 
 /// Sizes smaller than most lines, so that every part of a line crosses the border of a read.
-const TINY: Sizes = Sizes { first: 100, block: 700, portion: 150, kept: 900, answer: 300 };
+pub(super) const TINY: Sizes =
+    Sizes { first: 100, block: 700, unit: 1200, portion: 150, kept: 900, answer: 300 };
 
 /// A snapshot of a log that holds `content`.
 struct Bench {
@@ -41,7 +43,7 @@ impl Bench {
         let reading = answer_in(self.snapshot.clone(), Query { form, ..query }, sizes).await?;
         let (stopped, len) = (reading.stopped, reading.len);
         let blocks: Vec<Bytes> = reading.blocks.try_collect().await.unwrap();
-        assert!(blocks.iter().all(|block| block.len() <= sizes.kept + 2 * sizes.block), "blocks are bounded");
+        assert!(blocks.iter().all(|block| block.len() <= sizes.kept + 3 * sizes.unit), "blocks are bounded");
         let text = String::from_utf8(blocks.concat()).unwrap();
         assert!(len.is_none_or(|len| len == text.len() as u64));
         let text = text.strip_prefix("<<").unwrap().strip_suffix(">>").unwrap();
@@ -73,149 +75,6 @@ fn query(selection: Selection) -> Query {
     }
 }
 
-/// A line of a log: a record in either format, or a line of another program.
-#[derive(Debug, Clone)]
-enum Entry {
-    Record { later: i64, level: u64, client: usize, key: usize, message: String, json: bool, damaged: bool },
-    Foreign(String),
-}
-
-const CLIENTS: [&str; 4] = ["192.0.2.7", "192.0.2.130", "2001:db8::7", "local"];
-const KEYS: [&str; 3] = ["web", "a|b", "app"];
-
-fn any_message() -> impl Strategy<Value = String> {
-    let piece = prop_oneof![
-        4 => "[a-c ]{0,6}",
-        1 => prop::sample::select(vec!["\n", "\\", "\"", "\t", "\\n", "\u{1b}", "\u{2028}", "é", "needle", "INFO", "web"]).prop_map(str::to_owned),
-        1 => "[a-c]{0,200}",
-    ];
-    prop::collection::vec(piece, 0..6).prop_map(|pieces| pieces.concat())
-}
-
-fn any_entry() -> impl Strategy<Value = Entry> {
-    let record = (
-        prop_oneof![3 => 0_i64..3, 1 => 0_i64..100_000],
-        0_u64..5,
-        0..CLIENTS.len(),
-        0..KEYS.len(),
-        any_message(),
-        0_u8..12,
-    )
-        .prop_map(|(later, level, client, key, message, form)| Entry::Record {
-            later,
-            level,
-            client,
-            key,
-            message,
-            json: form % 2 == 0,
-            damaged: form == 0,
-        });
-    let foreign = prop_oneof![
-        "[a-c ]{0,40}",
-        "[a-c]{600,2500}",
-        Just("[ERROR](2026-11-23 needle".to_owned()),
-        Just("{\"time\":\"needle\"}".to_owned()),
-    ]
-    .prop_map(Entry::Foreign);
-    prop_oneof![6 => record, 1 => foreign]
-}
-
-/// Returns the bytes of the lines.
-fn content(entries: &[Entry]) -> Vec<u8> {
-    let mut out = Vec::new();
-    let mut micros = 1_795_410_149_805_789;
-    for (seq, entry) in entries.iter().enumerate() {
-        match entry {
-            Entry::Record { later, level, client, key, message, json, damaged } => {
-                let begin = out.len();
-                micros += later;
-                let line = Line {
-                    entry: record::Entry::new(Level::from_number(*level).unwrap(), message),
-                    stamp: &Stamp::from(Time { micros, offset: 3600 }),
-                    client: CLIENTS[*client],
-                    key: KEYS[*key],
-                    route: "save-log",
-                    pid: 7,
-                    seq: seq as u64,
-                };
-                write_line(&mut out, if *json { LineFormat::Json } else { LineFormat::Text }, &line);
-                if *damaged {
-                    // The line is unchanged up to the end of its time.
-                    out.drain(begin + 50..begin + 55);
-                }
-            }
-            Entry::Foreign(text) => {
-                out.extend_from_slice(text.as_bytes());
-                out.push(b'\n');
-            }
-        }
-    }
-    out
-}
-
-fn any_selection() -> impl Strategy<Value = Selection> {
-    let time = || {
-        prop::option::weighted(
-            0.3,
-            prop_oneof![0_i64..20, 0_i64..400_000].prop_map(|n| n - 5 + 1_795_410_149_805_789),
-        )
-    };
-    let text = || {
-        prop_oneof![
-            any_message(),
-            prop::sample::select(vec!["a", "needle", "\\", "n", "\"", "\u{2028}", "INFO", "\n", ""])
-                .prop_map(str::to_owned)
-        ]
-    };
-    let texts = prop::collection::vec(text(), 0..3);
-    let pattern = prop::option::weighted(
-        0.2,
-        prop::sample::select(vec!["^a", "b+c", "needle$", "(?i)NEEDLE|é", "", r"\n"]),
-    );
-    let clients =
-        prop::option::weighted(0.2, prop::sample::select(vec!["192.0.2.0/25", "::/0", "local", "192.0.2.7"]));
-    let keys = prop::collection::vec(prop::sample::select(KEYS.to_vec()), 0..2);
-    (
-        time(),
-        time(),
-        prop::option::weighted(0.3, 0_u64..5),
-        prop_oneof![3 => Just(Vec::new()), 2 => texts],
-        pattern,
-        clients,
-        prop_oneof![3 => Just(Vec::new()), 1 => keys],
-    )
-        .prop_map(|(since, until, level, mut contains, regex, clients, keys)| {
-            contains.retain(|text| !text.is_empty());
-            Selection {
-                since,
-                until,
-                level: level.map(|level| Level::from_number(level).unwrap()),
-                contains,
-                regex: regex.map(|text| Pattern::new(text).unwrap()),
-                clients: clients.map(|text| Clients::from_texts([text]).unwrap()),
-                keys: keys.into_iter().map(str::to_owned).collect(),
-            }
-        })
-}
-
-/// Returns all lines that a selection admits, with their cursors, checked one by one.
-fn naive(content: &[u8], selection: &Selection) -> Vec<(String, u64, u64)> {
-    let mut at = 0;
-    let mut found = Vec::new();
-    for line in content.split_inclusive(|byte| *byte == b'\n') {
-        let start = at;
-        at += line.len() as u64;
-        let line = &line[..line.len() - 1];
-        // A query returns only the end of a line that is longer than a block.
-        let ours = line.len() < TINY.block;
-        if selection.is_all() || ours && parse_line(line).is_ok_and(|record| selection.admits(&record)) {
-            let shown = &line[(line.len() + 1).saturating_sub(TINY.block)..];
-            found.push((String::from_utf8_lossy(shown).into_owned(), start, at));
-        }
-    }
-    found
-}
-
 fn wait<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
@@ -224,7 +83,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
     #[test]
-    fn answer_equals_a_filter_of_every_line(
+    fn answer_equals_a_filter_of_every_unit(
         entries in prop::collection::vec(any_entry(), 0..40), selection in any_selection(), descends: bool, newest: bool,
         limit in prop::option::of(1_u64..12), cursor in prop::option::of(any::<prop::sample::Index>()),
     ) {
@@ -232,8 +91,14 @@ proptest! {
         let bench = Bench::new(&content);
         let ends: Vec<u64> = std::iter::once(0).chain(memchr::memchr_iter(b'\n', &content).map(|at| at as u64 + 1)).collect();
         let cursor = cursor.map(|index| ends[index.index(ends.len())]);
-        let mut expected = naive(&content, &selection);
-        expected.retain(|(_, start, end)| cursor.is_none_or(|cursor| if descends { *end < cursor } else { *start >= cursor }));
+        let all = units(&content);
+        // The record of the cursor is not returned again, with none of its lines.
+        let named = cursor.filter(|_| descends).map(|cursor| all.iter().find(|unit| unit.start < cursor && cursor <= unit.end).map_or(0, |unit| unit.start));
+        let mut expected: Vec<Unit> = all.into_iter().filter(|unit| unit.is_admitted(&selection)).collect();
+        expected.retain_mut(|unit| {
+            unit.lines.retain(|line| cursor.is_none_or(|cursor| descends || line.start >= cursor));
+            !unit.lines.is_empty() && named.is_none_or(|named| unit.start < named)
+        });
         let many = limit.map_or(usize::MAX, |limit| limit as usize);
         if newest || descends {
             expected.drain(..expected.len().saturating_sub(many));
@@ -250,9 +115,9 @@ proptest! {
         };
         let (stopped, found) = wait(bench.read(asked, TINY)).unwrap();
         let given: Vec<(String, u64)> = found.into_iter().map(|(line, cursor)| (line, cursor.position)).collect();
-        let wanted: Vec<(String, u64)> = expected.iter().map(|(line, _, end)| (line.clone(), *end)).collect();
+        let wanted: Vec<(String, u64)> = expected.iter().flat_map(|unit| &unit.lines).map(|line| (line.shown.clone(), line.end)).collect();
         prop_assert_eq!(&given, &wanted);
-        let after = if newest { expected.iter().map(|(_, _, end)| *end).max() } else { expected.last().map(|(_, _, end)| *end) };
+        let after = if newest { expected.iter().map(|unit| unit.end).max() } else { expected.last().map(|unit| unit.end) };
         if let Some(after) = after {
             prop_assert_eq!(stopped.position, after);
         } else {
@@ -267,7 +132,7 @@ proptest! {
         let content = content(&entries);
         let bench = Bench::new(&content);
         let order = if descends { Order::Descending } else { Order::Ascending };
-        let mut wanted: Vec<String> = naive(&content, &selection).into_iter().map(|(line, ..)| line).collect();
+        let mut wanted: Vec<Unit> = units(&content).into_iter().filter(|unit| unit.is_admitted(&selection)).collect();
         if descends {
             wanted.reverse();
         }
@@ -278,11 +143,34 @@ proptest! {
             if found.is_empty() {
                 break;
             }
-            prop_assert!(found.len() as u64 <= page);
+            let of_this_page: std::collections::BTreeSet<u64> = found.iter().map(|(_, cursor)| wanted.iter().find(|unit| unit.end >= cursor.position && unit.start < cursor.position).unwrap().start).collect();
+            prop_assert!(of_this_page.len() as u64 <= page);
             given.extend(found.into_iter().map(|(line, _)| line));
             cursor = Some(stopped);
         }
+        let wanted: Vec<String> = wanted.into_iter().flat_map(|unit| unit.lines).map(|line| line.shown).collect();
         prop_assert_eq!(given, wanted);
+    }
+
+    #[test]
+    fn text_that_stands_in_a_line_is_found(entries in prop::collection::vec(any_entry(), 0..40), text in "[a-c ]{1,3}|needle|\\PC", descends: bool) {
+        let content = content(&entries);
+        let bench = Bench::new(&content);
+        // The records and the other lines in which grep finds the text.
+        let all = units(&content);
+        let holds = |unit: &&Unit| unit.texts.iter().any(|held| held.contains(&text));
+        let wanted: Vec<u64> = all.iter().filter(holds).map(|unit| unit.end).collect();
+        let order = if descends { Order::Descending } else { Order::Ascending };
+        let regex = Pattern::new(&regex::escape(&text)).unwrap();
+        for selection in [
+            Selection { contains: vec![text.clone()], ..Selection::default() },
+            Selection { regex: Some(regex), ..Selection::default() },
+        ] {
+            let (_, found) = wait(bench.read(Query { order, ..query(selection) }, TINY)).unwrap();
+            let mut ends: Vec<u64> = found.iter().map(|(_, cursor)| cursor.position).filter(|end| all.iter().any(|unit| unit.end == *end)).collect();
+            ends.sort_unstable();
+            prop_assert_eq!(&ends, &wanted);
+        }
     }
 
     #[test]
@@ -301,9 +189,13 @@ proptest! {
             }
         };
         prop_assert!(ends.contains(&place) && place >= from);
-        for (line, start, _) in naive(&content, &Selection::default()).into_iter().filter(|(_, start, _)| *start >= from) {
-            if let Ok(record) = parse_line(line.as_bytes()) {
-                prop_assert_eq!(record.time.micros < target, start < place, "{} at {}, place {}", line, start, place);
+        let lines = units(&content).into_iter().flat_map(|unit| unit.lines);
+        for line in lines.filter(|line| line.start >= from) {
+            let text = &content[line.start as usize..line.end as usize];
+            if let Some(time) = parse_time(text) {
+                prop_assert_eq!(time < target, line.start < place, "{} at {}, place {}", line.shown, line.start, place);
+            } else {
+                prop_assert!(line.start != place, "{} continues a record", line.shown);
             }
         }
     }
@@ -332,7 +224,7 @@ fn large_log() -> Vec<u8> {
 
 #[tokio::test]
 async fn separator_without_fields_is_searched_as_message() {
-    let content = b"[INFO](2026-11-23 05:02:29.805789+00:00)<c|k|r|1|1>a \\| no fields\n";
+    let content = b"[INFO](2026-11-23 05:02:29.805789+00:00)<local|k|r|1|1>a \\| no fields\n";
     for text in ["\\", "a \\| no", "| no", "fields"] {
         let selection = Selection { contains: vec![text.to_owned()], ..Selection::default() };
         let (_, found) = Bench::new(content).read(query(selection), Sizes::DEFAULT).await.unwrap();

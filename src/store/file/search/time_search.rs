@@ -6,7 +6,7 @@ use std::ops::{ControlFlow, Range};
 
 use memchr::memchr;
 
-use crate::record::parse_time;
+use crate::record::{MAX_HEAD_BYTES, parse_time};
 use crate::store::file::snapshot::LogSnapshot;
 
 /// Bytes of the first read of a probe. In a range of at most this size, the search is linear.
@@ -15,13 +15,12 @@ const FIRST_READ_BYTES: usize = 4 * 1024;
 /// Maximum bytes of one read, where no line has a time.
 const MAX_READ_BYTES: usize = 256 * 1024;
 
-/// Bytes that hold a line up to the end of its time.
-const TIME_PREFIX_BYTES: usize = 64;
-
-/// Searches the first line at or after a time.
+/// Searches the first record at or after a time.
 pub(crate) struct TimeSearch {
     snapshot: LogSnapshot,
     target: i64,
+    /// The end of the part.
+    end: u64,
     /// Lines with a time that begin before this offset are before the target.
     low: u64,
     /// Lines with a time that begin at or after this offset are not before the target.
@@ -40,6 +39,7 @@ impl TimeSearch {
         let mut this = Self {
             snapshot,
             target,
+            end: part.end,
             low: part.start,
             high: part.end,
             probe: LineStarts::at_line(part.start),
@@ -59,14 +59,17 @@ impl TimeSearch {
         };
     }
 
-    /// Does one read. Returns the offset once it is known. Lines before the offset that have a time
-    /// are before the target, and later ones are not.
+    /// Does one read. Returns the offset once it is known: that of the first record that is not
+    /// before the target, or that follows the part, or the end of the snapshot.
     pub(crate) fn step(&mut self) -> io::Result<Option<u64>> {
-        let (target, high, end) = (self.target, self.high, self.snapshot.len());
+        let (target, high, part_end, end) = (self.target, self.high, self.end, self.snapshot.len());
         let mut found = None;
         let outcome = self.probe.step(&self.snapshot, &mut self.buffer, end, |start, time| {
             let is_before = time.is_some_and(|time| time < target);
-            if start >= high || (time.is_some() && (!is_before || !self.is_linear)) {
+            // Lines without a time behind a record before the target continue that record, also those
+            // at the start of the next segment.
+            let is_end = !self.is_linear || !is_before || start >= part_end;
+            if (time.is_some() && is_end) || (start >= high && !self.is_linear) {
                 found = Some((start, is_before && start < high));
                 return ControlFlow::Break(());
             }
@@ -137,7 +140,7 @@ impl LineStarts {
                 self.is_at_line = true;
             }
             let rest = buffer.get(from..).unwrap_or_default();
-            if rest.len() < TIME_PREFIX_BYTES && !is_last {
+            if rest.len() < MAX_HEAD_BYTES && !is_last {
                 // The next read begins here, so that it holds the whole time.
                 self.at += from as u64;
                 return Ok(Progress::More);

@@ -344,10 +344,10 @@ fn find_as(entry: &Segment, home: &Path, coding: Coding) -> io::Result<Option<Se
         return Ok(None);
     }
     // A shortened file has to be counted and synced again.
-    let count = entry.count.filter(|_| len == entry.len);
+    let (count, foreign) = if len == entry.len { (entry.count, entry.foreign) } else { (None, None) };
     let mtime = (coding != Coding::Plain || (entry.mtime.is_some() && coding == entry.coding))
         .then(|| mtime_of(&meta));
-    Ok(Some(Segment { len, count, stored, mtime, ino: meta.ino(), ..found }))
+    Ok(Some(Segment { len, count, foreign, stored, mtime, ino: meta.ino(), ..found }))
 }
 
 /// Reads a file that is not in the manifest. Its segment has no position yet.
@@ -383,6 +383,7 @@ pub(crate) fn inspect(name: SegmentName, coding: Coding, home: &Path) -> io::Res
         base: 0,
         len,
         count: None,
+        foreign: None,
         oldest: Some(oldest.unwrap_or(UNKNOWN_TIME)),
         newest,
         stored,

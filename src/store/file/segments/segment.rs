@@ -132,6 +132,9 @@ pub(crate) struct Segment {
     pub(crate) len: u64,
     /// Number of lines. `None`: not counted yet.
     pub(crate) count: Option<u64>,
+    /// Those of them that do not begin like a record. `None`: not counted yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) foreign: Option<u64>,
     /// Time of the first line, microseconds since the epoch. [`UNKNOWN_TIME`]: another program wrote
     /// it. `None`: the manifest is of an earlier version, whose times never decreased.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -179,6 +182,11 @@ impl Segment {
         self.newest.max(modified)
     }
 
+    /// Returns whether the lines were counted.
+    pub(crate) const fn is_counted(&self) -> bool {
+        self.count.is_some() && self.foreign.is_some()
+    }
+
     const fn end(&self) -> u64 {
         self.base + self.len
     }
@@ -202,6 +210,7 @@ pub(crate) struct SegmentList {
     ends: Vec<u64>,
     stored: u64,
     count: u64,
+    foreign: u64,
     /// Number of segments whose lines are not counted yet.
     uncounted: usize,
 }
@@ -247,13 +256,15 @@ impl SegmentList {
     fn add(&mut self, segment: &Segment) {
         self.stored += segment.stored;
         self.count += segment.count.unwrap_or_default();
-        self.uncounted += usize::from(segment.count.is_none());
+        self.foreign += segment.foreign.unwrap_or_default();
+        self.uncounted += usize::from(!segment.is_counted());
     }
 
     fn subtract(&mut self, segment: &Segment) {
         self.stored -= segment.stored;
         self.count -= segment.count.unwrap_or_default();
-        self.uncounted -= usize::from(segment.count.is_none());
+        self.foreign -= segment.foreign.unwrap_or_default();
+        self.uncounted -= usize::from(!segment.is_counted());
     }
 
     /// Returns the segments.
@@ -274,6 +285,12 @@ impl SegmentList {
     /// Returns the number of lines. It is a lower bound while [`Self::is_uncounted`] is true.
     pub(crate) const fn count(&self) -> u64 {
         self.count
+    }
+
+    /// Returns the number of lines that do not begin like a record. It is a lower bound while
+    /// [`Self::is_uncounted`] is true.
+    pub(crate) const fn foreign(&self) -> u64 {
+        self.foreign
     }
 
     /// Returns whether the lines of a segment are not counted yet.
@@ -321,6 +338,7 @@ pub(crate) fn segment_without_file(seq: u64, len: u64) -> Segment {
         base: 0,
         len,
         count: Some(1),
+        foreign: Some(0),
         oldest: None,
         newest: 0,
         stored: len,

@@ -44,6 +44,9 @@ pub(crate) struct State {
     pub(crate) len: u64,
     /// Lines in the first `len` bytes. `None`: not counted yet.
     pub(crate) count: Option<u64>,
+    /// Those of them that do not begin like a record. `None`: not counted yet.
+    #[serde(default)]
+    pub(crate) foreign: Option<u64>,
     /// Fingerprint of the active file.
     pub(crate) head: Fingerprint,
     /// The end of a clear that began.
@@ -81,6 +84,7 @@ impl State {
             ino: 0,
             len: 0,
             count: Some(0),
+            foreign: Some(0),
             head: Fingerprint::default(),
             clearing_to: None,
             time: None,
@@ -91,12 +95,14 @@ impl State {
     /// Records a new, empty active file, whose first byte has the position `base`.
     pub(crate) fn begin_file(&mut self, base: u64, dev: u64, ino: u64) {
         (self.base, self.dev, self.ino) = (base, dev, ino);
-        (self.len, self.count, self.head) = (0, Some(0), Fingerprint::default());
+        (self.len, self.count, self.foreign) = (0, Some(0), Some(0));
+        self.head = Fingerprint::default();
     }
 
     /// Records that all lines before position `to` are removed.
     pub(crate) fn finish_clear(&mut self, to: u64) {
-        (self.base, self.len, self.count) = (to, 0, Some(0));
+        (self.base, self.len) = (to, 0);
+        (self.count, self.foreign) = (Some(0), Some(0));
         self.head = Fingerprint::default();
         (self.clearing_to, self.rotating) = (None, None);
     }
@@ -352,6 +358,7 @@ mod tests {
             base: u64::MAX,
             len: u64::MAX,
             count: Some(u64::MAX),
+            foreign: Some(u64::MAX),
             oldest: Some(i64::MIN),
             newest: i64::MIN,
             stored: u64::MAX,
@@ -365,6 +372,7 @@ mod tests {
             state.revision = u64::MAX - 1;
             (state.epoch, state.base, state.dev, state.ino) = (u32::MAX, u64::MAX, u64::MAX, u64::MAX);
             (state.len, state.count, state.clearing_to) = (u64::MAX, Some(u64::MAX), Some(u64::MAX));
+            state.foreign = Some(u64::MAX);
             (state.head, state.time) = (head, Some(i64::MIN));
             state.rotating = Some(Rotating { segment, dev: u64::MAX, ino: u64::MAX });
         })
