@@ -45,6 +45,8 @@ pub struct App {
     pub(crate) budget: Arc<MemoryBudget>,
     pub(crate) searches: Arc<Searches>,
     pub(crate) cpu_pool: CpuPool,
+    /// Compiles the regular expressions of searches.
+    pub(crate) pattern_pool: CpuPool,
     /// Cancelled when the stop begins. From then on connections accept no further request, and open
     /// tails end.
     pub(crate) draining: CancellationToken,
@@ -103,6 +105,7 @@ impl App {
             budget: Arc::default(),
             searches: Arc::default(),
             cpu_pool: CpuPool::new(),
+            pattern_pool: CpuPool::new(),
             draining: CancellationToken::new(),
             followers: FollowerHub::default(),
         }

@@ -44,14 +44,16 @@ pub(crate) async fn records(
 ) -> Answer {
     let store = &request.app.store;
     let key = store.cursor_key();
-    let search = if read.selection.is_all() { None } else { Some(request.begin_search()?) };
+    // An expression is compiled under the permit of its search.
+    let search = if read.selects_all() { None } else { Some(request.begin_search()?) };
     let output = read.output.or(defaults.output);
     let state = Arc::clone(&request.state);
+    let (order, cursor, limit) = (read.order, read.cursor, read.limit);
     let query = Query {
-        selection: read.selection,
-        order: read.order.unwrap_or(defaults.order),
-        cursor: read.cursor,
-        limit: read.limit.or(defaults.limit),
+        selection: read.compiled(&request.app.pattern_pool).await?,
+        order: order.unwrap_or(defaults.order),
+        cursor,
+        limit: limit.or(defaults.limit),
         extent: defaults.extent,
         form: form(output, key),
         progress: Box::new(move || state.goes_on()),

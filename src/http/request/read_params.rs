@@ -2,15 +2,17 @@
 //! and format of the answer. They come from the body, the query or the form. Headers do not count,
 //! because a sender of records sets `LEVEL` once for all its requests.
 
+use std::borrow::Cow;
 use std::num::NonZeroU64;
 
 use jiff::ZonedDateTime;
 
+use super::cpu_pool::CpuPool;
 use crate::http::response::problem::Problem;
 use crate::http::response::record_format::RecordFormat;
 use crate::ingest::json::object::{self, Value};
 use crate::ingest::params::Params;
-use crate::record::parse_time_spec;
+use crate::record::{Level, parse_time_spec};
 use crate::store::{Clients, Cursor, CursorKey, Order, Pattern, Selection};
 
 /// The names of the parameters of a read request.
@@ -29,7 +31,10 @@ const MAX_NAME_CHARS: usize = 1024;
 /// Holds the parameters of a read request. `None` means that the client left the parameter out.
 #[derive(Debug, Default)]
 pub(crate) struct ReadRequest {
-    pub(crate) selection: Selection,
+    /// The conditions, without that of `regex`.
+    selection: Selection,
+    /// The text of `regex`.
+    regex: Option<String>,
     pub(crate) limit: Option<NonZeroU64>,
     pub(crate) order: Option<Order>,
     pub(crate) cursor: Option<Cursor>,
@@ -52,7 +57,7 @@ impl ReadRequest {
         };
         let (since, until) = (time("since")?, time("until")?);
         let level = params.value("level").map(|value| object::level_of(&value)).transpose();
-        let regex = params.one("regex")?.map(|text| Pattern::new(&text)).transpose();
+        let regex = params.one("regex")?.map(Cow::into_owned);
         let clients = params.all("client", MAX_NAMES, MAX_NAME_CHARS)?;
         let clients = (!clients.is_empty()).then(|| Clients::from_texts(clients)).transpose();
         let mut contains = params.all("contains", MAX_TEXTS, MAX_TEXT_CHARS)?;
@@ -62,13 +67,14 @@ impl ReadRequest {
             until,
             level: level.map_err(|why| Problem::invalid_parameter("level", why))?,
             contains,
-            regex: regex.map_err(|why| Problem::invalid_parameter("regex", why))?,
+            regex: None,
             clients: clients.map_err(|why| Problem::invalid_parameter("client", why))?,
             keys: params.all("key", MAX_NAMES, MAX_NAME_CHARS)?,
         };
         let cursor = params.one("cursor")?.map(|text| key.decode(&text)).transpose();
         Ok(Self {
             selection,
+            regex,
             limit: positive(params, "limit")?,
             order: choice(params, "order", &[("asc", Order::Ascending), ("desc", Order::Descending)])?,
             cursor: cursor.map_err(|why| Problem::invalid_parameter("cursor", why))?,
@@ -76,9 +82,42 @@ impl ReadRequest {
         })
     }
 
+    /// Returns whether every record is selected.
+    pub(crate) fn selects_all(&self) -> bool {
+        self.selection.is_all() && self.regex.is_none()
+    }
+
+    /// Returns whether a regular expression must be compiled.
+    pub(crate) const fn has_regex(&self) -> bool {
+        self.regex.is_some()
+    }
+
+    /// Returns the time range and the lowest level.
+    pub(crate) fn range(&self) -> (Option<i64>, Option<i64>, Option<Level>) {
+        (self.selection.since, self.selection.until, self.selection.level)
+    }
+
+    /// Returns the conditions. Compiles the regular expression, which may take many milliseconds.
+    ///
+    /// # Errors
+    /// Fails with 400 for an invalid expression.
+    pub(crate) fn into_selection(self) -> Result<Selection, Problem> {
+        let regex = self.regex.map(|text| Pattern::new(&text)).transpose();
+        let regex = regex.map_err(|why| Problem::invalid_parameter("regex", why))?;
+        Ok(Selection { regex, ..self.selection })
+    }
+
+    /// Returns the conditions. Compiles the regular expression on `pool`.
+    ///
+    /// # Errors
+    /// Fails with 400 for an invalid expression.
+    pub(crate) async fn compiled(self, pool: &CpuPool) -> Result<Selection, Problem> {
+        if self.has_regex() { pool.run(|_| self.into_selection()).await? } else { self.into_selection() }
+    }
+
     /// Returns whether the client sent no parameter of a read.
     pub(crate) fn is_empty(&self) -> bool {
-        self.selection.is_all()
+        self.selects_all()
             && self.limit.is_none()
             && self.order.is_none()
             && self.cursor.is_none()
@@ -124,7 +163,6 @@ mod tests {
     use super::*;
     use crate::http::observe::refusal_log::RefusalDetails;
     use crate::ingest::params::BodyKind;
-    use crate::record::Level;
     use http::HeaderMap;
     use proptest::prelude::*;
 
@@ -135,7 +173,9 @@ mod tests {
         headers.insert("level", "4".parse().unwrap());
         let params = Params::without_body(Some(query), &headers).unwrap();
         let params = params.with_body(kind, body.as_bytes()).unwrap();
-        ReadRequest::read(&params, &CursorKey::of(KEY)).map_err(|problem| problem.words())
+        let read = ReadRequest::read(&params, &CursorKey::of(KEY)).map_err(|problem| problem.words())?;
+        let compiled = ReadRequest { regex: read.regex.clone(), ..ReadRequest::default() }.into_selection();
+        compiled.map(|_| read).map_err(|problem| problem.words())
     }
 
     #[test]

@@ -64,17 +64,19 @@ async fn begin(request: Arc<AdmittedRequest>, input: Input) -> Answer {
     let name = selection_name(&params, &requested)?;
     let resume = resume(&request, &requested)?;
     let lines = lines(&params)?;
-    let selection = requested.selection;
+    let (limit, output) = (requested.limit.map(NonZeroU64::get), requested.output);
+    let looks_back = resume.is_none() && lines.is_some() && !requested.selects_all();
+    let search = (looks_back || requested.has_regex()).then(|| request.begin_search()).transpose()?;
+    let selection = requested.compiled(&request.app.pattern_pool).await?;
     let at = match resume {
         Some(cursor) => check_cursor(&request, cursor).await?,
         None => {
-            let is_search = lines.is_some() && !selection.is_all();
-            let _search = is_search.then(|| request.begin_search()).transpose()?;
             let state = Arc::clone(&request.state);
             store.begin(selection.clone(), lines, Box::new(move || state.goes_on())).await?
         }
     };
-    let form = match (&accept, requested.output) {
+    drop(search);
+    let form = match (&accept, output) {
         (Some(_), _) => Form::Message,
         (None, None | Some(RecordFormat::Text)) => Form::EventOfLine,
         (None, Some(RecordFormat::Json | RecordFormat::Ndjson)) => Form::EventOfObject,
@@ -91,7 +93,6 @@ async fn begin(request: Arc<AdmittedRequest>, input: Input) -> Answer {
         return Ok(response);
     }
     let format = BlockFormat { form, selection, name: name.into() };
-    let limit = requested.limit.map(NonZeroU64::get);
     let follower = Follower::new(request.app.clone(), would_admit(&request, key), format, at, limit);
     let protocol = match accept {
         None => Protocol::Events,
@@ -142,11 +143,11 @@ fn lines(params: &Params<'_>) -> Result<Option<NonZeroU64>, Problem> {
 /// Returns a text that is different for each selection. Followers with the same text share blocks.
 fn selection_name(params: &Params<'_>, requested: &ReadRequest) -> Result<String, Problem> {
     let mut name = String::new();
-    if requested.selection.is_all() {
+    if requested.selects_all() {
         return Ok(name);
     }
-    let (since, until) = (requested.selection.since, requested.selection.until);
-    name.push_str(&format!("{since:?} {until:?} {:?}", requested.selection.level));
+    let (since, until, level) = requested.range();
+    name.push_str(&format!("{since:?} {until:?} {level:?}"));
     for parameter in ["contains", "regex", "client", "key"] {
         // `ReadRequest::read` has checked their number and length.
         name.push_str(&format!(" {:?}", params.all(parameter, usize::MAX, usize::MAX)?));

@@ -1,6 +1,7 @@
 //! Tests of the number of searches, their time limit, and their end.
 
 use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -90,6 +91,57 @@ fn max_searches_limits_concurrent_searches() {
     eventually("there is room again", Duration::from_secs(10), || {
         server.get_with(&route("get-latest-logs?contains=writers&limit=1"), &ACCESS).status == 200
     });
+}
+
+#[test]
+fn an_expression_is_compiled_under_the_bound_of_searches() {
+    let server = start_with_large_log(Setup::new().http("max_searches = 1"), 200);
+    let running = search(&server, "");
+    for name in ["get-logs", "get-latest-logs", "download-logs", "tail"] {
+        let target = format!("{}?regex=(", route(name));
+        eventually("it is refused without being compiled", Duration::from_secs(10), || {
+            server.get_with(&target, &ACCESS).status == 503
+        });
+    }
+    drop(running);
+    for name in ["get-logs", "get-latest-logs", "download-logs", "tail"] {
+        let target = format!("{}?regex=(", route(name));
+        eventually("it is compiled", Duration::from_secs(10), || {
+            server.get_with(&target, &ACCESS).status == 400
+        });
+    }
+}
+
+#[test]
+fn the_compilation_of_expressions_delays_no_other_request() {
+    let server = Setup::new().start();
+    let is_over = AtomicBool::new(false);
+    let took = std::thread::scope(|scope| {
+        for name in ["get-logs", "get-latest-logs", "download-logs", "tail"].repeat(3) {
+            let (server, is_over) = (&server, &is_over);
+            scope.spawn(move || {
+                let target = format!("{}?regex={}", route(name), encode(r"(\W?\w?){400}Q"));
+                let mut conn = server.connect();
+                while !is_over.load(Ordering::Relaxed) {
+                    conn.send("GET", &target, &ACCESS, b"").unwrap();
+                    assert!(matches!(conn.receive("GET").unwrap().status, 400 | 503));
+                }
+            });
+        }
+        let mut conn = server.connect();
+        let mut took: Vec<Duration> = (0..60)
+            .map(|_| {
+                let began = Instant::now();
+                assert_eq!(conn.get("/status").status, 200);
+                began.elapsed()
+            })
+            .collect();
+        is_over.store(true, Ordering::Relaxed);
+        took.sort();
+        took[took.len() / 2]
+    });
+    // On the event loop, the median was that of twelve compilations: more than 100 ms.
+    assert!(took < Duration::from_millis(30) * slowness(), "{took:?}");
 }
 
 #[test]
