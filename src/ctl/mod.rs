@@ -13,6 +13,7 @@ mod commands;
 mod edit;
 mod error;
 mod examples;
+mod foreign_lines;
 mod lint;
 mod log_selection;
 mod paths;

@@ -100,6 +100,35 @@ fn get_requests_the_selection_and_prints_the_reply() {
 }
 
 #[test]
+fn an_empty_selection_of_a_log_with_foreign_lines_is_explained() {
+    let setup = Setup::new();
+    let path = setup.log_path();
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(&path, "Nov 23 05:02:29 host app: payment refused\n").unwrap();
+    let (server, installation) = served_with(setup);
+    let note = "1 of its lines are not records";
+    for arguments in [&["get", "--level", "error"][..], &["get", "--since", "1h", "--output", "json"]] {
+        let output = installation.run(arguments);
+        assert!(output.status == 0 && output.err.contains(note), "{arguments:?}: {output:?}");
+    }
+    // Nothing is explained where something is found, and where nothing was selected.
+    for arguments in [&["get", "--contains", "payment"][..], &["get"], &["get", "-n", "3"]] {
+        let output = installation.run(arguments);
+        assert!(output.err.is_empty() && output.out.contains("payment"), "{arguments:?}: {output:?}");
+    }
+    let following = Following::start(&installation, &["tail", "--level", "error"]);
+    assert!(following.complaints.recv_timeout(Duration::from_secs(10)).unwrap().contains(note));
+    server.save_with(&json!({"message": "something", "level": 3})).success();
+    following.expect(&format!("{}\n", server.log_lines()[1]));
+    let output = installation.run(&["get", "--level", "critical"]);
+    assert!(output.err.contains(note), "{output:?}");
+    std::fs::write(&path, "").unwrap();
+    server.save("ours");
+    let output = installation.run(&["get", "--level", "error"]);
+    assert!(output.err.is_empty() && output.out.is_empty(), "{output:?}");
+}
+
+#[test]
 fn get_prints_the_reason_of_a_refusal_and_the_oldest_cursor() {
     let installation = Installation::of_one();
     let _instance = Instance::listen(&installation.path("run/sample1.sock"), |asked| {
@@ -166,7 +195,11 @@ fn receive(stream: impl std::io::Read + Send + 'static) -> Receiver<String> {
 
 /// Starts a server, and makes an installation that uses the admin socket of this server.
 fn served() -> (Server, Installation) {
-    let server = Setup::new().with_admin_socket().start();
+    served_with(Setup::new())
+}
+
+fn served_with(setup: Setup) -> (Server, Installation) {
+    let server = setup.with_admin_socket().start();
     let installation = Installation::of_one();
     std::os::unix::fs::symlink(server.admin_socket(), installation.path("run/sample1.sock")).unwrap();
     (server, installation)

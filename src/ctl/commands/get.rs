@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::config::LogName;
 use crate::ctl::client::admin_client::AdminClient;
 use crate::ctl::error::Outcome;
+use crate::ctl::foreign_lines::{has_condition, note_nothing_found};
 use crate::ctl::log_selection::LogSelection;
 use crate::ctl::paths::Directories;
 use crate::ctl::record_selection::RecordSelection;
@@ -106,12 +107,19 @@ pub(crate) fn run(args: &Args, directories: &Directories, printer: &mut Printer)
         printer.expect_json();
     }
     let mut last = b'\n';
+    // An empty array of objects has two bytes.
+    let mut len = 0;
     while let Some(chunk) = reply.chunk()? {
+        len += chunk.len();
         last = *chunk.last().unwrap_or(&last);
         printer.bytes(&chunk)?;
     }
     if last != b'\n' {
         printer.bytes(b"\n")?;
+    }
+    if len <= 2 && args.cursor.is_none() && has_condition(&parameters) {
+        printer.flush()?;
+        note_nothing_found(&client, &name);
     }
     Ok(0)
 }

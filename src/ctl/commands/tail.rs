@@ -14,6 +14,7 @@ use tokio::sync::oneshot::Receiver;
 use crate::config::LogName;
 use crate::ctl::client::admin_client::{AdminClient, Reply};
 use crate::ctl::error::{Error, Outcome};
+use crate::ctl::foreign_lines::{foreign_lines, has_condition, note_nothing_found};
 use crate::ctl::log_selection::LogSelection;
 use crate::ctl::paths::Directories;
 use crate::ctl::record_selection::RecordSelection;
@@ -85,10 +86,14 @@ enum StreamEnd {
 pub(crate) fn run(args: &Args, directories: &Directories, printer: &mut Printer) -> Outcome {
     let name = LogSelection::load(directories)?.one(args.name.as_ref())?;
     let client = AdminClient::new(directories, &name)?.with_read_timeout(STREAM_TIMEOUT);
-    let parameters = args.parameters().to_string();
     if args.json || args.output == Output::Ndjson {
         printer.expect_json();
     }
+    let parameters = args.parameters();
+    if has_condition(&parameters) && foreign_lines(&client) > 0 && finds_nothing(&client, &parameters) {
+        note_nothing_found(&client, &name);
+    }
+    let parameters = parameters.to_string();
     // The cursor of the last printed record, after which the next stream begins.
     let mut last: Option<String> = None;
     let mut is_unavailable = false;
@@ -119,6 +124,18 @@ pub(crate) fn run(args: &Args, directories: &Directories, printer: &mut Printer)
             return Ok(0);
         }
     }
+}
+
+/// Returns whether no stored record is selected. Returns false if the instance does not answer.
+fn finds_nothing(client: &AdminClient, parameters: &Value) -> bool {
+    let mut query = parameters.clone();
+    if let Some(query) = query.as_object_mut() {
+        query.remove("lines");
+        query.extend([("limit".to_owned(), json!(1)), ("output".to_owned(), json!("text"))]);
+    }
+    let body = Some(query.to_string());
+    let reply = client.send(Method::POST, "/moca-file-log/get-latest-logs", &[], body, &[]);
+    reply.and_then(|mut reply| reply.chunk()).is_ok_and(|chunk| chunk.is_none())
 }
 
 /// Says why a stream failed.
