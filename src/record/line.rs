@@ -15,6 +15,7 @@ use super::LineFormat;
 use super::clock::{self, STAMP_LEN, Stamp, Time};
 use super::entry::Entry;
 use super::escape::{EscapeRules, FIELD, JSON, JSON_FIELD, MESSAGE, escape_into, escape_json_into};
+use super::escaped_entries::EscapedEntries;
 use super::level::Level;
 use super::line_fields::{JSON_FIELDS_START, LineFields, write_json_fields, write_text_fields};
 
@@ -217,6 +218,43 @@ impl LinePrefix {
             }
         }
         out.push(b'\n');
+    }
+}
+
+impl LinePrefix {
+    /// Appends the same bytes as [`Self::write_line`] for each of the entries, whose texts are escaped
+    /// already. `levels` are those of the entries, and `seq` is the number of the first one.
+    pub fn write_escaped(
+        &self,
+        out: &mut Vec<u8>,
+        levels: impl Iterator<Item = Level>,
+        texts: &EscapedEntries,
+        seq: u64,
+    ) {
+        for ((level, (message, fields)), seq) in levels.zip(texts.each()).zip(seq..) {
+            match self.format {
+                LineFormat::Text => {
+                    out.push(b'[');
+                    out.extend_from_slice(level.as_str().as_bytes());
+                    out.extend_from_slice(&self.origin);
+                    write_number(out, seq);
+                    out.push(b'>');
+                    out.extend_from_slice(message);
+                    out.extend_from_slice(fields);
+                }
+                LineFormat::Json => {
+                    out.extend_from_slice(&self.time);
+                    out.extend_from_slice(level.as_str().as_bytes());
+                    out.extend_from_slice(b"\",\"message\":\"");
+                    out.extend_from_slice(message);
+                    out.extend_from_slice(&self.origin);
+                    write_number(out, seq);
+                    out.extend_from_slice(fields);
+                    out.push(b'}');
+                }
+            }
+            out.push(b'\n');
+        }
     }
 }
 

@@ -25,6 +25,13 @@ fn written(format: LineFormat, record: &Record) -> Vec<u8> {
     prefix.take(format, &Line { entry: Entry::new(Level::Critical, "other"), seq: 1, ..line });
     prefix.write_line(&mut again, &entry, record.seq);
     assert_eq!(again.strip_prefix(b"before"), Some(&*out), "with the shared parts");
+    let (mut one_by_one, mut escaped) = (Vec::new(), Vec::new());
+    let (entries, seq) = ([entry, Entry::new(Level::Debug, "")], record.seq / 2);
+    prefix.write_line(&mut one_by_one, &entries[0], seq);
+    prefix.write_line(&mut one_by_one, &entries[1], seq + 1);
+    let texts = EscapedEntries::of(format, &entries);
+    prefix.write_escaped(&mut escaped, entries.iter().map(|entry| entry.level), &texts, seq);
+    assert_eq!(escaped, one_by_one, "with texts that are escaped already");
     out
 }
 

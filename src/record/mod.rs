@@ -4,6 +4,7 @@
 mod clock;
 mod entry;
 mod escape;
+mod escaped_entries;
 mod fields;
 mod foreign;
 #[cfg(any(fuzzing, test))]
@@ -23,6 +24,7 @@ pub use escape::{
     Escaped, escape_into, escape_json_into, escape_quoted_into, escape_shown_into, escape_word_into,
     escaped_message, escaped_value,
 };
+pub use escaped_entries::EscapedEntries;
 pub use fields::{Field, FieldsBuilder, MAX_FIELDS_BYTES, MAX_SENDER_FIELDS, OwnField};
 pub use foreign::{
     AnyRecord, LOCAL_CLIENT, LineHead, MAX_HEAD_BYTES, Origin, begins_record, parse_time, read_any_line,

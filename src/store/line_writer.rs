@@ -3,7 +3,7 @@
 
 use super::log_store::Source;
 use super::statistics::LEVELS;
-use crate::record::{Clock, Entry, Line, LineFormat, LinePrefix, Stamp, write_line};
+use crate::record::{Clock, Entry, EscapedEntries, Line, LineFormat, LinePrefix, Stamp, write_line};
 
 /// Estimated length of a line before its message.
 const ESTIMATED_PREFIX_BYTES: usize = 128;
@@ -43,7 +43,7 @@ impl LineWriter {
     }
 
     /// Appends the lines of `entries`, which arrived at `stamp`, to `lines`, and counts them by level
-    /// in `levels`.
+    /// in `levels`. `escaped` are their texts in the present format, if the caller has escaped them.
     ///
     /// Sequence numbers of records that fail later are not used again, so a gap in SEQ shows these
     /// records.
@@ -52,6 +52,7 @@ impl LineWriter {
         source: &Source<'a>,
         entries: &[Entry<'a>],
         stamp: &Stamp,
+        escaped: Option<&EscapedEntries>,
         lines: &mut Vec<u8>,
         levels: &mut [u64; LEVELS],
     ) {
@@ -67,15 +68,24 @@ impl LineWriter {
         for entry in entries {
             levels[entry.level as usize] += 1;
         }
-        match entries {
-            [entry] => write_line(lines, self.format, &line(entry, self.seq + 1)),
-            [first, ..] => {
+        match (entries, escaped) {
+            ([first, ..], Some(texts)) => {
+                self.prefix.take(self.format, &line(first, 0));
+                self.prefix.write_escaped(
+                    lines,
+                    entries.iter().map(|entry| entry.level),
+                    texts,
+                    self.seq + 1,
+                );
+            }
+            ([entry], None) => write_line(lines, self.format, &line(entry, self.seq + 1)),
+            ([first, ..], None) => {
                 self.prefix.take(self.format, &line(first, 0));
                 for (entry, seq) in entries.iter().zip(self.seq + 1..) {
                     self.prefix.write_line(lines, entry, seq);
                 }
             }
-            [] => {}
+            ([], _) => {}
         }
         self.seq += entries.len() as u64;
     }

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use super::settings::Settings;
 use crate::config::Durability;
-use crate::record::{Clock, Entry};
+use crate::record::{Clock, Entry, EscapedEntries};
 use crate::store::commit::{AppendTicket, CommitGroup};
 use crate::store::file::maintenance::background::JobResult;
 use crate::store::file::maintenance::cleanup::CleanupResult;
@@ -22,6 +22,10 @@ const MAX_KEPT_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 
 /// A buffer is not kept when its batch filled less than this part of it.
 const MIN_USED_PART: usize = 16;
+
+/// Maximum bytes of an append whose texts are escaped under the lock, which takes less than a
+/// millisecond. Larger ones run on a thread of their own.
+const MAX_ESCAPED_UNDER_LOCK: usize = 256 * 1024;
 
 /// A buffer of at most this capacity is always kept.
 const ALWAYS_KEPT_BUFFER_BYTES: usize = 64 * 1024;
@@ -106,6 +110,12 @@ impl Inner {
         self.settings.durability == Durability::Disk && self.records > 0 && self.commands.is_empty()
     }
 
+    /// Returns whether an append of `incoming` bytes has to wait. One that is larger than the whole
+    /// buffer is taken when the buffer is empty.
+    const fn lacks_room(&self, incoming: usize) -> bool {
+        !self.lines.is_empty() && self.lines.len() + incoming > self.capacity_bytes
+    }
+
     fn take(&mut self) -> Batch {
         let spare = std::mem::take(&mut self.spare);
         Batch {
@@ -161,15 +171,16 @@ impl AppendBuffer {
         source: &Source<'a>,
         entries: &[Entry<'a>],
     ) -> Result<(AppendTicket, bool), QueueFull> {
+        let incoming = estimated_bytes(entries);
+        let escaped = if incoming > MAX_ESCAPED_UNDER_LOCK { self.escape(entries, incoming)? } else { None };
         let mut inner = self.lock();
         let inner = &mut *inner;
+        let escaped = escaped.filter(|texts| texts.format() == inner.writer.format);
         if inner.is_closed || inner.is_low_on_space {
             let error = if inner.is_closed { StoreError::Closed } else { StoreError::LowSpace };
             return Ok((AppendTicket::completed(Err(error), 0), false));
         }
-        // An append larger than the whole buffer is taken when the buffer is empty.
-        let incoming = estimated_bytes(entries);
-        if !inner.lines.is_empty() && inner.lines.len() + incoming > inner.capacity_bytes {
+        if inner.lacks_room(incoming) {
             return Err(QueueFull);
         }
         let stamp = inner.writer.stamp();
@@ -182,13 +193,33 @@ impl AppendBuffer {
         }
         inner.times.newest = stamp.micros();
         let is_first = inner.is_empty();
-        inner.reserve(incoming);
-        inner.writer.write(source, entries, &stamp, &mut inner.lines, &mut inner.levels);
+        inner.reserve(escaped.as_ref().map_or(incoming, |texts| incoming.max(texts.bytes())));
+        let texts = escaped.as_ref();
+        inner.writer.write(source, entries, &stamp, texts, &mut inner.lines, &mut inner.levels);
         inner.records += entries.len() as u64;
         // Without a sync, the thread of the runtime writes the batch, and a callback gains nothing.
         let gains_by_callback = is_first && inner.settings.durability == Durability::Disk;
         let end = inner.lines.len() as u64;
         Ok((AppendTicket::new(Arc::clone(&inner.group), end, gains_by_callback), is_first))
+    }
+
+    /// Escapes the texts of a large append before the lock is taken. Under the lock it would delay
+    /// every other append by the time that the escaping takes.
+    ///
+    /// # Errors
+    /// [`QueueFull`] when there is no room anyway.
+    fn escape(&self, entries: &[Entry<'_>], incoming: usize) -> Result<Option<EscapedEntries>, QueueFull> {
+        let format = {
+            let inner = self.lock();
+            if inner.is_closed || inner.is_low_on_space {
+                return Ok(None);
+            }
+            if inner.lacks_room(incoming) {
+                return Err(QueueFull);
+            }
+            inner.writer.format
+        };
+        Ok(Some(EscapedEntries::of(format, entries)))
     }
 
     /// Queues a command behind the lines of the current batch. After a close the command is
@@ -343,6 +374,25 @@ mod tests {
         let after = append_buffer.take().unwrap();
         assert!(after.times.newest < before.times.oldest - 3_500_000_000);
         assert_eq!((after.records, append_buffer.clock().1), (1, 1));
+    }
+
+    #[test]
+    fn large_append_gives_the_lines_of_small_ones() {
+        for format in [LineFormat::Text, LineFormat::Json] {
+            let (append_buffer, mut settings) = buffer_of(Durability::Os, 1024 * 1024);
+            settings.format = format;
+            append_buffer.apply(settings);
+            let message = "a\n\u{1b}".repeat(1000);
+            let large = [Entry::new(Level::Info, &message); 100];
+            append_buffer.push(&SOURCE, &large).unwrap();
+            append_buffer.push(&SOURCE, &large[..2]).unwrap();
+            let lines = append_buffer.take().unwrap().lines;
+            for (seq, line) in lines.split_inclusive(|byte| *byte == b'\n').enumerate() {
+                let record = crate::record::parse_line(line.strip_suffix(b"\n").unwrap()).unwrap();
+                assert_eq!((record.seq, &record.message), (seq as u64 + 1, &message));
+            }
+            assert_eq!(memchr::memchr_iter(b'\n', &lines).count(), 102);
+        }
     }
 
     #[test]

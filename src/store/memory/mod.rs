@@ -97,7 +97,7 @@ impl AppendLog for MemoryStore {
         }
         let (mut text, mut levels) = (Vec::with_capacity(estimated_bytes(entries)), [0; LEVELS]);
         let stamp = log.writer.stamp();
-        log.writer.write(source, entries, &stamp, &mut text, &mut levels);
+        log.writer.write(source, entries, &stamp, None, &mut text, &mut levels);
         let (position, len) = (log.lines.end, text.len() as u64);
         log.lines.push(&Bytes::from(text));
         log.stored += entries.len() as u64;
