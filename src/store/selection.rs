@@ -339,7 +339,7 @@ mod tests {
             Selection { until: Some(i64::MAX), ..text.clone() },
             Selection { level: Some(Level::Debug), ..text.clone() },
             Selection { keys: vec!["web".into()], ..text.clone() },
-            Selection { clients: Clients::from_texts(["::/0", "0.0.0.0/0", "local"]).ok(), ..text.clone() },
+            Selection { clients: Clients::from_texts(["::/0", "0.0.0.0/0", "local"]).ok(), ..text },
         ] {
             assert!(!with_more.admits(lines()), "{with_more:?}");
         }

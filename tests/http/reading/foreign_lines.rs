@@ -34,6 +34,8 @@ fn start(setup: Setup, content: &[u8]) -> Server {
 fn append(server: &Server, text: &str) {
     let mut file = std::fs::OpenOptions::new().append(true).open(server.log_path()).unwrap();
     file.write_all(text.as_bytes()).unwrap();
+    // The server looks at the file.
+    assert_eq!(server.root_get("details").status, 200);
 }
 
 /// Returns files of several kinds, with the number of lines that do not begin like a record.

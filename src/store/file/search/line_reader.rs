@@ -204,7 +204,7 @@ impl LineReader {
         if let Some(far) = starts().find(|start| *start >= self.sizes.unit) {
             return Some(far);
         }
-        if self.buffer.len() < self.max_read() { None } else { starts().last() }
+        if self.buffer.len() < self.max_read() { None } else { starts().next_back() }
     }
 
     /// Reads the next part of a long line.

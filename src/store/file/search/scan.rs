@@ -69,12 +69,13 @@ impl Scan {
         order: Order,
         part: Part,
     ) -> Self {
-        let read = part.unit_start..part.lines.end;
+        let Part { lines, unit_start } = part;
+        let read = unit_start..lines.end;
         Self {
             reader: LineReader::new(snapshot, sizes, order, read),
             filter,
             sizes,
-            start: part.lines.start,
+            start: lines.start,
             rest: 0..0,
             from: 0,
             ranges: UnitRanges::new(),
