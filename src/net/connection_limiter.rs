@@ -225,9 +225,11 @@ impl Connections {
 }
 
 impl ConnectionPermit {
-    /// Returns `serving` with an early end when the connection is evicted.
-    pub(crate) fn evictable<F: Future<Output = ()>>(&self, serving: F) -> Evictable<F> {
-        Evictable::new(self.served.as_ref().map(|(_, connection)| Arc::clone(connection)), serving)
+    /// Returns `serving` with an early end when the connection is evicted. The permit and `held` are
+    /// dropped after the connection.
+    pub(crate) fn evictable<F: Future<Output = ()>, H>(self, serving: F, held: H) -> Evictable<F, (H, Self)> {
+        let connection = self.served.as_ref().map(|(_, connection)| Arc::clone(connection));
+        Evictable::new(connection, serving, (held, self))
     }
 }
 

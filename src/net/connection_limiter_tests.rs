@@ -23,10 +23,7 @@ type Serving = std::pin::Pin<Box<dyn Future<Output = ()>>>;
 fn open(limiter: &Arc<ConnectionLimiter>, since: Millis) -> (Arc<Client>, Serving) {
     let client = Arc::new(Client(AtomicU64::new(since)));
     let permit = limiter.enter(None, None, Arc::<Client>::clone(&client)).unwrap();
-    let mut serving: Serving = Box::pin(async move {
-        permit.evictable(std::future::pending()).await;
-        drop(permit);
-    });
+    let mut serving: Serving = Box::pin(permit.evictable(std::future::pending(), ()));
     assert!((&mut serving).now_or_never().is_none());
     (client, serving)
 }

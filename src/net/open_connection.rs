@@ -52,22 +52,24 @@ impl OpenConnection {
 
 pin_project! {
     /// Serves a connection until it ends, or until it is evicted while it is silent. The end of this
-    /// future drops the connection.
-    pub(crate) struct Evictable<F> {
-        connection: Option<Arc<OpenConnection>>,
-        is_registered: bool,
+    /// future drops the connection, and then what is held for it. An async block would hold the
+    /// memory of the connection twice.
+    pub(crate) struct Evictable<F, H> {
         #[pin]
         serving: F,
+        connection: Option<Arc<OpenConnection>>,
+        is_registered: bool,
+        held: H,
     }
 }
 
-impl<F: Future<Output = ()>> Evictable<F> {
-    pub(super) const fn new(connection: Option<Arc<OpenConnection>>, serving: F) -> Self {
-        Self { connection, is_registered: false, serving }
+impl<F: Future<Output = ()>, H> Evictable<F, H> {
+    pub(super) const fn new(connection: Option<Arc<OpenConnection>>, serving: F, held: H) -> Self {
+        Self { serving, connection, is_registered: false, held }
     }
 }
 
-impl<F: Future<Output = ()>> Future for Evictable<F> {
+impl<F: Future<Output = ()>, H> Future for Evictable<F, H> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {

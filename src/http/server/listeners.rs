@@ -223,16 +223,29 @@ impl<H: Handlers> HttpConnections<H> {
 
     /// Serves a connection in a separate task.
     fn spawn(&self, permit: ConnectionPermit, serving: impl Future<Output = ()> + Send + 'static) {
-        let app = Arc::clone(&self.app);
-        let accepted = Arc::clone(&self.accepted);
+        let counted = CountedConnection::new(Arc::clone(&self.app), Arc::clone(&self.accepted));
+        self.connections.spawn(permit.evictable(serving, counted));
+    }
+}
+
+/// Counts an open connection until it is dropped.
+struct CountedConnection {
+    app: Arc<App>,
+    /// Number of open connections from the same socket.
+    accepted: Arc<AtomicUsize>,
+}
+
+impl CountedConnection {
+    fn new(app: Arc<App>, accepted: Arc<AtomicUsize>) -> Self {
+        app.instance_state.connections.fetch_add(1, Ordering::Relaxed);
         accepted.fetch_add(1, Ordering::Relaxed);
-        let serving = permit.evictable(serving);
-        self.connections.spawn(async move {
-            app.instance_state.connections.fetch_add(1, Ordering::Relaxed);
-            serving.await;
-            app.instance_state.connections.fetch_sub(1, Ordering::Relaxed);
-            accepted.fetch_sub(1, Ordering::Relaxed);
-            drop(permit);
-        });
+        Self { app, accepted }
+    }
+}
+
+impl Drop for CountedConnection {
+    fn drop(&mut self) {
+        self.app.instance_state.connections.fetch_sub(1, Ordering::Relaxed);
+        self.accepted.fetch_sub(1, Ordering::Relaxed);
     }
 }
