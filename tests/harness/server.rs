@@ -312,6 +312,11 @@ impl Server {
         self.memory("VmHWM:")
     }
 
+    /// Lets the peak begin anew at the present memory of the process (proc(5), `clear_refs`).
+    pub(crate) fn reset_memory_peak(&self) {
+        std::fs::write(format!("/proc/{}/clear_refs", self.pid()), "5").expect("write to /proc");
+    }
+
     /// Returns the memory of the process, in bytes.
     pub(crate) fn memory_now(&self) -> u64 {
         self.memory("VmRSS:")

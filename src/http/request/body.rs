@@ -101,9 +101,15 @@ pub(crate) async fn collect(
         }
         if whole.capacity() < whole.len() + chunk.len() {
             // The buffer grows with the received bytes and not with Content-Length, because a
-            // client can announce any length at no cost.
+            // client can announce any length at no cost. A client with a key that has sent a quarter
+            // is believed: each further step would copy the body and leave its old place behind.
             let capacity = len.max(INITIAL_BUFFER_BYTES).max(2 * whole.capacity() as u64).min(max);
-            let capacity = if announced > len { capacity.min(announced) } else { capacity };
+            let is_believed = limits.keyed && 4 * len >= announced;
+            let capacity = match announced > len {
+                true if is_believed => announced,
+                true => capacity.min(announced),
+                false => capacity,
+            };
             share.grow(capacity.saturating_sub(share.bytes()), memory, state).await?;
             whole.reserve(capacity as usize - whole.len());
         }
