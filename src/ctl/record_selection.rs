@@ -9,10 +9,11 @@ pub(crate) struct RecordSelection {
     /// Minimum level: debug, info, warning, error, critical or 0 to 4
     #[arg(long)]
     level: Option<String>,
-    /// Text that the message contains; given several times, the message contains all of them
+    /// Text that the message or the value of a field contains; given several times, all of them
     #[arg(long, value_name = "TEXT")]
     contains: Vec<String>,
-    /// Regular expression that matches in the message
+    /// Regular expression that matches in the message or in the value of a field, at most 1024
+    /// characters
     #[arg(long, value_name = "PATTERN")]
     regex: Option<String>,
     /// Address or network of the client, or local for the admin socket; given several times, any of
