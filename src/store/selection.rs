@@ -50,8 +50,7 @@ impl Selection {
     #[must_use]
     pub fn is_text_only(&self) -> bool {
         let has_text = !self.contains.is_empty() || self.regex.is_some();
-        let others = self.level.is_some() || self.clients.is_some() || !self.keys.is_empty();
-        has_text && !others && self.since.is_none() && self.until.is_none()
+        has_text && !self.is_for_head() && self.clients.is_none() && self.keys.is_empty()
     }
 
     /// Returns whether a record is admitted, or a line that belongs to no record. The first line is
@@ -66,14 +65,20 @@ impl Selection {
             return true;
         }
         let Some(first) = lines.next() else { return false };
-        let Some(head) = LineHead::of(first) else { return self.admits_stray(first) };
-        if !self.admits_level(head.level) || !self.admits_time(head.time().micros) {
-            return false;
+        // Level and time are checked first, because they need only the head of the line. Without such
+        // a condition, the head is read once, with the rest of the line.
+        if self.is_for_head() || !self.needs_fields() {
+            let Some(head) = LineHead::of(first) else { return self.admits_stray(first) };
+            if !self.admits_level(head.level) || !self.admits_time(head.time().micros) {
+                return false;
+            }
+            if !self.needs_fields() {
+                return true;
+            }
         }
-        if !self.needs_fields() {
-            return true;
-        }
-        let Some(record) = read_any_line(first) else { return false };
+        let Some(record) = read_any_line(first) else {
+            return LineHead::of(first).is_none() && self.admits_stray(first);
+        };
         if !self.admits_origin(record.origin.as_ref()) {
             return false;
         }
@@ -98,6 +103,11 @@ impl Selection {
         let mut missing = MissingTexts::of(self);
         missing.look_at(&String::from_utf8_lossy(line));
         missing.is_empty()
+    }
+
+    /// Returns whether there is a condition on the level or the time.
+    fn is_for_head(&self) -> bool {
+        self.level.is_some() || self.since.is_some() || self.until.is_some()
     }
 
     fn admits_origin(&self, origin: Option<&Origin<'_>>) -> bool {
