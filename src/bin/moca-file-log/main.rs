@@ -1,8 +1,8 @@
 //! Serves one log: `moca-file-log NAME`.
 //!
 //! Under systemd the program serves the passed sockets. Otherwise it binds the address in
-//! `log.json` and the admin socket itself. An error during the start ends it with a message of one line and an exit
-//! status of `sysexits.h`.
+//! `log.json` and the admin socket itself. An error during the start ends it with a message of one
+//! line and an exit status of `sysexits.h`.
 
 mod admin_socket;
 mod failure;

@@ -440,7 +440,7 @@ impl LogFile {
         newest_in(&tail)
     }
 
-    /// Returns the time of the newest record of the log, in whatever file it is.
+    /// Returns the time of the newest record in the active file and in all segments.
     pub(crate) fn newest_of_all(&self) -> Option<i64> {
         self.newest.or_else(|| self.segments.list().items().last().map(|last| last.newest))
     }

@@ -1,7 +1,7 @@
 //! Limits the control frames of a connection by the work that it does.
 //!
-//! A control frame costs the server as much as a small request, and its answer as well. h2 limits
-//! none of PING, SETTINGS, WINDOW_UPDATE and PRIORITY, and no rule of the guard counts them.
+//! A control frame costs the server as much as a small request, and its answer as well. h2 does
+//! not limit PING, SETTINGS, WINDOW_UPDATE and PRIORITY, and the guard counts requests only.
 
 use super::frame_scanner::FrameHead;
 

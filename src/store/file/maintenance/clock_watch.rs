@@ -159,8 +159,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the clock showed before, it is trusted only if it never moved forward by more
-        /// than an hour within the last hour.
+        /// The clock is trusted only if it did not move forward by more than an hour within the
+        /// last hour. Earlier readings do not matter.
         #[test]
         fn trusted_clock_has_not_jumped_for_an_hour(steps in prop::collection::vec((0_i64..2 * HOUR, -3 * DAY..3 * DAY, prop::bool::weighted(0.3)), 1..40)) {
             let mut watch = ClockWatch::new(None, false);

@@ -92,7 +92,7 @@ proptest! {
         let ends: Vec<u64> = std::iter::once(0).chain(memchr::memchr_iter(b'\n', &content).map(|at| at as u64 + 1)).collect();
         let cursor = cursor.map(|index| ends[index.index(ends.len())]);
         let all = units(&content);
-        // The record of the cursor is not returned again, with none of its lines.
+        // The answer repeats neither the record of the cursor nor a line that continues it.
         let named = cursor.filter(|_| descends).map(|cursor| all.iter().find(|unit| unit.start < cursor && cursor <= unit.end).map_or(0, |unit| unit.start));
         let mut expected: Vec<Unit> = all.into_iter().filter(|unit| unit.is_admitted(&selection)).collect();
         expected.retain_mut(|unit| {
