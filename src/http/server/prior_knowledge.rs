@@ -24,7 +24,8 @@ pub(crate) async fn has_preface<S: Transport>(
     shutdown: &Shutdown,
 ) -> bool {
     let mut bytes = BytesMut::from(stream.take_unread());
-    let mut work = Preface { transport: stream.inner_mut(), bytes: &mut bytes, state };
+    let mut work =
+        Preface { transport: stream.inner_mut(), bytes: &mut bytes, state, grace_end: Millis::MAX };
     let is_http2 = match work.verdict() {
         Some(is_http2) => is_http2,
         None => drive(shutdown, &mut work).await,
@@ -38,6 +39,8 @@ struct Preface<'c, S> {
     transport: &'c mut S,
     bytes: &'c mut BytesMut,
     state: &'c ConnectionState,
+    /// The end of the time that a silent connection has once the server stops.
+    grace_end: Millis,
 }
 
 impl<S> Preface<'_, S> {
@@ -73,11 +76,16 @@ impl<S: Transport> ConnectionWork for Preface<'_, S> {
     }
 
     fn deadline(&self) -> (Millis, ()) {
-        (self.state.deadline().0, ())
+        let deadline = self.state.deadline().0;
+        (if self.bytes.is_empty() { deadline.min(self.grace_end) } else { deadline }, ())
     }
 
     fn on_expired(&mut self, (): ()) -> ControlFlow<bool> {
         ControlFlow::Break(false)
+    }
+
+    fn on_drain(&mut self, grace_end: Millis) {
+        self.grace_end = grace_end;
     }
 
     fn on_hurry(&mut self) -> ControlFlow<bool> {

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use serde_json::json;
@@ -183,4 +183,17 @@ fn curl_speaks_http2_by_prior_knowledge() {
         assert_eq!(text, wanted, "{how}: {}", String::from_utf8_lossy(&output.stderr));
     }
     assert_eq!(server.messages(), ["curl", "curl"]);
+}
+
+#[test]
+fn a_silent_connection_does_not_delay_a_stop() {
+    let mut server = Setup::new().start();
+    let silent = UnixStream::connect(server.run_dir().join("sample1.sock")).unwrap();
+    // The answer to a later connection shows that the server has accepted the silent one.
+    server.get("/status");
+    std::thread::sleep(Duration::from_millis(200));
+    let began = Instant::now();
+    assert!(server.stop().success());
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+    drop(silent);
 }
