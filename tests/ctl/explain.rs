@@ -221,7 +221,9 @@ fn explain_like_the_answer(server: &Server, numbers: Numbers) {
     let mut query = "message=m&logs=%5B%7B%22message%22%3A%22m%22%7D%5D&n=1".to_owned();
     let bearer = KEYS[key].map(|key| format!("Bearer {key}"));
     let mut headers = vec![("X-Real-IP", client), ("ROOT-PASS", crate::harness::ROOT)];
-    let (ip, log) = (["--ip", client], ["--log", "sample1"]);
+    // A reported loopback address counts as the peer.
+    let counted = if client == "::1" { "127.0.0.1" } else { client };
+    let (ip, log) = (["--ip", counted], ["--log", "sample1"]);
     let mut flags = vec!["--method", method];
     flags.extend(ip.into_iter().chain(log));
     let field = match (KEYS[key], PLACES[place]) {
