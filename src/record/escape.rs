@@ -278,15 +278,17 @@ impl EscapeRules {
     /// Unescapes `escaped` up to the first character that these rules never write, such as a quote
     /// in JSON or `|` in a field. Returns the unescaped text, and the rest from that character on.
     pub(super) fn unescape<'a>(&self, escaped: &'a str) -> (Cow<'a, str>, &'a str) {
-        let mut text = Cow::Borrowed("");
-        let mut rest = escaped;
+        let (first, stop) = escaped.split_at(self.clean_len(escaped.as_bytes()));
+        let Some((mut special, mut rest)) = self.unescape_one(stop) else {
+            return (Cow::Borrowed(first), stop);
+        };
+        let mut text = first.to_owned();
         loop {
+            text.push(special);
             let (clean, stop) = rest.split_at(self.clean_len(rest.as_bytes()));
-            // This borrows the first part. A copy is made only when another part follows.
-            text += clean;
-            let Some((special, after)) = self.unescape_one(stop) else { return (text, stop) };
-            text.to_mut().push(special);
-            rest = after;
+            text.push_str(clean);
+            let Some(next) = self.unescape_one(stop) else { return (Cow::Owned(text), stop) };
+            (special, rest) = next;
         }
     }
 

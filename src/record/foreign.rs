@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use super::clock::{self, STAMP_LEN, Time};
 use super::escape::FIELD;
 use super::level::Level;
-use super::line::{JSON_START, Record, read_json_tail, read_line};
+use super::line::{JSON_START, LineBody, read_body, read_json_tail};
 use super::line_fields::LineFields;
 
 /// Bytes of a line in which its head ends: the level and the time of a record, and a byte order mark.
@@ -58,11 +58,24 @@ pub struct Origin<'a> {
     pub seq: u64,
 }
 
-impl<'a> From<Record<Cow<'a, str>>> for AnyRecord<'a> {
-    fn from(record: Record<Cow<'a, str>>) -> Self {
-        let Record { time, level, client, key, route, pid, seq, message, fields } = record;
+/// The part of a record behind its level and time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnyBody<'a> {
+    /// The sender, see [`AnyRecord::origin`].
+    pub origin: Option<Origin<'a>>,
+    /// The ID of the process that wrote the line.
+    pub pid: Option<u32>,
+    /// The message, see [`AnyRecord::message`].
+    pub message: Cow<'a, str>,
+    /// The fields of the record.
+    pub fields: LineFields<Cow<'a, str>>,
+}
+
+impl<'a> From<LineBody<'a>> for AnyBody<'a> {
+    fn from(body: LineBody<'a>) -> Self {
+        let LineBody { client, key, route, pid, seq, message, fields } = body;
         let origin = Some(Origin { client, key, route, seq });
-        Self { time, level, origin, pid: Some(pid), message, fields }
+        Self { origin, pid: Some(pid), message, fields }
     }
 }
 
@@ -74,9 +87,9 @@ pub struct LineHead<'a> {
     /// The time, with a fraction or without.
     time: &'a [u8],
     separator: u8,
-    /// The bytes after the time: from the `<` of a text line on, or after the opening quote of the
-    /// message of a JSON line.
-    rest: &'a [u8],
+    /// The offset in the line after the head: that of the `<` of a text line, or the one after the
+    /// opening quote of the message of a JSON line.
+    end: usize,
 }
 
 impl<'a> LineHead<'a> {
@@ -84,29 +97,30 @@ impl<'a> LineHead<'a> {
     /// does not begin like a record. [`MAX_HEAD_BYTES`] of the line are enough.
     #[must_use]
     pub fn of(line: &'a [u8]) -> Option<Self> {
-        let line = if line.first() == Some(&0xef) { without_mark(line) } else { line };
-        let head = match line.first()? {
-            b'[' => Self::text(line)?,
-            b'{' => Self::json(line)?,
+        let unmarked = if line.first() == Some(&0xef) { without_mark(line) } else { line };
+        let (level, time, separator, rest) = match unmarked.first()? {
+            b'[' => Self::text(unmarked)?,
+            b'{' => Self::json(unmarked)?,
             _ => return None,
         };
-        is_time(head.time, head.separator).then_some(head)
+        let head = Self { level, time, separator, end: line.len() - rest.len() };
+        is_time(time, separator).then_some(head)
     }
 
-    fn text(line: &'a [u8]) -> Option<Self> {
+    fn text(line: &'a [u8]) -> Option<(Level, &'a [u8], u8, &'a [u8])> {
         let (level, rest) = level(line.get(1..)?)?;
         let rest = rest.strip_prefix(b"](")?;
         let len = if rest.get(19) == Some(&b'.') { STAMP_LEN } else { WHOLE_SECOND_LEN };
         let (time, rest) = rest.split_at_checked(len)?;
         let rest = rest.strip_prefix(b")").filter(|rest| rest.first() == Some(&b'<'))?;
-        Some(Self { level, time, separator: b' ', rest })
+        Some((level, time, b' ', rest))
     }
 
-    fn json(line: &'a [u8]) -> Option<Self> {
+    fn json(line: &'a [u8]) -> Option<(Level, &'a [u8], u8, &'a [u8])> {
         let (time, rest) = line.strip_prefix(JSON_START.as_bytes())?.split_at_checked(STAMP_LEN)?;
         let (level, rest) = level(rest.strip_prefix(b"\",\"level\":\"")?)?;
         let rest = rest.strip_prefix(b"\",\"message\":\"")?;
-        Some(Self { level, time, separator: b'T', rest })
+        Some((level, time, b'T', rest))
     }
 
     /// Returns the time.
@@ -114,6 +128,21 @@ impl<'a> LineHead<'a> {
     pub fn time(&self) -> Time {
         // The time was checked, so the default is never used.
         parse_time_text(self.time, self.separator).unwrap_or(Time { micros: 0, offset: 0 })
+    }
+
+    /// Reads the part behind the head of `line`, which is given without its `\n`.
+    #[must_use]
+    pub fn body(&self, line: &'a [u8]) -> AnyBody<'a> {
+        let is_json = self.separator == b'T';
+        let rest = line.get(self.end..).unwrap_or_default();
+        // A time without a fraction stands in lines of version 1.0.0 only.
+        if self.time.len() == STAMP_LEN
+            && let Ok(body) = read_body(rest, is_json)
+            && (is_json || is_client(&body.client))
+        {
+            return body.into();
+        }
+        read_literally(rest, is_json)
     }
 }
 
@@ -134,11 +163,8 @@ pub fn begins_record(line: &[u8]) -> bool {
 #[must_use]
 pub fn read_any_line(line: &[u8]) -> Option<AnyRecord<'_>> {
     let head = LineHead::of(line)?;
-    let line = without_mark(line);
-    match read_line(line) {
-        Ok(record) if head.separator == b'T' || is_client(&record.client) => Some(record.into()),
-        _ => Some(read_literally(&head, line)),
-    }
+    let AnyBody { origin, pid, message, fields } = head.body(line);
+    Some(AnyRecord { time: head.time(), level: head.level, origin, pid, message, fields })
 }
 
 fn without_mark(line: &[u8]) -> &[u8] {
@@ -150,36 +176,27 @@ fn is_client(text: &str) -> bool {
     text == LOCAL_CLIENT || text.parse::<IpAddr>().is_ok()
 }
 
-/// Reads a line with a head, whose rest does not follow the grammar.
-fn read_literally<'a>(head: &LineHead<'a>, line: &'a [u8]) -> AnyRecord<'a> {
-    let time = head.time();
-    if head.separator == b'T' {
-        if let Some(record) = read_literal_json(head, time, line) {
-            return record;
+/// Reads the part behind a head that does not follow the grammar.
+fn read_literally(rest: &[u8], is_json: bool) -> AnyBody<'_> {
+    if is_json {
+        if let Some(body) = read_literal_json(rest) {
+            return body;
         }
-    } else if let Some((origin, pid, message)) = sender(head.rest) {
-        return literal(time, head.level, Some(origin), Some(pid), message);
-    } else if let Some((pid, message)) = call_site(head.rest) {
-        return literal(time, head.level, None, pid, message);
+    } else if let Some((origin, pid, message)) = sender(rest) {
+        return literal(Some(origin), Some(pid), message);
+    } else if let Some((pid, message)) = call_site(rest) {
+        return literal(None, pid, message);
     }
-    literal(time, head.level, None, None, head.rest)
+    literal(None, None, rest)
 }
 
-fn literal<'a>(
-    time: Time,
-    level: Level,
-    origin: Option<Origin<'a>>,
-    pid: Option<u32>,
-    message: &'a [u8],
-) -> AnyRecord<'a> {
-    let message = String::from_utf8_lossy(message);
-    AnyRecord { time, level, origin, pid, message, fields: LineFields::default() }
+fn literal<'a>(origin: Option<Origin<'a>>, pid: Option<u32>, message: &'a [u8]) -> AnyBody<'a> {
+    AnyBody { origin, pid, message: String::from_utf8_lossy(message), fields: LineFields::default() }
 }
 
 /// Reads a JSON line whose message is not spelled as this server spells it.
-fn read_literal_json<'a>(head: &LineHead<'a>, time: Time, line: &'a [u8]) -> Option<AnyRecord<'a>> {
-    let line = std::str::from_utf8(line).ok()?;
-    let rest = line.get(line.len() - head.rest.len()..)?;
+fn read_literal_json(rest: &[u8]) -> Option<AnyBody<'_>> {
+    let rest = std::str::from_utf8(rest).ok()?;
     let mut at = 0;
     let end = loop {
         match *rest.as_bytes().get(at)? {
@@ -189,7 +206,7 @@ fn read_literal_json<'a>(head: &LineHead<'a>, time: Time, line: &'a [u8]) -> Opt
         }
     };
     let (message, tail) = rest.split_at_checked(end)?;
-    read_json_tail(time, head.level, Cow::Borrowed(message), tail).ok().map(AnyRecord::from)
+    read_json_tail(Cow::Borrowed(message), tail).ok().map(AnyBody::from)
 }
 
 /// Reads `<CLIENT|KEY|ROUTE|PID|SEQ>`, and returns what follows.

@@ -275,22 +275,43 @@ pub fn parse_line(line: &[u8]) -> Result<Record, LineError> {
 /// # Errors
 /// Fails if the bytes do not follow the grammar.
 pub fn read_line(line: &[u8]) -> Result<Record<Cow<'_, str>>, LineError> {
-    let text = std::str::from_utf8(line).map_err(|error| LineError::NotUtf8 { at: error.valid_up_to() })?;
-    let mut reader = Reader { whole: text.len(), rest: text };
-    if text.starts_with('{') { reader.json() } else { reader.text() }
+    let mut reader = Reader::of(line)?;
+    if line.starts_with(b"{") { reader.json() } else { reader.text() }
+}
+
+/// The part of a record behind its level and time.
+pub(super) struct LineBody<'a> {
+    pub(super) client: Cow<'a, str>,
+    pub(super) key: Cow<'a, str>,
+    pub(super) route: Cow<'a, str>,
+    pub(super) pid: u32,
+    pub(super) seq: u64,
+    pub(super) message: Cow<'a, str>,
+    pub(super) fields: LineFields<Cow<'a, str>>,
+}
+
+impl<'a> LineBody<'a> {
+    fn with(self, time: Time, level: Level) -> Record<Cow<'a, str>> {
+        let Self { client, key, route, pid, seq, message, fields } = self;
+        Record { time, level, client, key, route, pid, seq, message, fields }
+    }
+}
+
+/// Reads a line from the `<` of a text line on, or from the message of a JSON line on.
+///
+/// # Errors
+/// Fails if the bytes do not follow the grammar.
+pub(super) fn read_body(rest: &[u8], is_json: bool) -> Result<LineBody<'_>, LineError> {
+    let mut reader = Reader::of(rest)?;
+    if is_json { reader.json_body() } else { reader.text_body() }
 }
 
 /// Reads a JSON line from the quote on that ends its message.
 ///
 /// # Errors
 /// Fails if the bytes do not follow the grammar.
-pub(super) fn read_json_tail<'a>(
-    time: Time,
-    level: Level,
-    message: Cow<'a, str>,
-    tail: &'a str,
-) -> Result<Record<Cow<'a, str>>, LineError> {
-    Reader { whole: tail.len(), rest: tail }.json_tail(time, level, message)
+pub(super) fn read_json_tail<'a>(message: Cow<'a, str>, tail: &'a str) -> Result<LineBody<'a>, LineError> {
+    Reader { whole: tail.len(), rest: tail }.json_tail(message)
 }
 
 /// The part of a line that is not parsed yet.
@@ -301,18 +322,28 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
+    fn of(bytes: &'a [u8]) -> Result<Self, LineError> {
+        let text =
+            std::str::from_utf8(bytes).map_err(|error| LineError::NotUtf8 { at: error.valid_up_to() })?;
+        Ok(Self { whole: text.len(), rest: text })
+    }
+
     fn text(&mut self) -> Result<Record<Cow<'a, str>>, LineError> {
         self.expect("[")?;
         let level = self.level()?;
         self.expect("](")?;
         let time = self.time(b' ')?;
-        self.expect(")<")?;
-        let client = self.string(&FIELD);
-        self.expect("|")?;
-        let key = self.string(&FIELD);
-        self.expect("|")?;
-        let route = self.string(&FIELD);
-        self.expect("|")?;
+        self.expect(")")?;
+        Ok(self.text_body()?.with(time, level))
+    }
+
+    /// Reads a text line from its `<` on.
+    fn text_body(&mut self) -> Result<LineBody<'a>, LineError> {
+        self.expect("<")?;
+        let [client, key, route] = match self.plain_names() {
+            Some(names) => names,
+            None => [self.name()?, self.name()?, self.name()?],
+        };
         let pid = self.number()?;
         self.expect("|")?;
         let seq = self.number()?;
@@ -321,7 +352,25 @@ impl<'a> Reader<'a> {
         let fields =
             if self.rest.is_empty() { LineFields::default() } else { self.text_fields(&mut message) };
         self.end()?;
-        Ok(Record { time, level, client, key, route, pid, seq, message, fields })
+        Ok(LineBody { client, key, route, pid, seq, message, fields })
+    }
+
+    /// Reads client, key and route if they have no escapes, as in most lines.
+    fn plain_names(&mut self) -> Option<[Cow<'a, str>; 3]> {
+        let end = memchr::memchr(b'>', self.rest.as_bytes())?;
+        let inside = self.rest.get(..end)?;
+        let is_plain = |byte: u8| matches!(byte, b' '..=b'~') & (byte != b'\\') & (byte != b'<');
+        let is_plain = inside.bytes().fold(true, |plain, byte| plain & is_plain(byte));
+        let mut parts = inside.splitn(4, '|').filter(|_| is_plain);
+        let names = [parts.next()?, parts.next()?, parts.next()?];
+        self.rest = self.rest.get(end - parts.next()?.len()..)?;
+        Some(names.map(Cow::Borrowed))
+    }
+
+    fn name(&mut self) -> Result<Cow<'a, str>, LineError> {
+        let name = self.string(&FIELD);
+        self.expect("|")?;
+        Ok(name)
     }
 
     /// Reads what follows the first part of `message`: the fields, if the whole rest is fields.
@@ -356,17 +405,17 @@ impl<'a> Reader<'a> {
         self.expect("\",\"level\":\"")?;
         let level = self.level()?;
         self.expect("\",\"message\":\"")?;
+        Ok(self.json_body()?.with(time, level))
+    }
+
+    /// Reads a JSON line from its message on.
+    fn json_body(&mut self) -> Result<LineBody<'a>, LineError> {
         let message = self.string(&JSON);
-        self.json_tail(time, level, message)
+        self.json_tail(message)
     }
 
     /// Reads a JSON line from the quote on that ends its message.
-    fn json_tail(
-        &mut self,
-        time: Time,
-        level: Level,
-        message: Cow<'a, str>,
-    ) -> Result<Record<Cow<'a, str>>, LineError> {
+    fn json_tail(&mut self, message: Cow<'a, str>) -> Result<LineBody<'a>, LineError> {
         self.expect("\",\"client\":\"")?;
         let client = self.string(&JSON_FIELD);
         self.expect("\",\"key\":\"")?;
@@ -383,7 +432,7 @@ impl<'a> Reader<'a> {
         }
         self.expect("}")?;
         self.end()?;
-        Ok(Record { time, level, client, key, route, pid, seq, message, fields })
+        Ok(LineBody { client, key, route, pid, seq, message, fields })
     }
 
     fn expect(&mut self, literal: &'static str) -> Result<(), LineError> {

@@ -27,7 +27,8 @@ pub use escape::{
 pub use escaped_entries::EscapedEntries;
 pub use fields::{Field, FieldsBuilder, MAX_FIELDS_BYTES, MAX_SENDER_FIELDS, OwnField};
 pub use foreign::{
-    AnyRecord, LOCAL_CLIENT, LineHead, MAX_HEAD_BYTES, Origin, begins_record, parse_time, read_any_line,
+    AnyBody, AnyRecord, LOCAL_CLIENT, LineHead, MAX_HEAD_BYTES, Origin, begins_record, parse_time,
+    read_any_line,
 };
 pub use level::{Level, UnknownLevel};
 pub use line::{Line, LineError, LinePrefix, Record, parse_line, read_line, write_line};

@@ -17,6 +17,7 @@ mod line_writer;
 mod log_store;
 #[cfg(any(test, debug_assertions))]
 mod memory;
+mod pattern;
 mod query;
 mod raw_file;
 mod selection;
@@ -32,9 +33,10 @@ pub use error::{QueueFull, ReadError, StoreError};
 pub use file::is_file_of;
 pub use line_chunk::LineChunk;
 pub use log_store::{AppendLog, LogStore, ManageLog, Opened, Places, ReadLog, Source, append, begin};
+pub use pattern::{Pattern, PatternError};
 pub use query::{Extent, Form, Order, Progress, Query, Reading, Writer};
 pub use raw_file::{ByteSource, RawFile, Snapshot};
-pub use selection::{Clients, NotAClient, Pattern, PatternError, Selection};
+pub use selection::{Clients, NotAClient, Selection};
 pub use statistics::{Latencies, Statistics};
 
 use std::io;

@@ -2,10 +2,9 @@
 
 use std::net::IpAddr;
 
-use regex::{Regex, RegexBuilder};
-
+use super::pattern::Pattern;
 use crate::config::IpSet;
-use crate::record::{LOCAL_CLIENT, Level, LineHead, Origin, read_any_line};
+use crate::record::{AnyBody, LOCAL_CLIENT, Level, LineHead, Origin};
 
 /// Conditions that must all hold. The default admits every record.
 #[derive(Debug, Clone, Default)]
@@ -65,33 +64,43 @@ impl Selection {
             return true;
         }
         let Some(first) = lines.next() else { return false };
-        // Level and time are checked first, because they need only the head of the line. Without such
-        // a condition, the head is read once, with the rest of the line.
-        if self.is_for_head() || !self.needs_fields() {
-            let Some(head) = LineHead::of(first) else { return self.admits_stray(first) };
-            if !self.admits_level(head.level) || !self.admits_time(head.time().micros) {
-                return false;
-            }
-            if !self.needs_fields() {
-                return true;
-            }
+        match LineHead::of(first) {
+            Some(head) => self.admits_record(&head, first, lines),
+            None => self.admits_stray(first),
         }
-        let Some(record) = read_any_line(first) else {
-            return LineHead::of(first).is_none() && self.admits_stray(first);
-        };
-        if !self.admits_origin(record.origin.as_ref()) {
+    }
+
+    /// Returns whether a record is admitted, whose first line has this head. The other lines continue
+    /// it. Lines come without their line ends.
+    #[must_use]
+    pub fn admits_record<'l>(
+        &self,
+        head: &LineHead<'l>,
+        first: &'l [u8],
+        others: impl Iterator<Item = &'l [u8]>,
+    ) -> bool {
+        // Level and time are checked first, because they need only the head of the line.
+        if !self.admits_level(head.level) || !self.admits_head_time(head) {
             return false;
         }
-        let mut missing = MissingTexts::of(self);
-        missing.look_at(&record.message);
-        for (_, value) in record.fields.iter() {
+        if !self.needs_fields() {
+            return true;
+        }
+        let AnyBody { origin, message, fields, .. } = head.body(first);
+        if !self.admits_origin(origin.as_ref()) {
+            return false;
+        }
+        let mut missing = MissingTexts::after(self, &message);
+        for (_, value) in fields.iter() {
             missing.look_at(&value);
         }
+        for line in others {
+            if missing.is_empty() {
+                return true;
+            }
+            missing.look_at(&String::from_utf8_lossy(line));
+        }
         missing.is_empty()
-            || lines.any(|line| {
-                missing.look_at(&String::from_utf8_lossy(line));
-                missing.is_empty()
-            })
     }
 
     /// Returns whether a line that belongs to no record is admitted.
@@ -100,9 +109,7 @@ impl Selection {
         if !self.is_text_only() {
             return self.is_all();
         }
-        let mut missing = MissingTexts::of(self);
-        missing.look_at(&String::from_utf8_lossy(line));
-        missing.is_empty()
+        MissingTexts::after(self, &String::from_utf8_lossy(line)).is_empty()
     }
 
     /// Returns whether there is a condition on the level or the time.
@@ -127,6 +134,10 @@ impl Selection {
         self.since.is_none_or(|since| micros >= since) && self.until.is_none_or(|until| micros < until)
     }
 
+    fn admits_head_time(&self, head: &LineHead<'_>) -> bool {
+        (self.since.is_none() && self.until.is_none()) || self.admits_time(head.time().micros)
+    }
+
     /// Returns whether a record of this level may be selected.
     #[must_use]
     pub fn admits_level(&self, level: Level) -> bool {
@@ -136,29 +147,30 @@ impl Selection {
 
 /// The conditions on texts that no text has met so far.
 struct MissingTexts<'s> {
-    selection: &'s Selection,
-    /// Which texts of `contains` were found.
-    found: Vec<bool>,
-    lacks_regex: bool,
+    contains: Vec<&'s str>,
+    regex: Option<&'s Pattern>,
 }
 
 impl<'s> MissingTexts<'s> {
-    fn of(selection: &'s Selection) -> Self {
-        let found = vec![false; selection.contains.len()];
-        Self { selection, found, lacks_regex: selection.regex.is_some() }
+    /// Returns the conditions of `selection` that `text` does not meet.
+    fn after(selection: &'s Selection, text: &str) -> Self {
+        let lacks = |wanted: &&str| !holds(text, wanted);
+        let contains = selection.contains.iter().map(String::as_str).filter(lacks).collect();
+        Self { contains, regex: selection.regex.as_ref().filter(|pattern| !pattern.matches(text)) }
     }
 
     fn look_at(&mut self, text: &str) {
-        for (wanted, found) in self.selection.contains.iter().zip(&mut self.found) {
-            *found = *found || memchr::memmem::find(text.as_bytes(), wanted.as_bytes()).is_some();
-        }
-        self.lacks_regex =
-            self.lacks_regex && self.selection.regex.as_ref().is_some_and(|pattern| !pattern.matches(text));
+        self.contains.retain(|wanted| !holds(text, wanted));
+        self.regex = self.regex.filter(|pattern| !pattern.matches(text));
     }
 
-    fn is_empty(&self) -> bool {
-        !self.lacks_regex && self.found.iter().all(|found| *found)
+    const fn is_empty(&self) -> bool {
+        self.contains.is_empty() && self.regex.is_none()
     }
+}
+
+fn holds(text: &str, wanted: &str) -> bool {
+    memchr::memmem::find(text.as_bytes(), wanted.as_bytes()).is_some()
 }
 
 /// A set of clients: addresses, networks, and the admin socket.
@@ -203,67 +215,6 @@ impl Clients {
             Err(_) => self.local && client == Self::LOCAL,
         }
     }
-}
-
-/// A regular expression. For every expression, the search time is linear in the length of the text.
-#[derive(Debug, Clone)]
-pub struct Pattern(Regex);
-
-/// Why a text is not accepted as a pattern.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum PatternError {
-    /// The text is longer than [`Pattern::MAX_CHARS`].
-    #[error("longer than {} characters", Pattern::MAX_CHARS)]
-    TooLong,
-    /// The compiled expression is too large. An example is `(a{99}){99}`.
-    #[error("the expression is too large")]
-    TooLarge,
-    /// The text is not a regular expression.
-    #[error("{0}")]
-    Syntax(String),
-}
-
-impl Pattern {
-    /// Maximum number of characters of a pattern.
-    pub const MAX_CHARS: usize = 1024;
-
-    /// Maximum size of a compiled pattern.
-    const MAX_COMPILED_BYTES: usize = 256 * 1024;
-    /// Size of the state cache of a search. Patterns that need more are searched more slowly.
-    const STATE_CACHE_BYTES: usize = 1024 * 1024;
-    /// Maximum depth of nested groups.
-    const MAX_NESTING: u32 = 50;
-
-    /// Compiles a pattern.
-    ///
-    /// # Errors
-    /// Fails when the text is not a regular expression or exceeds a limit.
-    pub fn new(text: &str) -> Result<Self, PatternError> {
-        if text.len() > Self::MAX_CHARS && text.chars().nth(Self::MAX_CHARS).is_some() {
-            return Err(PatternError::TooLong);
-        }
-        let built = RegexBuilder::new(text)
-            .size_limit(Self::MAX_COMPILED_BYTES)
-            .dfa_size_limit(Self::STATE_CACHE_BYTES)
-            .nest_limit(Self::MAX_NESTING)
-            .build();
-        built.map(Self).map_err(|error| match error {
-            regex::Error::CompiledTooBig(_) => PatternError::TooLarge,
-            other => PatternError::Syntax(last_line(&other.to_string())),
-        })
-    }
-
-    /// Returns whether the pattern matches anywhere in `text`.
-    #[must_use]
-    pub fn matches(&self, text: &str) -> bool {
-        self.0.is_match(text)
-    }
-}
-
-/// Returns the message without the lines above it, in which the compiler shows the pattern.
-fn last_line(text: &str) -> String {
-    let line = text.lines().last().unwrap_or_default();
-    line.strip_prefix("error: ").unwrap_or(line).to_owned()
 }
 
 #[cfg(test)]
@@ -362,33 +313,5 @@ mod tests {
         assert!(Selection { contains: vec!["C:\\new".into()], ..error.clone() }.admits(lines()));
         assert!(!Selection { keys: vec!["save_log".into()], ..error.clone() }.admits(lines()));
         assert!(!Selection { clients: Clients::from_texts(["::/0", "local"]).ok(), ..error }.admits(lines()));
-    }
-
-    #[test]
-    fn patterns_over_a_limit_are_refused() {
-        for (text, error) in [
-            ("a".repeat(1025), PatternError::TooLong),
-            ("(a{99}){99}{99}".to_owned(), PatternError::TooLarge),
-            (r"\w{1000}".to_owned(), PatternError::TooLarge),
-        ] {
-            assert_eq!(Pattern::new(&text).unwrap_err(), error, "{text}");
-        }
-        for text in ["(", "a{2,1}", "[z-a]", "(?<n>a)\\k<n>", "a(?=b)", &"(".repeat(500)] {
-            let PatternError::Syntax(why) = Pattern::new(text).unwrap_err() else { panic!("{text}") };
-            assert!(!why.is_empty() && !why.contains('\n'), "{why}");
-        }
-        assert!(Pattern::new(&"é".repeat(1024)).is_ok());
-        for (text, pattern, found) in [
-            ("a\nb", "^b", false),
-            ("a\nb", "(?m)^b", true),
-            ("日本", r"^\w{2}$", true),
-            ("日本", "^.{2}$", true),
-            ("PAYMENT failed: ä", "(?i)payment FAILED: ä", true),
-            ("PAYMENT failed: ä", "(?i:payment) FAILED", false),
-            ("PAYMENT failed: Ä", "(?i)payment FAILED: ä$", true),
-            ("PAYMENT failed: ä", "payment|ä$", true),
-        ] {
-            assert_eq!(Pattern::new(pattern).unwrap().matches(text), found, "{pattern}");
-        }
     }
 }

@@ -1,6 +1,6 @@
-//! Finds the records of a block that a selection admits. The filter searches the whole block at once
-//! for a text that a record must contain, in each form that the text may have in a line. It parses
-//! only the records that hold the text. The parsed record always decides.
+//! Finds the records of a block that a selection admits. If each of them has one of a few texts, the
+//! filter searches the whole block at once for these texts. It parses only the records that hold one.
+//! The parsed record always decides.
 
 use std::iter;
 use std::ops::Range;
@@ -9,13 +9,14 @@ use memchr::memmem::Finder;
 use memchr::{memchr, memrchr};
 
 use super::line_reader::Sizes;
-use crate::record::{LineFormat, begins_record, escaped_message, escaped_value};
+use super::needles::needles;
+use crate::record::LineHead;
 use crate::store::Selection;
 
 /// A selection that is applied to blocks of whole units.
 pub(crate) struct LineFilter {
     selection: Selection,
-    /// The forms in a line of the longest text without a backslash that a record must contain.
+    /// Texts of which each admitted unit has at least one. Empty: none is known.
     needles: Vec<Finder<'static>>,
     sizes: Sizes,
 }
@@ -26,18 +27,7 @@ pub(crate) type UnitRanges = Vec<Range<u32>>;
 
 impl LineFilter {
     pub(crate) fn new(selection: Selection, sizes: Sizes) -> Self {
-        // A backslash has two forms in text lines: one that separates no fields is not escaped.
-        let texts = selection.contains.iter().flat_map(|text| text.split('\\'));
-        let needles = texts.filter(|text| !text.is_empty()).max_by_key(|text| text.len()).map_or_else(
-            Vec::new,
-            |longest| {
-                let mut forms = vec![longest.as_bytes().to_vec(), escaped_value(longest)];
-                forms.extend([LineFormat::Text, LineFormat::Json].map(|form| escaped_message(longest, form)));
-                forms.sort();
-                forms.dedup();
-                forms.iter().map(|form| Finder::new(form).into_owned()).collect()
-            },
-        );
+        let needles = needles(&selection);
         Self { selection, needles, sizes }
     }
 
@@ -64,13 +54,13 @@ impl LineFilter {
             return self.select_by_text(block, ranges);
         }
         let mut at = 0;
-        let mut is_head = begins_record(block);
+        let mut head = LineHead::of(block);
         while at < block.len() {
-            let unit = self.unit(block, at, is_head);
+            let unit = self.unit(block, at, head);
             if self.admits(block, &unit) {
                 ranges.push(unit.range.start as u32..unit.range.end as u32);
             }
-            (at, is_head) = (unit.range.end, unit.is_head_next);
+            (at, head) = (unit.range.end, unit.next_head);
         }
     }
 
@@ -78,14 +68,14 @@ impl LineFilter {
         // The next occurrence of each form. The filter searches it again after it has passed that
         // occurrence.
         let mut next: Vec<Option<usize>> = self.needles.iter().map(|needle| needle.find(block)).collect();
-        // The end of the last unit that was decided.
-        let mut decided = 0;
+        // The end of the last unit that was decided, and the head of the line that begins there.
+        let (mut decided, mut head) = (0, LineHead::of(block));
         while let Some(found) = next.iter().flatten().min().copied() {
-            let unit = self.unit_around(block, decided, found);
+            let unit = self.unit_around(block, decided, head, found);
             if self.admits(block, &unit) {
                 ranges.push(unit.range.start as u32..unit.range.end as u32);
             }
-            decided = unit.range.end;
+            (decided, head) = (unit.range.end, unit.next_head);
             for (needle, next) in self.needles.iter().zip(&mut next) {
                 if next.is_some_and(|next| next < decided) {
                     *next = needle.find(&block[decided..]).map(|at| decided + at);
@@ -94,35 +84,38 @@ impl LineFilter {
         }
     }
 
-    fn admits(&self, block: &[u8], unit: &Unit) -> bool {
+    fn admits(&self, block: &[u8], unit: &Unit<'_>) -> bool {
         if self.selection.is_all() {
             return true;
         }
         let lines = &block[unit.range.clone()];
-        if !unit.is_record {
+        let Some(head) = &unit.head else {
             let is_long = lines.len() > self.sizes.unit;
             return self.admits_stray(&lines[if is_long { lines.len() - self.sizes.block } else { 0 }..]);
-        }
-        let mut rest = lines;
-        self.selection.admits(iter::from_fn(|| {
+        };
+        let (first, mut rest) = lines.split_at(unit.first_len);
+        let others = iter::from_fn(|| {
             let end = memchr(b'\n', rest).unwrap_or(rest.len());
             let line = rest.get(..end).filter(|_| !rest.is_empty())?;
             rest = rest.get(end + 1..).unwrap_or_default();
             Some(line)
-        }))
+        });
+        self.selection.admits_record(head, first.strip_suffix(b"\n").unwrap_or(first), others)
     }
 
-    /// Returns the unit that begins at `at`. `is_head` says whether a line begins there like a record.
-    fn unit(&self, block: &[u8], at: usize, is_head: bool) -> Unit {
+    /// Returns the unit that begins at `at`. `head` is that of the line there.
+    fn unit<'b>(&self, block: &'b [u8], at: usize, head: Option<LineHead<'b>>) -> Unit<'b> {
         let first = line_at(block, at);
-        let mut end = first.end;
-        let is_record = is_head && first.len() <= self.sizes.unit;
-        if !is_record {
-            return Unit { range: first, is_record, is_head_next: begins_record(&block[end..]) };
+        let (mut end, first_len) = (first.end, first.len());
+        let head = head.filter(|_| first_len <= self.sizes.unit);
+        if head.is_none() {
+            return Unit { range: first, first_len, head, next_head: LineHead::of(&block[end..]) };
         }
+        let mut next_head = None;
         while end < block.len() {
-            if begins_record(&block[end..]) {
-                return Unit { range: at..end, is_record, is_head_next: true };
+            next_head = LineHead::of(&block[end..]);
+            if next_head.is_some() {
+                break;
             }
             let line = line_at(block, end);
             if end - at >= self.sizes.unit || line.len() > self.sizes.unit {
@@ -130,32 +123,43 @@ impl LineFilter {
             }
             end = line.end;
         }
-        Unit { range: at..end, is_record, is_head_next: false }
+        Unit { range: at..end, first_len, head, next_head }
     }
 
-    /// Returns the unit that holds the byte `found`. Another unit ends at `decided`.
-    fn unit_around(&self, block: &[u8], decided: usize, found: usize) -> Unit {
+    /// Returns the unit that holds the byte `found`. Another unit ends at `decided`, where a line with
+    /// `head` begins.
+    fn unit_around<'b>(
+        &self,
+        block: &'b [u8],
+        decided: usize,
+        head: Option<LineHead<'b>>,
+        found: usize,
+    ) -> Unit<'b> {
         let line_before =
             |end: usize| decided + memrchr(b'\n', &block[decided..end]).map_or(0, |newline| newline + 1);
+        let head_at = |start: usize| if start == decided { head } else { LineHead::of(&block[start..]) };
         let start = line_before(found);
-        let mut head = start;
-        let mut is_head = begins_record(&block[head..]);
-        while !is_head && head > decided {
-            head = line_before(head - 1);
-            is_head = begins_record(&block[head..]);
+        let mut first = start;
+        let mut first_head = head_at(first);
+        while first_head.is_none() && first > decided {
+            first = line_before(first - 1);
+            first_head = head_at(first);
         }
-        let unit = self.unit(block, head, is_head);
+        let unit = self.unit(block, first, first_head);
         // A line that is too far behind the record belongs to no record.
-        if unit.range.end > start { unit } else { self.unit(block, start, false) }
+        if unit.range.end > start { unit } else { self.unit(block, start, None) }
     }
 }
 
 /// A record with the lines that continue it, or a line that belongs to no record.
-struct Unit {
+struct Unit<'b> {
     range: Range<usize>,
-    is_record: bool,
-    /// The line after the unit begins like a record.
-    is_head_next: bool,
+    /// Length of the first line, its line end included.
+    first_len: usize,
+    /// The head of the record. `None`: the line belongs to no record.
+    head: Option<LineHead<'b>>,
+    /// The head of the line after the unit.
+    next_head: Option<LineHead<'b>>,
 }
 
 /// Returns the rest of the line from `start` on, its line end included.

@@ -8,6 +8,7 @@
 
 mod filter;
 mod line_reader;
+mod needles;
 mod scan;
 mod time_search;
 
