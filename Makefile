@@ -4,8 +4,8 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test test-rust test-memory test-api test-web test-system check fmt clippy msrv msrv-lint doc deny advisories \
-	fuzz-smoke coverage miri loom deb lint-deb bench bench-scale bench-micro bench-setup setup toolchain clean
+.PHONY: help run test test-rust test-memory test-api test-senders test-web test-system check fmt clippy msrv msrv-lint \
+	doc deny advisories fuzz-smoke coverage miri loom deb lint-deb bench bench-scale bench-micro bench-setup setup toolchain clean
 
 # rustup installs cargo here, and a shell that is older than rustup does not know the folder; nginx
 # is in sbin.
@@ -32,7 +32,7 @@ TEST_THREADS ?=
 FUZZ_SECONDS ?= 10
 
 # The steps of `make check`. Each is also a separate target.
-CHECK_STEPS := fmt deny clippy msrv-lint doc test-rust test-api test-web fuzz-smoke test-system
+CHECK_STEPS := fmt deny clippy msrv-lint doc test-rust test-api test-senders test-web fuzz-smoke test-system
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' '$(firstword $(MAKEFILE_LIST))' | expand -t 13
@@ -48,9 +48,10 @@ run: toolchain ## build the server and serve the log sample1 from configs/; Ctrl
 	@exec cargo run --quiet --release --locked --bin moca-file-log -- sample1 \
 		--config-dir configs --log-dir client_logs --state-dir state
 
-test: ## run all tests: the four targets below
+test: ## run all tests: the five targets below
 	@$(MAKE) --no-print-directory test-rust
 	@$(MAKE) --no-print-directory test-api
+	@$(MAKE) --no-print-directory test-senders
 	@$(MAKE) --no-print-directory test-web
 	@$(MAKE) --no-print-directory test-system
 
@@ -63,6 +64,10 @@ test-memory: toolchain ## run the tests over HTTP on the engine in memory, witho
 test-api: setup ## test the OpenAPI document against the server that serves it, by Schemathesis
 	@cargo build --locked --quiet --bin moca-file-log
 	@tests/api/run.sh
+
+test-senders: setup ## test with real clients: logging libraries, HTTP clients, curl, syslog-ng
+	@cargo build --locked --quiet --bin moca-file-log
+	@tests/senders/run.sh
 
 test-web: toolchain ## test the page for operators in a real Chromium; its pictures are in target/web
 	@if tools/install-packages.sh 'the tests of the page' $(WEB_PROGRAMS); then \
