@@ -98,7 +98,7 @@ events! {
         "The operator unblocked an address.",
         "Nothing.";
     FRAME_FLOOD: "frame-flood", "f74e13efd3894111a80b100e4ca24569",
-        "An HTTP/2 connection of the client in MOCA_CLIENT sent a flood of frames and was closed; at most 10 a minute are logged.",
+        "An HTTP/2 connection of the client in MOCA_CLIENT sent a flood of frames and was closed; new ones of its network wait. Logged once a minute for each network, at most 10 times in all.",
         "Block the address if it goes on.";
     BLOCK_LIST_NOT_WRITTEN: "block-list-not-written", "2919bd81f3df380af35b79ade5709121",
         "The blocked addresses cannot be saved for the next start; the service tries again.",

@@ -15,6 +15,7 @@ use super::blocking::address_filter::AddressFilter;
 use super::blocking::{BlockedAddress, BlockedEntry, persist};
 use super::client_addr::ClientAddr;
 use super::explain::{self, RefusalContext};
+use super::floods::Floods;
 use super::key::{Key, PathRule};
 use super::key_check;
 use super::limits::cost::Cost;
@@ -37,6 +38,7 @@ pub struct Guard {
     shared: ArcSwapOption<SharedLimits>,
     root: RootPasswordCheck,
     pub(super) maintenance: Maintenance,
+    floods: Floods,
     state_dir: PathBuf,
     /// Device and inode of the state directory with what was saved.
     directory: Mutex<Option<(u64, u64)>>,
@@ -98,6 +100,7 @@ impl Guard {
             shared: ArcSwapOption::empty(),
             root: RootPasswordCheck::new(),
             maintenance: Maintenance::open(state_dir, log),
+            floods: Floods::new(),
             directory: Mutex::new(directory_of(state_dir)),
             state_dir: state_dir.to_owned(),
         })
@@ -243,6 +246,12 @@ impl Guard {
     #[must_use]
     pub const fn maintenance(&self) -> &Maintenance {
         &self.maintenance
+    }
+
+    /// Returns the floods of clients, and the delays that follow from them.
+    #[must_use]
+    pub(crate) const fn floods(&self) -> &Floods {
+        &self.floods
     }
 
     /// Returns the addresses and networks that were blocked automatically or by [`Guard::block`], the oldest

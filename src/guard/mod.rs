@@ -19,6 +19,7 @@ mod check;
 mod checks;
 mod client_addr;
 mod explain;
+mod floods;
 mod forwarded;
 #[cfg(any(fuzzing, test))]
 #[doc(hidden)]

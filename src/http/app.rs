@@ -62,6 +62,8 @@ pub struct InstanceState {
     pub(crate) began: SystemTime,
     /// Number of open connections.
     pub(crate) connections: AtomicUsize,
+    /// Number of open streams of all HTTP/2 connections.
+    pub(crate) http2_streams: Arc<AtomicUsize>,
     /// Counts the refused requests by reason.
     pub(crate) refusals: RefusalCounters,
     /// Counts the accepted records that were not stored.
@@ -88,6 +90,7 @@ impl App {
             started: Instant::now(),
             began,
             connections: AtomicUsize::new(0),
+            http2_streams: Arc::default(),
             refusals: RefusalCounters::default(),
             records: RecordCounters::default(),
             reloaded: AtomicU64::new(unix_seconds(began)),

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use http::Method;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 
+use super::connection::{chunks, framing};
 use super::follow::ws_frames;
 use super::observe::refusal_log::RefusalDetails;
 use super::request::read_params::{READ_PARAMETERS, ReadRequest};
@@ -115,6 +116,16 @@ pub fn problem(detail: &str, reason: &str) {
 /// Reads a request in the bytes of a connection, as the fast path does.
 pub fn http_head(bytes: &[u8]) {
     recognize::fuzz(bytes);
+}
+
+/// Finds the end of a body in chunks, in pieces of this length.
+pub fn chunks(bytes: &[u8], piece_len: u8) {
+    chunks::fuzz(bytes, usize::from(piece_len));
+}
+
+/// Finds the ends of requests in the bytes of a connection, in pieces of this length.
+pub fn framing(bytes: &[u8], piece_len: u8) {
+    framing::fuzz(bytes, usize::from(piece_len));
 }
 
 /// Reads the frames of a WebSocket client, in pieces of this length.

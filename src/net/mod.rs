@@ -14,3 +14,4 @@ pub(crate) mod shutdown;
 pub(crate) mod tls;
 pub(crate) mod transport;
 pub(crate) mod trust_store;
+pub(crate) mod turnstile;

@@ -11,6 +11,10 @@ use super::deadline::Millis;
 /// way and still gets its answer.
 pub(crate) const DRAIN_GRACE: Millis = 300;
 
+/// Further time after [`DRAIN_GRACE`] for the rest of a head or of a handshake that has begun. A client
+/// that sends a single byte then delays a stop by no more.
+pub(crate) const HEAD_GRACE: Millis = 1_700;
+
 /// Part of the time of a stop that is reserved for refusing the requests that are still unanswered.
 pub(crate) const HURRY_TIME: Duration = Duration::from_millis(300);
 

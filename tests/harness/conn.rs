@@ -49,11 +49,12 @@ impl Conn {
 
     /// Connects from this address of the machine.
     pub(crate) fn open_from(source: IpAddr, address: SocketAddr) -> io::Result<Self> {
-        let family = if source.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
-        let socket = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
-        bind(socket.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(source, 0)))?;
-        connect(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
-        Self::over(patient(TcpStream::from(socket))?)
+        Self::over(tcp_from(source, address)?)
+    }
+
+    /// Connects from this address of the machine over TLS and offers only `protocol` (ALPN).
+    pub(crate) fn open_tls_from(source: IpAddr, address: SocketAddr, protocol: &str) -> io::Result<Self> {
+        Self::over_tls(tcp_from(source, address)?, protocol)
     }
 
     fn over(stream: TcpStream) -> io::Result<Self> {
@@ -62,7 +63,11 @@ impl Conn {
 
     /// Connects over TLS and offers only `protocol` (ALPN).
     pub(crate) fn open_tls(address: SocketAddr, protocol: &str) -> io::Result<Self> {
-        let stream = handshake(tcp(address)?, protocol)?;
+        Self::over_tls(tcp(address)?, protocol)
+    }
+
+    fn over_tls(stream: TcpStream, protocol: &str) -> io::Result<Self> {
+        let stream = handshake(stream, protocol)?;
         Ok(Self { stream: Stream::Tls(Box::new(stream)), buffer: Vec::new() })
     }
 
@@ -337,6 +342,14 @@ impl Conn {
 
 fn tcp(address: SocketAddr) -> io::Result<TcpStream> {
     patient(TcpStream::connect_timeout(&address, TIMEOUT)?)
+}
+
+fn tcp_from(source: IpAddr, address: SocketAddr) -> io::Result<TcpStream> {
+    let family = if source.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
+    let socket = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    bind(socket.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(source, 0)))?;
+    connect(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
+    patient(TcpStream::from(socket))
 }
 
 fn patient(stream: TcpStream) -> io::Result<TcpStream> {

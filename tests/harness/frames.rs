@@ -2,7 +2,7 @@
 //! client supports only literal fields and the status of an answer in HPACK (RFC 7541).
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::{Conn, Server};
@@ -65,6 +65,16 @@ impl Frames {
         } else {
             Self::open_plain(server.address(), settings)
         }
+    }
+
+    /// Connects like [`Self::open_to`] from this address of the machine.
+    pub(crate) fn open_from(source: IpAddr, server: &Server) -> Self {
+        let conn = if server.has_tls() {
+            Conn::open_tls_from(source, server.address(), "h2")
+        } else {
+            Conn::open_from(source, server.address())
+        };
+        Self::begin(conn.expect("connect"), &[])
     }
 
     /// Sends the preface and the settings on this connection.

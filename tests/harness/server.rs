@@ -1,6 +1,6 @@
 //! Controls a running server and reads its files and its messages to the service manager.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus};
@@ -136,6 +136,16 @@ impl Server {
             return Conn::open_tls(self.address(), "http/1.1").expect("connect to the server with TLS");
         }
         Conn::open(self.address()).expect("connect to the server")
+    }
+
+    /// Connects from this address of the machine, for HTTP/1.1.
+    pub(crate) fn connect_from(&self, source: IpAddr) -> Conn {
+        let conn = if self.setup.tls {
+            Conn::open_tls_from(source, self.address(), "http/1.1")
+        } else {
+            Conn::open_from(source, self.address())
+        };
+        conn.expect("connect to the server")
     }
 
     /// Opens a connection without sending a byte, not even of a TLS handshake.

@@ -144,6 +144,14 @@ impl<K: WindowKey> Windows<K> {
         hits
     }
 
+    /// Counts a hit and opens the window again, so that it closes `length` after the last hit. Returns
+    /// the hits in the window, including this one.
+    pub(crate) fn prolong(&mut self, key: K, length: Duration, now: Instant) -> u64 {
+        let hits = self.count(&key, length, now).hits.saturating_add(1);
+        self.remove(&self.counter_of(key));
+        self.add(key, length, hits, now)
+    }
+
     /// Sets a counter to a state that another party counted.
     pub(crate) fn adopt(&mut self, key: K, length: Duration, count: Count, now: Instant) {
         let key = self.counter_of(key);

@@ -90,6 +90,23 @@ impl ChunkScanner {
     }
 }
 
+/// Checks that the end of a body is the same however its bytes are divided. The fuzz target `chunks`
+/// calls it.
+#[cfg(any(fuzzing, test))]
+pub(crate) fn fuzz(bytes: &[u8], piece_len: usize) {
+    let end_in_pieces_of = |len: usize| -> Result<Option<usize>, NotChunked> {
+        let mut scanner = ChunkScanner::default();
+        for (n, piece) in bytes.chunks(len.max(1)).enumerate() {
+            if let Some(end) = scanner.scan(piece)? {
+                assert!(end <= piece.len());
+                return Ok(Some(n * len.max(1) + end));
+            }
+        }
+        Ok(None)
+    };
+    assert_eq!(end_in_pieces_of(piece_len), end_in_pieces_of(bytes.len()));
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -149,9 +166,9 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_scanned_without_a_panic(bytes: Vec<u8>, text in "[0-9a-f\r\n; x]{0,40}") {
-            let _outcome = ChunkScanner::default().scan(&bytes);
-            let _outcome = ChunkScanner::default().scan(text.as_bytes());
+        fn any_bytes_have_the_same_end_at_every_cut(bytes: Vec<u8>, text in "[0-9a-f\r\n; x]{0,40}", len in 0..9_usize) {
+            fuzz(&bytes, len);
+            fuzz(text.as_bytes(), len);
         }
     }
 }

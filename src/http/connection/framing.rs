@@ -106,9 +106,66 @@ fn is_chunked(codings: &[u8]) -> bool {
     last.trim_ascii().eq_ignore_ascii_case(b"chunked")
 }
 
+/// Checks that requests are framed alike however their bytes are divided. The fuzz target `framing`
+/// calls it.
+#[cfg(any(fuzzing, test))]
+pub(crate) fn fuzz(bytes: &[u8], piece_len: usize) {
+    assert_eq!(framed(bytes, piece_len.max(1)), framed(bytes, bytes.len().max(1)));
+}
+
+/// Returns the places at which heads and requests end, and the part that comes next.
+#[cfg(any(fuzzing, test))]
+fn framed(bytes: &[u8], piece_len: usize) -> (Vec<usize>, RequestPart) {
+    let (mut part, mut head, mut ends, mut place) = (RequestPart::Head, Vec::new(), Vec::new(), 0);
+    for mut piece in bytes.chunks(piece_len) {
+        while !piece.is_empty() {
+            let taken = match &mut part {
+                RequestPart::Unknown => return (ends, part),
+                RequestPart::Head => {
+                    let before = head.len();
+                    head.extend_from_slice(piece);
+                    match head_end(&head, before.saturating_sub(2)) {
+                        Some(end) => {
+                            head.truncate(end);
+                            part = RequestPart::after_head(&head);
+                            head.clear();
+                            ends.push(place + end - before);
+                            end - before
+                        }
+                        None => piece.len(),
+                    }
+                }
+                body => body.take_body(piece),
+            };
+            piece = &piece[taken..];
+            place += taken;
+            if part == RequestPart::Ended {
+                part = RequestPart::Head;
+                ends.push(place);
+            }
+        }
+    }
+    (ends, part)
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn requests_are_framed_alike_at_every_cut(
+            parts in prop::collection::vec(
+                "POST / HTTP/1.1\r\n|(Content-Length: [0-9]{1,2}|Transfer-Encoding: chunked|Host: a)\r?\n|\r?\n|[0-9a-f]\r\n|[ -~]{0,5}",
+                0..12
+            ),
+            piece_len in 1..40_usize,
+        ) {
+            fuzz(parts.concat().as_bytes(), piece_len);
+        }
+    }
 
     #[test]
     fn head_ends_with_a_blank_line() {

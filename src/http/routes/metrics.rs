@@ -86,6 +86,12 @@ fn describe(app: &App, statistics: &Statistics, maintenance: bool) -> String {
     out.gauge("moca_foreign_lines", help, statistics.foreign);
     out.gauge("moca_followers", "Clients that follow the log.", app.followers.count());
     out.gauge("moca_connections", "Open connections.", instance_state.connections.load(Ordering::Relaxed));
+    let streams = instance_state.http2_streams.load(Ordering::Relaxed);
+    out.gauge("moca_http2_streams", "Open streams of all HTTP/2 connections.", streams);
+    let floods = app.guard.floods();
+    out.counter("moca_floods_total", "Connections closed because of a flood of frames.", floods.ended());
+    let help = "Connections that waited, because their network had sent floods of frames.";
+    out.counter("moca_delayed_connections_total", help, floods.delayed());
     let help = "Addresses blocked by the service or by hand, without those of ip_blacklist.json.";
     out.gauge("moca_blocked_addresses", help, app.guard.blocked_count());
     out.gauge("moca_maintenance", "1 in maintenance.", u8::from(maintenance));

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::http2::Http2Shared;
 use crate::guard::ClientAddr;
 use crate::http::app::App;
 use crate::http::connection::state::ConnectionState;
@@ -28,8 +27,6 @@ pub(crate) struct ConnectionContext<H> {
     pub(crate) handlers: H,
     /// Signals that the service stops.
     pub(crate) shutdown: Shutdown,
-    /// The state that all HTTP/2 connections share.
-    pub(crate) http2: Arc<Http2Shared>,
 }
 
 /// Returns the time at which a connection that has been silent since `idle_since` releases its

@@ -19,6 +19,7 @@ use super::connection_context::{ConnectionContext, buffer_release_at};
 use super::fast_path::connection::FastPathOutcome;
 use super::fast_path::serve;
 use super::first_byte::has_first_byte;
+use super::flood_delay::has_waited;
 use super::http2;
 use super::prior_knowledge::has_preface;
 use crate::config::HttpSettings;
@@ -32,6 +33,7 @@ use crate::http::pipeline;
 use crate::http::pipeline::Handlers;
 use crate::net::connection_driver::{ConnectionWork, drive};
 use crate::net::deadline::{Millis, now};
+use crate::net::shutdown::HEAD_GRACE;
 use crate::net::transport::Transport;
 
 /// Serves the connection until it ends or `context.shutdown` ends it.
@@ -39,6 +41,9 @@ pub(crate) async fn serve<S: Transport, H: Handlers>(stream: S, context: Connect
     let state = Arc::clone(&context.state);
     let mut stream = ConnectionStream::new(stream, Arc::clone(&state), context.app.clone(), context.peer);
     while stream.has_unread() || has_first_byte(stream.inner(), &state, &context.shutdown).await {
+        if state.phase() == Phase::New && !stream.inner().is_encrypted() {
+            Box::pin(has_waited(stream.inner(), &context, false)).await;
+        }
         // Boxed, so that the task of a silent connection does not hold the memory of this future.
         match Box::pin(serve_until_idle(stream, &state, &context)).await {
             ConnectionOutcome::Idle(idle) => stream = idle,
@@ -199,8 +204,10 @@ where
         let (deadline, limit) = self.state.deadline();
         let phase = (deadline, RequestsLimit::Phase(limit));
         let earlier = match self.grace_end {
-            // A head that has begun has the time of its phase.
-            Some(_) if self.is_closing || self.state.phase() == Phase::Head => None,
+            Some(_) if self.is_closing => None,
+            Some(grace_end) if self.state.phase() == Phase::Head => {
+                Some((grace_end + HEAD_GRACE, RequestsLimit::Phase(Expired::Head)))
+            }
             Some(grace_end) => Some((grace_end, RequestsLimit::Grace)),
             None => self
                 .state
@@ -233,7 +240,7 @@ where
 impl<S, Svc: HttpService<Incoming>> Requests<'_, S, Svc> {
     /// Reports whether hyper has to close the connection now, because the service stops. hyper
     /// treats a connection with a part of a head as idle and would close it, so such a connection
-    /// keeps its time.
+    /// has a time of its own.
     fn must_close(&self) -> bool {
         let Some(grace_end) = self.grace_end.filter(|_| !self.is_closing) else { return false };
         match self.state.phase() {

@@ -13,7 +13,6 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::connection_context::ConnectionContext;
-use super::http2::Http2Shared;
 use super::{fast_path, http1, tls};
 use crate::guard::ClientAddr;
 use crate::http::app::App;
@@ -27,6 +26,7 @@ use crate::net::connection_limiter::{ConnectionLimiter, ConnectionPermit, MAX_RE
 use crate::net::peer_credentials::is_admin_peer;
 use crate::net::refusal::{REFUSAL_STEP_TIMEOUT, write_refusal};
 use crate::net::shutdown::{HURRY_TIME, Shutdown};
+use crate::net::turnstile::Turnstile;
 
 /// Manages all listening sockets of an instance and their connections.
 pub struct Listeners {
@@ -37,7 +37,6 @@ pub struct Listeners {
     limiter: Arc<ConnectionLimiter>,
     /// Number of accept loops of TCP sockets.
     acceptors: Arc<AtomicUsize>,
-    http2: Arc<Http2Shared>,
 }
 
 /// Number of descriptors that are reserved for purposes other than accepting connections. These are
@@ -57,7 +56,6 @@ impl Listeners {
             connections: TaskTracker::new(),
             limiter: Arc::new(ConnectionLimiter::new(RESERVED_DESCRIPTORS)),
             acceptors: Arc::default(),
-            http2: Arc::default(),
         }
     }
 
@@ -72,9 +70,9 @@ impl Listeners {
             connections: self.connections.clone(),
             limiter: Arc::clone(&self.limiter),
             acceptors: Arc::clone(&self.acceptors),
-            http2: Arc::clone(&self.http2),
             accepted: Arc::default(),
             handlers: TowerToHyperService::new(warp::service(filters(&self.app.name))),
+            turnstile: Arc::default(),
         };
         let acceptor =
             Acceptor { handler, drain: self.shutdown.drain.clone(), limiter: Arc::clone(&self.limiter) };
@@ -117,8 +115,9 @@ struct HttpConnections<H> {
     acceptors: Arc<AtomicUsize>,
     /// Number of open connections that were accepted from this socket.
     accepted: Arc<AtomicUsize>,
-    http2: Arc<Http2Shared>,
     handlers: H,
+    /// Regulates the long turns on the thread of this socket.
+    turnstile: Arc<Turnstile>,
 }
 
 impl<H: Handlers> AcceptHandler for HttpConnections<H> {
@@ -167,8 +166,8 @@ impl<H: Handlers> HttpConnections<H> {
         };
         let context = self.context(peer, state);
         match identity {
-            Some(identity) => self.spawn(permit, tls::serve(stream, identity, context)),
-            None => self.spawn(permit, http1::serve(stream, context)),
+            Some(identity) => self.spawn(permit, tls::serve(stream, identity, context), true),
+            None => self.spawn(permit, http1::serve(stream, context), false),
         }
     }
 
@@ -179,7 +178,7 @@ impl<H: Handlers> HttpConnections<H> {
             && let Some(permit) = self.enter(ClientAddr::Local, &state)
         {
             let context = self.context(ClientAddr::Local, state);
-            return self.spawn(permit, http1::serve(stream, context));
+            return self.spawn(permit, http1::serve(stream, context), false);
         }
         let problem = Problem::new(StatusCode::FORBIDDEN, "This socket is for root and the service's group.");
         self.refuse(write_refusal(stream, self.app.refuse_connection(ClientAddr::Local, problem)));
@@ -208,7 +207,6 @@ impl<H: Handlers> HttpConnections<H> {
             state,
             handlers: self.handlers.clone(),
             shutdown: self.shutdown.clone(),
-            http2: Arc::clone(&self.http2),
         }
     }
 
@@ -222,7 +220,13 @@ impl<H: Handlers> HttpConnections<H> {
     }
 
     /// Serves a connection in a separate task.
-    fn spawn(&self, permit: ConnectionPermit, serving: impl Future<Output = ()> + Send + 'static) {
+    fn spawn(
+        &self,
+        permit: ConnectionPermit,
+        serving: impl Future<Output = ()> + Send + 'static,
+        begins_with_handshake: bool,
+    ) {
+        let serving = self.turnstile.regulate(serving, begins_with_handshake);
         let counted = CountedConnection::new(Arc::clone(&self.app), Arc::clone(&self.accepted));
         self.connections.spawn(permit.evictable(serving, counted));
     }

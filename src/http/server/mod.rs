@@ -3,6 +3,7 @@
 pub(crate) mod connection_context;
 pub(crate) mod fast_path;
 pub(crate) mod first_byte;
+mod flood_delay;
 pub(crate) mod http1;
 pub(crate) mod http2;
 pub(crate) mod listeners;

@@ -13,7 +13,7 @@ use crate::http::connection::state::ConnectionState;
 use crate::http::connection::stream::ConnectionStream;
 use crate::net::connection_driver::{ConnectionWork, drive};
 use crate::net::deadline::Millis;
-use crate::net::shutdown::Shutdown;
+use crate::net::shutdown::{HEAD_GRACE, Shutdown};
 use crate::net::transport::Transport;
 
 /// Reports whether the first bytes of a connection are the preface of HTTP/2. Reads until they are,
@@ -77,7 +77,8 @@ impl<S: Transport> ConnectionWork for Preface<'_, S> {
 
     fn deadline(&self) -> (Millis, ()) {
         let deadline = self.state.deadline().0;
-        (if self.bytes.is_empty() { deadline.min(self.grace_end) } else { deadline }, ())
+        let further = if self.bytes.is_empty() { 0 } else { HEAD_GRACE };
+        (deadline.min(self.grace_end.saturating_add(further)), ())
     }
 
     fn on_expired(&mut self, (): ()) -> ControlFlow<bool> {

@@ -13,12 +13,14 @@ use tokio::time::timeout;
 
 use super::connection_context::ConnectionContext;
 use super::first_byte::has_first_byte;
+use super::flood_delay::has_waited;
 use super::{http1, http2};
 use crate::http::connection::phase::Phase;
 use crate::http::pipeline::Handlers;
 use crate::http::response::problem::Problem;
 use crate::net::certificate::Identity;
 use crate::net::refusal::write_refusal;
+use crate::net::shutdown::{DRAIN_GRACE, HEAD_GRACE, Shutdown};
 use crate::net::tls::{HANDSHAKE_RECORD, handshake, peek_first_byte};
 
 /// Serves the connection from its first byte to its end.
@@ -28,6 +30,9 @@ pub(crate) async fn serve<H: Handlers>(
     context: ConnectionContext<H>,
 ) {
     if !has_first_byte(&stream, &context.state, &context.shutdown).await {
+        return;
+    }
+    if !Box::pin(has_waited(&stream, &context, true)).await {
         return;
     }
     let request_timeout = context.app.policy().files.http.request_timeout;
@@ -46,7 +51,7 @@ pub(crate) async fn serve<H: Handlers>(
     drop(identity);
     let outcome = tokio::select! {
         outcome = handshaking => outcome,
-        () = context.shutdown.hurry.cancelled() => return,
+        () = end_of_handshakes(&context.shutdown) => return,
     };
     let stream = match outcome {
         Ok(stream) => stream,
@@ -60,6 +65,12 @@ pub(crate) async fn serve<H: Handlers>(
     } else {
         http1::serve(stream, context).await;
     }
+}
+
+/// Waits until the stop leaves no more time for a handshake that has begun.
+async fn end_of_handshakes(shutdown: &Shutdown) {
+    shutdown.drain.cancelled().await;
+    drop(timeout(Duration::from_millis(DRAIN_GRACE + HEAD_GRACE), shutdown.hurry.cancelled()).await);
 }
 
 /// Sends `refusal` to a client that is not served, if it finishes its handshake within

@@ -1,7 +1,8 @@
 //! Tests of floods of HTTP/2 frames, with TLS and by prior knowledge. A flood ends its connection,
 //! costs bounded memory and few lines in the journal, and delays no other client.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -36,9 +37,10 @@ fn floods() -> Vec<Flood> {
 }
 
 impl Flood {
-    /// Opens a connection on which the flood may begin.
+    /// Opens a connection on which the flood may begin, from another address each time, because a new
+    /// connection of a flooder waits.
     fn open(&self, server: &Server) -> Frames {
-        let mut frames = Frames::open_to(server, &[]);
+        let mut frames = Frames::open_from(another_address(), server);
         if let Some((method, ends)) = self.before {
             frames.request(1, method, &route("save-log"), &[("api-key", KEY)], ends).unwrap();
             if ends {
@@ -47,6 +49,13 @@ impl Flood {
         }
         frames
     }
+}
+
+/// Returns an address of this machine that no other flood has.
+fn another_address() -> IpAddr {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let [.., third, fourth] = (0x100 + COUNT.fetch_add(1, Ordering::Relaxed)).to_be_bytes();
+    IpAddr::from([127, 0, third, fourth])
 }
 
 /// Returns the error code of the GOAWAY that ends the connection.
@@ -182,7 +191,7 @@ fn floods_write_few_lines_to_the_journal_and_name_the_client() {
     let pongs = frames::frame(frames::PING, frames::ACK, 0, b"12345678").repeat(2000);
     for _ in 0..12 {
         for flood in [&resets, &pongs] {
-            let mut frames = Frames::open_to(&server, &[]);
+            let mut frames = Frames::open_from(another_address(), &server);
             frames.conn.send_raw(flood).ok();
             assert_eq!(error_of_the_end(&mut frames), Some(frames::ENHANCE_YOUR_CALM));
         }
@@ -192,8 +201,27 @@ fn floods_write_few_lines_to_the_journal_and_name_the_client() {
     let lines: Vec<&str> = journal.lines().filter(|line| line.starts_with("WARN")).collect();
     assert!(lines.len() <= 10, "{} lines: {lines:#?}", lines.len());
     for line in lines {
-        assert!(line.contains("MOCA_CLIENT=127.0.0.1"), "{line}");
+        assert!(line.contains("MOCA_CLIENT=127.0."), "{line}");
     }
+}
+
+#[test]
+fn floods_of_one_network_are_logged_once_in_a_minute() {
+    let server = Setup::new().start();
+    let pings = frames::frame(frames::PING, 0, 0, b"12345678").repeat(1100);
+    let source = another_address();
+    for _ in 0..3 {
+        let mut frames = Frames::open_from(source, &server);
+        frames.conn.send_raw(&pings).ok();
+        assert_eq!(error_of_the_end(&mut frames), Some(frames::ENHANCE_YOUR_CALM));
+    }
+    // Its line comes after those of the first network.
+    let mut last = Frames::open_from(another_address(), &server);
+    last.conn.send_raw(&pings).ok();
+    assert_eq!(error_of_the_end(&mut last), Some(frames::ENHANCE_YOUR_CALM));
+    let logged = || server.stderr().matches("MOCA_EVENT=frame-flood").count();
+    eventually("the flood of the other network is logged", LIMIT, || logged() >= 2);
+    assert_eq!(logged(), 2, "{}", server.stderr());
 }
 
 /// Saves records on a kept connection for some time. Returns the median of the times of an answer.
@@ -211,13 +239,13 @@ fn median_of_saves(conn: &mut Conn, time: Duration) -> Duration {
     times[times.len() / 2]
 }
 
-/// Opens a connection for a flood. Returns it with the bytes of the flood.
-type BeginFlood = dyn Fn(&Server) -> (Conn, Vec<u8>) + Sync;
+/// Opens a connection for a flood from an address. Returns it with the bytes of the flood.
+type BeginFlood = dyn Fn(&Server, IpAddr) -> (Conn, Vec<u8>) + Sync;
 
 /// Sends a flood on new connections until `over`.
-fn attack(server: &Server, begin: &BeginFlood, over: &AtomicBool) {
+fn attack(server: &Server, source: IpAddr, begin: &BeginFlood, over: &AtomicBool) {
     while !over.load(Ordering::Relaxed) {
-        let (mut conn, bytes) = begin(server);
+        let (mut conn, bytes) = begin(server, source);
         while !over.load(Ordering::Relaxed) && conn.send_raw(&bytes).is_ok() {
             // So the server never waits for this client.
             conn.discard_received();
@@ -229,8 +257,8 @@ fn attack(server: &Server, begin: &BeginFlood, over: &AtomicBool) {
 fn begins_of_floods() -> Vec<(&'static str, Box<BeginFlood>)> {
     let mut kinds: Vec<(&str, Box<BeginFlood>)> = Vec::new();
     for flood in floods() {
-        let begin = move |server: &Server| {
-            let mut frames = Frames::open_to(server, &[]);
+        let begin = move |server: &Server, source| {
+            let mut frames = Frames::open_from(source, server);
             if let Some((method, ends)) = flood.before {
                 frames.request(1, method, &route("save-log"), &[("api-key", KEY)], ends).ok();
             }
@@ -242,11 +270,11 @@ fn begins_of_floods() -> Vec<(&'static str, Box<BeginFlood>)> {
     let mut continuations = frames::frame(frames::HEADERS, 1, 1, &frames::head("GET", "/status", &[]));
     continuations.extend(frames::frame(9, 0, 1, &[]).repeat(4000));
     for (name, bytes) in [("rapid reset", resets), ("CONTINUATION", continuations)] {
-        let begin = move |server: &Server| (Frames::open_to(server, &[]).conn, bytes.clone());
+        let begin = move |server: &Server, source| (Frames::open_from(source, server).conn, bytes.clone());
         kinds.push((name, Box::new(begin)));
     }
-    let chunks = move |server: &Server| {
-        let mut conn = server.connect();
+    let chunks = move |server: &Server, source| {
+        let mut conn = server.connect_from(source);
         let head = [("API-KEY", KEY), ("Transfer-Encoding", "chunked"), ("Content-Type", "text/plain")];
         conn.send("POST", &route("save-log"), &head, b"").unwrap();
         (conn, b"1\r\nx\r\n".repeat(20_000))
@@ -264,10 +292,11 @@ fn a_kept_connection_stays_responsive_during_floods() {
         median_of_saves(&mut kept, Duration::from_millis(200));
         let rest = median_of_saves(&mut kept, Duration::from_millis(500));
         for (name, begin) in begins_of_floods() {
-            let over = AtomicBool::new(false);
+            // The clients of one flood share an address, so that they wait before they connect again.
+            let (over, source) = (AtomicBool::new(false), another_address());
             let median = std::thread::scope(|scope| {
                 for _ in 0..8 {
-                    scope.spawn(|| attack(&server, &*begin, &over));
+                    scope.spawn(|| attack(&server, source, &*begin, &over));
                 }
                 let median = median_of_saves(&mut kept, Duration::from_millis(700));
                 over.store(true, Ordering::Relaxed);

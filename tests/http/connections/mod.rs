@@ -1,6 +1,7 @@
 //! Tests of connections with TLS, HTTP/2, timeouts, and slow and hostile clients.
 
 mod adversary;
+mod flood_delays;
 mod floods;
 mod full;
 mod hostile;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use crate::harness::{Conn, KEY, Setup, cannot_run, eventually, route};
+use crate::harness::{Conn, KEY, Setup, cannot_run, each, eventually, route};
 
 #[test]
 fn it_notifies_the_service_manager() {
@@ -228,4 +228,35 @@ fn a_broken_configuration_with_passed_sockets_starts_with_the_last_good_one() {
 fn a_broken_configuration_without_passed_sockets_refuses_the_start() {
     let stderr = Setup::new().config_file("log.json", "{ half an edit").start_refused();
     assert!(stderr.contains("log.json:1:"), "{stderr}");
+}
+
+#[test]
+fn an_incomplete_head_or_handshake_does_not_delay_a_stop() {
+    each(|setup| {
+        let mut server = setup.start();
+        let parts: &[&[u8]] =
+            if server.has_tls() { &[&[22], &[22, 3, 1]] } else { &[b"P", b"G", b"PRI * HT"] };
+        let mut waiting: Vec<Conn> = parts
+            .iter()
+            .map(|part| {
+                let mut conn = server.connect_bare();
+                conn.send_raw(part).unwrap();
+                conn
+            })
+            .collect();
+        let mut encrypted = server.connect();
+        encrypted.send_raw(b"POST / HTTP/1.1\r\nHo").unwrap();
+        // The answer to a later connection shows that the server has seen the others.
+        server.assert_alive();
+        std::thread::sleep(Duration::from_millis(100));
+        let began = Instant::now();
+        assert!(server.stop().success());
+        assert!(began.elapsed() < Duration::from_secs(8), "the stop took {:?}", began.elapsed());
+        encrypted.receive("POST").unwrap().problem(408);
+        if !server.has_tls() {
+            for conn in &mut waiting {
+                conn.receive("GET").unwrap().problem(408);
+            }
+        }
+    });
 }

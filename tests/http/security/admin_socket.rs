@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Server, Setup, route};
+use crate::harness::{Server, Setup, each, route};
 
 pub(crate) fn ask(server: &Server, method: &str, target: &str, body: &str) -> (u16, String) {
     let mut stream = UnixStream::connect(server.admin_socket()).unwrap();
@@ -47,6 +47,17 @@ fn status_shows_the_state_of_the_instance() {
     assert_eq!(found["maintenance"], json!({"on": false, "by_signal": false, "by_file": false}));
     assert_eq!(found["reload_refused"], Value::Null);
     assert!(found["addresses"].as_array().unwrap().len() == 2, "{found}");
+}
+
+#[test]
+fn addresses_in_the_status_have_the_scheme_of_the_server() {
+    each(|setup| {
+        let server = setup.with_admin_socket().start();
+        let found: Value = serde_json::from_str(&ask(&server, "GET", "/admin/status", "").1).unwrap();
+        let scheme = if server.has_tls() { "https" } else { "http" };
+        let expected = format!("{scheme}://{}", server.address());
+        assert!(found["addresses"].as_array().unwrap().contains(&json!(expected)), "{found}");
+    });
 }
 
 #[test]

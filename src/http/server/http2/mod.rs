@@ -18,12 +18,11 @@ mod control_budget;
 mod frame_scanner;
 mod paced_body;
 mod serve;
-mod shared;
 mod stream;
+mod stream_permit;
 mod transport;
 
 pub(crate) use serve::serve;
-pub(crate) use shared::Http2Shared;
 
 /// The first bytes of a client (RFC 9113, section 3.4).
 pub(crate) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

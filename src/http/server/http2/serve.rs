@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use bytes::Bytes;
 use h2::Reason;
@@ -19,6 +20,7 @@ use hyper_util::rt::TokioIo;
 use super::activity::ConnectionActivity;
 use super::paced_body::into_http2_response;
 use super::stream::{NextStream, StreamExecutor};
+use super::stream_permit::StreamPermit;
 use super::transport::MonitoredTransport;
 use crate::config::HttpSettings;
 use crate::http::connection::phase::Timeouts;
@@ -55,7 +57,7 @@ pub(crate) async fn serve<S: Transport, H: Handlers>(
     unread: Bytes,
     context: ConnectionContext<H>,
 ) {
-    let ConnectionContext { app, peer, state, handlers, shutdown, http2: shared } = context;
+    let ConnectionContext { app, peer, state, handlers, shutdown, .. } = context;
     let policy = app.policy();
     let timeouts = policy.timeouts;
     let activity = Arc::new(ConnectionActivity::new(state));
@@ -64,10 +66,11 @@ pub(crate) async fn serve<S: Transport, H: Handlers>(
     let builder = builder(executor.clone(), &policy.files.http);
     drop(policy);
     let service = service_fn({
-        let shared = Arc::clone(&shared);
+        let app = Arc::clone(&app);
         move |request: Request<Incoming>| {
             let policy = app.policy();
-            let answer = shared.open_stream(policy.files.http.max_streams).map(|permit| {
+            let open_streams = &app.instance_state.http2_streams;
+            let answer = StreamPermit::take(open_streams, policy.files.http.max_streams).map(|permit| {
                 let state = Arc::new(ConnectionState::for_stream(policy.timeouts));
                 executor.set_next(NextStream { state: Arc::clone(&state), permit });
                 let is_head = request.method() == Method::HEAD;
@@ -91,7 +94,7 @@ pub(crate) async fn serve<S: Transport, H: Handlers>(
     let mut streams = Streams { connection, activity: &activity, timeouts, closing_since: None };
     let error = drive(&shutdown, &mut streams).await;
     if activity.is_flooded() || error.is_some_and(|error| is_flood(&error)) {
-        shared.log_flood(peer);
+        app.guard.floods().note(peer, Instant::now());
     }
 }
 

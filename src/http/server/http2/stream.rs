@@ -13,7 +13,7 @@ use hyper::rt::Executor;
 use tokio::time::timeout;
 
 use super::activity::ConnectionActivity;
-use super::shared::StreamPermit;
+use super::stream_permit::StreamPermit;
 use crate::http::connection::phase::{Expired, Timeouts};
 use crate::http::connection::state::{ConnectionState, LINGER_TIMEOUT};
 use crate::net::connection_driver::{ConnectionWork, drive};
