@@ -56,7 +56,7 @@ fn metric(conn: &mut Conn, name: &str) -> u64 {
 #[test]
 fn a_new_connection_of_a_flooder_waits_and_no_other_one() {
     each(|setup| {
-        let server = setup.start();
+        let server = setup.http("keep_alive_timeout = 60").start();
         let mut kept = server.connect_from(flooder());
         assert_eq!(kept.get("/status").status, 200);
         assert_eq!(metric(&mut kept, "moca_delayed_connections_total"), 0);
@@ -107,7 +107,7 @@ fn a_connection_that_waits_gives_way_when_all_places_are_taken() {
 
 #[test]
 fn a_client_that_closes_while_it_waits_leaves_its_place() {
-    let server = Setup::new().tls().start();
+    let server = Setup::new().tls().http("keep_alive_timeout = 60").start();
     let mut kept = server.connect_from(other());
     for _ in 0..MANY_FLOODS {
         flood(&server, flooder());
@@ -129,7 +129,7 @@ fn a_client_that_closes_while_it_waits_leaves_its_place() {
 #[test]
 fn a_stop_answers_a_client_that_waits() {
     each(|setup| {
-        let mut server = setup.start();
+        let mut server = setup.http("keep_alive_timeout = 60").start();
         let mut kept = server.connect_from(other());
         for _ in 0..MANY_FLOODS {
             flood(&server, flooder());
