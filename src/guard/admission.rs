@@ -227,6 +227,14 @@ impl KeyAdmitted {
         !matches!(self.key, HeadKey::InBody)
     }
 
+    /// Returns the key that the head named.
+    pub(crate) const fn key_of_head(&self) -> Option<&Arc<Key>> {
+        match &self.key {
+            HeadKey::Known(key) => Some(&key.key),
+            _ => None,
+        }
+    }
+
     /// Counts the request in the limits of its key. Does nothing, and returns `None`, while a
     /// required argument or a key in the body may still refuse the request.
     pub fn count<'a>(&mut self, caller: &Caller<'a>, cost: Cost) -> Option<Spending<'a>> {

@@ -16,6 +16,7 @@ use super::request::search_limit::Search;
 use super::request_context::{Input, KeyWatch, RequestContext};
 use super::response::problem::Problem;
 use crate::guard::{Cost, Head, HeadersAdmitted, Key, KeyAdmitted, Parameters, Refusal};
+use crate::ingest::entry::read_rules::ReadRules;
 use crate::ingest::error::IngestError;
 use crate::ingest::multipart;
 use crate::ingest::params::{BodyKind, Params};
@@ -45,7 +46,7 @@ impl AdmittedRequest {
     /// limits unless the body may still refuse it.
     ///
     /// # Errors
-    /// The refusal of the key or of its limits, and 400 for a malformed query.
+    /// The refusal of the key or of its limits.
     pub(crate) async fn admit(
         context: Arc<RequestContext>,
         headers: HeadersAdmitted,
@@ -54,7 +55,7 @@ impl AdmittedRequest {
         let admitted = {
             // A route without a key reads no parameters, so their form does not matter.
             let read = || Params::without_body(context.parts.uri.query(), &context.parts.headers);
-            let params = headers.needs_key().then(read).transpose()?;
+            let params = headers.needs_key().then(read);
             let key = params.as_ref().and_then(Params::api_key);
             let head = Head {
                 paths: &[&paths[0], &paths[1]],
@@ -125,9 +126,20 @@ impl AdmittedRequest {
         }
     }
 
+    /// Returns how entries are read, as far as the log and the key decide it.
+    pub(crate) fn read_rules<'a>(&'a self, key: Option<&'a Arc<Key>>) -> ReadRules<'a> {
+        let required_args = key.map(|key| key.entry.required_args.as_slice()).unwrap_or_default();
+        ReadRules { required_args, ..ReadRules::default() }
+    }
+
+    /// Returns the key that the head of the request named.
+    pub(crate) const fn key_of_head(&self) -> Option<&Arc<Key>> {
+        self.admitted.key_of_head()
+    }
+
     /// Reads the parameters. The caller checks whether the decryption was right.
     fn read_params<'a>(&'a self, input: &'a Input) -> Result<Params<'a>, IngestError> {
-        let params = Params::without_body(self.parts.uri.query(), &self.parts.headers)?;
+        let params = Params::without_body(self.parts.uri.query(), &self.parts.headers);
         if input.kind == BodyKind::Multipart {
             return Ok(params.with_parts(multipart::fields(&self.parts.headers, input.body())?));
         }

@@ -17,6 +17,7 @@ use crate::config::LogName;
 use crate::guard::ClientAddr;
 use crate::ingest::dialect::{IngestRequest, RequestHead, Takes};
 use crate::ingest::dialects;
+use crate::ingest::entry::read_rules::ReadRules;
 use crate::ingest::multipart;
 use crate::ingest::params::{BodyKind, Params};
 use crate::record::Level;
@@ -27,7 +28,7 @@ use crate::store::CursorKey;
 pub fn parameters(content_type: &[u8], query: &str, body: &[u8]) {
     let mut headers = HeaderMap::new();
     headers.extend(HeaderValue::from_bytes(content_type).ok().map(|value| (CONTENT_TYPE, value)));
-    let Ok(params) = Params::without_body(Some(query), &headers) else { return };
+    let params = Params::without_body(Some(query), &headers);
     let kind = BodyKind::of(&headers);
     let params = match kind {
         BodyKind::Multipart => {
@@ -36,17 +37,18 @@ pub fn parameters(content_type: &[u8], query: &str, body: &[u8]) {
         _ => params.with_body(kind, body),
     };
     let Ok(params) = params else { return };
-    drop((params.api_key(), params.root_pass(), params.level(), params.text("x")));
+    drop((params.api_key(), params.root_pass(), params.text("x")));
+    let rules = ReadRules::default();
     for dialect in dialects::ALL {
         for route in dialect.routes() {
             let head = RequestHead { route, path: route.path, query: Some(query), headers: &headers };
-            let request = IngestRequest { head, body };
+            let request = IngestRequest { head, body, rules };
             let batch = dialect.parameters(&request).and_then(|params| dialect.entries(&request, params));
             let Ok(batch) = batch else { continue };
             assert!(route.takes == Takes::Many || batch.len() == 1);
-            assert!(batch.len() <= 1024);
+            assert!(batch.len() <= rules.max_batch_entries);
             for entry in batch.entries(Level::Debug) {
-                assert!(entry.message.chars().count() <= 8192);
+                assert!(entry.message.chars().count() <= rules.max_message_chars);
             }
         }
     }
@@ -58,8 +60,7 @@ pub fn selection(query: &str, body: &[u8], line: &[u8]) {
     let headers = HeaderMap::new();
     let key = CursorKey::fixed();
     for kind in [BodyKind::Json, BodyKind::Form] {
-        let params =
-            Params::without_body(Some(query), &headers).and_then(|params| params.with_body(kind, body));
+        let params = Params::without_body(Some(query), &headers).with_body(kind, body);
         let Ok(params) = params else { continue };
         match ReadRequest::read(&params, &key) {
             Ok(read_request) => match read_request.into_selection() {
@@ -80,7 +81,7 @@ pub fn multipart(body: &[u8]) {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("multipart/form-data; boundary=B"));
     if let Ok(fields) = multipart::fields(&headers, body) {
         // A byte that is not UTF-8 becomes U+FFFD, which has three bytes.
-        assert!(fields.iter().map(|(_, value)| value.len()).sum::<usize>() <= 3 * body.len());
+        assert!(fields.list.iter().map(|(_, value)| value.len()).sum::<usize>() <= 3 * body.len());
     }
 }
 

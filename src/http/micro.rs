@@ -5,6 +5,7 @@ use http::HeaderMap;
 
 use crate::ingest::dialect::{IngestRequest, RequestHead};
 use crate::ingest::dialects;
+use crate::ingest::entry::read_rules::ReadRules;
 use crate::record::Level;
 
 /// Decodes one record. Returns the length of its message plus its level, or `None` when the record
@@ -23,7 +24,11 @@ pub fn batch(query: Option<&str>, headers: &HeaderMap, body: &[u8]) -> Option<us
 
 fn decode(path: &str, query: Option<&str>, headers: &HeaderMap, body: &[u8]) -> Option<usize> {
     let (dialect, route) = dialects::find(path)?;
-    let request = IngestRequest { head: RequestHead { route, path, query, headers }, body };
+    let request = IngestRequest {
+        head: RequestHead { route, path, query, headers },
+        body,
+        rules: ReadRules::default(),
+    };
     let parameters = dialect.parameters(&request).ok()?;
     let batch = dialect.entries(&request, parameters).ok()?;
     let entries = batch.entries(Level::Debug);

@@ -39,6 +39,6 @@ pub use server::listeners::Listeners;
 
 /// Returns the key in the query of `target` or in one of `headers`.
 pub(crate) fn presented_key(target: &http::Uri, headers: &http::HeaderMap) -> Option<String> {
-    let params = crate::ingest::params::Params::without_body(target.query(), headers).ok()?;
+    let params = crate::ingest::params::Params::without_body(target.query(), headers);
     params.api_key().map(std::borrow::Cow::into_owned)
 }

@@ -10,6 +10,21 @@ pub(crate) struct Batch<'a> {
     entries: Vec<BatchEntry<'a>>,
     /// The fields of all entries. One list saves an allocation for each entry with fields.
     fields: Vec<Field<'a>>,
+    /// What was changed in the entries.
+    pub(crate) changes: Changes,
+}
+
+/// What was changed in the entries of a request so that they could be stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Changes {
+    /// Number of levels without a meaning, which count as INFO.
+    pub(crate) unknown_levels: u64,
+    /// Number of messages that were cut.
+    pub(crate) cut_messages: u64,
+    /// Number of fields that were left out.
+    pub(crate) dropped_fields: u64,
+    /// Number of records with bytes that were no UTF-8.
+    pub(crate) replaced_texts: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,22 +38,24 @@ struct BatchEntry<'a> {
 
 impl<'a> Batch<'a> {
     /// Adds an entry without fields.
+    #[cfg(test)]
     pub(crate) fn push(&mut self, level: Level, message: Cow<'a, str>) {
         self.push_with(level, message, None, |_| ());
     }
 
-    /// Adds an entry whose fields `add_fields` gives.
+    /// Adds an entry whose fields `add_fields` gives. Returns the number of fields that were left out.
     pub(crate) fn push_with(
         &mut self,
         level: Level,
         message: Cow<'a, str>,
         at: Option<SenderTime>,
         add_fields: impl FnOnce(&mut FieldsBuilder<'_, 'a>),
-    ) {
+    ) -> usize {
         let mut fields = FieldsBuilder::new(&mut self.fields);
         add_fields(&mut fields);
-        let (fields_end, _left_out) = fields.finish();
+        let (fields_end, left_out) = fields.finish();
         self.entries.push(BatchEntry { level, message, at, fields_end });
+        left_out
     }
 
     /// Returns the number of entries.
@@ -72,6 +89,7 @@ impl<'a> Batch<'a> {
         Batch {
             entries: self.entries.into_iter().map(entry).collect(),
             fields: self.fields.into_iter().map(Field::into_owned).collect(),
+            changes: self.changes,
         }
     }
 }

@@ -5,6 +5,7 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, Method, Response, StatusCode};
 
 use super::batch::Batch;
+use super::entry::read_rules::ReadRules;
 use super::error::IngestError;
 use super::params::Params;
 
@@ -31,7 +32,7 @@ pub(crate) trait Dialect: Send + Sync {
     /// # Errors
     /// Fails when the request is malformed.
     fn parameters<'a>(&self, request: &IngestRequest<'a>) -> Result<Params<'a>, IngestError> {
-        Params::without_body(request.head.query, request.head.headers)
+        Ok(Params::without_body(request.head.query, request.head.headers))
     }
 
     /// Reads the entries. `parameters` is the result of [`Self::parameters`]. A format whose bodies
@@ -100,6 +101,9 @@ pub(crate) struct IngestRequest<'a> {
     pub(crate) head: RequestHead<'a>,
     /// The body.
     pub(crate) body: &'a [u8],
+    /// How entries are read. [`Dialect::parameters`] gets the options of the key in the head, if there
+    /// is one there, and [`Dialect::entries`] those of the key that passed all checks.
+    pub(crate) rules: ReadRules<'a>,
 }
 
 /// What became of the entries of a request.

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::form::FormError;
 use super::json::batch::BatchError;
 
-/// A request that cannot be decoded. The texts name what the client has to change, and never
+/// A request that cannot be decoded or stored. The texts name what the client has to change, and never
 /// contain a value that the client sent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum IngestError {
@@ -26,17 +26,11 @@ pub(crate) enum IngestError {
         /// What was expected.
         why: Cow<'static, str>,
     },
-    /// The level is not one of the five.
-    #[error("level parameter format error.")]
-    Level {
-        /// What was expected.
-        why: &'static str,
-    },
     /// There is no message, or one that cannot be stored.
-    #[error("message parameter format error.")]
+    #[error("message parameter format error. {why}")]
     Message {
-        /// What was expected.
-        why: &'static str,
+        /// What is missing, or what was expected.
+        why: Cow<'static, str>,
     },
     /// There is no batch, or one with an entry that cannot be stored.
     #[error("logs parameter format error. {0}")]
@@ -49,13 +43,23 @@ impl IngestError {
         Self::Parameter { name: Cow::Owned(name.to_owned()), why: why.into() }
     }
 
+    /// Creates the error for a message that cannot be stored.
+    pub(crate) fn message(why: impl Into<Cow<'static, str>>) -> Self {
+        Self::Message { why: why.into() }
+    }
+
+    /// Returns whether the request is well formed, but holds nothing that can be stored. Senders repeat
+    /// a malformed request for ever, and go on after one that is well formed.
+    pub(crate) const fn is_well_formed(&self) -> bool {
+        matches!(self, Self::Message { .. } | Self::Batch(_))
+    }
+
     /// Returns the explanation for a person, if it does not stand in the text of the error.
     pub(crate) fn reason(&self) -> Option<&str> {
         match self {
-            Self::Form(_) | Self::Batch(_) => None,
+            Self::Form(_) | Self::Batch(_) | Self::Message { .. } => None,
             Self::NotAnObject { why } => Some(why),
             Self::Parameter { why, .. } => Some(why),
-            Self::Level { why } | Self::Message { why } => Some(why),
         }
     }
 }

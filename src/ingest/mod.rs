@@ -7,8 +7,16 @@
 pub(crate) mod batch;
 pub(crate) mod dialect;
 pub(crate) mod dialects;
+pub(crate) mod entry;
 pub(crate) mod error;
+pub(crate) mod flatten;
 pub(crate) mod form;
 pub(crate) mod json;
+pub(crate) mod level_names;
 pub(crate) mod multipart;
 pub(crate) mod params;
+pub(crate) mod python_logging;
+pub(crate) mod record_source;
+#[cfg_attr(not(test), expect(dead_code, reason = "for bodies of other charsets"))]
+pub(crate) mod text;
+pub(crate) mod timestamp;

@@ -7,7 +7,7 @@ use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use memchr::memmem;
 
-use super::form::{Fields, FormError, MAX_FIELDS};
+use super::form::{Fields, FormError};
 
 /// Maximum length of a value whose invalid UTF-8 is replaced. No parameter is longer.
 const MAX_REPAIRED_BYTES: usize = 1024 * 1024;
@@ -20,14 +20,11 @@ const MAX_REPAIRED_BYTES: usize = 1024 * 1024;
 pub(crate) fn fields<'a>(headers: &HeaderMap, body: &'a [u8]) -> Result<Fields<'a>, FormError> {
     let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let boundary = multer::parse_boundary(content_type).map_err(|_| FormError::MalformedMultipart)?;
-    let mut fields = Vec::new();
+    let mut fields = Fields::default();
     for part in Parts::new(body, &boundary)? {
         let (head, content) = part?;
         let Some(name) = name_of(head) else { continue };
-        if fields.len() == MAX_FIELDS {
-            return Err(FormError::TooManyFields);
-        }
-        fields.push((Cow::Owned(name), text(content)?));
+        fields.push(Cow::Owned(name), text(content)?);
     }
     Ok(fields)
 }
@@ -158,7 +155,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, "multipart/form-data; boundary=B".parse().unwrap());
         let fields = fields(&headers, body).ok()?;
-        Some(fields.into_iter().map(|(name, value)| (name.into_owned(), value.into_owned())).collect())
+        Some(fields.list.into_iter().map(|(name, value)| (name.into_owned(), value.into_owned())).collect())
     }
 
     fn form(fields: &[(&str, &str)]) -> Vec<u8> {

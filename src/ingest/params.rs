@@ -7,21 +7,18 @@ use http::HeaderMap;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName};
 
 use super::batch::Batch;
+use super::entry::read_rules::ReadRules;
 use super::error::IngestError;
-use super::form::{Fields, fields};
+use super::form::{Fields, PARAMETERS, fields};
 use super::json::batch::{BatchBody, BatchError, parse_batch};
-use super::json::object::{self, Object, Value, message_fits};
-use crate::record::Level;
-
-/// Maximum number of entries in a batch.
-const MAX_BATCH_ENTRIES: usize = 1024;
+use super::json::object::{self, Object, Value};
 
 // Parsing a header name on each look-up would cost as much as the look-up.
 static API_KEY: HeaderName = HeaderName::from_static("api-key");
 static X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 static ROOT_PASS: HeaderName = HeaderName::from_static("root-pass");
-static LEVEL: HeaderName = HeaderName::from_static("level");
-static MESSAGE: HeaderName = HeaderName::from_static("message");
+pub(super) static LEVEL: HeaderName = HeaderName::from_static("level");
+pub(super) static MESSAGE: HeaderName = HeaderName::from_static("message");
 
 /// Classifies a body by its content type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,37 +59,30 @@ impl BodyKind {
     }
 }
 
-/// Holds the entries of a batch, and the body from which they were read.
+/// Holds the entries of a batch, the body from which they were read, and how they were read.
 #[derive(Debug)]
 struct List<'a> {
     entries: Batch<'a>,
     body: &'a str,
+    rules: ReadRules<'a>,
 }
 
 /// Holds the parameters of one request, from all sources.
 #[derive(Debug)]
 pub(crate) struct Params<'a> {
-    json: Option<Object<'a>>,
+    pub(super) json: Option<Object<'a>>,
     /// The entries of a JSON body, if they were read together with the body.
     list: Option<List<'a>>,
-    query: Fields<'a>,
-    form: Fields<'a>,
+    pub(super) query: Fields<'a>,
+    pub(super) form: Fields<'a>,
     headers: &'a HeaderMap,
 }
 
 impl<'a> Params<'a> {
     /// Reads the parameters of the query and the headers, for the checks before the body is read.
-    ///
-    /// # Errors
-    /// Fails for a query with too many parameters.
-    pub(crate) fn without_body(query: Option<&'a str>, headers: &'a HeaderMap) -> Result<Self, IngestError> {
-        Ok(Self {
-            json: None,
-            list: None,
-            query: fields(query.unwrap_or_default().as_bytes())?,
-            form: Vec::new(),
-            headers,
-        })
+    pub(crate) fn without_body(query: Option<&'a str>, headers: &'a HeaderMap) -> Self {
+        let query = fields(query.unwrap_or_default().as_bytes());
+        Self { json: None, list: None, query, form: Fields::default(), headers }
     }
 
     /// Adds the parameters of a body that is not multipart.
@@ -105,7 +95,7 @@ impl<'a> Params<'a> {
             BodyKind::Unnamed if !body.is_empty() => {
                 self.json = std::str::from_utf8(body).ok().and_then(|text| Object::parse(text).ok());
             }
-            BodyKind::Form => self.form = fields(body)?,
+            BodyKind::Form => self.form = fields(body),
             _ => {}
         }
         Ok(self)
@@ -116,13 +106,18 @@ impl<'a> Params<'a> {
     ///
     /// # Errors
     /// Fails as [`Self::with_body`] does.
-    pub(crate) fn with_batch(mut self, kind: BodyKind, body: &'a [u8]) -> Result<Self, IngestError> {
+    pub(crate) fn with_batch(
+        mut self,
+        kind: BodyKind,
+        body: &'a [u8],
+        rules: ReadRules<'a>,
+    ) -> Result<Self, IngestError> {
         let may_be_json = matches!(kind, BodyKind::Json | BodyKind::Unnamed);
         let text = may_be_json.then(|| std::str::from_utf8(body).ok()).flatten();
-        match text.and_then(|text| Some((text, BatchBody::parse(text, MAX_BATCH_ENTRIES)?))) {
+        match text.and_then(|text| Some((text, BatchBody::parse(text, &rules)?))) {
             Some((body, BatchBody { rest, entries })) => {
                 self.json = Some(rest);
-                self.list = Some(List { entries, body });
+                self.list = Some(List { entries, body, rules });
                 Ok(self)
             }
             None => self.with_body(kind, body),
@@ -138,9 +133,8 @@ impl<'a> Params<'a> {
     /// Returns whether the body is a JSON object, or a form that contains a known parameter: one of
     /// those of a save, or one of `others`.
     pub(crate) fn body_has_parameters(&self, others: &[&str]) -> bool {
-        const NAMES: [&str; 6] = ["api_key", "root_pass", "message", "msg", "level", "logs"];
-        let is_known = |name: &str| NAMES.contains(&name) || others.contains(&name);
-        self.json.is_some() || self.form.iter().any(|(name, _)| is_known(name))
+        let is_known = |name: &str| PARAMETERS.contains(&name) || others.contains(&name);
+        self.json.is_some() || self.form.list.iter().any(|(name, _)| is_known(name))
     }
 
     fn get(&self, name: &str, header: Option<&HeaderName>) -> Option<Value<'_>> {
@@ -201,7 +195,7 @@ impl<'a> Params<'a> {
             Some(value) => object::texts_of(value).map_err(|why| IngestError::parameter(name, why))?,
             None => {
                 let in_fields = |fields: &Fields<'_>| -> Vec<String> {
-                    let named = fields.iter().filter(|(field, _)| field == name);
+                    let named = fields.list.iter().filter(|(field, _)| field == name);
                     named.map(|(_, value)| value.clone().into_owned()).collect()
                 };
                 let in_query = in_fields(&self.query);
@@ -225,7 +219,7 @@ impl<'a> Params<'a> {
         Ok(values)
     }
 
-    fn header(&self, name: &HeaderName) -> Option<Value<'a>> {
+    pub(super) fn header(&self, name: &HeaderName) -> Option<Value<'a>> {
         let value = self.headers.get(name).filter(|value| !value.is_empty())?;
         Some(Value::Text(String::from_utf8_lossy(value.as_bytes())))
     }
@@ -263,45 +257,29 @@ impl<'a> Params<'a> {
         self.get(name, header).map(Value::into_text)
     }
 
-    /// Returns the level of the record. An absent level is [`Level::Info`].
-    ///
-    /// # Errors
-    /// Fails for a value that is not a level.
-    pub(crate) fn level(&self) -> Result<Level, IngestError> {
-        match self.get("level", Some(&LEVEL)) {
-            None => Ok(Level::default()),
-            Some(value) => object::level_of(&value).map_err(|why| IngestError::Level { why }),
-        }
-    }
-
-    /// Takes `message`, or `msg` if there is no `message`.
-    ///
-    /// # Errors
-    /// Fails for a missing message, one of another type, or one of more than 8192 characters.
-    pub(crate) fn take_message(&mut self) -> Result<Cow<'a, str>, IngestError> {
-        let value = self.take("message", Some(&MESSAGE)).or_else(|| self.take("msg", None));
-        let message = match value {
-            Some(value) => object::message_of(value),
-            None => Err("message is missing"),
-        };
-        message
-            .and_then(|message| message_fits(&message).map(|()| message))
-            .map_err(|why| IngestError::Message { why })
-    }
-
     /// Takes the entries of `logs`. `logs` is a list, or the JSON text of a list.
     ///
     /// # Errors
     /// Fails for a request without `logs`, or with the number of the first invalid entry.
-    pub(crate) fn take_logs(&mut self) -> Result<Batch<'a>, IngestError> {
-        if let Some(list) = self.list.take() {
-            return Ok(list.entries);
+    pub(crate) fn take_logs(&mut self, rules: &ReadRules<'_>) -> Result<Batch<'a>, IngestError> {
+        if let Some(List { entries, body, rules: read_with }) = self.list.take() {
+            if read_with == *rules {
+                return Ok(entries);
+            }
+            // The key in the body has other options than those the entries were read with.
+            let object = Object::parse(body).map_err(|_| BatchError::NotAList)?;
+            let text = object.get("logs").ok_or(BatchError::Missing)?.into_text();
+            return Ok(parse_text(text, rules)?);
         }
-        let value = self.take("logs", None).ok_or(BatchError::Missing)?;
-        Ok(match value.into_text() {
-            Cow::Borrowed(text) => parse_batch(text, MAX_BATCH_ENTRIES, message_fits)?,
-            Cow::Owned(text) => parse_batch(&text, MAX_BATCH_ENTRIES, message_fits)?.into_owned(),
-        })
+        let text = self.take("logs", None).ok_or(BatchError::Missing)?.into_text();
+        Ok(parse_text(text, rules)?)
+    }
+}
+
+fn parse_text<'a>(text: Cow<'a, str>, rules: &ReadRules<'_>) -> Result<Batch<'a>, BatchError> {
+    match text {
+        Cow::Borrowed(text) => parse_batch(text, rules),
+        Cow::Owned(text) => parse_batch(&text, rules).map(Batch::into_owned),
     }
 }
 
@@ -330,25 +308,26 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 
 /// Returns the first value of `name` that is not blank.
 fn field<'p>(fields: &'p Fields<'_>, name: &str) -> Option<Value<'p>> {
-    let (_, value) = fields.iter().find(|(field, value)| field == name && !value.is_empty())?;
+    let (_, value) = fields.list.iter().find(|(field, value)| field == name && !value.is_empty())?;
     Some(Value::Text(Cow::Borrowed(value)))
 }
 
 /// Takes the first value of `name` that is not blank.
 fn take_field<'a>(fields: &mut Fields<'a>, name: &str) -> Option<Value<'a>> {
-    let (_, value) = fields.iter_mut().find(|(field, value)| field == name && !value.is_empty())?;
+    let (_, value) = fields.list.iter_mut().find(|(field, value)| field == name && !value.is_empty())?;
     Some(Value::Text(std::mem::take(value)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::Level;
     use proptest::prelude::*;
 
     fn message(query: &str, kind: BodyKind, body: &str, headers: &HeaderMap) -> Option<String> {
-        let mut params =
-            Params::without_body(Some(query), headers).unwrap().with_body(kind, body.as_bytes()).unwrap();
-        params.take_message().ok().map(Cow::into_owned)
+        let mut params = Params::without_body(Some(query), headers).with_body(kind, body.as_bytes()).unwrap();
+        let batch = params.take_record(&ReadRules::default()).ok()?;
+        Some(batch.entries(Level::Debug)[0].message.to_owned())
     }
 
     #[test]
@@ -366,7 +345,9 @@ mod tests {
         );
         assert_eq!(message("message=q", BodyKind::Form, "message=f", &headers).as_deref(), Some("q"));
         assert_eq!(message("message=", BodyKind::Form, "message=f", &headers).as_deref(), Some("f"));
-        assert_eq!(message("", BodyKind::Form, "msg=f", &headers).as_deref(), Some("h"));
+        assert_eq!(message("message=", BodyKind::Form, "message=", &headers).as_deref(), Some("h"));
+        assert_eq!(message("", BodyKind::Form, "msg=f", &headers).as_deref(), Some("f"));
+        assert_eq!(message("", BodyKind::Form, "message=", &none).as_deref(), Some(""));
         assert_eq!(message("msg=a+b%26", BodyKind::Form, "", &none).as_deref(), Some("a b&"));
         assert_eq!(message("", BodyKind::Json, r#"{"message":""}"#, &headers).as_deref(), Some(""));
         assert_eq!(message("", BodyKind::Json, "", &none), None);
@@ -375,7 +356,7 @@ mod tests {
     /// Encodes `value` as the parameter `message` of a query or form.
     fn urlencoded(value: Option<&String>) -> String {
         let mut text = form_urlencoded::Serializer::new(String::new());
-        text.extend_pairs([("other", "x")]).extend_pairs(value.map(|value| ("message", value)));
+        text.extend_pairs(value.map(|value| ("message", value)));
         text.finish()
     }
 
@@ -400,11 +381,12 @@ mod tests {
             };
             let filled = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
             let (query_or, header) = (filled(&in_query), filled(&in_header));
+            let blank = || [&in_query, &in_body].into_iter().flatten().next().map(|_| String::new());
             let expected = if as_json {
                 // An empty string in JSON is a message, not a blank field.
-                in_body.or(query_or).or(header)
+                in_body.clone().or(query_or).or(header).or_else(|| in_query.as_ref().map(|_| String::new()))
             } else {
-                query_or.or_else(|| filled(&in_body)).or(header)
+                query_or.or_else(|| filled(&in_body)).or(header).or_else(blank)
             };
             prop_assert_eq!(message(&query, kind, &body, &headers), expected);
         }
@@ -413,9 +395,10 @@ mod tests {
         fn any_body_is_read_or_refused(query in ".{0,40}", body: Vec<u8>) {
             let headers = HeaderMap::new();
             for kind in [BodyKind::Json, BodyKind::Form, BodyKind::Unnamed, BodyKind::Other] {
-                if let Ok(mut params) = Params::without_body(Some(&query), &headers).unwrap().with_body(kind, &body) {
-                    drop((params.api_key(), params.root_pass(), params.level()));
-                    drop((params.take_message(), params.take_logs()));
+                if let Ok(mut params) = Params::without_body(Some(&query), &headers).with_body(kind, &body) {
+                    drop((params.api_key(), params.root_pass()));
+                    let rules = ReadRules::default();
+                    drop((params.take_logs(&rules), params.take_record(&rules)));
                 }
             }
         }

@@ -154,6 +154,11 @@ impl<'l, 'a> FieldsBuilder<'l, 'a> {
         }
     }
 
+    /// Counts fields of the sender that were left out before they came here.
+    pub fn left_out(&mut self, count: usize) {
+        self.left_out += count;
+    }
+
     /// Ends the fields of the entry. Adds `fields_dropped` if any were left out. Returns the index
     /// behind the last field, and the number of fields that were left out.
     pub fn finish(mut self) -> (usize, usize) {

@@ -60,6 +60,8 @@ reasons! {
     TargetTooLong => "target_too_long",
     UnsupportedMediaType => "unsupported_media_type",
     RangeNotSatisfiable => "range_not_satisfiable",
+    // The request is well formed, and holds no message or one that cannot be stored.
+    NotStorable => "not_storable",
     HeadersTooLarge => "headers_too_large",
     NotImplemented => "not_implemented",
     WriteFailed => "write_failed",
@@ -90,6 +92,7 @@ impl Reason {
             414 => Self::TargetTooLong,
             415 => Self::UnsupportedMediaType,
             416 => Self::RangeNotSatisfiable,
+            422 => Self::NotStorable,
             429 => Self::TooManyRequests,
             431 => Self::HeadersTooLarge,
             501 => Self::NotImplemented,

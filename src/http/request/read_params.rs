@@ -171,7 +171,7 @@ mod tests {
     fn read(query: &str, kind: BodyKind, body: &str) -> Result<ReadRequest, String> {
         let mut headers = HeaderMap::new();
         headers.insert("level", "4".parse().unwrap());
-        let params = Params::without_body(Some(query), &headers).unwrap();
+        let params = Params::without_body(Some(query), &headers);
         let params = params.with_body(kind, body.as_bytes()).unwrap();
         let read = ReadRequest::read(&params, &CursorKey::of(KEY)).map_err(|problem| problem.words())?;
         let compiled = ReadRequest { regex: read.regex.clone(), ..ReadRequest::default() }.into_selection();
@@ -268,7 +268,7 @@ mod tests {
             }
             let body = format!("{{\"{name}\":{json}}}");
             let headers = HeaderMap::new();
-            if let Ok(params) = Params::without_body(None, &headers).unwrap().with_body(BodyKind::Json, body.as_bytes())
+            if let Ok(params) = Params::without_body(None, &headers).with_body(BodyKind::Json, body.as_bytes())
                 && let Err(problem) = ReadRequest::read(&params, &CursorKey::of(KEY))
             {
                 prop_assert!(problem.words().starts_with(name), "{}", problem.words());

@@ -242,7 +242,9 @@ impl From<Refusal> for Problem {
 
 impl From<IngestError> for Problem {
     fn from(error: IngestError) -> Self {
-        let problem = Self::bad_request(error.to_string());
+        let status =
+            if error.is_well_formed() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::BAD_REQUEST };
+        let problem = Self::new(status, error.to_string());
         match error.reason() {
             Some(reason) => problem.because(reason),
             None => problem,

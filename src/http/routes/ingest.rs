@@ -80,10 +80,12 @@ async fn save(request: &Arc<AdmittedRequest>) -> Answer {
 
 async fn save_input(request: Arc<AdmittedRequest>, input: Input, endpoint: Endpoint) -> Answer {
     let append = {
-        let ingest = IngestRequest { head: endpoint.head(&request.parts), body: input.body() };
+        let rules = request.read_rules(request.key_of_head());
+        let ingest = IngestRequest { head: endpoint.head(&request.parts), body: input.body(), rules };
         let params = request.checked_params(&input, endpoint.dialect.parameters(&ingest))?;
         let key = request.authorize(&params).await?;
-        let batch = endpoint.dialect.entries(&ingest, params)?;
+        let rules = request.read_rules(Some(&key));
+        let batch = endpoint.dialect.entries(&IngestRequest { rules, ..ingest }, params)?;
         let client = request.client.text();
         let route = endpoint.dialect.name_in_lines(endpoint.route);
         let source = Source { client: client.as_str(), key: &key.entry.name, route };

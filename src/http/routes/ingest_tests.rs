@@ -6,7 +6,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::http::response::headers::JSON;
 use crate::ingest::dialect::RequestHead;
-use crate::ingest::error::IngestError;
+use crate::ingest::entry::read_rules::ReadRules;
 use crate::record::Level;
 use crate::store::{LogStore, Places};
 
@@ -23,7 +23,7 @@ async fn run(path: &str, headers: HeaderMap, body: &[u8], min_level: Level) -> (
     let store = open(&dir);
     let (dialect, route) = dialects::find(path).unwrap();
     let head = RequestHead { route, path, query: Some("x=1"), headers: &headers };
-    let request = IngestRequest { head, body };
+    let request = IngestRequest { head, body, rules: ReadRules::default() };
     let batch = dialect.parameters(&request).and_then(|parameters| dialect.entries(&request, parameters));
     let reply = match &batch {
         Ok(batch) => {
@@ -53,8 +53,8 @@ async fn dialect_is_decoded_stored_and_answered() {
     assert_eq!((reply.status(), text(&reply)), (StatusCode::ACCEPTED, "stored 3"));
     assert_eq!(lines, ["disk full \\| user=bob path=\"/a b\"", "gone \\| level=fatal", ""]);
     let (reply, lines) = run("/toy/*/lines", HeaderMap::new(), b"\xff", Level::Info).await;
-    assert_eq!(reply.status(), StatusCode::BAD_REQUEST);
-    assert_eq!(text(&reply), "no, /toy/*/lines: the lines are not UTF-8");
+    assert_eq!(reply.status(), StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(text(&reply), "no, /toy/*/lines: message parameter format error. the lines are not UTF-8");
     assert_eq!(reply.headers()["cache-control"], "no-store");
     assert!(lines.is_empty());
 }
@@ -71,6 +71,7 @@ async fn native_dialect_answers_in_the_form_that_is_asked_for() {
     assert_eq!(reply.headers()["vary"], "Accept");
     let (reply, _) = run("save-log", HeaderMap::new(), b"{}", Level::Info).await;
     let problem: serde_json::Value = serde_json::from_slice(reply.body()).unwrap();
-    assert_eq!(problem["detail"], IngestError::Message { why: "" }.to_string());
-    assert_eq!(problem["reason"], "message is missing");
+    let detail = "message parameter format error. The message is missing: looked for message, msg, text, event, log, \
+                  body, short_message, MESSAGE, @m, m in the JSON body.";
+    assert_eq!(problem["detail"], detail);
 }

@@ -48,11 +48,11 @@ impl Dialect for Native {
 
     fn parameters<'a>(&self, request: &IngestRequest<'a>) -> Result<Params<'a>, IngestError> {
         let RequestHead { route, query, headers, .. } = request.head;
-        let params = Params::without_body(query, headers)?;
+        let params = Params::without_body(query, headers);
         match (BodyKind::of(headers), route.takes) {
             (BodyKind::Multipart, _) => Ok(params.with_parts(multipart::fields(headers, request.body)?)),
             (kind, Takes::One) => params.with_body(kind, request.body),
-            (kind, Takes::Many) => params.with_batch(kind, request.body),
+            (kind, Takes::Many) => params.with_batch(kind, request.body, request.rules),
         }
     }
 
@@ -62,13 +62,8 @@ impl Dialect for Native {
         mut parameters: Params<'a>,
     ) -> Result<Batch<'a>, IngestError> {
         match request.head.route.takes {
-            Takes::Many => parameters.take_logs(),
-            Takes::One => {
-                let message = parameters.take_message()?;
-                let mut batch = Batch::default();
-                batch.push(parameters.level()?, message);
-                Ok(batch)
-            }
+            Takes::Many => parameters.take_logs(&request.rules),
+            Takes::One => parameters.take_record(&request.rules),
         }
     }
 

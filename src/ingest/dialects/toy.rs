@@ -39,15 +39,15 @@ impl Dialect for Toy {
         request: &IngestRequest<'a>,
         _parameters: Params<'a>,
     ) -> Result<Batch<'a>, IngestError> {
-        let text = std::str::from_utf8(request.body)
-            .map_err(|_| IngestError::Message { why: "the lines are not UTF-8" })?;
+        let text =
+            std::str::from_utf8(request.body).map_err(|_| IngestError::message("the lines are not UTF-8"))?;
         let mut batch = Batch::default();
         for line in text.lines().take(1024) {
             let (name, rest) = line.split_once(';').unwrap_or(("", line));
             let mut parts = rest.split(';');
             let message = parts.next().unwrap_or_default();
             if message.chars().count() > 8192 {
-                return Err(IngestError::Message { why: "a line is too long" });
+                return Err(IngestError::message("a line is too long"));
             }
             let level = name.parse::<Level>();
             batch.push_with(level.unwrap_or_default(), Cow::Borrowed(message), None, |fields| {

@@ -3,10 +3,14 @@
 
 use std::borrow::Cow;
 
-use super::object::{MAX_FIELDS, Object, Value, level_of, message_fits, message_of};
+use super::object::{MAX_MEMBERS, Object};
 use super::scanner::{Malformed, Scanner};
 use crate::ingest::batch::Batch;
-use crate::record::Level;
+use crate::ingest::entry::read_rules::ReadRules;
+use crate::ingest::entry::reader::EntryReader;
+
+/// The reason for an element that is no object.
+const NOT_AN_OBJECT: &str = "expected an object";
 
 /// Why a batch was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -22,19 +26,14 @@ pub(crate) enum BatchError {
     TooMany(usize),
     /// The entry at `index` is invalid.
     #[error("entry {index}: {why}")]
-    Entry { index: usize, why: &'static str },
+    Entry { index: usize, why: Cow<'static, str> },
 }
 
-/// Reads the list of a batch. `limit` is the maximum number of entries. `check` checks each
-/// message.
-pub(crate) fn parse_batch<'a>(
-    text: &'a str,
-    limit: usize,
-    check: fn(&str) -> Result<(), &'static str>,
-) -> Result<Batch<'a>, BatchError> {
+/// Reads the list of a batch.
+pub(crate) fn parse_batch<'a>(text: &'a str, rules: &ReadRules<'_>) -> Result<Batch<'a>, BatchError> {
     let mut scanner = Scanner::new(text);
     let mut refused = BatchError::NotAList;
-    let batch = read_list(&mut scanner, limit, check, &mut refused);
+    let batch = read_list(&mut scanner, rules, &mut refused);
     batch.and_then(|batch| scanner.end().map(|()| batch)).map_err(|Malformed| refused)
 }
 
@@ -42,7 +41,7 @@ pub(crate) fn parse_batch<'a>(
 /// later would cost a third of the time of a batch.
 #[derive(Debug)]
 pub(crate) struct BatchBody<'a> {
-    /// All fields except `logs`.
+    /// All members except `logs`.
     pub(crate) rest: Object<'a>,
     pub(crate) entries: Batch<'a>,
 }
@@ -50,11 +49,11 @@ pub(crate) struct BatchBody<'a> {
 impl<'a> BatchBody<'a> {
     /// Reads a body. Returns `None` when only [`Object::parse`] can decide. This is so for a body
     /// without a list, for one with two lists, and for any body that will be refused.
-    pub(crate) fn parse(text: &'a str, limit: usize) -> Option<Self> {
+    pub(crate) fn parse(text: &'a str, rules: &ReadRules<'_>) -> Option<Self> {
         let mut scanner = Scanner::new(text);
         let (mut rest, mut entries) = (Vec::with_capacity(4), None);
         let body = scanner.object(|scanner, name| {
-            if rest.len() == MAX_FIELDS {
+            if rest.len() == MAX_MEMBERS {
                 return Err(Malformed);
             }
             if name != "logs" {
@@ -62,90 +61,69 @@ impl<'a> BatchBody<'a> {
                 return Ok(());
             }
             // The error is dropped, because `parse_batch` finds it again and reports it.
-            let list = read_list(scanner, limit, message_fits, &mut BatchError::NotAList)?;
+            let list = read_list(scanner, rules, &mut BatchError::NotAList)?;
             if entries.replace(list).is_some() { Err(Malformed) } else { Ok(()) }
         });
         body.and_then(|()| scanner.end()).ok()?;
-        Some(Self { rest: Object(rest), entries: entries? })
+        Some(Self { rest: Object { members: rest, left_out: 0 }, entries: entries? })
     }
 }
 
 /// Reads a list. `refused` gets the error of the entries.
 fn read_list<'a>(
     scanner: &mut Scanner<'a>,
-    limit: usize,
-    check: fn(&str) -> Result<(), &'static str>,
+    rules: &ReadRules<'_>,
     refused: &mut BatchError,
 ) -> Result<Batch<'a>, Malformed> {
+    let limit = rules.max_batch_entries;
     let mut batch = Batch::default();
-    let read = scanner.list(|scanner| {
+    let mut reader = EntryReader::default();
+    scanner.list(|scanner| {
         let index = batch.len();
-        *refused = BatchError::Entry { index, why: "expected an object" };
-        let entry = read_entry(scanner)?;
+        *refused = BatchError::Entry { index, why: NOT_AN_OBJECT.into() };
+        scanner.object(|scanner, name| {
+            reader.add(name, scanner.value()?);
+            Ok(())
+        })?;
         if index == limit {
             *refused = BatchError::TooMany(limit);
             return Err(Malformed);
         }
-        match entry.and_then(|(level, message)| check(&message).map(|()| (level, message))) {
-            Ok((level, message)) => batch.push(level, message),
-            Err(why) => {
-                *refused = BatchError::Entry { index, why };
-                return Err(Malformed);
-            }
+        if let Err(error) = reader.finish(rules, None, &mut batch) {
+            *refused = BatchError::Entry { index, why: error.to_string().into() };
+            return Err(Malformed);
         }
-        *refused = BatchError::Entry { index: index + 1, why: "expected an object" };
-        Ok(())
-    });
-    read?;
-    *refused = BatchError::NotAList;
-    Ok(batch)
-}
-
-/// The level and the message of an entry.
-type JsonEntry<'a> = (Level, Cow<'a, str>);
-
-/// Reads one entry. The inner error is for invalid values, the outer one for invalid JSON.
-fn read_entry<'a>(scanner: &mut Scanner<'a>) -> Result<Result<JsonEntry<'a>, &'static str>, Malformed> {
-    let (mut level, mut message, mut msg) = (None, None, None);
-    scanner.object(|scanner, name| {
-        let value = scanner.value()?;
-        match &*name {
-            "level" => level = value,
-            "message" => message = value,
-            "msg" => msg = value,
-            _ => {}
-        }
+        *refused = BatchError::Entry { index: index + 1, why: NOT_AN_OBJECT.into() };
         Ok(())
     })?;
-    Ok(entry(level.as_ref(), message.or(msg)))
-}
-
-fn entry<'a>(level: Option<&Value<'_>>, message: Option<Value<'a>>) -> Result<JsonEntry<'a>, &'static str> {
-    let level = level.map(level_of).transpose()?.unwrap_or_default();
-    let message = message_of(message.ok_or("message is missing")?)?;
-    Ok((level, message))
+    *refused = BatchError::NotAList;
+    Ok(batch)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ingest::json::object::Value;
+    use crate::record::Level;
     use proptest::prelude::*;
 
-    const ANY: fn(&str) -> Result<(), &'static str> = |_| Ok(());
+    fn at_most<'r>(max_batch_entries: usize) -> ReadRules<'r> {
+        ReadRules { max_batch_entries, ..ReadRules::default() }
+    }
 
     #[test]
     fn error_names_the_invalid_entry() {
-        let bad = |text: &str| parse_batch(text, 3, ANY).unwrap_err().to_string();
-        assert!(bad(r#"[{"message":"a"},{"level":9,"message":"b"}]"#).starts_with("entry 1: level"));
-        assert!(bad(r#"[{"message":"a"},{}]"#).starts_with("entry 1: message"));
-        assert!(bad(r#"[{"message":true}]"#).starts_with("entry 0: message"));
+        let bad = |text: &str| parse_batch(text, &at_most(3)).unwrap_err().to_string();
+        assert!(bad(r#"[{"message":"a"},{"level":9}]"#).starts_with("entry 1: The message is missing"));
+        assert!(bad(r#"[{"message":"a"},{}]"#).starts_with("entry 1: The message is missing"));
+        let long = format!(r#"[{{"msg":"{}"}}]"#, "x".repeat(8193));
+        assert!(bad(&long).starts_with("entry 0: The message has 8193 characters"));
         assert!(bad(r#"[1]"#).starts_with("entry 0: expected an object"));
         assert_eq!(bad(r#"{"message":"a"}"#), "expected a list of objects");
         assert_eq!(bad(r#"[{"msg":1},{"msg":1},{"msg":1},{"msg":1}]"#), "more than 3 entries");
         let good = parse_batch(
             r#"[{"level":"error","msg":1.5},{"level":null,"message":"x","msg":"y","z":[]}]"#,
-            3,
-            ANY,
+            &at_most(3),
         );
         let good = good.unwrap();
         let good: Vec<_> =
@@ -156,7 +134,7 @@ mod tests {
     #[test]
     fn batch_is_read_in_one_pass_or_left_to_the_object_parser() {
         let text = r#"{"api_key":"k","logs":[{"level":1,"message":"a"},{"msg":"b\n"}]}"#;
-        let body = BatchBody::parse(text, 2).unwrap();
+        let body = BatchBody::parse(text, &at_most(2)).unwrap();
         assert_eq!(body.entries.len(), 2);
         assert_eq!(body.rest.get("api_key"), Some(Value::Text("k".into())));
         for other in [
@@ -168,7 +146,7 @@ mod tests {
             r#"{"logs":[]} x"#,
             r#"{"a":1}"#,
         ] {
-            assert!(BatchBody::parse(other, 2).is_none(), "{other}");
+            assert!(BatchBody::parse(other, &at_most(2)).is_none(), "{other}");
         }
     }
 
@@ -180,10 +158,10 @@ mod tests {
             after in r#"(,"(b|logs)":(2|\[\]))?"#,
         ) {
             let text = format!("{{{before}\"logs\":{list}{after}}}");
-            if let Some(body) = BatchBody::parse(&text, 4) {
+            if let Some(body) = BatchBody::parse(&text, &at_most(4)) {
                 let object = Object::parse(&text).unwrap();
                 let Some(Value::Other(raw)) = object.get("logs") else { panic!("{text}") };
-                prop_assert_eq!(&body.entries, &parse_batch(raw, 4, message_fits).unwrap());
+                prop_assert_eq!(&body.entries, &parse_batch(raw, &at_most(4)).unwrap());
                 prop_assert_eq!(body.rest.get("a"), object.get("a"));
                 prop_assert_eq!(body.rest.get("b"), object.get("b"));
             }
@@ -192,14 +170,14 @@ mod tests {
         #[test]
         fn any_string_comes_back(message: String) {
             let batch = format!("[{{\"message\":{}}}]", serde_json::to_string(&message).unwrap());
-            let batch = parse_batch(&batch, 1, ANY).unwrap();
+            let batch = parse_batch(&batch, &at_most(1)).unwrap();
             prop_assert_eq!(batch.entries(Level::Debug)[0].message, &message);
         }
 
         #[test]
         fn any_text_is_read_or_refused(text in r#"[\[\]{}:,"\\a-fu0-9 .\-tn\u{e9}]{0,60}"#) {
-            drop(parse_batch(&text, 4, ANY));
-            drop(BatchBody::parse(&text, 4));
+            drop(parse_batch(&text, &at_most(4)));
+            drop(BatchBody::parse(&text, &at_most(4)));
         }
     }
 }

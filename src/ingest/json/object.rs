@@ -8,10 +8,12 @@ use serde::Deserializer as _;
 use serde::de::{self, DeserializeSeed, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use crate::ingest::form::PARAMETERS;
 use crate::record::Level;
 
-/// Maximum number of members in a request object.
-pub(crate) const MAX_FIELDS: usize = 256;
+/// Maximum number of members of an object that are kept. The others are counted, because a record has
+/// room for few of them.
+pub(crate) const MAX_MEMBERS: usize = 4096;
 
 /// A JSON value, as far as parameters distinguish it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +38,17 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// Returns whether the value is an object with members.
+    pub(crate) fn is_full_object(&self) -> bool {
+        let inside = |text: &&'a str| text.strip_prefix('{').map(str::trim_start);
+        matches!(self, Self::Other(text) if inside(text).is_some_and(|inside| !inside.starts_with('}')))
+    }
+
+    /// Returns whether the value is the empty text.
+    pub(crate) fn is_blank(&self) -> bool {
+        matches!(self, Self::Text(text) if text.is_empty())
+    }
+
     /// Returns a string as it is, and any other value as its JSON text. A secret that is not a
     /// string must count as a wrong secret. If it counted as absent, a source of lower precedence
     /// would decide.
@@ -49,13 +62,17 @@ impl<'a> Value<'a> {
 
 /// The members of the top level, in the order of the text.
 #[derive(Debug, Default)]
-pub(crate) struct Object<'a>(pub(crate) Vec<(Cow<'a, str>, &'a RawValue)>);
+pub(crate) struct Object<'a> {
+    pub(crate) members: Vec<(Cow<'a, str>, &'a RawValue)>,
+    /// Number of members past [`MAX_MEMBERS`].
+    pub(crate) left_out: usize,
+}
 
 impl<'a> Object<'a> {
     /// Reads a whole body.
     ///
     /// # Errors
-    /// Fails when the text is not one JSON object or has more than [`MAX_FIELDS`] members.
+    /// Fails when the text is not one JSON object.
     pub(crate) fn parse(text: &'a str) -> serde_json::Result<Self> {
         let mut deserializer = serde_json::Deserializer::from_str(text);
         let object = deserializer.deserialize_map(ObjectVisitor)?;
@@ -63,10 +80,25 @@ impl<'a> Object<'a> {
         Ok(object)
     }
 
+    fn push(&mut self, name: Cow<'a, str>, value: &'a RawValue) {
+        if self.members.len() < MAX_MEMBERS {
+            self.members.push((name, value));
+        } else if PARAMETERS.contains(&&*name) {
+            // A parameter past the limit takes the place of an earlier one, so their number is bounded.
+            let earlier = self.members.iter().skip(MAX_MEMBERS).position(|(field, _)| *field == name);
+            match earlier.and_then(|index| self.members.get_mut(MAX_MEMBERS + index)) {
+                Some(earlier) => earlier.1 = value,
+                None => self.members.push((name, value)),
+            }
+        } else {
+            self.left_out += 1;
+        }
+    }
+
     /// Returns the value of a member. If the name is repeated, the last member counts. Null counts
     /// as absent.
     pub(crate) fn get(&self, name: &str) -> Option<Value<'a>> {
-        let (_, raw) = self.0.iter().rev().find(|(field, _)| field == name)?;
+        let (_, raw) = self.members.iter().rev().find(|(field, _)| field == name)?;
         Value::of(raw)
     }
 }
@@ -81,27 +113,12 @@ impl<'de> Visitor<'de> for ObjectVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut fields = Vec::with_capacity(4);
+        let mut object = Object { members: Vec::with_capacity(4), left_out: 0 };
         while let Some(Text(name)) = map.next_key_seed(TextSeed)? {
-            if fields.len() == MAX_FIELDS {
-                return Err(de::Error::custom(format_args!("more than {MAX_FIELDS} fields")));
-            }
-            fields.push((name, map.next_value::<&RawValue>()?));
+            object.push(name, map.next_value::<&RawValue>()?);
         }
-        Ok(Object(fields))
+        Ok(object)
     }
-}
-
-/// Maximum length of a message in characters (code points).
-const MAX_MESSAGE_CHARS: usize = 8192;
-
-/// Checks the length of a message.
-pub(crate) fn message_fits(message: &str) -> Result<(), &'static str> {
-    // A message has at most as many characters as bytes, so most messages need no count.
-    if message.len() > MAX_MESSAGE_CHARS && message.chars().nth(MAX_MESSAGE_CHARS).is_some() {
-        return Err("message is longer than 8192 characters");
-    }
-    Ok(())
 }
 
 /// Reads a level: a number, the text of a number, or a name.
@@ -129,15 +146,6 @@ pub(crate) fn texts_of(value: &Value<'_>) -> Result<Vec<String>, &'static str> {
             };
             list.into_iter().map(text).collect()
         }
-    }
-}
-
-/// Reads a message: a string, or the digits of a number.
-pub(crate) fn message_of(value: Value<'_>) -> Result<Cow<'_, str>, &'static str> {
-    match value {
-        Value::Text(text) => Ok(text),
-        Value::Number(text) => Ok(Cow::Borrowed(text)),
-        Value::Other(_) => Err("message must be a string or a number"),
     }
 }
 
@@ -255,13 +263,6 @@ mod tests {
             let object = Object::parse(json).unwrap();
             assert_eq!(object.get("m"), Some(Value::Text(expected.into())), "{json}");
         }
-    }
-
-    #[test]
-    fn messages_are_counted_in_characters() {
-        assert!(message_fits(&"あ".repeat(MAX_MESSAGE_CHARS)).is_ok());
-        assert!(message_fits(&"あ".repeat(MAX_MESSAGE_CHARS + 1)).is_err());
-        assert!(message_fits(&"a".repeat(MAX_MESSAGE_CHARS + 1)).is_err());
     }
 
     #[test]

@@ -205,7 +205,7 @@ mod tests {
     /// Reads the same with `serde_json` alone.
     fn expected_members(text: &str) -> Option<Members<'_>> {
         let object = crate::ingest::json::object::Object::parse(text).ok()?;
-        Some(object.0.into_iter().map(|(name, raw)| (name, Value::of(raw))).collect())
+        Some(object.members.into_iter().map(|(name, raw)| (name, Value::of(raw))).collect())
     }
 
     fn expected_elements(text: &str) -> Option<Vec<Option<Value<'_>>>> {

@@ -155,7 +155,7 @@ fn answers_of_every_kind(server: &Server) -> Vec<(u16, Response)> {
         (200, server.get_with("/status", &[origin])),
         (200, server.get_with(&format!("{save}?message=m"), &[origin, key])),
         (200, server.request("OPTIONS", &save, &[origin], b"")),
-        (400, server.get_with(&save, &[origin, key])),
+        (422, server.get_with(&save, &[origin, key])),
         (400, server.request("POST", &save, &[origin, key, json_type], b"{")),
         (401, server.get_with(&save, &[origin])),
         (403, server.get_with(&route("details"), &[origin, key])),

@@ -56,7 +56,7 @@ fn answers_of_every_kind(server: &Server) -> Vec<Answered> {
         ask(method, &route("download-logs"), &with_auth(&[("Range", "bytes=0-3")]), b"", 206);
         ask(method, &route("download-logs"), &with_auth(&[("Range", "bytes=9999999-")]), b"", 416);
         ask(method, &route("download-logs"), &with_auth(&[("If-None-Match", "*")]), b"", 304);
-        ask(method, &route("save-log"), &AUTH, b"", 400);
+        ask(method, &route("save-log"), &AUTH, b"", 422);
         ask(method, &route("save-log"), &[], b"", 401);
         ask(method, &route("save-log"), &[("API-KEY", "unknown")], b"", 401);
         ask(method, &route("details"), &[("API-KEY", KEY)], b"", 403);
@@ -143,7 +143,7 @@ fn every_error_is_a_problem_and_not_cacheable() {
     }
     seen.sort_unstable();
     seen.dedup();
-    assert_eq!(seen, [400, 401, 403, 404, 405, 413, 414, 415, 416, 429, 431, 501, 503]);
+    assert_eq!(seen, [400, 401, 403, 404, 405, 413, 414, 415, 416, 422, 429, 431, 501, 503]);
 }
 
 #[test]

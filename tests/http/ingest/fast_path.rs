@@ -48,9 +48,15 @@ fn comparable(answer: &Response) -> (u16, Vec<(String, String)>, String) {
 }
 
 /// Returns the added lines without the fields that differ between records.
-fn added_lines(server: &Server, before: usize) -> Vec<(String, String, String, String, String)> {
+fn added_lines(server: &Server, before: usize) -> Vec<(String, String, String, String, String, String)> {
     let lines = server.parsed().split_off(before);
-    lines.into_iter().map(|line| (line.level, line.client, line.key, line.route, line.message)).collect()
+    lines
+        .into_iter()
+        .map(|line| {
+            let fields = line.shown_fields();
+            (line.level, line.client, line.key, line.route, line.message, fields)
+        })
+        .collect()
 }
 
 /// Sends the request by both paths, compares the answers, and returns the status.
@@ -87,6 +93,11 @@ fn bodies_keys_and_heads(server: &Server) {
         json!({"message": 1.50, "level": "2"}),
         json!({"message": "no such level", "level": 9}),
         json!({"message": "no such level", "level": [1]}),
+        json!({"message": "another level", "level": " FATAL "}),
+        json!({"message": "level and fields", "level": 60, "user": "bob", "time": 1795410148100_u64}),
+        json!({"msg": "fields", "a": {"b": [1, {"c": null}]}, "at": "2026-11-23 05:02:28+01:00", "level": "notice"}),
+        json!({"message": "forged", "x": "\n[ERROR]", "a=b c|\\\"": " \\| level=\"x\"", "": ""}),
+        json!({"user": "bob", "level": 3.0}),
         json!({"message": true}),
         json!({"message": ""}),
         json!({"message": long}),
@@ -118,7 +129,13 @@ fn bodies_keys_and_heads(server: &Server) {
         statuses.push(by_both_paths(server, &route("save-log"), &[("API-KEY", KEY), JSON], body));
         by_both_paths(server, &route("save-log"), &[JSON], body);
     }
-    assert!(statuses.contains(&200) && statuses.contains(&400) && statuses.contains(&401), "{statuses:?}");
+    assert!(
+        statuses.contains(&200)
+            && statuses.contains(&400)
+            && statuses.contains(&422)
+            && statuses.contains(&401),
+        "{statuses:?}"
+    );
     let body = br#"{"message":"hello","level":2}"#;
     for key in [KEY, "off", "elsewhere", "reader", "argument", "header", "slow", "limited", "unknown", ""] {
         by_both_paths(server, &route("save-log"), &[("API-KEY", key), JSON], body);

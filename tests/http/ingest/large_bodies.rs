@@ -89,8 +89,10 @@ fn large_and_small_bodies_get_the_same_answer() {
     body["app"] = json!("other");
     server.post_json(&route("save-log"), &body).refused(403, "Missing required argument.");
     body["app"] = json!("large");
-    body["level"] = json!(9);
-    server.post_json(&route("save-log"), &body).refused(400, "level parameter format error.");
+    body["message"] = json!("m".repeat(9000));
+    let too_long =
+        "message parameter format error. The message has 9000 characters, and at most 8192 are allowed.";
+    server.post_json(&route("save-log"), &body).refused(422, too_long);
     let logs: Vec<_> = (0..1024).map(|n| json!({"message": format!("{n} {}", "m".repeat(2000))})).collect();
     server.save_batch(&json!(logs)).success();
     // Routes that ignore the body accept it as well.

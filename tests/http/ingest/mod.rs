@@ -7,4 +7,5 @@ mod framing;
 mod large_bodies;
 mod lines;
 mod parameters;
+mod records;
 mod sources;

@@ -113,6 +113,7 @@ fn lnav_parses_json_lines() {
             seq: number("seq"),
             escaped: String::new(),
             message: text("message"),
+            fields: Vec::new(),
         }
     });
     check(&found, &lines.collect::<Vec<_>>(), &MESSAGES);

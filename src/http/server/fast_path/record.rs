@@ -20,6 +20,7 @@ use crate::http::log_path::SAVE_LOG;
 use crate::http::policy::Policy;
 use crate::http::request::body::BodyLimits;
 use crate::http::response::problem::Problem;
+use crate::ingest::entry::read_rules::ReadRules;
 use crate::record::{Entry, Level};
 use crate::store::{self, AppendTicket, QueueFull, Saved, Source};
 
@@ -71,7 +72,8 @@ impl<'a> Record<'a> {
         }
         let path = request.path.strip_suffix('/').unwrap_or(request.path);
         let is_save_log = policy.save_log_paths.iter().any(|save_log| save_log == path);
-        let record = if is_save_log { Body::parse(request.body)? } else { return None };
+        let record =
+            if is_save_log { Body::parse(request.body, &ReadRules::default())? } else { return None };
         let presented = match (request.key, &record.api_key) {
             (Some(key), None) => key,
             (None, Some(key)) => key,

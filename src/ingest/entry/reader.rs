@@ -1,0 +1,233 @@
+//! Makes an entry of the members that a sender gave: the message, the level, the time of the sender,
+//! and the fields, which are all other members.
+
+use std::borrow::Cow;
+
+use super::level::{EntryLevel, read_entry_level, take_level};
+use super::read_rules::ReadRules;
+use super::time::take_time;
+use crate::ingest::batch::Batch;
+use crate::ingest::flatten::{Member, Members, Role};
+use crate::ingest::json::object::Value;
+use crate::ingest::python_logging;
+use crate::record::OwnField;
+
+/// Why an entry cannot be stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum EntryError {
+    /// Beside key, level and time, the entry has nothing.
+    #[error("The message is missing: looked for {MESSAGE_NAMES}")]
+    Missing,
+    /// The message is too long, and the log does not cut messages.
+    #[error("The message has {chars} characters, and at most {max} are allowed")]
+    TooLong { chars: usize, max: usize },
+}
+
+/// The names under which a message is looked for, in this order.
+pub(crate) const MESSAGE_NAMES: &str = "message, msg, text, event, log, body, short_message, MESSAGE, @m, m";
+
+/// The names of parameters that are no fields of a record.
+const PARAMETERS: [&str; 4] = ["api_key", "root_pass", "dry_run", "idempotency_key"];
+
+/// Returns whether a member with this name can be a field.
+pub(crate) fn can_be_field(name: &str) -> bool {
+    !PARAMETERS.contains(&name)
+}
+
+/// Collects the members of one entry and makes the entry. It is reused from entry to entry.
+#[derive(Debug, Default)]
+pub(crate) struct EntryReader<'a> {
+    message: Option<Value<'a>>,
+    msg: Option<Value<'a>>,
+    /// The number of members before `msg`.
+    msg_at: usize,
+    level: Option<Value<'a>>,
+    members: Members<'a>,
+    is_form: bool,
+    is_repaired: bool,
+    is_unparsed: bool,
+}
+
+impl<'a> EntryReader<'a> {
+    /// Adds a member of a JSON object. `None` is null, which counts as absent. Of members with the
+    /// same name, the last one counts.
+    pub(crate) fn add(&mut self, name: Cow<'a, str>, value: Option<Value<'a>>) {
+        match &*name {
+            "message" => self.message = value,
+            "msg" => (self.msg, self.msg_at) = (value, self.members.list.len()),
+            "level" if !value.as_ref().is_some_and(Value::is_full_object) => self.level = value,
+            name if !can_be_field(name) => {}
+            _ => {
+                if let Some(value) = value {
+                    self.members.add(name, value);
+                }
+            }
+        }
+    }
+
+    /// Adds a field of a form or of a query. The first message and the first level that are not blank
+    /// count, as for every other parameter. Of other fields with the same name, the last one counts.
+    pub(crate) fn add_text(&mut self, name: Cow<'a, str>, text: Cow<'a, str>) {
+        self.is_form = true;
+        let slot = match &*name {
+            "message" => &mut self.message,
+            "msg" => &mut self.msg,
+            "level" => &mut self.level,
+            _ => return self.add(name, Some(Value::Text(text))),
+        };
+        if slot.as_ref().is_none_or(Value::is_blank) {
+            if name == "msg" {
+                self.msg_at = self.members.list.len();
+            }
+            *slot = Some(Value::Text(text));
+        }
+        if name == "level" {
+            self.level.take_if(|level| level.is_blank());
+        }
+    }
+
+    /// Sets the level that another source of the request gives.
+    pub(crate) fn set_level(&mut self, level: Value<'a>) {
+        self.level = Some(level);
+    }
+
+    /// Counts members that were left out before they came here.
+    pub(crate) const fn count_left_out(&mut self, members: usize) {
+        self.members.left_out += members;
+    }
+
+    /// Notes that bytes of the entry were no UTF-8, and were replaced. The record says so in the field
+    /// `utf8`.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for bodies that are no UTF-8"))]
+    pub(crate) const fn mark_repaired(&mut self) {
+        self.is_repaired = true;
+    }
+
+    /// Notes that the entry was announced as JSON and is none. The record says so in the field
+    /// `parse`.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for lines that are no JSON"))]
+    pub(crate) const fn mark_unparsed(&mut self) {
+        self.is_unparsed = true;
+    }
+
+    /// Ends the entry, adds it to the batch, and starts anew. `default_level` is the level of an entry
+    /// that names none, as its sender wrote it.
+    ///
+    /// # Errors
+    /// Fails when nothing is left to store, or for a message that is too long.
+    pub(crate) fn finish(
+        &mut self,
+        rules: &ReadRules<'_>,
+        default_level: Option<Cow<'a, str>>,
+        batch: &mut Batch<'a>,
+    ) -> Result<(), EntryError> {
+        let mut members = std::mem::take(&mut self.members);
+        let outcome = self.finish_with(&mut members, rules, default_level, batch);
+        members.clear();
+        *self = Self { members, ..Self::default() };
+        outcome
+    }
+
+    fn finish_with(
+        &mut self,
+        members: &mut Members<'a>,
+        rules: &ReadRules<'_>,
+        default_level: Option<Cow<'a, str>>,
+        batch: &mut Batch<'a>,
+    ) -> Result<(), EntryError> {
+        let is_python = python_logging::is_record(members);
+        if !is_python {
+            self.make_other_message_a_field(members);
+        }
+        let level = take_level(self.level.take(), members, rules.scale)
+            .or_else(|| default_level.map(|text| read_entry_level(text, rules.scale)))
+            .unwrap_or_default();
+        let message = if is_python {
+            Some(python_logging::take_message(members, self.message.take(), self.msg.take()))
+        } else {
+            self.take_message(members)
+        };
+        let at = take_time(members, is_python);
+        members.list.retain(|member| rules.keeps(&member.name));
+        let left_out = if rules.keeps_fields { members.left_out } else { 0 };
+        if message.is_none() && members.list.is_empty() && left_out == 0 {
+            return Err(EntryError::Missing);
+        }
+        let (message, sent_chars) = fit(message.unwrap_or_default(), rules)?;
+        let EntryLevel { level, kept, is_known } = level;
+        let dropped = batch.push_with(level, message, at.filter(|_| rules.keeps_fields), |fields| {
+            if let Some(words) = kept.filter(|_| rules.keeps_fields) {
+                fields.push_own(OwnField::Level, words);
+            }
+            for Member { name, value, .. } in members.list.drain(..) {
+                fields.push(name, value.into_text());
+            }
+            fields.left_out(left_out);
+            if let Some(chars) = sent_chars {
+                fields.push_own(OwnField::Cut, chars.to_string());
+            }
+            if self.is_repaired {
+                fields.push_own(OwnField::Utf8, "replaced");
+            }
+            if self.is_unparsed {
+                fields.push_own(OwnField::Parse, "failed");
+            }
+        });
+        let changes = &mut batch.changes;
+        changes.unknown_levels += u64::from(!is_known);
+        changes.cut_messages += u64::from(sent_chars.is_some());
+        changes.dropped_fields += dropped as u64;
+        changes.replaced_texts += u64::from(self.is_repaired);
+        Ok(())
+    }
+
+    /// Makes `msg` a field of an entry that has a `message` too. A blank message of a form counts as
+    /// absent then.
+    fn make_other_message_a_field(&mut self, members: &mut Members<'a>) {
+        let has_msg = self.msg.as_ref().is_some_and(|msg| !msg.is_blank());
+        if self.is_form && has_msg {
+            self.message.take_if(|message| message.is_blank());
+        }
+        if self.message.is_some()
+            && let Some(msg) = self.msg.take()
+        {
+            members.insert_field(self.msg_at, "msg", msg);
+        }
+    }
+
+    fn take_message(&mut self, members: &mut Members<'a>) -> Option<Cow<'a, str>> {
+        if let Some(message) = self.message.take().or_else(|| self.msg.take()) {
+            return Some(message.into_text());
+        }
+        members.take_first(Role::Message, |value| matches!(value, Value::Text(_))).map(Value::into_text)
+    }
+}
+
+/// Returns the message, cut if it is too long, and the number of characters of a message that was cut.
+fn fit<'a>(
+    message: Cow<'a, str>,
+    rules: &ReadRules<'_>,
+) -> Result<(Cow<'a, str>, Option<usize>), EntryError> {
+    let max = rules.max_message_chars;
+    // A message has at most as many characters as bytes, so most messages need no count.
+    if message.len() <= max {
+        return Ok((message, None));
+    }
+    let Some((end, _)) = message.char_indices().nth(max) else { return Ok((message, None)) };
+    let chars = max + message.get(end..).unwrap_or_default().chars().count();
+    if !rules.cuts_messages {
+        return Err(EntryError::TooLong { chars, max });
+    }
+    let cut = match message {
+        Cow::Borrowed(text) => Cow::Borrowed(text.get(..end).unwrap_or_default()),
+        Cow::Owned(mut text) => {
+            text.truncate(end);
+            Cow::Owned(text)
+        }
+    };
+    Ok((cut, Some(chars)))
+}
+
+#[cfg(test)]
+#[path = "reader_tests.rs"]
+mod tests;
