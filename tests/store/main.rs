@@ -12,6 +12,7 @@ mod disk_full;
 mod faults;
 mod large;
 mod load;
+mod many_segments;
 mod outside;
 mod rotation;
 mod segments;

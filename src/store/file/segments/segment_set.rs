@@ -8,7 +8,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use jiff::Timestamp;
 
@@ -22,6 +22,13 @@ use crate::store::file::state::state_file::{Rotating, State};
 /// Minimum age of a folder's modification time before the set relies on it. A folder that changed
 /// more recently may change again without a new time.
 const MTIME_SETTLE_TIME: Duration = Duration::from_secs(2);
+
+/// Number of segments from which their files are not checked at once each time the folder changes.
+const MANY_SEGMENTS: usize = 1000;
+
+/// Minimum time between two checks of many segments, for each segment. A check takes less than a tenth
+/// of it.
+const CHECK_INTERVAL: Duration = Duration::from_micros(20);
 
 /// All segments of a log.
 #[derive(Debug)]
@@ -42,6 +49,8 @@ pub(crate) struct SegmentSet {
     lacks_positions: bool,
     /// Modification time of the folder when its files were checked last.
     checked_mtime: Option<i64>,
+    /// The earliest time of the next check of many segments.
+    check_after: Option<Instant>,
     view: Arc<View>,
 }
 
@@ -69,6 +78,7 @@ impl SegmentSet {
             retiring: Vec::new(),
             lacks_positions: false,
             checked_mtime: None,
+            check_after: None,
             view: Arc::clone(view),
         };
         let items = this.known(entries, rotating, &files, state).unwrap_or_else(|| this.adopt(&files));
@@ -301,9 +311,15 @@ impl SegmentSet {
     }
 
     /// Drops the segments that another program removed or altered. Checks the files only when the
-    /// folder changed, or when a reader found a file altered.
+    /// folder changed, or when a reader found a file altered. Many segments are checked less often,
+    /// because each rotation changes the folder, and senders wait for a check.
     pub(crate) fn check_files(&mut self) {
+        let count = self.list.items().len();
+        let is_early = self.check_after.is_some_and(|after| Instant::now() < after);
         let suspicion = self.view.segment_cache().take_suspicion();
+        if is_early && !suspicion {
+            return;
+        }
         let folder = self.home.parent().unwrap_or_else(|| Path::new("/"));
         let changed = fs::metadata(folder).ok().map(|meta| mtime_of(&meta));
         if changed.is_some() && changed == self.checked_mtime && !suspicion {
@@ -313,6 +329,8 @@ impl SegmentSet {
         let is_settled =
             |at: &i64| (now.as_nanos() as i64).saturating_sub(*at) > MTIME_SETTLE_TIME.as_nanos() as i64;
         self.checked_mtime = changed.filter(is_settled);
+        let interval = CHECK_INTERVAL.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX));
+        self.check_after = (count > MANY_SEGMENTS).then(|| Instant::now() + interval);
         let items = self.list.items();
         let (kept, gone): (Vec<_>, Vec<_>) = items.iter().cloned().partition(|segment| segment.is_there());
         if gone.is_empty() {
