@@ -223,8 +223,10 @@ impl Instance {
 
 /// Warns if `TZ` names no time zone. Times are then in UTC, which looks like a wrong clock.
 fn warn_of_unknown_zone() {
-    let wanted = std::env::var_os("TZ").filter(|zone| !zone.is_empty());
-    if let (Some(wanted), Err(error)) = (wanted, jiff::tz::TimeZone::try_system()) {
+    // Without the variable, the zone is read later, so that clients can connect earlier.
+    if let Some(wanted) = std::env::var_os("TZ").filter(|zone| !zone.is_empty())
+        && let Err(error) = jiff::tz::TimeZone::try_system()
+    {
         let wanted = wanted.to_string_lossy();
         log::warn!("the time zone {wanted:?} of $TZ is unknown ({error}): times are in UTC");
     }
