@@ -130,6 +130,16 @@ impl<'a> LineHead<'a> {
         parse_time_text(self.time, self.separator).unwrap_or(Time { micros: 0, offset: 0 })
     }
 
+    /// Returns the sender in a line whose message is taken as it is, and the offset at which the
+    /// message begins. `start` is the start of the line.
+    #[must_use]
+    pub fn literal_origin(&self, start: &'a [u8]) -> (Option<Origin<'a>>, usize) {
+        let rest = start.get(self.end..).unwrap_or_default();
+        let is_json = self.separator == b'T';
+        let (origin, _, message) = if is_json { (None, None, rest) } else { literal_parts(rest) };
+        (origin, start.len() - message.len())
+    }
+
     /// Reads the part behind the head of `line`, which is given without its `\n`.
     #[must_use]
     pub fn body(&self, line: &'a [u8]) -> AnyBody<'a> {
@@ -178,20 +188,22 @@ fn is_client(text: &str) -> bool {
 
 /// Reads the part behind a head that does not follow the grammar.
 fn read_literally(rest: &[u8], is_json: bool) -> AnyBody<'_> {
-    if is_json {
-        if let Some(body) = read_literal_json(rest) {
-            return body;
-        }
-    } else if let Some((origin, pid, message)) = sender(rest) {
-        return literal(Some(origin), Some(pid), message);
-    } else if let Some((pid, message)) = call_site(rest) {
-        return literal(None, pid, message);
+    if is_json && let Some(body) = read_literal_json(rest) {
+        return body;
     }
-    literal(None, None, rest)
+    let (origin, pid, message) = if is_json { (None, None, rest) } else { literal_parts(rest) };
+    AnyBody { origin, pid, message: String::from_utf8_lossy(message), fields: LineFields::default() }
 }
 
-fn literal<'a>(origin: Option<Origin<'a>>, pid: Option<u32>, message: &'a [u8]) -> AnyBody<'a> {
-    AnyBody { origin, pid, message: String::from_utf8_lossy(message), fields: LineFields::default() }
+/// Returns the sender, the process and the message of a text line from its `<` on.
+fn literal_parts(rest: &[u8]) -> (Option<Origin<'_>>, Option<u32>, &[u8]) {
+    if let Some((origin, pid, message)) = sender(rest) {
+        (Some(origin), Some(pid), message)
+    } else if let Some((pid, message)) = call_site(rest) {
+        (None, pid, message)
+    } else {
+        (None, None, rest)
+    }
 }
 
 /// Reads a JSON line whose message is not spelled as this server spells it.

@@ -36,6 +36,7 @@ pub use log_store::{AppendLog, LogStore, ManageLog, Opened, Places, ReadLog, Sou
 pub use pattern::{Pattern, PatternError};
 pub use query::{Extent, Form, Order, Progress, Query, Reading, Writer};
 pub use raw_file::{ByteSource, RawFile, Snapshot};
+pub(crate) use selection::MissingTexts;
 pub use selection::{Clients, NotAClient, Selection};
 pub use statistics::{Latencies, Statistics};
 

@@ -66,6 +66,15 @@ impl Pattern {
         self.regex.is_match(text)
     }
 
+    /// Returns whether the pattern matches in a part of a text. Each part but the first begins with the
+    /// character before it. A match that reaches the end of a part counts only in the last one,
+    /// because the pattern may look at what follows.
+    pub(crate) fn matches_window(&self, text: &str, is_first: bool, is_last: bool) -> bool {
+        let start = if is_first { 0 } else { text.chars().next().map_or(0, char::len_utf8) };
+        let end = self.regex.shortest_match_at(text, start);
+        end.is_some_and(|end| is_last || end < text.len())
+    }
+
     /// Returns a few strings of bytes of which each match holds at least one. `None`: they are not
     /// known. The last character of each may be cut.
     #[must_use]

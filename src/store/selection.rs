@@ -80,7 +80,7 @@ impl Selection {
         others: impl Iterator<Item = &'l [u8]>,
     ) -> bool {
         // Level and time are checked first, because they need only the head of the line.
-        if !self.admits_level(head.level) || !self.admits_head_time(head) {
+        if !self.admits_head(head) {
             return false;
         }
         if !self.needs_fields() {
@@ -90,15 +90,16 @@ impl Selection {
         if !self.admits_origin(origin.as_ref()) {
             return false;
         }
-        let mut missing = MissingTexts::after(self, &message);
+        let mut missing = MissingTexts::of(self);
+        missing.look_at(self, &message);
         for (_, value) in fields.iter() {
-            missing.look_at(&value);
+            missing.look_at(self, &value);
         }
         for line in others {
             if missing.is_empty() {
                 return true;
             }
-            missing.look_at(&String::from_utf8_lossy(line));
+            missing.look_at(self, &String::from_utf8_lossy(line));
         }
         missing.is_empty()
     }
@@ -109,7 +110,9 @@ impl Selection {
         if !self.is_text_only() {
             return self.is_all();
         }
-        MissingTexts::after(self, &String::from_utf8_lossy(line)).is_empty()
+        let mut missing = MissingTexts::of(self);
+        missing.look_at(self, &String::from_utf8_lossy(line));
+        missing.is_empty()
     }
 
     /// Returns whether there is a condition on the level or the time.
@@ -117,7 +120,18 @@ impl Selection {
         self.level.is_some() || self.since.is_some() || self.until.is_some()
     }
 
-    fn admits_origin(&self, origin: Option<&Origin<'_>>) -> bool {
+    /// Returns whether level and time of a record are admitted.
+    pub(crate) fn admits_head(&self, head: &LineHead<'_>) -> bool {
+        self.admits_level(head.level) && self.admits_head_time(head)
+    }
+
+    /// Returns the length of the longest text that a record must contain, in bytes.
+    pub(crate) fn longest_text(&self) -> usize {
+        self.contains.iter().map(String::len).max().unwrap_or(0)
+    }
+
+    /// Returns whether the sender of a record is admitted.
+    pub(crate) fn admits_origin(&self, origin: Option<&Origin<'_>>) -> bool {
         let (keys, clients) = (&self.keys, &self.clients);
         match origin {
             Some(origin) => {
@@ -145,27 +159,58 @@ impl Selection {
     }
 }
 
-/// The conditions on texts that no text has met so far.
-struct MissingTexts<'s> {
-    contains: Vec<&'s str>,
-    regex: Option<&'s Pattern>,
+/// The conditions on texts of one selection that no text has met so far.
+pub(crate) struct MissingTexts {
+    /// Which texts of `contains` were found. Has no room before one was found and another was not.
+    found: Vec<bool>,
+    has_all: bool,
+    has_match: bool,
 }
 
-impl<'s> MissingTexts<'s> {
-    /// Returns the conditions of `selection` that `text` does not meet.
-    fn after(selection: &'s Selection, text: &str) -> Self {
-        let lacks = |wanted: &&str| !holds(text, wanted);
-        let contains = selection.contains.iter().map(String::as_str).filter(lacks).collect();
-        Self { contains, regex: selection.regex.as_ref().filter(|pattern| !pattern.matches(text)) }
+impl MissingTexts {
+    pub(crate) const fn of(selection: &Selection) -> Self {
+        let (has_all, has_match) = (selection.contains.is_empty(), selection.regex.is_none());
+        Self { found: Vec::new(), has_all, has_match }
     }
 
-    fn look_at(&mut self, text: &str) {
-        self.contains.retain(|wanted| !holds(text, wanted));
-        self.regex = self.regex.filter(|pattern| !pattern.matches(text));
+    pub(crate) fn look_at(&mut self, selection: &Selection, text: &str) {
+        self.look_for_texts(selection, text);
+        let matches = |pattern: &Pattern| pattern.matches(text);
+        self.has_match = self.has_match || selection.regex.as_ref().is_some_and(matches);
     }
 
-    const fn is_empty(&self) -> bool {
-        self.contains.is_empty() && self.regex.is_none()
+    /// Looks at a part of a text, see [`Pattern::matches_window`].
+    pub(crate) fn look_at_window(
+        &mut self,
+        selection: &Selection,
+        text: &str,
+        is_first: bool,
+        is_last: bool,
+    ) {
+        self.look_for_texts(selection, text);
+        let matches = |pattern: &Pattern| pattern.matches_window(text, is_first, is_last);
+        self.has_match = self.has_match || selection.regex.as_ref().is_some_and(matches);
+    }
+
+    fn look_for_texts(&mut self, selection: &Selection, text: &str) {
+        if self.has_all {
+            return;
+        }
+        if self.found.is_empty() {
+            self.has_all = selection.contains.iter().all(|wanted| holds(text, wanted));
+            if self.has_all {
+                return;
+            }
+            self.found = vec![false; selection.contains.len()];
+        }
+        for (found, wanted) in self.found.iter_mut().zip(&selection.contains) {
+            *found = *found || holds(text, wanted);
+        }
+        self.has_all = self.found.iter().all(|found| *found);
+    }
+
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.has_all && self.has_match
     }
 }
 

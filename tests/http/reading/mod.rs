@@ -3,5 +3,6 @@
 mod foreign_lines;
 mod lnav;
 mod log_routes;
+mod long_lines;
 mod searches;
 mod selection;

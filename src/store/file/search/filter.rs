@@ -41,10 +41,8 @@ impl LineFilter {
         self.selection.regex.is_some()
     }
 
-    /// Returns whether a line that belongs to no record is admitted. Of a long line, the selection
-    /// sees the end only.
-    pub(crate) fn admits_stray(&self, line: &[u8]) -> bool {
-        self.selection.admits_stray(line.strip_suffix(b"\n").unwrap_or(line))
+    pub(crate) const fn selection(&self) -> &Selection {
+        &self.selection
     }
 
     /// Appends the ranges of the admitted units of a block, in order. The block begins and ends
@@ -90,8 +88,7 @@ impl LineFilter {
         }
         let lines = &block[unit.range.clone()];
         let Some(head) = &unit.head else {
-            let is_long = lines.len() > self.sizes.unit;
-            return self.admits_stray(&lines[if is_long { lines.len() - self.sizes.block } else { 0 }..]);
+            return self.selection.admits_stray(lines.strip_suffix(b"\n").unwrap_or(lines));
         };
         let (first, mut rest) = lines.split_at(unit.first_len);
         let others = iter::from_fn(|| {
@@ -107,7 +104,6 @@ impl LineFilter {
     fn unit<'b>(&self, block: &'b [u8], at: usize, head: Option<LineHead<'b>>) -> Unit<'b> {
         let first = line_at(block, at);
         let (mut end, first_len) = (first.end, first.len());
-        let head = head.filter(|_| first_len <= self.sizes.unit);
         if head.is_none() {
             return Unit { range: first, first_len, head, next_head: LineHead::of(&block[end..]) };
         }

@@ -4,8 +4,8 @@
 //!
 //! A line belongs to no record if no record precedes it, if it begins [`Sizes::unit`] bytes or more
 //! behind the start of the record, or if it is longer than that. Lines behind such a long line belong
-//! to no record either. Only another program can have written them. Of a long line, the reader keeps
-//! only the end.
+//! to no record either. A longer line that begins like a record is a record that no line continues.
+//! The reader finds where a line begins and ends that is longer than its buffer, and does not keep it.
 
 use std::io;
 use std::ops::Range;
@@ -21,12 +21,19 @@ use crate::store::file::snapshot::LogSnapshot;
 pub(crate) struct Sizes {
     /// The first read, which is small, because it often holds the whole answer.
     pub(crate) first: usize,
-    /// Every other read. It is larger than any record, large enough to hide the cost of a read, and
+    /// Every other read. It is larger than most records, large enough to hide the cost of a read, and
     /// small enough for the processor's cache.
     pub(crate) block: usize,
-    /// Maximum distance of a line from the record that it continues, and maximum length of a line
-    /// that is kept whole.
+    /// Maximum distance of a line from the record that it continues, and maximum length of such a
+    /// line.
     pub(crate) unit: usize,
+    /// Maximum length of a line that is read as a whole. It is larger than any record, and than two
+    /// units.
+    pub(crate) whole: usize,
+    /// The part of a longer line that is searched at once.
+    pub(crate) window: usize,
+    /// Minimum length that two such parts have in common.
+    pub(crate) overlap: usize,
     /// The part of a block that is filtered at once when a line may take long, so that a turn ends.
     pub(crate) portion: usize,
     /// Maximum of a limited answer that is kept in memory.
@@ -40,6 +47,9 @@ impl Sizes {
         first: 32 * 1024,
         block: 256 * 1024,
         unit: 1024 * 1024,
+        whole: 12 * 1024 * 1024,
+        window: 1024 * 1024,
+        overlap: 256 * 1024,
         portion: 16 * 1024,
         kept: 1024 * 1024,
         answer: 128 * 1024,
@@ -72,8 +82,15 @@ pub(crate) struct LineBlock<'b> {
     pub(crate) start: u64,
     /// Offset after the last line.
     pub(crate) end: u64,
-    /// The lines. For a single long line, only its end.
+    /// The lines. Empty for a single line that is longer than the buffer.
     pub(crate) lines: &'b [u8],
+}
+
+impl LineBlock<'_> {
+    /// Returns whether the block is one line that is longer than the buffer.
+    pub(crate) const fn is_long(&self) -> bool {
+        self.lines.is_empty() && self.end > self.start
+    }
 }
 
 impl LineReader {
@@ -227,9 +244,7 @@ impl LineReader {
         };
         self.leave(start, end);
         (self.long, self.next) = (None, self.sizes.block);
-        self.buffer.resize(self.sizes.block, 0);
-        self.snapshot.read_into(&mut self.buffer, end - self.sizes.block as u64)?;
-        (self.start, self.end, self.block) = (start, end, 0..self.sizes.block);
+        (self.start, self.end, self.block) = (start, end, 0..0);
         Ok(true)
     }
 }

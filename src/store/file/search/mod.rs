@@ -8,9 +8,12 @@
 
 mod filter;
 mod line_reader;
+mod long_line;
 mod needles;
 mod scan;
 mod time_search;
+mod turn;
+mod writing;
 
 #[cfg(test)]
 mod test_model;
@@ -21,32 +24,24 @@ use std::collections::VecDeque;
 use std::io;
 use std::num::NonZeroU64;
 use std::ops::Range;
-use std::sync::{Arc, LazyLock};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
-use futures_util::stream::{self, BoxStream, StreamExt};
-use tokio::sync::Semaphore;
+use futures_util::stream::{self, StreamExt};
 
 use self::filter::LineFilter;
 use self::line_reader::Sizes;
 use self::scan::{Part, Scan};
 use self::time_search::TimeSearch;
+use self::turn::turn;
+use self::writing::Writing;
 use crate::record::{MAX_HEAD_BYTES, begins_record};
 use crate::store::file::snapshot::LogSnapshot;
 use crate::store::{
     ByteSource, Cursor, Extent, Form, LineChunk, Order, Progress, Query, ReadError, Reading, Selection,
     StoreError,
 };
-
-/// Maximum duration of a turn, not counting the block that it began.
-const MAX_TURN: Duration = Duration::from_millis(10);
-
-/// Limits concurrent turns, so that the event loop keeps a core and other reads keep their threads.
-static TURNS: LazyLock<Semaphore> = LazyLock::new(|| {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    Semaphore::new((cores / 2).clamp(1, 2))
-});
 
 /// Answers `query` from `snapshot`.
 pub(crate) async fn answer(snapshot: LogSnapshot, query: Query) -> Result<Reading, ReadError> {
@@ -378,120 +373,5 @@ impl Searcher {
         }
         let writing = Writing::new(self.scan(order, window), form, limit);
         Reading { stopped, len: None, blocks: writing.stream(self.sizes.answer, VecDeque::new()) }
-    }
-}
-
-/// Writes records into an answer.
-struct Writing {
-    scan: Scan,
-    form: Arc<Form>,
-    /// Maximum number of units that follow.
-    left: u64,
-    /// The offsets of the last unit written.
-    last: Option<Range<u64>>,
-    is_opened: bool,
-    is_closed: bool,
-}
-
-impl Writing {
-    fn new(scan: Scan, form: Arc<Form>, limit: Option<NonZeroU64>) -> Self {
-        let left = limit.map_or(u64::MAX, NonZeroU64::get);
-        Self { scan, form, left, last: None, is_opened: false, is_closed: false }
-    }
-
-    fn is_done(&self) -> bool {
-        self.left == 0 || self.scan.is_done()
-    }
-
-    /// Appends records until `out` holds `max_bytes` or slightly more, or `until` has passed.
-    fn write(&mut self, out: &mut Vec<u8>, max_bytes: usize, until: Instant) -> io::Result<()> {
-        if !self.is_opened {
-            self.is_opened = true;
-            out.extend_from_slice(self.form.open.as_bytes());
-        }
-        let snapshot = self.scan.snapshot().clone();
-        loop {
-            while self.left > 0
-                && out.len() < max_bytes
-                && let Some(found) = self.scan.next()
-            {
-                match &self.form.write {
-                    Some(write) => {
-                        for (index, (line, after)) in found.each().enumerate() {
-                            if index > 0 || self.last.is_some() {
-                                out.extend_from_slice(self.form.between.as_bytes());
-                            }
-                            write(out, line, snapshot.cursor_at(after));
-                        }
-                    }
-                    None => {
-                        out.extend_from_slice(found.lines);
-                        if !found.lines.ends_with(b"\n") {
-                            out.push(b'\n');
-                        }
-                    }
-                }
-                self.left -= 1;
-                self.last = Some(found.range);
-            }
-            if self.is_done() || out.len() >= max_bytes || Instant::now() >= until {
-                return Ok(());
-            }
-            self.scan.read()?;
-        }
-    }
-
-    fn close(&mut self, out: &mut Vec<u8>) {
-        if !self.is_closed {
-            self.is_closed = true;
-            out.extend_from_slice(self.form.close.as_bytes());
-        }
-    }
-
-    /// Streams the blocks in `written`, then the rest.
-    fn stream(
-        self,
-        max_bytes: usize,
-        written: VecDeque<Vec<u8>>,
-    ) -> BoxStream<'static, Result<Bytes, StoreError>> {
-        let step = move |(mut writing, mut written): (Self, VecDeque<Vec<u8>>)| async move {
-            loop {
-                if let Some(block) = written.pop_front() {
-                    return Ok(Some((Bytes::from(block), (writing, written))));
-                }
-                if writing.is_closed {
-                    return Ok(None);
-                }
-                let block;
-                (writing, block) = turn(writing, move |writing, until| {
-                    let mut block = Vec::new();
-                    writing.write(&mut block, max_bytes, until)?;
-                    if writing.is_done() {
-                        writing.close(&mut block);
-                    }
-                    Ok(block)
-                })
-                .await?;
-                written.extend((!block.is_empty()).then_some(block));
-            }
-        };
-        stream::try_unfold((self, written), step).boxed()
-    }
-}
-
-/// Runs `work` on the blocking pool, with the time until which it may work.
-async fn turn<S: Send + 'static, T: Send + 'static>(
-    mut state: S,
-    work: impl FnOnce(&mut S, Instant) -> io::Result<T> + Send + 'static,
-) -> Result<(S, T), StoreError> {
-    let permit = TURNS.acquire().await;
-    let working = tokio::task::spawn_blocking(move || {
-        let outcome = work(&mut state, Instant::now() + MAX_TURN);
-        drop(permit);
-        outcome.map(|result| (state, result))
-    });
-    match working.await {
-        Ok(outcome) => outcome.map_err(StoreError::read),
-        Err(error) => Err(StoreError::read(io::Error::other(error))),
     }
 }

@@ -5,10 +5,11 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
-use memchr::{memchr, memchr_iter, memrchr};
+use memchr::{memchr_iter, memrchr};
 
 use super::filter::{LineFilter, UnitRanges};
 use super::line_reader::{LineReader, Sizes};
+use super::long_line::LongLine;
 use crate::record::begins_record;
 use crate::store::Order;
 use crate::store::file::snapshot::LogSnapshot;
@@ -36,6 +37,10 @@ pub(crate) struct Scan {
     from: usize,
     /// The ranges of admitted units that are not returned yet, the next one last.
     ranges: UnitRanges,
+    /// A line that is longer than the block, while it is searched.
+    long: Option<LongLine>,
+    /// The offsets of such a line that is admitted.
+    admitted: Option<Range<u64>>,
 }
 
 /// A unit that the filter admits.
@@ -43,8 +48,10 @@ pub(crate) struct Scan {
 pub(crate) struct Found<'b> {
     /// The offsets in the snapshot.
     pub(crate) range: Range<u64>,
-    /// The lines. For a long line, only its end.
+    /// The lines. Empty for a line that does not fit into a block.
     pub(crate) lines: &'b [u8],
+    /// The unit is a line that does not fit into a block.
+    pub(crate) is_long: bool,
 }
 
 impl Found<'_> {
@@ -79,7 +86,13 @@ impl Scan {
             rest: 0..0,
             from: 0,
             ranges: UnitRanges::new(),
+            long: None,
+            admitted: None,
         }
+    }
+
+    pub(crate) const fn sizes(&self) -> Sizes {
+        self.sizes
     }
 
     pub(crate) const fn snapshot(&self) -> &LogSnapshot {
@@ -88,42 +101,44 @@ impl Scan {
 
     /// Returns whether no unit is left.
     pub(crate) fn is_done(&self) -> bool {
-        self.ranges.is_empty() && self.rest.is_empty() && self.reader.is_done()
+        let has_long = self.long.is_some() || self.admitted.is_some();
+        self.ranges.is_empty() && self.rest.is_empty() && !has_long && self.reader.is_done()
     }
 
     /// Returns the next unit of the current block.
     pub(crate) fn next(&mut self) -> Option<Found<'_>> {
+        if let Some(range) = self.admitted.take().filter(|range| range.end > self.start) {
+            return Some(Found { range: range.start.max(self.start)..range.end, lines: &[], is_long: true });
+        }
         let block = self.reader.block();
-        // A long line of which only the end was read is the only one of its block.
-        let cut = block.end - block.start - block.lines.len() as u64;
         let offset = |at: u32| block.start + (self.from + at as usize) as u64;
         // A unit may end where the part begins.
         let range = loop {
             let range = self.ranges.pop()?;
-            if offset(range.end) + cut > self.start {
+            if offset(range.end) > self.start {
                 break range;
             }
         };
         let (start, end) = (self.from + range.start as usize, self.from + range.end as usize);
-        let lines = block.lines.get(start..end).unwrap_or_default();
-        let range = offset(range.start).max(self.start)..offset(range.end) + cut;
-        let is_long =
-            lines.len() > self.sizes.unit && memchr(b'\n', lines).is_none_or(|at| at >= self.sizes.unit);
-        let most = if is_long { self.sizes.block as u64 } else { range.end - range.start };
-        let from = lines.len() - (most as usize).min(lines.len());
-        Some(Found { range, lines: lines.get(from..).unwrap_or_default() })
+        let range = offset(range.start).max(self.start)..offset(range.end);
+        let len = (range.end - range.start) as usize;
+        let lines = block.lines.get(start.max(end - len)..end).unwrap_or_default();
+        Some(Found { range, lines, is_long: false })
     }
 
     /// Reads and filters the next lines, after [`Self::next`] returned `None`.
     pub(crate) fn read(&mut self) -> io::Result<()> {
         self.ranges.clear();
+        if let Some(long) = &mut self.long {
+            let step = long.step(self.reader.snapshot(), self.filter.selection(), self.sizes)?;
+            let found = step.and_then(|is_admitted| self.long.take().filter(|_| is_admitted));
+            self.admitted = found.map(|long| long.range);
+            return Ok(());
+        }
         if self.rest.is_empty() && self.reader.read()? {
             let block = self.reader.block();
-            if block.end - block.start > block.lines.len() as u64 {
-                self.from = 0;
-                if self.filter.admits_stray(block.lines) {
-                    self.ranges.push(0..block.lines.len() as u32);
-                }
+            if block.is_long() {
+                self.long = Some(LongLine::new(block.start..block.end));
                 return Ok(());
             }
             self.rest = 0..block.lines.len();

@@ -27,6 +27,12 @@ pub(super) enum Entry {
         whole_second: bool,
     },
     Foreign(Vec<u8>),
+    /// A record of version 1.0.0 that is longer than a block.
+    Long {
+        later: i64,
+        len: usize,
+        end: String,
+    },
 }
 
 const CLIENTS: [&str; 4] = ["192.0.2.7", "192.0.2.130", "2001:db8::7", "local"];
@@ -66,7 +72,7 @@ pub(super) fn any_entry() -> impl Strategy<Value = Entry> {
     );
     let foreign = prop_oneof![
         4 => "[a-c ]{0,40}".prop_map(String::into_bytes),
-        1 => "[a-c]{600,2500}".prop_map(String::into_bytes),
+        1 => "[a-c]{600,5000}(needle)?[a-c]{0,9}".prop_map(String::into_bytes),
         2 => any_message().prop_map(|text| text.replace('\n', "").into_bytes()),
         1 => prop::collection::vec(any::<u8>().prop_filter("a line end", |byte| *byte != b'\n'), 0..40),
         2 => prop::sample::select(vec![
@@ -79,7 +85,9 @@ pub(super) fn any_entry() -> impl Strategy<Value = Entry> {
         ]).prop_map(<[u8]>::to_vec),
     ]
     .prop_map(Entry::Foreign);
-    prop_oneof![6 => record, 2 => old, 4 => foreign]
+    let long = (later(), 800_usize..6000, "[a-c ]{0,9}|needle|naïve")
+        .prop_map(|(later, len, end)| Entry::Long { later, len, end });
+    prop_oneof![12 => record, 4 => old, 8 => foreign, 1 => long]
 }
 
 /// Returns the bytes of the lines. Times do not go backwards.
@@ -118,6 +126,12 @@ pub(super) fn content(entries: &[Entry]) -> Vec<u8> {
                 let level = Level::from_number(*level).unwrap();
                 let head = HEADS[*head];
                 out.extend_from_slice(format!("[{}]({time})<{head}>{message}\n", level.as_str()).as_bytes());
+            }
+            Entry::Long { later, len, end } => {
+                micros += later;
+                let time = Stamp::from(Time { micros, offset: 3600 });
+                let (head, text) = (HEADS[0], "abcb ".repeat(len / 5));
+                out.extend_from_slice(format!("[ERROR]({time})<{head}>{text}{end}\n").as_bytes());
             }
             Entry::Foreign(line) => {
                 out.extend_from_slice(line);
@@ -200,11 +214,15 @@ pub(super) fn units(content: &[u8]) -> Vec<Unit> {
     for whole in content.split_inclusive(|byte| *byte == b'\n') {
         let start = end;
         end += whole.len() as u64;
-        let is_long = whole.len() > TINY.unit;
-        // A query returns only the end of a long line.
-        let line = &whole[if is_long { whole.len() - TINY.block } else { 0 }..whole.len() - 1];
-        let shown = ShownLine { start, end, shown: String::from_utf8_lossy(line).into_owned() };
-        let record = read_any_line(line).filter(|_| !is_long);
+        let line = &whole[..whole.len() - 1];
+        let (is_long, is_cut) = (whole.len() > TINY.unit, whole.len() > TINY.whole);
+        let mut text = String::from_utf8_lossy(line).into_owned();
+        let record = read_any_line(line);
+        if is_cut {
+            // The head of a long line may be damaged, but the lines have only ASCII.
+            text = format!("{} \\| cut={}", &text[..TINY.block], whole.len());
+        }
+        let shown = ShownLine { start, end, shown: text };
         let open = all.last_mut().filter(|unit| unit.head.is_some() && start - unit.start < TINY.unit as u64);
         match (record, open) {
             (None, Some(unit)) if !is_long => {
@@ -214,7 +232,7 @@ pub(super) fn units(content: &[u8]) -> Vec<Unit> {
             }
             (record, _) => {
                 let texts = record.as_ref().map_or_else(
-                    || vec![shown.shown.clone()],
+                    || vec![String::from_utf8_lossy(line).into_owned()],
                     |record| {
                         let values = record.fields.iter().map(|(_, value)| value.into_owned());
                         std::iter::once(record.message.to_string()).chain(values).collect()

@@ -3,6 +3,7 @@
 //! blocks.
 
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use proptest::prelude::*;
@@ -16,8 +17,17 @@ use crate::store::file::settings::Settings;
 use crate::store::{Cursor, Pattern, ReadLog, Selection, Writer};
 
 /// Sizes smaller than most lines, so that every part of a line crosses the border of a read.
-pub(super) const TINY: Sizes =
-    Sizes { first: 100, block: 700, unit: 1200, portion: 150, kept: 900, answer: 300 };
+pub(super) const TINY: Sizes = Sizes {
+    first: 100,
+    block: 700,
+    unit: 1200,
+    whole: 3000,
+    window: 500,
+    overlap: 250,
+    portion: 150,
+    kept: 900,
+    answer: 300,
+};
 
 /// A snapshot of a log that holds `content`.
 struct Bench {
