@@ -93,6 +93,13 @@ pub trait ReadLog: Send + Sync {
     /// completion. Only one caller may wait at a time.
     fn changed(&self) -> BoxFuture<'static, ()>;
 
+    /// Checks whether another program changed the log, so that followers get the lines that it added.
+    /// Completes when the log is as that program left it, or can't be checked. Without a call, the next
+    /// append or read notices the change.
+    fn notice_changes(&self) -> BoxFuture<'static, ()> {
+        std::future::ready(()).boxed()
+    }
+
     /// Returns about `size` bytes of whole lines after the cursor `after`, or none at the end of
     /// the log. Followers that start at different cursors soon share the same chunks.
     ///

@@ -1,6 +1,6 @@
 //! Tests of `mocactl get`, `tail` and `clear-logs`, through the admin socket.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex};
@@ -221,6 +221,24 @@ fn tail_prints_the_latest_records_and_new_ones() {
     following.expect(&format!("{}\n", server.log_lines()[0]));
     assert!(following.lines.recv_timeout(Duration::from_millis(300)).is_err(), "nothing twice");
     assert!(following.complaints.try_recv().is_err(), "nothing to complain of");
+}
+
+#[test]
+fn tail_prints_lines_that_another_program_appends() {
+    let (server, installation) = served();
+    server.save("ours");
+    let following = Following::start(&installation, &["tail"]);
+    following.expect(&format!("{}\n", server.log_lines()[0]));
+    let objects = Following::start(&installation, &["tail", "--json", "--contains", "bob"]);
+    for number in 1..=2 {
+        let line = format!("{} \\| user=bob\n", line(number).trim_end());
+        let mut file = std::fs::OpenOptions::new().append(true).open(server.log_path()).unwrap();
+        file.write_all(line.as_bytes()).unwrap();
+        following.expect(&line);
+    }
+    let object: Value =
+        serde_json::from_str(&objects.lines.recv_timeout(Duration::from_secs(10)).unwrap()).unwrap();
+    assert_eq!(object["fields"], json!({"user": "bob"}));
 }
 
 #[test]

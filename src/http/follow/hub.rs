@@ -13,6 +13,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::thread;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::{Notify, watch};
 use tokio::task::{JoinHandle, yield_now};
@@ -76,8 +77,13 @@ const TICK_INTERVAL: Duration = Duration::from_millis(4);
 /// Interval at which the loop checks whether the instance still exists while it has no followers.
 const IDLE_CHECK_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Interval at which the permissions of followers are checked again.
-const PERMISSION_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// Time without a new record after which the loop checks whether another program added lines. Their
+/// followers get them within a second.
+const OTHER_PROGRAMS_CHECK_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Maximum time that the loop waits for such a check. A disk that hangs must not delay the checks of
+/// permissions.
+const MAX_CHECK_WAIT: Duration = Duration::from_millis(100);
 
 /// Maximum number of bytes of the log that all followers together hold in chunks that they do not
 /// share.
@@ -171,6 +177,8 @@ impl Drop for AbortOnDrop {
 /// Sends ticks to the followers until the instance is dropped.
 async fn send_ticks(context: Weak<dyn FollowContext>, follower_arrived: Arc<Notify>) {
     let mut last: Option<PermissionState> = None;
+    // A check whose disk did not answer in time.
+    let mut check: Option<BoxFuture<'static, ()>> = None;
     loop {
         let Some(this) = context.upgrade() else { return };
         if this.hub().count() == 0 {
@@ -180,8 +188,12 @@ async fn send_ticks(context: Weak<dyn FollowContext>, follower_arrived: Arc<Noti
         }
         let stored = this.store().changed();
         drop(this);
-        drop(timeout(PERMISSION_CHECK_INTERVAL, stored).await);
+        let is_idle = timeout(OTHER_PROGRAMS_CHECK_INTERVAL, stored).await.is_err();
         let Some(this) = context.upgrade() else { return };
+        if is_idle {
+            let mut begun = check.take().unwrap_or_else(|| this.store().notice_changes());
+            check = timeout(MAX_CHECK_WAIT, &mut begun).await.is_err().then_some(begun);
+        }
         let permissions = this.permission_state();
         // The first round also counts as a change, because the permissions may have changed during its
         // wait, after the first follower was admitted.

@@ -35,6 +35,8 @@ const ALWAYS_KEPT_BUFFER_BYTES: usize = 64 * 1024;
 pub(crate) enum Command {
     /// Check whether another program changed the files.
     Verify(oneshot::Sender<Result<(), StoreError>>),
+    /// Check whether another program changed the active file, for followers.
+    NoticeChanges(oneshot::Sender<Result<(), StoreError>>),
     /// Check whether another program removed the saved state.
     CheckState(oneshot::Sender<Result<(), StoreError>>),
     /// Remove every line.

@@ -304,6 +304,10 @@ impl Committer {
                 answer(reply, self.on_disk_thread(LogFile::verify_all).await.flatten());
                 false
             }
+            Command::NoticeChanges(reply) => {
+                answer(reply, self.on_disk_thread(LogFile::notice_changes).await.flatten());
+                false
+            }
             Command::CheckState(reply) => {
                 answer(reply, self.on_disk_thread(LogFile::check_state).await.flatten());
                 false

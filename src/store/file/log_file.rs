@@ -138,6 +138,11 @@ impl LogFile {
         Arc::clone(&self.view)
     }
 
+    /// Returns the path of the file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Returns the latencies of syncs.
     pub(crate) fn syncs(&self) -> Arc<LatencyRecorder> {
         Arc::clone(&self.syncs)

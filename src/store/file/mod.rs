@@ -4,6 +4,7 @@
 //! rotates it, and `segments` holds the rotated segments.
 
 mod append_buffer;
+mod changes;
 mod committer;
 mod disk_thread;
 mod follow;

@@ -219,6 +219,10 @@ impl ReadLog for FileStore {
         async move { view.changed().await }.boxed()
     }
 
+    fn notice_changes(&self) -> BoxFuture<'static, ()> {
+        self.command(Command::NoticeChanges).map(drop).boxed()
+    }
+
     fn line_chunk(&self, after: Cursor, size: u64) -> BoxFuture<'static, Result<LineChunk, ReadError>> {
         follow::line_chunk(LogSnapshot::take(&self.shared.view), after, size).boxed()
     }

@@ -14,7 +14,7 @@ use crate::harness::{Conn, KEY, ROOT, Response, Server, Setup, eventually, route
 
 const LONG: Duration = Duration::from_secs(20);
 
-fn open(server: &Server, query: &str) -> WebSocket<TcpStream> {
+pub(super) fn open(server: &Server, query: &str) -> WebSocket<TcpStream> {
     let stream = TcpStream::connect(server.address()).unwrap();
     stream.set_read_timeout(Some(LONG)).unwrap();
     let url = format!("ws://{}{}?{query}", server.address(), route("tail"));
@@ -35,7 +35,7 @@ fn open(server: &Server, query: &str) -> WebSocket<TcpStream> {
 }
 
 /// Returns the next record and skips control messages.
-fn next(socket: &mut WebSocket<TcpStream>) -> Value {
+pub(super) fn next(socket: &mut WebSocket<TcpStream>) -> Value {
     loop {
         match socket.read().expect("a message") {
             Message::Text(text) => return serde_json::from_str(&text).expect("an object"),
@@ -46,7 +46,7 @@ fn next(socket: &mut WebSocket<TcpStream>) -> Value {
 }
 
 /// Waits until the server sends a close frame, and returns its code.
-fn closed(socket: &mut WebSocket<TcpStream>) -> u16 {
+pub(super) fn closed(socket: &mut WebSocket<TcpStream>) -> u16 {
     let mut code = None;
     loop {
         match socket.read() {
