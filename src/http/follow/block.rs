@@ -61,9 +61,10 @@ impl Block {
         self.chunk.clone()
     }
 
-    /// Returns the records without framing.
-    pub(crate) fn all_records(&self) -> Bytes {
-        self.first_records(self.record_count())
+    /// Returns all lines without framing, also those that continue a record of an earlier block.
+    pub(crate) fn all_lines(&self) -> Bytes {
+        let end = self.chunk.len().saturating_sub(CHUNK_END.len());
+        self.chunk.slice(self.head_len.min(end)..end)
     }
 
     /// Returns the first `count` records without framing.
@@ -255,6 +256,9 @@ pub(crate) fn frame_head(opcode: u8, length: usize) -> Vec<u8> {
     head
 }
 
+/// The bytes behind the data of a chunk of HTTP/1.1.
+const CHUNK_END: &[u8] = b"\r\n";
+
 /// Frames bytes as one chunk of HTTP/1.1 (RFC 9112, section 7.1). Returns the chunk and the offset
 /// of the bytes in it.
 ///
@@ -264,7 +268,7 @@ pub(crate) fn http_chunk(bytes: &[u8]) -> (Bytes, usize) {
         return (Bytes::new(), 0);
     }
     let head = format!("{:x}\r\n", bytes.len());
-    (Bytes::from([head.as_bytes(), bytes, b"\r\n"].concat()), head.len())
+    (Bytes::from([head.as_bytes(), bytes, CHUNK_END].concat()), head.len())
 }
 
 /// Keeps recent blocks for all followers of an instance.

@@ -162,8 +162,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, E> EventConnection<'_, S, E> {
         let last_chunk = if self.is_chunked { LAST_CHUNK } else { b"" };
         let (bytes, sent) = match event {
             Some(FollowEvent::Block(block)) => {
-                let sent = block.all_records().len();
-                (if self.is_chunked { block.chunk() } else { block.all_records() }, sent)
+                let sent = block.all_lines().len();
+                (if self.is_chunked { block.chunk() } else { block.all_lines() }, sent)
             }
             Some(FollowEvent::Last(bytes)) => {
                 self.is_last = true;
@@ -213,7 +213,7 @@ pub(crate) fn body(follower: Follower) -> warp::reply::Response {
                 }
             };
             match next {
-                FollowEvent::Block(block) => Some((Ok(block.all_records()), Some(events))),
+                FollowEvent::Block(block) => Some((Ok(block.all_lines()), Some(events))),
                 FollowEvent::Last(bytes) => Some((Ok(bytes), None)),
                 FollowEvent::Refused => None,
                 FollowEvent::Failed => {

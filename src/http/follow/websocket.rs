@@ -101,7 +101,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, E: Stream<Item = FollowEvent>> WebSocket
             return Poll::Ready(());
         }
         let (bytes, code) = match ready!(self.events.as_mut().poll_next(cx)) {
-            Some(FollowEvent::Block(block)) => (block.all_records(), None),
+            Some(FollowEvent::Block(block)) => (block.all_lines(), None),
             Some(FollowEvent::Last(bytes)) => (bytes, Some(CloseCode::Normal)),
             Some(FollowEvent::Refused) => (Bytes::new(), Some(CloseCode::PolicyViolation)),
             Some(FollowEvent::Failed) | None => (Bytes::new(), Some(CloseCode::InternalError)),
