@@ -258,6 +258,10 @@ impl LinePrefix {
     }
 }
 
+/// Maximum length of a line of a record, in bytes. Each of at most 1,048,576 characters of a message
+/// takes at most eight bytes, and the rest is for the head and the fields.
+pub const MAX_LINE_BYTES: usize = 9 * 1024 * 1024;
+
 /// Parses a line of either format, given without its `\n`.
 ///
 /// # Errors

@@ -31,7 +31,7 @@ pub use foreign::{
     read_any_line,
 };
 pub use level::{Level, UnknownLevel};
-pub use line::{Line, LineError, LinePrefix, Record, parse_line, read_line, write_line};
+pub use line::{Line, LineError, LinePrefix, MAX_LINE_BYTES, Record, parse_line, read_line, write_line};
 pub use line_fields::LineFields;
 pub use logfmt::MAX_NAME_CHARS;
 pub use time_spec::{UnknownTime, parse_time_spec};

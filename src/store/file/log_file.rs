@@ -6,7 +6,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -21,7 +21,7 @@ use crate::store::commit::CommitPosition;
 use crate::store::file::maintenance::clock_watch::ClockWatch;
 use crate::store::file::maintenance::line_count::count_lines;
 use crate::store::file::maintenance::rules::MaintenanceState;
-use crate::store::file::segments::manifest::{TAIL_BYTES, newest_in, oldest_in_file};
+use crate::store::file::segments::manifest::{newest_in_file, oldest_in_file};
 use crate::store::file::segments::segment_set::SegmentSet;
 use crate::store::file::state::durable_fs::{at_path, open_or_create};
 use crate::store::file::state::fingerprint::Fingerprint;
@@ -439,10 +439,7 @@ impl LogFile {
 
     /// Returns the time of the last line that this service wrote.
     pub(crate) fn newest_time(&self) -> Option<i64> {
-        let want = self.len.min(TAIL_BYTES);
-        let mut tail = vec![0; want as usize];
-        self.file.read_exact_at(&mut tail, self.len - want).ok()?;
-        newest_in(&tail)
+        newest_in_file(&self.file, self.len).ok().flatten()
     }
 
     /// Returns the time of the newest record in the active file and in all segments.

@@ -26,7 +26,7 @@ use super::shared::{Failure, Shared};
 use super::snapshot::LogSnapshot;
 use super::{follow, search};
 use crate::config::LogEntry;
-use crate::record::{Clock, Entry, LineHead, Stamp};
+use crate::record::{Clock, Entry, LineHead, MAX_HEAD_BYTES, MAX_LINE_BYTES, Stamp};
 use crate::store::statistics::StoredCounters;
 use crate::store::{
     AppendLog, AppendTicket, Cursor, CursorKey, Details, LineChunk, LogStore, ManageLog, Progress, Query,
@@ -297,23 +297,34 @@ impl LogStore for FileStore {
     }
 }
 
-/// Maximum length of a line, which is 8192 characters of 8 escaped bytes each, and the prefix.
-const MAX_LINE_BYTES: u64 = 128 * 1024;
+/// Bytes of the first read of the last line. Most lines are shorter.
+const LAST_LINE_BYTES: u64 = 64 * 1024;
 
 impl LogSnapshot {
     /// Returns the times of the first and of the last line, RFC 3339.
     fn ends(&self) -> (Option<String>, Option<String>) {
-        let len = self.len().min(MAX_LINE_BYTES);
         let time = |line: &[u8]| {
             let stamp = Stamp::from(LineHead::of(line)?.time());
             String::from_utf8(stamp.rfc3339().to_vec()).ok()
         };
-        let (Ok(head), Ok(mut tail)) = (self.read(0..len), self.read(self.len() - len..self.len())) else {
-            return (None, None);
-        };
-        let first = head.split(|byte| *byte == b'\n').next().and_then(time);
-        tail.pop();
-        let last = tail.rsplit(|byte| *byte == b'\n').next().and_then(time);
-        (first, last)
+        let head = self.read(0..self.len().min(MAX_HEAD_BYTES as u64));
+        let first = head.ok().and_then(|head| time(&head));
+        (first, self.last_line().and_then(|line| time(&line)))
+    }
+
+    /// Returns the last line without its line end. `None`: it can't be read, or is longer than a
+    /// record.
+    fn last_line(&self) -> Option<Vec<u8>> {
+        let mut want = self.len().min(LAST_LINE_BYTES);
+        loop {
+            let mut tail = self.read(self.len() - want..self.len()).ok()?;
+            tail.pop();
+            match memchr::memrchr(b'\n', &tail) {
+                Some(newline) => return Some(tail.split_off(newline + 1)),
+                None if want == self.len() => return Some(tail),
+                None if want > MAX_LINE_BYTES as u64 => return None,
+                None => want = self.len().min(4 * want),
+            }
+        }
     }
 }

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::chunks::Chunks;
 use super::segment::{Coding, Segment, SegmentList, SegmentName, UNKNOWN_TIME, mtime_of};
 use crate::fault;
-use crate::record::parse_time;
+use crate::record::{MAX_HEAD_BYTES, MAX_LINE_BYTES, parse_time};
 use crate::store::file::state::durable_fs::{no_follow, not_a_link, open_no_follow, sync_folder};
 use crate::store::file::state::fingerprint::Fingerprint;
 use crate::store::file::state::recovery::end_of_last_line;
@@ -359,22 +359,24 @@ pub(crate) fn inspect(name: SegmentName, coding: Coding, home: &Path) -> io::Res
     }
     let file = open_no_follow(&path)?;
     let (stored, mtime) = (meta.size(), mtime_of(&meta));
-    let (len, head, tail, oldest) = if coding == Coding::Plain {
+    let (len, head, newest, oldest) = if coding == Coding::Plain {
         let len = end_of_last_line(&file, stored)?;
-        let want = len.min(TAIL_BYTES);
-        let mut tail = vec![0; want as usize];
-        file.read_exact_at(&mut tail, len - want)?;
-        (len, Fingerprint::of(&file, len)?, tail, oldest_in_file(&file, len))
+        (len, Fingerprint::of(&file, len)?, newest_in_file(&file, len)?, oldest_in_file(&file, len))
     } else {
         let chunks = Chunks::of(&file, coding, stored)?;
         let last = Chunks::index(chunks.len().saturating_sub(1));
         let first = chunks.read(&file, 0)?;
-        (chunks.len(), Fingerprint::of_bytes(&first), chunks.read(&file, last)?, parse_time(&first))
+        (
+            chunks.len(),
+            Fingerprint::of_bytes(&first),
+            newest_in(&chunks.read(&file, last)?),
+            parse_time(&first),
+        )
     };
     if len == 0 {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "it holds no line"));
     }
-    let newest = newest_in(&tail).unwrap_or(mtime / 1000);
+    let newest = newest.unwrap_or(mtime / 1000);
     let mtime = (coding != Coding::Plain).then_some(mtime);
     Ok(Segment {
         name,
@@ -396,19 +398,33 @@ pub(crate) fn inspect(name: SegmentName, coding: Coding, home: &Path) -> io::Res
 
 /// Returns the time of the first line, unless another program wrote it.
 pub(crate) fn oldest_in_file(file: &File, len: u64) -> Option<i64> {
-    let mut head = vec![0; len.min(HEAD_BYTES) as usize];
+    let mut head = vec![0; len.min(MAX_HEAD_BYTES as u64) as usize];
     file.read_exact_at(&mut head, 0).ok()?;
     parse_time(&head)
 }
 
-/// Bytes at the start of a file that hold the time of its first line.
-const HEAD_BYTES: u64 = 64;
+/// Bytes at the end of a file in which the last line is searched first.
+const TAIL_BYTES: u64 = 256 * 1024;
 
-/// Bytes at the end of a file in which the last line is searched.
-pub(crate) const TAIL_BYTES: u64 = 256 * 1024;
+/// Returns the time of the last line that this service wrote in the first `len` bytes of a file, which
+/// end with a line. Reads the end of the file only, and at most one whole line.
+pub(crate) fn newest_in_file(file: &File, len: u64) -> io::Result<Option<i64>> {
+    let mut want = len.min(TAIL_BYTES);
+    loop {
+        let mut tail = vec![0; want as usize];
+        file.read_exact_at(&mut tail, len - want)?;
+        // The first line of the tail may be cut.
+        let whole = if want == len { Some(0) } else { memchr::memchr(b'\n', &tail).map(|at| at + 1) };
+        match whole.and_then(|start| tail.get(start..)).filter(|lines| !lines.is_empty() || len == 0) {
+            Some(lines) => return Ok(newest_in(lines)),
+            None if want > MAX_LINE_BYTES as u64 => return Ok(None),
+            None => want = len.min(4 * want),
+        }
+    }
+}
 
 /// Returns the time of the last line in `tail` that this service wrote.
-pub(crate) fn newest_in(tail: &[u8]) -> Option<i64> {
+fn newest_in(tail: &[u8]) -> Option<i64> {
     tail.rsplit(|byte| *byte == b'\n').find_map(parse_time)
 }
 

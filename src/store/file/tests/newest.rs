@@ -37,3 +37,29 @@ async fn huge_foreign_line_is_returned_whole() {
     assert_eq!((lines.len(), lines[1].as_str()), (2, "first"));
     assert!(lines[0].len() == 8 * 1024 * 1024 + 3 && lines[0].ends_with("xend"));
 }
+
+#[tokio::test]
+async fn longest_record_is_found_by_level_and_time_and_known_as_the_newest() {
+    // Each character takes eight bytes in a text line.
+    let message = "\u{2028}".repeat(1024 * 1024);
+    for format in [LineFormat::Text, LineFormat::Json] {
+        let mut bench = Bench::new(Durability::Os);
+        bench.settings.format = format;
+        let store = bench.open();
+        save(&store, "before").await;
+        save(&store, &message).await;
+        let newest = details(&store).await.newest;
+        assert!(newest.is_some());
+        for order in [Order::Ascending, Order::Descending] {
+            let selection = Selection { level: Some(Level::Info), since: Some(0), ..Selection::default() };
+            let found = messages_selected(&store, selection, order).await;
+            assert!(found.len() == 2 && found.contains(&message), "{format:?} {order:?}");
+        }
+        let last = store.statistics().await.last_record;
+        store.close().await.unwrap();
+        let store = bench.open();
+        let statistics = store.statistics().await;
+        assert_eq!((statistics.last_record, details(&store).await.newest), (last, newest));
+        assert!(statistics.oldest_record.is_some_and(|oldest| Some(oldest) <= last), "{format:?}");
+    }
+}
