@@ -119,6 +119,78 @@ fn lnav_parses_json_lines() {
     check(&found, &lines.collect::<Vec<_>>(), &MESSAGES);
 }
 
+/// Messages and fields as they stand in lines. Without fields, lnav shows none.
+const WITH_FIELDS: [(&str, &str, Option<&str>); 8] = [
+    (
+        r"hello",
+        r"at=2026-11-23T05:02:28.100000Z user=bob",
+        Some(r#"{"at":"2026-11-23T05:02:28.100000Z","user":"bob"}"#),
+    ),
+    ("an old line", "", None),
+    ("", r#"path="C:\\new \"x\"""#, Some(r#"{"path":"C:\\new \"x\""}"#)),
+    (r"an escaped \\| user=eve", "", None),
+    (r"imitates \\| a=1 fields", "größe=日本", Some(r#"{"größe":"日本"}"#)),
+    // Such lines come from other programs. Text that is not all fields belongs to the message.
+    (r"x \| a=1", "b=2", None),
+    ("x", "not all fields", None),
+    ("x", "a=1 b", None),
+];
+
+#[test]
+fn lnav_finds_the_fields_of_text_lines() {
+    let Some(lnav) = Lnav::new() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.log");
+    let long = (r"long \\ ".repeat(2000), format!("a=1 b=\"{}\"", r#"\n \u{1b} \" "#.repeat(1500)));
+    let lines =
+        WITH_FIELDS.iter().map(|(message, fields, _)| (*message, *fields)).chain([(&*long.0, &*long.1)]);
+    let lines: Vec<String> = lines
+        .map(|(message, fields)| {
+            let separator = if fields.is_empty() { "" } else { r" \| " };
+            format!("[INFO](2026-11-23 05:02:29.805789+00:00)<203.0.113.7|web|save-log|7|1>{message}{separator}{fields}\n")
+        })
+        .collect();
+    fs::write(&path, lines.concat()).unwrap();
+    let found =
+        lnav.query("select log_body, fields, logfmt2json(fields) as object from moca_file_log", &path);
+    let found = found.as_array().unwrap();
+    assert_eq!(found.len(), lines.len(), "{found:?}");
+    for (row, line) in found.iter().zip(&lines) {
+        let body = line.split_once('>').unwrap().1.trim_end_matches('\n');
+        assert_eq!(row["log_body"], body);
+    }
+    for (row, (message, fields, object)) in found.iter().zip(WITH_FIELDS) {
+        assert_eq!(row["fields"], object.map_or(Value::Null, |_| json!(fields)), "{message} {fields}");
+        let object = object.map_or(Value::Null, |object| serde_json::from_str(object).unwrap());
+        assert_eq!(row["object"], object, "{message} {fields}");
+    }
+    assert_eq!(found.last().unwrap()["fields"], long.1);
+}
+
+#[test]
+fn lnav_finds_the_fields_of_json_lines() {
+    let Some(lnav) = Lnav::new() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.log");
+    let line = |fields: &str| {
+        format!(
+            "{{\"time\":\"2026-11-23T05:02:29.805789+00:00\",\"level\":\"INFO\",\"message\":\"hello\",\"client\":\"::1\",\
+            \"key\":\"web\",\"route\":\"save-log\",\"pid\":7,\"seq\":1{fields}}}\n"
+        )
+    };
+    let fields =
+        json!({"at": "2026-11-23T05:02:28.100000Z", "http.request.method": "GET", "path": "C:\\new \"x\"\n"});
+    fs::write(&path, [line(&format!(",\"fields\":{fields}")), line("")].concat()).unwrap();
+    let found = lnav.query("select log_body, fields from moca_file_log_json", &path);
+    assert_eq!(
+        found,
+        json!([{"log_body": "hello", "fields": fields}, {"log_body": "hello", "fields": null}])
+    );
+    // They stand behind the message.
+    let shown = lnav.run(&["-n", path.to_str().unwrap()]);
+    assert!(shown.lines().next().unwrap().contains(r#">hello {"at":"#), "{shown}");
+}
+
 #[test]
 fn lnav_accepts_the_format_file() {
     let Some(lnav) = Lnav::new() else { return };
