@@ -9,6 +9,7 @@ mod access;
 mod browser;
 mod chart;
 mod endurance;
+mod fields;
 mod hostile;
 mod page;
 mod reading;

@@ -28,6 +28,8 @@ const HIDDEN_TIMEOUT_SECONDS = 30;
 /** Part of a message that is shown before the operator opens all of it. */
 const MAX_SHOWN_CHARS = 2000;
 const MAX_SHOWN_LINES = 20;
+/** Part of the fields that is shown before the operator opens all of them. */
+const MAX_SHOWN_FIELD_CHARS = 600;
 
 const $ = (id) => document.getElementById(id);
 const sleep = (seconds) => new Promise((done) => setTimeout(done, seconds * 1000));
@@ -615,9 +617,12 @@ function rowOf(record) {
   const level = levelOf(record);
   const item = make("li", LEVELS[level]);
   const time = make("time");
+  const said = make("span", "said");
   const message = make("span", "message");
   const about = make("span", "about");
   show(message, record.message);
+  said.append(message);
+  if (record.fields) said.append(" ", fieldsOf(record));
   if (record.time) {
     time.dateTime = time.title = record.time;
     time.append(make("span", "year", record.time.slice(0, 5)), record.time.slice(5, 23).replace("T", " "));
@@ -625,7 +630,7 @@ function rowOf(record) {
   } else {
     about.append("not a record"); // Another program wrote this line into the file.
   }
-  item.append(time, make("span", "level", LEVELS[level]?.toUpperCase()), message, about);
+  item.append(time, make("span", "level", LEVELS[level]?.toUpperCase()), said, about);
   return { cursor: record.cursor, item };
 }
 
@@ -660,6 +665,56 @@ function put(element, text) {
     const written = part === "\r" ? "\\r" : `\\u{${part.codePointAt(0).toString(16)}}`;
     element.append(make("span", "control", written));
   });
+}
+
+/** Returns the fields of a record as the file has them, `NAME=VALUE`. The sender's time comes first. */
+function fieldsOf(record) {
+  const element = make("span", "fields");
+  const all = Object.entries(record.fields).sort(([a], [b]) => (b === "at") - (a === "at"));
+  const written = all.map(([name, value]) => [name, fieldValue(value)]);
+  const length = written.reduce((sum, [name, value]) => sum + name.length + value.length + 2, 0);
+  const fill = (left) => {
+    element.replaceChildren();
+    for (const [name, value] of written) {
+      if (left <= 0) return;
+      const field = name === "at" ? senderTime(record) : make("span", "field");
+      put(field, `${name}=`);
+      let end = Math.min(value.length, left);
+      if (end < value.length && /[\ud800-\udbff]/.test(value[end - 1])) end -= 1;
+      put(field, value.slice(0, end));
+      if (element.hasChildNodes()) element.append(" ");
+      element.append(field);
+      left -= name.length + value.length + 2;
+    }
+  };
+  fill(MAX_SHOWN_FIELD_CHARS);
+  if (length <= MAX_SHOWN_FIELD_CHARS) return element;
+  const more = make("button", "", all.length === 1 ? "Show the whole field" : `Show all ${number(all.length)} fields`);
+  more.type = "button";
+  more.addEventListener("click", () => {
+    fill(Infinity);
+    $("scroller").focus();
+  });
+  element.append("… ", more);
+  return element;
+}
+
+/** Returns the element of the sender's time, with the time until the record arrived. */
+function senderTime(record) {
+  const { at } = record.fields;
+  const element = make("time", "field");
+  const seconds = (Date.parse(record.time) - Date.parse(at)) / 1000;
+  if (!Number.isFinite(seconds)) return element;
+  element.dateTime = at;
+  const distance = `${number(Math.abs(seconds))} s ${seconds < 0 ? "after" : "before"} the arrival`;
+  element.title = `The sender's time, ${distance}`;
+  return element;
+}
+
+/** Returns a value as it stands in a text line: bare, or in quotes with escapes. */
+function fieldValue(value) {
+  if (value !== "" && !/[\s"=\\\p{Cc}]/u.test(value)) return value;
+  return `"${value.replace(/[\\"]/g, "\\$&").replaceAll("\n", "\\n")}"`;
 }
 
 /** The summary of the last ten seconds for screen readers. */
