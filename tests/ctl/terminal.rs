@@ -22,9 +22,14 @@ const SHOWN: &str =
 
 /// Runs a command in a terminal of its own, without colours, and returns what the terminal got.
 fn in_terminal(command: &mut Command) -> Vec<u8> {
+    attached(command.env("NO_COLOR", "1"))
+}
+
+/// Runs a command in a terminal of its own, and returns what the terminal got.
+fn attached(command: &mut Command) -> Vec<u8> {
     let pty = openpty(None, None).expect("a terminal");
     let end = || Stdio::from(pty.slave.try_clone().expect("duplicate a terminal"));
-    command.env("NO_COLOR", "1").env("TERM", "xterm").stdin(Stdio::null()).stdout(end()).stderr(end());
+    command.env("TERM", "xterm").stdin(Stdio::null()).stdout(end()).stderr(end());
     let mut child = command.spawn().expect("run mocactl");
     command.stdout(Stdio::null()).stderr(Stdio::null());
     drop(pty.slave);
@@ -131,16 +136,43 @@ fn names_and_files_are_escaped_on_a_terminal() {
 #[test]
 fn colours_are_still_colours() {
     let (installation, _server) = adopted("sample1");
-    let mut command = installation.command(&["status", "--table"]);
-    let pty = openpty(None, None).unwrap();
-    let end = || Stdio::from(pty.slave.try_clone().unwrap());
-    command.env_remove("NO_COLOR").env("TERM", "xterm").stdout(end()).stderr(end());
-    let mut child = command.spawn().unwrap();
-    drop((command, pty.slave));
-    let (mut shown, mut master) = (Vec::new(), File::from(pty.master));
-    drop(master.read_to_end(&mut shown));
-    child.wait().unwrap();
+    let shown = attached(installation.command(&["status", "--table"]).env_remove("NO_COLOR"));
     assert!(String::from_utf8_lossy(&shown).contains("\u{1b}[32mrunning\u{1b}[0m"), "{shown:?}");
+}
+
+#[test]
+fn fields_are_dimmed_and_escaped() {
+    let (installation, server) = adopted("sample1");
+    let head = "[INFO](2100-11-23 05:02:29.805789+00:00)<192.0.2.7|web|save-log|7|1>";
+    let fields =
+        " \\| at=2026-11-23T05:02:28.100000Z user=\u{202e}bob path=\"C:\\\\new \\u{1b}[2J \u{200f}\"";
+    let lines = [
+        ("hello", fields),
+        ("escaped \\\\| user=eve", ""),
+        ("not all \\| fields", ""),
+        ("the last line", ""),
+    ];
+    let lines = lines.map(|(message, fields)| format!("{head}{message}{fields}\n"));
+    let mut file = OpenOptions::new().append(true).open(server.log_path()).expect("open the log");
+    file.write_all(lines.concat().as_bytes()).expect("append lines");
+    let shown_fields = fields.replace('\u{202e}', "\\u{202e}").replace('\u{200f}', "\\u{200f}");
+    for arguments in [&["get"][..], &["get", "-n", "4"], &["tail", "-n", "4"]] {
+        let shown = attached(installation.command(arguments).env_remove("NO_COLOR"));
+        let shown = String::from_utf8(shown).expect("UTF-8").replace("\r\n", "\n");
+        let dimmed = format!("{head}hello\u{1b}[2m{shown_fields}\u{1b}[0m\n");
+        assert!(shown.contains(&dimmed), "{arguments:?}: {shown:?}");
+        assert_eq!(shown.matches('\u{1b}').count(), 2, "{arguments:?}: {shown:?}");
+        assert!(shown.ends_with(&lines[1..].concat()), "{arguments:?}: {shown:?}");
+        // Without colours, the line is the same but for the colours.
+        let plain = harmless(arguments[0], in_terminal(&mut installation.command(arguments)));
+        assert!(plain.contains(&format!("{head}hello{shown_fields}\n")), "{arguments:?}: {plain}");
+    }
+    let shown = harmless("json", in_terminal(&mut installation.command(&["get", "-n", "4", "--json"])));
+    let object: serde_json::Value =
+        serde_json::from_str(shown.lines().next().expect("a line")).expect("JSON");
+    assert_eq!(object["fields"]["user"], "\u{202e}bob");
+    let piped = installation.command(&["get"]).output().expect("run mocactl");
+    assert_eq!(piped.stdout, std::fs::read(server.log_path()).expect("the log"), "a pipe gets the bytes");
 }
 
 #[test]

@@ -103,7 +103,8 @@ pub(crate) fn run(args: &Args, directories: &Directories, printer: &mut Printer)
     let client = AdminClient::new(directories, &name)?.without_read_timeout();
     let (route, parameters) = args.request();
     let mut reply = client.send(Method::POST, route, &[], Some(parameters.to_string()), &[])?;
-    if args.json || args.output != Output::Text {
+    let is_text = !args.json && args.output == Output::Text;
+    if !is_text {
         printer.expect_json();
     }
     let mut last = b'\n';
@@ -112,10 +113,14 @@ pub(crate) fn run(args: &Args, directories: &Directories, printer: &mut Printer)
     while let Some(chunk) = reply.chunk()? {
         len += chunk.len();
         last = *chunk.last().unwrap_or(&last);
-        printer.bytes(&chunk)?;
+        if is_text {
+            printer.log_lines(&chunk)?;
+        } else {
+            printer.bytes(&chunk)?;
+        }
     }
     if last != b'\n' {
-        printer.bytes(b"\n")?;
+        printer.log_lines(b"\n")?;
     }
     if len <= 2 && args.cursor.is_none() && has_condition(&parameters) {
         printer.flush()?;

@@ -20,6 +20,7 @@ use crate::ctl::paths::Directories;
 use crate::ctl::record_selection::RecordSelection;
 use crate::ctl::ui::output::{Printer, output_closed, print_note};
 use crate::exit::Exit;
+use crate::record::MAX_LINE_BYTES;
 
 /// Arguments of `tail`.
 #[derive(Debug, clap::Args)]
@@ -59,8 +60,8 @@ const UNAVAILABLE_DELAY: Duration = Duration::from_secs(1);
 /// Maximum time without a byte of the stream. The instance sends a heartbeat four times as often.
 const STREAM_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Maximum size of one event. The longest line has a little more than 64 KB.
-const MAX_EVENT_BYTES: usize = 1024 * 1024;
+/// Maximum size of one event, which holds a line or its object.
+const MAX_EVENT_BYTES: usize = 2 * MAX_LINE_BYTES;
 
 impl Args {
     fn parameters(&self) -> Value {
@@ -198,8 +199,8 @@ fn print_events(events: &mut Vec<u8>, last: &mut Option<String>, printer: &mut P
             if let Some(value) = line.strip_prefix(b"id: ") {
                 id = Some(value);
             } else if let Some(data) = line.strip_prefix(b"data: ") {
-                printer.bytes(data)?;
-                printer.bytes(b"\n")?;
+                printer.log_lines(data)?;
+                printer.log_lines(b"\n")?;
             }
         }
         begin = end + 2;

@@ -16,6 +16,7 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::ctl::error::Error;
 use crate::ctl::ui::escape::{Escaper, Style, for_terminal};
+use crate::record::read_any_line;
 
 /// Writes the standard output of a command.
 pub(crate) struct Printer {
@@ -24,6 +25,8 @@ pub(crate) struct Printer {
     colours: bool,
     /// Escapes the bytes of [`Printer::bytes`] on a terminal.
     escaper: Escaper,
+    /// The begin of a line of [`Printer::log_lines`] whose end is in the next piece.
+    begun_line: Vec<u8>,
 }
 
 /// Names the colour of a text on a terminal.
@@ -52,7 +55,8 @@ impl Printer {
     }
 
     const fn of(writer: BufWriter<Stdout>, is_terminal: bool) -> Self {
-        Self { writer, is_terminal, colours: false, escaper: Escaper::new(Style::Text) }
+        let escaper = Escaper::new(Style::Text);
+        Self { writer, is_terminal, colours: false, escaper, begun_line: Vec::new() }
     }
 
     /// Prints one line.
@@ -79,6 +83,32 @@ impl Printer {
         self.writer.write_all(shown.as_bytes()).map_err(Error::Output)
     }
 
+    /// Prints lines of a log, which may come in pieces. If the output has colours, the fields of a
+    /// record are dimmed.
+    pub(crate) fn log_lines(&mut self, piece: &[u8]) -> Result<(), Error> {
+        if !self.colours {
+            return self.bytes(piece);
+        }
+        let Some(end) = memchr::memrchr(b'\n', piece) else {
+            self.begun_line.extend_from_slice(piece);
+            return Ok(());
+        };
+        let (whole, begun) = piece.split_at(end + 1);
+        let mut lines = std::mem::replace(&mut self.begun_line, begun.to_vec());
+        lines.extend_from_slice(whole);
+        for line in lines.split_inclusive(|byte| *byte == b'\n') {
+            let (message, fields) = split_fields(line.strip_suffix(b"\n").unwrap_or(line));
+            self.bytes(message)?;
+            if !fields.is_empty() {
+                self.writer.write_all(b"\x1b[2m").map_err(Error::Output)?;
+                self.bytes(fields)?;
+                self.writer.write_all(b"\x1b[0m").map_err(Error::Output)?;
+            }
+            self.bytes(b"\n")?;
+        }
+        Ok(())
+    }
+
     /// Lets [`Printer::bytes`] escape JSON texts, so that they keep their values.
     pub(crate) fn expect_json(&mut self) {
         self.escaper = Escaper::new(Style::Json);
@@ -103,6 +133,8 @@ impl Printer {
 
     /// Writes the rest of the output at the end of the command.
     pub(crate) fn finish(&mut self) -> Result<(), Error> {
+        let begun_line = std::mem::take(&mut self.begun_line);
+        self.bytes(&begun_line)?;
         let rest = self.escaper.end();
         self.writer.write_all(rest.as_bytes()).map_err(Error::Output)?;
         self.flush()
@@ -174,6 +206,18 @@ impl Printer {
             line
         };
         std::iter::once(&heading_cells).chain(&rows).map(line_of).collect()
+    }
+}
+
+/// Splits a text line of a log before the separator of its fields. The second part is empty for a
+/// line without fields.
+fn split_fields(line: &[u8]) -> (&[u8], &[u8]) {
+    // Neither a message nor a value contains the separator, because their backslashes are doubled.
+    let separator = memchr::memmem::find(line, b" \\| ");
+    let has_fields = || read_any_line(line).is_some_and(|record| !record.fields.is_empty());
+    match separator.filter(|_| line.first() != Some(&b'{') && has_fields()) {
+        Some(at) => line.split_at(at),
+        None => (line, &[]),
     }
 }
 
@@ -315,6 +359,27 @@ mod tests {
             (cut("日本語", 6), cut("日本語", 5), cut("日本語", 4)),
             ("日本語".into(), "日本…".into(), "日…".into())
         );
+    }
+
+    #[test]
+    fn only_the_fields_of_a_record_are_split_off() {
+        let head = "[INFO](2026-11-23 05:02:29.805789+00:00)<::1|web|save-log|7|1>";
+        for (message, fields) in [
+            ("hello", ""),
+            ("hello", " \\| user=bob"),
+            ("", " \\| at=2026-11-23T05:02:28.100000Z path=\"C:\\\\new \\\\| \""),
+            ("escaped \\\\| user=eve", ""),
+            ("escaped \\\\| user=eve", " \\| user=bob"),
+            ("not all \\| fields", ""),
+            ("two \\| a=1 \\| b=2", ""),
+        ] {
+            let line = format!("{head}{message}{fields}");
+            let (before, after) = split_fields(line.as_bytes());
+            assert_eq!((before, after), (format!("{head}{message}").as_bytes(), fields.as_bytes()));
+        }
+        for line in ["foreign \\| user=bob", "{\"message\":\"a \\\\| b=1\"}", ""] {
+            assert_eq!(split_fields(line.as_bytes()), (line.as_bytes(), &b""[..]));
+        }
     }
 
     #[test]
