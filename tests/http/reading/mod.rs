@@ -1,5 +1,6 @@
 //! Tests of reading, in which lines of the log become answers.
 
+mod fields;
 mod foreign_lines;
 mod lnav;
 mod log_routes;
