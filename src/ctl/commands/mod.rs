@@ -78,8 +78,13 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Block(block::Command),
     /// Print the records of a log, the oldest first
+    ///
+    /// The fields of a record stand behind its message. On a terminal with colours they are dimmed.
     Get(get::Args),
     /// Print the latest records of a log and follow the new ones
+    ///
+    /// The fields of a record stand behind its message. On a terminal with colours they are dimmed. A
+    /// line that another program appends to the file is printed within a second.
     Tail(tail::Args),
     /// Apply log.json and server.json: start, move and stop logs as they say now
     Apply(apply::Args),

@@ -59,7 +59,7 @@ fn lines(format: &str) -> Vec<String> {
                 "[{level}](2026-11-23 05:02:{n:02}.000000+00:00)<192.0.2.7|web|save-log|7|{seq}>{text}"
             );
         }
-        let fields = case.fields.map_or_else(String::new, |fields| format!(",\"fields\":{}", fields));
+        let fields = case.fields.map_or_else(String::new, |fields| format!(",\"fields\":{fields}"));
         let message = json!(case.message);
         format!(
             "{{\"time\":\"2026-11-23T05:02:{n:02}.000000+00:00\",\"level\":\"{level}\",\"message\":{message},\
