@@ -22,6 +22,7 @@ find_missing() {
         program=${pair%%:*}
         case $program in
         python3/*) python3 -c "import ${program#python3/}" 2>/dev/null && continue ;;
+        /*) [[ -e $program ]] && continue ;;
         *) command -v "$program" >/dev/null && continue ;;
         esac
         missing+=("${pair##*:}")
