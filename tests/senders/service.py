@@ -162,7 +162,7 @@ def flatten(members, prefix=""):
     """Returns the fields that an object becomes: dotted names, texts, and JSON for arrays and `{}`."""
     fields = {}
     for name, value in members.items():
-        name = prefix + name
+        name = prefix + re.sub(r'[\s\x00-\x1f\x7f-\x9f="\\|]', "_", name)
         if value is None:
             continue
         if isinstance(value, dict) and value:
@@ -254,5 +254,5 @@ class Sender:
         if not ordered:
             lines.sort(key=lambda one: one.message)
             records = sorted(records, key=lambda one: one.message)
-        for record, found in zip(records, lines):
+        for record, found in zip(records, lines, strict=True):
             assert Record(found.level, found.message, found.fields) == record

@@ -21,7 +21,7 @@ const show = new winston.transports.Console({ forceConsole: false });
 const logger = winston.createLogger({
   levels: mode === "syslog" ? winston.config.syslog.levels : winston.config.npm.levels,
   level: mode === "syslog" ? "debug" : "silly",
-  format: ["npm", "syslog", "keep-alive", "basic", "bearer"].includes(mode)
+  format: ["npm", "syslog", "pauses", "basic", "bearer"].includes(mode)
     ? json()
     : combine(errors({ stack: true }), splat(), timestamp(), json()),
   transports: [http, show],
@@ -61,9 +61,11 @@ switch (mode) {
     await sent(() => logger.info(`${mode} of winston`));
     break;
   case "batch":
-    for (let number = 0; number < 10; number += 1) logger.log(number % 2 ? "warn" : "http", `batch ${number}`, { number });
+    for (let number = 0; number < 10; number += 1) {
+      logger.log(number % 2 ? "warn" : "http", `batch ${number}`, { number });
+    }
     break;
-  case "keep-alive":
+  case "pauses":
     // Node closes a connection that was idle for 5 seconds, unless the server names another time.
     for (let round = 0; round < 6; round += 1) {
       for (let number = 0; number < 20; number += 1) logger.info(`round ${round} line ${number}`);
