@@ -19,6 +19,27 @@ const INDEX: &[(&str, &str, &str)] = &[
     ("log.json", "durability", "tests/store/sync.rs::durability_disk_syncs_before_the_answer"),
     (
         "log.json",
+        "max_message",
+        "tests/http/ingest/options.rs::max_message_limits_each_record_and_applies_live",
+    ),
+    (
+        "log.json",
+        "long_messages",
+        "tests/http/ingest/options.rs::long_messages_are_cut_where_the_log_says_so",
+    ),
+    (
+        "log.json",
+        "max_batch",
+        "tests/http/ingest/options.rs::max_batch_limits_the_entries_of_logs_and_applies_live",
+    ),
+    ("log.json", "fields", "tests/http/ingest/options.rs::fields_can_be_left_out_live"),
+    (
+        "log.json",
+        "drop_fields",
+        "tests/http/ingest/options.rs::dropped_fields_are_left_out_with_all_below_them",
+    ),
+    (
+        "log.json",
         "rotate.max_size",
         "tests/store/rotation.rs::max_size_is_never_exceeded_and_splits_no_batch",
     ),
@@ -49,6 +70,7 @@ const INDEX: &[(&str, &str, &str)] = &[
     ("api_key.json", "ip", "tests/http/security/keys.rs::a_key_is_bound_to_addresses_and_networks"),
     ("api_key.json", "rate", "tests/http/security/rate_limits.rs::a_key_has_its_own_limit"),
     ("api_key.json", "delay", "tests/http/security/keys.rs::delay_delays_accepted_requests_only"),
+    ("api_key.json", "levels", "tests/http/ingest/options.rs::levels_of_a_key_fix_the_scale_of_numbers"),
     ("api_key.json", "info", "tests/ctl/keys.rs::a_key_is_shown_once_and_stored_as_its_hash"),
     ("server.json", "ssl.cert", "tests/http/connections/tls.rs::a_broken_pair_refuses_the_start"),
     ("server.json", "ssl.key", "tests/http/connections/tls.rs::a_broken_pair_refuses_the_start"),

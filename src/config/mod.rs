@@ -15,9 +15,9 @@ mod watch;
 #[cfg(test)]
 mod tests;
 
-pub use files::api_key_json::{AllowedPath, ArgValue, KeyDigest, KeyEntry, NotADigest};
+pub use files::api_key_json::{AllowedPath, ArgValue, KeyDigest, KeyEntry, LevelScale, NotADigest};
 pub use files::http_toml::HttpSettings;
-pub use files::log_json::{Compression, Durability, Every, LogEntry, Rotate};
+pub use files::log_json::{Compression, Durability, Every, LogEntry, LongMessages, Rotate};
 pub use files::server_json::{Cors, Server, Tls};
 pub use files::system_json::{RequiredHeader, RootPassword, System};
 pub use load::{Files, Loaded, Sources, load};

@@ -5,7 +5,7 @@ use std::fmt;
 use http::HeaderName;
 
 use super::limits::limit::{self, Limit, Limits};
-use crate::config::KeyEntry;
+use crate::config::{KeyEntry, LevelScale};
 
 /// A key, prepared for requests.
 pub struct Key {
@@ -43,7 +43,7 @@ impl Key {
         Limits::new(of_path, &self.own_limits)
     }
 
-    /// Returns whether the key requires no header and no argument, and has no delay.
+    /// Returns whether the key requires no header and no argument, has no delay, and no scale of levels.
     #[must_use]
     pub fn is_plain(&self) -> bool {
         // Every option is named, so a new one does not compile until the fast path obeys it.
@@ -59,11 +59,16 @@ impl Key {
             required_headers,
             required_args,
             delay,
+            // The fast path reads levels on the scale of most keys.
+            levels,
             // They refuse nothing.
             name: _,
             info: _,
         } = &self.entry;
-        required_headers.is_empty() && required_args.is_empty() && delay.is_zero()
+        required_headers.is_empty()
+            && required_args.is_empty()
+            && delay.is_zero()
+            && *levels == LevelScale::Auto
     }
 }
 

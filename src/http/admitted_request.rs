@@ -128,8 +128,7 @@ impl AdmittedRequest {
 
     /// Returns how entries are read, as far as the log and the key decide it.
     pub(crate) fn read_rules<'a>(&'a self, key: Option<&'a Arc<Key>>) -> ReadRules<'a> {
-        let required_args = key.map(|key| key.entry.required_args.as_slice()).unwrap_or_default();
-        ReadRules { required_args, ..ReadRules::default() }
+        ReadRules::new(&self.policy.log, key.map(|key| &key.entry))
     }
 
     /// Returns the key that the head of the request named.

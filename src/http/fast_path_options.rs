@@ -95,8 +95,14 @@ const fn permits_by_system(system: &System) -> bool {
 
 const fn permits_by_log(log: &LogEntry) -> bool {
     let LogEntry {
-        // The fast path obeys it.
+        // The fast path obeys them.
         level: _,
+        max_message: _,
+        long_messages: _,
+        fields: _,
+        drop_fields: _,
+        // A batch is for the slow path.
+        max_batch: _,
         // They apply to listeners and to the store.
         status: _,
         host: _,

@@ -58,6 +58,13 @@ impl<'a> Batch<'a> {
         left_out
     }
 
+    /// Returns the first entry.
+    pub(crate) fn first(&self) -> Option<Entry<'_>> {
+        let BatchEntry { level, message, at, fields_end } = self.entries.first()?;
+        let fields = self.fields.get(..*fields_end).unwrap_or_default();
+        Some(Entry { level: *level, message, at: *at, fields })
+    }
+
     /// Returns the number of entries.
     pub(crate) const fn len(&self) -> usize {
         self.entries.len()

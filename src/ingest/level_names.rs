@@ -3,6 +3,7 @@
 //! No level refuses a record. One that is unknown counts as INFO. A level that is not one of the
 //! server's own is kept as a field, in the words of the sender.
 
+pub(crate) use crate::config::LevelScale as Scale;
 use crate::record::Level;
 
 /// Length of the longest name.
@@ -22,24 +23,6 @@ const fn level_of_name(name: &[u8]) -> Option<Level> {
         b"emerg" | b"emergency" | b"panic" | b"dpanic" => Level::Critical,
         _ => return None,
     })
-}
-
-/// The scale of a level that is a number. Each number counts as the step below it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[cfg_attr(not(test), expect(dead_code, reason = "for keys that fix a scale"))]
-pub(crate) enum Scale {
-    /// 0 to 4 are the server's own. The numbers of Monolog are Monolog's. 10 to 69 are those of pino
-    /// and bunyan. Others are unknown.
-    #[default]
-    Auto,
-    /// 10 trace, 20 debug, 30 info, 40 warn, 50 error, 60 fatal.
-    Pino,
-    /// 10 debug, 20 info, 30 warning, 40 error, 50 critical.
-    Python,
-    /// 0 emergency to 7 debug (RFC 5424, section 6.2.1), in place of the server's own 0 to 4.
-    Syslog,
-    /// 100 debug, 200 info, 250 notice, 300 warning, 400 error, 500 critical, 550 alert, 600 emergency.
-    Monolog,
 }
 
 /// The steps of pino and bunyan. A number below the first step is DEBUG.

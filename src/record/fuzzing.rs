@@ -69,12 +69,17 @@ pub fn entry(message: &str, at: Option<i64>, fields: &[(&str, &str)]) {
     let (_, left_out) = builder.finish();
     assert!(list.len() <= fields.len().min(MAX_SENDER_FIELDS) + usize::from(left_out > 0));
     let at = at.and_then(SenderTime::from_micros);
-    let entry = Entry { level: Level::Error, message, at, fields: &list };
+    entry_comes_back(&Entry { level: Level::Error, message, at, fields: &list });
+}
+
+/// Writes an entry as [`entry`] does.
+pub fn entry_comes_back(entry: &Entry<'_>) {
+    let Entry { message, at, fields, .. } = *entry;
     let stamp = Stamp::from(Time { micros: 0, offset: 0 });
-    let line = Line { entry, stamp: &stamp, client: "c", key: "k", route: "r", pid: 1, seq: 1 };
+    let line = Line { entry: *entry, stamp: &stamp, client: "c", key: "k", route: "r", pid: 1, seq: 1 };
     let at = at.map(|at| String::from_utf8_lossy(&at.rfc3339()).into_owned());
     let expected: Vec<(&str, Cow<'_, str>)> = (at.iter().map(|at| ("at", Cow::Borrowed(at.as_str()))))
-        .chain(list.iter().map(|field| (field.name(), Cow::Borrowed(field.value()))))
+        .chain(fields.iter().map(|field| (field.name(), Cow::Borrowed(field.value()))))
         .collect();
     for format in [LineFormat::Text, LineFormat::Json] {
         let mut out = Vec::new();

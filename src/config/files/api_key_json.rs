@@ -47,6 +47,26 @@ pub struct KeyEntry {
     pub delay: Duration,
     /// A comment of the operator.
     pub info: Option<String>,
+    /// The scale of the levels that senders give as numbers (default auto).
+    pub levels: LevelScale,
+}
+
+/// The scale of a level that is a number. Each number counts as the step below it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LevelScale {
+    /// `auto`: 0 to 4 are the server's own. The numbers of Monolog are Monolog's. 10 to 69 are those of
+    /// pino and bunyan. Others are unknown.
+    #[default]
+    Auto,
+    /// `pino`: 10 trace, 20 debug, 30 info, 40 warn, 50 error, 60 fatal.
+    Pino,
+    /// `python`: 10 debug, 20 info, 30 warning, 40 error, 50 critical.
+    Python,
+    /// `syslog`: 0 emergency to 7 debug (RFC 5424, section 6.2.1), in place of the server's own 0 to 4.
+    Syslog,
+    /// `monolog`: 100 debug, 200 info, 250 notice, 300 warning, 400 error, 500 critical, 550 alert,
+    /// 600 emergency.
+    Monolog,
 }
 
 /// An entry of `allowed_path`: `PATH` or `PATH:RATE`.
@@ -141,6 +161,7 @@ impl KeyEntry {
             rate: RateLimits::default(),
             delay: Duration::ZERO,
             info: None,
+            levels: LevelScale::Auto,
         }
     }
 }
@@ -221,6 +242,8 @@ struct RawKeyEntry {
     delay: Duration,
     #[serde(default, deserialize_with = "info")]
     info: Option<String>,
+    #[serde(default, deserialize_with = "levels")]
+    levels: LevelScale,
 }
 
 #[derive(Deserialize, Default)]
@@ -247,6 +270,7 @@ impl From<RawKeyEntry> for KeyEntry {
             rate: raw.rate,
             delay: raw.delay,
             info: raw.info,
+            levels: raw.levels,
         }
     }
 }
@@ -313,6 +337,17 @@ impl<'de> Deserialize<'de> for RateText {
             Some(Self(rate.to_owned()))
         })
     }
+}
+
+fn levels<'de, D: Deserializer<'de>>(deserializer: D) -> Result<LevelScale, D::Error> {
+    text(deserializer, "`auto`, `pino`, `python`, `syslog` or `monolog`", |levels| match levels {
+        "auto" => Some(LevelScale::Auto),
+        "pino" => Some(LevelScale::Pino),
+        "python" => Some(LevelScale::Python),
+        "syslog" => Some(LevelScale::Syslog),
+        "monolog" => Some(LevelScale::Monolog),
+        _ => None,
+    })
 }
 
 fn delay<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {

@@ -13,7 +13,7 @@ use serde::de::Deserializer;
 use crate::config::syntax::document::{Document, KnownOptions, options_of};
 use crate::config::syntax::finding::Finding;
 use crate::config::syntax::step::Step;
-use crate::config::syntax::value::{Object, Pairs, Scalar, boolean, integer, scalar, text};
+use crate::config::syntax::value::{Element, List, Object, Pairs, Scalar, boolean, integer, scalar, text};
 use crate::config::values::log_name::LogName;
 use crate::config::values::units;
 use crate::record::{Level, LineFormat};
@@ -48,6 +48,31 @@ pub struct LogEntry {
     /// Rotation and retention; `None` means that the file grows without limit.
     #[serde(default, deserialize_with = "rotate")]
     pub rotate: Option<Rotate>,
+    /// Maximum length of a message in characters (default 8192).
+    #[serde(default = "max_message_default", deserialize_with = "max_message")]
+    pub max_message: u32,
+    /// What becomes of a longer message (default refuse).
+    #[serde(default, deserialize_with = "long_messages")]
+    pub long_messages: LongMessages,
+    /// Maximum number of records in `logs` (default 1024).
+    #[serde(default = "max_batch_default", deserialize_with = "max_batch")]
+    pub max_batch: u32,
+    /// Whether records keep the fields of their senders (default true).
+    #[serde(default = "yes", deserialize_with = "boolean")]
+    pub fields: bool,
+    /// Names of fields that are not kept, with all names below them (default none).
+    #[serde(default, deserialize_with = "drop_fields")]
+    pub drop_fields: Vec<String>,
+}
+
+/// What becomes of a message that is longer than `max_message`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LongMessages {
+    /// The request is refused: `refuse`.
+    #[default]
+    Refuse,
+    /// The message is cut, and the record says how long it was: `cut`.
+    Cut,
 }
 
 /// The guarantee that the server gives with a 200 answer.
@@ -286,6 +311,46 @@ fn durability<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Durability, 
         "os" => Some(Durability::Os),
         _ => None,
     })
+}
+
+const fn max_message_default() -> u32 {
+    8192
+}
+
+const fn max_batch_default() -> u32 {
+    1024
+}
+
+fn max_message<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    integer(deserializer, "a number of characters", 1..=1_048_576)
+}
+
+fn max_batch<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    integer(deserializer, "a number of records", 1..=131_072)
+}
+
+fn long_messages<'de, D: Deserializer<'de>>(deserializer: D) -> Result<LongMessages, D::Error> {
+    text(deserializer, "`refuse` or `cut`", |value| match value {
+        "refuse" => Some(LongMessages::Refuse),
+        "cut" => Some(LongMessages::Cut),
+        _ => None,
+    })
+}
+
+fn drop_fields<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let List(names) = List::<FieldName>::deserialize(deserializer)?;
+    Ok(names.into_iter().map(|FieldName(name)| name).collect())
+}
+
+/// The name of a field in `drop_fields`.
+struct FieldName(String);
+
+impl Element for FieldName {
+    const EXPECTED: &'static str = "the name of a field such as `password` or `http.request.headers`";
+
+    fn read(text: &str) -> Option<Self> {
+        (!text.is_empty()).then(|| Self(text.to_owned()))
+    }
 }
 
 /// Deserializes `rotate`. Null and an empty object both mean no rotation.

@@ -73,6 +73,8 @@ fn absent_files_and_options_have_defaults() {
     let log = &files.logs["sample1"];
     assert!(log.status && !log.use_ipv6 && log.rotate.is_none());
     assert_eq!((log.level, log.format, log.durability), (Level::Debug, LineFormat::Text, Durability::Disk));
+    assert_eq!((log.max_message, log.long_messages, log.max_batch), (8192, LongMessages::Refuse, 1024));
+    assert!(log.fields && log.drop_fields.is_empty());
 
     let system = System::default();
     assert_eq!(system.dos_detect.map(std::num::NonZeroU64::get), Some(5000));

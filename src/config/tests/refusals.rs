@@ -47,6 +47,13 @@ fn invalid_options_of_log_json_are_rejected() {
         (r#""level": null"#, "level"),
         (r#""format": "xml""#, "format"),
         (r#""durability": true"#, "durability"),
+        (r#""max_message": 0"#, "max_message"),
+        (r#""max_message": 1048577"#, "max_message"),
+        (r#""long_messages": "keep""#, "long_messages"),
+        (r#""max_batch": 0"#, "max_batch"),
+        (r#""max_batch": 131073"#, "max_batch"),
+        (r#""fields": 1"#, "fields"),
+        (r#""drop_fields": "password""#, "drop_fields"),
         (r#""rotate": []"#, "rotate"),
         (r#""rotate": "daily""#, "rotate"),
     ] {

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use http::StatusCode;
 
 use crate::guard::Refusal;
+use crate::ingest::batch::Changes;
 
 macro_rules! reasons {
     ($($reason:ident => $name:literal,)*) => {
@@ -149,10 +150,14 @@ impl RefusalCounters {
     }
 }
 
-/// Counts records that were accepted but not stored.
+/// Counts records that were accepted but not stored, and what was changed in records to store them.
 #[derive(Debug, Default)]
 pub(crate) struct RecordCounters {
     filtered: AtomicU64,
+    unknown_levels: AtomicU64,
+    cut_messages: AtomicU64,
+    dropped_fields: AtomicU64,
+    replaced_texts: AtomicU64,
 }
 
 impl RecordCounters {
@@ -161,9 +166,31 @@ impl RecordCounters {
         self.filtered.fetch_add(records, Ordering::Relaxed);
     }
 
+    /// Counts what was changed in the records of a request.
+    pub(crate) fn add_changes(&self, changes: Changes) {
+        if changes == Changes::default() {
+            return;
+        }
+        let Changes { unknown_levels, cut_messages, dropped_fields, replaced_texts } = changes;
+        self.unknown_levels.fetch_add(unknown_levels, Ordering::Relaxed);
+        self.cut_messages.fetch_add(cut_messages, Ordering::Relaxed);
+        self.dropped_fields.fetch_add(dropped_fields, Ordering::Relaxed);
+        self.replaced_texts.fetch_add(replaced_texts, Ordering::Relaxed);
+    }
+
     /// Returns the number of filtered records.
     pub(crate) fn filtered(&self) -> u64 {
         self.filtered.load(Ordering::Relaxed)
+    }
+
+    /// Returns what was changed in all records.
+    pub(crate) fn changes(&self) -> Changes {
+        Changes {
+            unknown_levels: self.unknown_levels.load(Ordering::Relaxed),
+            cut_messages: self.cut_messages.load(Ordering::Relaxed),
+            dropped_fields: self.dropped_fields.load(Ordering::Relaxed),
+            replaced_texts: self.replaced_texts.load(Ordering::Relaxed),
+        }
     }
 }
 

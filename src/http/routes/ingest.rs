@@ -79,7 +79,7 @@ async fn save(request: &Arc<AdmittedRequest>) -> Answer {
 }
 
 async fn save_input(request: Arc<AdmittedRequest>, input: Input, endpoint: Endpoint) -> Answer {
-    let append = {
+    let (append, changes) = {
         let rules = request.read_rules(request.key_of_head());
         let ingest = IngestRequest { head: endpoint.head(&request.parts), body: input.body(), rules };
         let params = request.checked_params(&input, endpoint.dialect.parameters(&ingest))?;
@@ -92,14 +92,19 @@ async fn save_input(request: Arc<AdmittedRequest>, input: Input, endpoint: Endpo
         let entries = batch.entries(request.policy.log.level);
         let filtered = batch.len() - entries.len();
         let entries = if request.is_head() { &[][..] } else { &entries };
-        begin(&*request.app.store, &source, entries, filtered, request.trace.as_ref()).await
+        let append = begin(&*request.app.store, &source, entries, filtered, request.trace.as_ref()).await;
+        (append, batch.changes)
     };
     // Many large bodies take most of the memory, so they do not wait for the disk.
     drop(input);
     let wants_json = wants_json(&request.parts.headers);
     let outcome = finish(&*request.app.store, append, wants_json, request.trace.as_ref()).await?;
-    if outcome.filtered > 0 && !request.is_head() {
-        request.app.instance_state.records.add_filtered(outcome.filtered as u64);
+    if !request.is_head() {
+        let records = &request.app.instance_state.records;
+        records.add_changes(changes);
+        if outcome.filtered > 0 {
+            records.add_filtered(outcome.filtered as u64);
+        }
     }
     let mut reply: Reply = endpoint.dialect.answer(&endpoint.head(&request.parts), &outcome);
     forbid_caching(reply.headers_mut(), &request.parts.method);

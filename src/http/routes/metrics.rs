@@ -16,6 +16,7 @@ use crate::http::app::{App, unix_seconds};
 use crate::http::observe::counters::Reason;
 use crate::http::response::headers::keep_private;
 use crate::http::response::success::{self, Answer};
+use crate::ingest::batch::Changes;
 use crate::record::Level;
 use crate::store::{Latencies, Statistics};
 
@@ -61,6 +62,7 @@ fn describe(app: &App, statistics: &Statistics, maintenance: bool) -> String {
     out.counter("moca_bytes_total", "Bytes of the lines of stored records.", statistics.bytes);
     let help = "Records accepted and not stored: below the level of the log.";
     out.counter("moca_filtered_total", help, instance_state.records.filtered());
+    describe_changes(&mut out, instance_state.records.changes());
     out.family("moca_refused_total", "counter", "Requests not served, by reason.");
     for reason in Reason::ALL {
         out.sample("moca_refused_total", &[("reason", reason.name())], refusals.count(*reason));
@@ -106,6 +108,17 @@ fn describe(app: &App, statistics: &Statistics, maintenance: bool) -> String {
     let help = "When the process began to serve, as Unix time.";
     out.gauge("process_start_time_seconds", help, unix_seconds(instance_state.began));
     out.0
+}
+
+fn describe_changes(out: &mut Exposition, changes: Changes) {
+    let Changes { unknown_levels, cut_messages, dropped_fields, replaced_texts } = changes;
+    let help = "Records whose level has no known meaning, so that they count as info.";
+    out.counter("moca_unknown_levels_total", help, unknown_levels);
+    out.counter("moca_cut_total", "Records whose message was cut because it was too long.", cut_messages);
+    let help = "Fields of senders that were left out because their record had too many.";
+    out.counter("moca_fields_dropped_total", help, dropped_fields);
+    let help = "Records with bytes that are no UTF-8, which were replaced by U+FFFD.";
+    out.counter("moca_utf8_replaced_total", help, replaced_texts);
 }
 
 fn describe_records(out: &mut Exposition, statistics: &Statistics) {

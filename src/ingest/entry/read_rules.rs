@@ -1,13 +1,7 @@
 //! The options of a log and of a key that say how entries are read.
 
-use crate::config::ArgValue;
+use crate::config::{ArgValue, KeyEntry, LogEntry, LongMessages};
 use crate::ingest::level_names::Scale;
-
-/// Maximum length of a message where the log names none, in characters (code points).
-const MAX_MESSAGE_CHARS: usize = 8192;
-
-/// Maximum number of entries of a batch where the log names none.
-const MAX_BATCH_ENTRIES: usize = 1024;
 
 /// How the entries of a request are read.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -28,6 +22,7 @@ pub(crate) struct ReadRules<'r> {
     pub(crate) max_batch_entries: usize,
 }
 
+/// The rules of a log and of a key without options.
 impl Default for ReadRules<'_> {
     fn default() -> Self {
         Self {
@@ -35,14 +30,28 @@ impl Default for ReadRules<'_> {
             keeps_fields: true,
             dropped_fields: &[],
             required_args: &[],
-            max_message_chars: MAX_MESSAGE_CHARS,
+            max_message_chars: 8192,
             cuts_messages: false,
-            max_batch_entries: MAX_BATCH_ENTRIES,
+            max_batch_entries: 1024,
         }
     }
 }
 
-impl ReadRules<'_> {
+impl<'r> ReadRules<'r> {
+    /// Returns the rules of a log, for records of a key. Without a key, those of a key without options.
+    pub(crate) fn new(log: &'r LogEntry, key: Option<&'r KeyEntry>) -> Self {
+        let size = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+        Self {
+            scale: key.map(|key| key.levels).unwrap_or_default(),
+            keeps_fields: log.fields,
+            dropped_fields: &log.drop_fields,
+            required_args: key.map(|key| key.required_args.as_slice()).unwrap_or_default(),
+            max_message_chars: size(log.max_message),
+            cuts_messages: log.long_messages == LongMessages::Cut,
+            max_batch_entries: size(log.max_batch),
+        }
+    }
+
     /// Returns whether the record keeps a field with this name.
     pub(crate) fn keeps(&self, name: &str) -> bool {
         let is_below = |parent: &str| {

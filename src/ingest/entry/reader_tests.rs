@@ -4,6 +4,7 @@ use super::*;
 use crate::ingest::json::scanner::Scanner;
 use crate::ingest::level_names::Scale;
 use crate::record::{Entry, Level};
+use proptest::prelude::*;
 
 /// Reads one JSON object and returns `LEVEL message | NAME=VALUE …`, or the error.
 fn read_with(text: &str, rules: &ReadRules<'_>) -> String {
@@ -233,4 +234,44 @@ fn first_value_of_a_form_that_is_not_blank_counts() {
     assert_eq!(read_form("message="), "INFO ");
     assert_eq!(read_form("message=&msg=b"), "INFO b");
     assert_eq!(read_form("x=1&message=a&msg=b&x=2&level="), "INFO a | msg=b x=2");
+}
+
+fn any_json() -> impl Strategy<Value = serde_json::Value> {
+    let text = "[a-c=|\\\\\" \n\u{85}\u{2028}é]{0,6}|( \\\\\\| )?(at|level|cut)=x";
+    let leaf = prop_oneof![
+        Just(serde_json::Value::Null),
+        any::<bool>().prop_map(Into::into),
+        any::<f64>().prop_map(Into::into),
+        any::<i64>().prop_map(Into::into),
+        text.prop_map(Into::into),
+    ];
+    let name = "message|msg|level|time|at|severity|[a-c=| \\\\\"\n.]{0,3}";
+    leaf.prop_recursive(4, 24, 6, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Into::into),
+            prop::collection::btree_map(name, inner, 0..6)
+                .prop_map(|members| serde_json::Value::Object(members.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn any_object_becomes_one_line_and_the_same_record_again(json in any_json(), message in any_json()) {
+        let object = match json {
+            serde_json::Value::Object(object) => object,
+            other => [("message".to_owned(), message), ("x".to_owned(), other)].into_iter().collect(),
+        };
+        let text = serde_json::Value::Object(object).to_string();
+        let mut reader = EntryReader::default();
+        let read = Scanner::new(&text).object(|scanner, name| {
+            reader.add(name, scanner.value()?);
+            Ok(())
+        });
+        prop_assert_eq!(read, Ok(()));
+        let mut batch = Batch::default();
+        if reader.finish(&ReadRules::default(), None, &mut batch).is_ok() {
+            crate::record::fuzzing::entry_comes_back(&batch.first().unwrap());
+        }
+    }
 }

@@ -6,6 +6,7 @@ mod fast_path;
 mod framing;
 mod large_bodies;
 mod lines;
+mod options;
 mod parameters;
 mod records;
 mod sources;

@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::harness::{KEY, Server, Setup, encode, route};
 
 /// Returns the stored records as `LEVEL message | NAME=VALUE …`.
-fn records(server: &Server) -> Vec<String> {
+pub(super) fn records(server: &Server) -> Vec<String> {
     let shown = |line: crate::harness::Line| match line.fields.as_slice() {
         [] => format!("{} {}", line.level, line.message),
         _ => format!("{} {} | {}", line.level, line.message, line.shown_fields()),
@@ -81,4 +81,62 @@ fn level_of_another_source_than_the_message_counts() {
         )
         .success();
     assert_eq!(records(&server), ["CRITICAL q | x=1", "ERROR f", "WARNING j"]);
+}
+
+#[test]
+fn fields_past_the_limits_are_left_out_and_counted() {
+    let server = Setup::new().start();
+    let mut many: serde_json::Map<String, serde_json::Value> =
+        (0..300).map(|n| (format!("n{n:03}"), json!(n))).collect();
+    many.insert("message".to_owned(), json!("m"));
+    server.save_with(&json!(many)).success();
+    server.save_batch(&json!([many])).success();
+    let form: Vec<(String, String)> =
+        many.iter().map(|(name, value)| (name.clone(), value.to_string())).collect();
+    let mut form: Vec<(&str, &str)> =
+        form.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    form.push(("api_key", KEY));
+    server.post_form(&route("save-log"), &form).success();
+    for line in server.parsed() {
+        assert_eq!(line.fields.len(), 129);
+        assert_eq!((line.field("n127"), line.field("fields_dropped")), (Some("127"), Some("172")));
+    }
+    let huge = json!({"message": "m", "a": "x".repeat(1_048_576), "b": "small"});
+    server.save_with(&huge).success();
+    assert_eq!(records(&server).last().unwrap(), "INFO m | b=small fields_dropped=1");
+    let very_many: Vec<String> = (0..20_000).map(|n| format!("\"n{n}\":1")).collect();
+    let body = format!("{{{},\"message\":\"m\",\"api_key\":\"{KEY}\"}}", very_many.join(","));
+    let json_type = [("Content-Type", "application/json")];
+    server.request("POST", &route("save-log"), &json_type, body.as_bytes()).success();
+    assert_eq!(server.parsed().last().unwrap().field("fields_dropped"), Some("19872"));
+}
+
+#[test]
+fn numbers_keep_their_text_and_names_are_cleaned() {
+    let server = Setup::new().start();
+    let body = br#"{"message":"m","a":1e400,"b":123456789012345678901234567890,"c":-0,"d":1.50,"e":true,"f":null,
+        "g":{"h":{"i":[1, {"j":null}],"k":{}}},"":"empty","a b=c|\"\\d":"x","at":"never","level_":"","twice":1,"twice":2}"#;
+    let headers = [("API-KEY", KEY), ("Content-Type", "application/json")];
+    server.request("POST", &route("save-log"), &headers, body).success();
+    let expected = r#"a=1e400 b=123456789012345678901234567890 c=-0 d=1.50 e=true g.h.i=[1, {"j":null}] g.h.k={} _=empty a_b_c___d=x _at=never level_= twice=2"#;
+    assert_eq!(records(&server), [format!("INFO m | {expected}")]);
+}
+
+#[test]
+fn nothing_that_a_sender_gives_forges_a_field_or_a_line() {
+    let server = Setup::new().start();
+    let imitation = "m \\| level=\"FATAL\" at=2026-01-01T00:00:00.000000Z";
+    let end = "x\n[ERROR](2026-01-01 00:00:00.000000+00:00)<a|b|c|1|2>forged \\| a=b";
+    server.save_with(&json!({"message": imitation})).success();
+    server.save_with(&json!({"message": end, "value": end, end: imitation, "q": "\" b=\"c"})).success();
+    server
+        .post_form(&route("save-log"), &[("api_key", KEY), ("message", imitation), (imitation, end)])
+        .success();
+    let lines = server.parsed();
+    assert_eq!(lines.len(), 3);
+    assert_eq!((lines[0].message.as_str(), lines[0].fields.len()), (imitation, 0));
+    assert_eq!((lines[1].message.as_str(), lines[1].field("value")), (end, Some(end)));
+    assert_eq!((lines[1].field("q"), lines[1].fields.len()), (Some("\" b=\"c"), 3));
+    assert_eq!((lines[2].message.as_str(), lines[2].fields.len()), (imitation, 1));
+    assert!(lines.iter().all(|line| line.level == "INFO" && line.field("level").is_none()));
 }

@@ -151,8 +151,8 @@ fn each_refusal_names_its_rule() {
     let root = ask(&details, &[("API-KEY", KEY), ("ROOT-PASS", secret)]);
     expect(root, 403, "root_pass of the request is missing or wrong", Some("good"));
     expect(ask(&format!("/nothing/api_key={secret}"), &[]), 404, "Requested URL /nothing/api_key=***", None);
-    let level = ask(&format!("{save}&level=9"), &[("API-KEY", KEY)]);
-    expect(level, 400, "level parameter format error. level must be 0 to 4", Some("good"));
+    let empty = ask(&format!("{}?level=9", route("save-log")), &[("API-KEY", KEY)]);
+    expect(empty, 422, "message parameter format error. The message is missing", Some("good"));
     let mut broken = server.connect();
     broken.send_raw(b"nonsense\r\n\r\n").unwrap();
     broken.read_to_end();

@@ -3,7 +3,6 @@
 //! [`Record::of`] changes no counter and no other state, so the slow path can still handle the
 //! request. [`Record::save`] runs the checks in the order of `pipeline`.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,7 +10,7 @@ use constant_time_eq::constant_time_eq;
 use http::HeaderMap;
 
 use super::recognize::RecordRequest;
-use super::record_body::Body;
+use super::record_body::{Body, Content};
 use crate::guard::{
     AdmittedKey, Caller, ClientAddr, Cost, Head, Quota, admit_address, peek_key, would_admit_address,
 };
@@ -21,7 +20,6 @@ use crate::http::policy::Policy;
 use crate::http::request::body::BodyLimits;
 use crate::http::response::problem::Problem;
 use crate::ingest::entry::read_rules::ReadRules;
-use crate::record::{Entry, Level};
 use crate::store::{self, AppendTicket, QueueFull, Saved, Source};
 
 /// Holds the last key of a connection with its rule, so that the next record needs no lookup.
@@ -42,8 +40,7 @@ pub(crate) enum Record<'a> {
 /// Holds a record whose content no check refuses.
 pub(crate) struct ValidRecord<'a> {
     cached_key: &'a CachedKey,
-    level: Level,
-    message: Cow<'a, str>,
+    content: Content<'a>,
 }
 
 /// Says how an append has started.
@@ -72,8 +69,11 @@ impl<'a> Record<'a> {
         }
         let path = request.path.strip_suffix('/').unwrap_or(request.path);
         let is_save_log = policy.save_log_paths.iter().any(|save_log| save_log == path);
-        let record =
-            if is_save_log { Body::parse(request.body, &ReadRules::default())? } else { return None };
+        let record = if is_save_log {
+            Body::parse(request.body, &ReadRules::new(&policy.log, None))?
+        } else {
+            return None;
+        };
         let presented = match (request.key, &record.api_key) {
             (Some(key), None) => key,
             (None, Some(key)) => key,
@@ -89,7 +89,7 @@ impl<'a> Record<'a> {
         }
         let cached_key =
             cached_key.as_ref().filter(|cached| !cached.admitted.is_counted_in_redis(&app.guard))?;
-        Some(Self::Valid(ValidRecord { cached_key, level: record.level, message: record.message }))
+        Some(Self::Valid(ValidRecord { cached_key, content: record.content }))
     }
 
     /// Checks the address and the limits of the key, and appends the record to the current batch.
@@ -117,11 +117,11 @@ impl<'a> Record<'a> {
                 return (AppendStart::Refused(refusal.into()), quota);
             }
         };
-        if record.level < policy.log.level {
+        let Some(entry) = record.content.entry().filter(|entry| entry.level >= policy.log.level) else {
             app.instance_state.records.add_filtered(1);
             return (AppendStart::Filtered, quota);
-        }
-        let start = match app.store.try_append(&record.source(client), &[record.entry()]) {
+        };
+        let start = match app.store.try_append(&record.source(client), &[entry]) {
             Ok(ticket) => AppendStart::Pending(ticket),
             Err(QueueFull) => AppendStart::Full,
         };
@@ -145,17 +145,21 @@ impl<'a> Record<'a> {
         let limits = BodyLimits { body: http.request_max_size, memory: http.max_body_memory, keyed: true };
         let mut share = app.budget.share();
         share.wait_for(len as u64, limits.memory_for_this()).await?;
-        Ok(store::append(&*app.store, &record.source(client), &[record.entry()]).await?)
+        let entry = record.content.entry();
+        Ok(store::append(&*app.store, &record.source(client), entry.as_slice()).await?)
+    }
+
+    /// Counts what was changed in the record, after the store accepted it.
+    pub(crate) fn count_changes(&self, app: &App) {
+        if let Self::Valid(record) = self {
+            app.instance_state.records.add_changes(record.content.changes());
+        }
     }
 }
 
 impl ValidRecord<'_> {
     fn source<'s>(&'s self, client: &'s str) -> Source<'s> {
         Source { client, key: &self.cached_key.admitted.key().entry.name, route: SAVE_LOG }
-    }
-
-    fn entry(&self) -> Entry<'_> {
-        Entry::new(self.level, &self.message)
     }
 }
 

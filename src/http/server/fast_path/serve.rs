@@ -86,6 +86,9 @@ pub(crate) async fn serve_records<S: Transport, H>(
                 connection.outcome(room, None).await
             }
         };
+        if outcome.is_ok() {
+            record.count_changes(app);
+        }
         out.clear();
         let closes = reply.write(&mut out, &policy, quota.as_ref(), disk_reply.as_ref(), outcome);
         discard(&mut bytes, len);

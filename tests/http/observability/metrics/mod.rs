@@ -38,8 +38,10 @@ fn every_metric_has_one_help_and_one_type() {
         ("moca_clock_ahead_seconds", "gauge"),
         ("moca_clock_steps_total", "counter"),
         ("moca_connections", "gauge"),
+        ("moca_cut_total", "counter"),
         ("moca_delayed_connections_total", "counter"),
         ("moca_disk_free_bytes", "gauge"),
+        ("moca_fields_dropped_total", "counter"),
         ("moca_filtered_total", "counter"),
         ("moca_floods_total", "counter"),
         ("moca_followers", "gauge"),
@@ -61,6 +63,8 @@ fn every_metric_has_one_help_and_one_type() {
         ("moca_size_bytes", "gauge"),
         ("moca_state_saved", "gauge"),
         ("moca_sync_seconds", "histogram"),
+        ("moca_unknown_levels_total", "counter"),
+        ("moca_utf8_replaced_total", "counter"),
         ("process_start_time_seconds", "gauge"),
     ];
     let expected = expected.map(|(name, kind)| (name.to_owned(), kind.to_owned()));
@@ -81,6 +85,10 @@ fn every_metric_has_one_help_and_one_type() {
         ("moca_reload_success", 1.0),
         ("moca_limited_total", 0.0),
         ("moca_filtered_total", 0.0),
+        ("moca_unknown_levels_total", 0.0),
+        ("moca_cut_total", 0.0),
+        ("moca_fields_dropped_total", 0.0),
+        ("moca_utf8_replaced_total", 0.0),
     ] {
         assert_eq!(page.value(name), value, "{name}");
     }
@@ -322,6 +330,24 @@ fn the_admin_socket_answers_without_credentials_and_in_maintenance() {
     let page = Exposition::parse(&body);
     assert_eq!(page.value("moca_maintenance"), 1.0);
     assert!(page.labelled("moca_refused_total", "reason", "maintenance") >= 2.0);
+}
+
+#[test]
+fn changes_of_records_are_counted_when_they_are_stored() {
+    let server = Setup::new().log("max_message", json!(3)).log("long_messages", json!("cut")).start();
+    let many: serde_json::Map<String, Value> = (0..130).map(|n| (format!("n{n}"), json!(n))).collect();
+    let mut record = json!({"message": "long", "level": "noise"});
+    record.as_object_mut().unwrap().extend(many);
+    // The first is saved on the fast path, if the body is short, and the others are not.
+    server.save_with(&json!({"message": "m", "level": 7})).success();
+    server.save_with(&record).success();
+    server.save_batch(&json!([record, {"message": "long"}, {"msg": "m"}])).success();
+    server.save_batch(&json!([record, {}])).problem(422);
+    let head = format!("{}?message=long&level=noise", route("save-log"));
+    assert_eq!(server.request("HEAD", &head, &AUTH, b"").status, 200);
+    let page = metrics(&server);
+    let counts = ["moca_unknown_levels_total", "moca_cut_total", "moca_fields_dropped_total"];
+    assert_eq!(counts.map(|name| page.value(name)), [3.0, 3.0, 4.0]);
 }
 
 #[test]
