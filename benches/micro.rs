@@ -75,6 +75,8 @@ fn lines(criterion: &mut Criterion) {
 
 fn parameters(criterion: &mut Criterion) -> Outcome {
     let json = format!(r#"{{"level":1,"message":"{PLAIN}"}}"#);
+    let more = r#""user":"bob","ms":12,"time":1795410148100,"http":{"method":"GET","status":200}"#;
+    let five_fields = format!(r#"{{"level":"info","message":"{PLAIN}",{more}}}"#);
     let escaped = format!(r#"{{"level":"error","message":"{}"}}"#, r#"a \"quoted\" line\n\u00e9"#.repeat(4));
     let form = form_urlencoded::Serializer::new(String::new())
         .append_pair("level", "info")
@@ -93,6 +95,7 @@ fn parameters(criterion: &mut Criterion) -> Outcome {
     let mut group = criterion.benchmark_group("parameters");
     let cases = [
         ("json", &of_json, None, json.as_str()),
+        ("json-five-fields", &of_json, None, five_fields.as_str()),
         ("json-escaped", &of_json, None, escaped.as_str()),
         ("form", &of_form, None, form.as_str()),
         ("query", &of_form, Some(form.as_str()), ""),

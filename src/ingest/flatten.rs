@@ -12,6 +12,10 @@ const MAX_DEPTH: usize = 8;
 /// Maximum number of members of one record. A line keeps fewer, and the rest is only counted.
 pub(crate) const MAX_MEMBERS: usize = 4096;
 
+/// Maximum length of the part of a name before the last dot, in bytes. A field keeps fewer characters of
+/// a name. Without this limit, a long name with many members below it would be copied for each of them.
+const MAX_PREFIX_BYTES: usize = 1024;
+
 /// A member with its dotted name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Member<'a> {
@@ -123,6 +127,7 @@ impl<'a> Members<'a> {
     }
 
     fn add_object(&mut self, prefix: &str, text: &'a str, depth: usize) -> Result<(), Malformed> {
+        let prefix = prefix.get(..prefix.floor_char_boundary(MAX_PREFIX_BYTES)).unwrap_or_default();
         let mut scanner = Scanner::new(text);
         scanner.object(|scanner, name| {
             if let Some(value) = scanner.value()? {
@@ -247,6 +252,9 @@ mod tests {
     fn depth_and_number_of_members_are_bounded() {
         let deep = format!("{}1{}", "{\"a\":".repeat(10), "}".repeat(10));
         assert_eq!(flat(&deep), owned(&[("a.a.a.a.a.a.a.a", r#"{"a":{"a":1}}"#)]));
+        let long = "é".repeat(1000);
+        let [(name, _)] = flat(&format!("{{\"{long}\":{{\"{long}\":1}}}}")).try_into().unwrap();
+        assert_eq!(name, format!("{}.{long}", "é".repeat(MAX_PREFIX_BYTES / 2)));
         let mut members = Members::default();
         for number in 0..MAX_MEMBERS + 3 {
             members.add(Cow::Owned(number.to_string()), Value::Number("1"));
