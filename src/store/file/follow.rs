@@ -12,6 +12,12 @@ use crate::store::{Cursor, LineChunk, ReadError, StoreError};
 /// The page cache still holds bytes that were written so recently.
 const MAX_INLINE_READ_BYTES: u64 = 4 * 1024 * 1024;
 
+/// Maximum length of a line that followers get as a whole. Only another program writes a longer one.
+const MAX_LINE_BYTES: usize = 32 * 1024 * 1024;
+
+/// The part of a longer line that followers get.
+const CUT_LINE_BYTES: usize = 256 * 1024;
+
 /// Returns about `size` bytes of whole lines after the cursor `after`, or none at the end of the
 /// log.
 pub(crate) async fn line_chunk(
@@ -26,10 +32,27 @@ pub(crate) async fn line_chunk(
     } else {
         blocking(move || lines(&snapshot, from, after.position, size)).await?
     };
-    Ok(LineChunk::new(Bytes::from(lines), after, move |end| cursors.cursor_at(from + end)))
+    Ok(match lines {
+        Lines::Whole(lines) => {
+            LineChunk::new(Bytes::from(lines), after, move |end| cursors.cursor_at(from + end))
+        }
+        Lines::Cut { start, end } => {
+            LineChunk::new(Bytes::from(start), after, move |_| cursors.cursor_at(end))
+        }
+    })
 }
 
-fn lines(snapshot: &LogSnapshot, from: u64, position: u64, size: u64) -> io::Result<Vec<u8>> {
+/// What a chunk holds.
+enum Lines {
+    Whole(Vec<u8>),
+    /// The start of one long line, which ends at the offset `end`.
+    Cut {
+        start: Vec<u8>,
+        end: u64,
+    },
+}
+
+fn lines(snapshot: &LogSnapshot, from: u64, position: u64, size: u64) -> io::Result<Lines> {
     let size = size.max(1);
     let mut wanted = LineChunk::bytes_from(position, size);
     let mut block = Vec::new();
@@ -39,14 +62,43 @@ fn lines(snapshot: &LogSnapshot, from: u64, position: u64, size: u64) -> io::Res
         block.append(&mut snapshot.read(from + read..to)?);
         if to == snapshot.len() {
             // A snapshot ends with a whole line.
-            return Ok(block);
+            return Ok(Lines::Whole(block));
         }
         if let Some(newline) = memchr::memrchr(b'\n', &block[read as usize..]) {
             block.truncate(read as usize + newline + 1);
-            return Ok(block);
+            return Ok(Lines::Whole(block));
+        }
+        if block.len() > MAX_LINE_BYTES {
+            return cut_line(snapshot, from, block);
         }
         wanted += size;
     }
+}
+
+/// Cuts the line at `from`, of which `block` holds the first bytes.
+fn cut_line(snapshot: &LogSnapshot, from: u64, mut block: Vec<u8>) -> io::Result<Lines> {
+    let mut at = from + block.len() as u64;
+    block.truncate(CUT_LINE_BYTES);
+    // A character that is cut is left out.
+    let is_cut = |error: &std::str::Utf8Error| error.error_len().is_none();
+    if let Some(error) = std::str::from_utf8(&block).err().filter(is_cut) {
+        block.truncate(error.valid_up_to());
+    }
+    block.shrink_to_fit();
+    let mut window = vec![0; CUT_LINE_BYTES];
+    let end = loop {
+        let len = (window.len() as u64).min(snapshot.len() - at) as usize;
+        let part = &mut window[..len];
+        snapshot.read_into(part, at)?;
+        match memchr::memchr(b'\n', part) {
+            Some(newline) => break at + newline as u64 + 1,
+            // A snapshot ends with a whole line.
+            None if len == 0 => break at,
+            None => at += len as u64,
+        }
+    };
+    block.extend_from_slice(format!(" \\| cut={}\n", end - from).as_bytes());
+    Ok(Lines::Cut { start: block, end })
 }
 
 #[cfg(test)]
@@ -97,6 +149,29 @@ mod tests {
             // After its first two chunks, the second follower shares the chunks of the first one.
             prop_assert!(ends[1].iter().skip(2).all(|end| ends[0].contains(end)), "{:?}", ends);
         }
+    }
+
+    #[tokio::test]
+    async fn line_that_is_much_too_long_is_cut() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.log");
+        let long = format!("{}\n", "äx".repeat(MAX_LINE_BYTES / 2));
+        std::fs::write(&path, ["first\n", &long, "last\n"].concat()).unwrap();
+        let settings = Settings { path, format: LineFormat::Text, durability: Durability::Os, rotate: None };
+        let (store, _committer) =
+            FileStore::open(&settings, dir.path(), &dir.path().join("a.state"), 1024).unwrap();
+        let (mut at, mut found) = (Cursor { position: 0, ..store.end() }, Vec::new());
+        while at != store.end() {
+            let chunk = store.line_chunk(at, 64 * 1024).await.unwrap();
+            at = chunk.cursor_at(chunk.lines.len());
+            found.push((String::from_utf8(chunk.lines.to_vec()).unwrap(), at.position));
+        }
+        let ends = [6, 6 + long.len() as u64, 11 + long.len() as u64];
+        assert_eq!(found.iter().map(|(_, end)| *end).collect::<Vec<_>>(), ends);
+        assert_eq!((found[0].0.as_str(), found[2].0.as_str()), ("first\n", "last\n"));
+        let cut = &found[1].0;
+        assert!(cut.starts_with("äxäx") && cut.len() < CUT_LINE_BYTES + 100, "{} bytes", cut.len());
+        assert!(cut.ends_with(&format!("x \\| cut={}\n", long.len())), "{}", &cut[cut.len() - 40..]);
     }
 
     #[tokio::test]
