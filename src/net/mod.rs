@@ -11,6 +11,7 @@ pub(crate) mod peer_credentials;
 pub(crate) mod read_turn;
 pub(crate) mod refusal;
 pub(crate) mod shutdown;
+pub(crate) mod small_reads;
 pub(crate) mod tls;
 pub(crate) mod transport;
 pub(crate) mod trust_store;

@@ -27,8 +27,9 @@ const LONG_TURN_POINTS: u8 = 4;
 
 const MAX_SCORE: u8 = 8;
 
-/// Score of a new connection whose first work is a handshake.
-const HANDSHAKE_SCORE: u8 = MAX_FREE_SCORE + 2;
+/// Score of a new connection, whose first turns are long: a handshake, or the allocation of all that
+/// it needs.
+const FIRST_SCORE: u8 = MAX_FREE_SCORE + 2;
 
 /// Connections that wait for a long turn, in the order of their arrival.
 #[derive(Default)]
@@ -52,15 +53,9 @@ impl Turnstile {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns `serving` with its long turns regulated. `begins_with_handshake` says that the first
-    /// turns are long.
-    pub(crate) fn regulate<F: Future<Output = ()>>(
-        self: &Arc<Self>,
-        serving: F,
-        begins_with_handshake: bool,
-    ) -> Regulated<F> {
-        let score = if begins_with_handshake { HANDSHAKE_SCORE } else { 0 };
-        Regulated { serving, turnstile: Arc::clone(self), score, place: None }
+    /// Returns `serving`, which is a new connection, with its long turns regulated.
+    pub(crate) fn regulate<F: Future<Output = ()>>(self: &Arc<Self>, serving: F) -> Regulated<F> {
+        Regulated { serving, turnstile: Arc::clone(self), score: FIRST_SCORE, place: None }
     }
 
     /// Adds a connection to the end of the queue.
@@ -160,7 +155,7 @@ mod tests {
     async fn run(connections: usize, duration: Duration) -> Vec<char> {
         let (turnstile, events) = (Arc::new(Turnstile::default()), Events::default());
         let running: Vec<_> = (0..connections)
-            .map(|_| tokio::spawn(turnstile.regulate(turns(20, duration, 'T', Arc::clone(&events)), false)))
+            .map(|_| tokio::spawn(turnstile.regulate(turns(20, duration, 'T', Arc::clone(&events)))))
             .collect();
         let noted = Arc::clone(&events);
         let looks = tokio::spawn(async move {
@@ -186,23 +181,20 @@ mod tests {
     #[tokio::test]
     async fn one_long_turn_runs_between_two_looks_at_the_sockets() {
         let events = run(5, 2 * LONG_TURN).await;
-        // The first two turns of a connection show that its turns are long.
-        let begin = events.iter().enumerate().filter(|(_, event)| **event == 'T').nth(10).unwrap().0;
-        let begin = begin + events[begin..].iter().position(|event| *event == '|').unwrap();
-        assert_eq!(longest_run(&events[begin..]), 1, "{events:?}");
+        assert_eq!(longest_run(&events), 1, "{events:?}");
     }
 
     #[tokio::test]
     async fn a_connection_that_has_ended_takes_no_turn() {
         let (turnstile, events) = (Arc::new(Turnstile::default()), Events::default());
         let mut ended: Vec<_> = (0..3)
-            .map(|_| Box::pin(turnstile.regulate(turns(1, Duration::ZERO, 'E', Arc::clone(&events)), true)))
+            .map(|_| Box::pin(turnstile.regulate(turns(1, Duration::ZERO, 'E', Arc::clone(&events)))))
             .collect();
         for connection in &mut ended {
             assert!(poll_fn(|cx| Poll::Ready(connection.as_mut().poll(cx))).await.is_pending());
         }
         drop(ended);
-        turnstile.regulate(turns(1, Duration::ZERO, 'T', Arc::clone(&events)), true).await;
+        turnstile.regulate(turns(1, Duration::ZERO, 'T', Arc::clone(&events))).await;
         assert_eq!(*events.lock().unwrap(), ['T']);
     }
 }

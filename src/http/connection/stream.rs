@@ -16,6 +16,7 @@ use super::phase::{Expired, Phase};
 use super::state::ConnectionState;
 use crate::guard::ClientAddr;
 use crate::net::read_turn::ReadTurn;
+use crate::net::small_reads::SmallReads;
 use crate::net::transport::Transport;
 
 /// Maximum number of bytes that one turn of the event loop reads.
@@ -38,6 +39,7 @@ pub(crate) struct ConnectionStream<S> {
     /// Bytes that were read and put back. The next read returns them first.
     unread: Bytes,
     turn: ReadTurn,
+    small_reads: SmallReads,
     /// The part of the current request that comes next.
     part: RequestPart,
     half_closed: bool,
@@ -63,6 +65,7 @@ impl<S: Transport> ConnectionStream<S> {
             replacement: None,
             unread: Bytes::new(),
             turn: ReadTurn::new(MAX_TURN_BYTES),
+            small_reads: SmallReads::new(),
             part: RequestPart::Head,
             half_closed: false,
             head_too_long: false,
@@ -124,12 +127,14 @@ impl<S: Transport> ConnectionStream<S> {
     fn poll_read_socket(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         ready!(self.turn.poll_may_read(cx));
+        ready!(self.small_reads.poll_may_read(cx));
         let outcome = Pin::new(&mut self.inner).poll_read(cx, buf);
         self.turn.note(&outcome, buf.filled().len() - before);
         ready!(outcome)?;
         let received = &buf.filled()[before..];
         if !received.is_empty() {
             let taken = self.note_read(received);
+            self.small_reads.note(received.len(), self.part == RequestPart::Ended);
             if taken < received.len() {
                 self.unread = Bytes::copy_from_slice(&received[taken..]);
                 buf.set_filled(before + taken);

@@ -166,8 +166,8 @@ impl<H: Handlers> HttpConnections<H> {
         };
         let context = self.context(peer, state);
         match identity {
-            Some(identity) => self.spawn(permit, tls::serve(stream, identity, context), true),
-            None => self.spawn(permit, http1::serve(stream, context), false),
+            Some(identity) => self.spawn(permit, tls::serve(stream, identity, context)),
+            None => self.spawn(permit, http1::serve(stream, context)),
         }
     }
 
@@ -178,7 +178,7 @@ impl<H: Handlers> HttpConnections<H> {
             && let Some(permit) = self.enter(ClientAddr::Local, &state)
         {
             let context = self.context(ClientAddr::Local, state);
-            return self.spawn(permit, http1::serve(stream, context), false);
+            return self.spawn(permit, http1::serve(stream, context));
         }
         let problem = Problem::new(StatusCode::FORBIDDEN, "This socket is for root and the service's group.");
         self.refuse(write_refusal(stream, self.app.refuse_connection(ClientAddr::Local, problem)));
@@ -220,13 +220,8 @@ impl<H: Handlers> HttpConnections<H> {
     }
 
     /// Serves a connection in a separate task.
-    fn spawn(
-        &self,
-        permit: ConnectionPermit,
-        serving: impl Future<Output = ()> + Send + 'static,
-        begins_with_handshake: bool,
-    ) {
-        let serving = self.turnstile.regulate(serving, begins_with_handshake);
+    fn spawn(&self, permit: ConnectionPermit, serving: impl Future<Output = ()> + Send + 'static) {
+        let serving = self.turnstile.regulate(serving);
         let counted = CountedConnection::new(Arc::clone(&self.app), Arc::clone(&self.accepted));
         self.connections.spawn(permit.evictable(serving, counted));
     }
