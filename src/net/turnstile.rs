@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 use pin_project_lite::pin_project;
 use tokio::task::yield_now;
 
-/// Duration of a long turn. A record takes a quarter of it.
-const LONG_TURN: Duration = Duration::from_micros(40);
+/// Duration of a long turn. A record takes a tenth of it, and a short answer a quarter.
+const LONG_TURN: Duration = Duration::from_micros(100);
 
 /// Score of a connection above which it passes through the turnstile. One long turn is not enough,
 /// since the kernel may have stopped the thread during a short one.
