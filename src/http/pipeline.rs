@@ -32,6 +32,7 @@ use super::follow::takeover::{FollowExtension, TakeoverSlot};
 use super::observe::request_trace::AccessLogGuard;
 use super::request::head::check_head;
 use super::request_context::{RequestContext, RouteRequest};
+use super::response::keep_alive::announce_keep_alive;
 use super::response::methods::Methods;
 use super::response::problem::Problem;
 use super::response::success::Answer;
@@ -131,6 +132,7 @@ async fn admit(head: CheckedHead, route: &'static Route) -> Result<Admitted, Rej
 
 async fn admit_route(head: CheckedHead, route: &'static Route) -> Result<Admitted, Problem> {
     let CheckedHead { context, address } = head;
+    context.route.get_or_init(|| route.name);
     route.check_method(&context.parts.method, &context.parts.uri)?;
     if context.parts.method == Method::OPTIONS {
         return Ok(Admitted::Preflight(context));
@@ -180,7 +182,7 @@ async fn into_problem(rejection: Rejection) -> Result<Answer, Infallible> {
 fn finish(answer: Answer, context: &RequestContext) -> warp::reply::Response {
     context.end_of_checks();
     let mut response = answer.unwrap_or_else(|problem| {
-        context.app.count(&problem);
+        context.on_refused(&problem);
         if let Some(trace) = &context.trace {
             trace.refused(&problem);
         }
@@ -200,11 +202,19 @@ fn finish(answer: Answer, context: &RequestContext) -> warp::reply::Response {
     response
 }
 
-/// Answers one request of a connection or stream.
+/// Holds what the answers of an HTTP/1 connection need beside its state.
+#[derive(Clone)]
+pub(crate) struct Http1 {
+    pub(crate) takeovers: Arc<TakeoverSlot>,
+    /// True when hyper serves more than one request of the connection.
+    pub(crate) keep_alive: bool,
+}
+
+/// Answers one request of a connection or stream. `http1` is `None` for a stream.
 pub(crate) async fn answer<H: Handlers>(
     app: Arc<App>,
     state: Arc<ConnectionState>,
-    takeovers: Option<Arc<TakeoverSlot>>,
+    http1: Option<Http1>,
     peer: ClientAddr,
     handlers: H,
     request: Request<Incoming>,
@@ -226,15 +236,20 @@ pub(crate) async fn answer<H: Handlers>(
         guard.status = response.status().as_u16();
     }
     if let Some(new_follower) = FollowExtension::take(&mut response) {
-        match takeovers {
-            Some(takeovers) => {
+        match http1 {
+            Some(http1) => {
                 // The connection drops this future, and a follower takes the connection over.
                 let http = &context.policy.files.http;
-                takeovers.put(new_follower.into_takeover(response, http, access_log_guard));
+                http1.takeovers.put(new_follower.into_takeover(response, http, access_log_guard));
                 state.enter(Phase::Following);
                 return pending().await;
             }
             None => response = http2_response(new_follower, response),
+        }
+    } else if http1.is_some_and(|http1| http1.keep_alive) && !context.app.draining.is_cancelled() {
+        let parts = &context.parts;
+        if let Some(seconds) = context.policy.keep_alive_hint(&state) {
+            announce_keep_alive(&mut response, parts.version, &parts.headers, seconds);
         }
     }
     state.enter(Phase::Answering);

@@ -8,10 +8,11 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Response};
 
 use super::connection::phase::Timeouts;
+use super::connection::state::ConnectionState;
 use super::fast_path_options::permit_fast_path;
 use super::log_path::{SAVE_LOG, paths_of};
 use super::response::head_writer::closing_response;
-use super::response::headers::TEXT;
+use super::response::headers::{KEEP_ALIVE, TEXT};
 use super::response::methods::Methods;
 use super::response::prepared_heads::PreparedHeads;
 use super::response::problem::Problem;
@@ -42,6 +43,8 @@ pub struct Policy {
     pub(crate) access_log: bool,
     /// `Server` and the configured headers, for every answer.
     common_headers: Vec<(HeaderName, HeaderValue)>,
+    /// True when the configured headers hold their own `Keep-Alive`.
+    has_own_keep_alive: bool,
     /// The heads of answers on the fast path. `None` when all requests use the slow path.
     pub(crate) fast_path: Option<Arc<PreparedHeads>>,
     /// The path of `save-log` in both of its URL forms, for the fast path.
@@ -62,6 +65,7 @@ impl Policy {
             timeouts: Timeouts::new(&files.http),
             save_log_paths: paths_of(SAVE_LOG, name),
             access_log: files.writes_access_log(),
+            has_own_keep_alive: common_headers.iter().any(|(name, _)| *name == KEEP_ALIVE),
             common_headers,
             log,
             files,
@@ -94,6 +98,12 @@ impl Policy {
             }
         }
         self.allow_origin(headers, origin);
+    }
+
+    /// Returns the seconds for which answers announce that this connection stays open between two
+    /// requests. Configured headers with their own `Keep-Alive` take precedence.
+    pub(crate) fn keep_alive_hint(&self, state: &ConnectionState) -> Option<u64> {
+        if self.has_own_keep_alive { None } else { state.keep_alive_hint() }
     }
 
     /// Returns the answer to a request that is refused, with the headers of every answer.

@@ -40,6 +40,12 @@ pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {
         setsockopt(&self.socket(), SndBuf, &MAX_SEND_BUFFER_BYTES).unwrap_or_default();
     }
 
+    /// Reports whether bytes or the end of the stream have arrived at the socket and are unread.
+    fn has_arrived(&self) -> bool {
+        poll(&mut [PollFd::new(self.socket(), PollFlags::POLLIN)], PollTimeout::ZERO)
+            .is_ok_and(|count| count > 0)
+    }
+
     /// Reports whether the peer closed the connection or its half of it, even when bytes are
     /// unread.
     fn is_closed_by_peer(&self) -> bool {

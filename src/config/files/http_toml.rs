@@ -36,7 +36,8 @@ pub struct HttpSettings {
     /// Whether a connection may carry several requests (default true).
     #[serde(deserialize_with = "boolean")]
     pub keep_alive: bool,
-    /// Maximum idle time between two requests of a connection (default 5 s).
+    /// Maximum idle time between two requests of a connection (default 75 s). Answers announce two
+    /// seconds less, so that no client sends a request while the server closes.
     #[serde(deserialize_with = "time")]
     pub keep_alive_timeout: Duration,
     /// Maximum size of a client's WebSocket message in bytes (default 2^20).
@@ -123,7 +124,7 @@ impl Default for HttpSettings {
             request_timeout: Duration::from_secs(60),
             response_timeout: Duration::from_secs(60),
             keep_alive: true,
-            keep_alive_timeout: Duration::from_secs(5),
+            keep_alive_timeout: Duration::from_secs(75),
             websocket_max_size: 1 << 20,
             websocket_max_queue: 32,
             websocket_read_limit: 1 << 16,

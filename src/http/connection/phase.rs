@@ -71,6 +71,8 @@ pub(crate) struct Timeouts {
     pub(crate) response: Millis,
     /// Time between two requests.
     pub(crate) keep_alive: Millis,
+    /// Seconds between two requests that answers announce. `None` when the time is too short.
+    pub(crate) keep_alive_hint: Option<u64>,
     /// Maximum size of a head in bytes, request line included.
     pub(crate) max_head_bytes: usize,
 }
@@ -84,7 +86,31 @@ impl Timeouts {
             body_silence: millis(http.body_timeout),
             response: millis(http.response_timeout),
             keep_alive: millis(http.keep_alive_timeout),
+            keep_alive_hint: keep_alive_hint(http.keep_alive_timeout),
             max_head_bytes: usize::try_from(http.max_header_size).unwrap_or(usize::MAX),
+        }
+    }
+}
+
+/// Returns the seconds that answers announce for `keep_alive_timeout`. They are two less, so that a
+/// request of a client that waits to the end is on its way before the server closes.
+fn keep_alive_hint(timeout: Duration) -> Option<u64> {
+    const HINT_MARGIN_SECONDS: u64 = 2;
+    timeout.as_secs().checked_sub(HINT_MARGIN_SECONDS).filter(|seconds| *seconds > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hint_is_two_seconds_less_and_absent_below_one() {
+        let hint = |seconds| keep_alive_hint(Duration::from_secs_f64(seconds));
+        assert_eq!(hint(75.0), Some(73));
+        assert_eq!(hint(3.0), Some(1));
+        assert_eq!(hint(4.999), Some(2));
+        for too_short in [0.001, 1.0, 2.0, 2.999] {
+            assert_eq!(hint(too_short), None, "{too_short}");
         }
     }
 }

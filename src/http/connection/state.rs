@@ -151,6 +151,11 @@ impl ConnectionState {
         self.kept_body.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
+    /// Returns the seconds between two requests that answers on this connection announce.
+    pub(crate) const fn keep_alive_hint(&self) -> Option<u64> {
+        self.timeouts.keep_alive_hint
+    }
+
     /// Reports whether this is the state of an HTTP/2 stream.
     pub(crate) const fn is_stream(&self) -> bool {
         self.is_stream

@@ -9,7 +9,7 @@ use http::{Version, response};
 pub(crate) use super::follower::Follower;
 use crate::config::HttpSettings;
 use crate::http::observe::request_trace::AccessLogGuard;
-use crate::http::response::head_writer::{Framing, HeadWriter};
+use crate::http::response::head_writer::{AfterAnswer, Framing, HeadWriter};
 
 /// Holds a follower that was admitted and that no connection serves yet.
 pub(crate) struct NewFollower {
@@ -74,7 +74,9 @@ impl Takeover {
     /// Returns the head of the answer as bytes. The answer is the last one of HTTP on its connection.
     pub(crate) fn head_bytes(&self, framing: Framing) -> Vec<u8> {
         let mut out = Vec::with_capacity(512);
-        HeadWriter::begin(&mut out, self.head.status).fields(&self.head.headers).finish(framing, true);
+        HeadWriter::begin(&mut out, self.head.status)
+            .fields(&self.head.headers)
+            .finish(framing, AfterAnswer::Close);
         out
     }
 }

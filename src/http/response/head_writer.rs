@@ -27,6 +27,15 @@ pub(crate) enum Framing {
     Upgrade,
 }
 
+/// Says what becomes of the connection after the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AfterAnswer {
+    /// The server closes it.
+    Close,
+    /// It stays open. The answer announces for how many seconds, if that is given.
+    KeepAlive(Option<u64>),
+}
+
 /// Writes the head of one answer: the status line, the fields, then those that concern the message
 /// itself.
 ///
@@ -74,13 +83,18 @@ impl<'o> HeadWriter<'o> {
         self
     }
 
-    /// Ends the head. `closes` is true when the connection closes after the answer.
-    pub(crate) fn finish(self, framing: Framing, closes: bool) {
+    /// Ends the head.
+    pub(crate) fn finish(self, framing: Framing, after: AfterAnswer) {
         let out = self.out;
-        if framing == Framing::Upgrade {
-            out.extend_from_slice(b"connection: Upgrade\r\n");
-        } else if closes {
-            out.extend_from_slice(b"connection: close\r\n");
+        match (framing, after) {
+            (Framing::Upgrade, _) => out.extend_from_slice(b"connection: Upgrade\r\n"),
+            (_, AfterAnswer::Close) => out.extend_from_slice(b"connection: close\r\n"),
+            (_, AfterAnswer::KeepAlive(Some(seconds))) => {
+                out.extend_from_slice(b"keep-alive: timeout=");
+                out.extend_from_slice(itoa::Buffer::new().format(seconds).as_bytes());
+                out.extend_from_slice(b"\r\n");
+            }
+            (_, AfterAnswer::KeepAlive(None)) => {}
         }
         match framing {
             Framing::Length(len) => {
@@ -102,17 +116,17 @@ pub(crate) fn write_response(
     out: &mut Vec<u8>,
     response: &Response<Bytes>,
     quota: Option<&Quota>,
-    closes: bool,
+    after: AfterAnswer,
 ) {
     let head = HeadWriter::begin(out, response.status()).fields(response.headers());
-    head.quota(quota).finish(Framing::Length(response.body().len()), closes);
+    head.quota(quota).finish(Framing::Length(response.body().len()), after);
     out.extend_from_slice(response.body());
 }
 
 /// Returns a whole answer that closes its connection.
 pub(crate) fn closing_response(response: &Response<Bytes>) -> Vec<u8> {
     let mut out = Vec::with_capacity(512);
-    write_response(&mut out, response, None, true);
+    write_response(&mut out, response, None, AfterAnswer::Close);
     out
 }
 
@@ -180,6 +194,10 @@ mod tests {
         vec(part, 0..4).prop_map(|parts| parts.concat())
     }
 
+    fn afters() -> impl Strategy<Value = AfterAnswer> {
+        prop_oneof![Just(AfterAnswer::Close), any::<Option<u64>>().prop_map(AfterAnswer::KeepAlive)]
+    }
+
     fn framings() -> impl Strategy<Value = Framing> {
         prop_oneof![
             any::<usize>().prop_map(Framing::Length),
@@ -195,7 +213,7 @@ mod tests {
             status in 100_u16..1000,
             fields in vec((names(), texts()), 0..12),
             framing in framings(),
-            closes: bool,
+            after in afters(),
         ) {
             let mut headers = HeaderMap::new();
             for (name, value) in fields {
@@ -208,7 +226,7 @@ mod tests {
             }
             let status = StatusCode::from_u16(status).unwrap();
             let mut out = Vec::new();
-            HeadWriter::begin(&mut out, status).fields(&headers).finish(framing, closes);
+            HeadWriter::begin(&mut out, status).fields(&headers).finish(framing, after);
             let (code, reason, mut read) = parse(&out);
             prop_assert_eq!(code, status.as_u16());
             prop_assert_eq!(reason, status.canonical_reason().unwrap_or("Error"));
@@ -221,10 +239,11 @@ mod tests {
                 .map(|(name, value)| (name.as_str().to_owned(), trimmed(value.as_bytes())))
                 .collect();
             let mut expect = |name: &str, value: &str| expected.push((name.to_owned(), value.into()));
-            match framing {
-                Framing::Upgrade => expect("connection", "Upgrade"),
-                _ if closes => expect("connection", "close"),
-                _ => {}
+            match (framing, after) {
+                (Framing::Upgrade, _) => expect("connection", "Upgrade"),
+                (_, AfterAnswer::Close) => expect("connection", "close"),
+                (_, AfterAnswer::KeepAlive(Some(hint))) => expect("keep-alive", &format!("timeout={hint}")),
+                (_, AfterAnswer::KeepAlive(None)) => {}
             }
             match framing {
                 Framing::Length(len) => expect("content-length", &len.to_string()),
@@ -238,7 +257,7 @@ mod tests {
         fn prepared_head_continues_to_the_same_bytes(
             fields in vec((names(), "[!-~]{0,20}"), 0..6),
             len: usize,
-            closes: bool,
+            after in afters(),
         ) {
             let headers: HeaderMap = fields
                 .into_iter()
@@ -247,10 +266,10 @@ mod tests {
             let mut prepared = Vec::new();
             HeadWriter::begin(&mut prepared, StatusCode::OK).fields(&headers);
             let (mut resumed, mut whole) = (Vec::new(), Vec::new());
-            HeadWriter::resume(&mut resumed, &prepared).finish(Framing::Length(len), closes);
+            HeadWriter::resume(&mut resumed, &prepared).finish(Framing::Length(len), after);
             HeadWriter::begin(&mut whole, StatusCode::OK)
                 .fields(&headers)
-                .finish(Framing::Length(len), closes);
+                .finish(Framing::Length(len), after);
             // The two dates may be different seconds.
             let without_date = |head: &[u8]| { let mut head = parse(head); head.2.pop(); head };
             prop_assert_eq!(without_date(&resumed), without_date(&whole));
@@ -269,7 +288,7 @@ mod tests {
         let quota = Quota::new(vec![limit("\"a\"", 3), limit("\"b\"", 1)]);
         let response = Response::new(Bytes::from_static(b"body"));
         let mut out = Vec::new();
-        write_response(&mut out, &response, Some(&quota), false);
+        write_response(&mut out, &response, Some(&quota), AfterAnswer::KeepAlive(None));
         let (_, _, fields) = parse(out.strip_suffix(b"body").unwrap());
         let value = |name: &str| fields.iter().find(|field| field.0 == name).map(|field| field.1.clone());
         assert_eq!(value("ratelimit"), quota.rate_limit().map(|value| value.as_bytes().to_vec()));
@@ -279,7 +298,8 @@ mod tests {
         );
         assert_eq!(value("content-length"), Some(b"4".to_vec()));
         let mut without_limits = Vec::new();
-        write_response(&mut without_limits, &response, Some(&Quota::default()), false);
+        let (quota, after) = (Quota::default(), AfterAnswer::KeepAlive(None));
+        write_response(&mut without_limits, &response, Some(&quota), after);
         assert!(!String::from_utf8(without_limits).unwrap().contains("ratelimit"));
     }
 

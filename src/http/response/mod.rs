@@ -3,6 +3,7 @@
 pub(crate) mod conditional;
 pub(crate) mod head_writer;
 pub(crate) mod headers;
+pub(crate) mod keep_alive;
 pub(crate) mod methods;
 pub(crate) mod prepared_heads;
 pub(crate) mod problem;

@@ -4,7 +4,7 @@
 use http::StatusCode;
 use http::header::{self, HeaderValue};
 
-use super::head_writer::{Framing, HeadWriter, WRITER_FIELDS};
+use super::head_writer::{AfterAnswer, Framing, HeadWriter, WRITER_FIELDS};
 use super::success;
 use crate::guard::Quota;
 
@@ -50,13 +50,13 @@ impl PreparedHeads {
 pub(crate) struct ReplyExtras<'a> {
     /// The remaining quota of the key.
     pub(crate) quota: Option<&'a Quota>,
-    /// True when the connection closes after this answer.
-    pub(crate) closes: bool,
+    /// What becomes of the connection.
+    pub(crate) after: AfterAnswer,
 }
 
 /// Appends the answer that begins with `prepared`.
 fn complete(prepared: &[u8], out: &mut Vec<u8>, extras: ReplyExtras<'_>, body: &[u8]) {
     let head = HeadWriter::resume(out, prepared).quota(extras.quota);
-    head.finish(Framing::Length(body.len()), extras.closes);
+    head.finish(Framing::Length(body.len()), extras.after);
     out.extend_from_slice(body);
 }

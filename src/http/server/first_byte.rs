@@ -39,7 +39,8 @@ impl<T: Transport> ConnectionWork for FirstByte<'_, T> {
     }
 
     fn on_expired(&mut self, (): ()) -> ControlFlow<bool> {
-        ControlFlow::Break(false)
+        // A byte may have arrived after the runtime looked. It reports such a byte on its next turn.
+        if self.transport.has_arrived() { ControlFlow::Continue(()) } else { ControlFlow::Break(false) }
     }
 
     fn on_drain(&mut self, grace_end: Millis) {

@@ -30,7 +30,7 @@ use crate::http::connection::stream::ConnectionStream;
 use crate::http::follow::serve as follow;
 use crate::http::follow::takeover::{Takeover, TakeoverSlot};
 use crate::http::pipeline;
-use crate::http::pipeline::Handlers;
+use crate::http::pipeline::{Handlers, Http1};
 use crate::net::connection_driver::{ConnectionWork, drive};
 use crate::net::deadline::{Millis, now};
 use crate::net::shutdown::HEAD_GRACE;
@@ -106,15 +106,19 @@ async fn serve_requests<S: Transport, H: Handlers>(
 ) -> ConnectionOutcome<S> {
     let ConnectionContext { app, peer, handlers, shutdown, .. } = context;
     let takeovers = Arc::new(TakeoverSlot::default());
+    let (builder, keep_alive) = {
+        let policy = app.policy();
+        (builder(&policy.files.http), policy.files.http.keep_alive)
+    };
+    let http1 = Http1 { takeovers: Arc::clone(&takeovers), keep_alive };
     let service = service_fn({
         let (app, state, peer, handlers) = (Arc::clone(app), Arc::clone(state), *peer, handlers.clone());
-        let takeovers = Arc::clone(&takeovers);
         move |request| {
-            let takeovers = Some(Arc::clone(&takeovers));
-            pipeline::answer(Arc::clone(&app), Arc::clone(&state), takeovers, peer, handlers.clone(), request)
+            let http1 = Some(http1.clone());
+            pipeline::answer(Arc::clone(&app), Arc::clone(&state), http1, peer, handlers.clone(), request)
         }
     });
-    let connection = builder(&app.policy().files.http).serve_connection(TokioIo::new(stream), service);
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
     let mut requests =
         Requests { connection, state, app, takeovers: &takeovers, grace_end: None, is_closing: false };
     let takeover = match drive(shutdown, &mut requests).await {
@@ -222,6 +226,8 @@ where
             // hyper closes the connection when the work continues.
             RequestsLimit::Grace => ControlFlow::Continue(()),
             RequestsLimit::Buffers => ControlFlow::Break(RequestsEnd::Idle),
+            // The wait for the first byte closes the connection, unless that byte is there.
+            RequestsLimit::Phase(Expired::Silence) if self.is_idle() => ControlFlow::Break(RequestsEnd::Idle),
             RequestsLimit::Phase(limit) if self.state.may_refuse(limit) => ControlFlow::Continue(()),
             RequestsLimit::Phase(_) => ControlFlow::Break(RequestsEnd::Closed),
         }
@@ -238,6 +244,11 @@ where
 }
 
 impl<S, Svc: HttpService<Incoming>> Requests<'_, S, Svc> {
+    /// Reports whether the connection waits for its next request.
+    fn is_idle(&self) -> bool {
+        !self.is_closing && self.state.idle_since().is_some()
+    }
+
     /// Reports whether hyper has to close the connection now, because the service stops. hyper
     /// treats a connection with a part of a head as idle and would close it, so such a connection
     /// has a time of its own.

@@ -6,6 +6,7 @@ mod floods;
 mod full;
 mod hostile;
 mod http2;
+mod keep_alive;
 mod memory;
 mod prior_knowledge;
 mod slow;

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use super::disk_reply::{Answer, DiskReplier, DiskReply, is_worthwhile};
-use crate::guard::Quota;
+use crate::guard::{ClientAddr, Quota};
 use crate::http::app::App;
+use crate::http::log_path::SAVE_LOG;
+use crate::http::observe::refused_requests::Origin;
 use crate::http::policy::Policy;
-use crate::http::response::head_writer::write_response;
+use crate::http::response::head_writer::{AfterAnswer, write_response};
 use crate::http::response::prepared_heads::{PreparedHeads, ReplyExtras};
 use crate::http::response::problem::Problem;
 use crate::ingest::dialects::native::saved_json;
@@ -16,9 +18,14 @@ use crate::store::{AppendTicket, Cursor, Saved};
 /// Writes the answer to one record.
 pub(crate) struct Reply<'a> {
     pub(crate) app: &'a Arc<App>,
+    pub(crate) client: ClientAddr,
+    /// The name of the key.
+    pub(crate) key: Option<&'a str>,
     pub(crate) heads: &'a Arc<PreparedHeads>,
     /// True when the client wants the answer as JSON.
     pub(crate) wants_json: bool,
+    /// Seconds for which the answer announces that the connection stays open.
+    pub(crate) keep_alive_hint: Option<u64>,
 }
 
 impl Reply<'_> {
@@ -49,15 +56,30 @@ impl Reply<'_> {
             out.extend_from_slice(&answer.bytes);
             return answer.closes;
         }
-        let closes = self.app.draining.is_cancelled();
+        let after = self.after();
         match outcome {
-            Ok(cursor) => self.write_success(out, ReplyExtras { quota, closes }, cursor),
+            Ok(cursor) => self.write_success(out, ReplyExtras { quota, after }, cursor),
             Err(problem) => {
-                self.app.count(&problem);
-                write_response(out, &policy.refusal(problem), quota, closes);
+                let origin = Origin {
+                    client: self.client,
+                    key: self.key,
+                    method: Some("POST"),
+                    route: Some(SAVE_LOG),
+                };
+                self.app.on_refused(&origin, &problem);
+                write_response(out, &policy.refusal(problem), quota, after);
             }
         }
-        closes
+        after == AfterAnswer::Close
+    }
+
+    /// Returns what becomes of the connection after an answer that is written now.
+    fn after(&self) -> AfterAnswer {
+        if self.app.draining.is_cancelled() {
+            AfterAnswer::Close
+        } else {
+            AfterAnswer::KeepAlive(self.keep_alive_hint)
+        }
     }
 
     fn write_success(&self, out: &mut Vec<u8>, extras: ReplyExtras<'_>, cursor: Option<Cursor>) {
@@ -74,15 +96,16 @@ impl Reply<'_> {
 
     /// Returns a function that makes the answer to a saved record on the disk thread.
     fn to_disk_answer(&self, quota: Option<&Quota>) -> impl FnOnce(Saved) -> Answer + Send + use<> {
-        let (app, heads, wants_json) = (Arc::clone(self.app), Arc::clone(self.heads), self.wants_json);
+        let (app, heads) = (Arc::clone(self.app), Arc::clone(self.heads));
+        let Self { client, wants_json, keep_alive_hint, .. } = *self;
         let quota = quota.cloned();
         move |saved| {
             let mut bytes = Vec::with_capacity(512);
-            let closes = app.draining.is_cancelled();
-            let extras = ReplyExtras { quota: quota.as_ref(), closes };
-            let reply = Reply { app: &app, heads: &heads, wants_json };
+            let reply = Reply { app: &app, client, key: None, heads: &heads, wants_json, keep_alive_hint };
+            let after = reply.after();
+            let extras = ReplyExtras { quota: quota.as_ref(), after };
             reply.write_success(&mut bytes, extras, Some(saved.cursor));
-            Answer { bytes, closes }
+            Answer { bytes, closes: after == AfterAnswer::Close }
         }
     }
 }

@@ -69,7 +69,9 @@ pub(crate) async fn serve_records<S: Transport, H>(
         };
         connection.request_begins();
         let len = request.len;
-        let reply = Reply { app, heads, wants_json: request.wants_json };
+        let keep_alive_hint = policy.keep_alive_hint(state);
+        let (client_addr, key, wants_json) = (*peer, record.key_name(), request.wants_json);
+        let reply = Reply { app, client: client_addr, key, heads, wants_json, keep_alive_hint };
         let (start, quota) = record.save(app, &policy, *peer, client.as_str());
         let mut disk_reply = None;
         let outcome = match start {
