@@ -11,7 +11,7 @@ use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use jiff::tz::TimeZone;
 use moca_file_log::config::{Files, KeyDigest, KeyEntry, LogName, RateLimit, RateLimits, Unit};
 use moca_file_log::guard::{
-    AdmittedKey, Caller, ClientAddr, Cost, Guard, Head, Rules, admit_address, peek_key,
+    AdmittedKey, Caller, ClientAddr, Cost, Guard, Head, PresentedKey, Rules, admit_address, peek_key,
 };
 use moca_file_log::http::micro;
 use moca_file_log::record::{Clock, Entry, Field, Level, Line, LineFormat, write_line};
@@ -142,7 +142,12 @@ fn keys(criterion: &mut Criterion) -> Outcome {
         let caller = Caller { guard: &guard, rules, client: CLIENT, now };
         peek_key(
             &caller,
-            &Head { paths: &PATHS, headers: &headers, key: Some(key), body_may_hold_key: false },
+            &Head {
+                paths: &PATHS,
+                headers: &headers,
+                key: Some(&PresentedKey::new(key)),
+                body_may_hold_key: false,
+            },
         )
     };
     let mut group = criterion.benchmark_group("key");

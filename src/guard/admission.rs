@@ -105,7 +105,8 @@ impl HeadersAdmitted {
     ) -> Result<KeyAdmitted, Refusal> {
         let access = self.access;
         let is_operator = caller.client == ClientAddr::Local;
-        let key = match (access, head.key) {
+        let presented = head.key.and_then(|key| key.on_route(access, caller.rules));
+        let key = match (access, presented) {
             _ if is_operator => HeadKey::Operator,
             (Access::AdminSocket, _) => return Err(Refusal::PathNotAllowed),
             (Access::Public | Access::Headers, _) => HeadKey::NotNeeded,
@@ -160,7 +161,7 @@ pub fn would_admit_address(guard: &Guard, rules: &Rules, client: &ClientAddr) ->
 /// key. Returns `None` when one of them refuses.
 #[must_use]
 pub fn peek_key(caller: &Caller<'_>, head: &Head<'_>) -> Option<AdmittedKey> {
-    let key = caller.rules.presented_key(head.key?)?;
+    let key = caller.rules.presented_key(head.key?.on_route(Access::Key, caller.rules)?)?;
     check_key(key, &caller.client, head, &mut ()).ok()
 }
 

@@ -2,6 +2,7 @@
 //! credentials that its route demands.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::time::Instant;
 
 use http::HeaderMap;
@@ -46,6 +47,61 @@ pub struct Caller<'a> {
     pub now: Instant,
 }
 
+/// The key in the query or in a header, as the client named it.
+#[derive(Clone)]
+pub enum PresentedKey<'a> {
+    /// The key itself.
+    Key(Cow<'a, str>),
+    /// A user and a password (RFC 7617). [`Self::on_route`] decides which of them is the key.
+    Basic {
+        /// The user, which may be empty.
+        user: Cow<'a, str>,
+        /// The password, which may be empty.
+        password: Cow<'a, str>,
+    },
+}
+
+impl<'a> PresentedKey<'a> {
+    /// Returns a key that was presented by itself.
+    pub fn new(key: impl Into<Cow<'a, str>>) -> Self {
+        Self::Key(key.into())
+    }
+
+    /// Returns the same key without a borrow.
+    #[must_use]
+    pub fn into_owned(self) -> PresentedKey<'static> {
+        let owned = |text: Cow<'a, str>| Cow::Owned(text.into_owned());
+        match self {
+            Self::Key(key) => PresentedKey::Key(owned(key)),
+            Self::Basic { user, password } => {
+                PresentedKey::Basic { user: owned(user), password: owned(password) }
+            }
+        }
+    }
+
+    /// Returns the key for a route with this access. `None` when there is none.
+    ///
+    /// Where the root password is needed, the user is the key, and the password is the root password.
+    /// Elsewhere the password is the key, or the user when the password is empty or no known key.
+    pub(super) fn on_route(&self, access: Access, rules: &Rules) -> Option<&str> {
+        let (user, password): (&str, &str) = match self {
+            Self::Key(key) => return Some(key),
+            Self::Basic { user, password } => (user, password),
+        };
+        let is_user = access == Access::KeyAndRootPassword
+            || password.is_empty()
+            || (!user.is_empty() && rules.presented_key(password).is_none());
+        Some(if is_user { user } else { password }).filter(|key| !key.is_empty())
+    }
+}
+
+/// Shows nothing of the key.
+impl fmt::Debug for PresentedKey<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("PresentedKey").finish_non_exhaustive()
+    }
+}
+
 /// The head of a request, as far as the checks of its key read it.
 #[derive(Debug, Clone, Copy)]
 pub struct Head<'a> {
@@ -54,7 +110,7 @@ pub struct Head<'a> {
     /// The headers.
     pub headers: &'a HeaderMap,
     /// The key in the query or in a header.
-    pub key: Option<&'a str>,
+    pub key: Option<&'a PresentedKey<'a>>,
     /// True when the body may hold a key, so that a missing key is no reason to refuse the head.
     pub body_may_hold_key: bool,
 }

@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use super::*;
 use crate::config::{Files, IpSet, KeyDigest, KeyEntry, RequiredHeader, System};
 use crate::guard::admission::{KeyAdmitted, admit_address};
-use crate::guard::caller::{Access, Caller, Head, Parameters};
+use crate::guard::caller::{Access, Caller, Head, Parameters, PresentedKey};
 use crate::guard::client_addr::client_addr;
 use crate::guard::testing;
 
@@ -42,8 +42,10 @@ fn check_address(guard: &Guard, rules: &Rules, client: ClientAddr, now: Instant)
 /// The head of a request to store a record with the key `k` in a header.
 const PATHS: [&str; 2] = ["/moca-file-log/save-log", "/moca-file-log/a/save-log"];
 
+static KEY: PresentedKey<'static> = PresentedKey::Key(Cow::Borrowed("k"));
+
 fn head(headers: &HeaderMap) -> Head<'_> {
-    Head { paths: &PATHS, headers, key: Some("k"), body_may_hold_key: false }
+    Head { paths: &PATHS, headers, key: Some(&KEY), body_may_hold_key: false }
 }
 
 /// The parameters of a body.

@@ -41,9 +41,10 @@ pub use self::admission::{
     would_admit_address,
 };
 pub use self::blocking::{BlockedAddress, BlockedEntry, NotBlockable};
-pub use self::caller::{Access, Caller, Head, Parameters};
+pub use self::caller::{Access, Caller, Head, Parameters, PresentedKey};
 pub use self::check::{Check, Watch};
 pub use self::checks::{Guard, GuardError, Spending};
+pub(crate) use self::client_addr::CountedClient;
 pub use self::client_addr::{ClientAddr, ClientText, client_addr};
 pub use self::explain::RefusalContext;
 pub use self::key::{Key, PathRule};

@@ -15,7 +15,8 @@ use super::request::read_params::READ_PARAMETERS;
 use super::request::search_limit::Search;
 use super::request_context::{Input, KeyWatch, RequestContext};
 use super::response::problem::Problem;
-use crate::guard::{Cost, Head, HeadersAdmitted, Key, KeyAdmitted, Parameters, Refusal};
+use crate::guard::{Cost, Head, HeadersAdmitted, Key, KeyAdmitted, Parameters, PresentedKey, Refusal};
+use crate::ingest::basic::BasicCredentials;
 use crate::ingest::entry::read_rules::ReadRules;
 use crate::ingest::error::IngestError;
 use crate::ingest::multipart;
@@ -56,15 +57,15 @@ impl AdmittedRequest {
             // A route without a key reads no parameters, so their form does not matter.
             let read = || Params::without_body(context.parts.uri.query(), &context.parts.headers);
             let params = headers.needs_key().then(read);
-            let key = params.as_ref().and_then(Params::api_key);
+            let key = params.as_ref().and_then(presented_key);
             let head = Head {
                 paths: &[&paths[0], &paths[1]],
                 headers: &context.parts.headers,
-                key: key.as_deref(),
-                body_may_hold_key: key.is_none() && context.can_have_parameters(),
+                key: key.as_ref(),
+                body_may_hold_key: context.can_have_parameters(),
             };
             let caller = context.caller();
-            let mut admitted = headers.admit_key(&caller, &head, &mut KeyWatch(context.trace.as_ref()))?;
+            let mut admitted = headers.admit_key(&caller, &head, &mut KeyWatch(&context))?;
             if let Some(spending) = admitted.count(&caller, Cost::REQUEST) {
                 context.keep_quota(spending.decided().await)?;
             }
@@ -156,7 +157,7 @@ impl AdmittedRequest {
 
     async fn finish_checks(&self, params: &Params<'_>) -> Result<Arc<Key>, Problem> {
         let caller = self.caller();
-        let mut watch = KeyWatch(self.trace.as_ref());
+        let mut watch = KeyWatch(self);
         let checked =
             self.with_head(|head| self.admitted.admit_parameters(&caller, head, params, &mut watch));
         let mut checked = checked.inspect_err(|refusal| self.trace_missing_args(refusal, params))?;
@@ -197,6 +198,15 @@ impl AdmittedRequest {
     pub(crate) fn begin_search(&self) -> Result<Search, Problem> {
         Search::begin(&self.app.searches, self.policy.files.http.max_searches, &self.state)
     }
+}
+
+/// Returns the key that the parameters name.
+pub(crate) fn presented_key<'p>(params: &'p Params<'_>) -> Option<PresentedKey<'p>> {
+    let named = params.api_key().map(PresentedKey::Key);
+    named.or_else(|| {
+        let BasicCredentials { user, password } = params.basic()?;
+        Some(PresentedKey::Basic { user: user.into(), password: password.into() })
+    })
 }
 
 impl Parameters for Params<'_> {

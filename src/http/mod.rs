@@ -38,7 +38,10 @@ pub(crate) use routes::{all as all_routes, find as find_route};
 pub use server::listeners::Listeners;
 
 /// Returns the key in the query of `target` or in one of `headers`.
-pub(crate) fn presented_key(target: &http::Uri, headers: &http::HeaderMap) -> Option<String> {
+pub(crate) fn presented_key(
+    target: &http::Uri,
+    headers: &http::HeaderMap,
+) -> Option<crate::guard::PresentedKey<'static>> {
     let params = crate::ingest::params::Params::without_body(target.query(), headers);
-    params.api_key().map(std::borrow::Cow::into_owned)
+    admitted_request::presented_key(&params).map(crate::guard::PresentedKey::into_owned)
 }

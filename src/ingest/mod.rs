@@ -4,6 +4,7 @@
 //! A [`dialect`] is an input format over HTTP. [`dialects::ALL`] lists them. The other modules hold
 //! the code that dialects share.
 
+pub(crate) mod basic;
 pub(crate) mod batch;
 pub(crate) mod dialect;
 pub(crate) mod dialects;

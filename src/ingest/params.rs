@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName};
 
+use super::basic::BasicCredentials;
 use super::batch::Batch;
 use super::entry::read_rules::ReadRules;
 use super::error::IngestError;
@@ -224,7 +225,7 @@ impl<'a> Params<'a> {
         Some(Value::Text(String::from_utf8_lossy(value.as_bytes())))
     }
 
-    /// Returns the key of the caller, from any source.
+    /// Returns the key of the caller, from any source but [`Self::basic`].
     pub(crate) fn api_key(&self) -> Option<Cow<'_, str>> {
         let named = self.get("api_key", Some(&API_KEY)).or_else(|| self.header(&X_API_KEY));
         match named {
@@ -240,9 +241,17 @@ impl<'a> Params<'a> {
         in_json.or_else(in_form).map(Value::into_text)
     }
 
-    /// Returns the root password, from any source.
+    /// Returns the user and the password of `Authorization: Basic`. The route decides which of them
+    /// is the key.
+    pub(crate) fn basic(&self) -> Option<BasicCredentials> {
+        BasicCredentials::of(self.headers)
+    }
+
+    /// Returns the root password, from any source. The last one is the password of
+    /// `Authorization: Basic`, whose user is the key.
     pub(crate) fn root_pass(&self) -> Option<Cow<'_, str>> {
-        self.get("root_pass", Some(&ROOT_PASS)).map(Value::into_text)
+        let named = self.get("root_pass", Some(&ROOT_PASS)).map(Value::into_text);
+        named.or_else(|| self.basic().map(|basic| Cow::Owned(basic.password)))
     }
 
     /// Returns the value of any parameter as text, for `required_args` of a key.

@@ -1,6 +1,7 @@
 //! Tests of access by address, key, password, rate limit and maintenance.
 
 pub(crate) mod admin_socket;
+mod basic;
 mod bidi;
 mod blocking;
 mod client_address;

@@ -20,7 +20,7 @@ use crate::ctl::paths::Directories;
 use crate::ctl::ui::output::{Colour, Printer};
 use crate::ctl::ui::prompt;
 use crate::exit::Exit;
-use crate::guard::{Guard, Rules, state_file};
+use crate::guard::{Guard, PresentedKey, Rules, state_file};
 use crate::http;
 
 /// The characters that no target of a request holds. The command encodes them for the operator.
@@ -61,7 +61,7 @@ pub(crate) fn run(args: &Args, directories: &Directories, printer: &mut Printer)
     let (target, log) = target(args, &LogSelection::load(directories)?)?;
     let headers: HeaderMap = args.header.iter().cloned().collect();
     let key = match &args.key {
-        Some(key) => Some(prompt::argument_or_stdin(key, "the key")?),
+        Some(key) => Some(PresentedKey::new(prompt::argument_or_stdin(key, "the key")?)),
         None => http::presented_key(&target, &headers),
     };
     let request = Request {

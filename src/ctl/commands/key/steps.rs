@@ -9,8 +9,8 @@ use serde::Serialize;
 
 use crate::config::{Files, LogName, RootPassword};
 use crate::guard::{
-    Caller, Check, ClientAddr, Cost, Guard, Head, Key, Parameters, ParametersAdmitted, Quota, Refusal, Rules,
-    Spending, Watch, admit_address,
+    Caller, Check, ClientAddr, Cost, Guard, Head, Key, Parameters, ParametersAdmitted, PresentedKey, Quota,
+    Refusal, Rules, Spending, Watch, admit_address,
 };
 use crate::http::find_route;
 use crate::http::observe::refusal_log::RefusalDetails;
@@ -23,7 +23,7 @@ pub(super) struct Request {
     pub(super) target: Uri,
     pub(super) log: LogName,
     pub(super) client: ClientAddr,
-    pub(super) key: Option<String>,
+    pub(super) key: Option<PresentedKey<'static>>,
     pub(super) headers: HeaderMap,
     pub(super) arguments: Vec<(String, String)>,
 }
@@ -107,7 +107,7 @@ fn run_checks(request: &Request, checks: &Checks, steps: &mut Steps) -> Result<(
     let head = Head {
         paths: &[short, long],
         headers: &request.headers,
-        key: request.key.as_deref(),
+        key: request.key.as_ref(),
         body_may_hold_key: false,
     };
     let mut key = headers.admit_key(&caller, &head, steps)?;
@@ -269,14 +269,17 @@ impl Parameters for Request {
     }
 
     fn key(&self) -> Option<Cow<'_, str>> {
-        self.key.as_deref().map(Cow::Borrowed)
+        match self.key.as_ref()? {
+            PresentedKey::Key(key) => Some(Cow::Borrowed(key)),
+            PresentedKey::Basic { .. } => None,
+        }
     }
 
     fn text(&self, name: &str) -> Option<Cow<'_, str>> {
         // An empty parameter counts as absent, as in a query.
         let mut arguments = self.arguments.iter().filter(|(_, value)| !value.is_empty());
         let argument = arguments.find(|(argument, _)| argument == name).map(|(_, value)| value);
-        let key = self.key.as_ref().filter(|_| name == "api_key");
-        argument.or(key).map(|value| Cow::Borrowed(value.as_str()))
+        let key = || if name == "api_key" { self.key() } else { None };
+        argument.map(|value| Cow::Borrowed(value.as_str())).or_else(key)
     }
 }

@@ -12,7 +12,8 @@ use http::HeaderMap;
 use super::recognize::RecordRequest;
 use super::record_body::{Body, Content};
 use crate::guard::{
-    AdmittedKey, Caller, ClientAddr, Cost, Head, Quota, admit_address, peek_key, would_admit_address,
+    AdmittedKey, Caller, ClientAddr, Cost, Head, PresentedKey, Quota, admit_address, peek_key,
+    would_admit_address,
 };
 use crate::http::app::App;
 use crate::http::log_path::SAVE_LOG;
@@ -92,6 +93,14 @@ impl<'a> Record<'a> {
         Some(Self::Valid(ValidRecord { cached_key, content: record.content }))
     }
 
+    /// Returns the name of the key, if it is known.
+    pub(crate) fn key_name(&self) -> Option<&str> {
+        match self {
+            Self::Valid(record) => Some(&record.cached_key.admitted.key().entry.name),
+            Self::Refused(_) => None,
+        }
+    }
+
     /// Checks the address and the limits of the key, and appends the record to the current batch.
     /// Returns the remaining quota of the key for the answer.
     pub(crate) fn save(
@@ -167,11 +176,12 @@ impl CachedKey {
     /// Looks the key up and checks it. Returns `None` when the slow path must do so.
     fn of(presented: &str, app: &App, policy: &Arc<Policy>, peer: ClientAddr) -> Option<Self> {
         let [short, long] = &policy.save_log_paths;
+        let key = PresentedKey::new(presented);
         let head = Head {
             paths: &[short, long],
             // A key that demands headers is not plain.
             headers: &HeaderMap::new(),
-            key: Some(presented),
+            key: Some(&key),
             body_may_hold_key: false,
         };
         let admitted =
