@@ -2,7 +2,7 @@
 //!
 //! Every layer logs an event through its constant, by [`event!`](crate::event). So the fields
 //! `MOCA_EVENT` and `MESSAGE_ID` always match, and a test compares the table in `moca-file-log(8)`
-//! with this one. No event is logged for each request, except [`REFUSED`], whose rate is limited.
+//! with this one. No event is logged for each request, except [`REFUSED`] while `debug` is on, whose rate is limited.
 //! Messages hold no secrets.
 
 /// A kind of event, as programs and the journal's message catalogue know it.
@@ -143,8 +143,8 @@ events! {
         "An exit hook failed.",
         "Correct the hook.";
     REFUSED: "refused", "3da84108a668356b6165b9f65c72900b",
-        "A request was refused, with the reason; logged while debug is on.",
-        "Switch debug off when you know the reason.";
+        "Requests of the key in MOCA_KEY, or of a client without a known key, were refused: how many in a minute, and why the last one; with debug, each refusal.",
+        "Run mocactl refusals to see the latest ones, and correct the sender.";
     ACCESS_LOG_FAILING: "access-log-failing", "73fcb4256fc19bcef66210bdab2db118",
         "The access log cannot be written, or its disk is too slow; lines that exceed the memory buffer are dropped.",
         "Free space on the disk.";

@@ -3,7 +3,7 @@
 use clap::Command;
 
 /// The examples of each command: the words of the command, and lines that an operator can paste.
-const EXAMPLES: [(&str, &[&str]); 32] = [
+const EXAMPLES: [(&str, &[&str]); 33] = [
     ("version", &["mocactl version", "mocactl version --only-number"]),
     (
         "run",
@@ -59,6 +59,7 @@ const EXAMPLES: [(&str, &[&str]); 32] = [
     ("block list", &["mocactl block list", "mocactl block list sample1 --json"]),
     ("block add", &["mocactl block add 203.0.113.7", "mocactl block add 2001:db8::7 sample1"]),
     ("block remove", &["mocactl block remove 203.0.113.7"]),
+    ("refusals", &["mocactl refusals", "mocactl refusals sample1 --follow", "mocactl refusals --json"]),
     (
         "get",
         &[

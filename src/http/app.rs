@@ -12,8 +12,9 @@ use super::connection::stream::UnparsedRequests;
 use super::follow::hub::{FollowContext, FollowerHub, PermissionState};
 use super::observe::access_log::AccessLog;
 use super::observe::access_log::line::{Outcome, RequestLine};
-use super::observe::counters::{RecordCounters, RefusalCounters};
+use super::observe::counters::{Reason, RecordCounters, RefusalCounters};
 use super::observe::refusal_log::{Explanation, RefusalDetails, RefusalLog, redacted_words};
+use super::observe::refused_requests::{Origin, RefusedRequests};
 use super::observe::request_trace::{DebugContext, Trace};
 use super::policy::Policy;
 use super::request::cpu_pool::CpuPool;
@@ -40,6 +41,8 @@ pub struct App {
     pub(crate) policy: ArcSwap<Policy>,
     pub(crate) access_log: Option<Arc<AccessLog>>,
     pub(crate) refusal_log: Arc<RefusalLog>,
+    /// The latest refused requests, and their sums for the journal.
+    pub(crate) refused_requests: RefusedRequests,
     /// The certificate of new TCP connections, or `None` for plain HTTP.
     pub(crate) identity: ArcSwapOption<Identity>,
     pub(crate) budget: Arc<MemoryBudget>,
@@ -105,6 +108,7 @@ impl App {
             identity: ArcSwapOption::empty(),
             access_log: None,
             refusal_log: Arc::default(),
+            refused_requests: RefusedRequests::default(),
             budget: Arc::default(),
             searches: Arc::default(),
             cpu_pool: CpuPool::new(),
@@ -138,9 +142,21 @@ impl App {
         self.instance_state.reloaded.store(unix_seconds(SystemTime::now()), Ordering::Relaxed);
     }
 
-    /// Counts a refused request.
-    pub(crate) fn count(&self, problem: &Problem) {
+    /// Counts a refused request, and keeps it for the operator.
+    pub(crate) fn on_refused(&self, origin: &Origin<'_>, problem: &Problem) {
         self.instance_state.refusals.refused(problem.counted());
+        self.refused_requests.add(origin, problem);
+    }
+
+    /// Writes once a minute to the journal how many requests of each sender were refused. Never
+    /// returns. Needs a tokio runtime with time.
+    pub async fn report_refusals(&self) {
+        self.refused_requests.write_minutes().await;
+    }
+
+    /// Writes the sums of the last minute to the journal, for shutdown. Blocks.
+    pub fn report_last_refusals(&self) {
+        self.refused_requests.write_rest();
     }
 
     /// Begins the trace of a request if the access log or `debug` is on.
@@ -167,7 +183,7 @@ impl App {
     /// bytes of the answer. The caller closes the connection after it.
     pub(crate) fn refuse_connection(&self, client: ClientAddr, problem: Problem) -> Vec<u8> {
         let policy = self.policy();
-        self.count(&problem);
+        self.on_refused(&Origin::of_connection(client), &problem);
         let status = RefusalDetails::status(&problem);
         if policy.access_log
             && let Some(access_log) = &self.access_log
@@ -223,7 +239,7 @@ impl UnparsedRequests for App {
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
                 Problem::new(status, "The header section is too large.")
             }
-            _ => Problem::new(StatusCode::BAD_REQUEST, "Malformed HTTP request."),
+            _ => Problem::bad_request("Malformed HTTP request.").counted_as(Reason::MalformedHttp),
         };
         self.refuse_connection(peer, problem)
     }

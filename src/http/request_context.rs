@@ -1,5 +1,6 @@
 //! Holds one request from its head to its answer, and reads its body.
 
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
@@ -12,6 +13,8 @@ use hyper::body::Incoming;
 
 use super::app::App;
 use super::connection::state::ConnectionState;
+use super::observe::access_log::redact::redacted;
+use super::observe::refused_requests::Origin;
 use super::observe::request_trace::{Part, Trace};
 use super::policy::Policy;
 use super::request::body::{BodyLimits, Collected, collect};
@@ -37,6 +40,10 @@ pub(crate) struct RequestContext {
     body: Mutex<Option<Incoming>>,
     /// The remaining quota of the key, set when the request is counted.
     quota: OnceLock<Quota>,
+    /// The name of the route, once the route is known.
+    pub(crate) route: OnceLock<&'static str>,
+    /// The last key that was recognized.
+    key: Mutex<Option<Arc<Key>>>,
     /// The dialect of the route, once the route is known. Its senders get refusals in its form.
     pub(crate) endpoint: OnceLock<Endpoint>,
     /// Time at which the checks began, while `debug` is on and they have not ended.
@@ -112,8 +119,8 @@ impl RequestContext {
         let (parts, body) = request.into_parts();
         let (body, quota) = (Mutex::new(Some(body)), OnceLock::new());
         let checks_began = Mutex::new(trace.as_ref().and_then(|trace| trace.now()));
-        let endpoint = OnceLock::new();
-        Self { app, policy, state, trace, client, parts, body, quota, endpoint, checks_began }
+        let (route, key, endpoint) = (OnceLock::new(), Mutex::new(None), OnceLock::new());
+        Self { app, policy, state, trace, client, parts, body, quota, route, key, endpoint, checks_began }
     }
 
     /// Returns the request for the filters of warp: its method, its normalized target, and this
@@ -130,6 +137,20 @@ impl RequestContext {
     pub(crate) fn caller(&self) -> Caller<'_> {
         let (guard, rules) = (&*self.app.guard, &*self.policy.rules);
         Caller { guard, rules, client: self.client, now: Instant::now() }
+    }
+
+    /// Counts the refusal of this request, and keeps it for the operator.
+    pub(crate) fn on_refused(&self, problem: &Problem) {
+        let key = self.key.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let path = || redacted(self.parts.uri.path());
+        let route = self.route.get().map_or_else(path, |route| Cow::Borrowed(*route));
+        let origin = Origin {
+            client: self.client,
+            key: key.as_ref().map(|key| key.entry.name.as_str()),
+            method: Some(self.parts.method.as_str()),
+            route: Some(&route),
+        };
+        self.app.on_refused(&origin, problem);
     }
 
     /// Records how long the checks took. Only the first call counts.
@@ -222,12 +243,13 @@ impl RequestContext {
     }
 }
 
-/// Notes the key of a request in its trace.
-pub(crate) struct KeyWatch<'a>(pub(crate) Option<&'a Arc<Trace>>);
+/// Notes the key of a request in its context and in its trace.
+pub(crate) struct KeyWatch<'a>(pub(crate) &'a RequestContext);
 
 impl Watch for KeyWatch<'_> {
     fn recognized(&mut self, key: &Arc<Key>) {
-        if let Some(trace) = self.0 {
+        *self.0.key.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(key));
+        if let Some(trace) = &self.0.trace {
             trace.recognised(key);
         }
     }

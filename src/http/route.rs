@@ -43,6 +43,8 @@ pub(crate) enum Place {
     AtRoot,
     /// `/admin/ROUTE`, on the admin socket.
     Admin,
+    /// `/ROUTE`, on the admin socket.
+    AdminRoot,
 }
 
 impl Route {
@@ -50,7 +52,7 @@ impl Route {
     /// root has one form.
     pub(crate) fn paths(&self, log: &LogName) -> [String; 2] {
         match self.place {
-            Place::AtRoot => [["/", self.name].concat(), ["/", self.name].concat()],
+            Place::AtRoot | Place::AdminRoot => [["/", self.name].concat(), ["/", self.name].concat()],
             Place::Admin => [["/admin/", self.name].concat(), ["/admin/", self.name].concat()],
             Place::OfLog => paths_of(self.name, log),
         }

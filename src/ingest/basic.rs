@@ -125,7 +125,7 @@ mod tests {
             drop(parts(&value));
             // Any bytes are the user or the password, and none is lost.
             let read = parts(&format!("Basic {}", BASE64.encode(&bytes)));
-            let chars = text_of(bytes.clone()).chars().count();
+            let chars = text_of(bytes).chars().count();
             let read_chars = read.map_or(0, |(user, password)| user.chars().count() + password.chars().count());
             prop_assert!(read_chars == chars || read_chars + 1 == chars || chars <= 1);
         }

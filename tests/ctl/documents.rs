@@ -39,7 +39,12 @@ const BLOCKS: [(&str, &[Treatment]); 8] = [
     ("docs/senders.md", &[Run, Run, Run]),
     (
         "docs/troubleshooting.md",
-        &[Booted, Not("KEY and shop stand for a key and a log of the reader"), Not("it follows the journal")],
+        &[
+            Booted,
+            Booted,
+            Not("KEY and shop stand for a key and a log of the reader"),
+            Not("it follows the journal"),
+        ],
     ),
 ];
 

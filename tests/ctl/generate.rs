@@ -69,12 +69,13 @@ fn every_command_has_a_man_page() {
         "-get",
         "-tail",
         "-top",
+        "-refusals",
         "-apply",
         "-completions",
     ] {
         assert!(pages.contains(&format!("mocactl{command}.1")), "{command}: {pages:?}");
     }
-    assert_eq!(pages.len(), 32, "{pages:?}");
+    assert_eq!(pages.len(), 33, "{pages:?}");
     pages.iter().for_each(|page| renders(&folder.join(page)));
 }
 

@@ -24,6 +24,7 @@ mod output;
 mod packages;
 mod passwd;
 mod permissions;
+mod refusals;
 mod reset;
 mod run;
 mod services;

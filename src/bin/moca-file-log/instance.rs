@@ -77,6 +77,8 @@ struct Instance {
     committer: JoinHandle<()>,
     /// Saves the block list.
     saver: JoinHandle<()>,
+    /// Reports refused requests once a minute.
+    reporter: JoinHandle<()>,
     notifier: Notifier,
     /// Removed when the instance is closed.
     admin_file: Option<AdminSocketFile>,
@@ -120,6 +122,8 @@ impl Instance {
         let workers = Workers::start(files.http.workers.get() - 1, &listeners, &sockets.sockets)?;
         sockets.sockets.into_iter().for_each(|socket| listeners.serve(socket));
         let saver = tokio::spawn(async move { guard.persist().await });
+        let reported = Arc::clone(&app);
+        let reporter = tokio::spawn(async move { reported.report_refusals().await });
         let (config_dir, state_dir) = (directories.config.clone(), directories.state.clone());
         let reloader = Reloader::new(directories, Arc::clone(&app), notifier.clone(), by_systemd, refused);
         let instance = Self {
@@ -131,6 +135,7 @@ impl Instance {
             workers,
             committer,
             saver,
+            reporter,
             notifier,
             admin_file,
         };
@@ -183,6 +188,7 @@ impl Instance {
             workers,
             committer,
             saver,
+            reporter,
             notifier,
             admin_file,
         } = self;
@@ -210,6 +216,9 @@ impl Instance {
         // The committer ends when the store is closed.
         drop(committer.await);
         saver.abort();
+        reporter.abort();
+        let reported = Arc::clone(&app);
+        drop(tokio::task::spawn_blocking(move || reported.report_last_refusals()).await);
         if let Err(error) = app.guard.persist_now() {
             log::error!("can't save the blocked addresses: {error}");
         }

@@ -9,6 +9,7 @@ mod get;
 mod key;
 mod maintenance;
 mod passwd;
+mod refusals;
 mod reset_system;
 mod restart;
 mod run;
@@ -77,6 +78,8 @@ pub(crate) enum Command {
     /// Manage blocked addresses
     #[command(subcommand)]
     Block(block::Command),
+    /// Print the latest refused requests of a log: who sent them, and why they were refused
+    Refusals(refusals::Args),
     /// Print the records of a log, the oldest first
     ///
     /// The fields of a record stand behind its message. On a terminal with colours they are dimmed.
@@ -119,6 +122,7 @@ pub(crate) fn run(
         Command::Key(command) => key::run(&command, directories, printer),
         Command::Passwd => passwd::run(directories),
         Command::Block(command) => block::run(&command, directories, printer),
+        Command::Refusals(args) => refusals::run(&args, directories, printer),
         Command::Get(args) => get::run(&args, directories, printer),
         Command::Tail(args) => tail::run(&args, directories, printer),
         Command::Apply(args) => apply::run(&args, directories, printer),

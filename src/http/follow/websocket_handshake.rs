@@ -9,6 +9,7 @@ use http::request::Parts;
 use http::{HeaderMap, Method, Response, StatusCode, Version};
 use sha1::{Digest, Sha1};
 
+use crate::http::observe::counters::Reason;
 use crate::http::response::problem::Problem;
 
 /// Holds the value of `Sec-WebSocket-Accept` for a valid handshake.
@@ -24,7 +25,9 @@ pub(crate) fn websocket_requested(parts: &Parts) -> Result<Option<WebSocketAccep
     if !has_token(headers, &UPGRADE, "websocket") || parts.version == Version::HTTP_2 {
         return Ok(None);
     }
-    let bad_handshake = |why: &'static str| Problem::bad_request("Not a WebSocket handshake.").because(why);
+    let bad_handshake = |why: &'static str| {
+        Problem::bad_request("Not a WebSocket handshake.").counted_as(Reason::InvalidHandshake).because(why)
+    };
     if parts.method != Method::GET || parts.version != Version::HTTP_11 {
         return Err(bad_handshake("it takes GET and HTTP/1.1"));
     }

@@ -8,6 +8,8 @@ use http::StatusCode;
 
 use crate::guard::Refusal;
 use crate::ingest::batch::Changes;
+use crate::ingest::error::IngestError;
+use crate::ingest::json::batch::BatchError;
 
 macro_rules! reasons {
     ($($reason:ident => $name:literal,)*) => {
@@ -49,7 +51,26 @@ reasons! {
     // One address sent too many wrong root passwords.
     TooManyPasswords => "too_many_passwords",
     Maintenance => "maintenance",
+    // A 400 without a reason of its own.
     BadRequest => "bad_request",
+    // Bytes that are no request, or a head that HTTP forbids.
+    MalformedHttp => "malformed_http",
+    // A body that is announced as JSON.
+    MalformedJson => "malformed_json",
+    // A query or form that cannot be read.
+    MalformedForm => "malformed_form",
+    MalformedEncryption => "malformed_encryption",
+    MalformedCompression => "malformed_compression",
+    // The connection ended within the body.
+    IncompleteBody => "incomplete_body",
+    InvalidParameter => "invalid_parameter",
+    MessageMissing => "message_missing",
+    MessageTooLong => "message_too_long",
+    // A message, or a whole request, that cannot be stored for another reason.
+    InvalidMessage => "invalid_message",
+    InvalidBatch => "invalid_batch",
+    BatchTooLong => "batch_too_long",
+    InvalidHandshake => "invalid_handshake",
     // The admin socket refused the user.
     NotPermitted => "not_permitted",
     NotFound => "not_found",
@@ -60,9 +81,8 @@ reasons! {
     BodyTooLarge => "body_too_large",
     TargetTooLong => "target_too_long",
     UnsupportedMediaType => "unsupported_media_type",
+    UnsupportedCompression => "unsupported_compression",
     RangeNotSatisfiable => "range_not_satisfiable",
-    // The request is well formed, and holds no message or one that cannot be stored.
-    NotStorable => "not_storable",
     HeadersTooLarge => "headers_too_large",
     NotImplemented => "not_implemented",
     WriteFailed => "write_failed",
@@ -73,6 +93,7 @@ reasons! {
     // The queue was full for too long, or the disk did not answer in time.
     AnswerTimeout => "answer_timeout",
     TooManyConnections => "too_many_connections",
+    TooManyStreams => "too_many_streams",
     // The memory for bodies, or another shared resource, is used up.
     Overloaded => "overloaded",
     Other => "other",
@@ -93,12 +114,40 @@ impl Reason {
             414 => Self::TargetTooLong,
             415 => Self::UnsupportedMediaType,
             416 => Self::RangeNotSatisfiable,
-            422 => Self::NotStorable,
+            422 => Self::InvalidMessage,
+            426 => Self::InvalidHandshake,
             429 => Self::TooManyRequests,
             431 => Self::HeadersTooLarge,
             501 => Self::NotImplemented,
             503 => Self::Overloaded,
             _ => Self::Other,
+        }
+    }
+}
+
+impl Reason {
+    /// Returns the reason for a request that holds no entries.
+    pub(crate) fn of_ingest_error(error: &IngestError) -> Self {
+        match error {
+            IngestError::Form(_) => Self::MalformedForm,
+            IngestError::NotAnObject { .. } => Self::MalformedJson,
+            IngestError::Parameter { .. } => Self::InvalidParameter,
+            IngestError::Message { why } => Self::of_message(why).unwrap_or(Self::InvalidMessage),
+            IngestError::Batch(BatchError::Missing) => Self::MessageMissing,
+            IngestError::Batch(BatchError::TooMany(_)) => Self::BatchTooLong,
+            IngestError::Batch(BatchError::Entry { why, .. }) => {
+                Self::of_message(why).unwrap_or(Self::InvalidBatch)
+            }
+            IngestError::Batch(BatchError::NotAList) => Self::InvalidBatch,
+        }
+    }
+
+    /// Returns the reason for a message that cannot be stored, from the words for its sender.
+    fn of_message(why: &str) -> Option<Self> {
+        if why.contains("missing") {
+            Some(Self::MessageMissing)
+        } else {
+            why.contains("characters").then_some(Self::MessageTooLong)
         }
     }
 }
@@ -201,6 +250,7 @@ mod tests {
 
     use super::*;
     use crate::guard::Quota;
+    use crate::ingest::entry::reader::EntryError;
 
     #[test]
     fn every_reason_has_a_unique_name_and_a_counter() {
@@ -220,5 +270,31 @@ mod tests {
         let refusal = Refusal::TooManyRequests { retry_after: Duration::ZERO, quota: Quota::default() };
         assert_eq!(Reason::from(&refusal), Reason::TooManyPasswords);
         assert_eq!(Reason::from(&Refusal::Blocked), Reason::Blocked);
+    }
+
+    #[test]
+    fn entries_that_cannot_be_stored_have_their_reasons() {
+        let reason = |error: EntryError| {
+            let why = error.to_string();
+            let in_batch = BatchError::Entry { index: 1, why: why.clone().into() };
+            let reasons =
+                [IngestError::message(why), in_batch.into()].map(|error| Reason::of_ingest_error(&error));
+            assert_eq!(reasons[0], reasons[1]);
+            reasons[0]
+        };
+        assert_eq!(reason(EntryError::Missing), Reason::MessageMissing);
+        assert_eq!(reason(EntryError::TooLong { chars: 9, max: 8 }), Reason::MessageTooLong);
+        let missing = IngestError::from(BatchError::Missing);
+        assert_eq!(Reason::of_ingest_error(&missing), Reason::MessageMissing);
+    }
+
+    #[test]
+    fn every_reason_is_documented() {
+        let page = include_str!("../../../docs/monitoring.md");
+        let (_, list) = page.split_once("## Reasons of refusals").unwrap();
+        let (list, _) = list.split_once("\n## ").unwrap();
+        for reason in Reason::ALL {
+            assert!(list.contains(&format!("`{}`", reason.name())), "{}", reason.name());
+        }
     }
 }

@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 use super::memory_budget::{MemoryBudget, MemoryShare};
 use crate::http::connection::phase::Expired;
 use crate::http::connection::state::ConnectionState;
+use crate::http::observe::counters::Reason;
 use crate::http::response::problem::Problem;
 
 /// Holds a whole body and its share of the memory budget.
@@ -142,7 +143,8 @@ async fn next_chunk(body: &mut Incoming, state: &ConnectionState) -> Result<Opti
             }
             Some(Err(None)) => return Err(Problem::request_timeout()),
             Some(Err(Some(_))) => {
-                return Err(Problem::bad_request("The body broke off or is malformed.").closing());
+                let problem = Problem::bad_request("The body broke off or is malformed.");
+                return Err(problem.counted_as(Reason::IncompleteBody).closing());
             }
         }
     }

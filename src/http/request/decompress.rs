@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::body::{BodyLimits, Collected, INITIAL_BUFFER_BYTES};
 use super::cpu_pool::CpuPool;
 use super::memory_budget::MemoryShare;
+use crate::http::observe::counters::Reason;
 use crate::http::response::problem::Problem;
 
 /// Maximum number of codings of one body.
@@ -88,6 +89,7 @@ impl Codings {
 /// section 12.5.3).
 fn unsupported() -> Problem {
     Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "This Content-Encoding is not supported.")
+        .counted_as(Reason::UnsupportedCompression)
         .because("gzip, deflate and zstd are, and up to three of them in a row")
         .with(ACCEPT_ENCODING, HeaderValue::from_static("gzip, deflate, zstd"))
 }
@@ -153,8 +155,10 @@ impl DecodeError {
             Self::TooLarge => Problem::too_large(max),
             Self::NoMemory | Self::Cancelled => Problem::overloaded("Too many large bodies at once."),
             Self::TooManyMembers => Problem::bad_request("The body can't be decompressed.")
+                .counted_as(Reason::MalformedCompression)
                 .because("it consists of too many gzip members"),
             Self::Corrupt => Problem::bad_request("The body can't be decompressed.")
+                .counted_as(Reason::MalformedCompression)
                 .because("damaged, cut short or followed by something else, or a zstd window above 8 MiB"),
         }
     }

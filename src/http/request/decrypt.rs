@@ -19,6 +19,7 @@ use http::header::HeaderName;
 
 use super::body::{BodyLimits, Collected};
 use super::cpu_pool::CpuPool;
+use crate::http::observe::counters::Reason;
 use crate::http::response::problem::Problem;
 use crate::ingest::params::BodyKind;
 
@@ -47,7 +48,7 @@ pub(crate) fn is_announced(headers: &HeaderMap) -> bool {
 
 /// Returns the one refusal for every body that is not genuine.
 pub(crate) fn undecryptable() -> Problem {
-    Problem::bad_request("The body can't be decrypted.")
+    Problem::bad_request("The body can't be decrypted.").counted_as(Reason::MalformedEncryption)
 }
 
 /// Decrypts a body. The caller must parse a body with [`Decryption::Broken`] before it refuses the

@@ -6,6 +6,7 @@ use http::{StatusCode, Version};
 
 use crate::config::HttpSettings;
 use crate::http::connection::state::ConnectionState;
+use crate::http::observe::counters::Reason;
 use crate::http::response::problem::Problem;
 
 /// Checks the framing of the request against request smuggling (RFC 9112, section 6.1), the host,
@@ -25,7 +26,7 @@ pub(crate) fn check_head(parts: &Parts, state: &ConnectionState, http: &HttpSett
             None => Some("The Transfer-Encoding could not be checked."),
         };
         if let Some(detail) = refused {
-            return Err(Problem::bad_request(detail).closing());
+            return Err(malformed(detail).closing());
         }
         // hyper decodes the last coding only. It would pass the bytes of the other codings on as
         // the body.
@@ -38,10 +39,10 @@ pub(crate) fn check_head(parts: &Parts, state: &ConnectionState, http: &HttpSett
     state.forget_head();
     // RFC 9112, section 3.2, requires exactly one Host.
     if parts.version == Version::HTTP_11 && headers.get_all(header::HOST).iter().count() != 1 {
-        return Err(Problem::bad_request("Exactly one Host is needed.").closing());
+        return Err(malformed("Exactly one Host is needed.").closing());
     }
     if headers.get(header::HOST).is_some_and(|host| !is_host(host.as_bytes())) {
-        return Err(Problem::bad_request("The Host is malformed.").closing());
+        return Err(malformed("The Host is malformed.").closing());
     }
     if parts.version == Version::HTTP_2 {
         check_http2_head(parts, http)?;
@@ -56,6 +57,11 @@ pub(crate) fn check_head(parts: &Parts, state: &ConnectionState, http: &HttpSett
         return Err(Problem::new(status, "The header section is too large.").closing());
     }
     Ok(())
+}
+
+/// Returns the refusal of a head that HTTP forbids.
+fn malformed(detail: &'static str) -> Problem {
+    Problem::bad_request(detail).counted_as(Reason::MalformedHttp)
 }
 
 /// Returns whether `value` is free of the characters that end a host and its port in a URL.
@@ -74,7 +80,7 @@ fn check_http2_head(parts: &Parts, http: &HttpSettings) -> Result<(), Problem> {
         _ => false,
     };
     if !has_one_host {
-        return Err(Problem::bad_request("Exactly one Host is needed."));
+        return Err(malformed("Exactly one Host is needed."));
     }
     if headers.len() > http.max_headers as usize {
         let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;

@@ -126,7 +126,8 @@ impl Problem {
 
     /// Creates the 400 for a parameter with an invalid value.
     pub(crate) fn invalid_parameter(name: &str, why: impl std::fmt::Display) -> Self {
-        Self::bad_request(format!("{name} parameter format error.")).because(why.to_string())
+        let problem = Self::bad_request(format!("{name} parameter format error."));
+        problem.because(why.to_string()).counted_as(Reason::InvalidParameter)
     }
 
     /// Gives the problem the form that senders of `dialect` understand, if that is another one than
@@ -244,7 +245,8 @@ impl From<IngestError> for Problem {
     fn from(error: IngestError) -> Self {
         let status =
             if error.is_well_formed() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::BAD_REQUEST };
-        let problem = Self::new(status, error.to_string());
+        let counted = Reason::of_ingest_error(&error);
+        let problem = Self::new(status, error.to_string()).counted_as(counted);
         match error.reason() {
             Some(reason) => problem.because(reason),
             None => problem,

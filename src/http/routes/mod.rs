@@ -57,10 +57,11 @@ routes!(of_log, OF_LOG:
     get_logs, get_latest_logs, tail, details, download_logs, clear_logs, openapi, page);
 routes!(at_root, AT_ROOT: status, metrics, server_wide);
 routes!(of_admin, OF_ADMIN: admin::status, admin::blocked, admin::maintenance);
+routes!(at_admin_root, AT_ADMIN_ROOT: admin::refusals);
 
 /// Returns all routes.
 pub(crate) fn all() -> impl Iterator<Item = &'static Route> {
-    ingest::routes().iter().chain([OF_LOG, AT_ROOT, OF_ADMIN].into_iter().flatten().copied())
+    ingest::routes().iter().chain([OF_LOG, AT_ROOT, OF_ADMIN, AT_ADMIN_ROOT].into_iter().flatten().copied())
 }
 
 /// Matches the path of a request in the spelling of [`encoded_segment`].
@@ -71,7 +72,8 @@ fn table(log: &LogName) -> impl RouteFilter {
     // A log may have the name of a route. Then the shorter path is that of the route.
     let of_log = below().or(warp::path(log_name).and(below())).unify();
     let at_root = at_root().or(ingest::filter(Place::AtRoot)).unify();
-    let of_admin = admin_socket().and(warp::path("admin")).and(of_admin());
+    let of_admin = warp::path("admin").and(of_admin()).or(at_admin_root()).unify();
+    let of_admin = admin_socket().and(of_admin);
     warp::path(PREFIX).and(of_log).or(at_root).unify().or(of_admin).unify()
 }
 

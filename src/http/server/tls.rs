@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::StatusCode;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -16,6 +15,8 @@ use super::first_byte::has_first_byte;
 use super::flood_delay::has_waited;
 use super::{http1, http2};
 use crate::http::connection::phase::Phase;
+use crate::http::observe::counters::Reason;
+use crate::http::observe::refused_requests::Origin;
 use crate::http::pipeline::Handlers;
 use crate::http::response::problem::Problem;
 use crate::net::certificate::Identity;
@@ -40,8 +41,9 @@ pub(crate) async fn serve<H: Handlers>(
         Some(HANDSHAKE_RECORD) => {}
         // A capital letter is the start of a method, so the client uses plain HTTP.
         Some(b'A'..=b'Z') => {
-            let problem = Problem::new(StatusCode::BAD_REQUEST, "This port speaks HTTPS, not plain HTTP.");
-            context.app.count(&problem);
+            let problem = Problem::bad_request("This port speaks HTTPS, not plain HTTP.");
+            let problem = problem.counted_as(Reason::MalformedHttp);
+            context.app.on_refused(&Origin::of_connection(context.peer), &problem);
             let refusal = context.app.policy().raw_refusal(problem);
             return Box::pin(write_refusal(stream, refusal)).await;
         }

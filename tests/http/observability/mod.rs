@@ -4,3 +4,4 @@ mod access_log;
 mod debug;
 mod journal;
 mod metrics;
+mod refusals;

@@ -93,7 +93,7 @@ fn the_same_decision_over_http_2_and_in_explanations() {
         match expected {
             None => assert_eq!(text, None, "{user}:{password}"),
             Some(expected) => {
-                assert!(text.is_some_and(|text| text.starts_with(expected)), "{user}:{password}")
+                assert!(text.is_some_and(|text| text.starts_with(expected)), "{user}:{password}");
             }
         }
         assert!(!json!(steps).to_string().contains(&value[6..]));

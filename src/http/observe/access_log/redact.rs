@@ -10,7 +10,8 @@ const MASK: &str = "***";
 
 /// Names of parameters with a secret value, and names that clients use by mistake in their place.
 /// `-` equals `_`, and case does not matter.
-const SECRET_NAMES: [&str; 4] = ["api_key", "root_pass", "x_api_key", "authorization"];
+const SECRET_NAMES: [&str; 6] =
+    ["api_key", "root_pass", "x_api_key", "authorization", "apikey", "dd_api_key"];
 
 /// Returns a URL, or a part of one, without the values of secret parameters and without the user
 /// and password of its authority.
@@ -34,6 +35,7 @@ pub(crate) fn redacted(url: &str) -> Cow<'_, str> {
             hidden.push(info);
         }
     }
+    hidden.extend(key_in_path(url));
     if hidden.is_empty() {
         return Cow::Borrowed(url);
     }
@@ -59,6 +61,16 @@ fn user_info(url: &str) -> Option<Range<usize>> {
     let authority = url[from..].split(['/', '?', '#']).next()?;
     let at = authority.rfind('@')?;
     Some(from..from + at)
+}
+
+/// Returns the range of KEY in a path `/k/KEY/…`. Clients that can set nothing but a URL put it there.
+fn key_in_path(url: &str) -> Option<Range<usize>> {
+    let from = url.find("://").map_or(0, |at| at + 3);
+    let from = from + url[from..].find('/')?;
+    let key = url[from..].strip_prefix("/k/")?;
+    let len = key.find(['/', '?', '#', ' ']).unwrap_or(key.len());
+    let begin = from + "/k/".len();
+    (len > 0).then(|| begin..begin + len)
 }
 
 /// Returns the offset of a secret value in a part of the URL between two `&`.
@@ -111,6 +123,11 @@ mod tests {
             ("/x?api_key=s3://cret@&a=b", "/x?api_key=***&a=b"),
             ("/x?api_key=s3cret://&a=b@c", "/x?api_key=***&a=b@c"),
             ("/x?my_api_key=seen", "/x?my_api_key=seen"),
+            ("/x?apiKey=s3cret&DD-API-KEY=s3cret", "/x?apiKey=***&DD-API-KEY=***"),
+            ("/k/s3cret/upload?a=b", "/k/***/upload?a=b"),
+            ("http://h/k/s3cret", "http://h/k/***"),
+            ("/x/k/seen", "/x/k/seen"),
+            ("/k/", "/k/"),
             ("api_key=s3cret", "api_key=***"),
             ("", ""),
         ] {

@@ -23,10 +23,16 @@ use super::stream::{NextStream, StreamExecutor};
 use super::stream_permit::StreamPermit;
 use super::transport::MonitoredTransport;
 use crate::config::HttpSettings;
+use crate::guard::ClientAddr;
+use crate::http::app::App;
 use crate::http::connection::phase::Timeouts;
 use crate::http::connection::state::ConnectionState;
+use crate::http::observe::access_log::redact::redacted;
+use crate::http::observe::counters;
+use crate::http::observe::refused_requests::Origin;
 use crate::http::pipeline;
 use crate::http::pipeline::Handlers;
+use crate::http::response::problem::Problem;
 use crate::http::server::connection_context::ConnectionContext;
 use crate::net::connection_driver::{ConnectionWork, drive};
 use crate::net::deadline::{Millis, now};
@@ -70,7 +76,11 @@ pub(crate) async fn serve<S: Transport, H: Handlers>(
         move |request: Request<Incoming>| {
             let policy = app.policy();
             let open_streams = &app.instance_state.http2_streams;
-            let answer = StreamPermit::take(open_streams, policy.files.http.max_streams).map(|permit| {
+            let permit = StreamPermit::take(open_streams, policy.files.http.max_streams);
+            if permit.is_none() {
+                on_stream_refused(&app, peer, &request);
+            }
+            let answer = permit.map(|permit| {
                 let state = Arc::new(ConnectionState::for_stream(policy.timeouts));
                 executor.set_next(NextStream { state: Arc::clone(&state), permit });
                 let is_head = request.method() == Method::HEAD;
@@ -96,6 +106,14 @@ pub(crate) async fn serve<S: Transport, H: Handlers>(
     if activity.is_flooded() || error.is_some_and(|error| is_flood(&error)) {
         app.guard.floods().note(peer, Instant::now());
     }
+}
+
+/// Counts a request beyond `max_streams`, and keeps it for the operator.
+fn on_stream_refused(app: &App, client: ClientAddr, request: &Request<Incoming>) {
+    let path = redacted(request.uri().path());
+    let origin = Origin { client, key: None, method: Some(request.method().as_str()), route: Some(&path) };
+    let problem = Problem::overloaded("Too many streams at once.");
+    app.on_refused(&origin, &problem.counted_as(counters::Reason::TooManyStreams));
 }
 
 /// Reports whether h2 ended the connection because of a flood of frames.

@@ -196,13 +196,14 @@ fn refusals_are_counted_by_reason() {
     once("invalid_root_password", 403, &wrong_password);
     once("blocked", 403, &|| server.get_with("/status", &[("X-Real-IP", "192.0.2.66")]));
     let json = [AUTH[0], ("Content-Type", "application/json")];
-    once("bad_request", 400, &|| server.request("POST", &save, &json, b"{"));
-    once("not_storable", 422, &|| server.request("POST", &route("save-log"), &json, b"{}"));
+    once("malformed_json", 400, &|| server.request("POST", &save, &json, b"{"));
+    once("message_missing", 422, &|| server.request("POST", &route("save-log"), &json, b"{}"));
+    once("invalid_parameter", 400, &|| server.get_with(&format!("{}?limit=0", route("get-logs")), &AUTH));
     once("not_found", 404, &|| server.get("/wp-login.php"));
     once("method_not_allowed", 405, &|| server.request("PUT", &save, &AUTH, b""));
     once("body_too_large", 413, &|| server.request("POST", &save, &AUTH, &[b'x'; 2000]));
     once("target_too_long", 414, &|| server.get(&format!("{save}&x={}", "x".repeat(20_000))));
-    once("unsupported_media_type", 415, &|| {
+    once("unsupported_compression", 415, &|| {
         server.request("POST", &save, &[AUTH[0], ("Content-Encoding", "compress")], b"m")
     });
     once("range_not_satisfiable", 416, &|| {
@@ -219,7 +220,9 @@ fn refusals_are_counted_by_reason() {
     assert_eq!(counted, expected.into_iter().map(str::to_owned).collect());
     // A malformed request is not counted as a request.
     server.connect().send_raw(b"GARBAGE\r\n\r\n").unwrap();
-    eventually("the garbage is counted", Duration::from_secs(5), || refused(&server, "bad_request") == 2.0);
+    eventually("the garbage is counted", Duration::from_secs(5), || {
+        refused(&server, "malformed_http") == 1.0
+    });
     assert_eq!(metrics(&server).sum("moca_records_total"), 0.0);
 }
 
