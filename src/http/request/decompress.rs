@@ -1,10 +1,14 @@
 //! Decodes `Content-Encoding` (RFC 9110, section 8.4). The codings are gzip, deflate and zstd, and
 //! a body may have several of them in a row.
 //!
+//! Some clients list the codings between which they choose, such as `gzip,deflate` for a zlib body. A
+//! body that the listed codings in a row do not fit is therefore read in the one of them that its
+//! first bytes show.
+//!
 //! The limits of an uncompressed body apply to the output. No coding may produce more than the
 //! limit of one body, and the output counts against the memory budget as it grows. A decompression
-//! bomb therefore costs at most the limit of one body. A stream that is truncated, damaged or
-//! followed by other bytes is refused.
+//! bomb therefore costs at most the limit of one body. A stream that is truncated or damaged is
+//! refused. So is one that other bytes follow, but for gzip: some writers pad its end.
 
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read};
@@ -83,6 +87,18 @@ impl Codings {
     pub(crate) const fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+
+    /// Returns the one of several codings in which a body with these first bytes is.
+    fn shown_by(&self, body: &[u8]) -> Option<Coding> {
+        let Self(codings) = self;
+        let shown = match body {
+            [0x1f, 0x8b, ..] => Coding::Gzip,
+            [0x28, 0xb5, 0x2f, 0xfd, ..] => Coding::Zstd,
+            // Raw deflate has no mark.
+            _ => Coding::Deflate,
+        };
+        (codings.len() > 1 && codings.contains(&shown)).then_some(shown)
+    }
 }
 
 /// Returns the refusal of a coding, with the supported codings in `Accept-Encoding` (RFC 9110,
@@ -159,7 +175,9 @@ impl DecodeError {
                 .because("it consists of too many gzip members"),
             Self::Corrupt => Problem::bad_request("The body can't be decompressed.")
                 .counted_as(Reason::MalformedCompression)
-                .because("damaged, cut short or followed by something else, or a zstd window above 8 MiB"),
+                .because(
+                    "damaged, cut short or in another coding than the header names, or a zstd window above 8 MiB",
+                ),
         }
     }
 }
@@ -214,7 +232,7 @@ impl OutputMemory<'_> {
     }
 }
 
-/// Decodes a whole body. The share of the budget grows before the output buffer does.
+/// Decodes a whole body: the codings in a row, or else the one that the first bytes show.
 fn inflate(
     body: Bytes,
     codings: &Codings,
@@ -222,7 +240,25 @@ fn inflate(
     output_memory: &mut OutputMemory<'_>,
     cancelled: Option<&CancellationToken>,
 ) -> Result<Bytes, DecodeError> {
-    let mut stages = codings.0.iter();
+    let shown = codings.shown_by(&body);
+    let alternative = shown.map(|coding| (coding, body.clone()));
+    match (inflate_stack(body, &codings.0, work, output_memory, cancelled), alternative) {
+        (Err(DecodeError::Corrupt), Some((shown, body))) => {
+            inflate_stack(body, &[shown], work, output_memory, cancelled)
+        }
+        (outcome, _) => outcome,
+    }
+}
+
+/// Decodes codings in a row. The share of the budget grows before the output buffer does.
+fn inflate_stack(
+    body: Bytes,
+    codings: &[Coding],
+    work: WorkLimits,
+    output_memory: &mut OutputMemory<'_>,
+    cancelled: Option<&CancellationToken>,
+) -> Result<Bytes, DecodeError> {
+    let mut stages = codings.iter();
     let source: Box<dyn BufRead> = Box::new(Source { body, at: 0, cancelled: cancelled.cloned() });
     let Some(first) = stages.next() else { return Err(DecodeError::Corrupt) };
     let mut stream = open(*first, source, work)?;
@@ -261,7 +297,8 @@ fn open<'s>(
 ) -> Result<Box<dyn Read + 's>, DecodeError> {
     let stream: Box<dyn Read + 's> = match coding {
         Coding::Gzip => {
-            Box::new(GzipMembers { member: Some(GzDecoder::new(input)), remaining: work.members })
+            let first = GzDecoder::new((&[][..]).chain(input));
+            Box::new(GzipMembers { member: Some(first), remaining: work.members })
         }
         Coding::Deflate => {
             // The first byte of zlib has compression method 8 in its lower half. No encoder starts
@@ -328,9 +365,16 @@ impl<R: Read> Read for Capped<R> {
     }
 }
 
-/// Decodes concatenated gzip members (RFC 1952, section 2.2).
+/// The bytes with which each gzip member begins.
+const GZIP_MARK: [u8; 2] = [0x1f, 0x8b];
+
+/// A gzip member. The first byte of its mark may have been read already.
+type Member<R> = GzDecoder<io::Chain<&'static [u8], R>>;
+
+/// Decodes concatenated gzip members (RFC 1952, section 2.2). Bytes that begin no further member are
+/// ignored, as gzip itself does.
 struct GzipMembers<R> {
-    member: Option<GzDecoder<R>>,
+    member: Option<Member<R>>,
     remaining: u32,
 }
 
@@ -341,13 +385,24 @@ impl<R: BufRead> Read for GzipMembers<R> {
             if read > 0 || into.is_empty() {
                 return Ok(read);
             }
-            let has_more = !member.get_mut().fill_buf()?.is_empty();
-            let input = self.member.take().filter(|_| has_more).map(GzDecoder::into_inner);
             self.remaining = self.remaining.checked_sub(1).ok_or(DecodeError::TooManyMembers)?;
-            self.member = input.map(GzDecoder::new);
+            let rest = self.member.take().map(|member| member.into_inner().into_inner().1);
+            self.member = rest.map(next_member).transpose()?.flatten();
         }
         Ok(0)
     }
+}
+
+/// Returns the member at the start of `rest`, if there is one.
+fn next_member<R: BufRead>(mut rest: R) -> io::Result<Option<Member<R>>> {
+    const FIRST: &[u8] = GZIP_MARK.split_at(1).0;
+    // The input may end behind the first byte, so the bytes are looked at one by one.
+    if rest.fill_buf()?.first() != GZIP_MARK.first() {
+        return Ok(None);
+    }
+    rest.consume(1);
+    let is_member = rest.fill_buf()?.first() == GZIP_MARK.get(1);
+    Ok(is_member.then(|| GzDecoder::new(FIRST.chain(rest))))
 }
 
 /// Decodes a stream and refuses bytes after its end.

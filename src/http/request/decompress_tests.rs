@@ -69,7 +69,56 @@ fn codings_are_decoded_in_reverse_order_and_unknown_ones_are_refused() {
     }
     let body = zstd(&gzip(b"inner"));
     assert_eq!(inflated("gzip, zstd", body.clone(), 100, UNLIMITED), Ok(b"inner".to_vec()));
-    assert_eq!(inflated("zstd, gzip", body, 100, UNLIMITED), Err(DecodeError::Corrupt));
+    assert_eq!(inflated("gzip", body, 100, UNLIMITED), Err(DecodeError::Corrupt));
+}
+
+#[test]
+fn codings_that_are_alternatives_are_decided_by_the_first_bytes() {
+    for list in [
+        "gzip,deflate",
+        "deflate, gzip",
+        "gzip, deflate, zstd",
+        "zstd,deflate,gzip",
+        "identity, gzip, deflate",
+    ] {
+        for (name, code) in CODERS.into_iter().filter(|(name, _)| list.contains(name)) {
+            let plain = br#"{"message":"a text that is long enough, long enough"}"#.to_vec();
+            assert_eq!(inflated(list, code(&plain), 1000, UNLIMITED), Ok(plain.clone()), "{list} {name}");
+            assert_eq!(
+                inflated(list, code(&plain), 10, UNLIMITED),
+                Err(DecodeError::TooLarge),
+                "{list} {name}"
+            );
+        }
+        assert_eq!(inflated(list, b"plain text".to_vec(), 1000, UNLIMITED), Err(DecodeError::Corrupt));
+    }
+    assert_eq!(inflated("gzip, gzip", gzip(b"once"), 100, UNLIMITED), Ok(b"once".to_vec()));
+    assert_eq!(inflated("deflate, gzip", zstd(b"not named"), 100, UNLIMITED), Err(DecodeError::Corrupt));
+}
+
+#[test]
+fn bytes_behind_gzip_that_are_no_member_are_ignored() {
+    let two = [gzip(b"one "), gzip(b"two")].concat();
+    for behind in [&b"\0"[..], &[0; 1000], b"trailing garbage", b"{}", b"\x1f", b"\x1f\x8a more", b"\r\n"] {
+        let body = [&two[..], behind].concat();
+        assert_eq!(inflated("gzip", body.clone(), 100, UNLIMITED), Ok(b"one two".to_vec()), "{behind:?}");
+        assert_eq!(
+            inflated("gzip, zstd", zstd(&body), 1000, UNLIMITED),
+            Ok(b"one two".to_vec()),
+            "{behind:?}"
+        );
+    }
+    let cut = &gzip(b"cut short")[..12];
+    assert_eq!(inflated("gzip", [&two[..], cut].concat(), 100, UNLIMITED), Err(DecodeError::Corrupt));
+    assert_eq!(inflated("gzip", [&two[..], &cut[..2]].concat(), 100, UNLIMITED), Err(DecodeError::Corrupt));
+    // The mark of the second member lies across the buffers of the outer coding.
+    for len in CHUNK_BYTES / 2 - 64..CHUNK_BYTES / 2 + 8 {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::none());
+        encoder.write_all(&vec![b'x'; len - 28]).unwrap();
+        let body = [encoder.finish().unwrap(), gzip(b"y")].concat();
+        let plain = inflated("gzip, zstd", zstd(&body), UNLIMITED, UNLIMITED).unwrap();
+        assert_eq!((plain.len(), plain.last()), (len - 27, Some(&b'y')));
+    }
 }
 
 #[test]
@@ -113,7 +162,7 @@ fn truncated_damaged_or_trailed_stream_is_refused() {
             let cut = whole[..end].to_vec();
             assert_eq!(inflated(name, cut, UNLIMITED, UNLIMITED), Err(DecodeError::Corrupt), "{name} {end}");
         }
-        for more in [&b"\0"[..], b"trailing garbage", b"{}"] {
+        for more in [&b"\0"[..], b"trailing garbage", b"{}"].iter().filter(|_| name != "gzip") {
             let more = [&whole[..], more].concat();
             assert_eq!(inflated(name, more, UNLIMITED, UNLIMITED), Err(DecodeError::Corrupt), "{name}");
         }
@@ -164,9 +213,25 @@ proptest! {
     }
 
     #[test]
+    fn any_bytes_behind_gzip_are_ignored_or_a_member(plain: Vec<u8>, behind: Vec<u8>) {
+        prop_assume!(!behind.starts_with(&GZIP_MARK));
+        prop_assert_eq!(inflated("gzip", [gzip(&plain), behind].concat(), UNLIMITED, UNLIMITED), Ok(plain));
+    }
+
+    #[test]
+    fn any_body_in_one_of_the_named_codings_is_decoded(plain in "[ -~]{0,200}", which in 0_usize..4) {
+        let plain = format!("{{\"message\":\"{plain}");
+        let (_, code) = CODERS[which];
+        for list in ["gzip, deflate, zstd", "zstd, gzip, deflate", "deflate, zstd, gzip"] {
+            prop_assert_eq!(inflated(list, code(plain.as_bytes()), UNLIMITED, UNLIMITED), Ok(plain.clone().into_bytes()), "{}", list);
+        }
+    }
+
+    #[test]
     fn any_bytes_are_read_or_refused(body in proptest::collection::vec(any::<u8>(), 0..300), flip in 0_usize..100, which in 0_usize..4) {
         let (name, code) = CODERS[which];
-        drop(inflated(name, body, 10_000, UNLIMITED));
+        drop(inflated(name, body.clone(), 10_000, UNLIMITED));
+        drop(inflated("gzip, deflate, zstd", body, 10_000, UNLIMITED));
         let mut damaged = code(b"a text that is long enough to be compressed, compressed, compressed");
         let at = flip % damaged.len();
         damaged[at] ^= 0x55;

@@ -136,11 +136,51 @@ fn damaged_bodies_are_400() {
         refused(&whole[..whole.len() - 1]);
         refused(&whole[..whole.len() / 2]);
         refused(&whole[..1]);
-        refused(&[&whole[..], b"garbage"].concat());
+        if coding != "gzip" {
+            refused(&[&whole[..], b"garbage"].concat());
+        }
         refused(&plain);
         server.request("POST", &route("save-log"), &[JSON, ("Content-Encoding", coding)], &whole).success();
     }
     assert_eq!(server.messages().len(), 4);
+}
+
+#[test]
+fn bytes_behind_a_gzip_body_are_ignored() {
+    let server = Setup::new().start();
+    let mut expected = Vec::new();
+    for (text, behind) in
+        [("zeros", &[0; 100][..]), ("line end", b"\r\n"), ("garbage", b"garbage"), ("mark", b"\x1f")]
+    {
+        let members = [gzip(&message(text)), gzip(b" "), behind.to_vec()].concat();
+        send(&server, "save-log", "gzip", &members).success();
+        expected.push(text);
+    }
+    // A further member must be whole.
+    let cut = [gzip(&message("cut")), gzip(b"   ")[..12].to_vec()].concat();
+    send(&server, "save-log", "gzip", &cut).refused(400, "The body can't be decompressed.");
+    assert_eq!(server.messages(), expected);
+}
+
+#[test]
+fn a_header_that_names_alternatives_is_decided_by_the_body() {
+    let server = Setup::new().start();
+    let codings: [(&str, Coder<'_>); 4] =
+        [("gzip", &gzip), ("zlib", &zlib), ("raw deflate", &deflate), ("zstd", &zstd)];
+    let mut expected = Vec::new();
+    for list in ["gzip,deflate,zstd", "zstd, deflate, gzip", "deflate,identity,gzip,zstd"] {
+        for (name, code) in &codings {
+            let text = format!("{name} of {list}");
+            send(&server, "save-log", list, &code(&message(&text))).success();
+            expected.push(text);
+        }
+    }
+    send(&server, "save-log", "gzip,deflate", &zlib(&message("pygelf"))).success();
+    send(&server, "save-log", "gzip,deflate", &zlib(&gzip(&message("both")))).success();
+    send(&server, "save-log", "gzip,deflate", &zstd(&message("neither")))
+        .refused(400, "The body can't be decompressed.");
+    expected.extend(["pygelf".to_owned(), "both".to_owned()]);
+    assert_eq!(server.messages(), expected);
 }
 
 #[test]
