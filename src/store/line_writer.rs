@@ -13,6 +13,32 @@ pub(crate) fn estimated_bytes(entries: &[Entry<'_>]) -> usize {
     entries.iter().map(|entry| entry.text_len() + ESTIMATED_PREFIX_BYTES).sum()
 }
 
+/// What the next lines have in common: their time, process, format and first number.
+#[derive(Debug)]
+pub(crate) struct NextLines {
+    stamp: Stamp,
+    format: LineFormat,
+    pid: u32,
+    seq: u64,
+}
+
+impl NextLines {
+    /// Returns the lines that these entries would be, without their line ends.
+    pub(crate) fn of(&self, source: &Source<'_>, entries: &[Entry<'_>]) -> Vec<String> {
+        let Self { stamp, format, pid, seq } = self;
+        let line = |(entry, seq): (&Entry<'_>, u64)| {
+            let Source { client, key, route } = *source;
+            let mut text = Vec::new();
+            let line = Line { entry: *entry, stamp, client, key, route, pid: *pid, seq };
+            write_line(&mut text, *format, &line);
+            text.pop();
+            // Every part of a line is text.
+            String::from_utf8(text).unwrap_or_default()
+        };
+        entries.iter().zip(*seq..).map(line).collect()
+    }
+}
+
 /// Writes the lines of one log in this process.
 #[derive(Debug)]
 pub(crate) struct LineWriter {
@@ -35,6 +61,11 @@ impl LineWriter {
     /// one stamp. A stamp costs as much as the rest of a line.
     pub(crate) fn stamp(&mut self) -> Stamp {
         self.clock.stamp()
+    }
+
+    /// Returns what the next lines would have in common. Uses no sequence number.
+    pub(crate) fn next_lines(&mut self) -> NextLines {
+        NextLines { stamp: self.stamp(), format: self.format, pid: self.pid, seq: self.seq + 1 }
     }
 
     /// Returns the clock, which gives the next records their time.

@@ -53,6 +53,9 @@ pub trait AppendLog: Send + Sync {
     /// [`QueueFull`] when the bounded queue has no room. Then the store took nothing.
     fn try_append(&self, source: &Source<'_>, entries: &[Entry<'_>]) -> Result<AppendTicket, QueueFull>;
 
+    /// Returns the lines that these entries would be now, without their line ends. Stores nothing.
+    fn preview(&self, source: &Source<'_>, entries: &[Entry<'_>]) -> Vec<String>;
+
     /// Completes when the queue may have room again.
     fn room(&self) -> BoxFuture<'static, ()>;
 

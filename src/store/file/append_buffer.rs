@@ -12,7 +12,7 @@ use crate::record::{Clock, Entry, EscapedEntries};
 use crate::store::commit::{AppendTicket, CommitGroup};
 use crate::store::file::maintenance::background::JobResult;
 use crate::store::file::maintenance::cleanup::CleanupResult;
-use crate::store::line_writer::{LineWriter, estimated_bytes};
+use crate::store::line_writer::{LineWriter, NextLines, estimated_bytes};
 use crate::store::statistics::LEVELS;
 use crate::store::{QueueFull, Source, StoreError};
 
@@ -222,6 +222,11 @@ impl AppendBuffer {
             inner.writer.format
         };
         Ok(Some(EscapedEntries::of(format, entries)))
+    }
+
+    /// Returns what the next lines would have in common.
+    pub(crate) fn next_lines(&self) -> NextLines {
+        self.lock().writer.next_lines()
     }
 
     /// Queues a command behind the lines of the current batch. After a close the command is

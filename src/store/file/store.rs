@@ -137,6 +137,10 @@ impl AppendLog for FileStore {
         Ok(ticket)
     }
 
+    fn preview(&self, source: &Source<'_>, entries: &[Entry<'_>]) -> Vec<String> {
+        self.shared.append_buffer.next_lines().of(source, entries)
+    }
+
     fn room(&self) -> BoxFuture<'static, ()> {
         Arc::clone(&self.shared.room).notified_owned().boxed()
     }

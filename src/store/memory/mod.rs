@@ -107,6 +107,11 @@ impl AppendLog for MemoryStore {
         Ok(AppendTicket::completed(Ok(CommitPosition { epoch: EPOCH, position }), len))
     }
 
+    fn preview(&self, source: &Source<'_>, entries: &[Entry<'_>]) -> Vec<String> {
+        let next = self.lock().writer.next_lines();
+        next.of(source, entries)
+    }
+
     fn room(&self) -> BoxFuture<'static, ()> {
         ready(()).boxed()
     }
