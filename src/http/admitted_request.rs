@@ -17,10 +17,10 @@ use super::request_context::{Input, KeyWatch, RequestContext};
 use super::response::problem::Problem;
 use crate::guard::{Cost, Head, HeadersAdmitted, Key, KeyAdmitted, Parameters, PresentedKey, Refusal};
 use crate::ingest::basic::BasicCredentials;
+use crate::ingest::body::parameters::Wanted;
 use crate::ingest::entry::read_rules::ReadRules;
 use crate::ingest::error::IngestError;
-use crate::ingest::multipart;
-use crate::ingest::params::{BodyKind, Params};
+use crate::ingest::params::Params;
 
 /// Holds a request that has passed all checks before its body.
 pub(crate) struct AdmittedRequest {
@@ -66,7 +66,9 @@ impl AdmittedRequest {
             };
             let caller = context.caller();
             let mut admitted = headers.admit_key(&caller, &head, &mut KeyWatch(&context))?;
-            if let Some(spending) = admitted.count(&caller, Cost::REQUEST) {
+            if !context.is_dry_run()
+                && let Some(spending) = admitted.count(&caller, Cost::REQUEST)
+            {
                 context.keep_quota(spending.decided().await)?;
             }
             admitted
@@ -139,11 +141,9 @@ impl AdmittedRequest {
 
     /// Reads the parameters. The caller checks whether the decryption was right.
     fn read_params<'a>(&'a self, input: &'a Input) -> Result<Params<'a>, IngestError> {
-        let params = Params::without_body(self.parts.uri.query(), &self.parts.headers);
-        if input.kind == BodyKind::Multipart {
-            return Ok(params.with_parts(multipart::fields(&self.parts.headers, input.body())?));
-        }
-        params.with_body(input.kind, input.body())
+        let headers = &self.parts.headers;
+        let params = Params::without_body(self.parts.uri.query(), headers);
+        params.with_body(&input.received(headers), Wanted::Parameters)
     }
 
     /// Finishes the checks of the key, checks the root password if the route needs it, and waits
@@ -161,7 +161,9 @@ impl AdmittedRequest {
         let checked =
             self.with_head(|head| self.admitted.admit_parameters(&caller, head, params, &mut watch));
         let mut checked = checked.inspect_err(|refusal| self.trace_missing_args(refusal, params))?;
-        if let Some(spending) = checked.count(&caller, Cost::REQUEST) {
+        if !self.is_dry_run()
+            && let Some(spending) = checked.count(&caller, Cost::REQUEST)
+        {
             self.keep_quota(spending.decided().await)?;
         }
         let presented = if checked.needs_root_password() { params.root_pass() } else { None };

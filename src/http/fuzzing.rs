@@ -9,17 +9,24 @@ use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use super::connection::{chunks, framing};
 use super::follow::ws_frames;
 use super::observe::refusal_log::RefusalDetails;
+use super::request::decompress;
 use super::request::read_params::{READ_PARAMETERS, ReadRequest};
 use super::response::problem::Problem;
 use super::routes::{self, download_logs};
 use super::server::fast_path::recognize;
 use crate::config::LogName;
 use crate::guard::ClientAddr;
+use crate::ingest::body::content::MAX_RECORDS;
+use crate::ingest::body::media_type::BodyKind;
+use crate::ingest::body::memory::Unlimited;
+use crate::ingest::body::parameters::Wanted;
+use crate::ingest::body::received::{BodyTexts, ReceivedBody};
+use crate::ingest::body::stream::stream_rules;
 use crate::ingest::dialect::{IngestRequest, RequestHead, Takes};
 use crate::ingest::dialects;
 use crate::ingest::entry::read_rules::ReadRules;
 use crate::ingest::multipart;
-use crate::ingest::params::{BodyKind, Params};
+use crate::ingest::params::Params;
 use crate::record::Level;
 use crate::store::CursorKey;
 
@@ -29,14 +36,9 @@ pub fn parameters(content_type: &[u8], query: &str, body: &[u8]) {
     let mut headers = HeaderMap::new();
     headers.extend(HeaderValue::from_bytes(content_type).ok().map(|value| (CONTENT_TYPE, value)));
     let params = Params::without_body(Some(query), &headers);
-    let kind = BodyKind::of(&headers);
-    let params = match kind {
-        BodyKind::Multipart => {
-            multipart::fields(&headers, body).map_err(Into::into).map(|parts| params.with_parts(parts))
-        }
-        _ => params.with_body(kind, body),
-    };
-    let Ok(params) = params else { return };
+    let texts = BodyTexts::default();
+    let body = ReceivedBody::new(&headers, body, &texts, &Unlimited);
+    let Ok(params) = params.with_body(&body, Wanted::Parameters) else { return };
     drop((params.api_key(), params.root_pass(), params.text("x")));
     let rules = ReadRules::default();
     for dialect in dialects::ALL {
@@ -46,12 +48,17 @@ pub fn parameters(content_type: &[u8], query: &str, body: &[u8]) {
             let batch = dialect.parameters(&request).and_then(|params| dialect.entries(&request, params));
             let Ok(batch) = batch else { continue };
             assert!(route.takes == Takes::Many || batch.len() == 1);
-            assert!(batch.len() <= rules.max_batch_entries);
+            assert!(batch.len() <= MAX_RECORDS);
             for entry in batch.entries(Level::Debug) {
-                assert!(entry.message.chars().count() <= rules.max_message_chars);
+                assert!(entry.message.chars().count() <= stream_rules(&rules).max_message_chars);
             }
         }
     }
+}
+
+/// Decodes a body with these codings. Checks that the output keeps its limit.
+pub fn decompress(codings: &str, body: &[u8]) {
+    decompress::fuzz(codings, body);
 }
 
 /// Reads the selection of a reading route. Checks that a refusal names its parameter, and that a
@@ -60,7 +67,9 @@ pub fn selection(query: &str, body: &[u8], line: &[u8]) {
     let headers = HeaderMap::new();
     let key = CursorKey::fixed();
     for kind in [BodyKind::Json, BodyKind::Form] {
-        let params = Params::without_body(Some(query), &headers).with_body(kind, body);
+        let texts = BodyTexts::default();
+        let body = ReceivedBody { bytes: body, kind, media_type: "", texts: &texts, memory: &Unlimited };
+        let params = Params::without_body(Some(query), &headers).with_body(&body, Wanted::Parameters);
         let Ok(params) = params else { continue };
         match ReadRequest::read(&params, &key) {
             Ok(read_request) => match read_request.into_selection() {
@@ -77,9 +86,7 @@ pub fn selection(query: &str, body: &[u8], line: &[u8]) {
 
 /// Reads a multipart body. Checks that its fields together are no longer than the body allows.
 pub fn multipart(body: &[u8]) {
-    let mut headers = HeaderMap::new();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("multipart/form-data; boundary=B"));
-    if let Ok(fields) = multipart::fields(&headers, body) {
+    if let Ok(fields) = multipart::fields_in("multipart/form-data; boundary=B", body, None, &Unlimited) {
         // A byte that is not UTF-8 becomes U+FFFD, which has three bytes.
         assert!(fields.list.iter().map(|(_, value)| value.len()).sum::<usize>() <= 3 * body.len());
     }

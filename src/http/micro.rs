@@ -3,6 +3,8 @@
 
 use http::HeaderMap;
 
+use crate::ingest::body::memory::Unlimited;
+use crate::ingest::body::received::{BodyTexts, ReceivedBody};
 use crate::ingest::dialect::{IngestRequest, RequestHead};
 use crate::ingest::dialects;
 use crate::ingest::entry::read_rules::ReadRules;
@@ -24,9 +26,10 @@ pub fn batch(query: Option<&str>, headers: &HeaderMap, body: &[u8]) -> Option<us
 
 fn decode(path: &str, query: Option<&str>, headers: &HeaderMap, body: &[u8]) -> Option<usize> {
     let (dialect, route) = dialects::find(path)?;
+    let texts = BodyTexts::default();
     let request = IngestRequest {
         head: RequestHead { route, path, query, headers },
-        body,
+        body: ReceivedBody::new(headers, body, &texts, &Unlimited),
         rules: ReadRules::default(),
     };
     let parameters = dialect.parameters(&request).ok()?;

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{Method, Request, Uri};
+use http::{HeaderMap, Method, Request, Uri};
 use http_body::Body as _;
 use http_body_util::Empty;
 use hyper::body::Incoming;
@@ -21,11 +21,13 @@ use super::request::body::{BodyLimits, Collected, collect};
 use super::request::decompress::{Codings, decode};
 use super::request::decrypt;
 use super::request::decrypt::Decryption;
+use super::request::memory_budget::InputMemory;
 use super::request::target::normalized;
 use super::response::problem::Problem;
 use crate::guard::{Caller, ClientAddr, Key, Quota, Refusal, Watch};
+use crate::ingest::body::media_type::BodyKind;
+use crate::ingest::body::received::{BodyTexts, ReceivedBody};
 use crate::ingest::dialect::{Dialect, DialectRoute, RequestHead};
-use crate::ingest::params::BodyKind;
 
 /// Holds one request and the configuration that it runs under.
 pub(crate) struct RequestContext {
@@ -97,12 +99,26 @@ pub(crate) struct Input {
     collected: Collected,
     pub(crate) kind: BodyKind,
     pub(crate) decryption: Decryption,
+    /// The texts that are made of the body.
+    texts: BodyTexts,
+    /// The memory that is taken for what is made of the body.
+    memory: InputMemory,
 }
 
 impl Input {
     /// Returns the body, decompressed and decrypted.
     pub(crate) fn body(&self) -> &[u8] {
         &self.collected.bytes
+    }
+
+    /// Returns the body with what the headers say of it.
+    pub(crate) fn received<'a>(&'a self, headers: &'a HeaderMap) -> ReceivedBody<'a> {
+        ReceivedBody::new(headers, self.body(), &self.texts, &self.memory)
+    }
+
+    /// Returns the memory of what was made of the body. The rest of the input can be dropped before.
+    pub(crate) fn into_memory(self) -> InputMemory {
+        self.memory
     }
 }
 
@@ -166,6 +182,17 @@ impl RequestContext {
         self.parts.method == Method::HEAD
     }
 
+    /// Reports whether the request is only to be checked. Such a request stores nothing and spends no
+    /// quota.
+    pub(crate) fn is_dry_run(&self) -> bool {
+        let asks = |query: &str| {
+            query.contains("dry_run")
+                && form_urlencoded::parse(query.as_bytes())
+                    .any(|(name, value)| name == "dry_run" && matches!(&*value, "1" | "true"))
+        };
+        self.endpoint.get().is_some() && self.parts.uri.query().is_some_and(asks)
+    }
+
     /// Keeps the rest of the limits for the answer.
     ///
     /// # Errors
@@ -191,7 +218,8 @@ impl RequestContext {
     pub(crate) fn can_have_parameters(&self) -> bool {
         let headers = &self.parts.headers;
         if self.state.has_unread_body() {
-            BodyKind::of(headers) != BodyKind::Other
+            // A body of any type may be JSON.
+            self.endpoint.get().is_none_or(|endpoint| endpoint.dialect.body_may_hold_key())
         } else {
             // The request has no body. If it announces encryption, the decryption must refuse it.
             decrypt::is_announced(headers)
@@ -239,7 +267,9 @@ impl RequestContext {
             let decrypted = Box::pin(decrypt::decrypt(collected, secret, limits, &self.app.cpu_pool)).await?;
             (collected, decryption) = decrypted;
         }
-        Ok(Input { collected, kind: BodyKind::of(headers), decryption })
+        let (kind, texts) = (BodyKind::of(headers), BodyTexts::default());
+        let memory = InputMemory::new(self.app.budget.share(), limits.memory_for_this());
+        Ok(Input { collected, kind, decryption, texts, memory })
     }
 }
 

@@ -70,6 +70,32 @@ impl<'a> Batch<'a> {
         self.entries.len()
     }
 
+    /// Adds the entries of another batch.
+    pub(crate) fn append(&mut self, other: Self) {
+        let before = self.fields.len();
+        self.fields.extend(other.fields);
+        let moved = |entry: BatchEntry<'a>| BatchEntry { fields_end: before + entry.fields_end, ..entry };
+        self.entries.extend(other.entries.into_iter().map(moved));
+        let (changes, more) = (&mut self.changes, other.changes);
+        changes.unknown_levels += more.unknown_levels;
+        changes.cut_messages += more.cut_messages;
+        changes.dropped_fields += more.dropped_fields;
+        changes.replaced_texts += more.replaced_texts;
+    }
+
+    /// Returns about how much memory the last entry and its line take. The lists grow by doubling.
+    pub(crate) fn memory_of_last(&self) -> usize {
+        const ENTRY: usize = 2 * size_of::<BatchEntry<'_>>() + size_of::<Entry<'_>>();
+        const FIELD: usize = 2 * size_of::<Field<'_>>();
+        const LINE: usize = 128;
+        let mut last = self.entries.iter().rev();
+        let Some(entry) = last.next() else { return 0 };
+        let begin = last.next().map_or(0, |before| before.fields_end);
+        let fields = self.fields.get(begin..entry.fields_end).unwrap_or_default();
+        let texts: usize = fields.iter().map(|field| field.name().len() + field.value().len() + 4).sum();
+        ENTRY + FIELD * fields.len() + LINE + entry.message.len() + texts
+    }
+
     /// Returns the entries at or above the level of the log, for the store.
     pub(crate) fn entries(&self, min_level: Level) -> Vec<Entry<'_>> {
         let mut stored = Vec::with_capacity(self.entries.len());

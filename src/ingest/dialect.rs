@@ -5,6 +5,7 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, Method, Response, StatusCode};
 
 use super::batch::Batch;
+use super::body::received::ReceivedBody;
 use super::entry::read_rules::ReadRules;
 use super::error::IngestError;
 use super::params::Params;
@@ -24,6 +25,12 @@ pub(crate) trait Dialect: Send + Sync {
     /// Returns ROUTE in the lines of records that arrive on `route`.
     fn name_in_lines(&self, _route: &'static DialectRoute) -> &'static str {
         self.name()
+    }
+
+    /// Returns whether the body of a request may hold the key. If so, it is read before the key is
+    /// checked, when the head names none.
+    fn body_may_hold_key(&self) -> bool {
+        false
     }
 
     /// Reads the parameters that the checks of the key need: the key, the root password, and those
@@ -94,13 +101,13 @@ pub(crate) struct RequestHead<'a> {
     pub(crate) headers: &'a HeaderMap,
 }
 
-/// A request that brings records. Its body is whole, decompressed and decrypted.
-#[derive(Debug, Clone, Copy)]
+/// A request that brings records.
+#[derive(Clone, Copy)]
 pub(crate) struct IngestRequest<'a> {
     /// The head.
     pub(crate) head: RequestHead<'a>,
     /// The body.
-    pub(crate) body: &'a [u8],
+    pub(crate) body: ReceivedBody<'a>,
     /// How entries are read. [`Dialect::parameters`] gets the options of the key in the head, if there
     /// is one there, and [`Dialect::entries`] those of the key that passed all checks.
     pub(crate) rules: ReadRules<'a>,

@@ -2,8 +2,14 @@
 
 use std::borrow::Cow;
 
+use http::StatusCode;
+
+use super::body::content::MAX_RECORDS;
+use super::body::media_type::READABLE_TYPES;
+use super::body::memory::OutOfMemory;
 use super::form::FormError;
 use super::json::batch::BatchError;
+use super::text::UnknownCharset;
 
 /// A request that cannot be decoded or stored. The texts name what the client has to change, and never
 /// contain a value that the client sent.
@@ -32,6 +38,24 @@ pub(crate) enum IngestError {
         /// What is missing, or what was expected.
         why: Cow<'static, str>,
     },
+    /// The body holds several records, and the route takes one.
+    #[error(
+        "message parameter format error. The body holds an array or several JSON texts, and save-log \
+        stores one record. Send it to save-logs."
+    )]
+    SeveralRecords,
+    /// The body holds more records than one request may.
+    #[error("The body holds more than {MAX_RECORDS} records.")]
+    TooManyRecords,
+    /// The content type, or the charset, is one that cannot be read.
+    #[error("The body was not read, because of its content type. These are read: {READABLE_TYPES}.")]
+    UnreadableType,
+    /// The charset of the body or of a part is unknown.
+    #[error(transparent)]
+    UnknownCharset(#[from] UnknownCharset),
+    /// The memory of all bodies is used up.
+    #[error(transparent)]
+    Memory(#[from] OutOfMemory),
     /// There is no batch, or one with an entry that cannot be stored.
     #[error("logs parameter format error. {0}")]
     Batch(#[from] BatchError),
@@ -48,18 +72,36 @@ impl IngestError {
         Self::Message { why: why.into() }
     }
 
-    /// Returns whether the request is well formed, but holds nothing that can be stored. Senders repeat
-    /// a malformed request for ever, and go on after one that is well formed.
-    pub(crate) const fn is_well_formed(&self) -> bool {
-        matches!(self, Self::Message { .. } | Self::Batch(_))
+    /// Creates the error for a body that is no JSON.
+    pub(crate) fn not_an_object(error: &serde_json::Error) -> Self {
+        // serde would quote a value of the wrong type, and that value may be a secret.
+        let why = match error.classify() {
+            serde_json::error::Category::Data => {
+                format!("not a JSON object at line {} column {}", error.line(), error.column())
+            }
+            _ => error.to_string(),
+        };
+        Self::NotAnObject { why }
+    }
+
+    /// Returns the status of the answer. Senders repeat a malformed request (400) for ever, and go on
+    /// after one that is well formed but cannot be stored (422).
+    pub(crate) const fn status(&self) -> StatusCode {
+        match self {
+            Self::Form(_) | Self::NotAnObject { .. } | Self::Parameter { .. } => StatusCode::BAD_REQUEST,
+            Self::Message { .. } | Self::SeveralRecords | Self::Batch(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::UnreadableType | Self::UnknownCharset(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::TooManyRecords | Self::Memory(OutOfMemory::Ever(_)) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Memory(OutOfMemory::Now) => StatusCode::SERVICE_UNAVAILABLE,
+        }
     }
 
     /// Returns the explanation for a person, if it does not stand in the text of the error.
     pub(crate) fn reason(&self) -> Option<&str> {
         match self {
-            Self::Form(_) | Self::Batch(_) | Self::Message { .. } => None,
             Self::NotAnObject { why } => Some(why),
             Self::Parameter { why, .. } => Some(why),
+            _ => None,
         }
     }
 }

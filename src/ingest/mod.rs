@@ -6,6 +6,7 @@
 
 pub(crate) mod basic;
 pub(crate) mod batch;
+pub(crate) mod body;
 pub(crate) mod dialect;
 pub(crate) mod dialects;
 pub(crate) mod entry;
@@ -18,6 +19,5 @@ pub(crate) mod multipart;
 pub(crate) mod params;
 pub(crate) mod python_logging;
 pub(crate) mod record_source;
-#[cfg_attr(not(test), expect(dead_code, reason = "for bodies of other charsets"))]
 pub(crate) mod text;
 pub(crate) mod timestamp;

@@ -3,38 +3,54 @@
 
 use std::borrow::Cow;
 
-use http::HeaderMap;
-use http::header::CONTENT_TYPE;
+use encoding_rs::{Encoding, UTF_8};
 use memchr::memmem;
 
-use super::form::{Fields, FormError};
+use super::body::media_type::named_encoding;
+use super::body::memory::BodyMemory;
+use super::error::IngestError;
+use super::form::{CHARSET_FIELD, Fields, FormError};
+use super::text::{DecodedText, decode};
 
-/// Maximum length of a value whose invalid UTF-8 is replaced. No parameter is longer.
-const MAX_REPAIRED_BYTES: usize = 1024 * 1024;
-
-/// Returns the fields of the form. The value of a file is its content. Parts without a name are
-/// skipped.
+/// Returns the fields of the form whose content type is `media_type`. The value of a file is its
+/// content. Parts without a name are skipped. A part is decoded in the charset of its own content type,
+/// else in that of the field `_charset_`, else in `named`, which the body's content type gives.
 ///
 /// # Errors
-/// Any [`FormError`].
-pub(crate) fn fields<'a>(headers: &HeaderMap, body: &'a [u8]) -> Result<Fields<'a>, FormError> {
-    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let boundary = multer::parse_boundary(content_type).map_err(|_| FormError::MalformedMultipart)?;
+/// Fails for a body that is no such form, for an unknown charset, and when the memory is used up.
+pub(crate) fn fields_in<'a>(
+    media_type: &str,
+    body: &'a [u8],
+    named: Option<&'static Encoding>,
+    memory: &dyn BodyMemory,
+) -> Result<Fields<'a>, IngestError> {
+    let boundary = multer::parse_boundary(media_type).map_err(|_| FormError::MalformedMultipart)?;
+    let of_form = charset_field(body, &boundary)?.or(named);
     let mut fields = Fields::default();
     for part in Parts::new(body, &boundary)? {
         let (head, content) = part?;
-        let Some(name) = name_of(head) else { continue };
-        fields.push(Cow::Owned(name), text(content)?);
+        let head = fields.text(head, of_form.unwrap_or(UTF_8));
+        let Some(name) = name_of(&head).filter(|name| name != CHARSET_FIELD) else { continue };
+        let of_part = content_type_of(&head).map(named_encoding).transpose()?.flatten();
+        let DecodedText { text, replaced } = decode(content, of_part.or(of_form), memory)?;
+        fields.has_replacements |= !replaced.is_empty();
+        fields.push(Cow::Owned(name), text);
     }
     Ok(fields)
 }
 
-fn text(content: &[u8]) -> Result<Cow<'_, str>, FormError> {
-    match std::str::from_utf8(content) {
-        Ok(text) => Ok(Cow::Borrowed(text)),
-        Err(_) if content.len() <= MAX_REPAIRED_BYTES => Ok(String::from_utf8_lossy(content)),
-        Err(_) => Err(FormError::NotUtf8),
+/// Returns the encoding that the field `_charset_` names.
+fn charset_field(body: &[u8], boundary: &str) -> Result<Option<&'static Encoding>, FormError> {
+    if memmem::find(body, CHARSET_FIELD.as_bytes()).is_none() {
+        return Ok(None);
     }
+    for part in Parts::new(body, boundary)? {
+        let (head, content) = part?;
+        if name_of(&String::from_utf8_lossy(head)).is_some_and(|name| name == CHARSET_FIELD) {
+            return Ok(Encoding::for_label_no_replacement(content.trim_ascii()));
+        }
+    }
+    Ok(None)
 }
 
 /// The head and the content of a part.
@@ -106,13 +122,22 @@ impl<'a> Iterator for Parts<'a> {
     }
 }
 
-/// Returns the parameter `name` of the part's Content-Disposition.
-fn name_of(head: &[u8]) -> Option<String> {
-    let head = String::from_utf8_lossy(head);
-    let value = head.split("\r\n").find_map(|line| {
+/// Returns the value of a header of a part.
+fn header_of<'h>(head: &'h str, wanted: &str) -> Option<&'h str> {
+    head.split("\r\n").find_map(|line| {
         let (name, value) = line.split_once(':')?;
-        name.trim().eq_ignore_ascii_case("content-disposition").then_some(value)
-    })?;
+        name.trim().eq_ignore_ascii_case(wanted).then_some(value)
+    })
+}
+
+/// Returns the content type of a part.
+fn content_type_of(head: &str) -> Option<&str> {
+    header_of(head, "content-type").map(str::trim)
+}
+
+/// Returns the parameter `name` of the part's Content-Disposition.
+fn name_of(head: &str) -> Option<String> {
+    let value = header_of(head, "content-disposition")?;
     let mut rest = value;
     while let Some((_, parameters)) = rest.split_once(';') {
         let parameters = parameters.trim_start();
@@ -149,12 +174,11 @@ fn unquote(quoted: &str) -> Option<(String, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ingest::body::memory::Unlimited;
     use proptest::prelude::*;
 
     fn parse(body: &[u8]) -> Option<Vec<(String, String)>> {
-        let mut headers = HeaderMap::new();
-        headers.insert(CONTENT_TYPE, "multipart/form-data; boundary=B".parse().unwrap());
-        let fields = fields(&headers, body).ok()?;
+        let fields = fields_in("multipart/form-data; boundary=B", body, None, &Unlimited).ok()?;
         Some(fields.list.into_iter().map(|(name, value)| (name.into_owned(), value.into_owned())).collect())
     }
 
@@ -191,6 +215,37 @@ mod tests {
     fn content_that_looks_like_a_delimiter_is_kept() {
         let value = "a\r\n--Bx\r\n--\r\n-B\r\n\r\nb";
         assert_eq!(parse(&form(&[("m", value)])), Some(vec![("m".to_owned(), value.to_owned())]));
+    }
+
+    #[test]
+    fn each_part_is_decoded_in_its_own_charset() {
+        let part = |name: &str, content_type: &str, value: &[u8]| {
+            let head =
+                format!("--B\r\nContent-Disposition: form-data; name=\"{name}\"{content_type}\r\n\r\n");
+            [head.as_bytes(), value, b"\r\n"].concat()
+        };
+        let read = |parts: &[Vec<u8>], named| {
+            let body = [&parts.concat()[..], b"--B--\r\n"].concat();
+            let fields = fields_in("multipart/form-data; boundary=B", &body, named, &Unlimited)?;
+            let values = fields.list.into_iter().map(|(_, value)| value.into_owned()).collect::<Vec<_>>();
+            Ok::<_, IngestError>((values, fields.has_replacements))
+        };
+        let latin1 = part("a", "\r\nContent-Type: text/plain; charset=ISO-8859-1", b"\xe9");
+        let plain = part("b", "", "é".as_bytes());
+        let marked = part("c", "\r\nContent-Type: text/plain", b"\xff\xfea\0");
+        assert_eq!(
+            read(&[latin1, plain, marked], None),
+            Ok((vec!["é".into(), "é".into(), "a".into()], false))
+        );
+        let field = part("_charset_", "", b"shift_jis");
+        assert_eq!(read(&[part("a", "", b"\x93\xfa"), field], None), Ok((vec!["日".into()], false)));
+        assert_eq!(
+            read(&[part("a", "", b"\xe9")], Some(encoding_rs::WINDOWS_1252)),
+            Ok((vec!["é".into()], false))
+        );
+        assert_eq!(read(&[part("a", "", b"\xe9")], None), Ok((vec!["\u{fffd}".into()], true)));
+        let unknown = part("a", "\r\ncontent-type: text/plain; charset=klingon", b"x");
+        assert!(matches!(read(&[unknown], None), Err(IngestError::UnknownCharset(_))));
     }
 
     proptest! {

@@ -4,15 +4,17 @@
 use std::borrow::Cow;
 
 use http::HeaderMap;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName};
+use http::header::{AUTHORIZATION, HeaderName};
 
 use super::basic::BasicCredentials;
 use super::batch::Batch;
+use super::body::content::{BodyText, Content};
 use super::entry::read_rules::ReadRules;
 use super::error::IngestError;
 use super::form::{Fields, PARAMETERS, fields};
-use super::json::batch::{BatchBody, BatchError, parse_batch};
+use super::json::batch::{BatchError, parse_batch};
 use super::json::object::{self, Object, Value};
+use super::text::Replaced;
 
 // Parsing a header name on each look-up would cost as much as the look-up.
 static API_KEY: HeaderName = HeaderName::from_static("api-key");
@@ -21,50 +23,11 @@ static ROOT_PASS: HeaderName = HeaderName::from_static("root-pass");
 pub(super) static LEVEL: HeaderName = HeaderName::from_static("level");
 pub(super) static MESSAGE: HeaderName = HeaderName::from_static("message");
 
-/// Classifies a body by its content type.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum BodyKind {
-    Json,
-    Form,
-    Multipart,
-    /// A body without a content type. It is read as JSON if it is a JSON object, and ignored
-    /// otherwise.
-    Unnamed,
-    /// A content type that holds no parameters.
-    Other,
-}
-
-impl BodyKind {
-    /// Returns the kind that `Content-Type` names. Parameters of the media type (`; charset=…`) are
-    /// ignored.
-    pub(crate) fn of(headers: &HeaderMap) -> Self {
-        let Some(value) = headers.get(CONTENT_TYPE) else { return Self::Unnamed };
-        Self::named(value.to_str().unwrap_or_default())
-    }
-
-    /// Returns the kind of a media type.
-    pub(crate) fn named(text: &str) -> Self {
-        // By far the most frequent type comes first.
-        if text == "application/json" {
-            return Self::Json;
-        }
-        let essence = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-        match essence.as_str() {
-            "" => Self::Unnamed,
-            "application/json" | "text/json" => Self::Json,
-            "application/x-www-form-urlencoded" => Self::Form,
-            "multipart/form-data" => Self::Multipart,
-            other if other.starts_with("application/") && other.ends_with("+json") => Self::Json,
-            _ => Self::Other,
-        }
-    }
-}
-
 /// Holds the entries of a batch, the body from which they were read, and how they were read.
 #[derive(Debug)]
 struct List<'a> {
     entries: Batch<'a>,
-    body: &'a str,
+    body: BodyText<'a>,
     rules: ReadRules<'a>,
 }
 
@@ -72,10 +35,14 @@ struct List<'a> {
 #[derive(Debug)]
 pub(crate) struct Params<'a> {
     pub(super) json: Option<Object<'a>>,
+    /// Whether bytes of the JSON body were no UTF-8.
+    pub(super) json_has_replacements: bool,
     /// The entries of a JSON body, if they were read together with the body.
     list: Option<List<'a>>,
     pub(super) query: Fields<'a>,
     pub(super) form: Fields<'a>,
+    /// What the body holds beside parameters.
+    pub(super) content: Content<'a>,
     headers: &'a HeaderMap,
 }
 
@@ -83,59 +50,47 @@ impl<'a> Params<'a> {
     /// Reads the parameters of the query and the headers, for the checks before the body is read.
     pub(crate) fn without_body(query: Option<&'a str>, headers: &'a HeaderMap) -> Self {
         let query = fields(query.unwrap_or_default().as_bytes());
-        Self { json: None, list: None, query, form: Fields::default(), headers }
-    }
-
-    /// Adds the parameters of a body that is not multipart.
-    ///
-    /// # Errors
-    /// Fails for a body that does not match its content type.
-    pub(crate) fn with_body(mut self, kind: BodyKind, body: &'a [u8]) -> Result<Self, IngestError> {
-        match kind {
-            BodyKind::Json if !body.is_empty() => self.json = Some(parse_json(body)?),
-            BodyKind::Unnamed if !body.is_empty() => {
-                self.json = std::str::from_utf8(body).ok().and_then(|text| Object::parse(text).ok());
-            }
-            BodyKind::Form => self.form = fields(body),
-            _ => {}
+        Self {
+            json: None,
+            json_has_replacements: false,
+            list: None,
+            query,
+            form: Fields::default(),
+            content: Content::None,
+            headers,
         }
-        Ok(self)
     }
 
-    /// Adds the parameters of a body that should hold a batch. The entries are read in the same
-    /// pass.
-    ///
-    /// # Errors
-    /// Fails as [`Self::with_body`] does.
-    pub(crate) fn with_batch(
-        mut self,
-        kind: BodyKind,
-        body: &'a [u8],
+    /// Sets the JSON object of the body.
+    pub(super) fn set_json(&mut self, object: Object<'a>, body: BodyText<'a>) {
+        self.json_has_replacements = !body.replaced.is_empty();
+        self.json = Some(object);
+    }
+
+    /// Sets the JSON object of a body whose list `logs` was read in the same pass, by these rules.
+    pub(super) fn set_list(
+        &mut self,
+        rest: Object<'a>,
+        entries: Batch<'a>,
+        body: BodyText<'a>,
         rules: ReadRules<'a>,
-    ) -> Result<Self, IngestError> {
-        let may_be_json = matches!(kind, BodyKind::Json | BodyKind::Unnamed);
-        let text = may_be_json.then(|| std::str::from_utf8(body).ok()).flatten();
-        match text.and_then(|text| Some((text, BatchBody::parse(text, &rules)?))) {
-            Some((body, BatchBody { rest, entries })) => {
-                self.json = Some(rest);
-                self.list = Some(List { entries, body, rules });
-                Ok(self)
-            }
-            None => self.with_body(kind, body),
-        }
+    ) {
+        self.set_json(rest, body);
+        self.list = Some(List { entries, body, rules });
     }
 
-    /// Adds the fields of a multipart form.
-    pub(crate) fn with_parts(mut self, parts: Fields<'a>) -> Self {
-        self.form = parts;
-        self
+    /// Returns what the body holds beside parameters.
+    pub(crate) const fn content(&self) -> Content<'a> {
+        self.content
     }
 
     /// Returns whether the body is a JSON object, or a form that contains a known parameter: one of
     /// those of a save, or one of `others`.
     pub(crate) fn body_has_parameters(&self, others: &[&str]) -> bool {
         let is_known = |name: &str| PARAMETERS.contains(&name) || others.contains(&name);
-        self.json.is_some() || self.form.list.iter().any(|(name, _)| is_known(name))
+        self.json.is_some()
+            || self.content.is_json_throughout()
+            || self.form.list.iter().any(|(name, _)| is_known(name))
     }
 
     fn get(&self, name: &str, header: Option<&HeaderName>) -> Option<Value<'_>> {
@@ -160,7 +115,7 @@ impl<'a> Params<'a> {
     /// only `required_args` of a key asks for the text, and that is rare.
     fn batch_text(&self, name: &str) -> Option<Value<'_>> {
         let list = self.list.as_ref().filter(|_| name == "logs")?;
-        Object::parse(list.body).ok()?.get(name)
+        Object::parse(list.body.text).ok()?.get(name)
     }
 
     /// Returns the value of a parameter that no header can carry.
@@ -276,37 +231,27 @@ impl<'a> Params<'a> {
                 return Ok(entries);
             }
             // The key in the body has other options than those the entries were read with.
-            let object = Object::parse(body).map_err(|_| BatchError::NotAList)?;
+            let object = Object::parse(body.text).map_err(|_| BatchError::NotAList)?;
             let text = object.get("logs").ok_or(BatchError::Missing)?.into_text();
-            return Ok(parse_text(text, rules)?);
+            return Ok(parse_text(text, self.json_has_replacements, rules)?);
         }
+        let has_replacements =
+            self.json_has_replacements || self.query.has_replacements || self.form.has_replacements;
         let text = self.take("logs", None).ok_or(BatchError::Missing)?.into_text();
-        Ok(parse_text(text, rules)?)
+        Ok(parse_text(text, has_replacements, rules)?)
     }
 }
 
-fn parse_text<'a>(text: Cow<'a, str>, rules: &ReadRules<'_>) -> Result<Batch<'a>, BatchError> {
+/// Reads the text of a list. With `has_replacements` each U+FFFD in it counts as replaced.
+fn parse_text<'a>(
+    text: Cow<'a, str>,
+    has_replacements: bool,
+    rules: &ReadRules<'_>,
+) -> Result<Batch<'a>, BatchError> {
+    let replaced = if has_replacements { Replaced::anywhere() } else { Replaced::NONE };
     match text {
-        Cow::Borrowed(text) => parse_batch(text, rules),
-        Cow::Owned(text) => parse_batch(&text, rules).map(Batch::into_owned),
-    }
-}
-
-fn parse_json(body: &[u8]) -> Result<Object<'_>, IngestError> {
-    let not_an_object = |why| IngestError::NotAnObject { why };
-    let text = std::str::from_utf8(body)
-        .map_err(|error| not_an_object(format!("byte {} is not UTF-8", error.valid_up_to())))?;
-    Object::parse(text).map_err(|error| not_an_object(describe(&error)))
-}
-
-/// Describes a JSON error without the value. serde would quote a value of the wrong type, and that
-/// value may be a secret.
-fn describe(error: &serde_json::Error) -> String {
-    match error.classify() {
-        serde_json::error::Category::Data => {
-            format!("not a JSON object at line {} column {}", error.line(), error.column())
-        }
-        _ => error.to_string(),
+        Cow::Borrowed(text) => parse_batch(text, &replaced, rules),
+        Cow::Owned(text) => parse_batch(&text, &replaced, rules).map(Batch::into_owned),
     }
 }
 
@@ -330,11 +275,19 @@ fn take_field<'a>(fields: &mut Fields<'a>, name: &str) -> Option<Value<'a>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ingest::body::media_type::BodyKind;
+    use crate::ingest::body::memory::Unlimited;
+    use crate::ingest::body::parameters::Wanted;
+    use crate::ingest::body::received::{BodyTexts, ReceivedBody};
     use crate::record::Level;
     use proptest::prelude::*;
 
     fn message(query: &str, kind: BodyKind, body: &str, headers: &HeaderMap) -> Option<String> {
-        let mut params = Params::without_body(Some(query), headers).with_body(kind, body.as_bytes()).unwrap();
+        let (texts, media_type) = (BodyTexts::default(), "");
+        let bytes = body.as_bytes();
+        let body = ReceivedBody { bytes, kind, media_type, texts: &texts, memory: &Unlimited };
+        let params = Params::without_body(Some(query), headers);
+        let mut params = params.with_body(&body, Wanted::Record).unwrap();
         let batch = params.take_record(&ReadRules::default()).ok()?;
         Some(batch.entries(Level::Debug)[0].message.to_owned())
     }
@@ -347,7 +300,9 @@ mod tests {
         let json = r#"{"message":"j"}"#;
         assert_eq!(message("message=q", BodyKind::Json, json, &headers).as_deref(), Some("j"));
         assert_eq!(message("message=q", BodyKind::Unnamed, json, &headers).as_deref(), Some("j"));
-        assert_eq!(message("message=q", BodyKind::Other, json, &headers).as_deref(), Some("q"));
+        assert_eq!(message("message=q", BodyKind::Unreadable, json, &headers).as_deref(), Some("j"));
+        assert_eq!(message("message=q", BodyKind::Text, "t", &headers).as_deref(), Some("q"));
+        assert_eq!(message("", BodyKind::Text, "t", &headers).as_deref(), Some("t"));
         assert_eq!(
             message("message=q", BodyKind::Json, r#"{"message":null}"#, &headers).as_deref(),
             Some("q")
@@ -403,8 +358,10 @@ mod tests {
         #[test]
         fn any_body_is_read_or_refused(query in ".{0,40}", body: Vec<u8>) {
             let headers = HeaderMap::new();
-            for kind in [BodyKind::Json, BodyKind::Form, BodyKind::Unnamed, BodyKind::Other] {
-                if let Ok(mut params) = Params::without_body(Some(&query), &headers).with_body(kind, &body) {
+            for kind in [BodyKind::Json, BodyKind::Form, BodyKind::Unnamed, BodyKind::Unreadable] {
+                let texts = BodyTexts::default();
+                let body = ReceivedBody { bytes: &body, kind, media_type: "", texts: &texts, memory: &Unlimited };
+                if let Ok(mut params) = Params::without_body(Some(&query), &headers).with_body(&body, Wanted::Parameters) {
                     drop((params.api_key(), params.root_pass()));
                     let rules = ReadRules::default();
                     drop((params.take_logs(&rules), params.take_record(&rules)));

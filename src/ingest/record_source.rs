@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 
 use super::batch::Batch;
+use super::body::content::{BodyText, Content};
 use super::entry::read_rules::ReadRules;
 use super::entry::reader::{EntryError, EntryReader, can_be_field};
 use super::error::IngestError;
@@ -18,6 +19,7 @@ enum Place {
     Json,
     Query,
     Form,
+    Text,
     Header,
 }
 
@@ -30,11 +32,20 @@ impl<'a> Params<'a> {
         let mut reader = EntryReader::default();
         let level = self.value_of_level();
         let place = self.place_of_message();
+        let has_replacements = self.has_replacements(place);
         match place {
             Place::Json => add_members(&mut reader, self.json.take().unwrap_or_default()),
             Place::Query => add_fields(&mut reader, std::mem::take(&mut self.query)),
             Place::Form => add_fields(&mut reader, std::mem::take(&mut self.form)),
+            Place::Text => {
+                let text =
+                    self.text_body().map(|body| Value::Text(Cow::Borrowed(without_line_end(body.text))));
+                reader.add(Cow::Borrowed("message"), text);
+            }
             Place::Header => reader.add(Cow::Borrowed("message"), self.header(&MESSAGE)),
+        }
+        if has_replacements {
+            reader.mark_repaired();
         }
         if let Some(level) = level {
             reader.set_level(level);
@@ -59,6 +70,27 @@ impl<'a> Params<'a> {
         in_json.filter(|_| !is_object).or_else(|| if is_object { None } else { in_fields() })
     }
 
+    /// Returns the body whose whole text is the message.
+    const fn text_body(&self) -> Option<BodyText<'a>> {
+        match self.content {
+            Content::Message(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Returns whether bytes of the source of the message were no text, and were replaced.
+    fn has_replacements(&self, place: Place) -> bool {
+        match place {
+            Place::Json => self.json_has_replacements,
+            Place::Query => self.query.has_replacements,
+            Place::Form => self.form.has_replacements,
+            Place::Text => self.text_body().is_some_and(|body| !body.replaced.is_empty()),
+            Place::Header => {
+                matches!(self.header(&MESSAGE), Some(Value::Text(Cow::Owned(_))))
+            }
+        }
+    }
+
     /// Finds the source of the message: the first one with a message that is not blank, the first one
     /// with a blank message, the first one with a text under another name of messages, and else the
     /// first one with anything that can be a field.
@@ -78,6 +110,7 @@ impl<'a> Params<'a> {
             _ if in_json("message") || in_json("msg") => Place::Json,
             _ if has_text(&self.query) => Place::Query,
             _ if has_text(&self.form) => Place::Form,
+            _ if self.text_body().is_some() => Place::Text,
             _ if self.header(&MESSAGE).is_some() => Place::Header,
             _ if has_blank(&self.query) => Place::Query,
             _ if has_blank(&self.form) => Place::Form,
@@ -96,9 +129,14 @@ impl<'a> Params<'a> {
         match place {
             Place::Json => "the JSON body",
             Place::Form => "the form",
-            Place::Query | Place::Header => "the query, and for the header MESSAGE",
+            Place::Query | Place::Text | Place::Header => "the query, and for the header MESSAGE",
         }
     }
+}
+
+/// Returns the text without one line end at its end.
+fn without_line_end(text: &str) -> &str {
+    text.strip_suffix('\n').map_or(text, |line| line.strip_suffix('\r').unwrap_or(line))
 }
 
 fn add_members<'a>(reader: &mut EntryReader<'a>, object: Object<'a>) {

@@ -139,6 +139,11 @@ impl Reason {
                 Self::of_message(why).unwrap_or(Self::InvalidBatch)
             }
             IngestError::Batch(BatchError::NotAList) => Self::InvalidBatch,
+            IngestError::SeveralRecords => Self::InvalidMessage,
+            IngestError::TooManyRecords => Self::BatchTooLong,
+            IngestError::UnreadableType | IngestError::UnknownCharset(_) | IngestError::Memory(_) => {
+                Self::of_status(error.status())
+            }
         }
     }
 

@@ -421,6 +421,24 @@ impl<D: Read, R: BufRead> Read for NoTrailingBytes<D, R> {
     }
 }
 
+/// Decodes a body with these codings, and checks that the output keeps its limit. The fuzz target
+/// `decompress` calls it.
+#[cfg(any(fuzzing, test))]
+pub(crate) fn fuzz(codings: &str, body: &[u8]) {
+    const MAX: u64 = 100_000;
+    let mut headers = HeaderMap::new();
+    headers.extend(HeaderValue::from_str(codings).ok().map(|value| (CONTENT_ENCODING, value)));
+    let Ok(codings) = Codings::of(&headers) else { return };
+    let budget = std::sync::Arc::new(super::memory_budget::MemoryBudget::default());
+    let mut share = budget.share();
+    let mut output_memory = OutputMemory { share: &mut share, granted: 0, memory: 2 * MAX };
+    let work = WorkLimits { output: MAX, members: 100 };
+    if let Ok(plain) = inflate(Bytes::copy_from_slice(body), &codings, work, &mut output_memory, None) {
+        assert!(plain.len() as u64 <= MAX);
+        assert!(share.bytes() >= plain.len() as u64);
+    }
+}
+
 #[cfg(test)]
 #[path = "decompress_tests.rs"]
 mod tests;

@@ -103,7 +103,7 @@ fn bytes_behind_gzip_that_are_no_member_are_ignored() {
         let body = [&two[..], behind].concat();
         assert_eq!(inflated("gzip", body.clone(), 100, UNLIMITED), Ok(b"one two".to_vec()), "{behind:?}");
         assert_eq!(
-            inflated("gzip, zstd", zstd(&body), 1000, UNLIMITED),
+            inflated("gzip, zstd", zstd(&body), 2000, UNLIMITED),
             Ok(b"one two".to_vec()),
             "{behind:?}"
         );
@@ -231,7 +231,7 @@ proptest! {
     fn any_bytes_are_read_or_refused(body in proptest::collection::vec(any::<u8>(), 0..300), flip in 0_usize..100, which in 0_usize..4) {
         let (name, code) = CODERS[which];
         drop(inflated(name, body.clone(), 10_000, UNLIMITED));
-        drop(inflated("gzip, deflate, zstd", body, 10_000, UNLIMITED));
+        fuzz("gzip, deflate, zstd", &body);
         let mut damaged = code(b"a text that is long enough to be compressed, compressed, compressed");
         let at = flip % damaged.len();
         damaged[at] ^= 0x55;

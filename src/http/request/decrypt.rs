@@ -21,7 +21,7 @@ use super::body::{BodyLimits, Collected};
 use super::cpu_pool::CpuPool;
 use crate::http::observe::counters::Reason;
 use crate::http::response::problem::Problem;
-use crate::ingest::params::BodyKind;
+use crate::ingest::body::media_type::BodyKind;
 
 /// Maximum size of a body that the event loop decrypts itself.
 const MAX_INLINE_BYTES: usize = 64 * 1024;

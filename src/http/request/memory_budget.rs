@@ -1,13 +1,14 @@
 //! Limits the memory that all bodies may hold together.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
 use crate::http::connection::phase::Phase;
 use crate::http::connection::state::ConnectionState;
 use crate::http::response::problem::Problem;
+use crate::ingest::body::memory::{BodyMemory, OutOfMemory};
 
 /// Maximum memory that a body may hold while it waits for more. A body that holds more is refused,
 /// because large bodies would otherwise wait for each other.
@@ -114,6 +115,33 @@ impl MemoryShare {
 impl Drop for MemoryShare {
     fn drop(&mut self) {
         self.shrink_to(0);
+    }
+}
+
+/// The share of what is made of one body: decoded texts, entries and their lines.
+#[derive(Debug)]
+pub(crate) struct InputMemory {
+    share: Mutex<MemoryShare>,
+    /// Maximum memory of all bodies together.
+    limit: u64,
+}
+
+impl InputMemory {
+    /// Counts in `share`, up to `limit` bytes of the whole budget.
+    pub(crate) const fn new(share: MemoryShare, limit: u64) -> Self {
+        Self { share: Mutex::new(share), limit }
+    }
+}
+
+impl BodyMemory for InputMemory {
+    fn take(&self, bytes: usize) -> Result<(), OutOfMemory> {
+        let mut share = self.share.lock().unwrap_or_else(PoisonError::into_inner);
+        if share.try_grow(bytes as u64, self.limit) {
+            return Ok(());
+        }
+        // Neither waiting nor a second request would help.
+        let can_never_fit = share.bytes() + bytes as u64 > self.limit;
+        Err(if can_never_fit { OutOfMemory::Ever(self.limit) } else { OutOfMemory::Now })
     }
 }
 

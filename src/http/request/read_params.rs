@@ -162,17 +162,25 @@ pub(crate) fn choice<T: Copy>(
 mod tests {
     use super::*;
     use crate::http::observe::refusal_log::RefusalDetails;
-    use crate::ingest::params::BodyKind;
+    use crate::ingest::body::media_type::BodyKind;
+    use crate::ingest::body::memory::Unlimited;
+    use crate::ingest::body::parameters::Wanted;
+    use crate::ingest::body::received::{BodyTexts, ReceivedBody};
     use http::HeaderMap;
     use proptest::prelude::*;
 
     const KEY: [u8; 16] = [7; 16];
 
+    fn body_of<'a>(kind: BodyKind, body: &'a str, texts: &'a BodyTexts) -> ReceivedBody<'a> {
+        ReceivedBody { bytes: body.as_bytes(), kind, media_type: "", texts, memory: &Unlimited }
+    }
+
     fn read(query: &str, kind: BodyKind, body: &str) -> Result<ReadRequest, String> {
         let mut headers = HeaderMap::new();
         headers.insert("level", "4".parse().unwrap());
         let params = Params::without_body(Some(query), &headers);
-        let params = params.with_body(kind, body.as_bytes()).unwrap();
+        let texts = BodyTexts::default();
+        let params = params.with_body(&body_of(kind, body, &texts), Wanted::Parameters).unwrap();
         let read = ReadRequest::read(&params, &CursorKey::of(KEY)).map_err(|problem| problem.words())?;
         let compiled = ReadRequest { regex: read.regex.clone(), ..ReadRequest::default() }.into_selection();
         compiled.map(|_| read).map_err(|problem| problem.words())
@@ -181,7 +189,7 @@ mod tests {
     #[test]
     fn json_query_and_form_give_parameters_and_headers_do_not() {
         let request =
-            read("contains=a&contains=b+c&key=x&key=y&limit=5&order=desc", BodyKind::Other, "").unwrap();
+            read("contains=a&contains=b+c&key=x&key=y&limit=5&order=desc", BodyKind::Text, "").unwrap();
         assert_eq!(request.selection.contains, ["a", "b c"]);
         assert_eq!(request.selection.keys, ["x", "y"]);
         assert_eq!(request.selection.level, None, "a header is no source");
@@ -220,7 +228,7 @@ mod tests {
         ] {
             for value in values {
                 let query = form_urlencoded::Serializer::new(String::new()).append_pair(name, value).finish();
-                let words = read(&query, BodyKind::Other, "").unwrap_err();
+                let words = read(&query, BodyKind::Text, "").unwrap_err();
                 assert!(words.starts_with(&format!("{name} parameter format error. ")), "{words}");
                 let json = serde_json::json!({ name: value }).to_string();
                 assert_eq!(read("", BodyKind::Json, &json).unwrap_err(), words);
@@ -242,20 +250,18 @@ mod tests {
             assert!(words.starts_with(&format!("{name} parameter format error. ")), "{json}: {words}");
         }
         let many = "contains=a&".repeat(MAX_TEXTS + 1);
-        assert!(
-            read(&many, BodyKind::Other, "").unwrap_err().starts_with("contains parameter format error.")
-        );
+        assert!(read(&many, BodyKind::Text, "").unwrap_err().starts_with("contains parameter format error."));
         let long = format!("key={}", "k".repeat(MAX_NAME_CHARS + 1));
-        assert!(read(&long, BodyKind::Other, "").unwrap_err().starts_with("key parameter format error."));
+        assert!(read(&long, BodyKind::Text, "").unwrap_err().starts_with("key parameter format error."));
     }
 
     #[test]
     fn cursor_of_another_log_is_refused() {
         let cursor = Cursor::fixed(77);
         let ours = CursorKey::of(KEY).encode(cursor);
-        assert_eq!(read(&format!("cursor={ours}"), BodyKind::Other, "").unwrap().cursor, Some(cursor));
+        assert_eq!(read(&format!("cursor={ours}"), BodyKind::Text, "").unwrap().cursor, Some(cursor));
         let theirs = CursorKey::of([8; 16]).encode(cursor);
-        assert!(read(&format!("cursor={theirs}"), BodyKind::Other, "").is_err());
+        assert!(read(&format!("cursor={theirs}"), BodyKind::Text, "").is_err());
     }
 
     proptest! {
@@ -263,12 +269,14 @@ mod tests {
         fn any_value_is_read_or_refused_by_name(name in 0_usize..READ_PARAMETERS.len(), value: String, json in r#"[\[\]{}:,"\\a-z0-9 .\-]{0,30}"#) {
             let name = READ_PARAMETERS[name];
             let query = form_urlencoded::Serializer::new(String::new()).append_pair(name, &value).finish();
-            if let Err(words) = read(&query, BodyKind::Other, "") {
+            if let Err(words) = read(&query, BodyKind::Text, "") {
                 prop_assert!(words.starts_with(name), "{}", words);
             }
             let body = format!("{{\"{name}\":{json}}}");
             let headers = HeaderMap::new();
-            if let Ok(params) = Params::without_body(None, &headers).with_body(BodyKind::Json, body.as_bytes())
+            let texts = BodyTexts::default();
+            let body = body_of(BodyKind::Json, &body, &texts);
+            if let Ok(params) = Params::without_body(None, &headers).with_body(&body, Wanted::Parameters)
                 && let Err(problem) = ReadRequest::read(&params, &CursorKey::of(KEY))
             {
                 prop_assert!(problem.words().starts_with(name), "{}", problem.words());

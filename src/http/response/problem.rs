@@ -243,10 +243,13 @@ impl From<Refusal> for Problem {
 
 impl From<IngestError> for Problem {
     fn from(error: IngestError) -> Self {
-        let status =
-            if error.is_well_formed() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::BAD_REQUEST };
         let counted = Reason::of_ingest_error(&error);
-        let problem = Self::new(status, error.to_string()).counted_as(counted);
+        let problem = Self::new(error.status(), error.to_string()).counted_as(counted);
+        let problem = if error.status() == StatusCode::SERVICE_UNAVAILABLE {
+            problem.retry_after(RETRY_AFTER)
+        } else {
+            problem
+        };
         match error.reason() {
             Some(reason) => problem.because(reason),
             None => problem,

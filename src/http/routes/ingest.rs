@@ -6,6 +6,7 @@ use std::sync::{Arc, LazyLock};
 
 use futures_util::FutureExt;
 use http::StatusCode;
+use serde::Serialize;
 use warp::Filter;
 use warp::filters::BoxedFilter;
 
@@ -13,10 +14,10 @@ use crate::guard::Access;
 use crate::http::admitted_request::AdmittedRequest;
 use crate::http::observe::request_trace::{Part, Trace, time_stage};
 use crate::http::request_context::{Endpoint, Input};
-use crate::http::response::headers::{forbid_caching, wants_json};
+use crate::http::response::headers::{forbid_caching, keep_private, wants_json};
 use crate::http::response::methods::Methods;
 use crate::http::response::problem::Problem;
-use crate::http::response::success::Answer;
+use crate::http::response::success::{Answer, json};
 use crate::http::route::{Place, Route, RouteFilter, named};
 use crate::ingest::dialect::{IngestRequest, Outcome, Reply};
 use crate::ingest::dialects;
@@ -81,7 +82,8 @@ async fn save(request: &Arc<AdmittedRequest>) -> Answer {
 async fn save_input(request: Arc<AdmittedRequest>, input: Input, endpoint: Endpoint) -> Answer {
     let (append, changes) = {
         let rules = request.read_rules(request.key_of_head());
-        let ingest = IngestRequest { head: endpoint.head(&request.parts), body: input.body(), rules };
+        let body = input.received(&request.parts.headers);
+        let ingest = IngestRequest { head: endpoint.head(&request.parts), body, rules };
         let params = request.checked_params(&input, endpoint.dialect.parameters(&ingest))?;
         let key = request.authorize(&params).await?;
         let rules = request.read_rules(Some(&key));
@@ -91,14 +93,18 @@ async fn save_input(request: Arc<AdmittedRequest>, input: Input, endpoint: Endpo
         let source = Source { client: client.as_str(), key: &key.entry.name, route };
         let entries = batch.entries(request.policy.log.level);
         let filtered = batch.len() - entries.len();
+        if request.is_dry_run() {
+            return dry_run(&request, &source, &entries);
+        }
         let entries = if request.is_head() { &[][..] } else { &entries };
         let append = begin(&*request.app.store, &source, entries, filtered, request.trace.as_ref()).await;
         (append, batch.changes)
     };
-    // Many large bodies take most of the memory, so they do not wait for the disk.
-    drop(input);
+    // Many large bodies take most of the memory, so they do not wait for the disk. Their lines do.
+    let memory_of_lines = input.into_memory();
     let wants_json = wants_json(&request.parts.headers);
     let outcome = finish(&*request.app.store, append, wants_json, request.trace.as_ref()).await?;
+    drop(memory_of_lines);
     if !request.is_head() {
         let records = &request.app.instance_state.records;
         records.add_changes(changes);
@@ -109,6 +115,30 @@ async fn save_input(request: Arc<AdmittedRequest>, input: Input, endpoint: Endpo
     let mut reply: Reply = endpoint.dialect.answer(&endpoint.head(&request.parts), &outcome);
     forbid_caching(reply.headers_mut(), &request.parts.method);
     Ok(reply.map(Into::into))
+}
+
+/// Maximum number of lines that the answer to a dry run shows.
+const MAX_SHOWN_LINES: usize = 100;
+
+/// The answer to a dry run.
+#[derive(Serialize)]
+struct DryRun {
+    /// The first lines, as they would stand in the file.
+    lines: Vec<String>,
+    /// Number of records that would be stored.
+    records: usize,
+}
+
+/// Answers a request that is only checked, for a person who sets up a sender.
+fn dry_run(request: &AdmittedRequest, source: &Source<'_>, entries: &[Entry<'_>]) -> Answer {
+    if let Some(failure) = request.app.store.failure() {
+        return Err(failure.into());
+    }
+    let shown = entries.get(..MAX_SHOWN_LINES).unwrap_or(entries);
+    let answer = DryRun { lines: request.app.store.preview(source, shown), records: entries.len() };
+    let mut answer = json(serde_json::to_vec(&answer).unwrap_or_default());
+    keep_private(answer.headers_mut());
+    Ok(answer)
 }
 
 /// Holds the append of a request while its records wait for the disk. It does not borrow from the

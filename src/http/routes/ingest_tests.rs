@@ -5,6 +5,8 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::http::response::headers::JSON;
+use crate::ingest::body::memory::Unlimited;
+use crate::ingest::body::received::{BodyTexts, ReceivedBody};
 use crate::ingest::dialect::RequestHead;
 use crate::ingest::entry::read_rules::ReadRules;
 use crate::record::Level;
@@ -23,6 +25,8 @@ async fn run(path: &str, headers: HeaderMap, body: &[u8], min_level: Level) -> (
     let store = open(&dir);
     let (dialect, route) = dialects::find(path).unwrap();
     let head = RequestHead { route, path, query: Some("x=1"), headers: &headers };
+    let texts = BodyTexts::default();
+    let body = ReceivedBody::new(&headers, body, &texts, &Unlimited);
     let request = IngestRequest { head, body, rules: ReadRules::default() };
     let batch = dialect.parameters(&request).and_then(|parameters| dialect.entries(&request, parameters));
     let reply = match &batch {

@@ -5,15 +5,19 @@ use http::header::{HeaderValue, VARY};
 use http::{Method, StatusCode};
 
 use crate::ingest::batch::Batch;
+use crate::ingest::body::content::Content;
+use crate::ingest::body::parameters::Wanted;
+use crate::ingest::body::stream::{read_records, stream_rules};
 use crate::ingest::dialect::{
     Dialect, DialectRoute, IngestRequest, Outcome, Reply, RequestHead, Takes, reply,
 };
 use crate::ingest::error::IngestError;
-use crate::ingest::multipart;
-use crate::ingest::params::{BodyKind, Params};
+use crate::ingest::json::batch::BatchError;
+use crate::ingest::params::Params;
 
-/// Any of these methods stores, as the original does. HEAD checks a request and stores nothing.
-const METHODS: &[Method] = &[Method::GET, Method::POST, Method::HEAD];
+/// Any of these methods stores, as the original does, and PUT as curl sends a file. HEAD checks a
+/// request and stores nothing.
+const METHODS: &[Method] = &[Method::GET, Method::POST, Method::HEAD, Method::PUT];
 
 static ROUTES: [DialectRoute; 2] = [
     DialectRoute {
@@ -46,14 +50,17 @@ impl Dialect for Native {
         route.path
     }
 
+    fn body_may_hold_key(&self) -> bool {
+        true
+    }
+
     fn parameters<'a>(&self, request: &IngestRequest<'a>) -> Result<Params<'a>, IngestError> {
         let RequestHead { route, query, headers, .. } = request.head;
-        let params = Params::without_body(query, headers);
-        match (BodyKind::of(headers), route.takes) {
-            (BodyKind::Multipart, _) => Ok(params.with_parts(multipart::fields(headers, request.body)?)),
-            (kind, Takes::One) => params.with_body(kind, request.body),
-            (kind, Takes::Many) => params.with_batch(kind, request.body, request.rules),
-        }
+        let wanted = match route.takes {
+            Takes::One => Wanted::Record,
+            Takes::Many => Wanted::Records(request.rules),
+        };
+        Params::without_body(query, headers).with_body(&request.body, wanted)
     }
 
     fn entries<'a>(
@@ -61,9 +68,21 @@ impl Dialect for Native {
         request: &IngestRequest<'a>,
         mut parameters: Params<'a>,
     ) -> Result<Batch<'a>, IngestError> {
-        match request.head.route.takes {
-            Takes::Many => parameters.take_logs(&request.rules),
-            Takes::One => parameters.take_record(&request.rules),
+        let rules = &request.rules;
+        match (parameters.content(), request.head.route.takes) {
+            (Content::Unreadable, _) => Err(IngestError::UnreadableType),
+            (Content::Several, _) => Err(IngestError::SeveralRecords),
+            (Content::Records { text, shape }, Takes::Many) => {
+                read_records(text, shape, rules, request.body.memory)
+            }
+            (_, Takes::Many) => match parameters.take_logs(rules) {
+                // One record is a batch of one.
+                Err(missing @ IngestError::Batch(BatchError::Missing)) => {
+                    parameters.take_record(&stream_rules(rules)).map_err(|_| missing)
+                }
+                entries => entries,
+            },
+            (_, Takes::One) => parameters.take_record(rules),
         }
     }
 

@@ -39,8 +39,8 @@ impl Dialect for Toy {
         request: &IngestRequest<'a>,
         _parameters: Params<'a>,
     ) -> Result<Batch<'a>, IngestError> {
-        let text =
-            std::str::from_utf8(request.body).map_err(|_| IngestError::message("the lines are not UTF-8"))?;
+        let text = std::str::from_utf8(request.body.bytes)
+            .map_err(|_| IngestError::message("the lines are not UTF-8"))?;
         let mut batch = Batch::default();
         for line in text.lines().take(1024) {
             let (name, rest) = line.split_once(';').unwrap_or(("", line));

@@ -98,14 +98,12 @@ impl<'a> EntryReader<'a> {
 
     /// Notes that bytes of the entry were no UTF-8, and were replaced. The record says so in the field
     /// `utf8`.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for bodies that are no UTF-8"))]
     pub(crate) const fn mark_repaired(&mut self) {
         self.is_repaired = true;
     }
 
     /// Notes that the entry was announced as JSON and is none. The record says so in the field
     /// `parse`.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for lines that are no JSON"))]
     pub(crate) const fn mark_unparsed(&mut self) {
         self.is_unparsed = true;
     }

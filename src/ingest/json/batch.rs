@@ -6,8 +6,10 @@ use std::borrow::Cow;
 use super::object::{MAX_MEMBERS, Object};
 use super::scanner::{Malformed, Scanner};
 use crate::ingest::batch::Batch;
+use crate::ingest::body::content::BodyText;
 use crate::ingest::entry::read_rules::ReadRules;
 use crate::ingest::entry::reader::EntryReader;
+use crate::ingest::text::Replaced;
 
 /// The reason for an element that is no object.
 const NOT_AN_OBJECT: &str = "expected an object";
@@ -30,10 +32,14 @@ pub(crate) enum BatchError {
 }
 
 /// Reads the list of a batch.
-pub(crate) fn parse_batch<'a>(text: &'a str, rules: &ReadRules<'_>) -> Result<Batch<'a>, BatchError> {
+pub(crate) fn parse_batch<'a>(
+    text: &'a str,
+    replaced: &Replaced,
+    rules: &ReadRules<'_>,
+) -> Result<Batch<'a>, BatchError> {
     let mut scanner = Scanner::new(text);
     let mut refused = BatchError::NotAList;
-    let batch = read_list(&mut scanner, rules, &mut refused);
+    let batch = read_list(&mut scanner, replaced, rules, &mut refused);
     batch.and_then(|batch| scanner.end().map(|()| batch)).map_err(|Malformed| refused)
 }
 
@@ -49,8 +55,8 @@ pub(crate) struct BatchBody<'a> {
 impl<'a> BatchBody<'a> {
     /// Reads a body. Returns `None` when only [`Object::parse`] can decide. This is so for a body
     /// without a list, for one with two lists, and for any body that will be refused.
-    pub(crate) fn parse(text: &'a str, rules: &ReadRules<'_>) -> Option<Self> {
-        let mut scanner = Scanner::new(text);
+    pub(crate) fn parse(body: BodyText<'a>, rules: &ReadRules<'_>) -> Option<Self> {
+        let mut scanner = Scanner::new(body.text);
         let (mut rest, mut entries) = (Vec::with_capacity(4), None);
         let body = scanner.object(|scanner, name| {
             if rest.len() == MAX_MEMBERS {
@@ -61,7 +67,7 @@ impl<'a> BatchBody<'a> {
                 return Ok(());
             }
             // The error is dropped, because `parse_batch` finds it again and reports it.
-            let list = read_list(scanner, rules, &mut BatchError::NotAList)?;
+            let list = read_list(scanner, body.replaced, rules, &mut BatchError::NotAList)?;
             if entries.replace(list).is_some() { Err(Malformed) } else { Ok(()) }
         });
         body.and_then(|()| scanner.end()).ok()?;
@@ -72,6 +78,7 @@ impl<'a> BatchBody<'a> {
 /// Reads a list. `refused` gets the error of the entries.
 fn read_list<'a>(
     scanner: &mut Scanner<'a>,
+    replaced: &Replaced,
     rules: &ReadRules<'_>,
     refused: &mut BatchError,
 ) -> Result<Batch<'a>, Malformed> {
@@ -81,10 +88,14 @@ fn read_list<'a>(
     scanner.list(|scanner| {
         let index = batch.len();
         *refused = BatchError::Entry { index, why: NOT_AN_OBJECT.into() };
+        let begin = scanner.position();
         scanner.object(|scanner, name| {
             reader.add(name, scanner.value()?);
             Ok(())
         })?;
+        if !replaced.is_empty() && replaced.touches(scanner.text(), begin..scanner.position()) {
+            reader.mark_repaired();
+        }
         if index == limit {
             *refused = BatchError::TooMany(limit);
             return Err(Malformed);
@@ -111,9 +122,13 @@ mod tests {
         ReadRules { max_batch_entries, ..ReadRules::default() }
     }
 
+    fn body_of(text: &str) -> BodyText<'_> {
+        BodyText { text, replaced: const { &Replaced::NONE } }
+    }
+
     #[test]
     fn error_names_the_invalid_entry() {
-        let bad = |text: &str| parse_batch(text, &at_most(3)).unwrap_err().to_string();
+        let bad = |text: &str| parse_batch(text, &Replaced::NONE, &at_most(3)).unwrap_err().to_string();
         assert!(bad(r#"[{"message":"a"},{"level":9}]"#).starts_with("entry 1: The message is missing"));
         assert!(bad(r#"[{"message":"a"},{}]"#).starts_with("entry 1: The message is missing"));
         let long = format!(r#"[{{"msg":"{}"}}]"#, "x".repeat(8193));
@@ -123,6 +138,7 @@ mod tests {
         assert_eq!(bad(r#"[{"msg":1},{"msg":1},{"msg":1},{"msg":1}]"#), "more than 3 entries");
         let good = parse_batch(
             r#"[{"level":"error","msg":1.5},{"level":null,"message":"x","msg":"y","z":[]}]"#,
+            &Replaced::NONE,
             &at_most(3),
         );
         let good = good.unwrap();
@@ -134,7 +150,7 @@ mod tests {
     #[test]
     fn batch_is_read_in_one_pass_or_left_to_the_object_parser() {
         let text = r#"{"api_key":"k","logs":[{"level":1,"message":"a"},{"msg":"b\n"}]}"#;
-        let body = BatchBody::parse(text, &at_most(2)).unwrap();
+        let body = BatchBody::parse(body_of(text), &at_most(2)).unwrap();
         assert_eq!(body.entries.len(), 2);
         assert_eq!(body.rest.get("api_key"), Some(Value::Text("k".into())));
         for other in [
@@ -146,7 +162,7 @@ mod tests {
             r#"{"logs":[]} x"#,
             r#"{"a":1}"#,
         ] {
-            assert!(BatchBody::parse(other, &at_most(2)).is_none(), "{other}");
+            assert!(BatchBody::parse(body_of(other), &at_most(2)).is_none(), "{other}");
         }
     }
 
@@ -158,10 +174,10 @@ mod tests {
             after in r#"(,"(b|logs)":(2|\[\]))?"#,
         ) {
             let text = format!("{{{before}\"logs\":{list}{after}}}");
-            if let Some(body) = BatchBody::parse(&text, &at_most(4)) {
+            if let Some(body) = BatchBody::parse(body_of(&text), &at_most(4)) {
                 let object = Object::parse(&text).unwrap();
                 let Some(Value::Other(raw)) = object.get("logs") else { panic!("{text}") };
-                prop_assert_eq!(&body.entries, &parse_batch(raw, &at_most(4)).unwrap());
+                prop_assert_eq!(&body.entries, &parse_batch(raw, &Replaced::NONE, &at_most(4)).unwrap());
                 prop_assert_eq!(body.rest.get("a"), object.get("a"));
                 prop_assert_eq!(body.rest.get("b"), object.get("b"));
             }
@@ -170,14 +186,14 @@ mod tests {
         #[test]
         fn any_string_comes_back(message: String) {
             let batch = format!("[{{\"message\":{}}}]", serde_json::to_string(&message).unwrap());
-            let batch = parse_batch(&batch, &at_most(1)).unwrap();
+            let batch = parse_batch(&batch, &Replaced::NONE, &at_most(1)).unwrap();
             prop_assert_eq!(batch.entries(Level::Debug)[0].message, &message);
         }
 
         #[test]
         fn any_text_is_read_or_refused(text in r#"[\[\]{}:,"\\a-fu0-9 .\-tn\u{e9}]{0,60}"#) {
-            drop(parse_batch(&text, &at_most(4)));
-            drop(BatchBody::parse(&text, &at_most(4)));
+            drop(parse_batch(&text, &Replaced::NONE, &at_most(4)));
+            drop(BatchBody::parse(body_of(&text), &at_most(4)));
         }
     }
 }

@@ -27,6 +27,16 @@ impl<'a> Scanner<'a> {
         Self { text, at: 0 }
     }
 
+    /// Returns the position of the next unread byte.
+    pub(crate) const fn position(&self) -> usize {
+        self.at
+    }
+
+    /// Returns the whole text.
+    pub(crate) const fn text(&self) -> &'a str {
+        self.text
+    }
+
     /// Reads an object. `member` reads the value of each member.
     pub(crate) fn object(
         &mut self,
@@ -128,7 +138,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Skips white space and returns the next byte without reading it.
-    fn peek(&mut self) -> Option<u8> {
+    pub(crate) fn peek(&mut self) -> Option<u8> {
         loop {
             let byte = *self.text.as_bytes().get(self.at)?;
             if !matches!(byte, b' ' | b'\n' | b'\r' | b'\t') {

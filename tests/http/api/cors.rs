@@ -160,7 +160,7 @@ fn answers_of_every_kind(server: &Server) -> Vec<(u16, Response)> {
         (401, server.get_with(&save, &[origin])),
         (403, server.get_with(&route("details"), &[origin, key])),
         (404, server.get_with("/nothing", &[origin])),
-        (405, server.request("PUT", &save, &[origin], b"")),
+        (405, server.request("PATCH", &save, &[origin], b"")),
         (413, server.request("POST", &save, &[origin, key, json_type], huge.as_bytes())),
         (429, server.get_with(&format!("{save}?message=m"), &[origin, ("API-KEY", "limited")])),
     ]

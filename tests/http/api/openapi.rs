@@ -189,7 +189,9 @@ fn requests(url: &str, method: &str) -> Vec<Request> {
         (url.to_owned(), and("Filler", &"x".repeat(20_000)), vec![]),
         (format!("{url}?{}", "x".repeat(20_000)), auth(), vec![]),
     ];
-    if method == "POST" {
+    if method == "POST" || method == "PUT" {
+        requests.push((format!("{url}?dry_run=1"), and("Content-Type", "text/plain"), b"text".to_vec()));
+        requests.push((url.to_owned(), and("Content-Type", "image/png"), b"text".to_vec()));
         requests.push((good.clone(), and("Content-Encoding", "compress"), b"m".to_vec()));
         requests.push((good.clone(), and("Transfer-Encoding", "gzip, chunked"), b"0\r\n\r\n".to_vec()));
         requests.push((good.clone(), auth(), vec![b'x'; 2000]));
@@ -245,6 +247,10 @@ fn other_methods_other_names_and_maintenance_are_documented() {
     for (path, urls, method, operation) in document.operations() {
         for url in urls {
             for other in ["PUT", "PATCH", "DELETE", "TRACE"] {
+                // The routes that store take a file as curl sends it.
+                if other == "PUT" && path.starts_with("/save-log") {
+                    continue;
+                }
                 let response = server.request(other, &url, &AUTH, b"");
                 assert_eq!(response.status, 405);
                 document.check(&format!("{other} {url}"), other, operation, &response);

@@ -137,13 +137,20 @@ fn options_is_allowed_on_every_route_without_a_key() {
 fn other_methods_are_refused_with_the_allowed_ones() {
     let server = Setup::new().start();
     for method in ["PUT", "DELETE", "PATCH"] {
-        for path in [route("save-log"), route("clear-logs"), "/moca-file-log/sample1/details".to_owned()] {
+        for path in [route("details"), route("clear-logs"), "/moca-file-log/sample1/details".to_owned()] {
             let response = ask(&server, method, &path);
             response.problem(405);
             let allow = response.expect_header("allow");
             let mut allowed: Vec<&str> = allow.split(',').map(str::trim).collect();
             allowed.sort_unstable();
             assert_eq!(allowed, ["GET", "HEAD", "OPTIONS", "POST"], "{method} {path}");
+        }
+    }
+    for method in ["DELETE", "PATCH"] {
+        for name in ["save-log", "save-logs"] {
+            let response = ask(&server, method, &route(name));
+            response.problem(405);
+            assert_eq!(response.expect_header("allow"), "GET, POST, HEAD, PUT, OPTIONS");
         }
     }
     let response = server.request("DELETE", "/status", &[], b"");

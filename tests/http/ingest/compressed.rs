@@ -188,8 +188,11 @@ fn a_key_in_a_header_is_checked_before_anything_is_decompressed() {
     let server = Setup::new().start();
     let headers = [JSON, ("Content-Encoding", "gzip"), ("API-KEY", "nobody")];
     server.request("POST", &route("save-log"), &headers, b"no gzip").unauthorized("Unknown API-KEY.");
+    // Only the body can hold the key, under any type.
     let headers = [("Content-Type", "text/plain"), ("Content-Encoding", "gzip")];
-    server.request("POST", &route("save-log"), &headers, b"no gzip").unauthorized("Missing API-KEY.");
+    let refused = server.request("POST", &route("save-log"), &headers, b"no gzip");
+    refused.refused(400, "The body can't be decompressed.");
+    server.request("POST", &route("save-log"), &headers, &gzip(b"a text")).unauthorized("Missing API-KEY.");
     send(&server, "save-log", "gzip", &gzip(&json!({"api_key": "nobody"}).to_string().into_bytes()))
         .unauthorized("Unknown API-KEY.");
 }

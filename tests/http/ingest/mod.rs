@@ -1,6 +1,9 @@
 //! Tests of writing, in which request bodies become lines of the log.
 
+mod batches;
+mod bodies;
 mod compressed;
+mod dry_run;
 mod encryption;
 mod fast_path;
 mod framing;

@@ -95,7 +95,7 @@ fn every_request_writes_one_line() {
     server.get_with(&target, &[("API-KEY", "off")]).problem(403);
     server.get_with(&target, &[key, from("203.0.113.66")]).problem(403);
     server.get("/nothing").problem(404);
-    server.request("PUT", &save, &[], b"").problem(405);
+    server.request("PATCH", &save, &[], b"").problem(405);
     let logs = server.root_get("get-logs");
     let entries: Vec<_> = server.access_lines(9).iter().map(|line| parse(line)).collect();
     let short: Vec<_> =
@@ -111,7 +111,7 @@ fn every_request_writes_one_line() {
             ("127.0.0.1", "off", "GET /moca-file-log/save-log?message=m HTTP/1.1", 403),
             ("203.0.113.66", "-", "GET /moca-file-log/save-log?message=m HTTP/1.1", 403),
             ("127.0.0.1", "-", "GET /nothing HTTP/1.1", 404),
-            ("127.0.0.1", "-", "PUT /moca-file-log/save-log HTTP/1.1", 405),
+            ("127.0.0.1", "-", "PATCH /moca-file-log/save-log HTTP/1.1", 405),
             ("127.0.0.1", name, "GET /moca-file-log/get-logs HTTP/1.1", 200),
         ]
     );

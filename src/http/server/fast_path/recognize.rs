@@ -9,7 +9,7 @@
 
 use crate::http::request::head::is_host;
 use crate::http::response::headers::names_json;
-use crate::ingest::params::BodyKind;
+use crate::ingest::body::media_type::{BodyKind, named_encoding};
 
 /// Says what the received bytes start with.
 #[derive(Debug, PartialEq, Eq)]
@@ -104,7 +104,7 @@ fn parse_request(bytes: &[u8], limits: RequestLimits) -> Option<Recognized<'_>> 
             }
             12 if is("content-type") => {
                 types += 1;
-                (BodyKind::named(text(field.value)?) == BodyKind::Json).then_some(())?;
+                is_plain_json(text(field.value)?).then_some(())?;
             }
             13 if is("authorization") => put(&mut key, bearer(text(field.value)?)?)?,
             14 if is("content-length") => put(&mut length, number(field.value)?)?,
@@ -122,6 +122,13 @@ fn parse_request(bytes: &[u8], limits: RequestLimits) -> Option<Recognized<'_>> 
         }
         None => Recognized::Part,
     })
+}
+
+/// Returns whether this media type names JSON in UTF-8.
+fn is_plain_json(media_type: &str) -> bool {
+    let is_utf8 = |encoding: Option<_>| encoding.is_none_or(|encoding| encoding == encoding_rs::UTF_8);
+    media_type == "application/json"
+        || (BodyKind::named(media_type) == BodyKind::Json && named_encoding(media_type).is_ok_and(is_utf8))
 }
 
 /// Fills an empty `slot`. Returns `None` for a second value, which the slow path handles.

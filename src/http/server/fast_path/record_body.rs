@@ -113,6 +113,8 @@ impl<'a> Body<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ingest::body::memory::Unlimited;
+    use crate::ingest::body::received::{BodyTexts, ReceivedBody};
     use crate::ingest::dialect::{IngestRequest, RequestHead};
     use crate::ingest::dialects;
     use http::HeaderMap;
@@ -124,6 +126,8 @@ mod tests {
         let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
         let (dialect, route) = dialects::find("save-log")?;
         let head = RequestHead { route, path: "/moca-file-log/save-log", query: None, headers: &headers };
+        let texts = BodyTexts::default();
+        let body = ReceivedBody::new(&headers, body, &texts, &Unlimited);
         let request = IngestRequest { head, body, rules: ReadRules::default() };
         let parameters = dialect.parameters(&request).ok()?;
         let api_key = parameters.api_key().map(Cow::into_owned);

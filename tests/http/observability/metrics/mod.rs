@@ -200,7 +200,7 @@ fn refusals_are_counted_by_reason() {
     once("message_missing", 422, &|| server.request("POST", &route("save-log"), &json, b"{}"));
     once("invalid_parameter", 400, &|| server.get_with(&format!("{}?limit=0", route("get-logs")), &AUTH));
     once("not_found", 404, &|| server.get("/wp-login.php"));
-    once("method_not_allowed", 405, &|| server.request("PUT", &save, &AUTH, b""));
+    once("method_not_allowed", 405, &|| server.request("PATCH", &save, &AUTH, b""));
     once("body_too_large", 413, &|| server.request("POST", &save, &AUTH, &[b'x'; 2000]));
     once("target_too_long", 414, &|| server.get(&format!("{save}&x={}", "x".repeat(20_000))));
     once("unsupported_compression", 415, &|| {
