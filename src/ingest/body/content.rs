@@ -54,23 +54,31 @@ impl Content<'_> {
     }
 }
 
-/// White space of JSON, and the record separator of `application/json-seq` (RFC 7464).
-pub(super) const fn is_space(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\n' | b'\r' | b'\t' | 0x1e)
+/// Returns the text behind its white space, and behind the record separators of
+/// `application/json-seq` (RFC 7464).
+pub(super) fn skip_space(text: &[u8]) -> &[u8] {
+    let mut rest = text.trim_ascii_start();
+    while let Some(after) = rest.strip_prefix(b"\x1e") {
+        rest = after.trim_ascii_start();
+    }
+    rest
+}
+
+/// Returns the part of a text that [`skip_space`] leaves.
+pub(super) fn behind_space(text: &str) -> &str {
+    text.get(text.len() - skip_space(text.as_bytes()).len()..).unwrap_or_default()
 }
 
 /// Returns whether the text is an array, or a sequence of JSON objects.
 pub(super) fn is_several(text: &str) -> bool {
-    let is_between = |byte: char| u8::try_from(byte).is_ok_and(is_space);
-    let mut rest = text.trim_start_matches(is_between);
+    let mut rest = behind_space(text);
     let is_array = rest.starts_with('[');
     loop {
         let mut scanner = Scanner::new(rest);
         if !rest.starts_with(['{', '[']) || scanner.raw().is_err() {
             return false;
         }
-        let after = rest.get(scanner.position()..).unwrap_or_default();
-        rest = after.trim_start_matches(is_between);
+        rest = behind_space(rest.get(scanner.position()..).unwrap_or_default());
         if rest.is_empty() {
             return true;
         }

@@ -5,7 +5,7 @@
 
 use encoding_rs::UTF_8;
 
-use super::content::{BodyText, Content, Shape, is_several, is_space};
+use super::content::{BodyText, Content, Shape, behind_space, is_several, skip_space};
 use super::media_type::{BodyKind, named_encoding};
 use super::received::ReceivedBody;
 use crate::ingest::entry::read_rules::ReadRules;
@@ -109,8 +109,7 @@ impl<'a> Params<'a> {
             }
             // One JSON text must be well formed, and others may follow it.
             Wanted::Records(_) if body.kind == BodyKind::Json && first != Some(b'[') => {
-                let is_between = |c: char| u8::try_from(c).is_ok_and(is_space);
-                let begin = text.text.trim_start_matches(is_between);
+                let begin = behind_space(text.text);
                 let starts_well = first == Some(b'{') && Scanner::new(begin).raw().is_ok();
                 if !starts_well {
                     return refused();
@@ -151,5 +150,5 @@ fn records(text: BodyText<'_>, kind: BodyKind) -> Content<'_> {
 }
 
 fn first_byte(text: BodyText<'_>) -> Option<u8> {
-    text.text.bytes().find(|byte| !is_space(*byte))
+    skip_space(text.text.as_bytes()).first().copied()
 }

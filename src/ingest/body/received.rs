@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use encoding_rs::{Encoding, UTF_8};
 use http::HeaderMap;
 
-use super::content::{BodyText, is_space};
+use super::content::{BodyText, skip_space};
 use super::media_type::{BodyKind, content_type};
 use super::memory::{BodyMemory, OutOfMemory};
 use crate::ingest::json::lenient::with_quoted_words;
@@ -46,7 +46,7 @@ impl<'a> ReceivedBody<'a> {
 
     /// Returns the first byte after white space, if that can be seen without decoding the body.
     pub(super) fn first_byte(&self) -> Option<u8> {
-        self.bytes.iter().copied().find(|byte| !is_space(*byte))
+        skip_space(self.bytes).first().copied()
     }
 
     /// Returns whether the body has to be decoded as a whole before its bytes mean anything.

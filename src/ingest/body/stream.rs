@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::content::{BodyText, MAX_RECORDS, Shape, is_space};
+use super::content::{BodyText, MAX_RECORDS, Shape, skip_space};
 use super::memory::BodyMemory;
 use crate::ingest::batch::Batch;
 use crate::ingest::entry::read_rules::ReadRules;
@@ -43,7 +43,7 @@ pub(crate) fn read_records<'a>(
 ) -> Result<Batch<'a>, IngestError> {
     let rules = stream_rules(rules);
     let begin = |text| Reading::new(text, shape.is_declared, rules, memory);
-    let first = text.text.bytes().find(|byte| !is_space(*byte));
+    let first = skip_space(text.text.as_bytes()).first().copied();
     if first == Some(b'[') {
         if let Some(batch) = begin(text).array()? {
             return Ok(batch);
@@ -280,7 +280,8 @@ impl<'a, 'r> Reading<'a, 'r> {
     /// Returns where the next value begins.
     fn next_value(&self, at: usize) -> Option<usize> {
         let rest = self.text.text.as_bytes().get(at..)?;
-        rest.iter().position(|byte| !is_space(*byte)).map(|offset| at + offset)
+        let value = skip_space(rest);
+        (!value.is_empty()).then_some(at + rest.len() - value.len())
     }
 }
 
