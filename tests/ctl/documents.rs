@@ -54,7 +54,7 @@ const BUILDS: &str = "it builds the program and serves in the foreground";
 const LANGUAGES: [&str; 2] = ["sh", "python"];
 
 /// Languages of blocks that are no programs, or whose interpreters the tests do not need otherwise.
-const OTHER_LANGUAGES: [&str; 6] = ["text", "json", "yaml", "toml", "js", "go"];
+const OTHER_LANGUAGES: [&str; 5] = ["text", "json", "yaml", "toml", "js"];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
