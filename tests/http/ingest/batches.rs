@@ -149,6 +149,26 @@ fn stack_trace_is_refused_in_a_record_and_stored_in_a_stream() {
 }
 
 #[test]
+fn stack_trace_is_cut_where_the_log_says_so() {
+    let trace = "\tat com.example.Class.method(Class.java:42)\n".repeat(20_000 / 44);
+    let chars = trace.chars().count();
+    let single = json!({"api_key": KEY, "message": trace});
+    let headers = [("API-KEY", KEY), ("Content-Type", "text/plain")];
+    let server = Setup::new().log("long_messages", json!("cut")).start();
+    server.post_json(&route("save-log"), &single).success();
+    server.save_batch(&json!([{"message": trace}])).success();
+    server.request("POST", &route("save-log"), &headers, trace.as_bytes()).success();
+    for line in server.log_lines() {
+        // The last line end of a text is no part of it.
+        assert!(
+            line.ends_with(&format!(" \\| cut={chars}"))
+                || line.ends_with(&format!(" \\| cut={}", chars - 1)),
+            "{line}"
+        );
+    }
+}
+
+#[test]
 fn batch_has_at_most_131072_records() {
     let server = Setup::new().start();
     for (content_type, one, begin, end) in [
