@@ -256,3 +256,59 @@ fn records_of_this_server_have_no_fields_that_their_sender_did_not_give() {
     assert_eq!(found[0]["message"], hostile);
     assert!(found.iter().all(|object| object.get("fields").is_none()), "{found:?}");
 }
+
+#[test]
+fn fields_are_read_as_they_were_sent() {
+    const VALUES: [&str; 17] = [
+        "bob",
+        "",
+        " ",
+        "a b",
+        "a=b",
+        "\"",
+        "\\",
+        "\\n",
+        "\n",
+        "line 1\r\nline 2\t",
+        "\u{0}\u{1b}[31m\u{7f}\u{85}",
+        "\u{2028}\u{2029}",
+        "\u{202e}nimda",
+        "größe 日本 \u{1f980}",
+        " \\| user=eve",
+        "\"} ,\"fields\":{\"a\":\"b",
+        "[INFO](2026-11-23 05:02:29.805789+00:00)<",
+    ];
+    for format in ["text", "json"] {
+        let server = Setup::new().log("format", json!(format)).start();
+        let mut sent = Vec::new();
+        for (n, value) in VALUES.into_iter().enumerate() {
+            let fields = json!({"at": "2026-11-23T05:02:28.100000Z", "größe": value, "user.name": "x", format!("n{n}"): value});
+            let body = json!({
+                "message": value, "timestamp": "2026-11-23T06:02:28.1+01:00", "größe": value, "user": {"name": "x"},
+                format!("n{n}"): value,
+            });
+            server.save_with(&body).success();
+            sent.push((value, fields));
+        }
+        let found = ndjson(&read(&server, "get-logs", &[("output", "ndjson")]));
+        let mut following =
+            Follow::on(server.connect(), &format!("{}?lines=100&output=json", route("tail")), &ACCESS)
+                .unwrap();
+        let followed: Vec<Value> =
+            following.data(sent.len()).iter().map(|data| serde_json::from_str(data).unwrap()).collect();
+        for objects in [found, followed] {
+            assert_eq!(objects.len(), sent.len());
+            for (object, (message, fields)) in objects.iter().zip(&sent) {
+                assert_eq!((&object["message"], &object["fields"]), (&json!(message), fields), "{format}");
+            }
+        }
+        for (n, (value, _)) in sent.iter().enumerate().filter(|(_, (value, _))| !value.is_empty()) {
+            let pattern = format!("^{}$", regex::escape(value));
+            let found = ndjson(&read(&server, "get-logs", &[("regex", &pattern), ("output", "ndjson")]));
+            assert!(found.len() == 1 && found[0]["seq"] == n + 1, "{format} {value:?}: {found:?}");
+            let found = ndjson(&read(&server, "get-logs", &[("contains", value), ("output", "ndjson")]));
+            assert!(found.iter().any(|object| object["seq"] == n + 1), "{format} {value:?}: {found:?}");
+        }
+        assert_eq!(server.root_get("details").json()["foreign"], 0);
+    }
+}
