@@ -361,13 +361,14 @@ impl<'a> Reader<'a> {
 
     /// Reads client, key and route if they have no escapes, as in most lines.
     fn plain_names(&mut self) -> Option<[Cow<'a, str>; 3]> {
-        let end = memchr::memchr(b'>', self.rest.as_bytes())?;
-        let inside = self.rest.get(..end)?;
-        let is_plain = |byte: u8| matches!(byte, b' '..=b'~') & (byte != b'\\') & (byte != b'<');
-        let is_plain = inside.bytes().fold(true, |plain, byte| plain & is_plain(byte));
-        let mut parts = inside.splitn(4, '|').filter(|_| is_plain);
-        let names = [parts.next()?, parts.next()?, parts.next()?];
-        self.rest = self.rest.get(end - parts.next()?.len()..)?;
+        let text = self.rest;
+        let mut separators = memchr::memchr3_iter(b'|', b'<', b'>', text.as_bytes());
+        let ends = [separators.next()?, separators.next()?, separators.next()?];
+        let has_names = ends.iter().all(|end| text.as_bytes().get(*end) == Some(&b'|'));
+        let [first, second, third] = ends;
+        (has_names && is_plain(text.as_bytes().get(..third)?)).then_some(())?;
+        self.rest = text.get(third + 1..)?;
+        let names = [text.get(..first)?, text.get(first + 1..second)?, text.get(second + 1..third)?];
         Some(names.map(Cow::Borrowed))
     }
 
@@ -481,6 +482,19 @@ impl<'a> Reader<'a> {
 
     fn foreign(&self, expected: &'static str) -> LineError {
         LineError::Foreign { at: self.whole - self.rest.len(), expected }
+    }
+}
+
+/// Returns whether all bytes are printable ASCII and no backslash.
+fn is_plain(text: &[u8]) -> bool {
+    const BLOCK_BYTES: usize = 16;
+    let is_plain = |byte: u8| matches!(byte, b' '..=b'~') & (byte != b'\\');
+    let are_plain = |bytes: &[u8]| bytes.iter().fold(true, |plain, byte| plain & is_plain(*byte));
+    let blocks = text.as_chunks::<BLOCK_BYTES>().0;
+    // The last block may overlap the one before it.
+    match text.last_chunk::<BLOCK_BYTES>() {
+        Some(last) => blocks.iter().all(|block| are_plain(block)) && are_plain(last),
+        None => are_plain(text),
     }
 }
 
