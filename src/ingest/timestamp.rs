@@ -79,6 +79,11 @@ fn time_of_date(text: &str, zone: impl FnOnce() -> TimeZone) -> Option<i64> {
         Some(_) => return None,
     };
     let (time, rest) = if rest.is_empty() { (Time::midnight(), rest) } else { time_of_day(rest)? };
+    // The name of a zone behind an offset says nothing more (RFC 9557).
+    let rest = match rest.split_once('[') {
+        Some((offset, zone)) if !offset.is_empty() && zone.ends_with(']') => offset,
+        _ => rest,
+    };
     let local = date.to_datetime(time);
     let seconds = match rest.trim() {
         "" => zone().to_ambiguous_timestamp(local).compatible().ok()?.as_second(),
@@ -184,6 +189,7 @@ mod tests {
             ("2026-11-23T05:02:28-0330", "2026-11-23T08:32:28.000000Z"),
             ("2026-11-23 05:02:28 +0100", "2026-11-23T04:02:28.000000Z"),
             ("2026-11-23T05:02:28+05", "2026-11-23T00:02:28.000000Z"),
+            ("2026-11-23T05:02:28+01:00[Europe/Berlin]", "2026-11-23T04:02:28.000000Z"),
             ("2026-11-23 05:02:28 UTC", "2026-11-23T05:02:28.000000Z"),
             ("2026-11-23T05:02", "2026-11-23T03:02:00.000000Z"),
             ("2026/11/23 05:02:28", "2026-11-23T03:02:28.000000Z"),
@@ -220,6 +226,7 @@ mod tests {
             "2026",
             "17954101481000009990000",
             "2026-11-23é",
+            "2026-11-23T05:02:28[Europe/Berlin]",
         ] {
             assert_eq!(read(other), None, "{other}");
         }

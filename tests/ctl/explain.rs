@@ -109,7 +109,7 @@ fn each_step_is_explained_in_words() {
         "api_key.json",
         &json!([
             {"key": "k", "name": "web", "status": true, "rate": "5/minute", "delay": 1,
-             "allowed_path": ["/other", "/moca-file-log/sample1"], "ip": "192.0.2.0/24"},
+             "allowed_path": ["/other", "/moca-file-log/sample1"], "ip": "192.0.2.0/24", "levels": "syslog"},
         ])
         .to_string(),
     );
@@ -120,6 +120,7 @@ fn each_step_is_explained_in_words() {
         "/moca-file-log/sample1 is the first",
         "at most 5 in 60 s",
         "waits 1 s",
+        "levels that are numbers are those of syslog",
         "is admitted",
     ] {
         assert!(output.contains(words), "{words}: {output}");

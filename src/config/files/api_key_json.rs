@@ -166,6 +166,23 @@ impl KeyEntry {
     }
 }
 
+impl LevelScale {
+    /// All scales.
+    const ALL: [Self; 5] = [Self::Auto, Self::Pino, Self::Python, Self::Syslog, Self::Monolog];
+
+    /// Returns the name in the file.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Pino => "pino",
+            Self::Python => "python",
+            Self::Syslog => "syslog",
+            Self::Monolog => "monolog",
+        }
+    }
+}
+
 pub(crate) const FILE: &str = "api_key.json";
 
 /// The public key of the sample configuration.
@@ -340,13 +357,8 @@ impl<'de> Deserialize<'de> for RateText {
 }
 
 fn levels<'de, D: Deserializer<'de>>(deserializer: D) -> Result<LevelScale, D::Error> {
-    text(deserializer, "`auto`, `pino`, `python`, `syslog` or `monolog`", |levels| match levels {
-        "auto" => Some(LevelScale::Auto),
-        "pino" => Some(LevelScale::Pino),
-        "python" => Some(LevelScale::Python),
-        "syslog" => Some(LevelScale::Syslog),
-        "monolog" => Some(LevelScale::Monolog),
-        _ => None,
+    text(deserializer, "`auto`, `pino`, `python`, `syslog` or `monolog`", |levels| {
+        LevelScale::ALL.into_iter().find(|scale| scale.name() == levels)
     })
 }
 

@@ -204,6 +204,10 @@ pub(crate) fn read(
             `compress` have no effect";
         warnings.push(document.finding(&place(name, "rotate"), message));
     }
+    for (name, _) in logs.iter().filter(|(_, log)| !log.fields && !log.drop_fields.is_empty()) {
+        let message = "has no effect, because `fields` is false and no fields are kept";
+        warnings.push(document.finding(&place(name, "drop_fields"), message));
+    }
     if logs.is_empty() {
         warnings.push(Finding::of_file(FILE, "no log is configured"));
     }

@@ -46,6 +46,15 @@ fn unknown_options_get_a_warning_with_a_suggestion() {
 }
 
 #[test]
+fn names_of_fields_without_effect_get_a_warning() {
+    let log = |options: &str| LOG.replace("}}", &format!(", {options}}}}}"));
+    let all = warned("log.json", &log(r#""drop_fields": ["a"], "fields": false"#));
+    assert!(all.len() == 1 && all[0].contains("sample1.drop_fields: has no effect"), "{all:?}");
+    assert!(warned("log.json", &log(r#""drop_fields": [], "fields": false"#)).is_empty());
+    assert!(warned("log.json", &log(r#""drop_fields": ["a"]"#)).is_empty());
+}
+
+#[test]
 fn rotation_options_without_effect_get_a_warning() {
     for (rotate, warns) in [
         (r#"{"keep": 3}"#, true),

@@ -7,6 +7,9 @@ use crate::ingest::json::object::Value;
 use crate::ingest::level_names::{ReadLevel, Scale, level_by_name, python_level, read_level, whole_number};
 use crate::record::Level;
 
+/// Maximum length of a level in the words of its sender, in characters.
+const MAX_WORDS_CHARS: usize = 128;
+
 /// The names of members that hold the name of a level and nothing else.
 const NAMES_OF_NUMBERS: [&str; 3] = ["levelname", "level_name", "record.level.name"];
 
@@ -26,7 +29,7 @@ impl Default for EntryLevel<'_> {
 impl<'a> EntryLevel<'a> {
     fn of(read: ReadLevel, words: Cow<'a, str>) -> Self {
         let ReadLevel { level, is_kept, is_known } = read;
-        Self { level, kept: is_kept.then_some(words), is_known }
+        Self { level, kept: is_kept.then(|| cut(words)), is_known }
     }
 }
 
@@ -106,7 +109,7 @@ fn take_object<'a>(members: &mut Members<'a>, scale: Scale) -> Option<Found<'a>>
     };
     let is_number = whole_number(words.trim()).is_some();
     let mut level = EntryLevel::of(read, words);
-    level.kept = name.or(level.kept);
+    level.kept = name.map(cut).or(level.kept);
     Some(Found { level, is_number })
 }
 
@@ -130,5 +133,17 @@ fn take_python_number<'a>(members: &mut Members<'a>) -> Option<EntryLevel<'a>> {
 fn take_unknown_name<'a>(members: &mut Members<'a>) -> Option<Cow<'a, str>> {
     let is_text = |name: &&&str| matches!(members.get(name), Some(Value::Text(text)) if !text.is_empty());
     let name = NAMES_OF_NUMBERS.iter().find(is_text)?;
-    members.take(name).map(Value::into_text)
+    members.take(name).map(Value::into_text).map(cut)
+}
+
+/// Cuts the words of a level, because the limits of fields do not apply to them.
+fn cut(words: Cow<'_, str>) -> Cow<'_, str> {
+    let Some((end, _)) = words.char_indices().nth(MAX_WORDS_CHARS) else { return words };
+    match words {
+        Cow::Borrowed(words) => Cow::Borrowed(words.get(..end).unwrap_or_default()),
+        Cow::Owned(mut words) => {
+            words.truncate(end);
+            Cow::Owned(words)
+        }
+    }
 }

@@ -127,6 +127,10 @@ fn level_is_read_as_the_sender_means_it() {
     ] {
         assert_eq!(read(text), expected, "{text}");
     }
+    let long = "é".repeat(1_000_000);
+    let expected = format!("INFO x | level={}", "é".repeat(128));
+    assert_eq!(read(&format!(r#"{{"m":"x","level":"{long}"}}"#)), expected);
+    assert_eq!(read(&format!(r#"{{"m":"x","level":{{"name":"{long}"}}}}"#)), expected);
     let syslog = ReadRules { scale: Scale::Syslog, ..ReadRules::default() };
     assert_eq!(read_with(r#"{"m":"x","level":0}"#, &syslog), "CRITICAL x");
     assert_eq!(read_with(r#"{"m":"x","level":7}"#, &syslog), "DEBUG x | level=7");

@@ -3,11 +3,11 @@
 
 use serde_json::json;
 
-use crate::harness::{KEY, Server, Setup, encode, route};
+use crate::harness::{KEY, Line, ROOT, Server, Setup, encode, route};
 
 /// Returns the stored records as `LEVEL message | NAME=VALUE …`.
 pub(super) fn records(server: &Server) -> Vec<String> {
-    let shown = |line: crate::harness::Line| match line.fields.as_slice() {
+    let shown = |line: Line| match line.fields.as_slice() {
         [] => format!("{} {}", line.level, line.message),
         _ => format!("{} {} | {}", line.level, line.message, line.shown_fields()),
     };
@@ -139,4 +139,34 @@ fn nothing_that_a_sender_gives_forges_a_field_or_a_line() {
     assert_eq!((lines[1].field("q"), lines[1].fields.len()), (Some("\" b=\"c"), 3));
     assert_eq!((lines[2].message.as_str(), lines[2].fields.len()), (imitation, 1));
     assert!(lines.iter().all(|line| line.level == "INFO" && line.field("level").is_none()));
+}
+
+#[test]
+fn file_with_and_without_fields_is_rotated_and_searched_by_time() {
+    let access = [("API-KEY", KEY), ("ROOT-PASS", ROOT)];
+    let server = Setup::new().log("rotate", json!({"max_size": 4096, "compress": "gzip"})).start();
+    for n in 0..200 {
+        match n % 2 {
+            0 => server.save(&format!("record {n}")),
+            _ => server
+                .save_with(&json!({"message": format!("record {n}"), "level": "notice", "n": n}))
+                .success(),
+        };
+    }
+    let read = |query: &str| {
+        let text = server.get_with(&format!("{}{query}", route("get-logs")), &access).text();
+        text.lines().map(Line::parse).collect::<Vec<Line>>()
+    };
+    let all = read("");
+    assert!(server.parsed().len() < 100, "the file was not rotated");
+    for (n, line) in all.iter().enumerate() {
+        let fields = if n % 2 == 0 { String::new() } else { format!("level=notice n={n}") };
+        assert_eq!((line.message.clone(), line.shown_fields()), (format!("record {n}"), fields));
+    }
+    assert_eq!(all.len(), 200);
+    for index in [0, 1, 57, 120, 199] {
+        let time = &all[index].time;
+        let expected = all.iter().filter(|line| line.time >= *time).count();
+        assert_eq!(read(&format!("?since={}", encode(time))).len(), expected, "{index}");
+    }
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 use http::{HeaderMap, Method, Uri};
 use serde::Serialize;
 
-use crate::config::{Files, LogName, RootPassword};
+use crate::config::{Files, LevelScale, LogName, RootPassword};
 use crate::guard::{
     Caller, Check, ClientAddr, Cost, Guard, Head, Key, Parameters, ParametersAdmitted, PresentedKey, Quota,
     Refusal, Rules, Spending, Watch, admit_address,
@@ -137,7 +137,7 @@ fn in_memory(spending: Spending<'_>) -> Result<Quota, Refusal> {
     }
 }
 
-/// Notes the limits and the delay of the key.
+/// Notes the limits, the delay and the scale of levels of the key.
 fn note_limits(key: &Key, quota: &Quota, steps: &mut Steps) {
     steps.passed(Check::Rate);
     for limit in quota.limits() {
@@ -149,6 +149,11 @@ fn note_limits(key: &Key, quota: &Quota, steps: &mut Steps) {
     let delay = key.entry.delay;
     if !delay.is_zero() {
         steps.add("delay", Verdict::Note, format!("the answer waits {} s", delay.as_secs_f64()));
+    }
+    let levels = key.entry.levels;
+    if levels != LevelScale::Auto {
+        let text = format!("levels that are numbers are those of {}", levels.name());
+        steps.add("levels", Verdict::Note, text);
     }
 }
 
