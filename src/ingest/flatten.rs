@@ -127,7 +127,9 @@ impl<'a> Members<'a> {
     }
 
     fn add_object(&mut self, prefix: &str, text: &'a str, depth: usize) -> Result<(), Malformed> {
-        let prefix = prefix.get(..prefix.floor_char_boundary(MAX_PREFIX_BYTES)).unwrap_or_default();
+        let end = (0..=MAX_PREFIX_BYTES).rev().find(|end| prefix.is_char_boundary(*end)).unwrap_or_default();
+        let prefix =
+            if prefix.len() > MAX_PREFIX_BYTES { prefix.get(..end).unwrap_or_default() } else { prefix };
         let mut scanner = Scanner::new(text);
         scanner.object(|scanner, name| {
             if let Some(value) = scanner.value()? {

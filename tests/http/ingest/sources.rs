@@ -94,7 +94,11 @@ fn bearer_and_x_api_key_carry_the_key() {
     server.get_with(&target, &[("Authorization", "Bearer wrong")]).unauthorized("Unknown API-KEY.");
     server.get_with(&target, &[("X-API-Key", "wrong")]).unauthorized("Unknown API-KEY.");
     let basic = [("Authorization", "Basic dGVzdC1rZXk6")];
-    server.get_with(&target, &basic).unauthorized("Missing API-KEY.");
+    server.get_with(&target, &basic).success();
+    let unknown = [("Authorization", "Basic d3Jvbmc6")];
+    server.get_with(&target, &unknown).unauthorized("Unknown API-KEY.");
+    let malformed = [("Authorization", "Basic ?")];
+    server.get_with(&target, &malformed).unauthorized("Missing API-KEY.");
 }
 
 #[test]
