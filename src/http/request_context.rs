@@ -101,7 +101,7 @@ pub(crate) struct Input {
     pub(crate) decryption: Decryption,
     /// The texts that are made of the body.
     texts: BodyTexts,
-    /// The memory that is taken for what is made of the body.
+    /// The memory for decoded texts, entries and lines of the body.
     memory: InputMemory,
 }
 

@@ -84,7 +84,7 @@ impl IngestError {
         Self::NotAnObject { why }
     }
 
-    /// Returns the status of the answer. Senders repeat a malformed request (400) for ever, and go on
+    /// Returns the status of the answer. Senders repeat a malformed request (400) without end, and go on
     /// after one that is well formed but cannot be stored (422).
     pub(crate) const fn status(&self) -> StatusCode {
         match self {

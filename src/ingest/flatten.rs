@@ -163,7 +163,7 @@ impl<'a> Members<'a> {
         Some(value)
     }
 
-    /// Adds a field, whatever its name means.
+    /// Adds a field of any name.
     pub(crate) fn push_field(&mut self, name: impl Into<Cow<'a, str>>, value: Value<'a>) {
         self.list.push(Member { name: name.into(), value, role: None });
     }
@@ -176,7 +176,7 @@ impl<'a> Members<'a> {
         }
     }
 
-    /// Adds a field at a place of the list, whatever its name means.
+    /// Adds a field of any name at a place of the list.
     pub(crate) fn insert_field(&mut self, index: usize, name: &'static str, value: Value<'a>) {
         let member = Member { name: Cow::Borrowed(name), value, role: None };
         self.list.insert(index.min(self.list.len()), member);

@@ -69,7 +69,7 @@ pub(crate) fn run(args: &Args, directories: &Directories, printer: &mut Printer)
     Ok(0)
 }
 
-/// Prints `latest`, and then what is refused later, until the reader of the output closes it.
+/// Prints `latest`, and then later refusals, until the reader of the output closes it.
 fn follow(
     args: &Args,
     client: &AdminClient,

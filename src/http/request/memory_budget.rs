@@ -118,7 +118,7 @@ impl Drop for MemoryShare {
     }
 }
 
-/// The share of what is made of one body: decoded texts, entries and their lines.
+/// The memory that one body takes after it was read: decoded texts, entries and their lines.
 #[derive(Debug)]
 pub(crate) struct InputMemory {
     share: Mutex<MemoryShare>,

@@ -78,7 +78,7 @@ pub(crate) fn content_type(headers: &HeaderMap) -> &str {
 /// Returns the encoding that the content type names.
 ///
 /// # Errors
-/// Fails for a charset that nobody knows.
+/// Fails for an unknown charset.
 pub(crate) fn named_encoding(media_type: &str) -> Result<Option<&'static Encoding>, UnknownCharset> {
     charset_of(media_type).map(encoding_of).transpose()
 }

@@ -11,7 +11,7 @@ pub(crate) enum OutOfMemory {
     Ever(u64),
 }
 
-/// Grants memory for what is made of a body.
+/// Grants memory for the decoded texts, entries and lines of a body.
 pub(crate) trait BodyMemory: Send + Sync {
     /// Takes `bytes` more.
     ///

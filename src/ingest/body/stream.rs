@@ -1,7 +1,7 @@
 //! Reads bodies that hold any number of records: an array, JSON objects one a line or behind each
 //! other, or lines of text.
 //!
-//! Nothing in such a body is refused, because a sender would repeat the body for ever. An element that
+//! Nothing in such a body is refused, because a sender would repeat the body without end. An element that
 //! is no object is its text, a line that is no JSON is stored as text, and a long message is cut.
 
 use std::borrow::Cow;

@@ -123,7 +123,7 @@ fn an_http2_connection_makes_room_between_its_streams() {
 }
 
 #[test]
-fn silent_connections_of_one_client_shut_nobody_out() {
+fn silent_connections_of_one_client_shut_no_other_out() {
     const PLACES: u32 = 200;
     if !raise_file_limit(2000) {
         crate::harness::cannot_run("too few open files are allowed");

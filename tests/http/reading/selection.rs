@@ -480,7 +480,7 @@ fn a_selection_is_downloaded_whole() {
     let range = [&ACCESS[..], &[("Range", "bytes=0-3")]].concat();
     let target = format!("{}?contains=needle", route("download-logs"));
     let response = server.get_with(&target, &range);
-    assert_eq!(response.status, 200, "no part of what is made for one answer");
+    assert_eq!(response.status, 200, "the memory for one answer");
     assert_eq!(response.text().lines().count(), 1);
     assert_eq!(response.expect_header("accept-ranges"), "none");
     assert_eq!(response.header("etag"), None);

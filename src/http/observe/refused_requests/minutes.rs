@@ -1,7 +1,7 @@
 //! Sums up the refused requests of each sender for one minute.
 //!
 //! A sender is a key, or the network of a client without a known key. Its minute begins with the first
-//! refused request. Nobody is pushed out of the table: the networks of one IPv6 site (/48) have at
+//! refused request. No sender is pushed out of the table: the networks of one IPv6 site (/48) have at
 //! most an eighth of it, and share one minute beyond that. When the table is full, new senders share
 //! one minute too.
 
@@ -19,7 +19,7 @@ const MAX_SENDERS: usize = 1024;
 /// Maximum number of networks of one IPv6 site that have a minute of their own.
 const MAX_OF_SITE: usize = MAX_SENDERS / 8;
 
-/// Whose requests a minute counts.
+/// The sender of the requests that a minute counts.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Sender {
     Key(Arc<str>),

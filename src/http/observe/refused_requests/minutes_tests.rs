@@ -58,7 +58,7 @@ fn each_sender_has_one_line_a_minute() {
 }
 
 #[test]
-fn a_site_and_a_crowd_share_a_line_and_push_out_nobody() {
+fn a_site_and_a_crowd_share_a_line_and_push_out_no_other_sender() {
     let (mut minutes, now) = (Minutes::default(), Instant::now());
     minutes.add(now, client("198.51.100.7"), None, 401, "early".into());
     for number in 0..3000 {

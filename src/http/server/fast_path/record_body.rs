@@ -18,7 +18,7 @@ pub(crate) struct Body<'a> {
     pub(crate) content: Content<'a>,
 }
 
-/// Holds what is stored of a body.
+/// Holds the parts of a body that the store needs.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Content<'a> {
     /// A message without fields. Most records are.

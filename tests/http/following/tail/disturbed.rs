@@ -106,7 +106,7 @@ fn follow_disturbed_server(setup: Setup, clears: bool, seed: u64) {
         .collect();
     let everything = server.root_get("get-logs").text();
     let stored: Vec<String> = everything.lines().map(|line| Line::parse(line).message).collect();
-    assert!(all.ends_with(&stored), "what is stored is the end of what was sent");
+    assert!(all.ends_with(&stored), "the stored records are the end of the sent ones");
     for follower in followers {
         let seen = follower.join().expect("a follower");
         if clears {
