@@ -11,8 +11,9 @@ use std::net::IpAddr;
 use super::clock::{self, STAMP_LEN, Time};
 use super::escape::FIELD;
 use super::level::Level;
-use super::line::{JSON_START, LineBody, read_body, read_json_tail};
+use super::line::JSON_START;
 use super::line_fields::LineFields;
+use super::line_reader::{LineBody, read_body, read_json_tail};
 
 /// Bytes of a line in which its head ends: the level and the time of a record, and a byte order mark.
 pub const MAX_HEAD_BYTES: usize = 96;

@@ -1,7 +1,7 @@
 //! Tests the line grammar: every record is one line and parses back to itself.
 
 use super::*;
-use crate::record::{Clock, Field, LineHead, SenderTime, fuzzing, parse_time};
+use crate::record::{Clock, Field, LineError, LineHead, SenderTime, fuzzing, parse_line, parse_time};
 use proptest::prelude::*;
 
 const FORMATS: [LineFormat; 2] = [LineFormat::Text, LineFormat::Json];

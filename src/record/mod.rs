@@ -13,6 +13,7 @@ pub mod fuzzing;
 mod level;
 mod line;
 mod line_fields;
+mod line_reader;
 mod logfmt;
 mod time_spec;
 
@@ -31,8 +32,9 @@ pub use foreign::{
     read_any_line,
 };
 pub use level::{Level, UnknownLevel};
-pub use line::{Line, LineError, LinePrefix, MAX_LINE_BYTES, Record, parse_line, read_line, write_line};
+pub use line::{Line, LinePrefix, MAX_LINE_BYTES, Record, write_line};
 pub use line_fields::LineFields;
+pub use line_reader::{LineError, parse_line, read_line};
 pub use logfmt::MAX_NAME_CHARS;
 pub use time_spec::{UnknownTime, parse_time_spec};
 
