@@ -116,8 +116,8 @@ fn checked_address() -> impl Filter<Extract = (CheckedHead,), Error = Rejection,
 
 /// Holds a request that passed the checks of its head.
 enum Admitted {
-    /// A preflight, which carries no key.
-    Preflight(Arc<RequestContext>),
+    /// A preflight for a route with these methods. It carries no key.
+    Preflight(Arc<RequestContext>, Methods),
     /// A request for a handler.
     Request(Arc<AdmittedRequest>, Handler),
 }
@@ -135,7 +135,7 @@ async fn admit_route(head: CheckedHead, route: &'static Route) -> Result<Admitte
     context.route.get_or_init(|| route.name);
     route.check_method(&context.parts.method, &context.parts.uri)?;
     if context.parts.method == Method::OPTIONS {
-        return Ok(Admitted::Preflight(context));
+        return Ok(Admitted::Preflight(context, route.methods));
     }
     if let Some(endpoint) = route.endpoint {
         context.endpoint.get_or_init(|| endpoint);
@@ -156,8 +156,8 @@ async fn admit_route(head: CheckedHead, route: &'static Route) -> Result<Admitte
 /// polls again.
 async fn run_handler(admitted: Admitted) -> Result<Answer, Rejection> {
     let (request, handler) = match admitted {
-        Admitted::Preflight(context) => {
-            return Ok(Ok(context.policy.preflight(&context.parts.headers).map(Into::into)));
+        Admitted::Preflight(context, methods) => {
+            return Ok(Ok(context.policy.preflight(&context.parts.headers, methods).map(Into::into)));
         }
         Admitted::Request(request, handler) => (request, handler),
     };

@@ -149,7 +149,7 @@ impl Policy {
     /// Returns the answer to a preflight, which carries no key (Fetch standard, CORS-preflight
     /// request). With credentials browsers read `*` as a name, so the answer names all requested
     /// headers instead.
-    pub(crate) fn preflight(&self, request: &HeaderMap) -> Response<Bytes> {
+    pub(crate) fn preflight(&self, request: &HeaderMap, methods: Methods) -> Response<Bytes> {
         let cors = &self.files.server.cors;
         let named = |configured: &HeaderValue, all: HeaderValue| {
             if cors.credentials && configured == WILDCARD { all } else { configured.clone() }
@@ -158,11 +158,11 @@ impl Policy {
             .get(header::ACCESS_CONTROL_REQUEST_HEADERS)
             .filter(|requested| are_header_names(requested));
         let allowed = requested.cloned().unwrap_or(const { HeaderValue::from_static(ACCEPTED_HEADERS) });
-        let methods = Methods::USUAL.allow();
+        let methods = methods.allow();
         let mut response = Response::new(Bytes::from_static(b"allowed."));
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, TEXT);
-        headers.insert(header::ALLOW, Methods::USUAL.allow());
+        headers.insert(header::ALLOW, methods.clone());
         headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, named(&cors.methods, methods));
         headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, named(&cors.headers, allowed));
         headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from(cors.max_age.as_secs()));

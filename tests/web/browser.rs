@@ -301,7 +301,9 @@ impl Browser {
             paths.retain(|path| {
                 path.extension().is_none_or(|ending| ending != "crdownload" && ending != "tmp")
             });
-            if paths.len() >= count {
+            // Chromium creates an empty file first.
+            let is_whole = |path: &PathBuf| path.metadata().is_ok_and(|metadata| metadata.len() > 0);
+            if paths.len() >= count && paths.iter().all(is_whole) {
                 paths.sort();
                 return paths;
             }

@@ -84,7 +84,7 @@ fn page_responds_while_thousands_of_records_arrive() {
     assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1));
     let max_pause_ms = 1000.0 * f64::from(slowness());
     assert!(longest < max_pause_ms, "the page stood still for {longest} ms");
-    assert!(typed < Duration::from_secs(3) * slowness(), "{typed:?}");
+    assert!(typed < Duration::from_secs(6) * slowness(), "{typed:?}");
     for level in ["debug", "info", "warning", "error", "critical"] {
         page.counts(level, "4,000");
     }

@@ -11,8 +11,8 @@ impl Methods {
     pub(crate) const USUAL: Self = Self(&[Method::GET, Method::POST, Method::HEAD]);
     /// The usual methods, and DELETE.
     pub(crate) const WITH_DELETE: Self = Self(&[Method::GET, Method::POST, Method::HEAD, Method::DELETE]);
-    /// OPTIONS only.
-    pub(crate) const OPTIONS: Self = Self(&[]);
+    /// The methods of all routes of the network.
+    pub(crate) const ALL: Self = Self(&[Method::GET, Method::POST, Method::HEAD, Method::PUT]);
 
     /// Returns these methods, and OPTIONS.
     pub(crate) const fn new(methods: &'static [Method]) -> Self {
@@ -49,6 +49,6 @@ mod tests {
         }
         assert!(Methods::WITH_DELETE.contain(&Method::DELETE));
         assert_eq!(Methods::USUAL.allow(), "GET, POST, HEAD, OPTIONS");
-        assert_eq!(Methods::OPTIONS.allow(), "OPTIONS");
+        assert_eq!(Methods::ALL.allow(), "GET, POST, HEAD, PUT, OPTIONS");
     }
 }

@@ -13,7 +13,7 @@ use crate::http::route::{Place, Route, RouteFilter, named};
 pub(crate) static ROUTE: Route = Route {
     name: "*",
     place: Place::AtRoot,
-    methods: Methods::OPTIONS,
+    methods: Methods::ALL,
     access: Access::Public,
     handler: |_request| async { Err(Problem::new(StatusCode::NOT_FOUND, "No such route.")) }.boxed(),
     endpoint: None,

@@ -120,7 +120,7 @@ fn names_replace_the_star_with_credentials() {
     };
     let response = ask(&server, "api-key,authorization");
     assert_eq!(response.expect_header("access-control-allow-headers"), "api-key,authorization");
-    assert_eq!(response.expect_header("access-control-allow-methods"), "GET, POST, HEAD, OPTIONS");
+    assert_eq!(response.expect_header("access-control-allow-methods"), "GET, POST, HEAD, PUT, OPTIONS");
     let exposed = response.expect_header("access-control-expose-headers").to_owned();
     assert!(exposed.contains("Moca-Cursor") && exposed.contains("Retry-After"), "{exposed}");
     let response = from(&server, LOCAL);

@@ -153,6 +153,11 @@ fn other_methods_are_refused_with_the_allowed_ones() {
             assert_eq!(response.expect_header("allow"), "GET, POST, HEAD, PUT, OPTIONS");
         }
     }
+    for (name, methods) in
+        [("save-logs", "GET, POST, HEAD, PUT, OPTIONS"), ("details", "GET, POST, HEAD, OPTIONS")]
+    {
+        assert_eq!(ask(&server, "OPTIONS", &route(name)).expect_header("allow"), methods);
+    }
     let response = server.request("DELETE", "/status", &[], b"");
     response.problem(405);
     assert!(response.expect_header("allow").contains("GET"), "{response:?}");

@@ -341,7 +341,7 @@ fn all_four_forms_of_a_target_are_handled() {
     conn.request("GET", &save, &AUTH, b"").success();
     // The asterisk-form names the whole server.
     let whole = conn.request("OPTIONS", "*", &[], b"");
-    assert_eq!((whole.status, list(&whole, "allow").len()), (200, 4), "{whole:?}");
+    assert_eq!((whole.status, list(&whole, "allow").len()), (200, 5), "{whole:?}");
     conn.request("GET", "*", &[], b"").problem(404);
     // The authority-form is for tunnels, which the server does not offer.
     let mut conn = server.connect();
