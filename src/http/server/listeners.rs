@@ -116,7 +116,7 @@ struct HttpConnections<H> {
     /// Number of open connections that were accepted from this socket.
     accepted: Arc<AtomicUsize>,
     handlers: H,
-    /// Regulates the long turns on the thread of this socket.
+    /// Regulates the handshakes on the thread of this socket.
     turnstile: Arc<Turnstile>,
 }
 
@@ -166,7 +166,9 @@ impl<H: Handlers> HttpConnections<H> {
         };
         let context = self.context(peer, state);
         match identity {
-            Some(identity) => self.spawn(permit, tls::serve(stream, identity, context)),
+            Some(identity) => {
+                self.spawn(permit, tls::serve(stream, identity, context, Arc::clone(&self.turnstile)));
+            }
             None => self.spawn(permit, http1::serve(stream, context)),
         }
     }
@@ -221,7 +223,6 @@ impl<H: Handlers> HttpConnections<H> {
 
     /// Serves a connection in a separate task.
     fn spawn(&self, permit: ConnectionPermit, serving: impl Future<Output = ()> + Send + 'static) {
-        let serving = self.turnstile.regulate(serving);
         let counted = CountedConnection::new(Arc::clone(&self.app), Arc::clone(&self.accepted));
         self.connections.spawn(permit.evictable(serving, counted));
     }

@@ -23,12 +23,14 @@ use crate::net::certificate::Identity;
 use crate::net::refusal::write_refusal;
 use crate::net::shutdown::{DRAIN_GRACE, HEAD_GRACE, Shutdown};
 use crate::net::tls::{HANDSHAKE_RECORD, handshake, peek_first_byte};
+use crate::net::turnstile::Turnstile;
 
 /// Serves the connection from its first byte to its end.
 pub(crate) async fn serve<H: Handlers>(
     stream: TcpStream,
     identity: Arc<Identity>,
     context: ConnectionContext<H>,
+    turnstile: Arc<Turnstile>,
 ) {
     if !has_first_byte(&stream, &context.state, &context.shutdown).await {
         return;
@@ -49,8 +51,8 @@ pub(crate) async fn serve<H: Handlers>(
         }
         _ => return,
     }
-    let handshaking = Box::pin(handshake(stream, identity.serving(), request_timeout));
-    drop(identity);
+    let handshaking = Box::pin(turnstile.regulate(handshake(stream, identity.serving(), request_timeout)));
+    drop((identity, turnstile));
     let outcome = tokio::select! {
         outcome = handshaking => outcome,
         () = end_of_handshakes(&context.shutdown) => return,
