@@ -38,9 +38,8 @@ struct BatchEntry<'a> {
 
 impl<'a> Batch<'a> {
     /// Adds an entry without fields.
-    #[cfg(test)]
     pub(crate) fn push(&mut self, level: Level, message: Cow<'a, str>) {
-        self.push_with(level, message, None, |_| ());
+        self.entries.push(BatchEntry { level, message, at: None, fields_end: self.fields.len() });
     }
 
     /// Adds an entry whose fields `add_fields` gives. Returns the number of fields that were left out.

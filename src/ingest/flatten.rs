@@ -139,6 +139,11 @@ impl<'a> Members<'a> {
         })
     }
 
+    /// Returns whether there was no member.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.list.is_empty() && self.left_out == 0
+    }
+
     /// Forgets all members, and keeps their memory for the next record.
     pub(crate) fn clear(&mut self) {
         self.list.clear();

@@ -75,6 +75,9 @@ pub(crate) fn level_by_name(text: &str) -> Option<ReadLevel> {
 
 /// Returns the level of a text that needs no field: one of the server's own.
 pub(crate) fn own_level(text: &str, scale: Scale) -> Option<Level> {
+    if let ([digit @ b'0'..=b'4'], false) = (text.as_bytes(), scale == Scale::Syslog) {
+        return Level::from_number(u64::from(digit - b'0')).ok();
+    }
     let read = read_level(text, scale);
     (!read.is_kept).then_some(read.level)
 }

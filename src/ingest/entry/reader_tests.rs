@@ -3,7 +3,7 @@
 use super::*;
 use crate::ingest::json::scanner::Scanner;
 use crate::ingest::level_names::Scale;
-use crate::record::{Entry, Level};
+use crate::record::Entry;
 use proptest::prelude::*;
 
 /// Reads one JSON object and returns `LEVEL message | NAME=VALUE …`, or the error.
@@ -260,6 +260,37 @@ fn any_json() -> impl Strategy<Value = serde_json::Value> {
 }
 
 proptest! {
+    #[test]
+    fn plain_entries_are_read_as_all_others(
+        members in prop::collection::vec(
+            (r#"message|msg|level|api_key|x"#, r#"[0-9]|3\.0|null|\{\}|"(|a{1,12}|[0-7]|warn|Error|fatal| 1 |none)""#),
+            0..4,
+        ),
+        scale in prop::sample::select(vec![Scale::Auto, Scale::Python, Scale::Syslog]),
+        default_level in prop::option::of("[0-9]|error"),
+    ) {
+        let rules = ReadRules { scale, max_message_chars: 8, ..ReadRules::default() };
+        let members: Vec<String> = members.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
+        let text = format!("{{{}}}", members.join(","));
+        let default_level = default_level.map(Cow::Owned);
+        let mut batches = [Batch::default(), Batch::default()];
+        let [whole, stepwise] = &mut batches;
+        let reader = || {
+            let mut reader = EntryReader::default();
+            let read = Scanner::new(&text).object(|scanner, name| {
+                reader.add(name, scanner.value()?);
+                Ok(())
+            });
+            assert_eq!(read, Ok(()));
+            reader
+        };
+        let outcome = reader().finish(&rules, default_level.clone(), whole);
+        let mut reader = reader();
+        let mut members = std::mem::take(&mut reader.members);
+        prop_assert_eq!(outcome, reader.finish_with(&mut members, &rules, default_level, stepwise), "{}", text);
+        prop_assert_eq!(&batches[0], &batches[1], "{}", text);
+    }
+
     #[test]
     fn any_object_becomes_one_line_and_the_same_record_again(json in any_json(), message in any_json()) {
         let object = match json {
