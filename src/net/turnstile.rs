@@ -1,32 +1,35 @@
-//! Lets the turns of TLS handshakes run one after the other, so that the event loop looks at its
-//! sockets between two of them.
+//! Lets the turns of crowding work run one after the other, so that the event loop looks at its
+//! sockets between two of them. Crowding work is a TLS handshake, a pipelined request, and a stream
+//! beside many others of its connection.
 //!
 //! The event loop runs all tasks that are ready before it looks at its sockets again. When many
 //! clients begin handshakes at the same time, a request of another client waits for all of them. With
-//! the turnstile it waits for one.
+//! the turnstile it waits for one. Requests that come one by one do not pass through it, because that
+//! would cost each of them a tenth of its time.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
 use pin_project_lite::pin_project;
 use tokio::task::yield_now;
 
-/// Handshakes that wait for a turn, in the order of their arrival.
+/// The work that waits for a turn, in the order of its arrival.
 #[derive(Default)]
 pub(crate) struct Turnstile(Mutex<Waiting>);
 
 #[derive(Default)]
 struct Waiting {
     places: VecDeque<Arc<Place>>,
-    /// Set while a task lets the handshakes in.
+    /// Set while a task lets the work in.
     is_open: bool,
 }
 
-/// The place of a handshake that waits for its turn.
-struct Place {
+/// The place of work that waits for its turn.
+pub(crate) struct Place {
     is_called: AtomicBool,
     task: Waker,
 }
@@ -41,7 +44,23 @@ impl Turnstile {
         Regulated { handshake, turnstile: Arc::clone(self), place: None }
     }
 
-    /// Adds a handshake to the end of the queue.
+    /// Waits for a turn.
+    pub(crate) async fn pass(self: &Arc<Self>) {
+        let mut place = None;
+        poll_fn(|cx| self.poll_pass(&mut place, cx)).await;
+    }
+
+    /// Returns `Ready` when it is the turn of the caller, whose `place` this is. The place is `None`
+    /// before and after.
+    pub(crate) fn poll_pass(self: &Arc<Self>, place: &mut Option<Arc<Place>>, cx: &Context<'_>) -> Poll<()> {
+        if !place.get_or_insert_with(|| self.enter(cx.waker())).is_called.load(Ordering::Acquire) {
+            return Poll::Pending;
+        }
+        *place = None;
+        Poll::Ready(())
+    }
+
+    /// Adds a task to the end of the queue.
     fn enter(self: &Arc<Self>, task: &Waker) -> Arc<Place> {
         let place = Arc::new(Place { is_called: AtomicBool::new(false), task: task.clone() });
         let mut waiting = self.lock();
@@ -53,11 +72,10 @@ impl Turnstile {
         place
     }
 
-    /// Lets one handshake in each time that the event loop has looked at its sockets, until none
-    /// waits.
+    /// Lets one task in each time that the event loop has looked at its sockets, until none waits.
     async fn let_in(self: Arc<Self>) {
         while let Some(place) = self.next() {
-            // A handshake that has ended needs no turn.
+            // A task that has ended needs no turn.
             if Arc::strong_count(&place) > 1 {
                 place.is_called.store(true, Ordering::Release);
                 place.task.wake_by_ref();
@@ -91,18 +109,13 @@ impl<F: Future> Future for Regulated<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
-        let place = this.place.get_or_insert_with(|| this.turnstile.enter(cx.waker()));
-        if !place.is_called.load(Ordering::Acquire) {
-            return Poll::Pending;
-        }
-        *this.place = None;
+        ready!(this.turnstile.poll_pass(this.place, cx));
         this.handshake.poll(cx)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::future::poll_fn;
     use std::time::{Duration, Instant};
 
     use super::*;

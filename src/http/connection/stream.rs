@@ -18,6 +18,7 @@ use crate::guard::ClientAddr;
 use crate::net::read_turn::ReadTurn;
 use crate::net::small_reads::SmallReads;
 use crate::net::transport::Transport;
+use crate::net::turnstile::{Place, Turnstile};
 
 /// Maximum number of bytes that one turn of the event loop reads.
 const MAX_TURN_BYTES: usize = 64 * 1024;
@@ -40,6 +41,10 @@ pub(crate) struct ConnectionStream<S> {
     unread: Bytes,
     turn: ReadTurn,
     small_reads: SmallReads,
+    /// Regulates requests that the client pipelines.
+    turnstile: Arc<Turnstile>,
+    /// Set while a pipelined request waits for its turn.
+    place: Option<Arc<Place>>,
     /// The part of the current request that comes next.
     part: RequestPart,
     half_closed: bool,
@@ -56,6 +61,7 @@ impl<S: Transport> ConnectionStream<S> {
         state: Arc<ConnectionState>,
         refusals: Arc<dyn UnparsedRequests>,
         peer: ClientAddr,
+        turnstile: Arc<Turnstile>,
     ) -> Self {
         Self {
             inner,
@@ -66,6 +72,8 @@ impl<S: Transport> ConnectionStream<S> {
             unread: Bytes::new(),
             turn: ReadTurn::new(MAX_TURN_BYTES),
             small_reads: SmallReads::new(),
+            turnstile,
+            place: None,
             part: RequestPart::Head,
             half_closed: false,
             head_too_long: false,
@@ -96,6 +104,10 @@ impl<S: Transport> ConnectionStream<S> {
 
     /// Puts bytes back. The next read returns them first.
     pub(crate) fn unread(&mut self, bytes: Bytes) {
+        if self.part == RequestPart::Ended {
+            // These bytes are no request that waits behind another one.
+            self.part = RequestPart::Head;
+        }
         self.unread = match self.take_unread() {
             later if later.is_empty() => bytes,
             later => [bytes, later].concat().into(),
@@ -234,6 +246,10 @@ impl<S: Transport> AsyncRead for ConnectionStream<S> {
         if self.unread.is_empty() {
             ready!(self.poll_read_socket(cx, buf))?;
         } else {
+            if self.part == RequestPart::Ended {
+                let this = &mut *self;
+                ready!(this.turnstile.poll_pass(&mut this.place, cx));
+            }
             self.read_unread(buf);
         }
         if self.head_too_long {

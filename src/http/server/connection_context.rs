@@ -8,6 +8,7 @@ use crate::http::app::App;
 use crate::http::connection::state::ConnectionState;
 use crate::net::deadline::Millis;
 use crate::net::shutdown::Shutdown;
+use crate::net::turnstile::Turnstile;
 
 /// Silence after an answer until a connection releases its buffers, while few connections are open.
 const IDLE_BUFFER_RELEASE: Millis = 250;
@@ -25,6 +26,8 @@ pub(crate) struct ConnectionContext<H> {
     pub(crate) state: Arc<ConnectionState>,
     /// The warp service of the routes.
     pub(crate) handlers: H,
+    /// Regulates work that would crowd out other clients, on the thread of the connection.
+    pub(crate) turnstile: Arc<Turnstile>,
     /// Signals that the service stops.
     pub(crate) shutdown: Shutdown,
 }

@@ -39,7 +39,10 @@ use crate::net::transport::Transport;
 /// Serves the connection until it ends or `context.shutdown` ends it.
 pub(crate) async fn serve<S: Transport, H: Handlers>(stream: S, context: ConnectionContext<H>) {
     let state = Arc::clone(&context.state);
-    let mut stream = ConnectionStream::new(stream, Arc::clone(&state), context.app.clone(), context.peer);
+    let mut stream = {
+        let (refusals, turnstile) = (context.app.clone(), Arc::clone(&context.turnstile));
+        ConnectionStream::new(stream, Arc::clone(&state), refusals, context.peer, turnstile)
+    };
     while stream.has_unread() || has_first_byte(stream.inner(), &state, &context.shutdown).await {
         if state.phase() == Phase::New && !stream.inner().is_encrypted() {
             Box::pin(has_waited(stream.inner(), &context, false)).await;

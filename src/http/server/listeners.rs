@@ -116,7 +116,7 @@ struct HttpConnections<H> {
     /// Number of open connections that were accepted from this socket.
     accepted: Arc<AtomicUsize>,
     handlers: H,
-    /// Regulates the handshakes on the thread of this socket.
+    /// Regulates work that would crowd out other clients, on the thread of this socket.
     turnstile: Arc<Turnstile>,
 }
 
@@ -167,7 +167,7 @@ impl<H: Handlers> HttpConnections<H> {
         let context = self.context(peer, state);
         match identity {
             Some(identity) => {
-                self.spawn(permit, tls::serve(stream, identity, context, Arc::clone(&self.turnstile)));
+                self.spawn(permit, tls::serve(stream, identity, context));
             }
             None => self.spawn(permit, http1::serve(stream, context)),
         }
@@ -208,6 +208,7 @@ impl<H: Handlers> HttpConnections<H> {
             peer,
             state,
             handlers: self.handlers.clone(),
+            turnstile: Arc::clone(&self.turnstile),
             shutdown: self.shutdown.clone(),
         }
     }

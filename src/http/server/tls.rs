@@ -23,14 +23,12 @@ use crate::net::certificate::Identity;
 use crate::net::refusal::write_refusal;
 use crate::net::shutdown::{DRAIN_GRACE, HEAD_GRACE, Shutdown};
 use crate::net::tls::{HANDSHAKE_RECORD, handshake, peek_first_byte};
-use crate::net::turnstile::Turnstile;
 
 /// Serves the connection from its first byte to its end.
 pub(crate) async fn serve<H: Handlers>(
     stream: TcpStream,
     identity: Arc<Identity>,
     context: ConnectionContext<H>,
-    turnstile: Arc<Turnstile>,
 ) {
     if !has_first_byte(&stream, &context.state, &context.shutdown).await {
         return;
@@ -51,8 +49,11 @@ pub(crate) async fn serve<H: Handlers>(
         }
         _ => return,
     }
-    let handshaking = Box::pin(turnstile.regulate(handshake(stream, identity.serving(), request_timeout)));
-    drop((identity, turnstile));
+    let handshaking = {
+        let handshake = handshake(stream, identity.serving(), request_timeout);
+        Box::pin(context.turnstile.regulate(handshake))
+    };
+    drop(identity);
     let outcome = tokio::select! {
         outcome = handshaking => outcome,
         () = end_of_handshakes(&context.shutdown) => return,

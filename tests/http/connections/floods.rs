@@ -280,6 +280,14 @@ fn begins_of_floods() -> Vec<(&'static str, Box<BeginFlood>)> {
         (conn, b"1\r\nx\r\n".repeat(20_000))
     };
     kinds.push(("chunks of HTTP/1", Box::new(chunks)));
+    let short = "GET /status HTTP/1.1\r\nHost: a\r\n\r\n".repeat(200);
+    let fields: String = (0..20).map(|number| format!("X-{number}: {}\r\n", "y".repeat(600))).collect();
+    let long = format!("GET /status HTTP/1.1\r\nHost: a\r\n{fields}\r\n").repeat(4);
+    for (name, requests) in [("pipelined requests", short), ("pipelined large heads", long)] {
+        let begin =
+            move |server: &Server, source| (server.connect_from(source), requests.clone().into_bytes());
+        kinds.push((name, Box::new(begin)));
+    }
     kinds
 }
 

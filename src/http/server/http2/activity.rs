@@ -71,8 +71,13 @@ impl ConnectionActivity {
         self.flooded_since.load(Ordering::Relaxed) != 0
     }
 
+    /// Returns the number of open streams.
+    pub(super) fn open_streams(&self) -> usize {
+        self.open_streams.load(Ordering::Relaxed)
+    }
+
     pub(super) fn is_busy(&self) -> bool {
-        self.open_streams.load(Ordering::Relaxed) > 0
+        self.open_streams() > 0
     }
 
     pub(super) fn is_blocked(&self) -> bool {

@@ -63,12 +63,14 @@ pub(crate) async fn serve<S: Transport, H: Handlers>(
     unread: Bytes,
     context: ConnectionContext<H>,
 ) {
-    let ConnectionContext { app, peer, state, handlers, shutdown, .. } = context;
+    let ConnectionContext { app, peer, state, handlers, turnstile, shutdown } = context;
+    // The first bytes of a connection may hold many requests.
+    Box::pin(turnstile.pass()).await;
     let policy = app.policy();
     let timeouts = policy.timeouts;
     let activity = Arc::new(ConnectionActivity::new(state));
     let shutdown = Arc::new(shutdown);
-    let executor = StreamExecutor::new(Arc::clone(&activity), Arc::clone(&shutdown), timeouts);
+    let executor = StreamExecutor::new(Arc::clone(&activity), turnstile, Arc::clone(&shutdown), timeouts);
     let builder = builder(executor.clone(), &policy.files.http);
     drop(policy);
     let service = service_fn({

@@ -19,6 +19,11 @@ use crate::http::connection::state::{ConnectionState, LINGER_TIMEOUT};
 use crate::net::connection_driver::{ConnectionWork, drive};
 use crate::net::deadline::Millis;
 use crate::net::shutdown::Shutdown;
+use crate::net::turnstile::Turnstile;
+
+/// Number of open streams of a connection above which further ones pass through the turnstile. Otherwise
+/// all requests that a client sends at once would run before the request of any other client.
+const MAX_UNREGULATED_STREAMS: usize = 4;
 
 /// Runs each stream in a separate task with its own timer.
 #[derive(Clone)]
@@ -26,6 +31,7 @@ pub(super) struct StreamExecutor {
     /// The stream of the request that the service received last. hyper executes it next.
     next: Arc<Mutex<Option<NextStream>>>,
     activity: Arc<ConnectionActivity>,
+    turnstile: Arc<Turnstile>,
     shutdown: Arc<Shutdown>,
     timeouts: Timeouts,
 }
@@ -41,10 +47,11 @@ impl StreamExecutor {
     /// Returns the executor of a connection.
     pub(super) fn new(
         activity: Arc<ConnectionActivity>,
+        turnstile: Arc<Turnstile>,
         shutdown: Arc<Shutdown>,
         timeouts: Timeouts,
     ) -> Self {
-        Self { next: Arc::default(), activity, shutdown, timeouts }
+        Self { next: Arc::default(), activity, turnstile, shutdown, timeouts }
     }
 
     /// Sets the stream that hyper executes next.
@@ -63,11 +70,16 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for StreamExecutor {
             return;
         };
         let open_stream = self.activity.begin_stream();
+        let is_crowding = self.activity.open_streams() > MAX_UNREGULATED_STREAMS;
+        let turnstile = is_crowding.then(|| Arc::clone(&self.turnstile));
         let (shutdown, timeouts) = (Arc::clone(&self.shutdown), self.timeouts);
         // Boxed, because each future that holds another one by value holds it twice, as an argument
         // and as a variable.
         let stream = Box::pin(stream);
         tokio::spawn(async move {
+            if let Some(turnstile) = turnstile {
+                Box::pin(turnstile.pass()).await;
+            }
             run_stream(stream, &state, &shutdown).await;
             // A client that has exceeded a time limit already gets no more time for its body.
             if let Some(body) = state.take_unread_body().filter(|_| !state.is_overdue()) {
