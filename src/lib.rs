@@ -13,6 +13,7 @@
 //! - [`guard`]: which client may do what. Knows no routes and no storage.
 //! - `ingest`: bodies of requests become entries.
 //! - [`http`]: connections, routes and answers. Knows no systemd.
+//! - [`listen`]: sockets that are not HTTP. Knows no systemd.
 //! - [`systemd`]: passed sockets, notification, journal, signals, and the generator of the units.
 //! - [`ctl`]: `mocactl`, the tool of the operator.
 //!
@@ -28,6 +29,7 @@ pub mod guard;
 pub mod hooks;
 pub mod http;
 mod ingest;
+pub mod listen;
 mod log_limit;
 pub mod net;
 pub mod record;

@@ -38,6 +38,10 @@ const INDEX: &[(&str, &str, &str)] = &[
         "drop_fields",
         "tests/http/ingest/options.rs::dropped_fields_are_left_out_with_all_below_them",
     ),
+    ("log.json", "listen.type", "tests/http/listen/syslog.rs::every_socket_stores_what_it_gets"),
+    ("log.json", "listen.on", "tests/http/listen/syslog.rs::every_socket_stores_what_it_gets"),
+    ("log.json", "listen.key", "tests/http/listen/rules.rs::the_rules_of_the_key_apply_live"),
+    ("log.json", "listen.shared_key", "src/config/tests/listen.rs::mistakes_are_found_with_their_place"),
     (
         "log.json",
         "rotate.max_size",

@@ -16,6 +16,7 @@ use super::files::server_json::{self, Server};
 use super::files::system_json::{self, System};
 use super::syntax::finding::Finding;
 use super::values::ip_set::IpSet;
+use super::values::listen_address::ListenAddress;
 use super::values::log_name::LogName;
 
 /// The content of all configuration files, valid as a whole.
@@ -146,6 +147,13 @@ impl Files {
         match (logs, keys, server, system, blacklist, http) {
             (Some(logs), Some(keys), Some(server), Some(system), Some(blacklist), Some(http)) => {
                 let files = Self { logs, keys, server, system, blacklist, http };
+                // The generator reads two files only.
+                if sources.api_key.is_some() {
+                    let errors = files.check_listen(&mut parser.warnings);
+                    if !errors.is_empty() {
+                        return Err(errors);
+                    }
+                }
                 parser.warnings.append(&mut files.access_log_conflicts());
                 parser.warnings.extend(files.believed_proxies());
                 Ok(Loaded { files, warnings: parser.warnings })
@@ -168,6 +176,38 @@ impl Files {
             host == "localhost" || host.parse::<IpAddr>().is_ok_and(|host| host.to_canonical().is_loopback())
         };
         self.logs.values().any(|log| log.status && !is_local(&log.host))
+    }
+
+    /// Checks what the sockets in `listen` need of the other files.
+    fn check_listen(&self, warnings: &mut Vec<Finding>) -> Vec<Finding> {
+        let mut errors = Vec::new();
+        let sockets = self.logs.iter().flat_map(|(name, log)| {
+            log.listen
+                .iter()
+                .enumerate()
+                .map(move |(index, socket)| (format!("{name}.listen[{index}]"), socket))
+        });
+        for (place, socket) in sockets {
+            let finding = |option: &str, message: String| {
+                Finding::of_option(log_json::FILE, format!("{place}.{option}"), message)
+            };
+            match self.keys.iter().find(|key| key.name == socket.key) {
+                None => {
+                    let message = format!("no key has the name `{}`", socket.key);
+                    errors.push(finding("key", message).with_remedy("use a `name` of api_key.json"));
+                }
+                Some(key) if !key.status => {
+                    let message = format!("the key `{}` is switched off: every message is refused", key.name);
+                    warnings.push(finding("key", message).with_remedy("set its `status` to true"));
+                }
+                Some(_) => {}
+            }
+            if matches!(socket.on, ListenAddress::Tls(_)) && self.server.tls.is_none() {
+                let message = format!("`{}` needs a certificate, and there is none", socket.on);
+                errors.push(finding("on", message).with_remedy("set `ssl` in server.json"));
+            }
+        }
+        errors
     }
 
     /// Returns a warning when every client may report an address.

@@ -12,7 +12,7 @@ pub fn options() -> Vec<(&'static str, String)> {
     // For each file: its known options, the path of an object with options, and the options that
     // are objects themselves.
     let files: [(&'static str, &KnownOptions, &[Step], &[&str]); 5] = [
-        (log_json::FILE, &log_json::KNOWN_OPTIONS, &[name("log")], &["rotate"]),
+        (log_json::FILE, &log_json::KNOWN_OPTIONS, &[name("log")], &["rotate", "listen"]),
         (api_key_json::FILE, &api_key_json::KNOWN_OPTIONS, &[Step::Index(0)], &["required"]),
         (server_json::FILE, &server_json::KNOWN_OPTIONS, &[], &["ssl"]),
         (system_json::FILE, &system_json::KNOWN_OPTIONS, &[], &["referer"]),

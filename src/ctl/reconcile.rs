@@ -13,7 +13,8 @@ use crate::ctl::system::systemctl;
 use crate::ctl::ui::output::{Printer, print_note};
 use crate::exit::Exit;
 use crate::systemd::generator::{
-    self, Diff, FileStamp, Plan, admin_socket_unit, applied, diff, service_unit, socket_unit, store,
+    self, Diff, FileStamp, Plan, admin_socket_unit, applied, datagram_socket_unit, diff, service_unit,
+    socket_unit, store, stream_socket_unit,
 };
 
 /// Maximum number of rounds when the files are edited again and again.
@@ -57,11 +58,12 @@ fn apply_once(directories: &Directories, kept: &generator::Directories, printer:
         print_note(format_args!("mocactl: {error}; everything counts as new"));
         None
     });
-    let diff = diff(&old.unwrap_or_default(), &new);
+    let old = old.unwrap_or_default();
+    let diff = diff(&old, &new);
     save_plan(&kept.snapshot, &new)?;
     save_plan(&kept.lasting, &new)?;
     expect_success(systemctl::daemon_reload(printer)?, "daemon-reload")?;
-    reconcile(&diff, printer)?;
+    reconcile(&diff, &old, &new, printer)?;
     print_changes(&diff, printer)
 }
 
@@ -71,14 +73,22 @@ fn save_plan(dir: &Path, plan: &Plan) -> Result<(), Error> {
 
 /// Changes the units. All stops come before the first start, because two logs may have swapped
 /// their ports.
-fn reconcile(diff: &Diff, printer: &mut Printer) -> Result<(), Error> {
-    let mut stop: Vec<String> = diff.removed.iter().flat_map(all_units).collect();
-    stop.extend(diff.listen.iter().map(socket_unit));
-    let mut start: Vec<String> = diff.added.iter().flat_map(all_units).collect();
+fn reconcile(diff: &Diff, old: &Plan, new: &Plan, printer: &mut Printer) -> Result<(), Error> {
+    let mut stop: Vec<String> = diff.removed.iter().flat_map(|log| all_units(log, old)).collect();
     for log in &diff.listen {
-        start.extend([socket_unit(log), service_unit(log)]);
+        stop.push(socket_unit(log));
+        stop.extend(other_sockets(log, old));
     }
-    let restart: Vec<String> = diff.service.iter().map(service_unit).collect();
+    stop.extend(diff.sockets.iter().flat_map(|log| other_sockets(log, old)));
+    let mut start: Vec<String> = diff.added.iter().flat_map(|log| all_units(log, new)).collect();
+    for log in &diff.listen {
+        start.push(socket_unit(log));
+        start.extend(other_sockets(log, new));
+        start.push(service_unit(log));
+    }
+    start.extend(diff.sockets.iter().flat_map(|log| other_sockets(log, new)));
+    // A service takes its sockets when it starts.
+    let restart: Vec<String> = diff.service.iter().chain(&diff.sockets).map(service_unit).collect();
     for (verb, units) in [("stop", stop), ("start", start), ("restart", restart)] {
         if !units.is_empty() {
             expect_success(systemctl::run(printer, &[verb], &units)?, verb)?;
@@ -87,8 +97,19 @@ fn reconcile(diff: &Diff, printer: &mut Printer) -> Result<(), Error> {
     Ok(())
 }
 
-fn all_units(log: &LogName) -> [String; 3] {
-    [socket_unit(log), admin_socket_unit(log), service_unit(log)]
+fn all_units(log: &LogName, plan: &Plan) -> Vec<String> {
+    let mut units = vec![socket_unit(log), admin_socket_unit(log)];
+    units.extend(other_sockets(log, plan));
+    units.push(service_unit(log));
+    units
+}
+
+/// Returns the units of the sockets that are not HTTP.
+fn other_sockets(log: &LogName, plan: &Plan) -> Vec<String> {
+    let Some(units) = plan.logs.get(log) else { return Vec::new() };
+    let streams = (!units.sockets.streams.is_empty()).then(|| stream_socket_unit(log));
+    let datagrams = (!units.sockets.datagrams.is_empty()).then(|| datagram_socket_unit(log));
+    streams.into_iter().chain(datagrams).collect()
 }
 
 fn expect_success(status: u8, verb: &str) -> Result<(), Error> {
@@ -110,6 +131,7 @@ fn print_changes(diff: &Diff, printer: &mut Printer) -> Outcome {
         (&diff.added, "started"),
         (&diff.removed, "stopped"),
         (&diff.listen, "moved to another address"),
+        (&diff.sockets, "restarted with other sockets"),
         (&diff.service, "restarted in another sandbox"),
         (&diff.backlog, "gets its new backlog when its socket is started the next time"),
     ];

@@ -16,6 +16,7 @@
 //! The steps do no I/O and read no body. A refused request changes nothing but the counters of its
 //! address.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use http::HeaderMap;
@@ -149,6 +150,57 @@ fn check_key(
     key_check::check_headers(key, head.headers)?;
     watch.passed(Check::RequiredHeaders);
     Ok(AdmittedKey { key: Arc::clone(key), rule, is_counted: false })
+}
+
+/// Runs the checks that apply to a sender of a socket that is not HTTP, whose key the configuration
+/// names. `is_new` is true for a new connection, which counts in the flood count. A datagram does not,
+/// because its address may be forged, and a forger could block any client.
+///
+/// # Errors
+/// [`Refusal::Blocked`], [`Refusal::Maintenance`], [`Refusal::UnknownKey`] without a key,
+/// [`Refusal::KeyOffline`], [`Refusal::AddressNotAllowed`].
+pub(crate) fn admit_sender<'k>(
+    caller: &Caller<'_>,
+    key: Option<&'k Arc<Key>>,
+    is_new: bool,
+) -> Result<SenderAdmitted<'k>, Refusal> {
+    let Caller { guard, rules, client, now } = caller;
+    guard.addresses.check_lists(rules, client)?;
+    if is_new {
+        guard.addresses.check_flood(rules, client, *now)?;
+    }
+    // The maintenance mode lets the operator's socket pass, which this one is not.
+    let client_in_maintenance = match client {
+        ClientAddr::Local => ClientAddr::Ip(Ipv4Addr::LOCALHOST.into()),
+        ClientAddr::Ip(_) => *client,
+    };
+    guard.maintenance.check(rules, &client_in_maintenance)?;
+    let key = key.ok_or(Refusal::UnknownKey)?;
+    key_check::check_status(key)?;
+    key_check::check_ip(key, client)?;
+    Ok(SenderAdmitted(key))
+}
+
+/// A sender of a socket that is not HTTP passed every check up to its limits.
+#[must_use]
+pub(crate) struct SenderAdmitted<'k>(&'k Arc<Key>);
+
+impl SenderAdmitted<'_> {
+    /// Returns how many of `wanted` records the limits of the key admit now, counts them, and returns the
+    /// refusal of the others. Limits of paths do not apply.
+    pub(crate) async fn count(&self, caller: &Caller<'_>, wanted: usize) -> (usize, Option<Refusal>) {
+        const NO_PATH: PathRule = PathRule(usize::MAX);
+        if self.0.limits(NO_PATH).is_empty() {
+            return (wanted, None);
+        }
+        for admitted in 0..wanted {
+            let spending = caller.guard.spend(self.0, NO_PATH, caller.client, Cost::REQUEST, caller.now);
+            if let Err(refusal) = spending.decided().await {
+                return (admitted, Some(refusal));
+            }
+        }
+        (wanted, None)
+    }
 }
 
 /// Returns whether [`admit_address`] would admit the client now. Counts nothing.

@@ -36,6 +36,7 @@ mod state_file;
 #[cfg(test)]
 mod testing;
 
+pub(crate) use self::admission::admit_sender;
 pub use self::admission::{
     AddressAdmitted, AdmittedKey, HeadersAdmitted, KeyAdmitted, ParametersAdmitted, admit_address, peek_key,
     would_admit_address,

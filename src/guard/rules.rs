@@ -54,6 +54,11 @@ impl Rules {
         self.keys.get(digest)
     }
 
+    /// Returns the key of an entry of `api_key.json`.
+    pub(crate) fn key_of(&self, entry: &KeyEntry) -> Option<&Arc<Key>> {
+        self.key(&entry.digest)
+    }
+
     /// Returns all keys, in no particular order.
     pub fn keys(&self) -> impl Iterator<Item = &Arc<Key>> {
         self.keys.values()

@@ -12,7 +12,7 @@ use super::connection::stream::UnparsedRequests;
 use super::follow::hub::{FollowContext, FollowerHub, PermissionState};
 use super::observe::access_log::AccessLog;
 use super::observe::access_log::line::{Outcome, RequestLine};
-use super::observe::counters::{Reason, RecordCounters, RefusalCounters};
+use super::observe::counters::{DatagramCounters, Reason, RecordCounters, RefusalCounters};
 use super::observe::refusal_log::{Explanation, RefusalDetails, RefusalLog, redacted_words};
 use super::observe::refused_requests::{Origin, RefusedRequests};
 use super::observe::request_trace::{DebugContext, Trace};
@@ -71,6 +71,8 @@ pub struct InstanceState {
     pub(crate) refusals: RefusalCounters,
     /// Counts the accepted records that were not stored.
     pub(crate) records: RecordCounters,
+    /// Counts the datagrams of sockets that are not HTTP.
+    pub(crate) datagrams: DatagramCounters,
     /// Time at which the configuration in force was read, in seconds of Unix time.
     pub(crate) reloaded: AtomicU64,
     /// The reason why the last reload was refused, or `None` while the files on disk are in force.
@@ -96,6 +98,7 @@ impl App {
             http2_streams: Arc::default(),
             refusals: RefusalCounters::default(),
             records: RecordCounters::default(),
+            datagrams: DatagramCounters::default(),
             reloaded: AtomicU64::new(unix_seconds(began)),
             reload_refused: ArcSwapOption::empty(),
         };
@@ -144,8 +147,13 @@ impl App {
 
     /// Counts a refused request, and keeps it for the operator.
     pub(crate) fn on_refused(&self, origin: &Origin<'_>, problem: &Problem) {
-        self.instance_state.refusals.refused(problem.counted());
-        self.refused_requests.add(origin, problem);
+        self.on_refused_times(origin, problem, 1);
+    }
+
+    /// Counts messages of one sender that were refused for the same reason.
+    pub(crate) fn on_refused_times(&self, origin: &Origin<'_>, problem: &Problem, times: u64) {
+        self.instance_state.refusals.refused_times(problem.counted(), times);
+        self.refused_requests.add_times(origin, problem, times);
     }
 
     /// Writes once a minute to the journal how many requests of each sender were refused. Never

@@ -112,6 +112,7 @@ const fn permits_by_log(log: &LogEntry) -> bool {
         format: _,
         durability: _,
         rotate: _,
+        listen: _,
     } = log;
     true
 }

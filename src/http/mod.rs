@@ -33,9 +33,14 @@ pub(crate) mod server;
 pub use crate::net::acceptor::Socket;
 pub use app::App;
 pub use observe::access_log::AccessLog;
+pub(crate) use observe::counters::Reason;
+pub(crate) use observe::refused_requests::Origin;
 pub use policy::Policy;
+pub(crate) use request::memory_budget::MemoryShare;
+pub(crate) use response::problem::Problem;
 pub(crate) use routes::{all as all_routes, find as find_route};
 pub use server::listeners::Listeners;
+pub(crate) use server::listeners::{CountedConnection, SharedListeners};
 
 /// Returns the key in the query of `target` or in one of `headers`.
 pub(crate) fn presented_key(

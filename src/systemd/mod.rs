@@ -10,7 +10,7 @@ mod sockets;
 
 pub use notify::Notifier;
 pub use signals::{Signal, listen};
-pub use sockets::{Listener, PassedSocket, SocketError, passed};
+pub use sockets::{LISTEN_NAME, Listener, PassedSocket, SocketError, passed};
 
 #[cfg(test)]
 mod child {

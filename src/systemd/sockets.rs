@@ -2,14 +2,18 @@
 //! (sd_listen_fds(3)).
 
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::AsFd;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::path::PathBuf;
 
 use listenfd::ListenFd;
 use nix::sys::socket::{getsockopt, sockopt};
 
-/// A socket that systemd passed: listening, non-blocking, closed on exec.
+/// The `FileDescriptorName=` of sockets that are not HTTP (`listen` in `log.json`).
+pub const LISTEN_NAME: &str = "listen";
+
+/// A socket that systemd passed: non-blocking and closed on exec. One for connections listens.
 #[derive(Debug)]
 pub struct PassedSocket {
     /// The `FileDescriptorName=` of the socket unit, by default the unit's name; `None` if the
@@ -19,21 +23,54 @@ pub struct PassedSocket {
     pub listener: Listener,
 }
 
-/// A listening socket of one of the two supported kinds.
+/// A socket of one of the supported kinds.
 #[derive(Debug)]
 pub enum Listener {
     /// A TCP socket: `ListenStream=` with an address and a port.
     Tcp(TcpListener),
     /// A Unix stream socket: `ListenStream=` with a path.
     Unix(UnixListener),
+    /// A UDP socket: `ListenDatagram=` with an address and a port.
+    Udp(UdpSocket),
+    /// A Unix datagram socket: `ListenDatagram=` with a path.
+    UnixDatagram(UnixDatagram),
+}
+
+impl Listener {
+    /// Returns the address of an IP socket.
+    #[must_use]
+    pub fn ip(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(tcp) => tcp.local_addr().ok(),
+            Self::Udp(udp) => udp.local_addr().ok(),
+            Self::Unix(_) | Self::UnixDatagram(_) => None,
+        }
+    }
+
+    /// Returns the path of a Unix socket.
+    #[must_use]
+    pub fn path(&self) -> Option<PathBuf> {
+        let address = match self {
+            Self::Unix(unix) => unix.local_addr(),
+            Self::UnixDatagram(unix) => unix.local_addr(),
+            Self::Tcp(_) | Self::Udp(_) => return None,
+        };
+        address.ok()?.as_pathname().map(ToOwned::to_owned)
+    }
+
+    /// Returns whether the socket is for datagrams.
+    #[must_use]
+    pub const fn is_datagram(&self) -> bool {
+        matches!(self, Self::Udp(_) | Self::UnixDatagram(_))
+    }
 }
 
 /// The reason why a passed socket cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
-    /// The descriptor is a datagram socket, a FIFO, a file or something else.
+    /// The descriptor is a FIFO, a file, a socket of another family or something else.
     #[error(
-        "passed socket {index} ({name}) is neither a TCP nor a Unix stream socket; its unit must use ListenStream="
+        "passed socket {index} ({name}) is no TCP, UDP or Unix socket; its unit must use ListenStream= or ListenDatagram="
     )]
     Kind {
         /// The position of the socket among the passed ones, from 0.
@@ -68,7 +105,7 @@ pub enum SocketError {
 /// and `LISTEN_PID` from the environment. A second call finds no sockets.
 ///
 /// # Errors
-/// Fails at the first socket that is not a listening stream socket.
+/// Fails at the first socket of another kind, and at one for connections that does not listen.
 pub fn passed() -> Result<Vec<PassedSocket>, SocketError> {
     let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
     let mut names = names.split(':');
@@ -91,12 +128,19 @@ fn take(fds: &mut ListenFd, index: usize, name: &str) -> Result<Listener, Socket
     } else if let Ok(Some(unix)) = fds.take_unix_listener(index) {
         unix.set_nonblocking(true).map_err(io)?;
         Listener::Unix(unix)
+    } else if let Ok(Some(udp)) = fds.take_udp_socket(index) {
+        udp.set_nonblocking(true).map_err(io)?;
+        return Ok(Listener::Udp(udp));
+    } else if let Ok(Some(unix)) = fds.take_unix_datagram(index) {
+        unix.set_nonblocking(true).map_err(io)?;
+        return Ok(Listener::UnixDatagram(unix));
     } else {
         return Err(SocketError::Kind { index, name: name.to_owned() });
     };
     let listens = match &listener {
         Listener::Tcp(tcp) => getsockopt(&tcp.as_fd(), sockopt::AcceptConn),
         Listener::Unix(unix) => getsockopt(&unix.as_fd(), sockopt::AcceptConn),
+        Listener::Udp(_) | Listener::UnixDatagram(_) => Ok(true),
     };
     if listens.map_err(|errno| io(errno.into()))? {
         Ok(listener)
@@ -110,7 +154,7 @@ mod tests {
     use super::super::child;
     use super::*;
     use std::os::fd::OwnedFd;
-    use std::os::unix::net::{UnixDatagram, UnixStream};
+    use std::os::unix::net::UnixStream;
     use std::process::{Command, Output, Stdio};
 
     /// Returns the result of [`passed`] in a child process with these descriptors 3 and 4.
@@ -142,6 +186,8 @@ mod tests {
                     let (kind, blocks) = match &listener {
                         Listener::Tcp(tcp) => ("tcp", tcp.accept().map(|_| ())),
                         Listener::Unix(unix) => ("unix", unix.accept().map(|_| ())),
+                        Listener::Udp(udp) => ("udp", udp.recv(&mut [0]).map(|_| ())),
+                        Listener::UnixDatagram(unix) => ("unix datagram", unix.recv(&mut [0]).map(|_| ())),
                     };
                     assert_eq!(blocks.unwrap_err().kind(), io::ErrorKind::WouldBlock);
                     eprintln!("\npassed: {kind} {name:?}");
@@ -173,6 +219,15 @@ mod tests {
     }
 
     #[test]
+    fn datagram_sockets_are_taken_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let unix = UnixDatagram::bind(dir.path().join("s")).unwrap().into();
+        let udp = UdpSocket::bind("127.0.0.1:0").unwrap().into();
+        let both = passed_in_child([udp, unix], "LISTEN_PID=$$ LISTEN_FDS=2 LISTEN_FDNAMES=listen:listen");
+        assert_eq!(both, "udp Some(\"listen\"); unix datagram Some(\"listen\")");
+    }
+
+    #[test]
     fn sockets_of_another_process_are_ignored() {
         for environment in ["LISTEN_PID=1 LISTEN_FDS=2", "LISTEN_FDS=many", "LISTEN_PID=$$ LISTEN_FDS=0"] {
             assert_eq!(passed_in_child([tcp(), tcp()], environment), "");
@@ -182,9 +237,6 @@ mod tests {
     #[test]
     fn unusable_sockets_are_named() {
         let environment = "LISTEN_PID=$$ LISTEN_FDS=2 LISTEN_FDNAMES=http:admin";
-        let datagram = UnixDatagram::unbound().unwrap().into();
-        let text = passed_in_child([tcp(), datagram], environment);
-        assert!(text.contains("1 (admin)") && text.contains("ListenStream="), "{text}");
         let file = std::fs::File::open("/dev/null").unwrap().into();
         let text = passed_in_child([file, tcp()], environment);
         assert!(text.contains("0 (http)") && text.contains("ListenStream="), "{text}");

@@ -8,6 +8,7 @@ mod api;
 mod connections;
 mod following;
 mod ingest;
+mod listen;
 mod observability;
 mod operation;
 mod reading;

@@ -13,6 +13,7 @@ use moca_file_log::exit::Exit;
 use moca_file_log::guard::{Guard, state_file};
 use moca_file_log::hooks;
 use moca_file_log::http::{AccessLog, App, Listeners, Policy};
+use moca_file_log::listen;
 use moca_file_log::store::{self, Places};
 use moca_file_log::systemd::{self, Notifier, Signal, journal};
 use tokio::sync::mpsc;
@@ -21,6 +22,7 @@ use tokio::time::interval;
 
 use crate::admin_socket::AdminSocketFile;
 use crate::failure::StartError;
+use crate::listen_sockets::SocketFile;
 use crate::program_update::{self, Program};
 use crate::reload::{Reloader, restore_state};
 use crate::sockets::sockets;
@@ -82,6 +84,8 @@ struct Instance {
     notifier: Notifier,
     /// Removed when the instance is closed.
     admin_file: Option<AdminSocketFile>,
+    /// Removed when the instance is closed.
+    socket_files: Vec<SocketFile>,
 }
 
 impl Instance {
@@ -100,7 +104,7 @@ impl Instance {
         // The port is bound before the files are opened, so that a second process for the same log
         // fails here and does not touch the files.
         let sockets = sockets(passed, &name, &log, files.server.backlog, &directories.run)?;
-        let admin_file = sockets.admin_file;
+        let (admin_file, socket_files) = (sockets.admin_file, sockets.files);
         create_directory(&directories.logs)?;
         create_directory(&directories.state)?;
         let guard = Guard::open(&directories.state, &name)
@@ -121,6 +125,7 @@ impl Instance {
         let listeners = Arc::new(Listeners::new(Arc::clone(&app)));
         let workers = Workers::start(files.http.workers.get() - 1, &listeners, &sockets.sockets)?;
         sockets.sockets.into_iter().for_each(|socket| listeners.serve(socket));
+        sockets.others.into_iter().for_each(|socket| listen::serve(&listeners, socket));
         let saver = tokio::spawn(async move { guard.persist().await });
         let reported = Arc::clone(&app);
         let reporter = tokio::spawn(async move { reported.report_refusals().await });
@@ -138,6 +143,7 @@ impl Instance {
             reporter,
             notifier,
             admin_file,
+            socket_files,
         };
         Ok((instance, reloader))
     }
@@ -191,6 +197,7 @@ impl Instance {
             reporter,
             notifier,
             admin_file,
+            socket_files,
         } = self;
         let drain_timeout = app.policy().files.http.graceful_shutdown_timeout;
         notifier.stopping();
@@ -205,7 +212,7 @@ impl Instance {
         if cut > 0 {
             log::warn!("{cut} connections were cut after graceful_shutdown_timeout");
         }
-        drop(admin_file);
+        drop((admin_file, socket_files));
         workers.end();
         let guard = Arc::clone(&app.guard);
         drop(tokio::task::spawn_blocking(move || restore_state(&state_dir, &guard)).await);

@@ -8,6 +8,7 @@ mod admin_socket;
 mod failure;
 mod instance;
 mod last_good;
+mod listen_sockets;
 mod program_update;
 mod reload;
 mod sockets;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use moca_file_log::config::{self, Files, Finding, Loaded, LogEntry, Tls, Watcher};
+use moca_file_log::config::{self, Files, Finding, Listen, Loaded, LogEntry, Tls, Watcher};
 use moca_file_log::event;
 use moca_file_log::guard::Guard;
 use moca_file_log::http::{App, Policy};
@@ -214,7 +214,19 @@ impl Reloader {
         if (&entry.host, entry.port, entry.use_ipv6) != (&now.host, now.port, now.use_ipv6) {
             log::warn!("log.json: {name} has a new address: it takes effect after a restart");
         }
-        LogEntry { host: now.host.clone(), port: now.port, use_ipv6: now.use_ipv6, ..entry.clone() }
+        let listen = self.listen(&entry.listen, &now.listen);
+        LogEntry { host: now.host.clone(), port: now.port, use_ipv6: now.use_ipv6, listen, ..entry.clone() }
+    }
+
+    /// Returns the other sockets that are open, with their new keys.
+    fn listen(&self, new: &[Listen], now: &[Listen]) -> Vec<Listen> {
+        let has = |all: &[Listen], one: &Listen| all.iter().any(|other| other.is_same_socket(one));
+        if !(now.iter().all(|one| has(new, one)) && new.iter().all(|one| has(now, one))) {
+            let name = self.app.name.as_str();
+            log::warn!("log.json: {name} has other sockets in `listen`: they take effect after a restart");
+        }
+        let newest = |one: &Listen| new.iter().find(|other| other.is_same_socket(one)).unwrap_or(one).clone();
+        now.iter().map(newest).collect()
     }
 
     /// Switches maintenance on or off. The state is kept across restarts.

@@ -7,19 +7,25 @@ use std::path::Path;
 use moca_file_log::config::{LogEntry, LogName};
 use moca_file_log::exit::Exit;
 use moca_file_log::http::Socket;
+use moca_file_log::listen::BoundSocket;
 use moca_file_log::systemd::{Listener, PassedSocket};
 use nix::sys::socket::{setsockopt, sockopt::Ipv6V6Only};
 use tokio::net::{TcpListener, TcpSocket, UnixListener};
 
 use crate::admin_socket::{self, AdminSocketFile};
 use crate::failure::StartError;
+use crate::listen_sockets::{self, SocketFile};
 
 /// The sockets of an instance, and their addresses as text.
 pub(crate) struct Sockets {
     pub(crate) sockets: Vec<Socket>,
+    /// The sockets that are not HTTP.
+    pub(crate) others: Vec<BoundSocket>,
     pub(crate) addresses: Vec<String>,
     /// The file of the admin socket, if this process bound it.
     pub(crate) admin_file: Option<AdminSocketFile>,
+    /// The files of the other Unix sockets that this process bound.
+    pub(crate) files: Vec<SocketFile>,
 }
 
 /// Takes the passed sockets. Without any, binds the address of `log` and the admin socket in
@@ -31,7 +37,7 @@ pub(crate) fn sockets(
     backlog: u32,
     run_dir: &Path,
 ) -> Result<Sockets, StartError> {
-    if passed.is_empty() { bound(name, log, backlog, run_dir) } else { of_systemd(passed) }
+    if passed.is_empty() { bound(name, log, backlog, run_dir) } else { of_systemd(passed, log) }
 }
 
 fn bound(name: &LogName, log: &LogEntry, backlog: u32, run_dir: &Path) -> Result<Sockets, StartError> {
@@ -44,13 +50,17 @@ fn bound(name: &LogName, log: &LogEntry, backlog: u32, run_dir: &Path) -> Result
         sockets.push(Socket::Unix(listener));
         admin_file = Some(file);
     }
-    Ok(Sockets { sockets, addresses, admin_file })
+    let (others, files) = listen_sockets::bind(&log.listen, backlog)?;
+    addresses.extend(others.iter().map(|other| other.listen.on.to_string()));
+    Ok(Sockets { sockets, others, addresses, admin_file, files })
 }
 
-fn of_systemd(passed: Vec<PassedSocket>) -> Result<Sockets, StartError> {
+fn of_systemd(passed: Vec<PassedSocket>, log: &LogEntry) -> Result<Sockets, StartError> {
     let unusable =
         |error: std::io::Error| StartError::new(Exit::OsErr, format!("a passed socket is unusable: {error}"));
-    let mut all = Sockets { sockets: Vec::new(), addresses: Vec::new(), admin_file: None };
+    let (passed, others) = listen_sockets::of_systemd(passed, &log.listen)?;
+    let mut all =
+        Sockets { sockets: Vec::new(), others, addresses: Vec::new(), admin_file: None, files: Vec::new() };
     for socket in passed {
         let socket = match socket.listener {
             Listener::Tcp(listener) => {
@@ -64,9 +74,12 @@ fn of_systemd(passed: Vec<PassedSocket>) -> Result<Sockets, StartError> {
                 all.addresses.extend(path.map(|path| format!("unix:{}", path.display())));
                 Socket::Unix(UnixListener::from_std(listener).map_err(unusable)?)
             }
+            // These were taken before.
+            Listener::Udp(_) | Listener::UnixDatagram(_) => continue,
         };
         all.sockets.push(socket);
     }
+    all.addresses.extend(all.others.iter().map(|other| other.listen.on.to_string()));
     Ok(all)
 }
 
@@ -88,6 +101,14 @@ fn bind(log: &LogEntry, backlog: u32) -> Result<TcpListener, StartError> {
         let family = if log.use_ipv6 { "IPv6" } else { "IPv4" };
         let message = format!("{} has no {family} address; see use_ipv6 in log.json", log.host);
         return Err(StartError::new(Exit::Config, message));
+    };
+    listen_on(address, backlog, &place)
+}
+
+/// Binds a TCP socket. `place` names it in errors.
+pub(crate) fn listen_on(address: SocketAddr, backlog: u32, place: &str) -> Result<TcpListener, StartError> {
+    let failure = |what: &str, error: std::io::Error| {
+        StartError::new(Exit::Unavailable, format!("can't {what} {place}: {error}"))
     };
     let socket = if address.is_ipv6() { TcpSocket::new_v6() } else { TcpSocket::new_v4() };
     let socket = socket.map_err(|error| failure("open a socket for", error))?;

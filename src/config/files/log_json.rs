@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::Deserializer;
 
+use super::listen::{self, Listen, LogSockets, listen};
 use crate::config::syntax::document::{Document, KnownOptions, options_of};
 use crate::config::syntax::finding::Finding;
 use crate::config::syntax::step::Step;
@@ -63,6 +64,9 @@ pub struct LogEntry {
     /// Names of fields that are not kept, with all names below them (default none).
     #[serde(default, deserialize_with = "drop_fields")]
     pub drop_fields: Vec<String>,
+    /// Sockets that are not HTTP, with their keys (default none).
+    #[serde(default, deserialize_with = "listen")]
+    pub listen: Vec<Listen>,
 }
 
 /// What becomes of a message that is longer than `max_message`.
@@ -153,6 +157,7 @@ pub(crate) const KNOWN_OPTIONS: KnownOptions = KnownOptions {
     siblings: |path| match path {
         [Step::Name(_), Step::Name(_)] => options_of::<LogEntry>(),
         [Step::Name(_), Step::Name(rotate), ..] if rotate == "rotate" => options_of::<Rotate>(),
+        [Step::Name(_), Step::Name(listen), ..] if listen == "listen" => options_of::<Listen>(),
         _ => &[],
     },
     ignored: &[
@@ -197,6 +202,13 @@ pub(crate) fn read(
             }
         }
     }
+    let sockets = logs.iter().map(|(name, log)| LogSockets {
+        name,
+        is_on: log.status,
+        http: (&log.host, log.port, log.use_ipv6),
+        listen: &log.listen,
+    });
+    listen::check(&document, &sockets.collect::<Vec<_>>())?;
     for (name, _) in
         logs.iter().filter(|(_, log)| log.rotate.as_ref().is_some_and(Rotate::never_takes_effect))
     {

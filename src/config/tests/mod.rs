@@ -2,6 +2,7 @@
 
 mod defaults;
 mod directory;
+mod listen;
 mod properties;
 mod refusals;
 mod warnings;

@@ -194,14 +194,31 @@ impl Default for RefusalCounters {
 
 impl RefusalCounters {
     /// Counts one request that was not served.
+    #[cfg(test)]
     pub(crate) fn refused(&self, reason: Reason) {
-        self.by_reason[reason as usize].fetch_add(1, Ordering::Relaxed);
+        self.refused_times(reason, 1);
+    }
+
+    /// Counts several requests that were not served.
+    pub(crate) fn refused_times(&self, reason: Reason, times: u64) {
+        self.by_reason[reason as usize].fetch_add(times, Ordering::Relaxed);
     }
 
     /// Returns the number of requests that were not served for this reason.
     pub(crate) fn count(&self, reason: Reason) -> u64 {
         self.by_reason[reason as usize].load(Ordering::Relaxed)
     }
+}
+
+/// Counts the datagrams of sockets that are not HTTP.
+#[derive(Debug, Default)]
+pub(crate) struct DatagramCounters {
+    /// Datagrams that were read.
+    pub(crate) received: AtomicU64,
+    /// Datagrams that were read and not stored.
+    pub(crate) dropped: AtomicU64,
+    /// Datagrams that the kernel dropped, because the buffer of the socket was full.
+    pub(crate) lost: AtomicU64,
 }
 
 /// Counts records that were accepted but not stored, and what was changed in records to store them.

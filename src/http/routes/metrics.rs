@@ -69,6 +69,14 @@ fn describe(app: &App, statistics: &Statistics, maintenance: bool) -> String {
     }
     let help = "Requests refused because the limits of their key were reached.";
     out.counter("moca_limited_total", help, refusals.count(Reason::TooManyRequests));
+    let datagrams = &instance_state.datagrams;
+    let help = "Datagrams that were read from the sockets in listen.";
+    out.counter("moca_datagrams_total", help, datagrams.received.load(Ordering::Relaxed));
+    let help =
+        "Datagrams that were read and not stored: refused, malformed, or the log could not be written.";
+    out.counter("moca_datagrams_dropped_total", help, datagrams.dropped.load(Ordering::Relaxed));
+    let help = "Datagrams that the kernel dropped, because the buffer of the socket was full.";
+    out.counter("moca_datagrams_lost_total", help, datagrams.lost.load(Ordering::Relaxed));
     out.gauge("moca_queue_bytes", "Bytes of lines that wait to be written.", statistics.queue);
     let help = "How long it took to sync a batch to the disk; none where durability is os.";
     out.histogram("moca_sync_seconds", help, &statistics.syncs);

@@ -39,6 +39,17 @@ pub struct Listeners {
     acceptors: Arc<AtomicUsize>,
 }
 
+/// The state that all sockets of an instance share, with those that are not HTTP.
+#[derive(Clone)]
+pub(crate) struct SharedListeners {
+    pub(crate) app: Arc<App>,
+    pub(crate) shutdown: Shutdown,
+    /// Tasks that end soon after the stop begins, before the connections do.
+    pub(crate) accept_loops: TaskTracker,
+    pub(crate) connections: TaskTracker,
+    pub(crate) limiter: Arc<ConnectionLimiter>,
+}
+
 /// Number of descriptors that are reserved for purposes other than accepting connections. These are
 /// the log, its state, readers, sockets, refused connections, and the second descriptor of each
 /// connection that the disk thread may answer.
@@ -77,6 +88,17 @@ impl Listeners {
         let acceptor =
             Acceptor { handler, drain: self.shutdown.drain.clone(), limiter: Arc::clone(&self.limiter) };
         self.accept_loops.spawn(acceptor.run(socket));
+    }
+
+    /// Returns what the sockets that are not HTTP share with this instance.
+    pub(crate) fn shared(&self) -> SharedListeners {
+        SharedListeners {
+            app: Arc::clone(&self.app),
+            shutdown: self.shutdown.clone(),
+            accept_loops: self.accept_loops.clone(),
+            connections: self.connections.clone(),
+            limiter: Arc::clone(&self.limiter),
+        }
     }
 
     /// Returns the number of open connections.
@@ -230,14 +252,14 @@ impl<H: Handlers> HttpConnections<H> {
 }
 
 /// Counts an open connection until it is dropped.
-struct CountedConnection {
+pub(crate) struct CountedConnection {
     app: Arc<App>,
     /// Number of open connections from the same socket.
     accepted: Arc<AtomicUsize>,
 }
 
 impl CountedConnection {
-    fn new(app: Arc<App>, accepted: Arc<AtomicUsize>) -> Self {
+    pub(crate) fn new(app: Arc<App>, accepted: Arc<AtomicUsize>) -> Self {
         app.instance_state.connections.fetch_add(1, Ordering::Relaxed);
         accepted.fetch_add(1, Ordering::Relaxed);
         Self { app, accepted }

@@ -1,10 +1,13 @@
 //! The input formats that senders use, one file each.
 
 pub(crate) mod native;
+mod syslog;
 #[cfg(test)]
 mod toy;
 
 use super::dialect::{Dialect, DialectRoute};
+use super::socket_dialect::SocketDialect;
+use crate::config::ListenFormat;
 
 /// All dialects. Routing, checks and fuzzing go through this list.
 pub(crate) static ALL: &[&dyn Dialect] = &[
@@ -12,6 +15,14 @@ pub(crate) static ALL: &[&dyn Dialect] = &[
     #[cfg(test)]
     &toy::Toy,
 ];
+
+/// Returns the format of a socket that is not HTTP. `None`: it is not built in.
+pub(crate) fn of_socket(format: ListenFormat) -> Option<&'static dyn SocketDialect> {
+    match format {
+        ListenFormat::Syslog => Some(&syslog::Syslog),
+        ListenFormat::Gelf | ListenFormat::Forward => None,
+    }
+}
 
 /// Returns the dialect and the route with this path, as [`DialectRoute::path`] names it.
 pub(crate) fn find(path: &str) -> Option<(&'static dyn Dialect, &'static DialectRoute)> {

@@ -232,7 +232,7 @@ impl<'a> EntryReader<'a> {
 }
 
 /// Returns the message, cut if it is too long, and the number of characters of a message that was cut.
-fn fit<'a>(
+pub(crate) fn fit<'a>(
     message: Cow<'a, str>,
     rules: &ReadRules<'_>,
 ) -> Result<(Cow<'a, str>, Option<usize>), EntryError> {

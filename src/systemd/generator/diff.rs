@@ -14,6 +14,9 @@ pub struct Diff {
     pub unchanged: Vec<LogName>,
     /// Logs with another address. The socket and the service must be restarted.
     pub listen: Vec<LogName>,
+    /// Logs with other sockets beside HTTP. These sockets and the service must be restarted, and the
+    /// socket of HTTP stays open.
+    pub sockets: Vec<LogName>,
     /// Logs in which only the sandbox differs. The service must be restarted, and the socket stays
     /// open.
     pub service: Vec<LogName>,
@@ -31,7 +34,9 @@ impl Diff {
     /// Returns whether no unit must be started, stopped or restarted.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        [&self.listen, &self.service, &self.added, &self.removed].into_iter().all(Vec::is_empty)
+        [&self.listen, &self.sockets, &self.service, &self.added, &self.removed]
+            .into_iter()
+            .all(Vec::is_empty)
     }
 }
 
@@ -47,7 +52,13 @@ pub fn diff(old: &Plan, new: &Plan) -> Diff {
                 if old.backlog != new.backlog {
                     diff.backlog.push(name.clone());
                 }
-                if old.sandbox == new.sandbox { &mut diff.unchanged } else { &mut diff.service }
+                if old.sockets != new.sockets {
+                    &mut diff.sockets
+                } else if old.sandbox == new.sandbox {
+                    &mut diff.unchanged
+                } else {
+                    &mut diff.service
+                }
             }
         };
         list.push(name.clone());
@@ -58,13 +69,15 @@ pub fn diff(old: &Plan, new: &Plan) -> Diff {
 
 #[cfg(test)]
 mod tests {
-    use super::super::plan::{LogUnits, Sandbox};
+    use super::super::plan::{LogUnits, Sandbox, Sockets};
     use super::*;
+    use crate::config::ListenAddress;
 
     fn plan(logs: &[(&str, u16, u32, bool)]) -> Plan {
         let units = |port, backlog, network| LogUnits {
             listen: ([127, 0, 0, 1], port).into(),
             backlog,
+            sockets: Sockets::default(),
             sandbox: Sandbox { network, ..Sandbox::default() },
         };
         let logs = logs
@@ -93,6 +106,7 @@ mod tests {
         let expected = Diff {
             unchanged: names(&["queue", "same"]),
             listen: names(&["moved"]),
+            sockets: names(&[]),
             service: names(&["opened"]),
             added: names(&["new"]),
             removed: names(&["gone"]),
@@ -102,5 +116,18 @@ mod tests {
         assert!(!expected.is_empty());
         assert!(diff(&old, &old).is_empty());
         assert_eq!(diff(&Plan::default(), &new).added.len(), 5);
+    }
+
+    #[test]
+    fn other_sockets_leave_the_socket_of_http_open() {
+        let old = plan(&[("a", 1, 9, false)]);
+        let mut new = old.clone();
+        for units in new.logs.values_mut() {
+            units.sockets.datagrams =
+                vec!["udp://127.0.0.1:514"].into_iter().filter_map(ListenAddress::parse).collect();
+        }
+        let diff = diff(&old, &new);
+        assert_eq!(diff.sockets, ["a".parse().unwrap()]);
+        assert!(!diff.is_empty() && diff.listen.is_empty() && diff.service.is_empty());
     }
 }

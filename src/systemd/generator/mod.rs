@@ -33,12 +33,13 @@ pub use choose::{Directories, choose};
 pub use diff::{Diff, diff};
 pub use escape::escape;
 pub use file_stamp::FileStamp;
-pub use plan::{LogUnits, Plan, Sandbox, plan};
+pub use plan::{LogUnits, Plan, Sandbox, Sockets, plan};
 pub use program::main;
 pub use render::write;
 pub use snapshot::{SnapshotError, applied, store};
 pub use units::{
-    RUN_DIR, TARGET, admin_path, admin_socket_file, admin_socket_unit, service_unit, socket_unit,
+    RUN_DIR, TARGET, admin_path, admin_socket_file, admin_socket_unit, datagram_socket_unit, service_unit,
+    socket_unit, stream_socket_unit,
 };
 
 /// The configuration directory of the installed service.

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::units::too_long;
-use crate::config::{self, Files, Finding, LogEntry, LogName, RedisPlace};
+use crate::config::{
+    self, Files, Finding, Listen, ListenAddress, LogEntry, LogName, RedisPlace, addresses_overlap,
+};
 
 /// The units of all logs that are switched on.
 ///
@@ -25,9 +27,28 @@ pub struct LogUnits {
     pub listen: SocketAddr,
     /// Length of the accept queue in connections.
     pub backlog: u32,
+    /// The sockets that are not HTTP, as a socket unit names them.
+    #[serde(default, skip_serializing_if = "Sockets::is_empty")]
+    pub sockets: Sockets,
     /// The permissions of the service beyond the packaged sandbox.
     #[serde(default)]
     pub sandbox: Sandbox,
+}
+
+/// The sockets of the option `listen`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Sockets {
+    /// Sockets for connections.
+    pub streams: Vec<ListenAddress>,
+    /// Sockets for datagrams.
+    pub datagrams: Vec<ListenAddress>,
+}
+
+impl Sockets {
+    fn is_empty(&self) -> bool {
+        self.streams.is_empty() && self.datagrams.is_empty()
+    }
 }
 
 /// Permissions beyond the packaged sandbox; none by default.
@@ -69,7 +90,8 @@ impl Plan {
     }
 
     fn add(&mut self, name: &LogName, units: LogUnits) -> Result<(), Finding> {
-        if let Some((other, _)) = self.logs.iter().find(|(_, other)| overlap(other.listen, units.listen)) {
+        let is_taken = |other: &LogUnits| addresses_overlap(other.listen, units.listen);
+        if let Some((other, _)) = self.logs.iter().find(|(_, other)| is_taken(other)) {
             let message = format!("{} is taken by log `{other}`", units.listen);
             return Err(finding(name, "port", message)
                 .with_remedy("give each log its own port, or set `status` of one to false"));
@@ -108,7 +130,12 @@ impl LogUnits {
             homes: any_in(&["/home", "/root", "/run/user"]),
             tmp: any_in(&["/tmp", "/var/tmp"]),
         };
-        Ok(Self { listen: SocketAddr::new(address, log.port), backlog: files.server.backlog, sandbox })
+        let (datagrams, streams): (Vec<_>, Vec<_>) =
+            log.listen.iter().partition(|socket| socket.is_datagram());
+        let addresses = |sockets: Vec<&Listen>| sockets.into_iter().map(|socket| socket.on.clone()).collect();
+        let sockets = Sockets { streams: addresses(streams), datagrams: addresses(datagrams) };
+        let listen = SocketAddr::new(address, log.port);
+        Ok(Self { listen, backlog: files.server.backlog, sockets, sandbox })
     }
 }
 
@@ -132,16 +159,6 @@ fn address(log: &LogEntry) -> Option<IpAddr> {
 /// Returns the folder of an absolute file, if the packaged sandbox does not make it writable.
 fn folder(log: &LogEntry) -> Option<&Path> {
     log.file.parent().filter(|folder| folder.is_absolute() && !folder.starts_with(LOG_DIR))
-}
-
-/// Returns whether two addresses cannot both be bound. `::` takes its port on every address.
-fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
-    let covers = |wide: IpAddr, other: IpAddr| {
-        wide == other
-            || wide == IpAddr::V6(Ipv6Addr::UNSPECIFIED)
-            || (wide == IpAddr::V4(Ipv4Addr::UNSPECIFIED) && other.is_ipv4())
-    };
-    a.port() == b.port() && (covers(a.ip(), b.ip()) || covers(b.ip(), a.ip()))
 }
 
 #[cfg(test)]

@@ -9,7 +9,9 @@ use std::path::Path;
 
 use super::plan::{LogUnits, Plan, Sandbox};
 use super::units::{TARGET, admin_path, admin_path_is_plain, admin_socket_unit, service_unit, socket_unit};
-use crate::config::LogName;
+use super::units::{datagram_socket_unit, stream_socket_unit};
+use crate::config::{ListenAddress, LogName};
+use crate::systemd::sockets::LISTEN_NAME;
 
 /// Writes the units of `plan` into the directory `dir`.
 ///
@@ -24,7 +26,14 @@ pub fn write(plan: &Plan, dir: &Path) -> io::Result<()> {
             let path = format!("{}.d/50-path.conf", admin_socket_unit(name));
             outcomes.push(write_file(&dir.join(path), &admin_socket(name)));
         }
-        if let Some(text) = service(&units.sandbox) {
+        let others = other_sockets(name, units);
+        for other in &others {
+            let address = format!("{}.d/50-address.conf", other.unit);
+            outcomes.push(write_file(&dir.join(address), &other.text(units.backlog)));
+            let link = dir.join(format!("{TARGET}.wants")).join(&other.unit);
+            outcomes.push(make_link(&format!("{UNITS}/{}", other.template), &link));
+        }
+        if let Some(text) = service(&units.sandbox, &others) {
             let log = format!("{}.d/50-log.conf", service_unit(name));
             outcomes.push(write_file(&dir.join(log), &text));
         }
@@ -67,6 +76,56 @@ fn socket(units: &LogUnits) -> String {
     text
 }
 
+/// A socket unit for sockets that are not HTTP.
+struct OtherSockets<'a> {
+    unit: String,
+    template: &'static str,
+    /// `ListenStream` or `ListenDatagram`.
+    option: &'static str,
+    addresses: &'a [ListenAddress],
+}
+
+/// Returns the socket units of a log that has such sockets.
+fn other_sockets<'a>(name: &LogName, units: &'a LogUnits) -> Vec<OtherSockets<'a>> {
+    let streams = OtherSockets {
+        unit: stream_socket_unit(name),
+        template: "moca-file-log-stream@.socket",
+        option: "ListenStream",
+        addresses: &units.sockets.streams,
+    };
+    let datagrams = OtherSockets {
+        unit: datagram_socket_unit(name),
+        template: "moca-file-log-datagram@.socket",
+        option: "ListenDatagram",
+        addresses: &units.sockets.datagrams,
+    };
+    [streams, datagrams].into_iter().filter(|unit| !unit.addresses.is_empty()).collect()
+}
+
+impl OtherSockets<'_> {
+    fn text(&self, backlog: u32) -> String {
+        let mut text = HEADER.to_owned();
+        text.push_str("[Unit]\nSourcePath=/etc/moca-file-log/log.json\n\n[Socket]\n");
+        line(&mut text, "FileDescriptorName", LISTEN_NAME);
+        for address in self.addresses {
+            let address = match (address.ip(), address.path()) {
+                (Some(address), _) => address.to_string(),
+                (None, path) => {
+                    path.unwrap_or_else(|| Path::new("")).display().to_string().replace('%', "%%")
+                }
+            };
+            line(&mut text, self.option, &address);
+        }
+        if self.addresses.iter().any(|address| matches!(address.ip(), Some(SocketAddr::V6(_)))) {
+            line(&mut text, "BindIPv6Only", "both");
+        }
+        if self.option == "ListenStream" {
+            line(&mut text, "Backlog", &backlog.to_string());
+        }
+        text
+    }
+}
+
 fn admin_socket(name: &LogName) -> String {
     let mut text = HEADER.to_owned();
     text.push_str("[Socket]\n");
@@ -75,16 +134,25 @@ fn admin_socket(name: &LogName) -> String {
     text
 }
 
-/// Returns the drop-in of a service; `None` if the packaged sandbox is sufficient.
-fn service(sandbox: &Sandbox) -> Option<String> {
-    if *sandbox == Sandbox::default() {
+/// Returns the drop-in of a service; `None` if the packaged unit is sufficient.
+fn service(sandbox: &Sandbox, others: &[OtherSockets<'_>]) -> Option<String> {
+    if *sandbox == Sandbox::default() && others.is_empty() {
         return None;
     }
     let mut text = HEADER.to_owned();
+    if !others.is_empty() {
+        let units: Vec<String> = others.iter().map(|other| other.unit.replace('%', "%%")).collect();
+        let units = units.join(" ");
+        // When such a socket moves to another address, the service restarts with it.
+        _ = writeln!(text, "[Unit]\nWants={units}\nPartOf={units}\nAfter={units}\n");
+    }
     if sandbox.folder.is_some() {
         // A sandbox can open only an existing folder, so another service creates it before, as
         // root.
         text.push_str("[Unit]\nWants=moca-file-log-folders.service\nAfter=moca-file-log-folders.service\n\n");
+    }
+    if *sandbox == Sandbox::default() {
+        return Some(text);
     }
     text.push_str("[Service]\n");
     if let Some(folder) = &sandbox.folder {

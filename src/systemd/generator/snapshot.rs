@@ -77,8 +77,9 @@ struct Stored {
 
 #[cfg(test)]
 mod tests {
-    use super::super::plan::Sandbox;
+    use super::super::plan::{Sandbox, Sockets};
     use super::*;
+    use crate::config::ListenAddress;
 
     #[test]
     fn stored_plan_is_read_back() {
@@ -88,6 +89,7 @@ mod tests {
         let units = LogUnits {
             listen: "[::]:8000".parse().unwrap(),
             backlog: 100,
+            sockets: Sockets { streams: vec![ListenAddress::Unix("/run/x".into())], ..Sockets::default() },
             sandbox: Sandbox { folder: Some("/srv/ä \"x".into()), ..Sandbox::default() },
         };
         let plan = Plan { logs: [("a b; $(c)".parse().unwrap(), units)].into() };

@@ -41,6 +41,18 @@ pub fn admin_socket_unit(name: &LogName) -> String {
     format!("moca-file-log-admin@{}.socket", escape(name.as_str()))
 }
 
+/// Returns the name of the socket unit for the connections of a log that are not HTTP.
+#[must_use]
+pub fn stream_socket_unit(name: &LogName) -> String {
+    format!("moca-file-log-stream@{}.socket", escape(name.as_str()))
+}
+
+/// Returns the name of the socket unit for the datagrams of a log.
+#[must_use]
+pub fn datagram_socket_unit(name: &LogName) -> String {
+    format!("moca-file-log-datagram@{}.socket", escape(name.as_str()))
+}
+
 /// Returns the path of the admin socket: `/run/moca-file-log/NAME.sock`.
 #[must_use]
 pub fn admin_path(name: &LogName) -> String {

@@ -70,8 +70,8 @@ impl RefusedRequests {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps a refused request.
-    pub(crate) fn add(&self, origin: &Origin<'_>, details: &impl RefusalDetails) {
+    /// Keeps a request that was refused `times` times as one, and counts each.
+    pub(crate) fn add_times(&self, origin: &Origin<'_>, details: &impl RefusalDetails, times: u64) {
         let (status, reason) = (details.status(), reason_of(details));
         let shown = |text: &str| Escaped(text).to_string();
         let entry = latest::Entry {
@@ -85,7 +85,11 @@ impl RefusedRequests {
         };
         let mut state = self.lock();
         state.latest.push(entry);
-        let is_first = state.minutes.add(Instant::now(), origin.client, origin.key, status, reason);
+        let now = Instant::now();
+        let is_first = state.minutes.add(now, origin.client, origin.key, status, reason.clone());
+        for _ in 1..times {
+            state.minutes.add(now, origin.client, origin.key, status, reason.clone());
+        }
         drop(state);
         if is_first {
             self.minute_begun.notify_one();

@@ -32,6 +32,7 @@ async fn status(request: &AdmittedRequest) -> Answer {
     let (app, policy) = (&request.app, &request.policy);
     let details = app.store.details().await;
     let maintenance = app.guard.maintenance();
+    let datagrams = &app.instance_state.datagrams;
     let reload_refused = app.instance_state.reload_refused.load();
     let body = json!({
         "name": app.name.as_str(),
@@ -41,6 +42,11 @@ async fn status(request: &AdmittedRequest) -> Answer {
         "uptime_seconds": app.instance_state.started.elapsed().as_secs(),
         "connections": app.instance_state.connections.load(Ordering::Relaxed),
         "records": app.store.stored(),
+        "datagrams": {
+            "received": datagrams.received.load(Ordering::Relaxed),
+            "dropped": datagrams.dropped.load(Ordering::Relaxed),
+            "lost": datagrams.lost.load(Ordering::Relaxed),
+        },
         "size": details.size,
         "count": details.count,
         "maintenance": {
