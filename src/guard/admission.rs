@@ -106,7 +106,7 @@ impl HeadersAdmitted {
     ) -> Result<KeyAdmitted, Refusal> {
         let access = self.access;
         let is_operator = caller.client == ClientAddr::Local;
-        let presented = head.key.and_then(|key| key.on_route(access, caller.rules));
+        let presented = head.key.and_then(|key| key.on_route(access, caller.rules, head.body_may_hold_key));
         let key = match (access, presented) {
             _ if is_operator => HeadKey::Operator,
             (Access::AdminSocket, _) => return Err(Refusal::PathNotAllowed),
@@ -213,7 +213,7 @@ pub fn would_admit_address(guard: &Guard, rules: &Rules, client: &ClientAddr) ->
 /// key. Returns `None` when one of them refuses.
 #[must_use]
 pub fn peek_key(caller: &Caller<'_>, head: &Head<'_>) -> Option<AdmittedKey> {
-    let key = caller.rules.presented_key(head.key?.on_route(Access::Key, caller.rules)?)?;
+    let key = caller.rules.presented_key(head.key?.on_route(Access::Key, caller.rules, false)?)?;
     check_key(key, &caller.client, head, &mut ()).ok()
 }
 

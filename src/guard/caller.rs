@@ -59,6 +59,16 @@ pub enum PresentedKey<'a> {
         /// The password, which may be empty.
         password: Cow<'a, str>,
     },
+    /// A text from which a key was read. The text itself may be the key.
+    Decoded {
+        /// The key that was read, which counts unless only `text` is a known key.
+        key: Cow<'a, str>,
+        /// The text.
+        text: Cow<'a, str>,
+    },
+    /// A parameter whose name may have another meaning. Unless it is a known key, a key in the body
+    /// counts in its place.
+    Parameter(Cow<'a, str>),
 }
 
 impl<'a> PresentedKey<'a> {
@@ -73,6 +83,8 @@ impl<'a> PresentedKey<'a> {
         let owned = |text: Cow<'a, str>| Cow::Owned(text.into_owned());
         match self {
             Self::Key(key) => PresentedKey::Key(owned(key)),
+            Self::Decoded { key, text } => PresentedKey::Decoded { key: owned(key), text: owned(text) },
+            Self::Parameter(key) => PresentedKey::Parameter(owned(key)),
             Self::Basic { user, password } => {
                 PresentedKey::Basic { user: owned(user), password: owned(password) }
             }
@@ -83,14 +95,19 @@ impl<'a> PresentedKey<'a> {
     ///
     /// Where the root password is needed, the user is the key, and the password is the root password.
     /// Elsewhere the password is the key, or the user when the password is empty or no known key.
-    pub(super) fn on_route(&self, access: Access, rules: &Rules) -> Option<&str> {
+    pub(super) fn on_route(&self, access: Access, rules: &Rules, body_may_hold_key: bool) -> Option<&str> {
+        let is_known = |key: &str| rules.presented_key(key).is_some();
         let (user, password): (&str, &str) = match self {
             Self::Key(key) => return Some(key),
+            Self::Decoded { key, text } => {
+                return Some(if !is_known(key) && is_known(text) { text } else { key });
+            }
+            Self::Parameter(key) => return Some(&**key).filter(|key| !body_may_hold_key || is_known(key)),
             Self::Basic { user, password } => (user, password),
         };
         let is_user = access == Access::KeyAndRootPassword
             || password.is_empty()
-            || (!user.is_empty() && rules.presented_key(password).is_none());
+            || (!user.is_empty() && !is_known(password));
         Some(if is_user { user } else { password }).filter(|key| !key.is_empty())
     }
 }

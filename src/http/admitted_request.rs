@@ -15,18 +15,20 @@ use super::request::read_params::READ_PARAMETERS;
 use super::request::search_limit::Search;
 use super::request_context::{Input, KeyWatch, RequestContext};
 use super::response::problem::Problem;
+use super::route::RulePaths;
 use crate::guard::{Cost, Head, HeadersAdmitted, Key, KeyAdmitted, Parameters, PresentedKey, Refusal};
 use crate::ingest::basic::BasicCredentials;
 use crate::ingest::body::parameters::Wanted;
 use crate::ingest::entry::read_rules::ReadRules;
 use crate::ingest::error::IngestError;
 use crate::ingest::params::Params;
+use crate::ingest::sender_key::SenderKey;
 
 /// Holds a request that has passed all checks before its body.
 pub(crate) struct AdmittedRequest {
     context: Arc<RequestContext>,
-    /// The path of the route in both of its URL forms.
-    paths: [String; 2],
+    /// The paths of the request, for the rules of its key.
+    paths: RulePaths,
     admitted: KeyAdmitted,
 }
 
@@ -51,21 +53,24 @@ impl AdmittedRequest {
     pub(crate) async fn admit(
         context: Arc<RequestContext>,
         headers: HeadersAdmitted,
-        paths: [String; 2],
+        paths: RulePaths,
     ) -> Result<Self, Problem> {
         let admitted = {
             // A route without a key reads no parameters, so their form does not matter.
             let read = || Params::without_body(context.parts.uri.query(), &context.parts.headers);
-            let params = headers.needs_key().then(read);
-            let key = params.as_ref().and_then(presented_key);
-            let head = Head {
-                paths: &[&paths[0], &paths[1]],
-                headers: &context.parts.headers,
-                key: key.as_ref(),
-                body_may_hold_key: context.can_have_parameters(),
-            };
+            let params = headers.needs_key().then(read).map(|params| match context.endpoint.get() {
+                Some(_) => params.of_sender(),
+                None => params,
+            });
+            let key_in_path = context.key_in_path();
+            let key = params.as_ref().and_then(|params| presented_key(params, key_in_path.as_deref()));
             let caller = context.caller();
-            let mut admitted = headers.admit_key(&caller, &head, &mut KeyWatch(&context))?;
+            let body_may_hold_key = context.can_have_parameters();
+            let mut admitted = paths.with(|paths| {
+                let (headers_of_request, key) = (&context.parts.headers, key.as_ref());
+                let head = Head { paths, headers: headers_of_request, key, body_may_hold_key };
+                headers.admit_key(&caller, &head, &mut KeyWatch(&context))
+            })?;
             if !context.is_dry_run()
                 && let Some(spending) = admitted.count(&caller, Cost::REQUEST)
             {
@@ -78,11 +83,8 @@ impl AdmittedRequest {
 
     /// Returns the head for the checks of a key in the body.
     fn with_head<T>(&self, check: impl FnOnce(&Head<'_>) -> T) -> T {
-        check(&Head {
-            paths: &[&self.paths[0], &self.paths[1]],
-            headers: &self.parts.headers,
-            key: None,
-            body_may_hold_key: false,
+        self.paths.with(|paths| {
+            check(&Head { paths, headers: &self.parts.headers, key: None, body_may_hold_key: false })
         })
     }
 
@@ -202,13 +204,26 @@ impl AdmittedRequest {
     }
 }
 
-/// Returns the key that the parameters name.
-pub(crate) fn presented_key<'p>(params: &'p Params<'_>) -> Option<PresentedKey<'p>> {
+/// Returns the key that the parameters name, else the one in the path.
+pub(crate) fn presented_key<'p>(
+    params: &'p Params<'_>,
+    key_in_path: Option<&'p str>,
+) -> Option<PresentedKey<'p>> {
     let named = params.api_key().map(PresentedKey::Key);
-    named.or_else(|| {
+    let basic = || {
         let BasicCredentials { user, password } = params.basic()?;
         Some(PresentedKey::Basic { user: user.into(), password: password.into() })
-    })
+    };
+    let of_sender = || {
+        Some(match params.sender_key()? {
+            SenderKey::One(key) => PresentedKey::new(key.as_str()),
+            SenderKey::ApiKey { key, text } => PresentedKey::Decoded { key: key.into(), text: text.into() },
+            // The path has no other meaning than its key.
+            SenderKey::Parameter(_) if key_in_path.is_some() => return None,
+            SenderKey::Parameter(key) => PresentedKey::Parameter(key.into()),
+        })
+    };
+    named.or_else(basic).or_else(of_sender).or_else(|| key_in_path.map(PresentedKey::new))
 }
 
 impl Parameters for Params<'_> {
@@ -217,7 +232,7 @@ impl Parameters for Params<'_> {
     }
 
     fn key(&self) -> Option<Cow<'_, str>> {
-        self.api_key()
+        self.api_key().or_else(|| self.sender_key().map(|key| Cow::Borrowed(key.text())))
     }
 
     fn text(&self, name: &str) -> Option<Cow<'_, str>> {

@@ -42,11 +42,18 @@ pub(crate) use routes::{all as all_routes, find as find_route};
 pub use server::listeners::Listeners;
 pub(crate) use server::listeners::{CountedConnection, SharedListeners};
 
-/// Returns the key in the query of `target` or in one of `headers`.
+/// Returns the key in the target of a request or in one of its headers.
 pub(crate) fn presented_key(
     target: &http::Uri,
     headers: &http::HeaderMap,
+    endpoint: Option<request_context::Endpoint>,
 ) -> Option<crate::guard::PresentedKey<'static>> {
     let params = crate::ingest::params::Params::without_body(target.query(), headers);
-    admitted_request::presented_key(&params).map(crate::guard::PresentedKey::into_owned)
+    let url_key = request::url_key::UrlKey::of(target.path());
+    let (params, key_in_path) = match endpoint {
+        Some(endpoint) => (params.of_sender(), endpoint.key_in_path(target, headers, &url_key)),
+        None => (params, None),
+    };
+    let key = admitted_request::presented_key(&params, key_in_path.as_deref());
+    key.map(crate::guard::PresentedKey::into_owned)
 }

@@ -31,13 +31,15 @@ use super::follow::serve::http2_response;
 use super::follow::takeover::{FollowExtension, TakeoverSlot};
 use super::observe::request_trace::AccessLogGuard;
 use super::request::head::check_head;
-use super::request_context::{RequestContext, RouteRequest};
+use super::request_context::{Endpoint, RequestContext, RouteRequest};
+use super::response::headers::forbid_caching;
 use super::response::keep_alive::announce_keep_alive;
 use super::response::methods::Methods;
 use super::response::problem::Problem;
 use super::response::success::Answer;
 use super::route::{Handler, Route};
 use super::routes;
+use super::routes::ingest;
 use crate::config::LogName;
 use crate::guard::{AddressAdmitted, ClientAddr, Quota, admit_address, client_addr};
 
@@ -116,6 +118,8 @@ fn checked_address() -> impl Filter<Extract = (CheckedHead,), Error = Rejection,
 
 /// Holds a request that passed the checks of its head.
 enum Admitted {
+    /// A request that a dialect answers without a key.
+    Probe(Arc<RequestContext>, Endpoint),
     /// A preflight for a route with these methods. It carries no key.
     Preflight(Arc<RequestContext>, Methods),
     /// A request for a handler.
@@ -133,16 +137,21 @@ async fn admit(head: CheckedHead, route: &'static Route) -> Result<Admitted, Rej
 async fn admit_route(head: CheckedHead, route: &'static Route) -> Result<Admitted, Problem> {
     let CheckedHead { context, address } = head;
     context.route.get_or_init(|| route.name);
-    route.check_method(&context.parts.method, &context.parts.uri)?;
-    if context.parts.method == Method::OPTIONS {
-        return Ok(Admitted::Preflight(context, route.methods));
-    }
     if let Some(endpoint) = route.endpoint {
         context.endpoint.get_or_init(|| endpoint);
     }
-    let paths = route.paths(&context.app.name);
+    route.check_method(&context.parts.method, &context.parts.uri)?;
+    let is_preflight = context.parts.headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+    match route.endpoint.filter(|endpoint| endpoint.is_probe(&context.parts.method) && !is_preflight) {
+        Some(endpoint) => return Ok(Admitted::Probe(context, endpoint)),
+        None if context.parts.method == Method::OPTIONS => {
+            return Ok(Admitted::Preflight(context, route.methods));
+        }
+        None => {}
+    }
+    let paths = route.rule_paths(&context.app.name, context.parts.uri.path(), &context.url_key);
     if let Some(trace) = &context.trace {
-        trace.routed(&paths);
+        trace.routed(paths.of_route());
     }
     let headers = &context.parts.headers;
     let admitted = address.admit_headers(&context.caller(), route.access, headers, &mut ())?;
@@ -158,6 +167,11 @@ async fn run_handler(admitted: Admitted) -> Result<Answer, Rejection> {
     let (request, handler) = match admitted {
         Admitted::Preflight(context, methods) => {
             return Ok(Ok(context.policy.preflight(&context.parts.headers, methods).map(Into::into)));
+        }
+        Admitted::Probe(context, endpoint) => {
+            let mut reply = endpoint.dialect.probe(&endpoint.head(&context));
+            forbid_caching(reply.headers_mut(), &context.parts.method);
+            return Ok(Ok(reply.map(Into::into)));
         }
         Admitted::Request(request, handler) => (request, handler),
     };
@@ -186,8 +200,11 @@ fn finish(answer: Answer, context: &RequestContext) -> warp::reply::Response {
         if let Some(trace) = &context.trace {
             trace.refused(&problem);
         }
-        let problem = match context.endpoint.get() {
-            Some(endpoint) => problem.in_form_of(endpoint.dialect, &endpoint.head(&context.parts)),
+        // The address is checked before the route is known.
+        let path = context.url_key.path(context.parts.uri.path());
+        let endpoint = context.endpoint.get().copied().or_else(|| ingest::endpoint_at_root(path));
+        let problem = match endpoint {
+            Some(endpoint) => problem.in_form_of(endpoint.dialect, &endpoint.head(context)),
             None => problem,
         };
         problem.into_response().map(Into::into)

@@ -10,6 +10,7 @@ use http::{HeaderMap, Method, Request, Uri};
 use http_body::Body as _;
 use http_body_util::Empty;
 use hyper::body::Incoming;
+use percent_encoding::percent_decode_str;
 
 use super::app::App;
 use super::connection::state::ConnectionState;
@@ -23,11 +24,13 @@ use super::request::decrypt;
 use super::request::decrypt::Decryption;
 use super::request::memory_budget::InputMemory;
 use super::request::target::normalized;
+use super::request::url_key::UrlKey;
+use super::response::headers::accepts_html;
 use super::response::problem::Problem;
 use crate::guard::{Caller, ClientAddr, Key, Quota, Refusal, Watch};
 use crate::ingest::body::media_type::BodyKind;
 use crate::ingest::body::received::{BodyTexts, ReceivedBody};
-use crate::ingest::dialect::{Dialect, DialectRoute, RequestHead};
+use crate::ingest::dialect::{Dialect, DialectRoute, RequestHead, Takes};
 
 /// Holds one request and the configuration that it runs under.
 pub(crate) struct RequestContext {
@@ -38,6 +41,8 @@ pub(crate) struct RequestContext {
     pub(crate) trace: Option<Arc<Trace>>,
     pub(crate) client: ClientAddr,
     pub(crate) parts: Parts,
+    /// The key in the path, and the path without it.
+    pub(crate) url_key: UrlKey,
     /// The body, until a handler takes it.
     body: Mutex<Option<Incoming>>,
     /// The remaining quota of the key, set when the request is counted.
@@ -77,6 +82,33 @@ impl RouteRequest {
             Self::Explained { target, .. } => target,
         }
     }
+
+    /// Returns the path for the routes, in its only spelling.
+    pub(crate) fn path(&self) -> Uri {
+        match self {
+            Self::Served(context) => normalized(&context.parts.uri, &context.url_key),
+            Self::Explained { target, .. } => normalized(target, &UrlKey::of(target.path())),
+        }
+    }
+
+    /// Returns whether the path holds a key.
+    pub(crate) fn has_url_key(&self) -> bool {
+        match self {
+            Self::Served(context) => context.url_key.key().is_some(),
+            Self::Explained { target, .. } => UrlKey::of(target.path()).key().is_some(),
+        }
+    }
+
+    /// Returns whether a browser opens a page.
+    pub(crate) fn opens_page(&self) -> bool {
+        match self {
+            Self::Served(context) => {
+                let Parts { method, headers, .. } = &context.parts;
+                (*method == Method::GET || *method == Method::HEAD) && accepts_html(headers)
+            }
+            Self::Explained { .. } => false,
+        }
+    }
 }
 
 /// Names a dialect and the route on which it was used.
@@ -88,9 +120,32 @@ pub(crate) struct Endpoint {
 
 impl Endpoint {
     /// Returns the head of a request on this route.
-    pub(crate) fn head<'a>(&self, parts: &'a Parts) -> RequestHead<'a> {
-        let (path, query) = (parts.uri.path(), parts.uri.query());
-        RequestHead { route: self.route, path, query, headers: &parts.headers }
+    pub(crate) fn head<'a>(&self, context: &'a RequestContext) -> RequestHead<'a> {
+        self.head_of(&context.parts.uri, &context.parts.headers, &context.url_key)
+    }
+
+    fn head_of<'a>(&self, uri: &'a Uri, headers: &'a HeaderMap, url_key: &'a UrlKey) -> RequestHead<'a> {
+        RequestHead { route: self.route, path: url_key.path(uri.path()), query: uri.query(), headers }
+    }
+
+    /// Returns the key in the path of a request on this route, decoded.
+    pub(crate) fn key_in_path<'a>(
+        &self,
+        uri: &'a Uri,
+        headers: &'a HeaderMap,
+        url_key: &'a UrlKey,
+    ) -> Option<Cow<'a, str>> {
+        let of_dialect = || {
+            let segment = self.dialect.key_in_path(&self.head_of(uri, headers, url_key))?;
+            Some(percent_decode_str(segment).decode_utf8_lossy())
+        };
+        url_key.key().map(Cow::Borrowed).or_else(of_dialect)
+    }
+
+    /// Returns whether the dialect answers a request with this method without a key.
+    pub(crate) fn is_probe(&self, method: &Method) -> bool {
+        let is_options = *method == Method::OPTIONS && self.route.methods.contains(method);
+        self.route.takes == Takes::Nothing && *method != Method::OPTIONS || is_options
     }
 }
 
@@ -133,10 +188,25 @@ impl RequestContext {
     ) -> Self {
         let trace = app.begin_trace(&policy, client, &request);
         let (parts, body) = request.into_parts();
+        let url_key = UrlKey::of(parts.uri.path());
         let (body, quota) = (Mutex::new(Some(body)), OnceLock::new());
         let checks_began = Mutex::new(trace.as_ref().and_then(|trace| trace.now()));
         let (route, key, endpoint) = (OnceLock::new(), Mutex::new(None), OnceLock::new());
-        Self { app, policy, state, trace, client, parts, body, quota, route, key, endpoint, checks_began }
+        Self {
+            app,
+            policy,
+            state,
+            trace,
+            client,
+            parts,
+            url_key,
+            body,
+            quota,
+            route,
+            key,
+            endpoint,
+            checks_began,
+        }
     }
 
     /// Returns the request for the filters of warp: its method, its normalized target, and this
@@ -144,7 +214,7 @@ impl RequestContext {
     pub(crate) fn for_filters(self: &Arc<Self>) -> Request<Empty<Bytes>> {
         let mut request = Request::new(Empty::new());
         *request.method_mut() = self.parts.method.clone();
-        *request.uri_mut() = normalized(&self.parts.uri);
+        *request.uri_mut() = normalized(&self.parts.uri, &self.url_key);
         request.extensions_mut().insert(RouteRequest::Served(Arc::clone(self)));
         request
     }
@@ -175,6 +245,11 @@ impl RequestContext {
             let began = self.checks_began.lock().unwrap_or_else(PoisonError::into_inner).take();
             trace.took(Part::Check, began);
         }
+    }
+
+    /// Returns the key in the path, decoded. Only routes that store records read it.
+    pub(crate) fn key_in_path(&self) -> Option<Cow<'_, str>> {
+        self.endpoint.get()?.key_in_path(&self.parts.uri, &self.parts.headers, &self.url_key)
     }
 
     /// Reports whether the method is HEAD, which is checked like GET and changes nothing.

@@ -4,10 +4,13 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use http::{Method, Uri};
+use percent_encoding::percent_decode_str;
 use warp::{Filter, Rejection};
 
 use super::admitted_request::AdmittedRequest;
 use super::log_path::paths_of;
+use super::observe::access_log::redact::redacted;
+use super::request::url_key::{KEY_SEGMENT, UrlKey};
 use super::request_context::Endpoint;
 use super::response::methods::Methods;
 use super::response::problem::Problem;
@@ -58,6 +61,20 @@ impl Route {
         }
     }
 
+    /// Returns the paths of a request on this route, for the rules of keys. `sent` is the path of the
+    /// request, and `url_key` is made of it.
+    pub(crate) fn rule_paths(&self, log: &LogName, sent: &str, url_key: &UrlKey) -> RulePaths {
+        let plain = match self.endpoint {
+            Some(_) if self.place == Place::AtRoot => {
+                let path = decoded_path(url_key.path(sent));
+                [path.clone(), path]
+            }
+            _ => self.paths(log),
+        };
+        let keyed = url_key.key().map(|key| plain.clone().map(|path| format!("/{KEY_SEGMENT}/{key}{path}")));
+        RulePaths { plain, keyed }
+    }
+
     /// Checks the method of a request for this route.
     ///
     /// # Errors
@@ -66,9 +83,40 @@ impl Route {
         if self.methods.contain(method) {
             return Ok(());
         }
-        let detail = format!("Method {method} not allowed for URL {}", truncated(target.path()));
+        let path = redacted(target.path());
+        let detail = format!("Method {method} not allowed for URL {}", truncated(&path));
         Err(Problem::method_not_allowed(detail, self.methods))
     }
+}
+
+/// The paths of one request, for the rules of keys: the path of the route in both of its URL forms, and
+/// the same behind the key, if the path holds one.
+#[derive(Debug, Clone)]
+pub(crate) struct RulePaths {
+    plain: [String; 2],
+    keyed: Option<[String; 2]>,
+}
+
+impl RulePaths {
+    /// Returns the path of the route in both of its URL forms.
+    pub(crate) const fn of_route(&self) -> &[String; 2] {
+        &self.plain
+    }
+
+    /// Calls `check` with all paths.
+    pub(crate) fn with<T>(&self, check: impl FnOnce(&[&str]) -> T) -> T {
+        let [short, long] = &self.plain;
+        match &self.keyed {
+            None => check(&[short, long]),
+            Some([keyed_short, keyed_long]) => check(&[short, long, keyed_short, keyed_long]),
+        }
+    }
+}
+
+/// Decodes a path. A slash within a segment stays encoded, because it separates nothing.
+fn decoded_path(path: &str) -> String {
+    let decoded = |segment| percent_decode_str(segment).decode_utf8_lossy().replace('/', "%2F");
+    path.split('/').map(decoded).collect::<Vec<_>>().join("/")
 }
 
 /// Matches the path of one route or of several, and extracts the route.

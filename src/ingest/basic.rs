@@ -41,14 +41,14 @@ impl fmt::Debug for BasicCredentials {
 }
 
 /// Decodes Base64 of either alphabet, with or without padding.
-fn decode(encoded: &str) -> Option<Vec<u8>> {
+pub(super) fn decode(encoded: &str) -> Option<Vec<u8>> {
     let digits = encoded.trim_end_matches('=');
     let encoding = if digits.contains(['-', '_']) { BASE64URL_NOPAD } else { BASE64_NOPAD };
     encoding.decode(digits.as_bytes()).ok()
 }
 
 /// Returns the bytes as UTF-8, else as ISO 8859-1, which some clients send (RFC 7617, section 2.1).
-fn text_of(bytes: Vec<u8>) -> String {
+pub(super) fn text_of(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes)
         .unwrap_or_else(|error| error.into_bytes().iter().copied().map(char::from).collect())
 }

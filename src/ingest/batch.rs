@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use bytes::Bytes;
+
 use crate::record::{Entry, Field, FieldsBuilder, Level, SenderTime};
 
 /// The entries of one request, in its order. They borrow from the request.
@@ -12,6 +14,8 @@ pub(crate) struct Batch<'a> {
     fields: Vec<Field<'a>>,
     /// What was changed in the entries.
     pub(crate) changes: Changes,
+    /// The body of the answer, if it was prepared with the entries.
+    pub(crate) prepared: Option<Bytes>,
 }
 
 /// What was changed in the entries of a request so that they could be stored.
@@ -57,6 +61,13 @@ impl<'a> Batch<'a> {
         left_out
     }
 
+    /// Sets the body of the answer to a request whose entries are stored. Formats whose answer names each
+    /// entry prepare it while they read the entries.
+    #[allow(dead_code, reason = "for formats to come")]
+    pub(crate) fn set_reply(&mut self, body: impl Into<Bytes>) {
+        self.prepared = Some(body.into());
+    }
+
     /// Returns the first entry.
     pub(crate) fn first(&self) -> Option<Entry<'_>> {
         let BatchEntry { level, message, at, fields_end } = self.entries.first()?;
@@ -72,6 +83,7 @@ impl<'a> Batch<'a> {
     /// Adds the entries of another batch.
     pub(crate) fn append(&mut self, other: Self) {
         let before = self.fields.len();
+        self.prepared = other.prepared.or_else(|| self.prepared.take());
         self.fields.extend(other.fields);
         let moved = |entry: BatchEntry<'a>| BatchEntry { fields_end: before + entry.fields_end, ..entry };
         self.entries.extend(other.entries.into_iter().map(moved));
@@ -122,6 +134,7 @@ impl<'a> Batch<'a> {
             entries: self.entries.into_iter().map(entry).collect(),
             fields: self.fields.into_iter().map(Field::into_owned).collect(),
             changes: self.changes,
+            prepared: self.prepared,
         }
     }
 }

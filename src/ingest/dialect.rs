@@ -39,7 +39,7 @@ pub(crate) trait Dialect: Send + Sync {
     /// # Errors
     /// Fails when the request is malformed.
     fn parameters<'a>(&self, request: &IngestRequest<'a>) -> Result<Params<'a>, IngestError> {
-        Ok(Params::without_body(request.head.query, request.head.headers))
+        Ok(Params::without_body(request.head.query, request.head.headers).of_sender())
     }
 
     /// Reads the entries. `parameters` is the result of [`Self::parameters`]. A format whose bodies
@@ -57,8 +57,23 @@ pub(crate) trait Dialect: Send + Sync {
     /// Returns the answer to a request whose entries are stored.
     fn answer(&self, head: &RequestHead<'_>, outcome: &Outcome) -> Reply;
 
+    /// Returns the answer to a request of a route that takes nothing, and to OPTIONS where a route names
+    /// it among its methods. Such a request is answered without a key, and its body is not read.
+    fn probe(&self, _head: &RequestHead<'_>) -> Reply {
+        let mut reply = Reply::new(Bytes::new());
+        *reply.status_mut() = StatusCode::NOT_FOUND;
+        reply
+    }
+
+    /// Returns the segment of the path that holds the key, still percent-encoded, for formats whose
+    /// paths have one.
+    fn key_in_path<'a>(&self, _head: &RequestHead<'a>) -> Option<&'a str> {
+        None
+    }
+
     /// Returns the answer to a refused request in the format's own form. With `None` it is a problem
-    /// document (RFC 9457). The caller adds headers such as `Retry-After`.
+    /// document (RFC 9457). The reply may have another status than the refusal. The caller adds headers
+    /// such as `Retry-After`.
     fn refuse(&self, _head: &RequestHead<'_>, _refusal: &RefusedRequest<'_>) -> Option<Reply> {
         None
     }
@@ -68,9 +83,10 @@ pub(crate) trait Dialect: Send + Sync {
 #[derive(Debug)]
 pub(crate) struct DialectRoute {
     /// The path. One that begins with `/` is the whole path, in which a segment `*` stands for any
-    /// other. Any other path lies below the prefixes of the log.
+    /// other, and a last segment `**` for any rest. Any other path lies below the prefixes of the log.
     pub(crate) path: &'static str,
-    /// The methods that carry records.
+    /// The methods. A route that names OPTIONS answers it by [`Dialect::probe`]. Every other route
+    /// answers OPTIONS as a preflight (Fetch standard).
     pub(crate) methods: &'static [Method],
     /// How many records a request holds.
     pub(crate) takes: Takes,
@@ -85,6 +101,9 @@ pub(crate) enum Takes {
     One,
     /// Any number.
     Many,
+    /// None. A client asks such a route before it sends, and [`Dialect::probe`] answers it.
+    #[allow(dead_code, reason = "for formats to come")]
+    Nothing,
 }
 
 /// The head of a request that brings records.
@@ -92,8 +111,9 @@ pub(crate) enum Takes {
 pub(crate) struct RequestHead<'a> {
     /// The route that matched.
     pub(crate) route: &'static DialectRoute,
-    /// The path as it was sent. A format with a `*` in its path finds its segment here.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the native paths hold nothing"))]
+    /// The path as it was sent, without a prefix `/k/KEY`. A format with a `*` in its path finds its
+    /// segment here.
+    #[allow(dead_code, reason = "for formats to come")]
     pub(crate) path: &'a str,
     /// The query, still percent-encoded.
     pub(crate) query: Option<&'a str>,
@@ -122,18 +142,52 @@ pub(crate) struct Outcome {
     pub(crate) filtered: usize,
     /// The cursor behind the records, if the client accepts JSON. Encoding it costs a cipher.
     pub(crate) cursor: Option<String>,
+    /// The body of the answer that was prepared with the entries, by [`Batch::set_reply`].
+    #[allow(dead_code, reason = "for formats to come")]
+    pub(crate) prepared: Option<Bytes>,
 }
 
 /// A refusal or a failure, as far as an answer tells it.
 #[derive(Debug, Clone, Copy)]
-#[cfg_attr(not(test), expect(dead_code, reason = "the native dialect has no form of its own"))]
+#[allow(dead_code, reason = "for formats to come")]
 pub(crate) struct RefusedRequest<'a> {
     /// The status.
     pub(crate) status: StatusCode,
+    /// Why the request was refused.
+    #[allow(dead_code, reason = "for formats to come")]
+    pub(crate) cause: RefusalCause,
+    /// The number of [`IngestError::Dialect`], in the format's own scale.
+    #[allow(dead_code, reason = "for formats to come")]
+    pub(crate) code: Option<u16>,
     /// What was refused. The same words for the same refusal.
     pub(crate) detail: &'a str,
     /// The explanation for a person.
     pub(crate) reason: Option<&'a str>,
+}
+
+/// Why a request was refused, as far as the answers of the formats differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RefusalCause {
+    /// The request names no key.
+    MissingKey,
+    /// The key is unknown.
+    UnknownKey,
+    /// A rule of the key, or of the address, does not admit the request.
+    KeyRefused,
+    /// A limit is used up.
+    TooManyRequests,
+    /// The body is too large.
+    TooLarge,
+    /// The body, or its head, cannot be read.
+    Malformed,
+    /// The service cannot store records now. A later attempt may succeed.
+    Unavailable,
+    /// The route has no such method.
+    Method,
+    /// There is no such route.
+    NotFound,
+    /// Any other cause.
+    Other,
 }
 
 /// An answer.

@@ -56,6 +56,17 @@ pub(crate) enum IngestError {
     /// The memory of all bodies is used up.
     #[error(transparent)]
     Memory(#[from] OutOfMemory),
+    /// A dialect refuses the body, in its own words.
+    #[error("{why}")]
+    #[allow(dead_code, reason = "for formats to come")]
+    Dialect {
+        /// The status of the answer.
+        status: StatusCode,
+        /// The number of the error on the scale of the dialect, if it has one.
+        code: Option<u16>,
+        /// What is wrong.
+        why: Cow<'static, str>,
+    },
     /// There is no batch, or one with an entry that cannot be stored.
     #[error("logs parameter format error. {0}")]
     Batch(#[from] BatchError),
@@ -88,11 +99,20 @@ impl IngestError {
     /// after one that is well formed but cannot be stored (422).
     pub(crate) const fn status(&self) -> StatusCode {
         match self {
+            Self::Dialect { status, .. } => *status,
             Self::Form(_) | Self::NotAnObject { .. } | Self::Parameter { .. } => StatusCode::BAD_REQUEST,
             Self::Message { .. } | Self::SeveralRecords | Self::Batch(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::UnreadableType | Self::UnknownCharset(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooManyRecords | Self::Memory(OutOfMemory::Ever(_)) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Memory(OutOfMemory::Now) => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// Returns the number of the error on the scale of its dialect.
+    pub(crate) const fn code(&self) -> Option<u16> {
+        match self {
+            Self::Dialect { code, .. } => *code,
+            _ => None,
         }
     }
 

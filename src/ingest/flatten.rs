@@ -111,6 +111,17 @@ impl<'a> Members<'a> {
         self.add_at(name, value, 1);
     }
 
+    /// Adds a member that is a field and means nothing else. An object becomes its members.
+    #[allow(dead_code, reason = "for formats to come")]
+    pub(crate) fn add_field(&mut self, name: Cow<'a, str>, value: Value<'a>) {
+        let (begin, roles) = (self.list.len(), self.roles);
+        self.add_at(name, value, 1);
+        for member in self.list.iter_mut().skip(begin) {
+            member.role = None;
+        }
+        self.roles = roles;
+    }
+
     fn add_at(&mut self, name: Cow<'a, str>, value: Value<'a>, depth: usize) {
         match value {
             Value::Other(text) if depth < MAX_DEPTH && value.is_full_object() => {
@@ -201,6 +212,13 @@ impl<'a> Members<'a> {
         ranked.sort_unstable();
         ranked.dedup_by_key(|(rank, _)| *rank);
         ranked.into_iter().map(|(_, std::cmp::Reverse(index))| index).collect()
+    }
+
+    /// Returns whether a member has the role and is accepted.
+    #[allow(dead_code, reason = "for formats to come")]
+    pub(crate) fn has_first(&self, role: Role, accepts: impl Fn(&Value<'a>) -> bool) -> bool {
+        let has_role = |member: &Member<'a>| matches!(member.role, Some((found, _)) if found == role);
+        self.list.iter().any(|member| has_role(member) && accepts(&member.value))
     }
 
     /// Takes the value of the member that has the role, is accepted, and has the lowest rank.

@@ -19,6 +19,7 @@ pub(crate) mod multipart;
 pub(crate) mod params;
 pub(crate) mod python_logging;
 pub(crate) mod record_source;
+pub(crate) mod sender_key;
 pub(crate) mod socket_dialect;
 pub(crate) mod text;
 pub(crate) mod timestamp;

@@ -14,6 +14,7 @@ use super::error::IngestError;
 use super::form::{Fields, PARAMETERS, fields};
 use super::json::batch::{BatchError, parse_batch};
 use super::json::object::{self, Object, Value};
+use super::sender_key::SenderKey;
 use super::text::Replaced;
 
 // Parsing a header name on each look-up would cost as much as the look-up.
@@ -44,6 +45,8 @@ pub(crate) struct Params<'a> {
     /// What the body holds beside parameters.
     pub(super) content: Content<'a>,
     headers: &'a HeaderMap,
+    /// The key in a place of another system.
+    sender_key: Option<SenderKey>,
 }
 
 impl<'a> Params<'a> {
@@ -58,7 +61,23 @@ impl<'a> Params<'a> {
             form: Fields::default(),
             content: Content::None,
             headers,
+            sender_key: None,
         }
+    }
+
+    /// Also reads the places where senders of other systems put the key, for routes that store
+    /// records. Such a key counts when no place of the product has one.
+    pub(crate) fn of_sender(mut self) -> Self {
+        if self.api_key().is_none() && self.basic().is_none() {
+            self.sender_key =
+                SenderKey::in_headers(self.headers).or_else(|| SenderKey::take_from(&mut self.query));
+        }
+        self
+    }
+
+    /// Returns the key in a place of another system.
+    pub(crate) const fn sender_key(&self) -> Option<&SenderKey> {
+        self.sender_key.as_ref()
     }
 
     /// Sets the JSON object of the body.
@@ -180,7 +199,7 @@ impl<'a> Params<'a> {
         Some(Value::Text(String::from_utf8_lossy(value.as_bytes())))
     }
 
-    /// Returns the key of the caller, from any source but [`Self::basic`].
+    /// Returns the key of the caller, from any source of the product but [`Self::basic`].
     pub(crate) fn api_key(&self) -> Option<Cow<'_, str>> {
         let named = self.get("api_key", Some(&API_KEY)).or_else(|| self.header(&X_API_KEY));
         match named {

@@ -141,9 +141,10 @@ impl Reason {
             IngestError::Batch(BatchError::NotAList) => Self::InvalidBatch,
             IngestError::SeveralRecords => Self::InvalidMessage,
             IngestError::TooManyRecords => Self::BatchTooLong,
-            IngestError::UnreadableType | IngestError::UnknownCharset(_) | IngestError::Memory(_) => {
-                Self::of_status(error.status())
-            }
+            IngestError::UnreadableType
+            | IngestError::UnknownCharset(_)
+            | IngestError::Memory(_)
+            | IngestError::Dialect { .. } => Self::of_status(error.status()),
         }
     }
 

@@ -94,7 +94,8 @@ impl Trace {
     /// Records the path of the route in both of its URL forms.
     pub(crate) fn routed(&self, paths: &[String; 2]) {
         if let Some(debug) = &self.debug {
-            debug.rule_paths.get_or_init(|| paths.clone());
+            // The path of a dialect may hold a key.
+            debug.rule_paths.get_or_init(|| paths.clone().map(|path| redacted(&path).into_owned()));
         }
     }
 

@@ -10,3 +10,4 @@ pub(crate) mod memory_budget;
 pub(crate) mod read_params;
 pub(crate) mod search_limit;
 pub(crate) mod target;
+pub(crate) mod url_key;

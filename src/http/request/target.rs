@@ -4,6 +4,8 @@ use http::Uri;
 use http::uri::PathAndQuery;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
+use super::url_key::UrlKey;
+
 /// The bytes that RFC 3986, section 2.3, does not call unreserved.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
@@ -12,15 +14,15 @@ pub(crate) fn encoded_segment(text: &str) -> String {
     utf8_percent_encode(text, RESERVED).to_string()
 }
 
-/// Returns the target with each segment of its path in its only spelling: unreserved bytes as they
+/// Returns the target, without the key in its path, with each segment of its path in its only spelling: unreserved bytes as they
 /// are, all others percent-encoded in upper case (RFC 3986, section 6.2.2.2). Two paths that name
 /// the same segments become equal, and paths with different segments stay different.
-pub(crate) fn normalized(uri: &Uri) -> Uri {
-    let path = uri.path();
+pub(crate) fn normalized(uri: &Uri, url_key: &UrlKey) -> Uri {
+    let path = url_key.path(uri.path());
     // Nearly every path has this spelling already.
     let is_kept =
         |byte| matches!(byte, b'/' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'-' | b'.' | b'_' | b'~');
-    if path.bytes().all(is_kept) {
+    if url_key.is_plain() && path.bytes().all(is_kept) {
         return uri.clone();
     }
     let mut normalized = String::with_capacity(path.len());
@@ -45,7 +47,8 @@ mod tests {
     use super::*;
 
     fn path_of(text: &str) -> String {
-        normalized(&text.parse().unwrap()).path().to_owned()
+        let uri: Uri = text.parse().unwrap();
+        normalized(&uri, &UrlKey::of(uri.path())).path().to_owned()
     }
 
     #[test]
@@ -57,6 +60,8 @@ mod tests {
             ("/a+b/c,d", "/a%2Bb/c%2Cd"),
             ("/a%/%2", "/a%25/%252"),
             ("//x%00", "//x%00"),
+            ("/k/s3cret/%73ave-log", "/save-log"),
+            ("/k/s3cret", "/"),
             ("*", "*"),
         ] {
             assert_eq!(path_of(text), expected, "{text}");

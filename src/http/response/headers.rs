@@ -30,6 +30,12 @@ pub(crate) fn wants_json(headers: &HeaderMap) -> bool {
     headers.get_all(ACCEPT).iter().any(|value| value.to_str().is_ok_and(names_json))
 }
 
+/// Returns whether `Accept` names HTML, as browsers do that open a page.
+pub(crate) fn accepts_html(headers: &HeaderMap) -> bool {
+    let names_html = |accept: &str| accept.to_ascii_lowercase().contains("text/html");
+    headers.get_all(ACCEPT).iter().any(|value| value.to_str().is_ok_and(names_html))
+}
+
 /// Returns whether one value of `Accept` names JSON. `*/*` does not name it.
 pub(crate) fn names_json(accept: &str) -> bool {
     accept.split(',').any(|range| {

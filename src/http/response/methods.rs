@@ -9,6 +9,8 @@ pub(crate) struct Methods(&'static [Method]);
 impl Methods {
     /// The methods of nearly every route.
     pub(crate) const USUAL: Self = Self(&[Method::GET, Method::POST, Method::HEAD]);
+    /// The methods of a route that only shows something.
+    pub(crate) const READ_ONLY: Self = Self(&[Method::GET, Method::HEAD]);
     /// The usual methods, and DELETE.
     pub(crate) const WITH_DELETE: Self = Self(&[Method::GET, Method::POST, Method::HEAD, Method::DELETE]);
     /// The methods of all routes of the network.
@@ -26,7 +28,8 @@ impl Methods {
 
     /// Returns the names of the methods.
     pub(crate) fn iter(self) -> impl Iterator<Item = &'static str> {
-        self.0.iter().map(Method::as_str).chain(["OPTIONS"])
+        let named = self.0.iter().filter(|method| **method != Method::OPTIONS);
+        named.map(Method::as_str).chain(["OPTIONS"])
     }
 
     /// Returns the value of `Allow` (RFC 9110, section 10.2.1).

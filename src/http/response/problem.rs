@@ -15,7 +15,7 @@ use super::methods::Methods;
 use crate::guard::Refusal;
 use crate::http::observe::counters::Reason;
 use crate::http::observe::refusal_log::RefusalDetails;
-use crate::ingest::dialect::{Dialect, RefusedRequest, Reply, RequestHead, reply};
+use crate::ingest::dialect::{Dialect, RefusalCause, RefusedRequest, Reply, RequestHead, reply};
 use crate::ingest::error::IngestError;
 use crate::store::StoreError;
 
@@ -33,6 +33,8 @@ pub(crate) struct Problem {
     cause: Option<Refusal>,
     /// The reason under which the problem is counted.
     counted: Reason,
+    /// The number of the error on the scale of a dialect.
+    code: Option<u16>,
     /// The answer in the form of a dialect, in place of the problem document.
     form: Option<Box<Reply>>,
 }
@@ -75,6 +77,7 @@ impl Problem {
             headers: Vec::new(),
             cause: None,
             counted: Reason::of_status(status),
+            code: None,
             form: None,
         }
     }
@@ -134,9 +137,28 @@ impl Problem {
     /// the problem document. Headers stay.
     pub(crate) fn in_form_of(mut self, dialect: &dyn Dialect, head: &RequestHead<'_>) -> Self {
         let reason = self.extra(Member::Reason);
-        let refusal = RefusedRequest { status: self.status, detail: &self.detail, reason };
+        let (status, cause, code) = (self.status, self.cause_for_dialects(), self.code);
+        let refusal = RefusedRequest { status, cause, code, detail: &self.detail, reason };
         self.form = dialect.refuse(head, &refusal).map(Box::new);
         self
+    }
+
+    fn cause_for_dialects(&self) -> RefusalCause {
+        match &self.cause {
+            Some(Refusal::MissingKey) => return RefusalCause::MissingKey,
+            Some(Refusal::UnknownKey) => return RefusalCause::UnknownKey,
+            _ => {}
+        }
+        match self.status.as_u16() {
+            401 | 403 => RefusalCause::KeyRefused,
+            404 => RefusalCause::NotFound,
+            405 => RefusalCause::Method,
+            413 => RefusalCause::TooLarge,
+            429 => RefusalCause::TooManyRequests,
+            503 => RefusalCause::Unavailable,
+            400 | 408 | 415 | 422 => RefusalCause::Malformed,
+            _ => RefusalCause::Other,
+        }
     }
 
     /// Adds a header.
@@ -244,7 +266,8 @@ impl From<Refusal> for Problem {
 impl From<IngestError> for Problem {
     fn from(error: IngestError) -> Self {
         let counted = Reason::of_ingest_error(&error);
-        let problem = Self::new(error.status(), error.to_string()).counted_as(counted);
+        let mut problem = Self::new(error.status(), error.to_string()).counted_as(counted);
+        problem.code = error.code();
         let problem = if error.status() == StatusCode::SERVICE_UNAVAILABLE {
             problem.retry_after(RETRY_AFTER)
         } else {

@@ -8,18 +8,17 @@ use futures_util::FutureExt;
 use http::StatusCode;
 use serde::Serialize;
 use warp::Filter;
-use warp::filters::BoxedFilter;
 
 use crate::guard::Access;
 use crate::http::admitted_request::AdmittedRequest;
 use crate::http::observe::request_trace::{Part, Trace, time_stage};
-use crate::http::request_context::{Endpoint, Input};
+use crate::http::request_context::{Endpoint, Input, RouteRequest};
 use crate::http::response::headers::{forbid_caching, keep_private, wants_json};
 use crate::http::response::methods::Methods;
 use crate::http::response::problem::Problem;
 use crate::http::response::success::{Answer, json};
 use crate::http::route::{Place, Route, RouteFilter, named};
-use crate::ingest::dialect::{IngestRequest, Outcome, Reply};
+use crate::ingest::dialect::{IngestRequest, Outcome, Reply, Takes};
 use crate::ingest::dialects;
 use crate::record::Entry;
 use crate::store::{self, AppendTicket, LogStore, Source, StoreError};
@@ -39,7 +38,7 @@ fn describe(endpoint: Endpoint) -> Route {
         name: path.trim_start_matches('/'),
         place: if path.starts_with('/') { Place::AtRoot } else { Place::OfLog },
         methods: Methods::new(endpoint.route.methods),
-        access: Access::Key,
+        access: if endpoint.route.takes == Takes::Nothing { Access::Public } else { Access::Key },
         handler: |request| async move { save(&request).await }.boxed(),
         endpoint: Some(endpoint),
         openapi: endpoint.route.openapi,
@@ -51,24 +50,49 @@ pub(crate) fn routes() -> &'static [Route] {
     &ROUTES
 }
 
-/// Matches the paths of all dialects at this place.
-pub(crate) fn filter(place: Place) -> impl RouteFilter {
+/// Matches the paths of all dialects below the prefixes of the log.
+pub(crate) fn of_log() -> impl RouteFilter {
     let none = warp::any().and_then(|| ready(Err(warp::reject::not_found()))).boxed();
-    let routes = ROUTES.iter().filter(|route| route.place == place).map(matching);
+    let routes = ROUTES.iter().filter(|route| route.place == Place::OfLog).map(|route| named(route).boxed());
     // The first route is the outermost, so that it passes one box only.
     routes.rev().reduce(|later, route| route.or(later).unify().boxed()).unwrap_or(none)
 }
 
-/// Matches the segments of a path, in which `*` stands for any segment.
-fn matching(route: &'static Route) -> BoxedFilter<(&'static Route,)> {
-    if !route.name.contains(['/', '*']) {
-        return named(route).boxed();
+/// Matches the whole paths of all dialects. One filter for all of them costs less than one for each.
+pub(crate) fn at_root() -> impl RouteFilter {
+    let find = |request: RouteRequest| {
+        let path = request.path();
+        // A browser opens the page at `/`.
+        let is_free = path.path() != "/" || !request.opens_page();
+        ready(route_at_root(path.path()).filter(|_| is_free).ok_or_else(warp::reject::not_found))
+    };
+    warp::ext::get().and_then(find)
+}
+
+/// Returns the dialect whose route has this path, as it was sent.
+pub(crate) fn endpoint_at_root(path: &str) -> Option<Endpoint> {
+    route_at_root(path)?.endpoint
+}
+
+fn route_at_root(path: &str) -> Option<&'static Route> {
+    let mut routes = ROUTES.iter().filter(|route| route.place == Place::AtRoot);
+    routes.find(|route| matches(route.name, path))
+}
+
+/// Returns whether a path matches a pattern, in which `*` stands for any segment that is not empty, and a
+/// last `**` for any rest. One slash at the end of the path does not matter.
+fn matches(pattern: &str, path: &str) -> bool {
+    let Some(path) = path.strip_prefix('/') else { return false };
+    let mut segments = path.strip_suffix('/').unwrap_or(path).split('/');
+    for wanted in pattern.split('/') {
+        match (wanted, segments.next()) {
+            ("**", _) => return true,
+            ("*", Some(segment)) if !segment.is_empty() => {}
+            (_, Some(segment)) if segment == wanted => {}
+            _ => return false,
+        }
     }
-    let path = route.name.split('/').fold(warp::any().boxed(), |path, segment| match segment {
-        "*" => path.and(warp::path::param().map(|_: String| ()).untuple_one()).boxed(),
-        _ => path.and(warp::path(segment)).boxed(),
-    });
-    path.and(warp::path::end()).map(move || route).boxed()
+    segments.next().is_none()
 }
 
 /// Stores the records of a request.
@@ -80,10 +104,10 @@ async fn save(request: &Arc<AdmittedRequest>) -> Answer {
 }
 
 async fn save_input(request: Arc<AdmittedRequest>, input: Input, endpoint: Endpoint) -> Answer {
-    let (append, changes) = {
+    let (append, changes, prepared) = {
         let rules = request.read_rules(request.key_of_head());
         let body = input.received(&request.parts.headers);
-        let ingest = IngestRequest { head: endpoint.head(&request.parts), body, rules };
+        let ingest = IngestRequest { head: endpoint.head(&request), body, rules };
         let params = request.checked_params(&input, endpoint.dialect.parameters(&ingest))?;
         let key = request.authorize(&params).await?;
         let rules = request.read_rules(Some(&key));
@@ -98,12 +122,13 @@ async fn save_input(request: Arc<AdmittedRequest>, input: Input, endpoint: Endpo
         }
         let entries = if request.is_head() { &[][..] } else { &entries };
         let append = begin(&*request.app.store, &source, entries, filtered, request.trace.as_ref()).await;
-        (append, batch.changes)
+        (append, batch.changes, batch.prepared)
     };
     // Many large bodies take most of the memory, so they do not wait for the disk. Their lines do.
     let memory_of_lines = input.into_memory();
     let wants_json = wants_json(&request.parts.headers);
-    let outcome = finish(&*request.app.store, append, wants_json, request.trace.as_ref()).await?;
+    let mut outcome = finish(&*request.app.store, append, wants_json, request.trace.as_ref()).await?;
+    outcome.prepared = prepared;
     drop(memory_of_lines);
     if !request.is_head() {
         let records = &request.app.instance_state.records;
@@ -112,7 +137,7 @@ async fn save_input(request: Arc<AdmittedRequest>, input: Input, endpoint: Endpo
             records.add_filtered(outcome.filtered as u64);
         }
     }
-    let mut reply: Reply = endpoint.dialect.answer(&endpoint.head(&request.parts), &outcome);
+    let mut reply: Reply = endpoint.dialect.answer(&endpoint.head(&request), &outcome);
     forbid_caching(reply.headers_mut(), &request.parts.method);
     Ok(reply.map(Into::into))
 }
@@ -179,7 +204,7 @@ async fn finish(
         None => store.end(),
     };
     let cursor = wants_json.then(|| store.cursor_key().encode(cursor));
-    Ok(Outcome { saved, filtered, cursor })
+    Ok(Outcome { saved, filtered, cursor, prepared: None })
 }
 
 #[cfg(test)]

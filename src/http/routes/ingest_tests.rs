@@ -34,7 +34,8 @@ async fn run(path: &str, headers: HeaderMap, body: &[u8], min_level: Level) -> (
             let entries = batch.entries(min_level);
             let source = Source { client: "c", key: "k", route: dialect.name_in_lines(route) };
             let append = begin(&*store, &source, &entries, batch.len() - entries.len(), None).await;
-            let outcome = finish(&*store, append, wants_json(&headers), None).await.unwrap();
+            let mut outcome = finish(&*store, append, wants_json(&headers), None).await.unwrap();
+            outcome.prepared.clone_from(&batch.prepared);
             dialect.answer(&head, &outcome)
         }
         Err(error) => Problem::from(error.clone()).in_form_of(dialect, &head).into_response(),
@@ -54,7 +55,7 @@ fn text(reply: &Reply) -> &str {
 async fn dialect_is_decoded_stored_and_answered() {
     let body = b"error;disk full;user=bob;path=/a b\nfatal;gone\n;\ndebug;left out";
     let (reply, lines) = run("/toy/*/lines", HeaderMap::new(), body, Level::Info).await;
-    assert_eq!((reply.status(), text(&reply)), (StatusCode::ACCEPTED, "stored 3"));
+    assert_eq!((reply.status(), text(&reply)), (StatusCode::ACCEPTED, "stored 4"));
     assert_eq!(lines, ["disk full \\| user=bob path=\"/a b\"", "gone \\| level=fatal", ""]);
     let (reply, lines) = run("/toy/*/lines", HeaderMap::new(), b"\xff", Level::Info).await;
     assert_eq!(reply.status(), StatusCode::UNPROCESSABLE_ENTITY);
@@ -78,4 +79,26 @@ async fn native_dialect_answers_in_the_form_that_is_asked_for() {
     let detail = "message parameter format error. The message is missing: looked for message, msg, text, event, log, \
                   body, short_message, MESSAGE, @m, m in the JSON body.";
     assert_eq!(problem["detail"], detail);
+}
+
+#[test]
+fn pattern_matches_its_segments() {
+    for (pattern, path, is_match) in [
+        ("", "/", true),
+        ("", "/a", false),
+        ("a", "/a", true),
+        ("a", "/a/", true),
+        ("a", "/a//", false),
+        ("a", "a", false),
+        ("a/*", "/a/b", true),
+        ("a/*", "/a/", false),
+        ("a/*", "/a//", false),
+        ("*/b", "/a/b/", true),
+        ("a/**", "/a", true),
+        ("a/**", "/a/b/c", true),
+        ("a/**", "/b", false),
+        ("a/b", "/a", false),
+    ] {
+        assert_eq!(matches(pattern, path), is_match, "{pattern} {path}");
+    }
 }

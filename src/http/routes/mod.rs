@@ -15,6 +15,7 @@ pub(crate) mod ingest;
 pub(crate) mod metrics;
 pub(crate) mod openapi;
 pub(crate) mod page;
+pub(crate) mod root;
 pub(crate) mod server_wide;
 pub(crate) mod status;
 pub(crate) mod tail;
@@ -30,10 +31,12 @@ use hyper_util::service::TowerToHyperService;
 use warp::{Filter, Rejection};
 
 use super::log_path::PREFIX;
+use super::observe::access_log::redact::redacted;
 use super::request::target::{encoded_segment, normalized};
+use super::request::url_key::UrlKey;
 use super::request_context::RouteRequest;
 use super::response::problem::Problem;
-use super::route::{Place, Route, RouteFilter};
+use super::route::{Route, RouteFilter};
 use crate::config::LogName;
 use crate::guard::ClientAddr;
 
@@ -55,7 +58,7 @@ macro_rules! routes {
 
 routes!(of_log, OF_LOG:
     get_logs, get_latest_logs, tail, details, download_logs, clear_logs, openapi, page);
-routes!(at_root, AT_ROOT: status, metrics, server_wide);
+routes!(at_root, AT_ROOT: status, metrics, server_wide, root);
 routes!(of_admin, OF_ADMIN: admin::status, admin::blocked, admin::maintenance);
 routes!(at_admin_root, AT_ADMIN_ROOT: admin::refusals);
 
@@ -68,10 +71,10 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Route> {
 fn table(log: &LogName) -> impl RouteFilter {
     let log_name: Arc<str> = encoded_segment(log.as_str()).into();
     // Senders use the first routes the most. Each filter that does not match costs a little.
-    let below = || ingest::filter(Place::OfLog).or(of_log()).unify();
+    let below = || ingest::of_log().or(of_log()).unify();
     // A log may have the name of a route. Then the shorter path is that of the route.
     let of_log = below().or(warp::path(log_name).and(below())).unify();
-    let at_root = at_root().or(ingest::filter(Place::AtRoot)).unify();
+    let at_root = at_root().or(ingest::at_root()).unify();
     let of_admin = warp::path("admin").and(of_admin()).or(at_admin_root()).unify();
     let of_admin = admin_socket().and(of_admin);
     warp::path(PREFIX).and(of_log).or(at_root).unify().or(of_admin).unify()
@@ -94,10 +97,15 @@ fn admin_socket() -> impl Filter<Extract = (), Error = Rejection> + Copy {
 pub(crate) fn routing(log: &LogName) -> impl RouteFilter {
     openapi::describe(all());
     let not_found = warp::ext::get().and_then(|request: RouteRequest| {
-        let detail = format!("Requested URL {} not found", request.target().path());
+        let detail = format!("Requested URL {} not found", redacted(request.target().path()));
         std::future::ready(Err(warp::reject::custom(Problem::new(StatusCode::NOT_FOUND, detail))))
     });
-    table(log).or(not_found).unify()
+    // Only routes that store records, and the questions before them, take a key in the path.
+    let is_admissible = |route: &'static Route, request: RouteRequest| {
+        let is_admissible = route.endpoint.is_some() || !request.has_url_key();
+        std::future::ready(if is_admissible { Ok(route) } else { Err(warp::reject::not_found()) })
+    };
+    table(log).and(warp::ext::get()).and_then(is_admissible).or(not_found).unify()
 }
 
 /// Finds the route of a request outside the pipeline, and checks its method.
@@ -123,7 +131,7 @@ pub(crate) fn find(
     });
     let mut request = Request::new(Empty::<Bytes>::new());
     *request.method_mut() = method.clone();
-    *request.uri_mut() = normalized(uri);
+    *request.uri_mut() = normalized(uri, &UrlKey::of(uri.path()));
     request.extensions_mut().insert(RouteRequest::Explained { client, target: uri.clone() });
     // The filters of the table wait for nothing.
     let response = TowerToHyperService::new(warp::service(filter.unify())).call(request).now_or_never();

@@ -6,6 +6,7 @@ use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode
 use proptest::prelude::*;
 
 use super::*;
+use crate::http::route::Place;
 
 /// The name of a route, with its place: a log and the root have routes of the same name.
 type Name = (Place, &'static str);

@@ -57,10 +57,10 @@ impl Dialect for Native {
     fn parameters<'a>(&self, request: &IngestRequest<'a>) -> Result<Params<'a>, IngestError> {
         let RequestHead { route, query, headers, .. } = request.head;
         let wanted = match route.takes {
-            Takes::One => Wanted::Record,
+            Takes::One | Takes::Nothing => Wanted::Record,
             Takes::Many => Wanted::Records(request.rules),
         };
-        Params::without_body(query, headers).with_body(&request.body, wanted)
+        Params::without_body(query, headers).of_sender().with_body(&request.body, wanted)
     }
 
     fn entries<'a>(
@@ -82,7 +82,7 @@ impl Dialect for Native {
                 }
                 entries => entries,
             },
-            (_, Takes::One) => parameters.take_record(rules),
+            (_, Takes::One | Takes::Nothing) => parameters.take_record(rules),
         }
     }
 

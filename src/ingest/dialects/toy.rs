@@ -25,12 +25,14 @@ impl Dialect for Toy {
     }
 
     fn routes(&self) -> &'static [DialectRoute] {
-        static ROUTES: [DialectRoute; 1] = [DialectRoute {
-            path: "/toy/*/lines",
-            methods: &[Method::POST],
-            takes: Takes::Many,
-            openapi: None,
-        }];
+        const fn route(path: &'static str, methods: &'static [Method], takes: Takes) -> DialectRoute {
+            DialectRoute { path, methods, takes, openapi: None }
+        }
+        static ROUTES: [DialectRoute; 3] = [
+            route("/toy/*/lines", &[Method::POST, Method::OPTIONS], Takes::Many),
+            route("/toy/ready/**", &[Method::GET, Method::HEAD], Takes::Nothing),
+            route("/toy/key/*", &[Method::POST], Takes::Many),
+        ];
         &ROUTES
     }
 
@@ -59,11 +61,21 @@ impl Dialect for Toy {
                 }
             });
         }
+        batch.set_reply(format!("stored {}", batch.len()));
         Ok(batch)
     }
 
     fn answer(&self, _head: &RequestHead<'_>, outcome: &Outcome) -> Reply {
-        reply(StatusCode::ACCEPTED, TEXT, format!("stored {}", outcome.saved))
+        let prepared = outcome.prepared.clone();
+        reply(StatusCode::ACCEPTED, TEXT, prepared.unwrap_or_else(|| "stored none".into()))
+    }
+
+    fn probe(&self, head: &RequestHead<'_>) -> Reply {
+        reply(StatusCode::OK, TEXT, format!("ready {}", head.path))
+    }
+
+    fn key_in_path<'a>(&self, head: &RequestHead<'a>) -> Option<&'a str> {
+        head.path.strip_prefix("/toy/key/")
     }
 
     fn refuse(&self, head: &RequestHead<'_>, refusal: &RefusedRequest<'_>) -> Option<Reply> {

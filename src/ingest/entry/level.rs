@@ -27,6 +27,11 @@ impl Default for EntryLevel<'_> {
 }
 
 impl<'a> EntryLevel<'a> {
+    /// Returns a level that was read already.
+    pub(super) fn given(level: Level, kept: Option<Cow<'a, str>>) -> Self {
+        Self { level, kept: kept.map(cut), is_known: true }
+    }
+
     fn of(read: ReadLevel, words: Cow<'a, str>) -> Self {
         let ReadLevel { level, is_kept, is_known } = read;
         Self { level, kept: is_kept.then(|| cut(words)), is_known }

@@ -11,7 +11,7 @@ use crate::ingest::flatten::{Member, Members, Role};
 use crate::ingest::json::object::Value;
 use crate::ingest::level_names::own_level;
 use crate::ingest::python_logging;
-use crate::record::{Level, OwnField};
+use crate::record::{Level, OwnField, SenderTime};
 
 /// Why an entry cannot be stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -35,6 +35,22 @@ pub(crate) fn can_be_field(name: &str) -> bool {
     !PARAMETERS.contains(&name)
 }
 
+/// The parts of an entry that its dialect gives.
+#[derive(Debug, Default)]
+struct Given<'a> {
+    message: Option<Cow<'a, str>>,
+    time: Option<SenderTime>,
+    level: Option<(Level, Option<Cow<'a, str>>)>,
+    /// Members that give way to those of the entry, each with the prefix that it gets then.
+    outer: Vec<(Cow<'a, str>, Value<'a>, &'static str)>,
+}
+
+impl Given<'_> {
+    const fn is_empty(&self) -> bool {
+        self.message.is_none() && self.time.is_none() && self.level.is_none() && self.outer.is_empty()
+    }
+}
+
 /// Collects the members of one entry and makes the entry. It is reused from entry to entry.
 #[derive(Debug, Default)]
 pub(crate) struct EntryReader<'a> {
@@ -43,6 +59,8 @@ pub(crate) struct EntryReader<'a> {
     /// The number of members before `msg`.
     msg_at: usize,
     level: Option<Value<'a>>,
+    /// What the dialect says of the entry, whatever its members are.
+    given: Given<'a>,
     members: Members<'a>,
     is_form: bool,
     is_repaired: bool,
@@ -92,6 +110,46 @@ impl<'a> EntryReader<'a> {
         self.level = Some(level);
     }
 
+    /// Sets the message. A member of another message is a field then.
+    #[allow(dead_code, reason = "for formats to come")]
+    pub(crate) fn set_message(&mut self, message: Cow<'a, str>) {
+        self.given.message = Some(message);
+    }
+
+    /// Sets the time of the sender. A member that is another time is a field then.
+    #[allow(dead_code, reason = "for formats to come")]
+    pub(crate) const fn set_time(&mut self, time: SenderTime) {
+        self.given.time = Some(time);
+    }
+
+    /// Sets the level, with the words of the sender that the record keeps. A member that is another level
+    /// is a field then.
+    #[allow(dead_code, reason = "for formats to come")]
+    pub(crate) fn set_read_level(&mut self, level: Level, kept: Option<Cow<'a, str>>) {
+        self.given.level = Some((level, kept));
+    }
+
+    /// Adds a member that is a field and means nothing else.
+    #[allow(dead_code, reason = "for formats to come")]
+    pub(crate) fn add_field(&mut self, name: Cow<'a, str>, value: Value<'a>) {
+        self.members.add_field(name, value);
+    }
+
+    /// Adds a member that stands outside of the entry. It gets `PREFIX.` in front of its name when the
+    /// entry has a member of that name.
+    #[allow(dead_code, reason = "for formats to come")]
+    pub(crate) fn add_outer(&mut self, name: Cow<'a, str>, value: Value<'a>, prefix: &'static str) {
+        self.given.outer.push((name, value, prefix));
+    }
+
+    /// Returns whether a member of the entry holds a message: `message` or `msg`, or a text under another
+    /// name of messages.
+    #[allow(dead_code, reason = "for formats to come")]
+    pub(crate) fn has_message(&self) -> bool {
+        let is_text = |value: &Value<'_>| matches!(value, Value::Text(_));
+        self.message.is_some() || self.msg.is_some() || self.members.has_first(Role::Message, is_text)
+    }
+
     /// Counts members that were left out before they came here.
     pub(crate) const fn count_left_out(&mut self, members: usize) {
         self.members.left_out += members;
@@ -139,7 +197,7 @@ impl<'a> EntryReader<'a> {
         rules: &ReadRules<'_>,
         has_default_level: bool,
     ) -> Option<(Level, Cow<'a, str>)> {
-        let is_marked = self.is_form || self.is_repaired || self.is_unparsed;
+        let is_marked = self.is_form || self.is_repaired || self.is_unparsed || !self.given.is_empty();
         if is_marked || self.msg.is_some() || !self.members.is_empty() {
             return None;
         }
@@ -163,19 +221,38 @@ impl<'a> EntryReader<'a> {
         default_level: Option<Cow<'a, str>>,
         batch: &mut Batch<'a>,
     ) -> Result<(), EntryError> {
-        let is_python = python_logging::is_record(members);
+        let mut given = std::mem::take(&mut self.given);
+        let is_python = given.message.is_none() && python_logging::is_record(members);
+        self.add_outer_members(&mut given, members);
+        if given.message.is_some() {
+            for (name, value) in [("message", self.message.take()), ("msg", self.msg.take())] {
+                if let Some(value) = value {
+                    members.push_field(name, value);
+                }
+            }
+        }
         if !is_python {
             self.make_other_message_a_field(members);
         }
-        let level = take_level(self.level.take(), members, rules.scale)
-            .or_else(|| default_level.map(|text| read_entry_level(text, rules.scale)))
-            .unwrap_or_default();
-        let message = if is_python {
+        let level = match given.level {
+            Some((level, kept)) => {
+                if let Some(value) = self.level.take() {
+                    members.push_field("level", value);
+                }
+                EntryLevel::given(level, kept)
+            }
+            None => take_level(self.level.take(), members, rules.scale)
+                .or_else(|| default_level.map(|text| read_entry_level(text, rules.scale)))
+                .unwrap_or_default(),
+        };
+        let message = if given.message.is_some() {
+            given.message
+        } else if is_python {
             Some(python_logging::take_message(members, self.message.take(), self.msg.take()))
         } else {
             self.take_message(members)
         };
-        let at = take_time(members, is_python);
+        let at = given.time.or_else(|| take_time(members, is_python));
         members.list.retain(|member| rules.keeps(&member.name));
         let left_out = if rules.keeps_fields { members.left_out } else { 0 };
         if message.is_none() && members.list.is_empty() && left_out == 0 {
@@ -220,6 +297,25 @@ impl<'a> EntryReader<'a> {
             && let Some(msg) = self.msg.take()
         {
             members.insert_field(self.msg_at, "msg", msg);
+        }
+    }
+
+    /// Adds the members that stand outside of the entry, behind its own.
+    fn add_outer_members(&mut self, given: &mut Given<'a>, members: &mut Members<'a>) {
+        for (name, value, prefix) in given.outer.drain(..) {
+            let is_taken = match &*name {
+                "message" | "msg" => given.message.is_some() || self.message.is_some() || self.msg.is_some(),
+                "level" => given.level.is_some() || self.level.is_some() || members.has(Role::Level),
+                name => members.list.iter().any(|member| member.name == name),
+            };
+            match &*name {
+                _ if is_taken => members.add_field(Cow::Owned(format!("{prefix}.{name}")), value),
+                "message" => self.message = Some(value),
+                "msg" => self.msg = Some(value),
+                "level" if !value.is_full_object() => self.level = Some(value),
+                name if !can_be_field(name) => {}
+                _ => members.add(name, value),
+            }
         }
     }
 

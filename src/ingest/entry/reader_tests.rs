@@ -310,3 +310,37 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn parts_that_the_dialect_gives_come_first_and_others_are_fields() {
+    let mut reader = EntryReader::default();
+    reader.add("message".into(), Some(Value::Text("own".into())));
+    reader.add("time".into(), Some(Value::Number("5")));
+    reader.add("level".into(), Some(Value::Number("4")));
+    reader.add_field("severity".into(), Value::Text("error".into()));
+    reader.set_message("given".into());
+    reader.set_time(SenderTime::from_micros(0).unwrap());
+    reader.set_read_level(Level::Warning, Some("WARN3".into()));
+    let line = finish(reader, &ReadRules::default());
+    assert_eq!(
+        line,
+        "WARNING given | at=1970-01-01T00:00:00.000000Z level=WARN3 time=5 severity=error message=own _level=4"
+    );
+}
+
+#[test]
+fn outer_members_give_way_to_those_of_the_entry() {
+    let mut reader = EntryReader::default();
+    reader.add("message".into(), Some(Value::Text("own".into())));
+    reader.add("host".into(), Some(Value::Text("a".into())));
+    for (name, value) in [("host", "b"), ("source", "c"), ("message", "d"), ("level", "error")] {
+        reader.add_outer(name.into(), Value::Text(value.into()), "hec");
+    }
+    assert_eq!(finish(reader, &ReadRules::default()), "ERROR own | host=a hec.host=b source=c hec.message=d");
+    let mut reader = EntryReader::default();
+    reader.add("level".into(), Some(Value::Text("debug".into())));
+    reader.add_outer("level".into(), Value::Text("error".into()), "hec");
+    reader.add_outer("text".into(), Value::Text("only".into()), "hec");
+    assert!(!reader.has_message());
+    assert_eq!(finish(reader, &ReadRules::default()), "DEBUG only | hec.level=error");
+}

@@ -22,6 +22,7 @@ use crate::ctl::ui::prompt;
 use crate::exit::Exit;
 use crate::guard::{Guard, PresentedKey, Rules, state_file};
 use crate::http;
+use crate::http::request::url_key::UrlKey;
 
 /// The characters that no target of a request holds. The command encodes them for the operator.
 const NOT_IN_A_TARGET: &AsciiSet =
@@ -62,7 +63,10 @@ pub(crate) fn run(args: &Args, directories: &Directories, printer: &mut Printer)
     let headers: HeaderMap = args.header.iter().cloned().collect();
     let key = match &args.key {
         Some(key) => Some(PresentedKey::new(prompt::argument_or_stdin(key, "the key")?)),
-        None => http::presented_key(&target, &headers),
+        None => {
+            let route = http::find_route(&args.method, &target, args.ip.into(), &log);
+            http::presented_key(&target, &headers, route.ok().and_then(|route| route.endpoint))
+        }
     };
     let request = Request {
         method: args.method.clone(),
@@ -112,7 +116,9 @@ fn target(args: &Args, logs: &LogSelection) -> Result<(Uri, LogName), Error> {
         return Ok((target, logs.one(Some(log))?));
     }
     // The second of three segments names the log.
-    let named = target.path().strip_prefix("/moca-file-log/").and_then(|rest| rest.split_once('/'));
+    let url_key = UrlKey::of(target.path());
+    let named =
+        url_key.path(target.path()).strip_prefix("/moca-file-log/").and_then(|rest| rest.split_once('/'));
     let named = named.filter(|(_, route)| !route.is_empty()).map(|(name, _)| percent_decode_str(name));
     let named = named.and_then(|name| name.decode_utf8().ok()?.parse::<LogName>().ok());
     let log = logs.one(named.as_ref())?;

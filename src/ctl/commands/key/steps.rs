@@ -9,11 +9,12 @@ use serde::Serialize;
 
 use crate::config::{Files, LevelScale, LogName, RootPassword};
 use crate::guard::{
-    Caller, Check, ClientAddr, Cost, Guard, Head, Key, Parameters, ParametersAdmitted, PresentedKey, Quota,
-    Refusal, Rules, Spending, Watch, admit_address,
+    Caller, Check, ClientAddr, Cost, Guard, Head, HeadersAdmitted, Key, Parameters, ParametersAdmitted,
+    PresentedKey, Quota, Refusal, Rules, Spending, Watch, admit_address,
 };
 use crate::http::find_route;
 use crate::http::observe::refusal_log::RefusalDetails;
+use crate::http::request::url_key::UrlKey;
 use crate::http::response::problem::Problem;
 use crate::http::route::Route;
 
@@ -92,40 +93,56 @@ pub(super) fn explain(request: &Request, checks: &Checks) -> Vec<Step> {
 
 /// Runs the checks in the order of the service.
 fn run_checks(request: &Request, checks: &Checks, steps: &mut Steps) -> Result<(), Refused> {
-    let Checks { files, rules, guard, now } = checks;
+    let Checks { rules, guard, now, .. } = checks;
     let caller = Caller { guard, rules, client: request.client, now: *now };
     let address = admit_address(&caller, steps)?;
     let route = find_route(&request.method, &request.target, request.client, &request.log);
     let route = route.map_err(Refused::Route)?;
     steps.add(ROUTE, Verdict::Admits, String::new());
+    if route.endpoint.is_some_and(|endpoint| endpoint.is_probe(&request.method)) {
+        steps.add(ROUTE, Verdict::Note, "it needs no key".to_owned());
+        return Ok(());
+    }
     if request.method == Method::OPTIONS {
         steps.add(ROUTE, Verdict::Note, "OPTIONS needs no key".to_owned());
         return Ok(());
     }
     let headers = address.admit_headers(&caller, route.access, &request.headers, steps)?;
-    let [short, long] = &route.paths(&request.log);
-    let head = Head {
-        paths: &[short, long],
-        headers: &request.headers,
-        key: request.key.as_ref(),
-        body_may_hold_key: false,
+    let sent = request.target.path();
+    let paths = route.rule_paths(&request.log, sent, &UrlKey::of(sent));
+    let with_head = |paths: &[&str], steps: &mut Steps| {
+        let (headers_of_request, key) = (&request.headers, request.key.as_ref());
+        let head = Head { paths, headers: headers_of_request, key, body_may_hold_key: false };
+        check_key(route, headers, &head, (request, checks), &caller, steps)
     };
-    let mut key = headers.admit_key(&caller, &head, steps)?;
+    paths.with(|paths| with_head(paths, steps))
+}
+
+/// Runs the checks of the key.
+fn check_key(
+    route: &Route,
+    headers: HeadersAdmitted,
+    head: &Head<'_>,
+    (request, checks): (&Request, &Checks),
+    caller: &Caller<'_>,
+    steps: &mut Steps,
+) -> Result<(), Refused> {
+    let mut key = headers.admit_key(caller, head, steps)?;
     if !route.access.needs_key() {
         steps.add(ROUTE, Verdict::Note, "it needs no key".to_owned());
         return Ok(());
     }
-    let counted = key.count(&caller, Cost::REQUEST).map(in_memory).transpose()?;
-    let mut parameters = key.admit_parameters(&caller, &head, request, steps)?;
+    let counted = key.count(caller, Cost::REQUEST).map(in_memory).transpose()?;
+    let mut parameters = key.admit_parameters(caller, head, request, steps)?;
     if let Some(path) = parameters.allowed_path() {
         steps.add(ALLOWED_PATH, Verdict::Note, format!("{path} is the first that admits it"));
     }
-    let quota = match parameters.count(&caller, Cost::REQUEST) {
+    let quota = match parameters.count(caller, Cost::REQUEST) {
         Some(spending) => in_memory(spending)?,
         None => counted.unwrap_or_default(),
     };
     note_limits(parameters.key(), &quota, steps);
-    check_root_password(&parameters, route, files, steps)
+    check_root_password(&parameters, route, &checks.files, steps)
 }
 
 /// Returns the decision of limits that no Redis counts.
@@ -276,6 +293,7 @@ impl Parameters for Request {
     fn key(&self) -> Option<Cow<'_, str>> {
         match self.key.as_ref()? {
             PresentedKey::Key(key) => Some(Cow::Borrowed(key)),
+            PresentedKey::Decoded { key, .. } | PresentedKey::Parameter(key) => Some(Cow::Borrowed(key)),
             PresentedKey::Basic { .. } => None,
         }
     }

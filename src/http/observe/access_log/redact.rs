@@ -10,8 +10,12 @@ const MASK: &str = "***";
 
 /// Names of parameters with a secret value, and names that clients use by mistake in their place.
 /// `-` equals `_`, and case does not matter.
-const SECRET_NAMES: [&str; 6] =
-    ["api_key", "root_pass", "x_api_key", "authorization", "apikey", "dd_api_key"];
+const SECRET_NAMES: [&str; 8] =
+    ["api_key", "root_pass", "x_api_key", "authorization", "apikey", "dd_api_key", "token", "x_seq_apikey"];
+
+/// Paths whose next segment is a key. Clients that can set nothing but a URL put it there. A key may be
+/// followed by such a path again.
+const PATHS_OF_KEYS: [&[&str]; 2] = [&["k"], &["v1", "input"]];
 
 /// Returns a URL, or a part of one, without the values of secret parameters and without the user
 /// and password of its authority.
@@ -35,7 +39,7 @@ pub(crate) fn redacted(url: &str) -> Cow<'_, str> {
             hidden.push(info);
         }
     }
-    hidden.extend(key_in_path(url));
+    hidden.extend(keys_in_path(url));
     if hidden.is_empty() {
         return Cow::Borrowed(url);
     }
@@ -63,14 +67,34 @@ fn user_info(url: &str) -> Option<Range<usize>> {
     Some(from..from + at)
 }
 
-/// Returns the range of KEY in a path `/k/KEY/…`. Clients that can set nothing but a URL put it there.
-fn key_in_path(url: &str) -> Option<Range<usize>> {
-    let from = url.find("://").map_or(0, |at| at + 3);
-    let from = from + url[from..].find('/')?;
-    let key = url[from..].strip_prefix("/k/")?;
-    let len = key.find(['/', '?', '#', ' ']).unwrap_or(key.len());
-    let begin = from + "/k/".len();
-    (len > 0).then(|| begin..begin + len)
+/// Returns the ranges of the keys in a path, such as `/k/KEY/…`.
+fn keys_in_path(url: &str) -> Vec<Range<usize>> {
+    let mut keys = Vec::new();
+    let authority = url.find("://").map_or(0, |at| at + 3);
+    let Some(path) = url[authority..].find('/') else { return keys };
+    let mut from = authority + path;
+    while let Some(key) = PATHS_OF_KEYS.iter().find_map(|path| key_behind(url, from, path)) {
+        from = key.end;
+        keys.push(key);
+    }
+    keys
+}
+
+/// Returns the range of the segment behind these segments, which begin with the slash at `from`.
+fn key_behind(url: &str, mut from: usize, path: &[&str]) -> Option<Range<usize>> {
+    for wanted in path {
+        let segment = segment_at(url, from)?;
+        from = segment.end;
+        percent_decode_str(&url[segment]).eq(wanted.bytes()).then_some(())?;
+    }
+    segment_at(url, from).filter(|key| !key.is_empty())
+}
+
+/// Returns the range of the segment behind the slash at `from`.
+fn segment_at(url: &str, from: usize) -> Option<Range<usize>> {
+    let segment = url[from..].strip_prefix('/')?;
+    let len = segment.find(['/', '?', '#', ' ']).unwrap_or(segment.len());
+    Some(from + 1..from + 1 + len)
 }
 
 /// Returns the offset of a secret value in a part of the URL between two `&`.
@@ -127,6 +151,14 @@ mod tests {
             ("/k/s3cret/upload?a=b", "/k/***/upload?a=b"),
             ("http://h/k/s3cret", "http://h/k/***"),
             ("/x/k/seen", "/x/k/seen"),
+            ("/%6b/s3cret/upload", "/%6b/***/upload"),
+            ("/k/s3cret/v1/input/s3cret?a=b", "/k/***/v1/input/***?a=b"),
+            ("/v1/%69nput/s3cret", "/v1/%69nput/***"),
+            ("/v1/input", "/v1/input"),
+            ("/v1/other/seen", "/v1/other/seen"),
+            ("/x?token=s3cret&Token=s3cret", "/x?token=***&Token=***"),
+            ("/x?X-Seq-ApiKey=s3cret", "/x?X-Seq-ApiKey=***"),
+            ("Requested URL /k/s3cret/x not found", "Requested URL /k/***/x not found"),
             ("/k/", "/k/"),
             ("api_key=s3cret", "api_key=***"),
             ("", ""),
@@ -155,7 +187,7 @@ mod tests {
             fields in proptest::collection::vec(
                 (
                     prop_oneof![
-                        spelled("api_key"), spelled("root_pass"), "[a-z_%=;?+]{0,8}".prop_map(String::from)
+                        spelled("api_key"), spelled("root_pass"), spelled("token"), "[a-z_%=;?+]{0,8}".prop_map(String::from)
                     ],
                     "[a-z%=;?/+@:]{0,6}",
                 ),
