@@ -46,7 +46,7 @@ check "version --only-number" ends 0 version --only-number
 check "is the number" prints "$(dpkg-deb -f "$2" Version | cut -d - -f 1)"
 check "an unknown command is a matter of usage" ends 64 nosuch
 for command in version run start stop restart status top turn-off turn-on maintenance clear-logs update update-system reset-system check \
-    'key list' 'key add' 'key revoke' 'key explain' passwd 'block list' 'block add' 'block remove' get tail apply completions; do
+    'key list' 'key add' 'key revoke' 'key explain' passwd 'block list' 'block add' 'block remove' get tail refusals apply completions; do
     # shellcheck disable=SC2086
     check "help of $command" ends 0 $command --help
     check "shows its usage" grep -q "^Usage: mocactl $command" <<<"$out"
@@ -179,6 +179,14 @@ check "and no other ones" eval 'mocactl get "$odd" && [ -n "$out" ]'
 check "clear-logs of all needs --all" ends 64 clear-logs --yes
 check "clear-logs of all" ends 0 clear-logs --all --yes
 check "removes those too" eval 'mocactl get "$odd" && [ -z "$out" ]'
+
+echo "# refusals"
+machine_net curl -s -o /dev/null -H 'API-KEY: not-a-key' -d message=refused http://127.0.0.1:5700/moca-file-log/save-log
+check "refusals" ends 0 refusals sample1
+check "shows the latest one with its reason" grep -q "save-log.* 40[13]" <<<"$out"
+check "refusals --json" ends 0 refusals --json sample1
+check "names client, route and status" json 'data[-1]["route"] == "save-log" and data[-1]["status"] in (401, 403) and data[-1]["client"]'
+check "and no secret" not grep -q not-a-key <<<"$out"
 
 echo "# blocked addresses"
 check "block add" ends 0 block add 192.0.2.1 sample1
