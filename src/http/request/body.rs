@@ -87,6 +87,9 @@ pub(crate) async fn collect(
         state.body_read();
         return Ok(Collected { bytes: Bytes::new(), share });
     };
+    if first.len() as u64 > max {
+        return Err(Problem::too_large(max));
+    }
     let memory = limits.memory_for_this();
     share.grow(first.len() as u64, memory, state).await?;
     if body.is_end_stream() {
