@@ -15,13 +15,13 @@ import measure
 import report
 from report import Bar, at_least, at_most
 from runs import WORK, Results, Row, folder_for, maker, one_round
-from servers import MODES, OTHER_SERVERS, Ours, Server
+from servers import DIALECTS, MODES, OTHER_SERVERS, Ours, Server
 
 ROWS = (
     Row("single-c64", 1, 64, ("bare", "nginx", "journal", "os", "disk", "tls")),
     Row("single-c512", 1, 512, ("bare", "nginx", "journal", "os", "disk")),
     Row("single-c1", 1, 1, ("bare", "nginx", "journal", "os", "disk")),
-    Row("batch100-c64", 100, 64, ("bare", "nginx", "journal", "os", "disk")),
+    Row("batch100-c64", 100, 64, ("bare", "nginx", "journal", "os", "disk", *DIALECTS)),
     Row("batch1000-c64", 1000, 64, ("bare", "nginx", "journal", "os", "disk")),
 )
 LONE_SENDER = "single-c1"
@@ -107,7 +107,7 @@ def parse() -> argparse.Namespace:
         "--rows", nargs="+", metavar="NAME", default=["single", "batch100", "batch1000"], help="loads"
     )
     parser.add_argument(
-        "--peers", nargs="+", metavar="NAME", help="servers to run: bare, nginx, journal, os, disk, tls (all)"
+        "--peers", nargs="+", metavar="NAME", help="servers to run: bare, nginx, journal, os, disk, tls, or a dialect (all)"
     )
     parser.add_argument(
         "--other", type=program, metavar="FILE", help="a second build of moca-file-log to compare with"
@@ -195,6 +195,10 @@ def bars(results: Results, syncs: list[measure.Sync], starts: list[float]) -> li
         at_least("batch of 100 c64, os: records/s", 2e6, results.median(batch, "os", "records_s")),
         at_least("batch of 100 c64, os: of nginx logging the body", 1.0, results.ratio(batch, "os", "nginx")),
         at_least("batch of 100 c64, disk: of os", 0.85, results.ratio(batch, "disk", "os")),
+        *(
+            at_least(f"batch of 100 c64, {dialect}: of os", 0.5, results.ratio(batch, dialect, "os"))
+            for dialect in DIALECTS
+        ),
         at_least("batch of 1000 c64, os: records/s of the batch of 100", 1.0, larger),
         at_most("single c64, os: p99 of bare hyper's", 3.0, results.ratio(single, "os", "bare", "p99_ms")),
         at_most("idle memory", 12, results.most(modes, "idle_mb"), " MB"),

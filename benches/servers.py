@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -125,6 +126,30 @@ def batch(records: int) -> bytes:
     return b'{"logs":[' + b",".join([record()] * records) + b"]}"
 
 
+def otlp(records: int) -> Request:
+    """Returns an export of OpenTelemetry in protobuf, with a time and an attribute for each record."""
+
+    def part(number: int, value: bytes) -> bytes:
+        length, size = b"", len(value)
+        while size >= 0x80:
+            length, size = length + bytes([size & 0x7F | 0x80]), size >> 7
+        return bytes([number << 3 | 2]) + length + bytes([size]) + value
+
+    def attribute(name: str, value: str) -> bytes:
+        return part(1, name.encode()) + part(2, part(1, value.encode()))
+
+    time = b"\x09" + (1_795_410_148_100_000_000).to_bytes(8, "little")
+    severity = b"\x10\x09" + part(3, b"INFO")
+    record = part(2, time + severity + part(5, part(1, MESSAGE.encode())) + part(6, attribute("order", "4711")))
+    resource = part(1, part(1, attribute("service.name", "bench")))
+    body = part(1, resource + part(2, part(1, part(1, b"shop")) + record * records))
+    return Request("/v1/logs", {"Content-Type": "application/x-protobuf", "API-KEY": KEY}, body)
+
+
+DIALECTS: dict[str, Callable[[int], Request]] = {"otlp": otlp}
+"""The requests of other systems' senders, by the name of the mode."""
+
+
 class BareHyper(Server):
     """hyper on one thread that reads each request, stores nothing, and answers."""
 
@@ -230,6 +255,7 @@ class Ours(Server):
         state: Path | None = None,
         http: dict[str, int] | None = None,
         gzipped: bool = False,
+        dialect: str | None = None,
         program: Path = BIN / "moca-file-log",
     ) -> None:
         super().__init__(folder)
@@ -243,6 +269,7 @@ class Ours(Server):
         self.http = http or {}
         self.state = state or folder / "state"
         self.gzipped = gzipped
+        self.dialect = dialect
         self.began_at = 0
         if tls:
             self.scheme = "https"
@@ -277,7 +304,7 @@ class Ours(Server):
         return [str(self.program), "bench", *map(str, places)]
 
     def request(self, records: int) -> Request:
-        request = super().request(records)
+        request = DIALECTS[self.dialect](records) if self.dialect else super().request(records)
         if not self.gzipped:
             return request
         headers = request.headers | {"Content-Encoding": "gzip"}
@@ -380,5 +407,10 @@ def count(path: Path, text: bytes) -> int:
 OTHER_SERVERS = {"bare": BareHyper, "nginx": Nginx, "journal": JournalRemote}
 """The other programs, by the name in the tables."""
 
-MODES: dict[str, dict[str, object]] = {"os": {}, "disk": {"durability": "disk"}, "tls": {"tls": True}}
+MODES: dict[str, dict[str, object]] = {
+    "os": {},
+    "disk": {"durability": "disk"},
+    "tls": {"tls": True},
+    **{dialect: {"dialect": dialect} for dialect in DIALECTS},
+}
 """The ways this server is run, by the name in the tables, with the options of `Ours`."""
