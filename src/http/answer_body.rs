@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
 use super::connection::phase::Phase;
@@ -14,6 +15,8 @@ use super::observe::request_trace::AccessLogGuard;
 /// Sends the body of an answer. Dropping it ends the request, even if a part was not sent.
 pub(crate) struct AnswerBody<B> {
     pub(crate) inner: B,
+    /// Headers that follow the body. gRPC has its status there.
+    pub(crate) trailers: Option<Box<HeaderMap>>,
     pub(crate) state: Arc<ConnectionState>,
     /// Set while the access log or `debug` is on.
     pub(crate) access_log_guard: Option<Box<AccessLogGuard>>,
@@ -35,7 +38,12 @@ impl<B: Body<Data = Bytes> + Unpin> Body for AnswerBody<B> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        let frame = Pin::new(&mut self.inner).poll_frame(cx);
+        let mut frame = Pin::new(&mut self.inner).poll_frame(cx);
+        if matches!(frame, Poll::Ready(None))
+            && let Some(trailers) = self.trailers.take()
+        {
+            frame = Poll::Ready(Some(Ok(Frame::trailers(*trailers))));
+        }
         if let Some(guard) = &mut self.access_log_guard
             && let Poll::Ready(Some(Ok(frame))) = &frame
         {
@@ -45,10 +53,17 @@ impl<B: Body<Data = Bytes> + Unpin> Body for AnswerBody<B> {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        self.inner.is_end_stream() && self.trailers.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        let hint = self.inner.size_hint();
+        if self.trailers.is_none() {
+            return hint;
+        }
+        // No length is announced, because the end of the body is not the end of the answer.
+        let mut open = SizeHint::new();
+        open.set_lower(hint.lower());
+        open
     }
 }

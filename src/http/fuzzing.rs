@@ -56,6 +56,26 @@ pub fn parameters(content_type: &[u8], query: &str, body: &[u8]) {
     }
 }
 
+/// Decodes a body as the routes of one dialect do. Checks that its entries keep their limits.
+pub fn dialect(name: &str, content_type: &[u8], body: &[u8]) {
+    let mut headers = HeaderMap::new();
+    headers.extend(HeaderValue::from_bytes(content_type).ok().map(|value| (CONTENT_TYPE, value)));
+    let texts = BodyTexts::default();
+    let body = ReceivedBody::new(&headers, body, &texts, &Unlimited);
+    let rules = ReadRules::default();
+    for dialect in dialects::ALL.iter().filter(|dialect| dialect.name() == name) {
+        for route in dialect.routes().iter().filter(|route| route.takes != Takes::Nothing) {
+            let head = RequestHead { route, path: route.path, query: None, headers: &headers };
+            let params = Params::without_body(None, &headers);
+            let Ok(batch) = dialect.entries(&IngestRequest { head, body, rules }, params) else { continue };
+            assert!(batch.len() <= MAX_RECORDS);
+            for entry in batch.entries(Level::Debug) {
+                assert!(entry.message.chars().count() <= stream_rules(&rules).max_message_chars);
+            }
+        }
+    }
+}
+
 /// Decodes a body with these codings. Checks that the output keeps its limit.
 pub fn decompress(codings: &str, body: &[u8]) {
     decompress::fuzz(codings, body);

@@ -42,6 +42,8 @@ use super::routes;
 use super::routes::ingest;
 use crate::config::LogName;
 use crate::guard::{AddressAdmitted, ClientAddr, Quota, admit_address, client_addr};
+use crate::ingest::dialect::Trailers;
+use crate::ingest::dialects;
 
 /// Answers requests: the warp service of [`filters`].
 pub(crate) trait Handlers:
@@ -202,8 +204,8 @@ fn finish(answer: Answer, context: &RequestContext) -> warp::reply::Response {
         }
         // The address is checked before the route is known.
         let path = context.url_key.path(context.parts.uri.path());
-        let endpoint = context.endpoint.get().copied().or_else(|| ingest::endpoint_at_root(path));
-        let problem = match endpoint {
+        let at_root = || ingest::endpoint_at_root(path).or_else(|| claiming(&context.parts.headers));
+        let problem = match context.endpoint.get().copied().or_else(at_root) {
             Some(endpoint) => problem.in_form_of(endpoint.dialect, &endpoint.head(context)),
             None => problem,
         };
@@ -217,6 +219,12 @@ fn finish(answer: Answer, context: &RequestContext) -> warp::reply::Response {
         trace.apply_headers(&mut response);
     }
     response
+}
+
+/// Returns the endpoint of a dialect that a request with these headers can only be meant for.
+fn claiming(headers: &HeaderMap) -> Option<Endpoint> {
+    let (dialect, route) = dialects::claiming(headers)?;
+    Some(Endpoint { dialect, route })
 }
 
 /// Holds what the answers of an HTTP/1 connection need beside its state.
@@ -270,7 +278,9 @@ pub(crate) async fn answer<H: Handlers>(
         }
     }
     state.enter(Phase::Answering);
-    Ok(response.map(|inner| AnswerBody { inner, state, access_log_guard }))
+    let trailers =
+        response.extensions_mut().remove::<Trailers>().map(|Trailers(trailers)| Box::new(trailers));
+    Ok(response.map(|inner| AnswerBody { inner, trailers, state, access_log_guard }))
 }
 
 /// Reads and drops a small body that no handler has read, so that the client can use the connection

@@ -30,7 +30,7 @@ use super::response::problem::Problem;
 use crate::guard::{Caller, ClientAddr, Key, Quota, Refusal, Watch};
 use crate::ingest::body::media_type::BodyKind;
 use crate::ingest::body::received::{BodyTexts, ReceivedBody};
-use crate::ingest::dialect::{Dialect, DialectRoute, RequestHead, Takes};
+use crate::ingest::dialect::{Dialect, DialectRoute, Framed, RequestHead, Takes};
 
 /// Holds one request and the configuration that it runs under.
 pub(crate) struct RequestContext {
@@ -306,6 +306,12 @@ impl RequestContext {
         self.body.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
+    /// Finds the message in a body that frames it.
+    fn framed(&self, body: &[u8]) -> Result<Option<Framed>, Problem> {
+        let Some(endpoint) = self.endpoint.get() else { return Ok(None) };
+        Ok(endpoint.dialect.framed(&endpoint.head(self), body)?)
+    }
+
     /// Reads the body. `keyed` is true when the checks of the head have found a key.
     ///
     /// # Errors
@@ -332,6 +338,14 @@ impl RequestContext {
                 return Err(problem);
             }
         };
+        let mut codings = codings;
+        if let Some(framed) = self.framed(&collected.bytes)? {
+            let (bytes, share) = collected.into_parts();
+            collected = Collected::new(bytes.slice(framed.message), share);
+            if let Some(coding) = framed.coding {
+                codings = Codings::named(coding)?;
+            }
+        }
         // Boxed, so that the future of the common request stays small.
         if !codings.is_empty() && !collected.bytes.is_empty() {
             collected = Box::pin(decode(collected, codings, limits, &self.app.cpu_pool)).await?;

@@ -1,5 +1,8 @@
 //! What an input format is: its routes, how a request becomes entries, and how it is answered.
 
+use std::ops::Range;
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, Method, Response, StatusCode};
@@ -31,6 +34,20 @@ pub(crate) trait Dialect: Send + Sync {
     /// checked, when the head names none.
     fn body_may_hold_key(&self) -> bool {
         false
+    }
+
+    /// Returns whether a request with these headers can only come from a sender of this format. Such a
+    /// sender gets its own form of every refusal, on any path.
+    fn claims(&self, _headers: &HeaderMap) -> bool {
+        false
+    }
+
+    /// Finds the message in a body that frames it. `None`: the whole body is the message.
+    ///
+    /// # Errors
+    /// Fails when the frame is malformed.
+    fn framed(&self, _head: &RequestHead<'_>, _body: &[u8]) -> Result<Option<Framed>, IngestError> {
+        Ok(None)
     }
 
     /// Reads the parameters that the checks of the key need: the key, the root password, and those
@@ -133,6 +150,15 @@ pub(crate) struct IngestRequest<'a> {
     pub(crate) rules: ReadRules<'a>,
 }
 
+/// The place of the message in a body that frames it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Framed {
+    /// The bytes of the message.
+    pub(crate) message: Range<usize>,
+    /// Its coding, by the name of a content coding.
+    pub(crate) coding: Option<&'static str>,
+}
+
 /// What became of the entries of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Outcome {
@@ -159,6 +185,8 @@ pub(crate) struct RefusedRequest<'a> {
     /// The number of [`IngestError::Dialect`], in the format's own scale.
     #[allow(dead_code, reason = "for formats to come")]
     pub(crate) code: Option<u16>,
+    /// The time after which another attempt can succeed.
+    pub(crate) retry_after: Option<Duration>,
     /// What was refused. The same words for the same refusal.
     pub(crate) detail: &'a str,
     /// The explanation for a person.
@@ -189,6 +217,10 @@ pub(crate) enum RefusalCause {
     /// Any other cause.
     Other,
 }
+
+/// The trailers of an answer, among the extensions of its [`Reply`].
+#[derive(Debug, Clone)]
+pub(crate) struct Trailers(pub(crate) HeaderMap);
 
 /// An answer.
 pub(crate) type Reply = Response<Bytes>;

@@ -95,6 +95,11 @@ pub(crate) fn is_message_name(name: &str) -> bool {
     matches!(role_of(name), Some((Role::Message, _)))
 }
 
+/// Returns whether a member with this name may hold the level of an entry.
+pub(crate) fn is_level_name(name: &str) -> bool {
+    name == "level" || matches!(role_of(name), Some((Role::Level | Role::LevelNumber, _)))
+}
+
 /// The members of one record.
 #[derive(Debug, Default)]
 pub(crate) struct Members<'a> {

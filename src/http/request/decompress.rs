@@ -84,6 +84,16 @@ impl Codings {
         Ok(Self(codings))
     }
 
+    /// Returns the one coding with this name.
+    ///
+    /// # Errors
+    /// Fails with 415 for an unknown coding.
+    pub(crate) fn named(name: &'static str) -> Result<Self, Problem> {
+        let mut headers = HeaderMap::with_capacity(1);
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static(name));
+        Self::of(&headers)
+    }
+
     pub(crate) const fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

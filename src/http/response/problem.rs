@@ -138,7 +138,8 @@ impl Problem {
     pub(crate) fn in_form_of(mut self, dialect: &dyn Dialect, head: &RequestHead<'_>) -> Self {
         let reason = self.extra(Member::Reason);
         let (status, cause, code) = (self.status, self.cause_for_dialects(), self.code);
-        let refusal = RefusedRequest { status, cause, code, detail: &self.detail, reason };
+        let retry_after = self.retry_delay();
+        let refusal = RefusedRequest { status, cause, code, retry_after, detail: &self.detail, reason };
         self.form = dialect.refuse(head, &refusal).map(Box::new);
         self
     }
@@ -194,6 +195,12 @@ impl Problem {
     /// Returns the reason under which the problem is counted.
     pub(crate) const fn counted(&self) -> Reason {
         self.counted
+    }
+
+    /// Returns the value of `Retry-After`.
+    fn retry_delay(&self) -> Option<Duration> {
+        let (_, value) = self.headers.iter().find(|(name, _)| name == header::RETRY_AFTER)?;
+        value.to_str().ok()?.parse().ok().map(Duration::from_secs)
     }
 
     fn extra(&self, member: Member) -> Option<&str> {

@@ -58,7 +58,7 @@ impl<'a> ReceivedBody<'a> {
     ///
     /// # Errors
     /// Fails when the memory is used up.
-    pub(super) fn text(&self, named: Option<&'static Encoding>) -> Result<BodyText<'a>, OutOfMemory> {
+    pub(crate) fn text(&self, named: Option<&'static Encoding>) -> Result<BodyText<'a>, OutOfMemory> {
         let texts = self.texts;
         if let Some((text, replaced)) = texts.decoded.get() {
             return Ok(BodyText { text, replaced });
@@ -79,7 +79,7 @@ impl<'a> ReceivedBody<'a> {
     ///
     /// # Errors
     /// Fails when the memory is used up.
-    pub(super) fn quoted(&self, text: BodyText<'_>) -> Result<Option<BodyText<'a>>, OutOfMemory> {
+    pub(crate) fn quoted(&self, text: BodyText<'_>) -> Result<Option<BodyText<'a>>, OutOfMemory> {
         let texts = self.texts;
         if texts.quoted.get().is_none()
             && let Some(quoted) = with_quoted_words(text.text)

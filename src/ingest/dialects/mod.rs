@@ -1,9 +1,12 @@
 //! The input formats that senders use, one file each.
 
 pub(crate) mod native;
+pub(crate) mod otlp;
 mod syslog;
 #[cfg(test)]
 mod toy;
+
+use http::HeaderMap;
 
 use super::dialect::{Dialect, DialectRoute};
 use super::socket_dialect::SocketDialect;
@@ -12,6 +15,7 @@ use crate::config::ListenFormat;
 /// All dialects. Routing, checks and fuzzing go through this list.
 pub(crate) static ALL: &[&dyn Dialect] = &[
     &native::Native,
+    &otlp::Otlp,
     #[cfg(test)]
     &toy::Toy,
 ];
@@ -30,6 +34,12 @@ pub(crate) fn find(path: &str) -> Option<(&'static dyn Dialect, &'static Dialect
         let route = dialect.routes().iter().find(|route| route.path == path)?;
         Some((*dialect, route))
     })
+}
+
+/// Returns the dialect that claims a request with these headers, and one of its routes.
+pub(crate) fn claiming(headers: &HeaderMap) -> Option<(&'static dyn Dialect, &'static DialectRoute)> {
+    let dialect = ALL.iter().find(|dialect| dialect.claims(headers))?;
+    Some((*dialect, dialect.routes().first()?))
 }
 
 #[cfg(test)]

@@ -328,6 +328,9 @@ impl<'a> EntryReader<'a> {
 }
 
 /// Returns the message, cut if it is too long, and the number of characters of a message that was cut.
+///
+/// # Errors
+/// Fails for a message that is too long, unless the rules cut it.
 pub(crate) fn fit<'a>(
     message: Cow<'a, str>,
     rules: &ReadRules<'_>,

@@ -27,6 +27,11 @@ impl<'a> Scanner<'a> {
         Self { text, at: 0 }
     }
 
+    /// Starts at a position, which is a character boundary.
+    pub(crate) const fn starting_at(text: &'a str, at: usize) -> Self {
+        Self { text, at }
+    }
+
     /// Returns the position of the next unread byte.
     pub(crate) const fn position(&self) -> usize {
         self.at

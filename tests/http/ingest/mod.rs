@@ -3,6 +3,7 @@
 mod batches;
 mod bodies;
 mod compressed;
+mod dialects;
 mod dry_run;
 mod encryption;
 mod fast_path;

@@ -65,16 +65,15 @@ impl<'a> Record<'a> {
         peer: ClientAddr,
         cached_key: &'a mut Option<CachedKey>,
     ) -> Option<Self> {
+        let path = request.path.strip_suffix('/').unwrap_or(request.path);
+        // Other routes may have a form of their own for refusals.
+        if !policy.save_log_paths.iter().any(|save_log| save_log == path) {
+            return None;
+        }
         if let Some(problem) = refused_address(app, policy, peer) {
             return Some(Self::Refused(problem));
         }
-        let path = request.path.strip_suffix('/').unwrap_or(request.path);
-        let is_save_log = policy.save_log_paths.iter().any(|save_log| save_log == path);
-        let record = if is_save_log {
-            Body::parse(request.body, &ReadRules::new(&policy.log, None))?
-        } else {
-            return None;
-        };
+        let record = Body::parse(request.body, &ReadRules::new(&policy.log, None))?;
         let presented = match (request.key, &record.api_key) {
             (Some(key), None) => key,
             (None, Some(key)) => key,

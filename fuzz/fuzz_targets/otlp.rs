@@ -1,0 +1,10 @@
+//! Fuzzes exports of OpenTelemetry in protobuf and in JSON.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|body: &[u8]| {
+    for content_type in ["", "application/json", "application/x-protobuf"] {
+        moca_file_log::http::fuzzing::dialect("otlp", content_type.as_bytes(), body);
+    }
+});

@@ -1,0 +1,3 @@
+//! Tests of the input formats of other systems.
+
+mod otlp;
