@@ -10,11 +10,11 @@ use crate::ctl::error::{Error, Outcome};
 use crate::ctl::lint;
 use crate::ctl::paths::Directories;
 use crate::ctl::system::systemctl;
+use crate::ctl::system::units::{generated, other_sockets};
 use crate::ctl::ui::output::{Printer, print_note};
 use crate::exit::Exit;
 use crate::systemd::generator::{
-    self, Diff, FileStamp, Plan, admin_socket_unit, applied, datagram_socket_unit, diff, service_unit,
-    socket_unit, store, stream_socket_unit,
+    self, Diff, FileStamp, Plan, admin_socket_unit, applied, diff, service_unit, socket_unit, store,
 };
 
 /// Maximum number of rounds when the files are edited again and again.
@@ -25,9 +25,7 @@ const MAX_ROUNDS: usize = 10;
 /// systemd does not report edits that are made while this runs, so the function compares the files
 /// again at the end.
 pub(crate) fn apply(if_edited: bool, directories: &Directories, printer: &mut Printer) -> Outcome {
-    // Tests set this variable to give the generator and this command another root directory.
-    let root = std::env::var_os("MOCA_FILE_LOG_ROOT").unwrap_or_else(|| "/".into());
-    let kept = generator::Directories::below(Path::new(&root));
+    let kept = generated();
     if if_edited {
         let last = FileStamp::kept(&kept.snapshot);
         if last.is_none_or(|stamp| stamp == FileStamp::of(&directories.config)) {
@@ -102,14 +100,6 @@ fn all_units(log: &LogName, plan: &Plan) -> Vec<String> {
     units.extend(other_sockets(log, plan));
     units.push(service_unit(log));
     units
-}
-
-/// Returns the units of the sockets that are not HTTP.
-fn other_sockets(log: &LogName, plan: &Plan) -> Vec<String> {
-    let Some(units) = plan.logs.get(log) else { return Vec::new() };
-    let streams = (!units.sockets.streams.is_empty()).then(|| stream_socket_unit(log));
-    let datagrams = (!units.sockets.datagrams.is_empty()).then(|| datagram_socket_unit(log));
-    streams.into_iter().chain(datagrams).collect()
 }
 
 fn expect_success(status: u8, verb: &str) -> Result<(), Error> {

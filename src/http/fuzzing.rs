@@ -14,8 +14,9 @@ use super::request::read_params::{READ_PARAMETERS, ReadRequest};
 use super::response::problem::Problem;
 use super::routes::{self, download_logs};
 use super::server::fast_path::recognize;
-use crate::config::LogName;
+use crate::config::{ListenFormat, LogName};
 use crate::guard::ClientAddr;
+use crate::ingest::batch::Batch;
 use crate::ingest::body::content::MAX_RECORDS;
 use crate::ingest::body::media_type::BodyKind;
 use crate::ingest::body::memory::Unlimited;
@@ -27,7 +28,8 @@ use crate::ingest::dialects;
 use crate::ingest::entry::read_rules::ReadRules;
 use crate::ingest::multipart;
 use crate::ingest::params::Params;
-use crate::record::Level;
+use crate::ingest::socket_dialect::{ConnectionOptions, ConnectionParser};
+use crate::record::{Entry, Level};
 use crate::store::CursorKey;
 
 /// Reads all parameters of a request with this query and body, and decodes its entries on each route
@@ -74,6 +76,54 @@ pub fn dialect(name: &str, content_type: &[u8], body: &[u8]) {
             }
         }
     }
+}
+
+/// Reads the bytes as a datagram of each format, and as a connection in pieces of `piece` bytes. Checks
+/// that the messages of a connection do not depend on the pieces, and keep their limit.
+pub fn sockets(bytes: &[u8], piece: usize) {
+    let rules = stream_rules(&ReadRules::default());
+    for format in [ListenFormat::Syslog, ListenFormat::Gelf, ListenFormat::Forward] {
+        let Some(dialect) = dialects::of_socket(format) else { continue };
+        if let Some(mut parser) = dialect.datagrams() {
+            let mut batch = Batch::default();
+            // Bytes that are no message are refused.
+            let _refused = parser.read("192.0.2.1", bytes, &rules, &mut batch);
+            let is_short = |entry: Entry<'_>| entry.message.chars().count() <= rules.max_message_chars;
+            assert!(batch.entries(Level::Debug).into_iter().all(is_short));
+        }
+        let options = ConnectionOptions { shared_key: None, client: "192.0.2.1" };
+        let read = |piece| Some(read_connection(dialect.connection(&options)?, bytes, piece, &rules));
+        assert_eq!(read(bytes.len()), read(piece));
+    }
+}
+
+/// Returns the messages of a connection that arrives in pieces.
+fn read_connection(
+    mut parser: Box<dyn ConnectionParser>,
+    bytes: &[u8],
+    piece: usize,
+    rules: &ReadRules<'_>,
+) -> Vec<String> {
+    let (mut buffer, mut messages) = (Vec::new(), Vec::new());
+    let pieces = bytes.len().div_ceil(piece.max(1));
+    for (index, piece) in bytes.chunks(piece.max(1)).enumerate() {
+        buffer.extend_from_slice(piece);
+        loop {
+            let mut batch = Batch::default();
+            let is_end = index + 1 == pieces;
+            let outcome = parser.read(&buffer, is_end, rules, &mut batch, &mut Vec::new());
+            messages.extend(batch.entries(Level::Debug).iter().map(|entry| entry.message.to_owned()));
+            match outcome {
+                Ok(0) => break,
+                Ok(count) => drop(buffer.drain(..count)),
+                Err(_) => return messages,
+            }
+        }
+        if buffer.len() > parser.max_message_bytes() {
+            return messages;
+        }
+    }
+    messages
 }
 
 /// Decodes a body with these codings. Checks that the output keeps its limit.

@@ -104,7 +104,15 @@ fn reset_archives_everything_and_restores_the_shipped_files() {
     let secrets = reset.installation.read("api_key.json") + &reset.installation.read("system.json");
     assert!(!secrets.contains("mochimochi") && secrets.contains("\"dos_detect\": 5"), "{secrets}");
     let calls = reset.installation.calls("systemctl");
-    let stop = ["stop", "--", "moca-file-log.target", "moca-file-log@*", "moca-file-log-admin@*"];
+    let stop = [
+        "stop",
+        "--",
+        "moca-file-log.target",
+        "moca-file-log@*",
+        "moca-file-log-admin@*",
+        "moca-file-log-stream@*",
+        "moca-file-log-datagram@*",
+    ];
     assert_eq!(calls[0], stop);
     assert_eq!(calls.last().unwrap(), &["start", "--", "moca-file-log.target"]);
     reset.installation.run(&["check"]).ok();

@@ -115,6 +115,52 @@ fn apply_changes_nothing_with_an_invalid_file() {
 }
 
 #[test]
+fn the_sockets_in_listen_have_units_of_their_own() {
+    let installation = Installation::of_one();
+    let log = |listen: &str| {
+        let head = r#"{"sample1": {"host": "127.0.0.1", "port": 5700, "file": "a", "listen": "#;
+        installation.write("log.json", &format!("{head}{listen}}}}}"));
+    };
+    installation.write("api_key.json", r#"[{"key": "k", "name": "devices", "status": true}]"#);
+    log(r#"[{"type": "syslog", "on": "udp://127.0.0.1:5514", "key": "devices"}]"#);
+    let error = {
+        installation.write("api_key.json", r#"[{"key": "k", "name": "other", "status": true}]"#);
+        installation.run(&["apply"]).failed(78)
+    };
+    assert!(error.contains("sample1.listen[0].key: no key has the name `devices`"), "{error}");
+    installation.write("api_key.json", r#"[{"key": "k", "name": "devices", "status": true}]"#);
+    installation.run(&["apply"]).ok();
+    let [socket, admin, datagram, stream, service] = [
+        "@sample1.socket",
+        "-admin@sample1.socket",
+        "-datagram@sample1.socket",
+        "-stream@sample1.socket",
+        "@sample1.service",
+    ]
+    .map(|unit| format!("moca-file-log{unit}"));
+    let call = |verb: &str, units: &[&String]| {
+        let mut call = vec![verb.to_owned(), "--".to_owned()];
+        call.extend(units.iter().map(|unit| (*unit).clone()));
+        call
+    };
+    let last = || installation.calls("systemctl").last().unwrap().clone();
+    assert_eq!(last(), call("start", &[&socket, &admin, &datagram, &service]));
+    installation.run(&["stop"]).ok();
+    assert_eq!(last(), call("stop", &[&socket, &admin, &datagram, &service]));
+    // The socket of HTTP stays open.
+    log(r#"[{"type": "syslog", "on": "tcp://127.0.0.1:5514", "key": "devices"}]"#);
+    installation.run(&["apply"]).ok();
+    let calls = installation.calls("systemctl");
+    let expected = [call("stop", &[&datagram]), call("start", &[&stream]), call("restart", &[&service])];
+    assert_eq!(calls[calls.len() - 3..], expected);
+    // Another key is no matter of units.
+    installation.write("api_key.json", r#"[{"key": "k", "name": "others", "status": true}]"#);
+    log(r#"[{"type": "syslog", "on": "tcp://127.0.0.1:5514", "key": "others"}]"#);
+    installation.run(&["apply"]).ok();
+    assert_eq!(last(), ["daemon-reload"]);
+}
+
+#[test]
 fn apply_if_edited_applies_only_edits_since_the_last_apply() {
     let installation = Installation::of_one();
     let applied = || installation.calls("systemctl").len();

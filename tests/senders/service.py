@@ -28,7 +28,8 @@ def free_port():
 class Service:
     """Runs the server with its default options, and a key for each test."""
 
-    def __init__(self, program, folder):
+    def __init__(self, program, folder, listen=(), server=None):
+        """Starts the server, with sockets that are not HTTP, and with the options of `server`."""
         self.port = free_port()
         self.file = folder / "log" / "sample1.log"
         self.given = 0
@@ -36,8 +37,12 @@ class Service:
         configs = folder / "configs"
         configs.mkdir(parents=True)
         log = {"host": "127.0.0.1", "port": self.port, "file": "sample1.log", "level": 0}
+        log["listen"] = list(listen)
         keys = [self.key(number) for number in range(KEYS)]
         keys.append({"key": "syslog-scale", "name": "syslog-scale", "status": True, "levels": "syslog"})
+        names = {socket["key"] for socket in listen}
+        keys += [{"key": f"key of {name}", "name": name, "status": True} for name in sorted(names)]
+        (configs / "server.json").write_text(json.dumps(server or {}))
         (configs / "log.json").write_text(json.dumps({"sample1": log}))
         (configs / "api_key.json").write_text(json.dumps(keys))
         (configs / "system.json").write_text(json.dumps({"dos_detect": 0}))

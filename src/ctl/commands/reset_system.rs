@@ -42,7 +42,13 @@ pub(crate) struct Args {
 }
 
 /// Patterns of all units of MocaFileLog that systemd may have loaded.
-const ALL_UNITS: [&str; 3] = [TARGET, "moca-file-log@*", "moca-file-log-admin@*"];
+const ALL_UNITS: [&str; 5] = [
+    TARGET,
+    "moca-file-log@*",
+    "moca-file-log-admin@*",
+    "moca-file-log-stream@*",
+    "moca-file-log-datagram@*",
+];
 
 pub(crate) fn run(args: &Args, directories: &Directories, printer: &mut Printer) -> Outcome {
     must_be_root()?;

@@ -92,7 +92,9 @@ fn parse_5424(text: &str) -> Option<Message<'_>> {
     let (procid, rest) = rest.split_once(' ')?;
     let (msgid, rest) = rest.split_once(' ')?;
     let (structured, rest) = structured::split(rest)?;
-    let text = without_bom(rest.strip_prefix(' ').unwrap_or(rest));
+    // rsyslog leaves the space behind the tag of RFC 3164 before the text, so that there are two.
+    let text = rest.strip_prefix(' ').unwrap_or(rest);
+    let text = without_bom(text.strip_prefix(' ').unwrap_or(text));
     Some(Message {
         time,
         host: some(host),
