@@ -12,7 +12,7 @@ use futures_util::FutureExt;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::receive::{DatagramSocket, Received, Slots};
+use super::receive::{DatagramSocket, MAX_BATCH, Received, Slots};
 use super::sender::{SenderRules, Senders, problem_of};
 use crate::guard::ClientAddr;
 use crate::http::Problem;
@@ -24,6 +24,16 @@ use crate::store::{self, AppendTicket, Source};
 /// Maximum number of appends that wait for the disk. Then the next batch waits too, and the kernel
 /// buffers.
 const MAX_PENDING_APPENDS: usize = 256;
+
+/// Pause between two batches while datagrams come fast. Without it, the loop wakes up for each three of
+/// 200,000 datagrams a second, which costs more than storing them. The kernel buffers meanwhile.
+const BATCH_PAUSE: Duration = Duration::from_millis(1);
+
+/// Time between two reads below which datagrams come fast.
+const FAST_INTERVAL: Duration = Duration::from_millis(2);
+
+/// Number of datagrams at once with which they come fast.
+const FAST_BATCH: usize = 16;
 
 /// Pause after an error of the socket.
 const ERROR_PAUSE: Duration = Duration::from_millis(50);
@@ -62,6 +72,7 @@ pub(super) async fn run(senders: Senders, socket: DatagramSocket, drain: Cancell
 
 impl Datagrams {
     async fn read_until(&mut self, socket: &DatagramSocket, drain: &CancellationToken) {
+        let mut last_read = None;
         loop {
             let ready = tokio::select! {
                 () = drain.cancelled() => return,
@@ -76,7 +87,10 @@ impl Datagrams {
                 Err(error) => Err(error),
             };
             match outcome {
-                Ok(lost) => self.store_batch(lost).await,
+                Ok(lost) => {
+                    self.store_batch(lost).await;
+                    pause_if_fast(self.slots.received.len(), &mut last_read).await;
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
                 Err(error) => {
                     self.log_error(&error);
@@ -190,6 +204,17 @@ impl Datagrams {
         if self.losses.admit(Instant::now()).is_some() {
             log::warn!("{}: datagrams can't be read: {error}", self.rules.listen.on);
         }
+    }
+}
+
+/// Lets datagrams come together in the kernel while they come fast. `count` were read just now.
+async fn pause_if_fast(count: usize, last_read: &mut Option<Instant>) {
+    let now = Instant::now();
+    let is_soon = last_read.is_some_and(|last| now.duration_since(last) < FAST_INTERVAL);
+    *last_read = Some(now);
+    let is_fast = count >= FAST_BATCH || (is_soon && count > 1);
+    if is_fast && count < MAX_BATCH {
+        tokio::time::sleep(BATCH_PAUSE).await;
     }
 }
 
