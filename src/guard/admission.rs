@@ -18,6 +18,7 @@
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderMap;
 
@@ -203,6 +204,12 @@ impl SenderAdmitted<'_> {
     }
 }
 
+/// Returns whether maintenance keeps the client out now.
+#[must_use]
+pub fn is_in_maintenance(guard: &Guard, rules: &Rules, client: &ClientAddr) -> bool {
+    guard.maintenance.check(rules, client).is_err()
+}
+
 /// Returns whether [`admit_address`] would admit the client now. Counts nothing.
 #[must_use]
 pub fn would_admit_address(guard: &Guard, rules: &Rules, client: &ClientAddr) -> bool {
@@ -284,6 +291,14 @@ impl KeyAdmitted {
     pub(crate) const fn key_of_head(&self) -> Option<&Arc<Key>> {
         match &self.key {
             HeadKey::Known(key) => Some(&key.key),
+            _ => None,
+        }
+    }
+
+    /// Returns how long a limit of the key in the head is used up. Counts nothing.
+    pub(crate) fn used_up_for(&self, caller: &Caller<'_>) -> Option<Duration> {
+        match &self.key {
+            HeadKey::Known(key) => caller.guard.used_up_for(&key.key, key.rule, &caller.client, caller.now),
             _ => None,
         }
     }

@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use futures_util::future::BoxFuture;
@@ -161,6 +161,18 @@ impl Guard {
         now: Instant,
     ) -> Result<Quota, Refusal> {
         self.rates.spend(key.limits(rule), client.counted(), cost, now)
+    }
+
+    /// Returns how long a limit of a request is used up, as far as this instance knows. `None`: another
+    /// request would be admitted. Counts nothing.
+    pub(super) fn used_up_for(
+        &self,
+        key: &Key,
+        rule: PathRule,
+        client: &ClientAddr,
+        now: Instant,
+    ) -> Option<Duration> {
+        self.rates.used_up_for(key.limits(rule), client.counted(), now)
     }
 
     /// Counts limits in this Redis from now on, or in memory if `redis` is `None`. Returns at once.

@@ -38,8 +38,8 @@ mod testing;
 
 pub(crate) use self::admission::admit_sender;
 pub use self::admission::{
-    AddressAdmitted, AdmittedKey, HeadersAdmitted, KeyAdmitted, ParametersAdmitted, admit_address, peek_key,
-    would_admit_address,
+    AddressAdmitted, AdmittedKey, HeadersAdmitted, KeyAdmitted, ParametersAdmitted, admit_address,
+    is_in_maintenance, peek_key, would_admit_address,
 };
 pub use self::blocking::{BlockedAddress, BlockedEntry, NotBlockable};
 pub use self::caller::{Access, Caller, Head, Parameters, PresentedKey};

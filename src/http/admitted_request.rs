@@ -141,6 +141,11 @@ impl AdmittedRequest {
         self.admitted.key_of_head()
     }
 
+    /// Returns how long a limit of the key is used up. Counts nothing.
+    pub(crate) fn limits_used_up_for(&self) -> Option<Duration> {
+        self.admitted.used_up_for(&self.caller())
+    }
+
     /// Reads the parameters. The caller checks whether the decryption was right.
     fn read_params<'a>(&'a self, input: &'a Input) -> Result<Params<'a>, IngestError> {
         let headers = &self.parts.headers;

@@ -3,8 +3,9 @@
 
 use std::net::IpAddr;
 
+use bytes::Bytes;
 use http::Method;
-use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
 
 use super::connection::{chunks, framing};
 use super::follow::ws_frames;
@@ -26,6 +27,7 @@ use crate::ingest::body::stream::stream_rules;
 use crate::ingest::dialect::{IngestRequest, RequestHead, Takes};
 use crate::ingest::dialects;
 use crate::ingest::entry::read_rules::ReadRules;
+use crate::ingest::entry_stream::StreamStep;
 use crate::ingest::multipart;
 use crate::ingest::params::Params;
 use crate::ingest::socket_dialect::{ConnectionOptions, ConnectionParser};
@@ -129,6 +131,34 @@ fn read_connection(
 /// Decodes a body with these codings. Checks that the output keeps its limit.
 pub fn decompress(codings: &str, body: &[u8]) {
     decompress::fuzz(codings, body);
+}
+
+/// Reads the entries of a journal in pieces of this length. Checks that the work and the memory of each
+/// step are bounded.
+pub fn journal(coding: u8, piece_len: u8, body: &[u8]) {
+    let mut headers = HeaderMap::new();
+    let codings = ["", "zstd", "xz", "lz4"];
+    let coding = codings.get(usize::from(coding) % codings.len()).copied().unwrap_or_default();
+    headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding));
+    let Some((dialect, route)) = dialects::find("/upload") else { return };
+    let head = RequestHead { route, path: route.path, query: None, headers: &headers };
+    let Some(Ok(mut stream)) = dialect.stream(&head) else { return };
+    let rules = ReadRules::default();
+    for piece in body.chunks(usize::from(piece_len).max(1)) {
+        let mut piece = Bytes::copy_from_slice(piece);
+        loop {
+            let step = stream.read(&mut piece, &rules);
+            assert!(stream.held_bytes() <= 2 * 1024 * 1024 && stream.memory_bytes() <= 128 * 1024 * 1024);
+            drop(stream.take().batch(&stream_rules(&rules)));
+            match step {
+                Ok(StreamStep::HasMore) => {}
+                Ok(StreamStep::NeedsBytes) => break,
+                Err(_) => return,
+            }
+        }
+        assert!(piece.is_empty());
+    }
+    drop(stream.end(&rules));
 }
 
 /// Reads the selection of a reading route. Checks that a refusal names its parameter, and that a

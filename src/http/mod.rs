@@ -29,6 +29,7 @@ pub(crate) mod response;
 pub(crate) mod route;
 pub(crate) mod routes;
 pub(crate) mod server;
+pub(crate) mod upload;
 
 pub use crate::net::acceptor::Socket;
 pub use app::App;

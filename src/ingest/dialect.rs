@@ -10,6 +10,7 @@ use http::{HeaderMap, Method, Response, StatusCode};
 use super::batch::Batch;
 use super::body::received::ReceivedBody;
 use super::entry::read_rules::ReadRules;
+use super::entry_stream::EntryStream;
 use super::error::IngestError;
 use super::params::Params;
 
@@ -70,6 +71,15 @@ pub(crate) trait Dialect: Send + Sync {
         request: &IngestRequest<'a>,
         parameters: Params<'a>,
     ) -> Result<Batch<'a>, IngestError>;
+
+    /// Begins to read the entries of a body while it arrives, before its size is known. `None`: the body
+    /// is read as a whole, up to its maximum size, by [`Self::entries`].
+    ///
+    /// # Errors
+    /// Fails for a coding that cannot be decoded in pieces.
+    fn stream(&self, _head: &RequestHead<'_>) -> Option<Result<Box<dyn EntryStream>, IngestError>> {
+        None
+    }
 
     /// Returns the answer to a request whose entries are stored.
     fn answer(&self, head: &RequestHead<'_>, outcome: &Outcome) -> Reply;

@@ -10,6 +10,7 @@ pub(crate) mod body;
 pub(crate) mod dialect;
 pub(crate) mod dialects;
 pub(crate) mod entry;
+pub(crate) mod entry_stream;
 pub(crate) mod error;
 pub(crate) mod flatten;
 pub(crate) mod form;

@@ -6,7 +6,7 @@
 //! amount and the length of the window are unchanged.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::cost::Cost;
 use super::limit::{LimitId, Limits};
@@ -79,6 +79,28 @@ impl Rates {
             of_keys.add(limit.id, limit.window, cost.hits(), now);
         }
         Ok(quota)
+    }
+
+    /// Returns how long one of the limits is used up, or `None` when a request would be admitted. Counts
+    /// nothing.
+    pub(crate) fn used_up_for(
+        &self,
+        limits: Limits<'_>,
+        client: CountedClient,
+        now: Instant,
+    ) -> Option<Duration> {
+        if limits.is_empty() {
+            return None;
+        }
+        let mut tables = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
+        let Tables { of_keys, of_clients } = &mut *tables;
+        let path_counts =
+            limits.of_path.iter().map(|limit| of_clients.count(&(limit.id, client), limit.window, now));
+        let own_counts = limits.of_key.iter().map(|limit| of_keys.count(&limit.id, limit.window, now));
+        match limits.check(Cost::REQUEST, path_counts.chain(own_counts)) {
+            Err(Refusal::TooManyRequests { retry_after, .. }) => Some(retry_after),
+            _ => None,
+        }
     }
 
     /// Takes over the counts of Redis, so that counting continues from them when Redis becomes

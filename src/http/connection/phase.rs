@@ -28,11 +28,15 @@ pub(crate) enum Phase {
     Offering = 7,
     /// A follower has taken the connection over and writes the answer.
     Following = 8,
+    /// The head is complete, and a handler stores the records of the body while it arrives.
+    Uploading = 9,
+    /// As `Uploading`, but the server does not read the body at the moment.
+    Paused = 10,
 }
 
 impl Phase {
     /// All phases, in the order of their numbers.
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::New,
         Self::Head,
         Self::Body,
@@ -42,6 +46,8 @@ impl Phase {
         Self::Lingering,
         Self::Offering,
         Self::Following,
+        Self::Uploading,
+        Self::Paused,
     ];
 }
 

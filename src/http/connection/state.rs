@@ -137,6 +137,18 @@ impl ConnectionState {
         self.enter(Phase::Handling);
     }
 
+    /// Records that the server does not read the body at the moment, so the client waits for it.
+    pub(crate) fn enter_pause(&self) {
+        self.enter(Phase::Paused);
+    }
+
+    /// Records that a handler reads the body on while it arrives. From now on the body may take any time,
+    /// as long as it makes progress.
+    pub(crate) fn upload_goes_on(&self) {
+        self.last_read.store(now(), Ordering::Relaxed);
+        self.enter(Phase::Uploading);
+    }
+
     /// Takes the body that no handler reads any more. An HTTP/2 stream keeps it until the client
     /// has received its answer. Many clients lose the answer when their stream is reset in the
     /// middle of a body.
@@ -178,7 +190,7 @@ impl ConnectionState {
     pub(crate) fn expire_unanswered(&self) {
         match self.phase() {
             Phase::Head => self.expire(Expired::Head),
-            Phase::Body => self.expire(Expired::Body),
+            Phase::Body | Phase::Uploading | Phase::Paused => self.expire(Expired::Body),
             Phase::Handling => self.expire(Expired::Answer),
             _ => {}
         }
@@ -248,7 +260,7 @@ impl ConnectionState {
 
     /// Records bytes of a body, or of the rest of a refused request.
     pub(crate) fn on_body_received(&self) {
-        if matches!(self.phase(), Phase::Body | Phase::Lingering) {
+        if matches!(self.phase(), Phase::Body | Phase::Uploading | Phase::Lingering) {
             self.last_read.store(now(), Ordering::Relaxed);
         }
     }
@@ -316,6 +328,11 @@ impl ConnectionState {
                 let silence = self.last_read.load(Ordering::Relaxed) + self.timeouts.body_silence;
                 (silence.min(since + self.timeouts.request), Expired::Body)
             }
+            Phase::Uploading => {
+                (self.last_read.load(Ordering::Relaxed) + self.timeouts.body_silence, Expired::Body)
+            }
+            // The client waits for the server.
+            Phase::Paused => (now() + self.timeouts.response, Expired::Body),
             Phase::Handling => (since + self.timeouts.response, Expired::Answer),
             // The answer streams as fast as the client reads it. `blocked` detects a client that
             // does not read.

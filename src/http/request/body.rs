@@ -128,7 +128,14 @@ pub(crate) async fn collect(
     Ok(Collected { bytes: whole.freeze(), share })
 }
 
-async fn next_chunk(body: &mut Incoming, state: &ConnectionState) -> Result<Option<Bytes>, Problem> {
+/// Reads the next piece of a body. `None` is its end.
+///
+/// # Errors
+/// Fails with 408 for a body that arrives too slowly, and 400 for one that breaks off or is malformed.
+pub(crate) async fn next_chunk(
+    body: &mut Incoming,
+    state: &ConnectionState,
+) -> Result<Option<Bytes>, Problem> {
     loop {
         let frame = poll_fn(|cx| match Pin::new(&mut *body).poll_frame(cx) {
             Poll::Pending if state.is_expired(Expired::Body) => Poll::Ready(Some(Err(None))),

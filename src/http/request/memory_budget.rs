@@ -101,6 +101,27 @@ impl MemoryShare {
         }
     }
 
+    /// Grows the share to `bytes` if the whole budget then stays within `limit` bytes. Returns whether it
+    /// has that size.
+    pub(crate) fn try_grow_to(&mut self, bytes: u64, limit: u64) -> bool {
+        bytes <= self.bytes || self.try_grow(bytes - self.bytes, limit)
+    }
+
+    /// Grows the share to `bytes`, which are at most `limit`, and waits as long as other bodies need the
+    /// memory.
+    pub(crate) async fn grow_to(&mut self, bytes: u64, limit: u64) {
+        loop {
+            let budget = Arc::clone(&self.budget);
+            let freed = budget.freed.notified();
+            tokio::pin!(freed);
+            freed.as_mut().enable();
+            if self.try_grow_to(bytes, limit) {
+                return;
+            }
+            freed.await;
+        }
+    }
+
     /// Shrinks the share to `bytes` if it is larger, and gives the rest back.
     pub(crate) fn shrink_to(&mut self, bytes: u64) {
         let surplus = self.bytes.saturating_sub(bytes);

@@ -77,13 +77,17 @@ fn split(path: &str) -> Option<(String, &str)> {
     (!key.is_empty()).then_some((key, if rest.is_empty() { "/" } else { rest }))
 }
 
-/// Returns the path that a client meant whose URL has no port: `/k/KEY:19532/upload` and
-/// `/upload:19532/upload` stand for `/k/KEY/upload` and `/upload`.
+/// Returns the path that a client meant whose URL has no port: `/k/KEY:19532/upload`
+/// stands for `/k/KEY/upload`, and any other path for `/upload`.
 fn without_journal_suffix(path: &str) -> Cow<'_, str> {
     let Some(meant) = path.strip_suffix(JOURNAL_SUFFIX) else { return Cow::Borrowed(path) };
     let meant = meant.trim_end_matches('/');
-    let meant = meant.strip_suffix("/upload").unwrap_or(meant);
-    Cow::Owned(format!("{meant}/upload"))
+    // Of the path of the URL, only the key matters.
+    let begin = match split(&format!("{meant}/")) {
+        Some((_, rest)) => meant.len() - (rest.len() - 1),
+        None => 0,
+    };
+    Cow::Owned(format!("{}/upload", meant.get(..begin).unwrap_or_default()))
 }
 
 #[cfg(test)]
@@ -111,6 +115,8 @@ mod tests {
             ("/k/s3cret/upload:19532/upload", Some("s3cret"), "/upload"),
             ("/upload:19532/upload", None, "/upload"),
             ("/:19532/upload", None, "/upload"),
+            ("/insert/journald:19532/upload", None, "/upload"),
+            ("/k/s3cret/a/b/:19532/upload", Some("s3cret"), "/upload"),
             ("/x:19532/upload/y", None, "/x:19532/upload/y"),
             ("*", None, "*"),
         ] {

@@ -12,14 +12,18 @@ use warp::Filter;
 use crate::guard::Access;
 use crate::http::admitted_request::AdmittedRequest;
 use crate::http::observe::request_trace::{Part, Trace, time_stage};
+use crate::http::request::decrypt;
 use crate::http::request_context::{Endpoint, Input, RouteRequest};
 use crate::http::response::headers::{forbid_caching, keep_private, wants_json};
 use crate::http::response::methods::Methods;
 use crate::http::response::problem::Problem;
 use crate::http::response::success::{Answer, json};
 use crate::http::route::{Place, Route, RouteFilter, named};
+use crate::http::upload::{Stored, store_records};
 use crate::ingest::dialect::{IngestRequest, Outcome, Reply, Takes};
 use crate::ingest::dialects;
+use crate::ingest::entry_stream::EntryStream;
+use crate::ingest::params::Params;
 use crate::record::Entry;
 use crate::store::{self, AppendTicket, LogStore, Source, StoreError};
 
@@ -100,7 +104,27 @@ async fn save(request: &Arc<AdmittedRequest>) -> Answer {
     let Some(&endpoint) = request.endpoint.get() else {
         return Err(Problem::new(StatusCode::NOT_FOUND, "No records are expected here."));
     };
+    if !request.is_dry_run()
+        && !decrypt::is_announced(&request.parts.headers)
+        && let Some(stream) = endpoint.dialect.stream(&endpoint.head(request))
+    {
+        return save_stream(request, endpoint, stream?).await;
+    }
     request.with_input(move |request, input| save_input(request, input, endpoint)).await
+}
+
+/// Stores the records of a body while it arrives. The checks of the key need no body.
+async fn save_stream(request: &AdmittedRequest, endpoint: Endpoint, stream: Box<dyn EntryStream>) -> Answer {
+    let key = {
+        let params = Params::without_body(request.parts.uri.query(), &request.parts.headers).of_sender();
+        request.authorize(&params).await?
+    };
+    let route = endpoint.dialect.name_in_lines(endpoint.route);
+    let Stored { saved, filtered } = Box::pin(store_records(request, key, route, stream)).await?;
+    let outcome = Outcome { saved, filtered, cursor: None, prepared: None };
+    let mut reply: Reply = endpoint.dialect.answer(&endpoint.head(request), &outcome);
+    forbid_caching(reply.headers_mut(), &request.parts.method);
+    Ok(reply.map(Into::into))
 }
 
 async fn save_input(request: Arc<AdmittedRequest>, input: Input, endpoint: Endpoint) -> Answer {

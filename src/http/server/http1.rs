@@ -260,7 +260,12 @@ impl<S, Svc: HttpService<Incoming>> Requests<'_, S, Svc> {
         match self.state.phase() {
             Phase::Head => false,
             // The answer announces the close.
-            Phase::Body | Phase::Handling | Phase::Answering | Phase::Lingering => true,
+            Phase::Body
+            | Phase::Uploading
+            | Phase::Paused
+            | Phase::Handling
+            | Phase::Answering
+            | Phase::Lingering => true,
             Phase::New | Phase::Idle | Phase::Offering | Phase::Following => now() >= grace_end,
         }
     }

@@ -1,5 +1,6 @@
 //! The input formats that senders use, one file each.
 
+pub(crate) mod journal;
 pub(crate) mod native;
 pub(crate) mod otlp;
 mod syslog;
@@ -16,6 +17,7 @@ use crate::config::ListenFormat;
 pub(crate) static ALL: &[&dyn Dialect] = &[
     &native::Native,
     &otlp::Otlp,
+    &journal::Journal,
     #[cfg(test)]
     &toy::Toy,
 ];

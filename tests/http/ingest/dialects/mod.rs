@@ -1,3 +1,4 @@
 //! Tests of the input formats of other systems.
 
+mod journal;
 mod otlp;
