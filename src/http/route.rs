@@ -10,7 +10,7 @@ use warp::{Filter, Rejection};
 use super::admitted_request::AdmittedRequest;
 use super::log_path::paths_of;
 use super::observe::access_log::redact::redacted;
-use super::request::url_key::{KEY_SEGMENT, UrlKey};
+use super::request::url_key::{RulePaths, UrlKey};
 use super::request_context::Endpoint;
 use super::response::methods::Methods;
 use super::response::problem::Problem;
@@ -71,8 +71,7 @@ impl Route {
             }
             _ => self.paths(log),
         };
-        let keyed = url_key.key().map(|key| plain.clone().map(|path| format!("/{KEY_SEGMENT}/{key}{path}")));
-        RulePaths { plain, keyed }
+        RulePaths::new(plain, url_key)
     }
 
     /// Checks the method of a request for this route.
@@ -86,30 +85,6 @@ impl Route {
         let path = redacted(target.path());
         let detail = format!("Method {method} not allowed for URL {}", truncated(&path));
         Err(Problem::method_not_allowed(detail, self.methods))
-    }
-}
-
-/// The paths of one request, for the rules of keys: the path of the route in both of its URL forms, and
-/// the same behind the key, if the path holds one.
-#[derive(Debug, Clone)]
-pub(crate) struct RulePaths {
-    plain: [String; 2],
-    keyed: Option<[String; 2]>,
-}
-
-impl RulePaths {
-    /// Returns the path of the route in both of its URL forms.
-    pub(crate) const fn of_route(&self) -> &[String; 2] {
-        &self.plain
-    }
-
-    /// Calls `check` with all paths.
-    pub(crate) fn with<T>(&self, check: impl FnOnce(&[&str]) -> T) -> T {
-        let [short, long] = &self.plain;
-        match &self.keyed {
-            None => check(&[short, long]),
-            Some([keyed_short, keyed_long]) => check(&[short, long, keyed_short, keyed_long]),
-        }
     }
 }
 

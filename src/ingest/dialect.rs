@@ -129,7 +129,6 @@ pub(crate) enum Takes {
     /// Any number.
     Many,
     /// None. A client asks such a route before it sends, and [`Dialect::probe`] answers it.
-    #[allow(dead_code, reason = "for formats to come")]
     Nothing,
 }
 
@@ -140,7 +139,6 @@ pub(crate) struct RequestHead<'a> {
     pub(crate) route: &'static DialectRoute,
     /// The path as it was sent, without a prefix `/k/KEY`. A format with a `*` in its path finds its
     /// segment here.
-    #[allow(dead_code, reason = "for formats to come")]
     pub(crate) path: &'a str,
     /// The query, still percent-encoded.
     pub(crate) query: Option<&'a str>,
@@ -179,21 +177,17 @@ pub(crate) struct Outcome {
     /// The cursor behind the records, if the client accepts JSON. Encoding it costs a cipher.
     pub(crate) cursor: Option<String>,
     /// The body of the answer that was prepared with the entries, by [`Batch::set_reply`].
-    #[allow(dead_code, reason = "for formats to come")]
     pub(crate) prepared: Option<Bytes>,
 }
 
 /// A refusal or a failure, as far as an answer tells it.
 #[derive(Debug, Clone, Copy)]
-#[allow(dead_code, reason = "for formats to come")]
 pub(crate) struct RefusedRequest<'a> {
     /// The status.
     pub(crate) status: StatusCode,
     /// Why the request was refused.
-    #[allow(dead_code, reason = "for formats to come")]
     pub(crate) cause: RefusalCause,
     /// The number of [`IngestError::Dialect`], in the format's own scale.
-    #[allow(dead_code, reason = "for formats to come")]
     pub(crate) code: Option<u16>,
     /// The time after which another attempt can succeed.
     pub(crate) retry_after: Option<Duration>,

@@ -58,7 +58,6 @@ pub(crate) enum IngestError {
     Memory(#[from] OutOfMemory),
     /// A dialect refuses the body, in its own words.
     #[error("{why}")]
-    #[allow(dead_code, reason = "for formats to come")]
     Dialect {
         /// The status of the answer.
         status: StatusCode,

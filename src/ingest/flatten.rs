@@ -117,7 +117,6 @@ impl<'a> Members<'a> {
     }
 
     /// Adds a member that is a field and means nothing else. An object becomes its members.
-    #[allow(dead_code, reason = "for formats to come")]
     pub(crate) fn add_field(&mut self, name: Cow<'a, str>, value: Value<'a>) {
         let (begin, roles) = (self.list.len(), self.roles);
         self.add_at(name, value, 1);
@@ -220,7 +219,6 @@ impl<'a> Members<'a> {
     }
 
     /// Returns whether a member has the role and is accepted.
-    #[allow(dead_code, reason = "for formats to come")]
     pub(crate) fn has_first(&self, role: Role, accepts: impl Fn(&Value<'a>) -> bool) -> bool {
         let has_role = |member: &Member<'a>| matches!(member.role, Some((found, _)) if found == role);
         self.list.iter().any(|member| has_role(member) && accepts(&member.value))

@@ -7,7 +7,7 @@ use std::fmt;
 use percent_encoding::percent_decode_str;
 
 /// The first segment of a path that holds a key.
-pub(crate) const KEY_SEGMENT: &str = "k";
+const KEY_SEGMENT: &str = "k";
 
 /// What `systemd-journal-upload` appends to a URL without a port, behind the path of the URL.
 const JOURNAL_SUFFIX: &str = ":19532/upload";
@@ -62,6 +62,37 @@ impl UrlKey {
 impl fmt::Debug for UrlKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("UrlKey").field("has_key", &self.key.is_some()).finish_non_exhaustive()
+    }
+}
+
+/// The paths of one request, for the rules of keys: the path of the route in both of its URL forms, and
+/// the same behind the key, if the path holds one.
+#[derive(Debug, Clone)]
+pub(crate) struct RulePaths {
+    plain: [String; 2],
+    keyed: Option<[String; 2]>,
+}
+
+impl RulePaths {
+    /// Joins the path of a route in both of its URL forms with the key in front of it.
+    pub(crate) fn new(plain: [String; 2], url_key: &UrlKey) -> Self {
+        let behind = |key: &str| plain.clone().map(|path| format!("/{KEY_SEGMENT}/{key}{path}"));
+        let keyed = url_key.key().map(behind);
+        Self { plain, keyed }
+    }
+
+    /// Returns the path of the route in both of its URL forms.
+    pub(crate) const fn of_route(&self) -> &[String; 2] {
+        &self.plain
+    }
+
+    /// Calls `check` with all paths.
+    pub(crate) fn with<T>(&self, check: impl FnOnce(&[&str]) -> T) -> T {
+        let [short, long] = &self.plain;
+        match &self.keyed {
+            None => check(&[short, long]),
+            Some([keyed_short, keyed_long]) => check(&[short, long, keyed_short, keyed_long]),
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //! in any charset.
 
 pub(crate) mod content;
+pub(crate) mod json_records;
 pub(crate) mod media_type;
 pub(crate) mod memory;
 pub(crate) mod parameters;

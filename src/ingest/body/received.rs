@@ -8,7 +8,7 @@ use encoding_rs::{Encoding, UTF_8};
 use http::HeaderMap;
 
 use super::content::{BodyText, skip_space};
-use super::media_type::{BodyKind, content_type};
+use super::media_type::{BodyKind, content_type, named_encoding};
 use super::memory::{BodyMemory, OutOfMemory};
 use crate::ingest::json::lenient::with_quoted_words;
 use crate::ingest::text::{Replaced, decode};
@@ -52,6 +52,14 @@ impl<'a> ReceivedBody<'a> {
     /// Returns whether the body has to be decoded as a whole before its bytes mean anything.
     pub(super) fn is_wide(&self, named: Option<&'static Encoding>) -> bool {
         Encoding::for_bom(self.bytes).is_some() || named.is_some_and(|named| !named.is_ascii_compatible())
+    }
+
+    /// Returns the whole body as text, whatever its content type is. An unknown charset counts as UTF-8.
+    ///
+    /// # Errors
+    /// Fails when the memory is used up.
+    pub(crate) fn any_text(&self) -> Result<BodyText<'a>, OutOfMemory> {
+        self.text(named_encoding(self.media_type).ok().flatten())
     }
 
     /// Returns the whole body as text.

@@ -1,8 +1,11 @@
 //! The input formats that senders use, one file each.
 
+mod datadog;
+mod hec;
 pub(crate) mod journal;
 pub(crate) mod native;
 pub(crate) mod otlp;
+mod seq;
 mod syslog;
 #[cfg(test)]
 mod toy;
@@ -18,6 +21,9 @@ pub(crate) static ALL: &[&dyn Dialect] = &[
     &native::Native,
     &otlp::Otlp,
     &journal::Journal,
+    &datadog::Datadog,
+    &hec::Hec,
+    &seq::Seq,
     #[cfg(test)]
     &toy::Toy,
 ];

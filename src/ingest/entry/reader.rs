@@ -111,40 +111,34 @@ impl<'a> EntryReader<'a> {
     }
 
     /// Sets the message. A member of another message is a field then.
-    #[allow(dead_code, reason = "for formats to come")]
     pub(crate) fn set_message(&mut self, message: Cow<'a, str>) {
         self.given.message = Some(message);
     }
 
     /// Sets the time of the sender. A member that is another time is a field then.
-    #[allow(dead_code, reason = "for formats to come")]
     pub(crate) const fn set_time(&mut self, time: SenderTime) {
         self.given.time = Some(time);
     }
 
     /// Sets the level, with the words of the sender that the record keeps. A member that is another level
     /// is a field then.
-    #[allow(dead_code, reason = "for formats to come")]
     pub(crate) fn set_read_level(&mut self, level: Level, kept: Option<Cow<'a, str>>) {
         self.given.level = Some((level, kept));
     }
 
     /// Adds a member that is a field and means nothing else.
-    #[allow(dead_code, reason = "for formats to come")]
     pub(crate) fn add_field(&mut self, name: Cow<'a, str>, value: Value<'a>) {
         self.members.add_field(name, value);
     }
 
     /// Adds a member that stands outside of the entry. It gets `PREFIX.` in front of its name when the
     /// entry has a member of that name.
-    #[allow(dead_code, reason = "for formats to come")]
     pub(crate) fn add_outer(&mut self, name: Cow<'a, str>, value: Value<'a>, prefix: &'static str) {
         self.given.outer.push((name, value, prefix));
     }
 
     /// Returns whether a member of the entry holds a message: `message` or `msg`, or a text under another
     /// name of messages.
-    #[allow(dead_code, reason = "for formats to come")]
     pub(crate) fn has_message(&self) -> bool {
         let is_text = |value: &Value<'_>| matches!(value, Value::Text(_));
         self.message.is_some() || self.msg.is_some() || self.members.has_first(Role::Message, is_text)

@@ -13,4 +13,5 @@ mod proxy_chain;
 mod rate_limits;
 mod redis;
 mod root_password;
+mod sender_keys;
 mod ways;
