@@ -80,7 +80,6 @@ pub(crate) trait ConnectionParser: Send {
 
 /// Why bytes from a socket hold nothing that can be stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[expect(dead_code, reason = "syslog has neither a maximum nor a handshake")]
 pub(crate) enum SocketError {
     /// The bytes are not in this format.
     #[error("{0}")]

@@ -2,6 +2,8 @@
 
 mod datadog;
 mod hec;
+mod forward;
+mod gelf;
 pub(crate) mod journal;
 pub(crate) mod native;
 pub(crate) mod otlp;
@@ -32,7 +34,8 @@ pub(crate) static ALL: &[&dyn Dialect] = &[
 pub(crate) fn of_socket(format: ListenFormat) -> Option<&'static dyn SocketDialect> {
     match format {
         ListenFormat::Syslog => Some(&syslog::Syslog),
-        ListenFormat::Gelf | ListenFormat::Forward => None,
+        ListenFormat::Gelf => Some(&gelf::Gelf),
+        ListenFormat::Forward => Some(&forward::Forward),
     }
 }
 

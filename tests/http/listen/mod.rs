@@ -1,5 +1,8 @@
 //! Tests of the sockets that are not HTTP (`listen` in `log.json`).
 
+mod docker;
+mod forward;
+mod gelf;
 mod rules;
 mod streams;
 mod syslog;
@@ -26,8 +29,13 @@ fn free_port() -> u16 {
 
 /// Returns a server with these sockets of syslog, whose key is `devices`.
 fn listening(on: &[String]) -> Setup {
+    listening_for("syslog", on)
+}
+
+/// Returns a server with these sockets of a format, whose key is `devices`.
+fn listening_for(format: &str, on: &[String]) -> Setup {
     let listen: Vec<Value> =
-        on.iter().map(|on| json!({"type": "syslog", "on": on, "key": "devices"})).collect();
+        on.iter().map(|on| json!({"type": format, "on": on, "key": "devices"})).collect();
     Setup::new().key("dk", &json!({"name": "devices"})).log("listen", json!(listen))
 }
 
