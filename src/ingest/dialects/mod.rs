@@ -1,9 +1,9 @@
 //! The input formats that senders use, one file each.
 
 mod datadog;
-mod hec;
 mod forward;
 mod gelf;
+mod hec;
 pub(crate) mod journal;
 pub(crate) mod native;
 pub(crate) mod otlp;
