@@ -146,7 +146,23 @@ def otlp(records: int) -> Request:
     return Request("/v1/logs", {"Content-Type": "application/x-protobuf", "API-KEY": KEY}, body)
 
 
-DIALECTS: dict[str, Callable[[int], Request]] = {"otlp": otlp}
+def loki(records: int) -> Request:
+    """Returns a push of Loki in JSON: one stream, and a time for each line."""
+    values = [[str(1_795_410_148_100_000_000 + number), MESSAGE] for number in range(records)]
+    push = {"streams": [{"stream": {"app": "bench", "level": "info"}, "values": values}]}
+    body = json.dumps(push, separators=(",", ":")).encode()
+    return Request("/loki/api/v1/push", {"Content-Type": "application/json", "API-KEY": KEY}, body)
+
+
+def bulk(records: int) -> Request:
+    """Returns a bulk request of Elasticsearch, with a time for each document."""
+    document = {"@timestamp": "2026-11-23T05:02:28.100Z", "message": MESSAGE, "level": "info"}
+    lines = json.dumps({"create": {"_index": "bench"}}), json.dumps(document, separators=(",", ":"))
+    body = ("\n".join(lines) + "\n").encode() * records
+    return Request("/_bulk", {"Content-Type": "application/x-ndjson", "API-KEY": KEY}, body)
+
+
+DIALECTS: dict[str, Callable[[int], Request]] = {"otlp": otlp, "loki": loki, "bulk": bulk}
 """The requests of other systems' senders, by the name of the mode."""
 
 

@@ -323,7 +323,8 @@ impl RequestContext {
         let Some(mut body) = self.take_body() else {
             return Err(Problem::bad_request("The body was read already."));
         };
-        let codings = if body.is_end_stream() { Ok(Codings::default()) } else { Codings::of(headers) };
+        let own = self.endpoint.get().and_then(|endpoint| endpoint.dialect.own_coding());
+        let codings = if body.is_end_stream() { Ok(Codings::default()) } else { Codings::of(headers, own) };
         let codings = match codings {
             Ok(codings) => codings,
             Err(problem) => {
@@ -357,7 +358,8 @@ impl RequestContext {
             (collected, decryption) = decrypted;
         }
         let (kind, texts) = (BodyKind::of(headers), BodyTexts::default());
-        let memory = InputMemory::new(self.app.budget.share(), limits.memory_for_this());
+        let memory =
+            InputMemory::new(self.app.budget.share(), limits.memory_for_this(), limits.max_body_bytes());
         Ok(Input { collected, kind, decryption, texts, memory })
     }
 }

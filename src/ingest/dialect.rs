@@ -51,6 +51,11 @@ pub(crate) trait Dialect: Send + Sync {
         Ok(None)
     }
 
+    /// Returns the content coding that the format decodes itself. All others are decoded before.
+    fn own_coding(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Reads the parameters that the checks of the key need: the key, the root password, and those
     /// that `required.args` of a key names. A format whose bodies hold no key does not read the body.
     ///

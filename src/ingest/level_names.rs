@@ -49,6 +49,9 @@ pub(crate) struct ReadLevel {
 }
 
 impl ReadLevel {
+    /// The level of a record that names none.
+    pub(crate) const ABSENT: Self = Self::own(Level::Info);
+
     const UNKNOWN: Self = Self { level: Level::Info, is_kept: true, is_known: false };
 
     const fn own(level: Level) -> Self {

@@ -25,6 +25,7 @@ if ! {
         php:php-cli /usr/share/php/Monolog/autoload.php:php-monolog perl:perl java:default-jdk-headless \
         /usr/share/java/log4j-core.jar:liblog4j2-java /usr/share/java/jackson-databind.jar:libjackson2-databind-java &&
         tools/venv.sh "$folder/venv" tests/senders/requirements.txt &&
+        tools/venv.sh "$folder/elasticsearch8" tests/senders/requirements-elasticsearch8.txt &&
         install_node_packages &&
         tests/senders/syslog-ng.sh "$folder/syslog-ng" &&
         tests/senders/rsyslog.sh "$folder/rsyslog"
@@ -38,6 +39,7 @@ fi
 cp "$here"/clients/node/*.{mjs,cjs} "$folder/node"
 export MOCA_PROGRAM=${MOCA_PROGRAM:-$target/debug/moca-file-log}
 export MOCA_NODE=$folder/node
+export MOCA_ELASTICSEARCH8=$folder/elasticsearch8/bin/python
 export MOCA_SYSLOG_NG=$folder/syslog-ng/syslog-ng
 export MOCA_RSYSLOG=$folder/rsyslog/rsyslogd
 export PYTHONDONTWRITEBYTECODE=1

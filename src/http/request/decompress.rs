@@ -58,18 +58,18 @@ enum Coding {
 pub(crate) struct Codings(Vec<Coding>);
 
 impl Codings {
-    /// Returns the codings in `Content-Encoding`.
+    /// Returns the codings in `Content-Encoding`, without `own`, which the dialect decodes.
     ///
     /// # Errors
     /// Fails with 415, which names the supported codings, for an unknown coding or too many.
-    pub(crate) fn of(headers: &HeaderMap) -> Result<Self, Problem> {
+    pub(crate) fn of(headers: &HeaderMap, own: Option<&str>) -> Result<Self, Problem> {
         let mut codings = Vec::new();
         for value in headers.get_all(CONTENT_ENCODING) {
             for name in value.to_str().map_err(|_| unsupported())?.split(',') {
                 let name = name.trim_ascii();
                 let is = |known: &str| name.eq_ignore_ascii_case(known);
                 codings.push(match () {
-                    () if name.is_empty() || is("identity") => continue,
+                    () if name.is_empty() || is("identity") || own.is_some_and(is) => continue,
                     () if is("gzip") || is("x-gzip") => Coding::Gzip,
                     () if is("deflate") => Coding::Deflate,
                     () if is("zstd") => Coding::Zstd,
@@ -91,7 +91,7 @@ impl Codings {
     pub(crate) fn named(name: &'static str) -> Result<Self, Problem> {
         let mut headers = HeaderMap::with_capacity(1);
         headers.insert(CONTENT_ENCODING, HeaderValue::from_static(name));
-        Self::of(&headers)
+        Self::of(&headers, None)
     }
 
     pub(crate) const fn is_empty(&self) -> bool {
@@ -438,7 +438,7 @@ pub(crate) fn fuzz(codings: &str, body: &[u8]) {
     const MAX: u64 = 100_000;
     let mut headers = HeaderMap::new();
     headers.extend(HeaderValue::from_str(codings).ok().map(|value| (CONTENT_ENCODING, value)));
-    let Ok(codings) = Codings::of(&headers) else { return };
+    let Ok(codings) = Codings::of(&headers, None) else { return };
     let budget = std::sync::Arc::new(super::memory_budget::MemoryBudget::default());
     let mut share = budget.share();
     let mut output_memory = OutputMemory { share: &mut share, granted: 0, memory: 2 * MAX };

@@ -33,7 +33,7 @@ fn zstd(plain: &[u8]) -> Vec<u8> {
 fn codings(text: &str) -> Option<Codings> {
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_ENCODING, text.parse().unwrap());
-    Codings::of(&headers).ok()
+    Codings::of(&headers, None).ok()
 }
 
 /// Decodes `body` with a limit of `cap` bytes of output and `memory` bytes of memory, and checks

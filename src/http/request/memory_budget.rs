@@ -145,12 +145,15 @@ pub(crate) struct InputMemory {
     share: Mutex<MemoryShare>,
     /// Maximum memory of all bodies together.
     limit: u64,
+    /// Maximum size of this body.
+    max_body_bytes: u64,
 }
 
 impl InputMemory {
-    /// Counts in `share`, up to `limit` bytes of the whole budget.
-    pub(crate) const fn new(share: MemoryShare, limit: u64) -> Self {
-        Self { share: Mutex::new(share), limit }
+    /// Counts in `share`, up to `limit` bytes of the whole budget, for a body of at most
+    /// `max_body_bytes`.
+    pub(crate) const fn new(share: MemoryShare, limit: u64, max_body_bytes: u64) -> Self {
+        Self { share: Mutex::new(share), limit, max_body_bytes }
     }
 }
 
@@ -163,6 +166,10 @@ impl BodyMemory for InputMemory {
         // Neither waiting nor a second request would help.
         let can_never_fit = share.bytes() + bytes as u64 > self.limit;
         Err(if can_never_fit { OutOfMemory::Ever(self.limit) } else { OutOfMemory::Now })
+    }
+
+    fn max_body_bytes(&self) -> u64 {
+        self.max_body_bytes
     }
 }
 

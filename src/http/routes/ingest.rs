@@ -87,7 +87,7 @@ fn route_at_root(path: &str) -> Option<&'static Route> {
 /// last `**` for any rest. One slash at the end of the path does not matter.
 fn matches(pattern: &str, path: &str) -> bool {
     let Some(path) = path.strip_prefix('/') else { return false };
-    let mut segments = path.strip_suffix('/').unwrap_or(path).split('/');
+    let mut segments = path.strip_suffix('/').filter(|path| !path.is_empty()).unwrap_or(path).split('/');
     for wanted in pattern.split('/') {
         match (wanted, segments.next()) {
             ("**", _) => return true,

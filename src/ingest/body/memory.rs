@@ -18,6 +18,11 @@ pub(crate) trait BodyMemory: Send + Sync {
     /// # Errors
     /// Fails when the memory of all bodies together would be exceeded.
     fn take(&self, bytes: usize) -> Result<(), OutOfMemory>;
+
+    /// Returns the maximum size of a body, in bytes, also after decoding.
+    fn max_body_bytes(&self) -> u64 {
+        u64::MAX
+    }
 }
 
 /// Memory without a limit, for callers that hold one body only.

@@ -7,4 +7,5 @@ pub(crate) mod media_type;
 pub(crate) mod memory;
 pub(crate) mod parameters;
 pub(crate) mod received;
+pub(crate) mod records;
 pub(crate) mod stream;

@@ -20,6 +20,14 @@ pub(crate) struct BodyTexts {
     decoded: OnceLock<(String, Replaced)>,
     replaced: OnceLock<Replaced>,
     quoted: OnceLock<String>,
+    unpacked: OnceLock<Vec<u8>>,
+}
+
+impl BodyTexts {
+    /// Keeps the bytes that a dialect decoded. A body is decoded once.
+    pub(crate) fn keep_unpacked(&self, bytes: Vec<u8>) -> &[u8] {
+        self.unpacked.get_or_init(|| bytes)
+    }
 }
 
 /// A body as it was received. It is whole, decompressed and decrypted.

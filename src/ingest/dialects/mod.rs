@@ -1,10 +1,12 @@
 //! The input formats that senders use, one file each.
 
+pub(crate) mod bulk;
 mod datadog;
 mod forward;
 mod gelf;
 mod hec;
 pub(crate) mod journal;
+pub(crate) mod loki;
 pub(crate) mod native;
 pub(crate) mod otlp;
 mod seq;
@@ -21,6 +23,8 @@ use crate::config::ListenFormat;
 /// All dialects. Routing, checks and fuzzing go through this list.
 pub(crate) static ALL: &[&dyn Dialect] = &[
     &native::Native,
+    &bulk::Bulk,
+    &loki::Loki,
     &otlp::Otlp,
     &journal::Journal,
     &datadog::Datadog,

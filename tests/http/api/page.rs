@@ -34,8 +34,7 @@ fn both_urls_serve_the_page_with_and_without_a_slash() {
         let response = server.get(path);
         assert_eq!((response.status, &response.body), (200, &first.body), "{path}");
     }
-    for path in ["/moca-file-log/sample2/", "/moca-file-log//", "/moca-file-log/sample1//", "/", "/sample1/"]
-    {
+    for path in ["/moca-file-log/sample2/", "/moca-file-log//", "/moca-file-log/sample1//", "/sample1/"] {
         server.get(path).problem(404);
     }
     let named = Setup::new().named("my log é").start();

@@ -62,7 +62,6 @@ fn the_name_of_another_log_is_not_found() {
 fn unknown_paths_are_not_found() {
     let server = Setup::new().start();
     for path in [
-        "/",
         "/moca-file-log//",
         "/moca-file-log/sample2",
         "/moca-file-log/nothing",

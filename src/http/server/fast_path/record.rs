@@ -16,7 +16,7 @@ use crate::guard::{
     would_admit_address,
 };
 use crate::http::app::App;
-use crate::http::log_path::SAVE_LOG;
+use crate::http::log_path::{PREFIX, SAVE_LOG};
 use crate::http::policy::Policy;
 use crate::http::request::body::BodyLimits;
 use crate::http::response::problem::Problem;
@@ -71,6 +71,10 @@ impl<'a> Record<'a> {
             return None;
         }
         if let Some(problem) = refused_address(app, policy, peer) {
+            // Elsewhere, a dialect may have a form of its own.
+            if !request.path.trim_start_matches('/').starts_with(PREFIX) {
+                return None;
+            }
             return Some(Self::Refused(problem));
         }
         let record = Body::parse(request.body, &ReadRules::new(&policy.log, None))?;
