@@ -29,6 +29,7 @@ pub(crate) static ALL: &[&dyn Dialect] = &[
     &journal::Journal,
     &datadog::Datadog,
     &hec::Hec,
+    &gelf::GelfHttp,
     &seq::Seq,
     #[cfg(test)]
     &toy::Toy,
