@@ -23,6 +23,7 @@ install_node_packages() {
 if ! {
     tools/install-packages.sh 'the tests with real clients' python3:python3 curl:curl logger:bsdutils openssl:openssl node:nodejs npm:npm \
         php:php-cli /usr/share/php/Monolog/autoload.php:php-monolog perl:perl java:default-jdk-headless \
+        /usr/lib/systemd/systemd-journal-upload:systemd-journal-remote /usr/lib/systemd/systemd-journal-remote:systemd-journal-remote \
         /usr/share/java/log4j-core.jar:liblog4j2-java /usr/share/java/jackson-databind.jar:libjackson2-databind-java &&
         tools/venv.sh "$folder/venv" tests/senders/requirements.txt &&
         tools/venv.sh "$folder/elasticsearch8" tests/senders/requirements-elasticsearch8.txt &&

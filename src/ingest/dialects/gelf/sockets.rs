@@ -24,7 +24,7 @@ const MAX_BATCH_RECORDS: usize = 8_192;
 const MAX_BATCH_BYTES: usize = 4 * 1024 * 1024;
 
 /// The format.
-pub(in crate::ingest::dialects) struct Gelf;
+pub(crate) struct Gelf;
 
 impl SocketDialect for Gelf {
     fn name(&self) -> &'static str {
