@@ -65,7 +65,12 @@ impl<'a> Body<'a> {
                 "msg" => &mut msg,
                 _ => return Err(Malformed),
             };
-            *slot = scanner.value()?;
+            let value = scanner.value()?;
+            // The members of an object become fields, also beside another level.
+            if name == "level" && value.as_ref().is_some_and(Value::is_full_object) {
+                return Err(Malformed);
+            }
+            *slot = value;
             Ok(())
         });
         members.and_then(|()| scanner.end()).ok()?;
@@ -80,7 +85,6 @@ impl<'a> Body<'a> {
         }
         let level = match level {
             None => Level::default(),
-            Some(level) if level.is_full_object() => return None,
             Some(level) => own_level(&level.into_text(), rules.scale)?,
         };
         let content = Content::Plain(level, message);
@@ -135,6 +139,15 @@ mod tests {
         let entries = batch.entries(Level::Debug);
         let [entry] = entries.as_slice() else { return None };
         Some((api_key, format!("{entry:?}")))
+    }
+
+    #[test]
+    fn object_beside_another_level_becomes_fields() {
+        let text = br#"{"level":{"name":2},"level":"error","message":true}"#;
+        let body = Body::parse(text, &ReadRules::default()).unwrap();
+        let (_, on_the_slow_path) = on_the_slow_path(text).unwrap();
+        assert_eq!(format!("{:?}", body.content.entry().unwrap()), on_the_slow_path);
+        assert!(on_the_slow_path.contains("level.name"), "{on_the_slow_path}");
     }
 
     proptest! {
