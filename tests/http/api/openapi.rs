@@ -100,7 +100,7 @@ impl Document {
         for (keyword, wanted) in schema.as_object().expect("a schema") {
             let length = || value.as_str().map(|text| text.chars().count() as u64);
             let fits = match keyword.as_str() {
-                "description" | "examples" | "pattern" => true,
+                "description" | "examples" | "pattern" | "propertyNames" => true,
                 "type" => match wanted {
                     Value::Array(types) => types.iter().any(|wanted| has_type(value, wanted)),
                     wanted => has_type(value, wanted),
@@ -111,6 +111,9 @@ impl Document {
                 "minLength" => length().is_none_or(|length| length >= wanted.as_u64().unwrap()),
                 "minimum" => value.as_f64().is_none_or(|number| number >= wanted.as_f64().unwrap()),
                 "maximum" => value.as_f64().is_none_or(|number| number <= wanted.as_f64().unwrap()),
+                "minProperties" => {
+                    value.as_object().is_none_or(|object| object.len() as u64 >= wanted.as_u64().unwrap())
+                }
                 "maxItems" => {
                     value.as_array().is_none_or(|list| list.len() as u64 <= wanted.as_u64().unwrap())
                 }
@@ -130,9 +133,11 @@ impl Document {
                     true
                 }
                 "additionalProperties" => {
-                    assert_eq!(wanted, false);
                     let known = &schema["properties"];
-                    value.as_object().is_none_or(|object| object.keys().all(|name| known.get(name).is_some()))
+                    let mut others = value.as_object().into_iter().flatten();
+                    others.all(|(name, member)| {
+                        known.get(name).is_some() || *wanted != false && self.valid(wanted, member).is_ok()
+                    })
                 }
                 other => panic!("a keyword that this test does not know: {other}"),
             };
@@ -191,6 +196,11 @@ fn requests(url: &str, method: &str) -> Vec<Request> {
     ];
     if method == "POST" || method == "PUT" {
         requests.push((format!("{url}?dry_run=1"), and("Content-Type", "text/plain"), b"text".to_vec()));
+        // A record of each format.
+        let record = br#"{"message":"m","event":"m","@mt":"m","short_message":"m"}"#;
+        for target in [url.to_owned(), format!("{url}?dry_run=1")] {
+            requests.push((target, and("Content-Type", "application/json"), record.to_vec()));
+        }
         requests.push((url.to_owned(), and("Content-Type", "image/png"), b"text".to_vec()));
         requests.push((good.clone(), and("Content-Encoding", "compress"), b"m".to_vec()));
         requests.push((good.clone(), and("Transfer-Encoding", "gzip, chunked"), b"0\r\n\r\n".to_vec()));
