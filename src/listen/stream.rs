@@ -100,7 +100,7 @@ async fn serve_tls(connection: connection::Connection, stream: TcpStream) {
         return connection.senders.refuse(&connection.rules, connection.client, &problem, 1);
     };
     let max_duration = app.policy().files.http.request_timeout;
-    let handshaking = handshake(stream, identity.serving(), max_duration);
+    let handshaking = handshake(stream, identity.senders(), max_duration);
     let outcome = tokio::select! {
         outcome = handshaking => outcome,
         () = connection.shutdown.drain.cancelled() => return,

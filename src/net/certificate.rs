@@ -31,6 +31,8 @@ pub struct Identity {
     serving: Arc<ServerConfig>,
     /// Offers HTTP/1.1 only, for refusals that are written without hyper.
     http1_only: Arc<ServerConfig>,
+    /// Offers no protocol and sends no tickets, for senders that use no HTTP.
+    senders: Arc<ServerConfig>,
     /// SHA-256 over both files.
     digest: [u8; 32],
 }
@@ -60,6 +62,14 @@ impl Identity {
     #[must_use]
     pub fn http1_only(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.http1_only)
+    }
+
+    /// Returns the configuration for connections that are not HTTP. It sends no session tickets: a sender
+    /// that never reads closes its socket with the tickets unread, which resets the connection, and then
+    /// the kernel drops what the sender wrote last.
+    #[must_use]
+    pub fn senders(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.senders)
     }
 }
 
@@ -120,11 +130,14 @@ pub fn load(tls: &Tls, config_dir: &Path) -> Result<Identity, Finding> {
         .map_err(unusable)?;
     serving.ignore_client_order = true;
     serving.ticketer = ring::Ticketer::new().map_err(unusable)?;
+    let mut senders = serving.clone();
+    senders.send_tls13_tickets = 0;
     serving.alpn_protocols = vec![b"http/1.1".to_vec()];
     let http1_only = serving.clone();
     serving.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     let digest = Sha256::new().chain_update(Sha256::digest(&cert_text)).chain_update(&key_text).finalize();
-    Ok(Identity { serving: Arc::new(serving), http1_only: Arc::new(http1_only), digest: digest.into() })
+    let [serving, http1_only, senders] = [serving, http1_only, senders].map(Arc::new);
+    Ok(Identity { serving, http1_only, senders, digest: digest.into() })
 }
 
 /// Returns the paths of the certificate and the key.
