@@ -71,6 +71,8 @@ mod tests {
     proptest! {
         #[test]
         fn segments_stay_the_same(segments in prop::collection::vec("[a-zA-Z0-9 ._%?#&+é/-]{0,8}", 0..4), lower: bool) {
+            // A key may follow the first segment `k`.
+            prop_assume!(segments.first().is_none_or(|segment| segment != "k"));
             let spelled: Vec<String> = segments.iter().map(|segment| {
                 let bytes = segment.bytes();
                 bytes.map(|byte| if lower { format!("%{byte:02x}") } else { format!("%{byte:02X}") }).collect()
