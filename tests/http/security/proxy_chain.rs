@@ -41,7 +41,8 @@ impl Nginx {
     fn before(upstream: u16, directives: &str) -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
         let port = free_port();
-        let ipv6 = TcpListener::bind("[::1]:0").map(|_| format!("listen [::1]:{port};")).unwrap_or_default();
+        let has_ipv6 = TcpListener::bind("[::1]:0").is_ok();
+        let ipv6 = if has_ipv6 { format!("listen [::1]:{port};") } else { String::new() };
         let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
             .map(|kind| format!("{kind}_temp_path {}/{kind};\n", dir.path().display()))
             .concat();
@@ -88,7 +89,9 @@ impl Nginx {
         };
         let mut nginx = Self { child, port, _dir: dir };
         let until = Instant::now() + Duration::from_secs(10);
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        // nginx listens on the address of IPv6 after that of IPv4.
+        let last = if has_ipv6 { "::1" } else { "127.0.0.1" };
+        while TcpStream::connect((last, port)).is_err() {
             assert!(nginx.child.try_wait().unwrap().is_none(), "nginx ended");
             assert!(Instant::now() < until, "nginx does not listen");
             std::thread::sleep(Duration::from_millis(10));
