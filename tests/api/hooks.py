@@ -11,6 +11,12 @@ FROM_ANY_SOURCE = {"level", "message", "logs", "since", "until", "contains", "re
 FROM_ANY_SOURCE |= {"cursor", "output"}
 
 
+@schemathesis.serializer("application/vnd.serilog.clef", "application/vnd.fdo.journal", "application/x-protobuf")
+def as_bytes(context, value):
+    """Sends a body of a type that Schemathesis does not know as it was generated."""
+    return value if isinstance(value, bytes) else str(value).encode()
+
+
 @schemathesis.hook
 def before_call(context, case, kwargs):
     # Each request gets an address of its own: ten wrong root passwords within a minute lock an address out.

@@ -70,8 +70,17 @@ check() {
 }
 
 examples=${EXAMPLES:-250}
-check /moca-file-log --exclude-path /status --exclude-path /metrics --exclude-path /tail --max-examples "$examples"
-check /moca-file-log/sample1 --exclude-path /status --exclude-path /metrics --exclude-path /tail --max-examples $((examples / 10 + 1))
-check '' --include-path /status --include-path /metrics --max-examples "$examples"
+# The paths that lie below no prefix name their server in the document.
+mapfile -t of_root < <(curl -fs "$root/moca-file-log/openapi.json" | python3 -c '
+import json, sys
+print(*(path for path, item in json.load(sys.stdin)["paths"].items() if "servers" in item), sep="\n")')
+[[ " ${of_root[*]} " == *" /status "* ]]
+excluded=(--exclude-path /tail) included=()
+for path in "${of_root[@]}"; do
+    excluded+=(--exclude-path "$path") included+=(--include-path "$path")
+done
+check /moca-file-log "${excluded[@]}" --max-examples "$examples"
+check /moca-file-log/sample1 "${excluded[@]}" --max-examples $((examples / 10 + 1))
+check '' "${included[@]}" --max-examples "$examples"
 "$venv/bin/python" "$here/metrics.py" "$root/metrics" mochimochi mochimochi
 kill -0 "$server"
