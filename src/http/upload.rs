@@ -69,7 +69,7 @@ pub(crate) async fn store_records(
     };
     let mut upload = Upload::new(request, key, route, stream);
     let read = upload.read_body(&mut body).await;
-    // What arrived whole is stored, whatever ended the upload.
+    // The entries that arrived whole are stored, also after an upload that broke off.
     let stored = upload.finish().await;
     if read.is_ok() && stored.is_ok() {
         request.state.body_read();

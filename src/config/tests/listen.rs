@@ -33,7 +33,7 @@ fn mistakes_are_found_with_their_place() {
         (r#"[{"type": "gelf", "on": "unix:/run/x", "key": "devices"}]"#, "no address for gelf"),
         (r#"[{"type": "forward", "on": "udp://127.0.0.1:1", "key": "devices"}]"#, "no address for forward"),
         (r#"[{"type": "syslog", "on": "udp://127.0.0.1:1", "key": ""}]"#, "a.listen[0].key"),
-        (r#"[{"type": "syslog", "on": "udp://127.0.0.1:1", "key": "nobody"}]"#, "no key has the name"),
+        (r#"[{"type": "syslog", "on": "udp://127.0.0.1:1", "key": "missing"}]"#, "no key has the name"),
         (
             r#"[{"type": "syslog", "on": "udp://127.0.0.1:1", "key": "devices", "shared_key": "s"}]"#,
             "no handshake",

@@ -62,7 +62,8 @@ impl<'a> ReceivedBody<'a> {
         Encoding::for_bom(self.bytes).is_some() || named.is_some_and(|named| !named.is_ascii_compatible())
     }
 
-    /// Returns the whole body as text, whatever its content type is. An unknown charset counts as UTF-8.
+    /// Returns the whole body as text. The content type gives the charset only. An unknown
+    /// charset counts as UTF-8.
     ///
     /// # Errors
     /// Fails when the memory is used up.

@@ -59,7 +59,7 @@ pub(crate) struct EntryReader<'a> {
     /// The number of members before `msg`.
     msg_at: usize,
     level: Option<Value<'a>>,
-    /// What the dialect says of the entry, whatever its members are.
+    /// The parts that the dialect sets. They come before those of the members.
     given: Given<'a>,
     members: Members<'a>,
     is_form: bool,

@@ -14,7 +14,7 @@ use crate::ingest::json::object::Value;
 use crate::ingest::level_names::{ReadLevel, level_by_name, read_level};
 use crate::record::{MAX_FIELDS_BYTES, MAX_SENDER_FIELDS, SenderTime};
 
-/// The name of the label or metadata whose value is the level, whatever it is.
+/// The name of the label or metadata whose value is the level, also if the value is no known level.
 const LEVEL: &str = "level";
 
 /// Other names, in this order, of which a value is the level if it is the name of one.
