@@ -22,5 +22,7 @@ pub(crate) mod python_logging;
 pub(crate) mod record_source;
 pub(crate) mod sender_key;
 pub(crate) mod socket_dialect;
+#[cfg(test)]
+mod testing;
 pub(crate) mod text;
 pub(crate) mod timestamp;

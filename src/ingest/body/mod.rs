@@ -2,10 +2,10 @@
 //! in any charset.
 
 pub(crate) mod content;
-pub(crate) mod json_records;
 pub(crate) mod media_type;
 pub(crate) mod memory;
 pub(crate) mod parameters;
 pub(crate) mod received;
 pub(crate) mod records;
 pub(crate) mod stream;
+pub(crate) mod text_records;

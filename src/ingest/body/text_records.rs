@@ -6,20 +6,19 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::content::{BodyText, MAX_RECORDS};
+use http::StatusCode;
+
+use super::content::BodyText;
 use super::memory::BodyMemory;
-use super::stream::stream_rules;
+use super::records::Records;
 use crate::ingest::batch::Batch;
 use crate::ingest::entry::read_rules::ReadRules;
-use crate::ingest::entry::reader::{EntryError, EntryReader};
+use crate::ingest::entry::reader::EntryReader;
 use crate::ingest::error::IngestError;
 use crate::ingest::json::lenient::with_quoted_words;
 use crate::ingest::json::object::Value;
 use crate::ingest::json::scanner::{Malformed, Scanner};
 use crate::ingest::text::Replaced;
-
-/// Memory that is taken at a time, in bytes. Bodies whose entries need less are not counted.
-const MEMORY_STEP: usize = 256 * 1024;
 
 /// Why the records of a body were not read.
 #[derive(Debug)]
@@ -28,6 +27,20 @@ pub(crate) enum Unread {
     Malformed(usize),
     /// The body is refused.
     Refused(IngestError),
+}
+
+impl Unread {
+    /// Returns the error of a body that is refused as a whole. `record` is the dialect's word for a record.
+    pub(crate) fn into_error(self, record: &str) -> IngestError {
+        match self {
+            Self::Malformed(number) => IngestError::Dialect {
+                status: StatusCode::BAD_REQUEST,
+                code: None,
+                why: format!("The {record} {number} is not valid JSON.").into(),
+            },
+            Self::Refused(error) => error,
+        }
+    }
 }
 
 impl From<Malformed> for Unread {
@@ -42,24 +55,21 @@ impl From<IngestError> for Unread {
     }
 }
 
-/// The records of one body while they are read.
-pub(crate) struct Records<'a, 'r> {
+/// The records of a text while they are read.
+pub(crate) struct TextRecords<'a, 'r> {
     text: BodyText<'a>,
-    rules: ReadRules<'r>,
-    memory: &'r dyn BodyMemory,
-    /// Collects the members of the next record.
-    pub(crate) reader: EntryReader<'a>,
-    batch: Batch<'a>,
-    /// Memory that the entries and their lines need, and that was taken, in bytes.
-    needed: usize,
-    taken: usize,
+    records: Records<'a, 'r>,
 }
 
-impl<'a, 'r> Records<'a, 'r> {
+impl<'a, 'r> TextRecords<'a, 'r> {
     /// Begins with the first record of a body.
     pub(crate) fn new(text: BodyText<'a>, rules: &ReadRules<'r>, memory: &'r dyn BodyMemory) -> Self {
-        let (reader, batch) = (EntryReader::default(), Batch::default());
-        Self { text, rules: stream_rules(rules), memory, reader, batch, needed: 0, taken: MEMORY_STEP }
+        Self { text, records: Records::new(rules, memory) }
+    }
+
+    /// Returns the collector of the members of the next record.
+    pub(crate) const fn reader(&mut self) -> &mut EntryReader<'a> {
+        &mut self.records.reader
     }
 
     /// Returns the text of the body.
@@ -73,24 +83,9 @@ impl<'a, 'r> Records<'a, 'r> {
     /// Fails for too many records, and when the memory is used up.
     pub(crate) fn finish(&mut self, span: Range<usize>) -> Result<(), IngestError> {
         if !self.text.replaced.is_empty() && self.text.replaced.touches(self.text.text, span) {
-            self.reader.mark_repaired();
+            self.reader().mark_repaired();
         }
-        if self.batch.len() >= MAX_RECORDS {
-            return Err(IngestError::TooManyRecords);
-        }
-        match self.reader.finish(&self.rules, None, &mut self.batch) {
-            // A message that may be cut is never too long.
-            Err(EntryError::Missing | EntryError::TooLong { .. }) => Ok(()),
-            Ok(()) => {
-                self.needed += self.batch.memory_of_last();
-                if self.needed > self.taken {
-                    let more = (self.needed - self.taken).max(MEMORY_STEP);
-                    self.memory.take(more)?;
-                    self.taken += more;
-                }
-                Ok(())
-            }
-        }
+        self.records.finish().map(drop)
     }
 
     /// Adds a record whose message is this text.
@@ -98,7 +93,7 @@ impl<'a, 'r> Records<'a, 'r> {
     /// # Errors
     /// Those of [`Self::finish`].
     pub(crate) fn push_text(&mut self, text: Cow<'a, str>, span: Range<usize>) -> Result<(), IngestError> {
-        self.reader.set_message(text);
+        self.reader().set_message(text);
         self.finish(span)
     }
 
@@ -113,7 +108,7 @@ impl<'a, 'r> Records<'a, 'r> {
             at = span.end + 1;
             let line = line.strip_suffix('\r').unwrap_or(line);
             if !line.trim_ascii().is_empty() {
-                add(&mut self.reader);
+                add(self.reader());
                 self.push_text(Cow::Borrowed(line), span)?;
             }
         }
@@ -122,7 +117,7 @@ impl<'a, 'r> Records<'a, 'r> {
 
     /// Returns the records.
     pub(crate) fn into_batch(self) -> Batch<'a> {
-        self.batch
+        self.records.into_batch()
     }
 }
 
@@ -134,11 +129,11 @@ pub(crate) fn read_json<'a>(
     text: BodyText<'a>,
     rules: &ReadRules<'_>,
     memory: &dyn BodyMemory,
-    read: for<'t, 'm> fn(&mut Records<'t, 'm>) -> Result<(), Unread>,
+    read: for<'t, 'm> fn(&mut TextRecords<'t, 'm>) -> Result<(), Unread>,
 ) -> Result<Batch<'a>, Unread> {
-    let mut records = Records::new(text, rules, memory);
+    let mut records = TextRecords::new(text, rules, memory);
     let malformed = match read(&mut records) {
-        Ok(()) => return Ok(records.batch),
+        Ok(()) => return Ok(records.into_batch()),
         Err(malformed @ Unread::Malformed(_)) => malformed,
         Err(refused) => return Err(refused),
     };
@@ -146,9 +141,9 @@ pub(crate) fn read_json<'a>(
     memory.take(quoted.len()).map_err(IngestError::from)?;
     let everywhere = Replaced::anywhere();
     let replaced = if text.replaced.is_empty() { text.replaced } else { &everywhere };
-    let mut records = Records::new(BodyText { text: &quoted, replaced }, rules, memory);
+    let mut records = TextRecords::new(BodyText { text: &quoted, replaced }, rules, memory);
     read(&mut records)?;
-    Ok(records.batch.into_owned())
+    Ok(records.into_batch().into_owned())
 }
 
 /// Adds the members of an object, as a native record has them. Its JSON text becomes the message of one

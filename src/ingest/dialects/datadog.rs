@@ -4,7 +4,7 @@ use http::header::HeaderValue;
 use http::{Method, StatusCode};
 
 use crate::ingest::batch::Batch;
-use crate::ingest::body::json_records::{Records, Unread, add_native, object_text, read_json};
+use crate::ingest::body::text_records::{TextRecords, Unread, add_native, object_text, read_json};
 use crate::ingest::dialect::{
     Dialect, DialectRoute, IngestRequest, Outcome, RefusedRequest, Reply, RequestHead, Takes, reply,
 };
@@ -56,18 +56,12 @@ impl Dialect for Datadog {
     ) -> Result<Batch<'a>, IngestError> {
         let text = request.body.any_text()?;
         if !text.text.trim_ascii_start().starts_with(['{', '[']) && !request.body.kind.is_json() {
-            let mut records = Records::new(text, &request.rules, request.body.memory);
+            let mut records = TextRecords::new(text, &request.rules, request.body.memory);
             records.push_lines(|_| {})?;
             return Ok(records.into_batch());
         }
-        read_json(text, &request.rules, request.body.memory, read_logs).map_err(|error| match error {
-            Unread::Malformed(number) => IngestError::Dialect {
-                status: StatusCode::BAD_REQUEST,
-                code: None,
-                why: format!("The log {number} is not valid JSON.").into(),
-            },
-            Unread::Refused(error) => error,
-        })
+        read_json(text, &request.rules, request.body.memory, read_logs)
+            .map_err(|error| error.into_error("log"))
     }
 
     fn answer(&self, _head: &RequestHead<'_>, _outcome: &Outcome) -> Reply {
@@ -96,7 +90,7 @@ impl Dialect for Datadog {
 
 /// Reads the logs of a body: a list of objects, or objects behind each other. An object without members
 /// asks whether the server is there.
-fn read_logs(records: &mut Records<'_, '_>) -> Result<(), Unread> {
+fn read_logs(records: &mut TextRecords<'_, '_>) -> Result<(), Unread> {
     let text = records.text();
     let (mut at, mut number) = (0, 0);
     loop {
@@ -120,7 +114,7 @@ fn read_logs(records: &mut Records<'_, '_>) -> Result<(), Unread> {
 
 /// Reads a list that begins at this place of the text. Returns the number of its elements.
 fn read_list<'a>(
-    records: &mut Records<'a, '_>,
+    records: &mut TextRecords<'a, '_>,
     scanner: &mut Scanner<'a>,
     at: usize,
 ) -> Result<usize, Unread> {
@@ -131,7 +125,7 @@ fn read_list<'a>(
         if is_object {
             read_log(records, scanner)?;
         } else if let Some(value) = scanner.value()? {
-            records.reader.set_message(value.into_text());
+            records.reader().set_message(value.into_text());
         }
         number += 1;
         records.finish(begin..at + scanner.position()).map_err(|error| {
@@ -148,9 +142,9 @@ fn read_list<'a>(
 
 /// Reads one log. A message that is an object is a record of its own, and the other members stand around
 /// it.
-fn read_log<'a>(records: &mut Records<'a, '_>, scanner: &mut Scanner<'a>) -> Result<(), Malformed> {
+fn read_log<'a>(records: &mut TextRecords<'a, '_>, scanner: &mut Scanner<'a>) -> Result<(), Malformed> {
     let object = scanner.raw()?.get();
-    let reader = &mut records.reader;
+    let reader = records.reader();
     let (mut status, mut inner) = (None, None);
     Scanner::new(object).object(|scanner, name| {
         let value = scanner.value()?;

@@ -10,8 +10,8 @@ use http::header::{AUTHORIZATION, HeaderValue};
 use http::{Method, StatusCode};
 
 use crate::ingest::batch::Batch;
-use crate::ingest::body::json_records::{
-    Records, Unread, add_native, add_outer_members, object_text, read_json,
+use crate::ingest::body::text_records::{
+    TextRecords, Unread, add_native, add_outer_members, object_text, read_json,
 };
 use crate::ingest::dialect::{
     Dialect, DialectRoute, IngestRequest, Outcome, RefusalCause, RefusedRequest, Reply, RequestHead, Takes,
@@ -92,7 +92,7 @@ impl Dialect for Hec {
     ) -> Result<Batch<'a>, IngestError> {
         let text = request.body.any_text()?;
         let batch = if request.head.route.path.contains("/raw") {
-            let mut records = Records::new(text, &request.rules, request.body.memory);
+            let mut records = TextRecords::new(text, &request.rules, request.body.memory);
             let described = fields(request.head.query.unwrap_or_default().as_bytes()).list;
             records.push_lines(|reader| {
                 let described = described.iter().filter(|(name, _)| RAW_PARAMETERS.contains(&&**name));
@@ -181,7 +181,7 @@ fn split_number(why: &str) -> (&str, Option<usize>) {
 }
 
 /// Reads the events of a body.
-fn read_events(records: &mut Records<'_, '_>) -> Result<(), Unread> {
+fn read_events(records: &mut TextRecords<'_, '_>) -> Result<(), Unread> {
     let text = records.text();
     let (mut at, mut number) = (0, 0);
     loop {
@@ -200,8 +200,8 @@ fn read_events(records: &mut Records<'_, '_>) -> Result<(), Unread> {
 }
 
 /// Reads the event at the start of a text, and returns its length.
-fn read_event<'a>(records: &mut Records<'a, '_>, text: &'a str, number: usize) -> Result<usize, Unread> {
-    let reader = &mut records.reader;
+fn read_event<'a>(records: &mut TextRecords<'a, '_>, text: &'a str, number: usize) -> Result<usize, Unread> {
+    let reader = records.reader();
     let mut scanner = Scanner::new(text);
     let (mut event, mut fields) = (None, None);
     let read = scanner.object(|scanner, name| {
@@ -227,14 +227,14 @@ fn read_event<'a>(records: &mut Records<'a, '_>, text: &'a str, number: usize) -
             if text.trim_ascii().is_empty() {
                 return Err(refused(code::EVENT_BLANK, Some(number)).into());
             }
-            records.reader.set_message(text);
+            records.reader().set_message(text);
         }
     }
     match fields.as_ref().map(object_text) {
-        Some(Some(object)) => add_outer_members(&mut records.reader, object, PREFIX).map_err(malformed)?,
+        Some(Some(object)) => add_outer_members(records.reader(), object, PREFIX).map_err(malformed)?,
         Some(None) => {
             if let Some(value) = fields.filter(|value| !matches!(value, Value::Other("{}"))) {
-                records.reader.add_outer(Cow::Borrowed("fields"), value, PREFIX);
+                records.reader().add_outer(Cow::Borrowed("fields"), value, PREFIX);
             }
         }
         None => {}
@@ -243,8 +243,8 @@ fn read_event<'a>(records: &mut Records<'a, '_>, text: &'a str, number: usize) -
 }
 
 /// Adds the members of an event. Docker's driver puts the message of the container into `line`.
-fn add_event<'a>(records: &mut Records<'a, '_>, object: &'a str) -> Result<(), Malformed> {
-    let reader = &mut records.reader;
+fn add_event<'a>(records: &mut TextRecords<'a, '_>, object: &'a str) -> Result<(), Malformed> {
+    let reader = records.reader();
     if memchr::memmem::find(object.as_bytes(), b"\"line\"").is_none() {
         return add_native(reader, object);
     }

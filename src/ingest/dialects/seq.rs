@@ -12,7 +12,7 @@ use jiff::tz::TimeZone;
 
 use self::template::render;
 use crate::ingest::batch::Batch;
-use crate::ingest::body::json_records::{Records, Unread, object_text, read_json};
+use crate::ingest::body::text_records::{TextRecords, Unread, object_text, read_json};
 use crate::ingest::dialect::{
     Dialect, DialectRoute, IngestRequest, Outcome, RefusedRequest, Reply, RequestHead, Takes, reply,
 };
@@ -60,14 +60,8 @@ impl Dialect for Seq {
         _parameters: Params<'a>,
     ) -> Result<Batch<'a>, IngestError> {
         let text = request.body.any_text()?;
-        read_json(text, &request.rules, request.body.memory, read_events).map_err(|error| match error {
-            Unread::Malformed(number) => IngestError::Dialect {
-                status: StatusCode::BAD_REQUEST,
-                code: None,
-                why: format!("The event {number} is not valid JSON.").into(),
-            },
-            Unread::Refused(error) => error,
-        })
+        read_json(text, &request.rules, request.body.memory, read_events)
+            .map_err(|error| error.into_error("event"))
     }
 
     fn answer(&self, _head: &RequestHead<'_>, _outcome: &Outcome) -> Reply {
@@ -81,7 +75,7 @@ impl Dialect for Seq {
 }
 
 /// Reads the events of a body: objects one a line or behind each other, or one object that lists them.
-fn read_events(records: &mut Records<'_, '_>) -> Result<(), Unread> {
+fn read_events(records: &mut TextRecords<'_, '_>) -> Result<(), Unread> {
     let text = records.text();
     let (mut at, mut number) = (0, 0);
     loop {
@@ -123,7 +117,7 @@ fn list_of(raw: &str) -> Option<&str> {
 }
 
 /// Reads the events of a list, which is a part of `text`. Returns their number.
-fn read_list<'a>(records: &mut Records<'a, '_>, list: &'a str, text: &'a str) -> Result<usize, Unread> {
+fn read_list<'a>(records: &mut TextRecords<'a, '_>, list: &'a str, text: &'a str) -> Result<usize, Unread> {
     let begin = (list.as_ptr() as usize).saturating_sub(text.as_ptr() as usize);
     let (mut number, mut refused) = (0, None);
     let mut scanner = Scanner::new(list);
@@ -217,13 +211,13 @@ impl<'a> Event<'a> {
     }
 }
 
-fn read_event<'a>(records: &mut Records<'a, '_>, object: &'a str) -> Result<(), Malformed> {
+fn read_event<'a>(records: &mut TextRecords<'a, '_>, object: &'a str) -> Result<(), Malformed> {
     let mut event = Event::default();
     Scanner::new(object).object(|scanner, name| match scanner.value()? {
         Some(value) => event.add(name, value),
         None => Ok(()),
     })?;
-    event.finish(&mut records.reader);
+    event.finish(records.reader());
     Ok(())
 }
 

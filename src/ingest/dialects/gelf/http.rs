@@ -5,7 +5,7 @@ use ::http::{Method, Response, StatusCode};
 
 use super::object::{level_rules, read_members};
 use crate::ingest::batch::Batch;
-use crate::ingest::body::json_records::{Records, Unread, read_json};
+use crate::ingest::body::text_records::{TextRecords, Unread, read_json};
 use crate::ingest::dialect::{
     Dialect, DialectRoute, IngestRequest, Outcome, RefusedRequest, Reply, RequestHead, Takes, reply,
 };
@@ -39,14 +39,8 @@ impl Dialect for GelfHttp {
     ) -> Result<Batch<'a>, IngestError> {
         let text = request.body.any_text()?;
         let rules = level_rules(&request.rules);
-        read_json(text, &rules, request.body.memory, read_messages).map_err(|error| match error {
-            Unread::Malformed(number) => IngestError::Dialect {
-                status: StatusCode::BAD_REQUEST,
-                code: None,
-                why: format!("The message {number} is not valid JSON.").into(),
-            },
-            Unread::Refused(error) => error,
-        })
+        read_json(text, &rules, request.body.memory, read_messages)
+            .map_err(|error| error.into_error("message"))
     }
 
     fn answer(&self, _head: &RequestHead<'_>, _outcome: &Outcome) -> Reply {
@@ -62,7 +56,7 @@ impl Dialect for GelfHttp {
 }
 
 /// Reads the messages of a body.
-fn read_messages(records: &mut Records<'_, '_>) -> Result<(), Unread> {
+fn read_messages(records: &mut TextRecords<'_, '_>) -> Result<(), Unread> {
     let text = records.text();
     let (mut at, mut number) = (0, 0);
     loop {
@@ -77,7 +71,7 @@ fn read_messages(records: &mut Records<'_, '_>) -> Result<(), Unread> {
         if value.starts_with('[') {
             number += read_list(records, &mut scanner, at)?;
         } else {
-            read_members(&mut records.reader, &mut scanner).map_err(|Malformed| Unread::Malformed(number))?;
+            read_members(records.reader(), &mut scanner).map_err(|Malformed| Unread::Malformed(number))?;
             records.finish(at..at + scanner.position())?;
             number += 1;
         }
@@ -87,7 +81,7 @@ fn read_messages(records: &mut Records<'_, '_>) -> Result<(), Unread> {
 
 /// Reads a list that begins at this place of the text. Returns the number of its elements.
 fn read_list<'a>(
-    records: &mut Records<'a, '_>,
+    records: &mut TextRecords<'a, '_>,
     scanner: &mut Scanner<'a>,
     at: usize,
 ) -> Result<usize, Unread> {
@@ -95,7 +89,7 @@ fn read_list<'a>(
     let read = scanner.list(|scanner| {
         scanner.peek();
         let begin = at + scanner.position();
-        read_members(&mut records.reader, scanner)?;
+        read_members(records.reader(), scanner)?;
         number += 1;
         records.finish(begin..at + scanner.position()).map_err(|error| {
             refused = Some(error);

@@ -1,38 +1,12 @@
 //! Tests of the formats of Seq.
 
-use http::HeaderMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::ingest::body::memory::Unlimited;
-use crate::ingest::body::received::{BodyTexts, ReceivedBody};
-use crate::ingest::entry::read_rules::ReadRules;
-use crate::record::Level;
+use crate::ingest::testing::records_of;
 
-/// Returns the records of a body as `LEVEL message | NAME=VALUE …`, or the error.
 fn read_at(path: &str, query: &str, body: &[u8]) -> Result<Vec<String>, String> {
-    let route = ROUTES.iter().find(|route| route.path == path).unwrap();
-    let (headers, texts) = (HeaderMap::new(), BodyTexts::default());
-    let head = RequestHead { route, path, query: Some(query), headers: &headers };
-    let body = ReceivedBody::new(&headers, body, &texts, &Unlimited);
-    let request = IngestRequest { head, body, rules: ReadRules::default() };
-    let parameters = Seq.parameters(&request).unwrap();
-    let batch = Seq.entries(&request, parameters).map_err(|error| format!("{} {error}", error.status()))?;
-    let shown = batch
-        .entries(Level::Debug)
-        .iter()
-        .map(|entry| {
-            let mut text = format!("{} {}", entry.level, entry.message);
-            if let Some(at) = entry.at {
-                text.push_str(&format!(" at={}", String::from_utf8_lossy(&at.rfc3339())));
-            }
-            for field in entry.fields {
-                text.push_str(&format!(" {}={}", field.name(), field.value()));
-            }
-            text
-        })
-        .collect();
-    Ok(shown)
+    records_of(&Seq, path, query, body)
 }
 
 fn read(body: &str) -> Result<Vec<String>, String> {
